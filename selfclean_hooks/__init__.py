@@ -1,0 +1,22 @@
+"""Audit any image data set for near duplicates, off-topic samples and label errors before training on it."""
+
+from typing import TYPE_CHECKING, Any
+
+from selfclean_hooks.audit import Audit, audit, audit_embeddings
+from selfclean_hooks.gate import Limits, Verdict
+from selfclean_hooks.policy import Policy
+from selfclean_hooks.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from selfclean_hooks.dataset import AuditedDataset
+
+__version__ = "0.1.0"
+__all__ = ["Audit", "AuditedDataset", "Limits", "Policy", "Thresholds", "Verdict", "audit", "audit_embeddings"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "AuditedDataset":  # the one name that needs torch at import: a gate on a saved audit does without
+        from selfclean_hooks.dataset import AuditedDataset
+
+        return AuditedDataset
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,330 @@
+"""`Audit`, and the functions that make one: `audit` of a data set, `audit_embeddings` of vectors."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from selfclean_hooks.errors import ContaminationError, DataWarning, SettingError
+from selfclean_hooks.policy import Decisions, Policy, decide
+from selfclean_hooks.scores import Scores, as_labels, as_vectors, listing, score, spread
+from selfclean_hooks.thresholds import ISSUES, Thresholds, flagged
+
+if TYPE_CHECKING:
+    from selfclean_hooks.gate import Limits, Verdict
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What was measured, and what follows from it under `thresholds` and `policy`. Nothing in it changes.
+
+    Attributes:
+        scores: the arrays everything else is derived from.
+        thresholds: where a score becomes a flag.
+        policy: what a flag does.
+        provenance: data set, encoder, settings and versions, as in manifest.json.
+        names: what the samples are called (file paths), where they are called anything.
+        thumbnails: position: PNG bytes, of the worst samples.
+    """
+
+    scores: Scores
+    thresholds: Thresholds = Thresholds()
+    policy: Policy = Policy()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...] | None = None
+    thumbnails: Mapping[int, bytes] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Number of samples audited."""
+        return len(self.scores)
+
+    @cached_property
+    def decisions(self) -> Decisions:
+        """Flags, sets, actions and reasons as arrays."""
+        return decide(self.scores, self.thresholds, self.policy)
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row a sample, indexed by its position in the data set."""
+        s, d = self.scores, self.decisions
+        return pd.DataFrame(
+            {
+                "near_duplicate_score": s.near_duplicate,
+                "is_near_duplicate_issue": d.flags["near_duplicates"],
+                "near_duplicate_set": d.sets,
+                "nearest_neighbor": s.nearest_neighbor,
+                "off_topic_score": s.off_topic,
+                "is_off_topic_issue": d.flags["off_topic"],
+                "label_score": s.label,
+                "is_label_issue": d.flags["label_errors"],
+                "given_label": self._labels(s.given_label),
+                "predicted_label": self._labels(s.predicted_label),
+                "error": [s.errors.get(i, "") for i in range(len(s))],
+                "action": d.action.astype(object),
+                "reason": list(d.reason),
+            },
+            index=pd.RangeIndex(len(s), name="index"),
+        )
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        """The nearest pairs, worst first: all below the threshold and at least the N nearest."""
+        s = self.scores
+        return pd.DataFrame(
+            {
+                "index_1": s.pair_index[:, 0],
+                "index_2": s.pair_index[:, 1],
+                "distance": s.pair_distance,
+                "near_duplicate_score": s.pair_score,
+                "is_near_duplicate_issue": flagged(s.pair_score, self.decisions.thresholds["near_duplicates"]),
+            }
+        )
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """One row an issue: issue, num_issues, contamination, threshold, action. NaN and "not run" where it did not run."""
+        rows = []
+        for issue in (*ISSUES, "unreadable"):
+            ran = issue in self.contamination
+            count = int(self.decisions.counted(issue).sum()) if ran else math.nan
+            threshold = self.decisions.thresholds.get(issue, math.nan) if ran else math.nan
+            action = self.policy.action(issue) if ran else "not run"
+            rows.append((issue, count, self.contamination.get(issue, math.nan), threshold, action))
+        columns = ["issue", "num_issues", "contamination", "threshold", "action"]
+        return pd.DataFrame(rows, columns=columns).astype({"num_issues": "Int64"})
+
+    @property
+    def contamination(self) -> dict[str, float]:
+        """Issue: fraction of the N samples. Of near duplicates surplus copies count; issues that did not run are absent."""
+        ran = [issue for issue in (*ISSUES, "unreadable") if issue not in self.scores.not_run]
+        return {issue: float(self.decisions.counted(issue).mean()) for issue in ran}
+
+    @property
+    def clean_indices(self) -> NDArray[np.int64]:
+        """(K,) ascending positions of what the policy keeps.
+
+        Raises:
+            PolicyError: the policy would drop more than `max_drop_fraction` of the samples.
+        """
+        return self.decisions.clean_indices()
+
+    def worst(self, issue: str) -> NDArray[np.int64]:
+        """Positions of the samples that count for `issue`, worst first."""
+        by_score = {"near_duplicates": self.scores.near_duplicate, "off_topic": self.scores.off_topic}
+        hits = self.decisions.counted(issue).nonzero()[0]
+        return hits[np.argsort(by_score.get(issue, self.scores.label)[hits], kind="stable")]
+
+    def at(self, *, thresholds: Thresholds | None = None, policy: Policy | None = None) -> Audit:
+        """The same measurements under other thresholds or another policy; costs nothing.
+
+        Raises:
+            SettingError: the near-duplicate threshold lies above the pairs that were kept.
+        """
+        other = replace(self, thresholds=thresholds or self.thresholds, policy=policy or self.policy)
+        cut, complete = other.thresholds.near_duplicates, self.scores.pairs_complete_below
+        if isinstance(cut, (int, float)) and cut > complete:
+            raise SettingError(
+                f"pairs were kept up to distance {complete:.4g}, so the threshold {cut:g} for near_duplicates cannot be "
+                f"applied to them: run the audit again with thresholds=Thresholds(near_duplicates={cut:g})"
+            )
+        return other
+
+    def check(self, limits: Limits) -> Verdict:
+        """Whether the contamination is within `limits`."""
+        from selfclean_hooks.gate import check
+
+        return check(self, limits)
+
+    def enforce(self) -> None:
+        """Warn or raise where the policy says so.
+
+        Raises:
+            ContaminationError: samples were flagged for an issue whose policy is "raise".
+        """
+        for issue, fraction in self.contamination.items():
+            action, hits = self.policy.action(issue), self.worst(issue)
+            if len(hits) == 0 or action not in ("warn", "raise"):
+                continue
+            text = f"{len(hits)} of {len(self)} samples ({fraction:.2%}) flagged for {issue}; worst: {listing(hits)}"
+            if action == "raise":
+                raise ContaminationError(text + f". The policy for {issue} is 'raise'")
+            warnings.warn(text, DataWarning, stacklevel=3)
+
+    def save(self, folder: str | Path) -> None:
+        """Write manifest.json, samples.csv, pairs.csv, clean_indices.txt, scores.npz and report.html into `folder`.
+
+        Raises:
+            AuditFileError: the folder cannot be written.
+            PolicyError: the policy would drop too much; everything but clean_indices.txt is written first.
+        """
+        from selfclean_hooks.storage import save
+
+        save(self, Path(folder))
+
+    @staticmethod
+    def load(folder: str | Path) -> Audit:
+        """Read what `save` wrote.
+
+        Raises:
+            AuditFileError: the folder is no saved audit, is damaged, or is of another version.
+        """
+        from selfclean_hooks.storage import load
+
+        return load(Path(folder))
+
+    def to_html(self, path: str | Path) -> None:
+        """Write the report, one self-contained HTML file."""
+        from selfclean_hooks.report.html import render
+        from selfclean_hooks.storage import write
+
+        write(Path(path), render(self).encode())
+
+    def _labels(self, codes: NDArray[np.int64]) -> pd.Series[Any]:
+        """Class names where there are any, codes else; missing where there is no label."""
+        names = self.scores.class_names
+        if names is None:
+            return pd.Series(pd.array(codes, dtype="Int64")).mask(pd.Series(self._unlabelled(codes)))
+        return pd.Series([names[c] if 0 <= c < len(names) else None for c in codes.tolist()], dtype=object)
+
+    def _unlabelled(self, codes: NDArray[np.int64]) -> NDArray[np.bool_]:
+        if (self.scores.given_label == -1).all():
+            return np.ones(len(codes), bool)
+        unreadable = np.isin(np.arange(len(codes)), list(self.scores.errors))
+        no_prediction = np.full(len(codes), codes is self.scores.predicted_label and "label_errors" in self.scores.not_run)
+        return unreadable | no_prediction
+
+
+def audit_embeddings(
+    vectors: Any,
+    labels: Any = None,
+    method: str = "default",
+    thresholds: Thresholds | None = None,
+    policy: Policy | None = None,
+    progress: bool = False,
+) -> Audit:
+    """Audit embeddings that are there already.
+
+    Args:
+        vectors: (N, D) float array or tensor, finite, N >= 2; rows are scaled to unit length, the input is left alone. A
+            zero row lies at distance 0.5 from everything.
+        labels: (N,) classes as integers or words, or None.
+        method: "default", or "selfclean" for the scores of the paper.
+        thresholds: where a score becomes a flag.
+        policy: what a flag does.
+        progress: show a progress bar.
+
+    Returns:
+        The Audit, its indices being rows of `vectors`.
+
+    Raises:
+        DataError: vectors or labels cannot be audited; says which rows and why.
+    """
+    from selfclean_hooks.provenance import fingerprint, provenance
+    from selfclean_hooks.progress import bar
+
+    thresholds, policy = thresholds or Thresholds(), policy or Policy()
+    array = as_vectors(vectors)
+    codes, names = as_labels(labels, len(array))
+    zero = np.concatenate([~array[s : s + 4096].any(1) for s in range(0, len(array), 4096)]).nonzero()[0]
+    if len(zero):
+        warnings.warn(
+            f"{len(zero)} of {len(array)} embeddings are zero, index {listing(zero)}: they have no direction and are put at "
+            "distance 0.5 from everything",
+            DataWarning,
+            stacklevel=2,
+        )
+    with bar("comparing", progress) as tick:
+        scores = score(array, codes, method=method, pairs_below=_listed_below(thresholds), tick=tick)
+    scores = replace(scores, class_names=names)
+    about = provenance({"fingerprint": fingerprint(array, codes)}, None, method, thresholds, policy)
+    return Audit(scores, thresholds, policy, about)
+
+
+def audit(
+    dataset: Any,
+    backbone: Any = "auto",
+    method: str = "default",
+    thresholds: Thresholds | None = None,
+    policy: Policy | None = None,
+    device: str = "auto",
+    batch_size: int = 64,
+    num_workers: int = 0,
+    seed: int = 0,
+    cache_dir: str | Path | None = None,
+    progress: bool = True,
+    labels: Any = None,
+) -> Audit:
+    """Embed a data set and audit it for near duplicates, off-topic samples and label errors.
+
+    Args:
+        dataset: any map-style data set; items as tuple, dict, dataclass or alone; pictures as PIL image, array or tensor.
+            Random augmentation is bypassed on copies: the data set itself is left as it is.
+        backbone: "auto", "self-supervised", a timm name, an nn.Module, or a callable from a batch to (B, D).
+        method: "default", or "selfclean" for the scores of the paper.
+        thresholds: where a score becomes a flag.
+        policy: what a flag does.
+        device: "auto", or a torch device.
+        batch_size: samples per forward pass.
+        num_workers: processes that read the data set.
+        seed: of whatever is random (self-supervised training). Global random state is left as it was.
+        cache_dir: where self-supervised encoders are kept between runs; None: nowhere.
+        progress: show progress bars.
+        labels: (N,) classes as integers or words; default: those in the items.
+
+    Returns:
+        The Audit, its indices being positions in `dataset`.
+
+    Raises:
+        DataError: the data set or the labels cannot be audited.
+        BackboneError: no features can be had from the backbone.
+    """
+    from selfclean_hooks.backbones import rank_me
+    from selfclean_hooks.embed import embed
+    from selfclean_hooks.progress import bar
+    from selfclean_hooks.provenance import provenance
+    from selfclean_hooks.thumbnails import thumbnails
+
+    thresholds, policy = thresholds or Thresholds(), policy or Policy()
+    e = embed(
+        dataset,
+        backbone,
+        labels=labels,
+        device=device,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        seed=seed,
+        cache_dir=cache_dir,
+        progress=progress,
+    )
+    readable = np.setdiff1d(np.arange(e.n), list(e.errors))
+    vectors = as_vectors(e.vectors)
+    codes = None if e.labels is None else e.labels[readable]
+    with bar("comparing", progress) as tick:
+        scores = score(
+            vectors,
+            codes,
+            method=method,
+            pairs_below=_listed_below(thresholds),
+            why_no_labels=e.why_no_labels,
+            tick=tick,
+        )
+    scores = spread(scores, readable, e.n, errors=e.errors, class_names=e.class_names)
+    about = provenance(e.data, {**e.encoder, "rank_me": rank_me(vectors)}, method, thresholds, policy, e.notes)
+    found = Audit(scores, thresholds, policy, about, e.names)
+    return replace(found, thumbnails=thumbnails(found, dataset))
+
+
+def _listed_below(thresholds: Thresholds) -> float:
+    cut = thresholds.near_duplicates
+    return float(cut) if isinstance(cut, (int, float)) else 0.0
+
+

@@ -1,0 +1,190 @@
+"""Scores: all that an audit measured, as plain arrays. Flags, actions and clean indices are derived from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfclean_hooks.errors import DataError, SettingError
+
+if TYPE_CHECKING:
+    from selfclean_hooks.neighbors import Tick
+
+NEIGHBORS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What was measured of N samples. Scores are in [0, 1], low = worse, NaN = not scored (unreadable or not run)."""
+
+    near_duplicate: NDArray[np.float64]  # (N,) smallest pair score
+    off_topic: NDArray[np.float64]  # (N,)
+    label: NDArray[np.float64]  # (N,)
+    nearest_neighbor: NDArray[np.int64]  # (N,) -1: none
+    given_label: NDArray[np.int64]  # (N,) class code, -1: none
+    predicted_label: NDArray[np.int64]  # (N,) class code, -1: none
+    pair_index: NDArray[np.int64]  # (P, 2) smaller position first; nearest first
+    pair_distance: NDArray[np.float32]  # (P,)
+    pair_score: NDArray[np.float32]  # (P,)
+    tree_index: NDArray[np.int64]  # (M, 2) single-linkage tree
+    tree_distance: NDArray[np.float32]  # (M,) ascending
+    pairs_complete_below: float
+    automatic: Mapping[str, float]  # issue: score below which "auto" flags
+    not_run: Mapping[str, str] = field(default_factory=dict)  # issue: why
+    errors: Mapping[int, str] = field(default_factory=dict)  # position: why it could not be read
+    class_names: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.near_duplicate)
+
+
+def as_vectors(vectors: Any) -> NDArray[np.floating]:
+    """Check (N, D) vectors: real, finite, not all alike, at least two. Copies nothing that is a float array already."""
+    array = np.asarray(vectors.detach().cpu() if hasattr(vectors, "detach") else vectors)
+    if array.ndim != 2:
+        raise DataError(f"embeddings must be (N, D), got {array.shape}")
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"embeddings must be real numbers, got dtype {array.dtype}")
+    if len(array) < 2 or array.shape[1] == 0:
+        raise DataError(
+            f"an audit compares samples: it needs at least 2 embeddings of at least 1 dimension, got {array.shape}"
+        )
+    array = array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+    bad = _not_finite(array)
+    if len(bad):
+        raise DataError(
+            f"embeddings must be finite, got NaN or infinity in {len(bad)} of {len(array)} rows, index {listing(bad)}: "
+            "leave these samples out or mend the encoder"
+        )
+    if all(bool((array[start : start + 4096] == array[0]).all()) for start in range(0, len(array), 4096)):
+        raise DataError(
+            f"all {len(array)} embeddings are identical: nothing can be compared. Check that the data set returns different "
+            "samples, or choose another backbone"
+        )
+    return array
+
+
+def as_labels(labels: Any, n: int) -> tuple[NDArray[np.int64] | None, tuple[str, ...] | None]:
+    """Class codes (N,) and, where the labels were words, the class names. None stays None."""
+    if labels is None:
+        return None, None
+    array = np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
+    if array.shape != (n,):
+        raise DataError(f"labels must be one class per sample, shape ({n},), got {array.shape}")
+    if array.dtype.kind in "iub":
+        return array.astype(np.int64), None
+    if array.dtype.kind == "f":
+        odd = (~np.isfinite(array) | (array != np.trunc(np.nan_to_num(array)))).nonzero()[0]
+        if len(odd):
+            raise DataError(
+                f"labels must be classes (integers or words), got {array[odd[0]]!r} at index {odd[0]} and {len(odd) - 1} "
+                "more like it: leave labels out where the targets are no classes"
+            )
+        return array.astype(np.int64), None
+    if array.dtype.kind in "US" or all(isinstance(label, str) for label in array):
+        names, codes = np.unique(array.astype(str), return_inverse=True)
+        return codes.astype(np.int64), tuple(map(str, names))
+    raise DataError(f"labels must be classes (integers or words), got dtype {array.dtype} with {array[0]!r} at index 0")
+
+
+def score(
+    vectors: NDArray[np.floating],
+    labels: NDArray[np.int64] | None,
+    *,
+    method: str = "default",
+    pairs_below: float = 0.0,
+    why_no_labels: str = "there are no labels",
+    tick: Tick | None = None,
+) -> Scores:
+    """Scores of N checked vectors; O(N) memory.
+
+    Args:
+        vectors: (N, D) finite.
+        labels: (N,) class codes or None.
+        method: a key of `detectors.METHODS`.
+        pairs_below: every pair nearer than this is listed.
+        why_no_labels: reason given for label errors where labels are None.
+        tick: progress, called with (steps done, all steps).
+    """
+    from selfclean_hooks.detectors import METHODS, Geometry
+    from selfclean_hooks.detectors.near_duplicates import pair_distance_quantile
+    from selfclean_hooks.linkage import minimum_spanning_tree
+    from selfclean_hooks.neighbors import UnitRows, nearest
+
+    if method not in METHODS:
+        raise SettingError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    not_run = {}
+    classes = labels
+    if labels is None:
+        not_run["label_errors"] = why_no_labels
+    elif len(np.unique(labels)) < 2:
+        not_run["label_errors"] = f"all samples carry the same label ({labels[0]})"
+        classes = None
+    x = UnitRows.of(vectors)
+    neighbors = nearest(x, NEIGHBORS, classes, tick=tick)
+    tree = minimum_spanning_tree(x, neighbors)
+    geometry = Geometry(x, classes, neighbors, tree, pair_distance_quantile(x), pairs_below)
+    found = {d.issue: d(geometry) for d in METHODS[method] if d.issue not in not_run}
+    n, pairs, by_label = len(x), found["near_duplicates"].pairs, found.get("label_errors")
+    if pairs is None:
+        raise AssertionError("the near duplicate detector lists pairs")
+    none = np.full(n, -1, np.int64)
+    return Scores(
+        near_duplicate=found["near_duplicates"].score,
+        off_topic=found["off_topic"].score,
+        label=by_label.score if by_label else np.full(n, np.nan),
+        nearest_neighbor=neighbors.indices[:, 0].numpy().copy(),
+        given_label=none if labels is None else labels,
+        predicted_label=none if by_label is None or by_label.predicted_label is None else by_label.predicted_label,
+        pair_index=pairs.index,
+        pair_distance=pairs.distance,
+        pair_score=pairs.score,
+        tree_index=tree.edges,
+        tree_distance=tree.lengths,
+        pairs_complete_below=pairs.complete_below,
+        automatic={issue: finding.automatic for issue, finding in found.items()},
+        not_run=not_run,
+    )
+
+
+def spread(scores: Scores, positions: NDArray[np.int64], n: int, **changes: Any) -> Scores:
+    """The scores of the samples at `positions` among n samples; the others (unreadable ones) get NaN and -1."""
+
+    def of_samples(values: NDArray[Any], missing: float) -> NDArray[Any]:
+        out = np.full(n, missing, values.dtype)
+        out[positions] = values
+        return out
+
+    neighbor = np.where(scores.nearest_neighbor >= 0, positions[scores.nearest_neighbor], -1)
+    return Scores(
+        near_duplicate=of_samples(scores.near_duplicate, np.nan),
+        off_topic=of_samples(scores.off_topic, np.nan),
+        label=of_samples(scores.label, np.nan),
+        nearest_neighbor=of_samples(neighbor, -1),
+        given_label=of_samples(scores.given_label, -1),
+        predicted_label=of_samples(scores.predicted_label, -1),
+        pair_index=positions[scores.pair_index],
+        pair_distance=scores.pair_distance,
+        pair_score=scores.pair_score,
+        tree_index=positions[scores.tree_index],
+        tree_distance=scores.tree_distance,
+        pairs_complete_below=scores.pairs_complete_below,
+        automatic=scores.automatic,
+        not_run=scores.not_run,
+        **changes,
+    )
+
+
+def listing(positions: Sequence[int] | NDArray[np.int64], most: int = 10) -> str:
+    """Positions as text, the first `most` of them: "3, 17, 40 and 2 more"."""
+    shown = ", ".join(str(int(p)) for p in positions[:most])
+    return shown + (f" and {len(positions) - most} more" if len(positions) > most else "")
+
+
+def _not_finite(array: NDArray[np.floating], chunk: int = 4096) -> NDArray[np.int64]:
+    parts = [np.isfinite(array[start : start + chunk]).all(1) for start in range(0, len(array), chunk)]
+    return (~np.concatenate(parts)).nonzero()[0]
