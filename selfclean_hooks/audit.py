@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +44,11 @@ class Audit:
     thumbnails: Mapping[int, bytes] = field(default_factory=dict)
 
     def __len__(self) -> int:
+        """Number of samples audited."""
+        return len(self.scores)
+
+    @property
+    def n(self) -> int:
         """Number of samples audited."""
         return len(self.scores)
 
@@ -187,6 +192,13 @@ class Audit:
         from selfclean_hooks.storage import write
 
         write(Path(path), render(self).encode())
+
+    def described(self, name: str, class_names: tuple[str, ...] | None = None, notes: Iterable[str] = ()) -> Audit:
+        """The same audit with the name of its source, names for its class codes and notes."""
+        data = {**self.provenance.get("dataset", {}), "name": name}
+        about = {**self.provenance, "dataset": data, "notes": [*notes, *self.provenance.get("notes", ())]}
+        scores = replace(self.scores, class_names=class_names or self.scores.class_names)
+        return replace(self, scores=scores, provenance=about)
 
     def _labels(self, codes: NDArray[np.int64]) -> pd.Series[Any]:
         """Class names where there are any, codes else; missing where there is no label."""

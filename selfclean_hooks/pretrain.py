@@ -1,7 +1,8 @@
 """Short self-supervised training on the data itself, for when no pretrained weights can be had.
 
-The encoder puts two representations side by side: a small convolutional network trained to see two random views of a picture as one
-(VICReg), which sharpens label errors, and a thumbnail of the pixels, which keeps what training loses: off-topic samples and exact copies.
+The encoder puts two representations side by side: a small convolutional network, trained to see two random views of a
+picture as one (VICReg), which sharpens label errors; and a thumbnail of the pixels, which keeps what training loses:
+off-topic samples and near copies.
 """
 
 import time
@@ -29,7 +30,7 @@ WIDTH = 16
 PICTURES_SEEN = 66_000  # per training, over all epochs
 MIN_EPOCHS, MAX_EPOCHS = 3, 40
 LEARNING_RATE = 2e-3
-CROP = 0.6  # smallest share of the area that a view shows
+CROP = 0.7  # smallest share of the area that a view shows
 PIXEL_SHARE = 1.0  # weight of the thumbnail's cosine distance beside the learned one's
 
 
@@ -38,7 +39,8 @@ class Pretrained:
     """A trained encoder and what it expects.
 
     Attributes:
-        encoder: In eval mode, float32, on the device it was trained on. (B, channels, size, size) float in [0, 1] to (B, D).
+        encoder: In eval mode, on the device it was trained on. (B, channels, size, size) float in [0, 1] to
+            (B, D) float32.
         size: Side of the square input, in pixels.
         channels: 1 where every picture seen is grey, else 3.
         seconds: Wall time of reading and training.
@@ -64,14 +66,15 @@ def pretrain(
 ) -> Pretrained:
     """Train a small encoder on the pictures themselves, without labels and without the network.
 
-    The same seed gives the same encoder on one machine, as long as `max_seconds` does not end the training. The random states of
-    torch, numpy and `random` are left as they were.
+    The same seed gives the same encoder on one machine, as long as `max_seconds` does not end the training. The
+    random states of torch, numpy and `random` are left as they were.
 
     Args:
-        pictures: Anything with a length whose items are PIL images of any mode and size. An item that raises is skipped. Of more
-            than 20,000 pictures a sample drawn with `seed` is read.
+        pictures: Anything with a length whose items are PIL images of any mode and size. An item that raises
+            is skipped. Of more than 20,000 pictures a sample drawn with `seed` is read.
         seed: Of the weights, the order and the random views.
-        max_seconds: A guard: training ends after this many seconds, but never before the first step. Reading is not counted.
+        max_seconds: A guard: training ends after this many seconds, but never before the first step. Reading
+            is not counted.
         epochs: Passes over the pictures. None: as many as show the network about 66,000 pictures, between 3 and 40.
         batch_size: Pictures a step, at least 2; at most all of them.
         device: Where to train.
@@ -116,7 +119,7 @@ def shrink(picture: Image.Image, size: int, channels: int = 3) -> torch.Tensor:
 
 
 class Encoder(nn.Module):
-    """Learned features beside a thumbnail, each of fixed length, so that cosine distance is a weighted mean of the two."""
+    """Learned features beside a thumbnail, each of fixed length: cosine distance is a weighted mean of the two."""
 
     def __init__(self, data: torch.Tensor) -> None:
         """Set up an untrained encoder for pictures like these.
@@ -134,7 +137,7 @@ class Encoder(nn.Module):
         self.side = 28 if data.shape[1] == 1 else 16  # of the thumbnail: about 780 values either way
 
     def learned(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, S, S) in [0, 1] to (B, 4 F): the last feature map, averaged over its quarters so that the layout counts."""
+        """(B, C, S, S) in [0, 1] to (B, 4 F): the last feature map, averaged over its quarters: layout counts."""
         features = self.network((x - self.mean) / self.std)
         return F.adaptive_avg_pool2d(features, 2).flatten(1)
 
@@ -206,7 +209,7 @@ def _brightness(data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _network(channels: int, size: int) -> nn.Sequential:
     """A four-times narrower ResNet with a stem that leaves about 16 x 16 positions, whatever the size."""
-    from torchvision.models.resnet import BasicBlock
+    from torchvision.models.resnet import BasicBlock  # type: ignore[import-untyped]
 
     stride = 2 if size < 48 else 4
     stem = [
@@ -226,7 +229,7 @@ def _shortcut(channels: int) -> nn.Sequential:
 def _train(encoder: Encoder, data: torch.Tensor, plan: _Plan, progress: Callable[[int, int], None] | None) -> int:
     """Train in place; returns the whole epochs done."""
     from lightly.loss import VICRegLoss
-    from lightly.models.modules import VICRegProjectionHead
+    from lightly.models.modules.heads import VICRegProjectionHead
 
     head = VICRegProjectionHead(4 * WIDTH, 256, 256, num_layers=2)
     model = nn.Sequential(encoder.network, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).to(encoder.mean.device).train()
@@ -267,14 +270,14 @@ def _view(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     def draw(low: float, high: float, *shape: int) -> torch.Tensor:
         return torch.rand(len(x), *shape, generator=generator) * (high - low) + low
 
-    zoom, tilt, stretch = draw(CROP, 1).sqrt(), draw(-0.16, 0.16), draw(-0.12, 0.12).exp()
+    zoom, tilt, stretch = draw(CROP, 1).sqrt(), draw(-0.1, 0.1), draw(-0.08, 0.08).exp()
     mirror = 1 - 2 * torch.randint(2, (len(x),), generator=generator)
     across = torch.stack([zoom * stretch * tilt.cos() * mirror, -zoom * tilt.sin(), draw(-1, 1) * (1 - zoom)], 1)
     down = torch.stack([zoom * tilt.sin() * mirror, zoom / stretch * tilt.cos(), draw(-1, 1) * (1 - zoom)], 1)
     grid = F.affine_grid(torch.stack([across, down], 1), list(x.shape), align_corners=False)
     seen = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
     middle = seen.mean((1, 2, 3), keepdim=True)
-    seen = (middle + (seen - middle) * draw(0.76, 1.24, 1, 1, 1)) * draw(0.82, 1.18, 1, 1, 1)
+    seen = (middle + (seen - middle) * draw(0.84, 1.16, 1, 1, 1)) * draw(0.88, 1.12, 1, 1, 1)
     if x.shape[1] == 3:
-        seen = seen * draw(0.88, 1.12, 3, 1, 1)
-    return seen + torch.randn(seen.shape, generator=generator) * draw(0, 0.03, 1, 1, 1)
+        seen = seen * draw(0.92, 1.08, 3, 1, 1)
+    return seen + torch.randn(seen.shape, generator=generator) * draw(0, 0.02, 1, 1, 1)
