@@ -135,8 +135,8 @@ class Audit:
             SettingError: the near-duplicate threshold lies above the pairs that were kept.
         """
         other = replace(self, thresholds=thresholds or self.thresholds, policy=policy or self.policy)
-        cut, complete = other.thresholds.near_duplicates, self.scores.pairs_complete_below
-        if isinstance(cut, (int, float)) and cut > complete:
+        cut, complete = _listed_below(other.thresholds), self.scores.pairs_complete_below
+        if cut > max(complete, _listed_below(self.thresholds)):
             raise SettingError(
                 f"pairs were kept up to distance {complete:.4g}, so the threshold {cut:g} for near_duplicates cannot be "
                 f"applied to them: run the audit again with thresholds=Thresholds(near_duplicates={cut:g})"

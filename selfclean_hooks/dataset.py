@@ -46,6 +46,7 @@ class AuditedDataset(Dataset[Any]):
         DataError: `dataset` is not map-style, or `audit` is of a data set of another length.
         SettingError: Both `audit` and arguments for a new one.
         ContaminationError: The policy says "raise" and there is something to raise about.
+        PolicyError: The policy would drop more than its `max_drop_fraction`.
     """
 
     dataset: Any

@@ -12,7 +12,9 @@ count as 0, are re-scored in float32. What the screen says is too low by at most
 
 (Cauchy-Schwarz on unit rows). What the list left out has a screened similarity of at most its last entry, so the row is
 exact as soon as its k-th re-scored similarity is at least that entry plus bound_i. The few rows that fail are searched again
-in float32. What remains is the rounding of a float32 dot product, about 1e-7, for any block size.
+in float32, and those that float32 products leave in doubt in float64: of samples nearer than about 1e-6 (a copy among them,
+in a collapsed representation) they tell nothing. What remains is the rounding of a distance, about 1e-6 of it, for any
+block size.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 TILE = 32  # similarities whose maximum is looked at before any of them is
 SAME, OTHER, ANY = "same", "other", "any"
@@ -44,7 +47,7 @@ class UnitRows:
         values = torch.empty(vectors.shape, dtype=torch.float32)
         zero = torch.empty(len(vectors), dtype=torch.float32)
         for start in range(0, len(vectors), chunk):
-            rows = torch.from_numpy(np.ascontiguousarray(vectors[start : start + chunk]))
+            rows = torch.from_numpy(np.array(vectors[start : start + chunk], order="C"))  # a copy: torch wants it writable
             rows = rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
             largest = rows.abs().amax(1, keepdim=True)
             rows = rows / torch.where(largest > 0, largest, 1.0)
@@ -89,6 +92,11 @@ def fast_bfloat16() -> bool:
     return known and supports is not None and bool(supports())
 
 
+def products(a: Tensor, b: Tensor) -> Tensor:
+    """`a @ b.T` of float32 rows, in float32: numpy does not know of the matmul precision and autocast set for training."""
+    return torch.from_numpy(a.numpy() @ b.numpy().T)
+
+
 def nearest(
     x: UnitRows,
     k: int,
@@ -109,7 +117,8 @@ def nearest(
         tick: called with (pairs of blocks done, all of them).
     """
     n, k = len(x), min(k, len(x) - 1)
-    classes = torch.from_numpy(labels) if labels is not None else torch.zeros(n, dtype=torch.int64)
+    codes = np.zeros(n, np.int64) if labels is None else np.unique(labels, return_inverse=True)[1]  # >= 0: -1 marks mixed tiles
+    classes = torch.from_numpy(codes)
     order = torch.argsort(classes, stable=True)  # tiles of one class can be passed over as a whole
     x, classes = (x[order], classes[order]) if labels is not None else (x, classes)
     lists = [_List(n, k, 2 * k, ANY)]
@@ -137,29 +146,44 @@ def search(
     groups: Tensor,
     kind: str = ANY,
     columns: Tensor | None = None,
-    budget: int = 1 << 24,
+    budget: int = 1 << 23,
 ) -> tuple[Tensor, Tensor]:
-    """The k nearest of a few `rows` (R,) by float32 products with all N, or with the `columns` given.
+    """The k nearest of a few `rows` (R,) among all N, or among the `columns` given; no screen, no lists.
 
     `kind` restricts them to the "same" or to "other" `groups` (N,). Returns positions and distances, each (R, k), -1 and inf
     where there are fewer.
     """
     columns = torch.arange(len(x)) if columns is None else columns
     targets = x.values if len(columns) == len(x) else x.values[columns]
-    m = min(len(columns), k + 8)  # spare candidates, so that float32 rounding cannot push one out of the k
-    indices = torch.full((len(rows), k), -1)
-    distances = torch.full((len(rows), k), torch.inf)
-    step = max(1, budget // max(1, len(columns)))
-    for start in range(0, len(rows), step):
-        r = rows[start : start + step]
-        similarity = x.values[r] @ targets.T
-        excluded = r.unsqueeze(1) == columns
-        if kind != ANY:
-            alike = groups[r].unsqueeze(1) == groups[columns]
-            excluded |= alike if kind == OTHER else ~alike
-        values, places = similarity.masked_fill_(excluded, -torch.inf).topk(m, dim=1)
-        found = _rescored(x, r, torch.where(values > -torch.inf, columns[places], -1))
-        indices[start : start + step, :m], distances[start : start + step, :m] = (f[:, :k] for f in found)
+    batches = rows.split(max(1, budget // len(columns)))
+    found = [_search(x, batch, k, groups, kind, columns, targets, precise=False) for batch in batches]
+    return torch.cat([indices for indices, _ in found]), torch.cat([distances for _, distances in found])
+
+
+def _search(
+    x: UnitRows, rows: Tensor, k: int, groups: Tensor, kind: str, columns: Tensor, targets: Tensor, precise: bool
+) -> tuple[Tensor, Tensor]:
+    """One batch by float32 products; the rows that these leave in doubt `precise`, by float64 ones."""
+    left = x.values[rows]
+    if precise:  # x.y - |y|^2 / 2 is ordered as -d also where the lengths are off 1 by their rounding
+        length = targets.double().square_().sum(1).add_(x.zero[columns]).div_(2)
+        similarity = torch.cat([left.double() @ part.double().T for part in targets.split(4096)], 1).sub_(length)
+    else:
+        similarity = products(left, targets)
+    excluded = rows.unsqueeze(1) == columns
+    if kind != ANY:
+        alike = groups[rows].unsqueeze(1) == groups[columns]
+        excluded |= alike if kind == OTHER else ~alike
+    m = min(len(columns), k if precise else k + 8)
+    values, places = similarity.masked_fill_(excluded, -torch.inf).topk(m, dim=1)
+    indices, distances = _rescored(x, rows, torch.where(values > -torch.inf, columns[places], -1))
+    indices = functional.pad(indices, (0, max(0, k - m)), value=-1)[:, :k]
+    distances = functional.pad(distances, (0, max(0, k - m)), value=torch.inf)[:, :k]
+    if not precise and m < len(columns):
+        kth, slack = distances[:, -1], (left.shape[1] + 8) * 2.0**-23  # what two float32 products may be off by
+        doubt = ((1 - 2 * kth < values[:, -1] + slack) & (kth > 0)).nonzero()[:, 0]
+        if len(doubt):
+            indices[doubt], distances[doubt] = _search(x, rows[doubt], k, groups, kind, columns, targets, precise=True)
     return indices, distances
 
 
@@ -184,15 +208,22 @@ class _Screen:
         n, dim = x.values.shape
         rows = torch.zeros((-(-n // TILE) * TILE, dim), dtype=dtype)
         rows[:n] = x.values
-        error = torch.empty(n)
-        # a user may have lowered the precision of float32 products; bfloat16 inputs are the worst that can mean
-        lowered = dtype == torch.bfloat16 or torch.get_float32_matmul_precision() != "highest"
+        error = torch.empty(n, dtype=torch.float32)
         for start in range(0, n, 4096):
             part = x.values[start : start + 4096]
-            error[start : start + 4096] = (part - part.bfloat16().float()).norm(dim=1) if lowered else 0
+            error[start : start + 4096] = (part - part.to(dtype).float()).norm(dim=1)
         worst = error.max()
         of_result = 2.0**-9 if dtype == torch.bfloat16 else 2.0**-24
-        return cls(rows, n, error + worst * (1 + error) + of_result + dim * 2.0**-24)
+        of_sum = (dim + 8) * 2.0**-24  # 8: of the length of the rows
+        return cls(rows, n, error + worst * (1 + error) + of_result + of_sum)
+
+    def similarities(self, rows: slice, columns: slice) -> Tensor:
+        """Screened similarities of two slices."""
+        a, b = self.rows[rows], self.rows[columns]
+        if a.dtype == torch.float32:
+            return products(a, b)
+        with torch.autocast("cpu", enabled=False):
+            return a @ b.T
 
     def upper_triangle(self, block: int, tick: Tick | None) -> Iterator[tuple[slice, slice, Tensor]]:
         """Row slice, column slice and (rows, columns) similarities of every block on and above the diagonal."""
@@ -202,7 +233,7 @@ class _Screen:
         for a in starts:
             for b in range(a, len(self.rows), step):
                 rows, columns = slice(a, min(a + step, len(self.rows))), slice(b, min(b + step, len(self.rows)))
-                similarity = self.rows[rows] @ self.rows[columns].T
+                similarity = self.similarities(rows, columns)
                 if a == b:
                     similarity.fill_diagonal_(-torch.inf)
                 similarity[:, max(0, self.n - b) :] = -torch.inf  # the padding
@@ -242,7 +273,7 @@ class _List:
 
     def __init__(self, n: int, k: int, m: int, kind: str) -> None:
         self.k, self.m, self.kind = k, min(m, n), kind
-        self.values = torch.full((n, self.m), -torch.inf)
+        self.values = torch.full((n, self.m), -torch.inf, dtype=torch.float32)
         self.indices = torch.full((n, self.m), -1, dtype=torch.int64)
 
     def offer(self, rows: slice, tiles: Tensor, highest: Tensor, first: int, classes: Tensor, mixed: Tensor) -> None:
@@ -272,7 +303,7 @@ class _List:
         rank = torch.arange(len(row)) - (count.cumsum(0) - count)[row]
         row, column, value, rank = (t[rank < self.m] for t in (row, column, value, rank))
         width = int(rank.max()) + 1
-        values = torch.cat([self.values[rows], torch.full((len(count), width), -torch.inf)], 1)
+        values = torch.cat([self.values[rows], torch.full((len(count), width), -torch.inf, dtype=torch.float32)], 1)
         indices = torch.cat([self.indices[rows], torch.full((len(count), width), -1)], 1)
         values[row, self.m + rank] = value
         indices[row, self.m + rank] = column

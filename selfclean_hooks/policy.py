@@ -58,7 +58,8 @@ class Decisions:
     flags: Mapping[str, Bools]  # issue: (N,) flagged
     surplus: Bools  # (N,) in a duplicate set and not its kept copy
     sets: NDArray[np.int64]  # (N,) duplicate set, numbered by first member, -1: none
-    action: NDArray[Any]  # (N,) "keep", "warn", "drop" or "raise"
+    dropped: Bools  # (N,) left out of the clean indices
+    action: NDArray[Any]  # (N,) "keep", "warn", "drop" or "raise", the strongest where several apply
     reason: tuple[str, ...]  # in plain words, "" where there is nothing to say
     policy: Policy
 
@@ -68,9 +69,13 @@ class Decisions:
 
     def clean_indices(self) -> NDArray[np.int64]:
         """(K,) ascending: all samples that are not dropped."""
-        dropped = self.action == "drop"
+        dropped = self.dropped
         if dropped.mean() > self.policy.max_drop_fraction:
-            causes = {issue: int((flags & dropped).sum()) for issue, flags in self.flags.items()}
+            causes = {
+                issue: int((self.counted(issue) & dropped).sum())
+                for issue in self.flags
+                if self.policy.action(issue) == "drop"
+            }
             raise PolicyError(
                 f"the policy would drop {dropped.sum()} of {len(dropped)} samples ({dropped.mean():.0%}), more than "
                 f"max_drop_fraction={self.policy.max_drop_fraction} ("
@@ -99,8 +104,9 @@ def decide(scores: Scores, thresholds: Thresholds, policy: Policy) -> Decisions:
     counted = {**flags, "near_duplicates": surplus}
     action = _actions(counted, policy)
     action[rescued] = "keep"
+    dropped[rescued] = False
     reasons = _reasons(scores, cuts, flags, sets, surplus, rescued)
-    return Decisions(cuts, flags, surplus, sets, action, reasons, policy)
+    return Decisions(cuts, flags, surplus, sets, dropped, action, reasons, policy)
 
 
 def duplicate_sets(scores: Scores, threshold: float) -> NDArray[np.int64]:

@@ -21,14 +21,12 @@ from selfclean_hooks.items import to_rgb
 from selfclean_hooks.views import kept_rng
 
 MAX_PICTURES = 20_000
-SMALLEST, LARGEST = (
-    28,
-    64,
-)  # pixels a side; small pictures are enlarged, photographs lose detail that a minute cannot teach
+# pixels a side: smaller pictures are enlarged, photographs lose detail that a minute cannot teach
+SMALLEST, LARGEST = 28, 64
 PROBED = 64  # pictures looked at to derive the size
 WIDTH = 16
-PICTURES_SEEN = 66_000  # per training, over all epochs
-MIN_EPOCHS, MAX_EPOCHS = 3, 40
+PICTURES_SEEN = 50_000  # per training, over all epochs
+MIN_EPOCHS, MAX_EPOCHS = 2, 40
 LEARNING_RATE = 2e-3
 CROP = 0.7  # smallest share of the area that a view shows
 PIXEL_SHARE = 1.0  # weight of the thumbnail's cosine distance beside the learned one's
@@ -75,7 +73,7 @@ def pretrain(
         seed: Of the weights, the order and the random views.
         max_seconds: A guard: training ends after this many seconds, but never before the first step. Reading
             is not counted.
-        epochs: Passes over the pictures. None: as many as show the network about 66,000 pictures, between 3 and 40.
+        epochs: Passes over the pictures. None: as many as show the network about 50,000 pictures, between 2 and 40.
         batch_size: Pictures a step, at least 2; at most all of them.
         device: Where to train.
         progress: Called after each step with the steps done and the steps planned.

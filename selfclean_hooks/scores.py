@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selfclean_hooks.errors import DataError, SettingError
+from selfclean_hooks.errors import DataError, DataWarning, SettingError
 
 if TYPE_CHECKING:
     from selfclean_hooks.neighbors import Tick
@@ -44,7 +45,7 @@ class Scores:
 
 def as_vectors(vectors: Any) -> NDArray[np.floating]:
     """Check (N, D) vectors: real, finite, not all alike, at least two. Copies nothing that is a float array already."""
-    array = np.asarray(vectors.detach().cpu() if hasattr(vectors, "detach") else vectors)
+    array = _array(vectors, "embeddings must be (N, D)")
     if array.ndim != 2:
         raise DataError(f"embeddings must be (N, D), got {array.shape}")
     if array.dtype.kind not in "fiub":
@@ -72,7 +73,7 @@ def as_labels(labels: Any, n: int) -> tuple[NDArray[np.int64] | None, tuple[str,
     """Class codes (N,) and, where the labels were words, the class names. None stays None."""
     if labels is None:
         return None, None
-    array = np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
+    array = _array(labels, f"labels must be one class per sample, shape ({n},)")
     if array.shape != (n,):
         raise DataError(f"labels must be one class per sample, shape ({n},), got {array.shape}")
     if array.dtype.kind in "iub":
@@ -88,7 +89,12 @@ def as_labels(labels: Any, n: int) -> tuple[NDArray[np.int64] | None, tuple[str,
     if array.dtype.kind in "US" or all(isinstance(label, str) for label in array):
         names, codes = np.unique(array.astype(str), return_inverse=True)
         return codes.astype(np.int64), tuple(map(str, names))
-    raise DataError(f"labels must be classes (integers or words), got dtype {array.dtype} with {array[0]!r} at index 0")
+    kinds = [type(label).__name__ for label in array]
+    first = {kind: kinds.index(kind) for kind in kinds}
+    raise DataError(
+        "labels must be classes, all integers or all words, got "
+        + ", ".join(f"{kind} (first {array[at]!r} at index {at})" for kind, at in first.items())
+    )
 
 
 def score(
@@ -110,6 +116,8 @@ def score(
         why_no_labels: reason given for label errors where labels are None.
         tick: progress, called with (steps done, all steps).
     """
+    import torch
+
     from selfclean_hooks.detectors import METHODS, Geometry
     from selfclean_hooks.detectors.near_duplicates import pair_distance_quantile
     from selfclean_hooks.linkage import minimum_spanning_tree
@@ -124,14 +132,23 @@ def score(
     elif len(np.unique(labels)) < 2:
         not_run["label_errors"] = f"all samples carry the same label ({labels[0]})"
         classes = None
-    x = UnitRows.of(vectors)
-    neighbors = nearest(x, NEIGHBORS, classes, tick=tick)
-    tree = minimum_spanning_tree(x, neighbors)
-    geometry = Geometry(x, classes, neighbors, tree, pair_distance_quantile(x), pairs_below)
-    found = {d.issue: d(geometry) for d in METHODS[method] if d.issue not in not_run}
+    with torch.device("cpu"):  # whatever the default device is
+        x = UnitRows.of(vectors)
+        neighbors = nearest(x, NEIGHBORS, classes, tick=tick)
+        tree = minimum_spanning_tree(x, neighbors)
+        geometry = Geometry(x, classes, neighbors, tree, pair_distance_quantile(x), pairs_below)
+        found = {d.issue: d(geometry) for d in METHODS[method] if d.issue not in not_run}
     n, pairs, by_label = len(x), found["near_duplicates"].pairs, found.get("label_errors")
     if pairs is None:
         raise AssertionError("the near duplicate detector lists pairs")
+    cut = max(found["near_duplicates"].automatic, pairs_below)
+    if pairs.complete_below < cut:
+        warnings.warn(
+            f"too many pairs of samples lie below the distance {cut:.4g} to list them all: the {len(pairs.index)} nearest are "
+            f"listed, all of those below {pairs.complete_below:.4g}. Scores, flags and duplicate sets are complete",
+            DataWarning,
+            stacklevel=3,
+        )
     none = np.full(n, -1, np.int64)
     return Scores(
         near_duplicate=found["near_duplicates"].score,
@@ -183,6 +200,17 @@ def listing(positions: Sequence[int] | NDArray[np.int64], most: int = 10) -> str
     """Positions as text, the first `most` of them: "3, 17, 40 and 2 more"."""
     shown = ", ".join(str(int(p)) for p in positions[:most])
     return shown + (f" and {len(positions) - most} more" if len(positions) > most else "")
+
+
+def _array(values: Any, wanted: str) -> NDArray[Any]:
+    """Anything like an array as one; tensors of a type that numpy lacks as float32."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        values = values.float() if str(values.dtype) == "torch.bfloat16" else values
+    try:
+        return np.asarray(values)
+    except ValueError:  # rows of different lengths
+        raise DataError(f"{wanted}, got {type(values).__name__} with items of different shapes") from None
 
 
 def _not_finite(array: NDArray[np.floating], chunk: int = 4096) -> NDArray[np.int64]:

@@ -200,7 +200,8 @@ def test_hugging_face_items_and_guarded_methods() -> None:
 
 def test_the_audit_is_enforced_once_and_may_refuse() -> None:
     audit: Any = FakeAudit(np.arange(4), 4)
-    assert AuditedDataset(Rows(), audit=audit).audit is audit
+    dataset: Any = AuditedDataset(Rows(), audit=audit)
+    assert dataset.audit is audit
     assert audit.enforced == 1
     audit.contaminated = True
     with pytest.raises(ContaminationError, match="2 label errors"):

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.base import Finding, Geometry, Pairs
-from selfclean_hooks.neighbors import Neighbors, UnitRows
+from selfclean_hooks.neighbors import Neighbors, UnitRows, products
 from selfclean_hooks.thresholds import automatic_threshold
 
 MIN_PAIRS = 10_000  # kept where there are as many: small data sets keep all of theirs
@@ -40,14 +40,14 @@ def nearest_pairs(x: UnitRows, neighbors: Neighbors, at_least: int, below: float
         nearest = np.partition(distance, at_least - 1)[at_least - 1] if at_least <= len(distance) else np.inf
         cut = max(below, float(nearest))
         full = (neighbors.distances[:, -1].numpy() <= cut).nonzero()[0]
-        more = _all_below(x, full, cut, at_most)
+        *more, cut = _all_below(x, full, cut, at_most)
         index, distance = _unique(*(torch.cat([torch.from_numpy(p), q]) for p, q in zip((*index.T, distance), more, strict=True)))
     else:
         cut = np.inf
     order = np.lexsort((index[:, 1], index[:, 0], distance))
     index, distance = index[order], distance[order]
     keep = min(max(at_least, int(np.searchsorted(distance, below, side="left"))), at_most, len(distance))
-    complete = float(distance[keep]) if keep < len(distance) else cut
+    complete = min(cut, float(distance[keep])) if keep < len(distance) else cut
     return Pairs(index[:keep], distance[:keep], distance[:keep], complete)
 
 
@@ -62,7 +62,7 @@ def pair_distance_quantile(x: UnitRows, budget: int = 1 << 23) -> Callable[[floa
     rows = torch.from_numpy(np.linspace(0, n - 1, min(n, max(1, budget // n))).astype(np.int64))
     counts = torch.zeros(BINS, dtype=torch.float64)
     for part in rows.split(max(1, (1 << 22) // n)):
-        similarity = x.values[part] @ x.values.T
+        similarity = products(x.values[part], x.values)
         similarity[torch.arange(len(part)), part] = 1  # itself: distance 0
         root = similarity.neg_().add_(1).div_(2).clamp_(0, 1).sqrt_()
         counts += torch.histc(root, BINS, 0, 1).double()
@@ -101,14 +101,18 @@ def _unique(
 
 def _all_below(
     x: UnitRows, rows: NDArray[np.int64], cut: float, at_most: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Every pair of `rows` with any sample up to the cut; past `at_most` pairs the cut is lowered to what fits."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]:
+    """Every pair of `rows` with any sample up to the cut; past `at_most` pairs the cut is lowered to what fits.
+
+    Returns both positions and the distance of every pair, and the cut below which all of them are there.
+    """
     none = torch.empty(0, dtype=torch.int64)
-    first, second, distance = none, none, torch.empty(0)
+    first, second, distance = none, none, torch.empty(0, dtype=torch.float32)
     for part in torch.from_numpy(rows).split(max(1, (1 << 22) // len(x))):
-        similarity = x.values[part] @ x.values.T
-        similarity[torch.arange(len(part)), part] = -torch.inf
-        near, column = ((1 - similarity) / 2 <= cut + 1e-6).nonzero(as_tuple=True)  # 1e-6: rounding of the product
+        similarity = products(x.values[part], x.values)
+        below = similarity.neg_().add_(1).div_(2) <= cut + 1e-6  # 1e-6: rounding of the product
+        below[torch.arange(len(part)), part] = False
+        near, column = below.nonzero(as_tuple=True)
         row = part[near]
         exact = x.distances(row, column.unsqueeze(1))[:, 0]
         inside = exact <= cut
@@ -120,4 +124,6 @@ def _all_below(
             first, second = torch.from_numpy(index[best, 0]), torch.from_numpy(index[best, 1])
             distance = torch.from_numpy(shorter[best])
             cut = min(cut, float(distance[-1])) if len(best) == at_most else cut
-    return first, second, distance
+            if cut == 0:  # copies alone fill the list, and nothing is nearer
+                break
+    return first, second, distance, cut

@@ -1,0 +1,204 @@
+"""An Audit as a folder. The manifest names the digest of the scores, so files of two saves are never mixed unnoticed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from selfclean_hooks.errors import AuditFileError, PolicyError
+
+if TYPE_CHECKING:
+    from selfclean_hooks.audit import Audit
+
+FORMAT = 1
+OWN = ("format", "thresholds", "policy", "counts", "not_run", "scores_blake2b")  # in the manifest beside the provenance
+FORMULA = tuple("=+-@\t\n\r＝＋－＠")  # a cell that starts with one of these may run as a formula
+NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
+UNSAFE = {0: "\\0", 13: "\\r"}  # characters that readers of CSV stumble over, even in quotes
+
+
+def save(audit: Audit, folder: Path) -> None:
+    """Write an audit into a folder, which is made if need be.
+
+    Everything is computed before the first file is touched. The manifest comes last: without it nothing is loaded.
+
+    Raises:
+        AuditFileError: the folder cannot be written.
+        PolicyError: the policy would drop too much; all is written but clean_indices.txt, and an old one is removed.
+    """
+    from selfclean_hooks.packing import pack
+    from selfclean_hooks.report.html import render
+
+    scores = pack(audit)
+    contents = {
+        "scores.npz": scores,
+        "samples.csv": _csv(_samples(audit)),
+        "pairs.csv": _csv(audit.pairs, index=False),
+        "report.html": render(audit).encode(),
+        "manifest.json": _manifest(audit, _digest(scores)),
+    }
+    refused = None
+    try:
+        contents = {"clean_indices.txt": "".join(f"{i}\n" for i in audit.clean_indices).encode(), **contents}
+    except PolicyError as error:
+        refused = error
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "clean_indices.txt").unlink(missing_ok=True)  # first of all: it must never outlive its audit
+    for name, content in contents.items():
+        write(folder / name, content)
+    if refused is not None:
+        raise refused
+
+
+def load(folder: Path) -> Audit:
+    """Read manifest.json and scores.npz; neither torch nor a model is loaded.
+
+    Raises:
+        AuditFileError: the folder is no saved audit, is damaged, or is of another version.
+    """
+    from selfclean_hooks.audit import Audit
+    from selfclean_hooks.packing import unpack
+    from selfclean_hooks.policy import Policy
+    from selfclean_hooks.thresholds import Thresholds
+
+    manifest = _read_manifest(folder / "manifest.json")
+    path = folder / "scores.npz"
+    content = _read(path)
+    try:
+        n, not_run = int(manifest["counts"]["n"]), dict(manifest["not_run"])
+        thresholds, policy = Thresholds(**manifest["thresholds"]), Policy(**manifest["policy"])
+        expected = manifest["scores_blake2b"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(folder / "manifest.json", f"{type(error).__name__}: {error}") from error
+    if _digest(content) != expected:
+        raise _damaged(path, "the content is not what manifest.json says (cut short, changed, or from another save)")
+    try:
+        scores, names, thumbnails = unpack(content, n, not_run)
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+    provenance = {key: value for key, value in manifest.items() if key not in OWN}
+    return Audit(scores, thresholds, policy, provenance, names, thumbnails)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put a file in place at once: whoever reads it, and whatever is killed, finds the old file or the new one.
+
+    Raises:
+        AuditFileError: it cannot be written.
+    """
+    if path.exists() and not path.is_file():
+        raise AuditFileError(f"cannot write {path}: something that is no file is in the way. Give another path, or remove it")
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    with _writing(path):
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder and see that files can be put there, before hours go into what is to be saved.
+
+    Raises:
+        AuditFileError: they cannot.
+    """
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f".{uuid.uuid4().hex}.probe"
+    write(probe, b"")
+    with _writing(folder):
+        probe.unlink()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise AuditFileError(
+            f"cannot write {path}: {error.strerror or error}. Give a folder that can be written, or free this one"
+        ) from error
+
+
+def _samples(audit: Audit) -> pd.DataFrame:
+    frame = audit.frame.copy()
+    names = audit.names or ("",) * len(audit)
+    frame.insert(0, "sample", pd.Series(names, dtype=object))  # object: other text types refuse undecodable names
+    return frame
+
+
+def _csv(frame: pd.DataFrame, index: bool = True) -> bytes:
+    """Bytes that cannot be decoded are written as escapes; words that would be formulas start with an apostrophe."""
+    words = frame.select_dtypes(exclude=["number", "bool"]).columns
+    safe = frame.assign(**{str(name): frame[name].map(_cell, na_action="ignore") for name in words})
+    return safe.to_csv(index=index, lineterminator="\n").encode("utf-8", "backslashreplace")
+
+
+def _cell(text: str) -> str:
+    risky = text.startswith(FORMULA) and not NUMBER.fullmatch(text)
+    return ("'" + text if risky else text).translate(UNSAFE)
+
+
+def _manifest(audit: Audit, digest: str) -> bytes:
+    from selfclean_hooks.report.as_json import kept, plain
+
+    summary = {row.pop("issue"): row for row in audit.summary.to_dict("records")}
+    content = {
+        "format": FORMAT,
+        **audit.provenance,
+        "thresholds": asdict(audit.thresholds),
+        "policy": asdict(audit.policy),
+        "counts": {"n": len(audit), "kept": kept(audit), **summary},
+        "not_run": audit.scores.not_run,
+        "scores_blake2b": digest,
+    }
+    text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode("utf-8", "backslashreplace")  # \udcff: what JSON itself writes for a lone surrogate
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _read_manifest(path: Path) -> Mapping[str, Any]:
+    try:
+        manifest = json.loads(_read(path))
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(manifest, dict):
+        raise _damaged(path, f"it holds a {type(manifest).__name__} and no object")
+    if manifest.get("format") != FORMAT:
+        raise AuditFileError(
+            f"{path} must be of format {FORMAT}, got {manifest.get('format')!r}: load it with the version of selfclean-hooks "
+            "that wrote it, or run the audit again with this one"
+        )
+    return manifest
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise AuditFileError(
+            f"a saved audit is a folder with manifest.json and scores.npz; cannot read {path}: {error.strerror or error}. "
+            "Give the folder that Audit.save or selfclean-hooks audit wrote"
+        ) from error
+
+
+def _damaged(path: Path, came: str) -> AuditFileError:
+    return AuditFileError(f"{path} must be as Audit.save wrote it; {came}. Restore it from a copy, or run the audit again")

@@ -1,0 +1,76 @@
+"""Which samples are shown, and small pictures of them for the report."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+if TYPE_CHECKING:
+    from selfclean_hooks.audit import Audit
+
+SAMPLES = 48  # shown per issue, at most
+PAIRS = 32
+SIDE = 112
+
+
+def lowest(scores: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Positions of the `SAMPLES` lowest scores, worst first; NaN is no score."""
+    scored = int((~np.isnan(scores)).sum())
+    return np.argsort(scores, kind="stable")[: min(SAMPLES, scored)]
+
+
+def thumbnails(audit: Audit, dataset: Any) -> dict[int, bytes]:
+    """Pictures of the samples with the worst scores and of both ends of the nearest pairs.
+
+    Args:
+        audit: of `dataset`.
+        dataset: is read without its transforms and left as it is, and so is global random state.
+
+    Returns:
+        Position: PNG bytes, no side longer than `SIDE` pixels, without metadata. Samples that are no pictures or
+        cannot be read are left out.
+    """
+    from selfclean_hooks.views import kept_rng, raw_view  # needs torch; the names above do not
+
+    s = audit.scores
+    wanted = np.unique(np.concatenate([lowest(s.off_topic), lowest(s.label), s.pair_index[:PAIRS].ravel()]))
+    with kept_rng():
+        view = raw_view(dataset).dataset
+        pictures = {int(i): _png_of(view, int(i)) for i in wanted if int(i) not in s.errors}
+    return {i: png for i, png in pictures.items() if png is not None}
+
+
+def _png_of(dataset: Any, index: int) -> bytes | None:
+    from selfclean_hooks.items import picture, split
+
+    try:
+        found = picture(split(dataset[index]).value)
+        return None if found is None else png(found)
+    except Exception:  # whatever a user's data set raises: a report with a picture less is better than none
+        return None
+
+
+def png(image: Image.Image) -> bytes:
+    """The image as PNG bytes, its longest side at most `SIDE`; very small ones are enlarged by a whole factor."""
+    from selfclean_hooks.items import to_rgb
+
+    if max(image.size) > 8 * SIDE:  # crudely first: converting a huge picture whole would cost gigabytes
+        image = _resized(image, 8 * SIDE / max(image.size), Image.Resampling.NEAREST)
+    image = to_rgb(image)
+    factor = SIDE / max(image.size)
+    if factor < 1:
+        image = _resized(image, factor, Image.Resampling.LANCZOS)
+    elif factor >= 2:
+        image = _resized(image, int(factor), Image.Resampling.NEAREST)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", icc_profile=None, exif=None)  # a report is passed on: no place or owner of the camera in it
+    return buffer.getvalue()
+
+
+def _resized(image: Image.Image, factor: float, how: Image.Resampling) -> Image.Image:
+    width, height = (max(1, round(side * factor)) for side in image.size)
+    return image.resize((width, height), how)
