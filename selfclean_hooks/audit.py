@@ -73,9 +73,9 @@ class Audit:
                 "is_label_issue": d.flags["label_errors"],
                 "given_label": self._labels(s.given_label),
                 "predicted_label": self._labels(s.predicted_label),
-                "error": [s.errors.get(i, "") for i in range(len(s))],
+                "error": pd.Series([s.errors.get(i, "") for i in range(len(s))], dtype=object),
                 "action": d.action.astype(object),
-                "reason": list(d.reason),
+                "reason": pd.Series(d.reason, dtype=object),
             },
             index=pd.RangeIndex(len(s), name="index"),
         )
@@ -337,6 +337,6 @@ def audit(
 
 def _listed_below(thresholds: Thresholds) -> float:
     cut = thresholds.near_duplicates
-    return float(cut) if isinstance(cut, (int, float)) else 0.0
+    return 0.0 if cut is None or isinstance(cut, str) else float(cut)
 
 

@@ -25,6 +25,7 @@ from selfclean_hooks.provenance import fingerprint
 
 PRETRAINED = "efficientnet_lite0.ra_in1k"  # what "auto" asks for: small, and good at all three issues
 HUB_SECONDS = 3.0  # how long an unreachable hub may hold up an audit
+GUARD_SECONDS = 600.0  # ends a self-supervised training that a busy machine drags out; about 50 CPU s are normal
 PASSED_THROUGH = (nn.Identity, nn.Dropout, nn.Softmax, nn.LogSoftmax, nn.Sigmoid, nn.Flatten)
 
 
@@ -196,7 +197,7 @@ def _self_supervised(
     if progress and note:
         Console(stderr=True).print(note)
     with bar("training an encoder", progress) as tick:
-        trained = pretrain(pictures, seed=seed, device=where, progress=tick)
+        trained = pretrain(pictures, seed=seed, max_seconds=GUARD_SECONDS, device=where, progress=tick)
     prepare = partial(shrink, size=trained.size, channels=trained.channels)
     return Encoder(
         f"self-supervised, {trained.epochs} epochs at {trained.size} px",

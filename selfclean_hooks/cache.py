@@ -40,6 +40,7 @@ class Cache:
         known = {**self._known, **{digest: vectors[row] for digest, row in new.items()}}
         buffer = BytesIO()
         np.savez(buffer, digests=np.array(list(known)), vectors=np.stack(list(known.values())))
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         write(self._path, buffer.getvalue())
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from selfclean_hooks.errors import DataError, SettingError
-from selfclean_hooks.views import check_map_style, is_huggingface
+from selfclean_hooks.trees import check_map_style, is_huggingface
 
 if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 OWN = ("dataset", "audit", "indices")
 TRANSFORMS = ("transform", "target_transform", "transforms")
-PER_SAMPLE = ("targets", "labels", "samples", "imgs", "data")
+PER_SAMPLE = ("targets", "labels", "samples", "imgs", "paths", "data")
 
 
 class AuditedDataset(Dataset[Any]):
     """The samples of a data set that the policy keeps, as the user's own items with the user's own augmentation.
 
-    Other attributes are those of the inner data set. `targets`, `labels`, `samples`, `imgs` and `data` hold the kept
-    samples only, and setting `transform`, `target_transform` or `transforms` sets it on the inner data set.
+    Other attributes are those of the inner data set. `targets`, `labels`, `samples`, `imgs`, `paths` and `data` hold
+    the kept samples only, and setting `transform`, `target_transform` or `transforms` sets it on the inner data set.
 
     Args:
         dataset: Map-style.

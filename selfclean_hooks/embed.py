@@ -20,10 +20,13 @@ from selfclean_hooks.backbones import Encoder, resolve
 from selfclean_hooks.cache import Cache
 from selfclean_hooks.errors import BackboneError, DataError
 from selfclean_hooks.items import as_array, class_label, digest, picture, split, to_rgb
+from selfclean_hooks.origins import class_names, file_name
 from selfclean_hooks.progress import bar
 from selfclean_hooks.provenance import fingerprint
+from selfclean_hooks.randomness import kept_rng
 from selfclean_hooks.scores import as_labels, listing
-from selfclean_hooks.views import check_map_style, class_names, eval_view, file_name, kept_rng, raw_view
+from selfclean_hooks.trees import check_map_style
+from selfclean_hooks.views import eval_view, raw_view
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.scores import listing
+from selfclean_hooks.thresholds import is_fraction
 
 if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
@@ -24,7 +25,7 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             limit = getattr(self, field.name)
-            if limit is not None and (isinstance(limit, (str, bool)) or not 0 <= limit <= 1):
+            if limit is not None and not is_fraction(limit):
                 raise SettingError(f"the limit of {field.name} must be a fraction in [0, 1] or None, got {limit!r}")
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from selfclean_hooks.neighbors import OTHER, Neighbors, UnitRows, search
+from selfclean_hooks.neighbors import OTHER, Neighbors, Screen, UnitRows, screen_of, search
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -56,7 +56,7 @@ class Tree:
 
 def minimum_spanning_tree(x: UnitRows, neighbors: Neighbors) -> Tree:
     """Minimum spanning tree of all N(N - 1)/2 distances, started from the neighbour lists of `nearest`."""
-    n = len(x)
+    n, screen = len(x), screen_of(x)
     indices, distances = neighbors.indices.numpy().copy(), neighbors.distances.numpy().copy()
     component, count, searched = np.arange(n), n, 0
     chosen: list[tuple[Ints, Ints, Floats]] = []
@@ -64,7 +64,7 @@ def minimum_spanning_tree(x: UnitRows, neighbors: Neighbors) -> Tree:
         target, length = _first_outside(component, indices, distances)
         row, doubtful, best = _shortest_edges(component, count, target, length)
         if len(row) == 0:
-            searched += _search_again(x, component, doubtful, best, length, indices, distances)
+            searched += _search_again(x, screen, component, doubtful, best, length, indices, distances)
             continue
         chosen.append((row, target[row], length[row]))
         links = coo_array((np.ones(len(row)), (component[row], component[target[row]])), shape=(count, count))
@@ -102,7 +102,14 @@ def _shortest_edges(component: Ints, count: int, target: Ints, length: Floats) -
 
 
 def _search_again(
-    x: UnitRows, component: Ints, doubtful: Ints, best: Floats, length: Floats, indices: Ints, distances: Floats
+    x: UnitRows,
+    screen: Screen,
+    component: Ints,
+    doubtful: Ints,
+    best: Floats,
+    length: Floats,
+    indices: Ints,
+    distances: Floats,
 ) -> int:
     """Replace lists that lie inside of their component, where that settles a component with the least work.
 
@@ -113,12 +120,14 @@ def _search_again(
     largest = np.bincount(component).argmax()
     chosen = work <= 2 * np.delete(work, largest).min()
     chosen[largest] = False
-    limit = best[chosen].max()
-    rows, columns = doubtful[chosen[component[doubtful]]], (length < limit).nonzero()[0]
-    found, at = search(x, torch.from_numpy(rows), indices.shape[1], torch.from_numpy(component), OTHER, torch.from_numpy(columns))
+    limit = float(best[chosen].max())
+    rows, columns, groups = (
+        torch.from_numpy(part) for part in (doubtful[chosen[component[doubtful]]], (length < limit).nonzero()[0], component)
+    )
+    found, at = search(x, rows, indices.shape[1], groups, OTHER, columns, screen)
     # from here on these lists hold what is nearest outside of the component: the inside can only grow
-    indices[rows] = np.where(at < limit, found, -1)
-    distances[rows] = np.minimum(at, limit)
+    indices[rows] = torch.where(at < limit, found, -1).numpy()
+    distances[rows] = at.clamp(max=limit).numpy()
     return len(rows)
 
 

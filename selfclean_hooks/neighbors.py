@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -92,9 +93,17 @@ def fast_bfloat16() -> bool:
     return known and supports is not None and bool(supports())
 
 
-def products(a: Tensor, b: Tensor) -> Tensor:
-    """`a @ b.T` of float32 rows, in float32: numpy does not know of the matmul precision and autocast set for training."""
-    return torch.from_numpy(a.numpy() @ b.numpy().T)
+def multiplied(a: Tensor, b: Tensor) -> Tensor:
+    """`a @ b.T` in the precision of the rows, whatever matmul precision and autocast are set for training."""
+    if a.dtype == torch.float32:
+        return torch.from_numpy(a.numpy() @ b.numpy().T)  # numpy knows of neither
+    with torch.autocast("cpu", enabled=False):
+        return a @ b.T
+
+
+def screen_of(x: UnitRows, dtype: torch.dtype | None = None) -> Screen:
+    """The rows in the precision that is fastest on this processor, or in `dtype`."""
+    return Screen.of(x, dtype or (torch.bfloat16 if fast_bfloat16() else torch.float32))
 
 
 def nearest(
@@ -102,7 +111,7 @@ def nearest(
     k: int,
     labels: NDArray[np.int64] | None = None,
     *,
-    block: int = 4096,
+    block: int = 3072,
     screen: torch.dtype | None = None,
     tick: Tick | None = None,
 ) -> Neighbors:
@@ -124,7 +133,7 @@ def nearest(
     lists = [_List(n, k, 2 * k, ANY)]
     if labels is not None:
         lists += [_List(n, 1, 8, SAME), _List(n, 1, 8, OTHER)]
-    screened = _Screen.of(x, screen or (torch.bfloat16 if fast_bfloat16() else torch.float32))
+    screened = screen_of(x, screen)
     tile_classes = _tile_classes(classes)
     for rows, columns, similarity in screened.upper_triangle(block, tick):
         _offer(lists, rows, columns, similarity, classes, tile_classes)
@@ -146,45 +155,77 @@ def search(
     groups: Tensor,
     kind: str = ANY,
     columns: Tensor | None = None,
-    budget: int = 1 << 23,
+    screen: Screen | None = None,
+    budget: int = 1 << 22,
 ) -> tuple[Tensor, Tensor]:
-    """The k nearest of a few `rows` (R,) among all N, or among the `columns` given; no screen, no lists.
+    """The k nearest of a few `rows` (R,) among all N, or among the `columns` given.
 
-    `kind` restricts them to the "same" or to "other" `groups` (N,). Returns positions and distances, each (R, k), -1 and inf
-    where there are fewer.
+    Products are taken in the precision of the `screen`, if there is one; rows that this leaves in doubt in float32, and what
+    is still in doubt then in float64. `kind` restricts the answer to the "same" or to "other" `groups` (N,). Returns positions
+    and distances, each (R, k), -1 and inf where there are fewer.
     """
-    columns = torch.arange(len(x)) if columns is None else columns
-    targets = x.values if len(columns) == len(x) else x.values[columns]
-    batches = rows.split(max(1, budget // len(columns)))
-    found = [_search(x, batch, k, groups, kind, columns, targets, precise=False) for batch in batches]
+    targets = _Targets(x, torch.arange(len(x)) if columns is None else columns, screen)
+    precisions = [torch.float32, torch.float64]
+    if screen is not None and screen.rows.dtype != torch.float32:
+        precisions.insert(0, screen.rows.dtype)
+    batches = rows.split(max(1, budget // len(targets.index)))
+    found = [_search(targets, batch, k, groups, kind, precisions) for batch in batches]
     return torch.cat([indices for indices, _ in found]), torch.cat([distances for _, distances in found])
 
 
 def _search(
-    x: UnitRows, rows: Tensor, k: int, groups: Tensor, kind: str, columns: Tensor, targets: Tensor, precise: bool
+    targets: _Targets, rows: Tensor, k: int, groups: Tensor, kind: str, precisions: list[torch.dtype]
 ) -> tuple[Tensor, Tensor]:
-    """One batch by float32 products; the rows that these leave in doubt `precise`, by float64 ones."""
-    left = x.values[rows]
-    if precise:  # x.y - |y|^2 / 2 is ordered as -d also where the lengths are off 1 by their rounding
-        length = targets.double().square_().sum(1).add_(x.zero[columns]).div_(2)
-        similarity = torch.cat([left.double() @ part.double().T for part in targets.split(4096)], 1).sub_(length)
-    else:
-        similarity = products(left, targets)
+    """One batch by products in the first precision; the rows that these leave in doubt, in the next."""
+    x, columns, last = targets.x, targets.index, len(precisions) == 1
+    similarity, slack = targets.similarities(rows, precisions[0])
     excluded = rows.unsqueeze(1) == columns
     if kind != ANY:
         alike = groups[rows].unsqueeze(1) == groups[columns]
         excluded |= alike if kind == OTHER else ~alike
-    m = min(len(columns), k if precise else k + 8)
+    m = min(len(columns), k if last else max(2 * k, k + 8))
     values, places = similarity.masked_fill_(excluded, -torch.inf).topk(m, dim=1)
     indices, distances = _rescored(x, rows, torch.where(values > -torch.inf, columns[places], -1))
     indices = functional.pad(indices, (0, max(0, k - m)), value=-1)[:, :k]
     distances = functional.pad(distances, (0, max(0, k - m)), value=torch.inf)[:, :k]
-    if not precise and m < len(columns):
-        kth, slack = distances[:, -1], (left.shape[1] + 8) * 2.0**-23  # what two float32 products may be off by
+    if not last and m < len(columns):
+        kth = distances[:, -1]
         doubt = ((1 - 2 * kth < values[:, -1] + slack) & (kth > 0)).nonzero()[:, 0]
         if len(doubt):
-            indices[doubt], distances[doubt] = _search(x, rows[doubt], k, groups, kind, columns, targets, precise=True)
+            indices[doubt], distances[doubt] = _search(targets, rows[doubt], k, groups, kind, precisions[1:])
     return indices, distances
+
+
+@dataclass(eq=False)
+class _Targets:
+    """The columns of a search; copies of their vectors are made when they are first needed."""
+
+    x: UnitRows
+    index: Tensor  # (C,)
+    screen: Screen | None
+
+    def similarities(self, rows: Tensor, precision: torch.dtype) -> tuple[Tensor, Tensor | float]:
+        """Products of `rows` (R,) with the columns, (R, C), and what they may be too low by."""
+        if precision == torch.float64:  # x.y - |y|^2 / 2 is ordered as -d also where the lengths are off 1 by rounding
+            left = self.x.values[rows].double()
+            parts = zip(self.exact.split(4096), self.x.zero[self.index].split(4096), strict=True)
+            ordered = [left @ part.double().T - (part.double().square().sum(1) + zero) / 2 for part, zero in parts]
+            return torch.cat(ordered, 1), 0.0
+        if self.screen is not None and precision != torch.float32:
+            return multiplied(self.screen.rows[rows], self.screened), self.screen.bound[rows]
+        # what two float32 products may be off by
+        return multiplied(self.x.values[rows], self.exact), (self.x.values.shape[1] + 8) * 2.0**-23
+
+    @cached_property
+    def exact(self) -> Tensor:
+        """(C, D) float32."""
+        return self.x.values if len(self.index) == len(self.x) else self.x.values[self.index]
+
+    @cached_property
+    def screened(self) -> Tensor:
+        """(C, D) in the precision of the screen."""
+        rows = self.screen.rows  # type: ignore[union-attr]
+        return rows[: len(self.x)] if len(self.index) == len(self.x) else rows[self.index]
 
 
 def _rescored(x: UnitRows, rows: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
@@ -196,7 +237,7 @@ def _rescored(x: UnitRows, rows: Tensor, candidates: Tensor) -> tuple[Tensor, Te
 
 
 @dataclass(frozen=True, eq=False)
-class _Screen:
+class Screen:
     """Unit rows in the precision of the first pass, padded to whole tiles, and what its similarities may be off by."""
 
     rows: Tensor  # (N padded to a multiple of TILE, D)
@@ -204,7 +245,7 @@ class _Screen:
     bound: Tensor  # (N,) float32
 
     @classmethod
-    def of(cls, x: UnitRows, dtype: torch.dtype) -> _Screen:
+    def of(cls, x: UnitRows, dtype: torch.dtype) -> Screen:
         n, dim = x.values.shape
         rows = torch.zeros((-(-n // TILE) * TILE, dim), dtype=dtype)
         rows[:n] = x.values
@@ -217,14 +258,6 @@ class _Screen:
         of_sum = (dim + 8) * 2.0**-24  # 8: of the length of the rows
         return cls(rows, n, error + worst * (1 + error) + of_result + of_sum)
 
-    def similarities(self, rows: slice, columns: slice) -> Tensor:
-        """Screened similarities of two slices."""
-        a, b = self.rows[rows], self.rows[columns]
-        if a.dtype == torch.float32:
-            return products(a, b)
-        with torch.autocast("cpu", enabled=False):
-            return a @ b.T
-
     def upper_triangle(self, block: int, tick: Tick | None) -> Iterator[tuple[slice, slice, Tensor]]:
         """Row slice, column slice and (rows, columns) similarities of every block on and above the diagonal."""
         step = max(TILE, block // TILE * TILE)
@@ -233,7 +266,7 @@ class _Screen:
         for a in starts:
             for b in range(a, len(self.rows), step):
                 rows, columns = slice(a, min(a + step, len(self.rows))), slice(b, min(b + step, len(self.rows)))
-                similarity = self.similarities(rows, columns)
+                similarity = multiplied(self.rows[rows], self.rows[columns])
                 if a == b:
                     similarity.fill_diagonal_(-torch.inf)
                 similarity[:, max(0, self.n - b) :] = -torch.inf  # the padding

@@ -6,7 +6,6 @@ import io
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -64,13 +63,13 @@ def unpack(
             raise ValueError(f"it holds {len(names)} names for {n} samples")
         return _scores(arrays, not_run, errors), names, thumbnails
     except UNREADABLE as error:
-        raise ValueError(f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error)) from error
+        raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def _scores(arrays: Arrays, not_run: Mapping[str, str], errors: Mapping[int, str]) -> Scores:
     automatic = zip(ISSUES, arrays["automatic"].tolist(), strict=True)
     return Scores(
-        **{field.name: arrays[field.name] for field in fields(Scores) if field.name in (*PER_SAMPLE, *PER_PAIR, *PER_EDGE)},
+        **{name: arrays[name] for name in (*PER_SAMPLE, *PER_PAIR, *PER_EDGE)},
         pairs_complete_below=float(arrays["pairs_complete_below"][0]),
         automatic={issue: value for issue, value in automatic if not np.isnan(value)},
         not_run=not_run,

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from selfclean_hooks.errors import PolicyError, SettingError
 from selfclean_hooks.scores import Scores
-from selfclean_hooks.thresholds import ISSUES, Thresholds, flagged
+from selfclean_hooks.thresholds import ISSUES, Thresholds, flagged, is_fraction
 
 Action = Literal["ignore", "warn", "drop", "raise"]
 Bools = NDArray[np.bool_]
@@ -41,7 +41,7 @@ class Policy:
                     f"the policy for {field.name} must be one of {', '.join(get_args(Action))}, "
                     f"got {getattr(self, field.name)!r}"
                 )
-        if not 0 <= self.max_drop_fraction <= 1:
+        if not is_fraction(self.max_drop_fraction):
             raise SettingError(f"max_drop_fraction must be in [0, 1], got {self.max_drop_fraction!r}")
 
     def action(self, issue: str) -> Action:

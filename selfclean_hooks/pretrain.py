@@ -18,7 +18,7 @@ from torch import nn
 
 from selfclean_hooks.errors import DataError, SettingError
 from selfclean_hooks.items import to_rgb
-from selfclean_hooks.views import kept_rng
+from selfclean_hooks.randomness import kept_rng
 
 MAX_PICTURES = 20_000
 # pixels a side: smaller pictures are enlarged, photographs lose detail that a minute cannot teach

@@ -15,7 +15,7 @@ from selfclean_hooks.errors import DataError, DataWarning, SettingError
 if TYPE_CHECKING:
     from selfclean_hooks.neighbors import Tick
 
-NEIGHBORS = 16
+NEIGHBORS = 12
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""An Audit as a folder. The manifest names the digest of the scores, so files of two saves are never mixed unnoticed."""
+"""An Audit as a folder. The manifest holds the digest of the scores: files of two saves are never mixed unnoticed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 OWN = ("format", "thresholds", "policy", "counts", "not_run", "scores_blake2b")  # in the manifest beside the provenance
-FORMULA = tuple("=+-@\t\n\r＝＋－＠")  # a cell that starts with one of these may run as a formula
+FORMULA = tuple("=+-@\t\n\r\uff1d\uff0b\uff0d\uff20")  # (and full-width): a cell that starts so may run as a formula
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
 UNSAFE = {0: "\\0", 13: "\\r"}  # characters that readers of CSV stumble over, even in quotes
 
@@ -97,10 +97,12 @@ def write(path: Path, content: bytes) -> None:
     Raises:
         AuditFileError: it cannot be written.
     """
-    if path.exists() and not path.is_file():
-        raise AuditFileError(f"cannot write {path}: something that is no file is in the way. Give another path, or remove it")
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     with _writing(path):
+        if path.exists() and not path.is_file():
+            raise AuditFileError(
+                f"cannot write {path}: something that is no file is in the way. Give another path, or remove it"
+            )
         try:
             with temporary.open("xb") as file:
                 file.write(content)
@@ -136,22 +138,24 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _samples(audit: Audit) -> pd.DataFrame:
-    frame = audit.frame.copy()
+    frame: pd.DataFrame = audit.frame.copy()
     names = audit.names or ("",) * len(audit)
     frame.insert(0, "sample", pd.Series(names, dtype=object))  # object: other text types refuse undecodable names
     return frame
 
 
 def _csv(frame: pd.DataFrame, index: bool = True) -> bytes:
-    """Bytes that cannot be decoded are written as escapes; words that would be formulas start with an apostrophe."""
+    """Undecodable bytes in names become escapes; words that would run as formulas get an apostrophe in front."""
     words = frame.select_dtypes(exclude=["number", "bool"]).columns
     safe = frame.assign(**{str(name): frame[name].map(_cell, na_action="ignore") for name in words})
-    return safe.to_csv(index=index, lineterminator="\n").encode("utf-8", "backslashreplace")
+    text: str = safe.to_csv(index=index, lineterminator="\n")
+    return text.encode()
 
 
 def _cell(text: str) -> str:
     risky = text.startswith(FORMULA) and not NUMBER.fullmatch(text)
-    return ("'" + text if risky else text).translate(UNSAFE)
+    escaped = ("'" + text if risky else text).translate(UNSAFE)
+    return escaped.encode("utf-8", "backslashreplace").decode()
 
 
 def _manifest(audit: Audit, digest: str) -> bytes:
@@ -184,8 +188,8 @@ def _read_manifest(path: Path) -> Mapping[str, Any]:
         raise _damaged(path, f"it holds a {type(manifest).__name__} and no object")
     if manifest.get("format") != FORMAT:
         raise AuditFileError(
-            f"{path} must be of format {FORMAT}, got {manifest.get('format')!r}: load it with the version of selfclean-hooks "
-            "that wrote it, or run the audit again with this one"
+            f"{path} must be of format {FORMAT}, got {manifest.get('format')!r}: load it with the version of "
+            "selfclean-hooks that wrote it, or run the audit again with this one"
         )
     return manifest
 
@@ -195,10 +199,12 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise AuditFileError(
-            f"a saved audit is a folder with manifest.json and scores.npz; cannot read {path}: {error.strerror or error}. "
-            "Give the folder that Audit.save or selfclean-hooks audit wrote"
+            f"a saved audit is a folder with manifest.json and scores.npz; cannot read {path}: "
+            f"{error.strerror or error}. Give the folder that Audit.save or selfclean-hooks audit wrote"
         ) from error
 
 
 def _damaged(path: Path, came: str) -> AuditFileError:
-    return AuditFileError(f"{path} must be as Audit.save wrote it; {came}. Restore it from a copy, or run the audit again")
+    return AuditFileError(
+        f"{path} must be as Audit.save wrote it; {came}. Restore it from a copy, or run the audit again"
+    )

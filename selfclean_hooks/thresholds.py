@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -33,7 +34,7 @@ class Thresholds:
             value = getattr(self, field.name)
             if value is None or (isinstance(value, str) and value == "auto"):
                 continue
-            if isinstance(value, (str, bool)) or not 0 <= value <= 1:
+            if not is_fraction(value):
                 raise SettingError(f'the threshold of {field.name} must be "auto", a score in [0, 1] or None, got {value!r}')
 
     def resolve(self, issue: str, automatic: float) -> float:
@@ -42,6 +43,11 @@ class Thresholds:
         if value is None:
             return -math.inf
         return automatic if isinstance(value, str) else float(value)
+
+
+def is_fraction(value: object) -> bool:
+    """Whether `value` is a number in [0, 1]."""
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= 1
 
 
 def flagged(score: NDArray[np.floating], threshold: float) -> NDArray[np.bool_]:

@@ -34,7 +34,8 @@ def thumbnails(audit: Audit, dataset: Any) -> dict[int, bytes]:
         Position: PNG bytes, no side longer than `SIDE` pixels, without metadata. Samples that are no pictures or
         cannot be read are left out.
     """
-    from selfclean_hooks.views import kept_rng, raw_view  # needs torch; the names above do not
+    from selfclean_hooks.randomness import kept_rng  # these need torch; the names above do not
+    from selfclean_hooks.views import raw_view
 
     s = audit.scores
     wanted = np.unique(np.concatenate([lowest(s.off_topic), lowest(s.label), s.pair_index[:PAIRS].ravel()]))
@@ -67,7 +68,8 @@ def png(image: Image.Image) -> bytes:
     elif factor >= 2:
         image = _resized(image, int(factor), Image.Resampling.NEAREST)
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", icc_profile=None, exif=None)  # a report is passed on: no place or owner of the camera in it
+    # A report is passed on: not with the place where a picture was taken.
+    image.save(buffer, "PNG", icc_profile=None, exif=None)
     return buffer.getvalue()
 
 

@@ -19,7 +19,8 @@ from torchvision.datasets import FakeData, ImageFolder
 from selfclean_hooks.dataset import AuditedDataset
 from selfclean_hooks.errors import ContaminationError, DataError, SettingError
 from selfclean_hooks.items import digest
-from selfclean_hooks.views import class_names, eval_view, file_name, origin, raw_view
+from selfclean_hooks.origins import class_names, file_name, origin
+from selfclean_hooks.views import eval_view, raw_view
 
 
 @dataclass
@@ -55,6 +56,7 @@ class Rows(Dataset[Any]):
         self.labels = torch.tensor(self.targets)
         self.samples = tuple(zip("abcd", self.targets, strict=True))
         self.imgs = None
+        self.paths = ["a.png", "b.png", "c.png", "d.png"]
         self.classes = ["w", "x", "y", "z"]
 
     def __len__(self) -> int:
@@ -126,6 +128,7 @@ def test_attributes_of_samples_are_cut_to_those_kept() -> None:
     assert dataset.samples == (("a", 5), ("d", 8))
     assert dataset.data.tolist() == [[0, 1, 2], [9, 10, 11]]
     assert dataset.imgs is None
+    assert dataset.paths == ["a.png", "d.png"]
     assert dataset.double() == 8
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.base import Finding, Geometry
-from selfclean_hooks.neighbors import UnitRows, products
+from selfclean_hooks.neighbors import UnitRows, multiplied
 from selfclean_hooks.thresholds import automatic_threshold, quantile_of
 
 
@@ -31,7 +31,7 @@ def farthest_of_other_label(x: UnitRows, rows: NDArray[np.int64], chunk: int = 2
     out = np.empty(len(rows), np.float32)
     for start in range(0, len(rows), chunk):
         row = torch.from_numpy(rows[start : start + chunk])
-        column = products(x.values[row], x.values).argmin(1, keepdim=True)
+        column = multiplied(x.values[row], x.values).argmin(1, keepdim=True)
         out[start : start + chunk] = x.distances(row, column)[:, 0].numpy()
     return out
 

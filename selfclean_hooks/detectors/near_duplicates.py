@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.base import Finding, Geometry, Pairs
-from selfclean_hooks.neighbors import Neighbors, UnitRows, products
+from selfclean_hooks.neighbors import Neighbors, UnitRows, multiplied
 from selfclean_hooks.thresholds import automatic_threshold
 
 MIN_PAIRS = 10_000  # kept where there are as many: small data sets keep all of theirs
@@ -20,8 +20,8 @@ BINS = 1 << 16
 def nearest_pairs(x: UnitRows, neighbors: Neighbors, at_least: int, below: float, at_most: int) -> Pairs:
     """Every pair nearer than `below` and at least the `at_least` nearest ones, exact.
 
-    The neighbour lists hold every pair nearer than the end of one of its two lists. Where a list ends below the cut, its row
-    is compared with all others. Should more than `at_most` pairs lie below the cut (a data set of copies has of the order
+    The neighbour lists hold every pair nearer than the end of one of its two lists. The rows whose lists end below the cut
+    are compared with each other. Should more than `at_most` pairs lie below the cut (a data set of copies has of the order
     of N^2), the nearest are kept and `complete_below` says up to where all of them are there.
 
     Args:
@@ -51,7 +51,7 @@ def nearest_pairs(x: UnitRows, neighbors: Neighbors, at_least: int, below: float
     return Pairs(index[:keep], distance[:keep], distance[:keep], complete)
 
 
-def pair_distance_quantile(x: UnitRows, budget: int = 1 << 23) -> Callable[[float], float]:
+def pair_distance_quantile(x: UnitRows, budget: int = 1 << 22) -> Callable[[float], float]:
     """Quantile function of all pair distances strictly inside of (0, 1), from a histogram.
 
     All pairs where N^2 <= `budget`, else those of evenly spaced rows with all others. The bins are even in the square root
@@ -62,7 +62,7 @@ def pair_distance_quantile(x: UnitRows, budget: int = 1 << 23) -> Callable[[floa
     rows = torch.from_numpy(np.linspace(0, n - 1, min(n, max(1, budget // n))).astype(np.int64))
     counts = torch.zeros(BINS, dtype=torch.float64)
     for part in rows.split(max(1, (1 << 22) // n)):
-        similarity = products(x.values[part], x.values)
+        similarity = multiplied(x.values[part], x.values)
         similarity[torch.arange(len(part)), part] = 1  # itself: distance 0
         root = similarity.neg_().add_(1).div_(2).clamp_(0, 1).sqrt_()
         counts += torch.histc(root, BINS, 0, 1).double()
@@ -102,28 +102,26 @@ def _unique(
 def _all_below(
     x: UnitRows, rows: NDArray[np.int64], cut: float, at_most: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]:
-    """Every pair of `rows` with any sample up to the cut; past `at_most` pairs the cut is lowered to what fits.
+    """Every pair among `rows` up to the cut; past `at_most` pairs the cut is lowered to what fits.
 
     Returns both positions and the distance of every pair, and the cut below which all of them are there.
     """
     none = torch.empty(0, dtype=torch.int64)
     first, second, distance = none, none, torch.empty(0, dtype=torch.float32)
-    for part in torch.from_numpy(rows).split(max(1, (1 << 22) // len(x))):
-        similarity = products(x.values[part], x.values)
-        below = similarity.neg_().add_(1).div_(2) <= cut + 1e-6  # 1e-6: rounding of the product
-        below[torch.arange(len(part)), part] = False
-        near, column = below.nonzero(as_tuple=True)
-        row = part[near]
+    among = torch.from_numpy(rows)
+    targets = x.values[among]
+    for part in among.split(max(1, (1 << 22) // max(1, len(rows)))):
+        below = multiplied(x.values[part], targets).neg_().add_(1).div_(2) <= cut + 1e-6  # 1e-6: rounding of the product
+        near, place = (below & (part.unsqueeze(1) < among)).nonzero(as_tuple=True)
+        row, column = part[near], among[place]
         exact = x.distances(row, column.unsqueeze(1))[:, 0]
         inside = exact <= cut
         first, second = torch.cat([first, row[inside]]), torch.cat([second, column[inside]])
         distance = torch.cat([distance, exact[inside]])
-        if len(distance) > 4 * at_most:  # every pair may be here twice
-            index, shorter = _unique(first, second, distance)
-            best = np.argsort(shorter, kind="stable")[:at_most]
-            first, second = torch.from_numpy(index[best, 0]), torch.from_numpy(index[best, 1])
-            distance = torch.from_numpy(shorter[best])
-            cut = min(cut, float(distance[-1])) if len(best) == at_most else cut
+        if len(distance) > 2 * at_most:
+            distance, best = distance.sort(stable=True)
+            first, second, distance = first[best[:at_most]], second[best[:at_most]], distance[:at_most]
+            cut = min(cut, float(distance[-1]))
             if cut == 0:  # copies alone fill the list, and nothing is nearer
                 break
     return first, second, distance, cut

@@ -76,21 +76,24 @@ def render(audit: Audit) -> str:
 
     Characters that cannot be encoded (from file names) are written as escapes, so the page always encodes to UTF-8.
     """
-    shown = {s.issue: s for s in (_pairs(audit), _off_topic(audit), _labels(audit)) if s.issue not in audit.scores.not_run}
-    page = _environment().get_template("report.html.jinja").render(
+    sections = _pairs(audit), _off_topic(audit), _labels(audit)
+    errors = audit.scores.errors
+    about = audit.provenance
+    page = _environment().get_template("report.html.jinja")
+    text = page.render(
         n=len(audit),
-        name=audit.provenance.get("dataset", {}).get("name", ""),
+        name=about.get("dataset", {}).get("name", ""),
         summary=audit.summary.to_dict("records"),
         not_run=audit.scores.not_run,
         kept=_kept(audit),
-        sections=list(shown.values()),
-        unreadable=[(_sample(audit, i), error) for i, error in sorted(audit.scores.errors.items())[:UNREADABLE]],
-        unreadable_total=len(audit.scores.errors),
-        notes=audit.provenance.get("notes", ()),
-        rank_me=(audit.provenance.get("encoder") or {}).get("rank_me"),
+        sections=[section for section in sections if section.issue not in audit.scores.not_run],
+        unreadable=[(_sample(audit, i), errors[i]) for i in sorted(errors)[:UNREADABLE]],
+        unreadable_total=len(errors),
+        notes=about.get("notes", ()),
+        rank_me=(about.get("encoder") or {}).get("rank_me"),
         facts=list(_facts(_about(audit))),
     )
-    return page.encode("utf-8", "backslashreplace").decode()
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @cache
@@ -184,4 +187,5 @@ def _facts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
         for key, entry in value.items():
             yield from _facts(entry, f"{name}: {key}" if name else str(key))
     else:
-        yield name.replace("_", " "), "none" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+        text = f"{value:.6g}" if isinstance(value, float) else str(value)
+        yield name.replace("_", " "), "none" if value is None else text

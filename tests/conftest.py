@@ -1,0 +1,29 @@
+"""Data sets on disk for several tests."""
+
+from pathlib import Path
+from typing import Any
+
+import datasets as huggingface
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision.datasets import ImageFolder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for index in range(3):
+            pixels = rng.integers(0, 256, (24, 20, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{index}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def hub(folder: Path) -> Any:
+    features = huggingface.Features(image=huggingface.Image(), label=huggingface.ClassLabel(names=["cat", "dog"]))
+    samples = ImageFolder(str(folder)).samples
+    columns = {"image": [path for path, _ in samples], "label": [label for _, label in samples]}
+    return huggingface.Dataset.from_dict(columns, features=features)
