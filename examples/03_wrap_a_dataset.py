@@ -25,7 +25,9 @@ class Digits(Dataset):  # type: ignore[type-arg]
 
 images, labels = digits()
 planted = contaminate(images, labels, off_topic_patches(100, 8), seed=0)
-augment = transforms.Compose([transforms.RandomRotation(15), transforms.RandomCrop(8, padding=1), transforms.ToTensor()])
+augment = transforms.Compose(
+    [transforms.RandomRotation(15), transforms.RandomCrop(8, padding=1), transforms.ToTensor()]
+)
 train = Digits(planted.images, planted.labels, augment)
 
 # the audit sees the pictures without the random rotation and crop; training goes on seeing them

@@ -211,7 +211,9 @@ class Audit:
         if (self.scores.given_label == -1).all():
             return np.ones(len(codes), bool)
         unreadable = np.isin(np.arange(len(codes)), list(self.scores.errors))
-        no_prediction = np.full(len(codes), codes is self.scores.predicted_label and "label_errors" in self.scores.not_run)
+        no_prediction = np.full(
+            len(codes), codes is self.scores.predicted_label and "label_errors" in self.scores.not_run
+        )
         return unreadable | no_prediction
 
 
@@ -338,5 +340,3 @@ def audit(
 def _listed_below(thresholds: Thresholds) -> float:
     cut = thresholds.near_duplicates
     return 0.0 if cut is None or isinstance(cut, str) else float(cut)
-
-

@@ -102,9 +102,7 @@ def of_module(module: nn.Module, device: str = "auto") -> Encoder:
     target = own if device == "auto" else torch.device(device)
     if target != own and not (target.type == own.type and target.index is None):
         inner = copy.deepcopy(inner).to(target)
-    return Encoder(
-        type(inner).__qualname__, partial(penultimate, inner), target, _fingerprint(inner), module=inner
-    )
+    return Encoder(type(inner).__qualname__, partial(penultimate, inner), target, _fingerprint(inner), module=inner)
 
 
 def penultimate(module: nn.Module, batch: Any) -> Tensor:
@@ -186,9 +184,7 @@ def _noted(encoder: Encoder, note: str) -> Encoder:
     return replace(encoder, note=note)
 
 
-def _self_supervised(
-    pictures: Sequence[Any], device: str, seed: int, progress: bool, note: str = ""
-) -> Encoder:
+def _self_supervised(pictures: Sequence[Any], device: str, seed: int, progress: bool, note: str = "") -> Encoder:
     from rich.console import Console
 
     from selfclean_hooks.pretrain import pretrain, shrink

@@ -52,7 +52,9 @@ def run(output: Path, console: Console, seed: int = 0) -> Audit:
     console.print(table)
     found = found.described("scikit-learn digits, contaminated on purpose")
     found.save(output)
-    console.print("Written: " + ", ".join(str(path) for path in sorted(output.iterdir())), soft_wrap=True, highlight=False)
+    console.print(
+        "Written: " + ", ".join(str(path) for path in sorted(output.iterdir())), soft_wrap=True, highlight=False
+    )
     return found
 
 

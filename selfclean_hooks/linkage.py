@@ -122,7 +122,8 @@ def _search_again(
     chosen[largest] = False
     limit = float(best[chosen].max())
     rows, columns, groups = (
-        torch.from_numpy(part) for part in (doubtful[chosen[component[doubtful]]], (length < limit).nonzero()[0], component)
+        torch.from_numpy(part)
+        for part in (doubtful[chosen[component[doubtful]]], (length < limit).nonzero()[0], component)
     )
     found, at = search(x, rows, indices.shape[1], groups, OTHER, columns, screen)
     # from here on these lists hold what is nearest outside of the component: the inside can only grow

@@ -48,7 +48,9 @@ class UnitRows:
         values = torch.empty(vectors.shape, dtype=torch.float32)
         zero = torch.empty(len(vectors), dtype=torch.float32)
         for start in range(0, len(vectors), chunk):
-            rows = torch.from_numpy(np.array(vectors[start : start + chunk], order="C"))  # a copy: torch wants it writable
+            rows = torch.from_numpy(
+                np.array(vectors[start : start + chunk], order="C")
+            )  # a copy: torch wants it writable
             rows = rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
             largest = rows.abs().amax(1, keepdim=True)
             rows = rows / torch.where(largest > 0, largest, 1.0)
@@ -126,7 +128,9 @@ def nearest(
         tick: called with (pairs of blocks done, all of them).
     """
     n, k = len(x), min(k, len(x) - 1)
-    codes = np.zeros(n, np.int64) if labels is None else np.unique(labels, return_inverse=True)[1]  # >= 0: -1 marks mixed tiles
+    codes = (
+        np.zeros(n, np.int64) if labels is None else np.unique(labels, return_inverse=True)[1]
+    )  # >= 0: -1 marks mixed tiles
     classes = torch.from_numpy(codes)
     order = torch.argsort(classes, stable=True)  # tiles of one class can be passed over as a whole
     x, classes = (x[order], classes[order]) if labels is not None else (x, classes)

@@ -177,7 +177,10 @@ def _reasons(
 
     for i in (sets >= 0).nonzero()[0]:
         if surplus[i]:
-            say(i, f"near duplicate of {first[int(sets[i])]} (set {sets[i]} of {size[sets[i]]}, nearest at {scores.near_duplicate[i]:.4g})")
+            say(
+                i,
+                f"near duplicate of {first[int(sets[i])]} (set {sets[i]} of {size[sets[i]]}, nearest at {scores.near_duplicate[i]:.4g})",
+            )
         else:
             say(i, f"kept copy of duplicate set {sets[i]} of {size[sets[i]]}")
     for i in flags["off_topic"].nonzero()[0]:

@@ -35,7 +35,9 @@ class Thresholds:
             if value is None or (isinstance(value, str) and value == "auto"):
                 continue
             if not is_fraction(value):
-                raise SettingError(f'the threshold of {field.name} must be "auto", a score in [0, 1] or None, got {value!r}')
+                raise SettingError(
+                    f'the threshold of {field.name} must be "auto", a score in [0, 1] or None, got {value!r}'
+                )
 
     def resolve(self, issue: str, automatic: float) -> float:
         """The score below which `issue` is flagged; -inf where nothing is to be flagged."""

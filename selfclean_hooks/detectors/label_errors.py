@@ -52,4 +52,6 @@ class LabelErrors:
         a[alone] = farthest_of_other_label(geometry.x, alone)
         score = distance_ratio(a, b)
         predicted = np.where(score < 0.5, labels[other[0].numpy()], labels)
-        return Finding(score, automatic_threshold(quantile_of(score), len(score), len(score)), predicted_label=predicted)
+        return Finding(
+            score, automatic_threshold(quantile_of(score), len(score), len(score)), predicted_label=predicted
+        )

@@ -41,7 +41,9 @@ def nearest_pairs(x: UnitRows, neighbors: Neighbors, at_least: int, below: float
         cut = max(below, float(nearest))
         full = (neighbors.distances[:, -1].numpy() <= cut).nonzero()[0]
         *more, cut = _all_below(x, full, cut, at_most)
-        index, distance = _unique(*(torch.cat([torch.from_numpy(p), q]) for p, q in zip((*index.T, distance), more, strict=True)))
+        index, distance = _unique(
+            *(torch.cat([torch.from_numpy(p), q]) for p, q in zip((*index.T, distance), more, strict=True))
+        )
     else:
         cut = np.inf
     order = np.lexsort((index[:, 1], index[:, 0], distance))
@@ -111,7 +113,9 @@ def _all_below(
     among = torch.from_numpy(rows)
     targets = x.values[among]
     for part in among.split(max(1, (1 << 22) // max(1, len(rows)))):
-        below = multiplied(x.values[part], targets).neg_().add_(1).div_(2) <= cut + 1e-6  # 1e-6: rounding of the product
+        below = (
+            multiplied(x.values[part], targets).neg_().add_(1).div_(2) <= cut + 1e-6
+        )  # 1e-6: rounding of the product
         near, place = (below & (part.unsqueeze(1) < among)).nonzero(as_tuple=True)
         row, column = part[near], among[place]
         exact = x.distances(row, column.unsqueeze(1))[:, 0]
