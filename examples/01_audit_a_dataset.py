@@ -20,7 +20,7 @@ optimizer = torch.optim.Adam(model.parameters(), 2e-3)
 for _ in range(3):
     for x, y in DataLoader(dataset, batch_size=64, shuffle=True, generator=torch.Generator().manual_seed(0)):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x), y).backward()
+        nn.functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         optimizer.step()
 
 a = audit(dataset, model, policy=Policy(near_duplicates="drop", label_errors="drop"), progress=False)

@@ -1,8 +1,11 @@
 """`AuditedDataset` around a training set with random augmentation, in a DataLoader."""
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
@@ -10,17 +13,19 @@ from selfclean_hooks import AuditedDataset, Policy
 from selfclean_hooks.testing import contaminate, digits, off_topic_patches
 
 
-class Digits(Dataset):  # type: ignore[type-arg]
+class Digits(Dataset[tuple[Tensor, int]]):
     """A data set as people write them: pictures, labels, and a random transform for training."""
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, transform: object) -> None:  # type: ignore[type-arg]
+    def __init__(
+        self, images: NDArray[np.uint8], labels: NDArray[np.int64], transform: Callable[[Image.Image], Tensor]
+    ) -> None:
         self.images, self.targets, self.transform = images, labels, transform
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[object, int]:
-        return self.transform(Image.fromarray(self.images[index])), int(self.targets[index])  # type: ignore[operator]
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.images[index])), int(self.targets[index])
 
 
 images, labels = digits()

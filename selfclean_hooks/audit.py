@@ -37,8 +37,8 @@ class Audit:
     """
 
     scores: Scores
-    thresholds: Thresholds = Thresholds()
-    policy: Policy = Policy()
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    policy: Policy = field(default_factory=Policy)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] | None = None
     thumbnails: Mapping[int, bytes] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Audit:
     def frame(self) -> pd.DataFrame:
         """One row a sample, indexed by its position in the data set."""
         s, d = self.scores, self.decisions
-        return pd.DataFrame(
+        frame: pd.DataFrame = pd.DataFrame(
             {
                 "near_duplicate_score": s.near_duplicate,
                 "is_near_duplicate_issue": d.flags["near_duplicates"],
@@ -79,12 +79,13 @@ class Audit:
             },
             index=pd.RangeIndex(len(s), name="index"),
         )
+        return frame
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
         """The nearest pairs, worst first: all below the threshold and at least the N nearest."""
         s = self.scores
-        return pd.DataFrame(
+        pairs: pd.DataFrame = pd.DataFrame(
             {
                 "index_1": s.pair_index[:, 0],
                 "index_2": s.pair_index[:, 1],
@@ -93,10 +94,11 @@ class Audit:
                 "is_near_duplicate_issue": flagged(s.pair_score, self.decisions.thresholds["near_duplicates"]),
             }
         )
+        return pairs
 
     @property
     def summary(self) -> pd.DataFrame:
-        """One row an issue: issue, num_issues, contamination, threshold, action. NaN and "not run" where it did not run."""
+        """One row an issue: issue, num_issues, contamination, threshold, action. NaN and "not run": it did not run."""
         rows = []
         for issue in (*ISSUES, "unreadable"):
             ran = issue in self.contamination
@@ -105,11 +107,12 @@ class Audit:
             action = self.policy.action(issue) if ran else "not run"
             rows.append((issue, count, self.contamination.get(issue, math.nan), threshold, action))
         columns = ["issue", "num_issues", "contamination", "threshold", "action"]
-        return pd.DataFrame(rows, columns=columns).astype({"num_issues": "Int64"})
+        summary: pd.DataFrame = pd.DataFrame(rows, columns=columns).astype({"num_issues": "Int64"})
+        return summary
 
     @property
     def contamination(self) -> dict[str, float]:
-        """Issue: fraction of the N samples. Of near duplicates surplus copies count; issues that did not run are absent."""
+        """Issue: fraction of the N samples, of near duplicates surplus copies only; absent where it did not run."""
         ran = [issue for issue in (*ISSUES, "unreadable") if issue not in self.scores.not_run]
         return {issue: float(self.decisions.counted(issue).mean()) for issue in ran}
 
@@ -138,8 +141,8 @@ class Audit:
         cut, complete = _listed_below(other.thresholds), self.scores.pairs_complete_below
         if cut > max(complete, _listed_below(self.thresholds)):
             raise SettingError(
-                f"pairs were kept up to distance {complete:.4g}, so the threshold {cut:g} for near_duplicates cannot be "
-                f"applied to them: run the audit again with thresholds=Thresholds(near_duplicates={cut:g})"
+                f"pairs were kept up to distance {complete:.4g}, so the threshold {cut:g} for near_duplicates cannot "
+                f"be applied to them: run the audit again with thresholds=Thresholds(near_duplicates={cut:g})"
             )
         return other
 
@@ -204,17 +207,16 @@ class Audit:
         """Class names where there are any, codes else; missing where there is no label."""
         names = self.scores.class_names
         if names is None:
-            return pd.Series(pd.array(codes, dtype="Int64")).mask(pd.Series(self._unlabelled(codes)))
+            numbers: pd.Series[Any] = pd.Series(pd.array(codes, dtype="Int64"))
+            return numbers.mask(self._unlabelled(codes))
         return pd.Series([names[c] if 0 <= c < len(names) else None for c in codes.tolist()], dtype=object)
 
     def _unlabelled(self, codes: NDArray[np.int64]) -> NDArray[np.bool_]:
         if (self.scores.given_label == -1).all():
             return np.ones(len(codes), bool)
-        unreadable = np.isin(np.arange(len(codes)), list(self.scores.errors))
-        no_prediction = np.full(
-            len(codes), codes is self.scores.predicted_label and "label_errors" in self.scores.not_run
-        )
-        return unreadable | no_prediction
+        if codes is self.scores.predicted_label and "label_errors" in self.scores.not_run:
+            return np.ones(len(codes), bool)
+        return np.isin(np.arange(len(codes)), list(self.scores.errors))
 
 
 def audit_embeddings(
@@ -228,8 +230,8 @@ def audit_embeddings(
     """Audit embeddings that are there already.
 
     Args:
-        vectors: (N, D) float array or tensor, finite, N >= 2; rows are scaled to unit length, the input is left alone. A
-            zero row lies at distance 0.5 from everything.
+        vectors: (N, D) float array or tensor, finite, N >= 2; rows are scaled to unit length, the input is left alone.
+            A zero row lies at distance 0.5 from everything.
         labels: (N,) classes as integers or words, or None.
         method: "default", or "selfclean" for the scores of the paper.
         thresholds: where a score becomes a flag.
@@ -242,8 +244,8 @@ def audit_embeddings(
     Raises:
         DataError: vectors or labels cannot be audited; says which rows and why.
     """
-    from selfclean_hooks.provenance import fingerprint, provenance
     from selfclean_hooks.progress import bar
+    from selfclean_hooks.provenance import fingerprint, provenance
 
     thresholds, policy = thresholds or Thresholds(), policy or Policy()
     array = as_vectors(vectors)
@@ -251,8 +253,8 @@ def audit_embeddings(
     zero = np.concatenate([~array[s : s + 4096].any(1) for s in range(0, len(array), 4096)]).nonzero()[0]
     if len(zero):
         warnings.warn(
-            f"{len(zero)} of {len(array)} embeddings are zero, index {listing(zero)}: they have no direction and are put at "
-            "distance 0.5 from everything",
+            f"{len(zero)} of {len(array)} embeddings are zero, index {listing(zero)}: they have no direction and are "
+            "put at distance 0.5 from everything",
             DataWarning,
             stacklevel=2,
         )
@@ -280,8 +282,8 @@ def audit(
     """Embed a data set and audit it for near duplicates, off-topic samples and label errors.
 
     Args:
-        dataset: any map-style data set; items as tuple, dict, dataclass or alone; pictures as PIL image, array or tensor.
-            Random augmentation is bypassed on copies: the data set itself is left as it is.
+        dataset: any map-style data set; items as tuple, dict, dataclass or alone; pictures as PIL image, array or
+            tensor. Random augmentation is bypassed on copies: the data set itself is left as it is.
         backbone: "auto", "self-supervised", a timm name, an nn.Module, or a callable from a batch to (B, D).
         method: "default", or "selfclean" for the scores of the paper.
         thresholds: where a score becomes a flag.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +15,34 @@ from selfclean_hooks.storage import write
 
 
 class Cache:
-    """Vectors by digest of the sample, for one encoder: one file in a folder; without a folder, nothing is kept."""
+    """Vectors by digest of the sample, for one encoder: one file in a folder; without a folder, nothing is kept.
 
-    def __init__(self, folder: str | Path | None, encoder: str) -> None:
-        """Read what earlier runs with this encoder (its fingerprint) kept.
+    Attributes:
+        note: why nothing is kept although there is a folder, or "".
+    """
+
+    def __init__(self, folder: str | Path | None, encoder: str | None) -> None:
+        """Read what earlier runs with this encoder (its fingerprint, None where it has none) kept.
 
         Raises:
-            AuditFileError: the file is damaged.
+            AuditFileError: the file is damaged, or the folder cannot be made.
         """
-        self._path = Path(folder) / f"{encoder}.npz" if folder is not None else None
-        self._known = _read(self._path) if self._path is not None and self._path.exists() else {}
+        self.note = ""
+        self._path: Path | None = None
+        self._known: dict[str, NDArray[np.float32]] = {}
+        if folder is None:
+            return
+        if encoder is None:  # two functions of one name would share their embeddings
+            self.note = "nothing is kept in cache_dir: whether a function is still the same cannot be told"
+            return
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)  # now and not after an hour
+        except OSError as error:
+            raise AuditFileError(
+                f"cache_dir {folder} cannot be made a folder ({error.strerror}): choose another one"
+            ) from error
+        self._path = Path(folder) / f"{encoder}.npz"
+        self._known = _read(self._path) if self._path.exists() else {}
 
     def __contains__(self, digest: str) -> bool:
         return digest in self._known
@@ -40,13 +59,15 @@ class Cache:
         known = {**self._known, **{digest: vectors[row] for digest, row in new.items()}}
         buffer = BytesIO()
         np.savez(buffer, digests=np.array(list(known)), vectors=np.stack(list(known.values())))
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         write(self._path, buffer.getvalue())
 
 
 def _read(path: Path) -> dict[str, NDArray[np.float32]]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            return dict(zip(file["digests"].tolist(), file["vectors"], strict=True))
-    except (OSError, ValueError, KeyError, EOFError) as error:
+            digests, vectors = file["digests"].tolist(), np.asarray(file["vectors"])
+            if vectors.ndim != 2 or vectors.dtype != np.float32:
+                raise ValueError(f"vectors are {vectors.shape} {vectors.dtype}")
+            return dict(zip(digests, vectors, strict=True))
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, TypeError, AttributeError) as error:
         raise AuditFileError(f"the embedding cache {path} cannot be read ({error}): delete the file") from error

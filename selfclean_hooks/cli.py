@@ -5,8 +5,10 @@ Exit status: 0 passed, 1 contaminated beyond a limit, 2 wrong usage, unreadable 
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain text: the same in every log and at every width
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Audit an image data set for near duplicates, off-topic samples and label errors. "
     "Exit status: 0 passed, 1 beyond a limit, 2 any error.",
@@ -67,7 +70,8 @@ def demo(output: Output = Path("selfclean-demo")) -> None:
     """Plant known issues in real images, audit them before a Lightning fit, and show the difference."""
     from selfclean_hooks.demo import run as run_demo
 
-    run_demo(output, Console())
+    with _stopping_plainly():
+        run_demo(output, Console())
 
 
 @app.command()
@@ -96,8 +100,9 @@ def audit(
     Nothing is deleted: clean_indices.txt lists what would be left without the flagged samples.
     """
     limits = Limits(max_near_duplicates, max_off_topic, max_label_errors, max_unreadable)
-    found = _audit(source, output, backbone, method.value, workers, progress)
-    _finish(found, limits, format, output)
+    with _stopping_plainly():
+        found = _audit(source, output, backbone, method.value, workers, progress)
+        _finish(found, limits, format, output)
 
 
 @app.command()
@@ -113,7 +118,8 @@ def gate(
     from selfclean_hooks.audit import Audit
 
     limits = Limits(max_near_duplicates, max_off_topic, max_label_errors, max_unreadable)
-    _finish(Audit.load(folder), limits, format)
+    with _stopping_plainly():
+        _finish(Audit.load(folder), limits, format)
 
 
 @app.command()
@@ -136,11 +142,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         app(args=list(argv) if argv is not None else None, prog_name="selfclean-hooks", standalone_mode=True)
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 2
+        return stop.code if stop.code in (0, 1) and isinstance(stop.code, int) else 2
     except SelfCleanError as error:
         _complain(str(error))
-    except KeyboardInterrupt:
-        _complain("interrupted; nothing was saved")
     except Exception as error:  # the promised exit status: a traceback would exit 1, which means contaminated
         import traceback
 
@@ -152,6 +156,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run() -> None:
     """Entry point of the installed command."""
     sys.exit(main())
+
+
+@contextmanager
+def _stopping_plainly() -> Iterator[None]:
+    """An interrupt or a closed pipe is an error: typer would exit 1 or 130, and 1 means contaminated."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SelfCleanError("interrupted before the end: what was saved before is as it was") from None
+    except BrokenPipeError:
+        raise SelfCleanError("standard output was closed before the result was printed") from None
 
 
 def _audit(source: str, output: Path, backbone: str, method: str, workers: int, progress: bool) -> Audit:
@@ -210,7 +225,8 @@ def _show(found: Audit, verdict: Verdict, output: Path | None) -> None:
         if row.action == "not run":
             table.add_row(issue, "not run", "", "", found.scores.not_run[issue])
             continue
-        threshold = "" if row.threshold != row.threshold else f"{row.threshold:.4g}"
+        cut = float(str(row.threshold))
+        threshold = "" if math.isnan(cut) else f"{cut:.4g}"
         worst = ", ".join(map(str, found.worst(issue)[:5].tolist()))
         table.add_row(issue, str(row.num_issues), f"{row.contamination:.2%}", threshold, worst)
     console.print(table)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import default_collate
 
 from selfclean_hooks.backbones import Encoder, resolve
 from selfclean_hooks.cache import Cache
 from selfclean_hooks.errors import BackboneError, DataError
-from selfclean_hooks.items import as_array, class_label, digest, picture, split, to_rgb
 from selfclean_hooks.origins import class_names, file_name
 from selfclean_hooks.progress import bar
 from selfclean_hooks.provenance import fingerprint
 from selfclean_hooks.randomness import kept_rng
+from selfclean_hooks.reading import Batch, Pictures, loader_of
 from selfclean_hooks.scores import as_labels, listing
 from selfclean_hooks.trees import check_map_style
 from selfclean_hooks.views import eval_view, raw_view
@@ -50,7 +47,7 @@ def embed(
     backbone: Any = "auto",
     *,
     labels: Any = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     batch_size: int = 64,
     num_workers: int = 0,
     seed: int = 0,
@@ -62,6 +59,8 @@ def embed(
     Raises:
         DataError: the data set is empty, of one sample, iterable only, or nothing in it can be read.
         BackboneError: the backbone gives no finite (B, D) features for what the data set holds.
+        SettingError: there is no such device, batch size or number of workers.
+        AuditFileError: the embedding cache is damaged or cannot be written.
     """
     check_map_style(dataset)
     n = len(dataset)
@@ -72,29 +71,23 @@ def embed(
         stored = raw_view(dataset)
         encoder = resolve(backbone, Pictures(stored.dataset), device=device, seed=seed, progress=progress)
         view = stored if encoder.prepare else eval_view(dataset)
-        reader = _Reader(view.dataset, encoder.prepare)
-        workers, notes = _workers(reader, num_workers)
-        loader = DataLoader(
-            reader, batch_size, num_workers=workers, collate_fn=list, generator=torch.Generator().manual_seed(seed)
-        )
+        loader, notes = loader_of(view.dataset, encoder.prepare, batch_size, num_workers, seed)
         read, cache = _Read(n), Cache(cache_dir, encoder.fingerprint)
         with encoder.ready(), bar("embedding", progress) as tick:
             for batch in loader:
                 read.take(batch, encoder, cache)
                 if tick is not None:
                     tick(read.seen, n)
+    vectors = read.matrix()
     cache.keep(read.first, read.vectors)
-    if given is not None:
-        codes, names, why = given, given_names, ""
-    else:
-        codes, names, why = read.classes()
+    codes, names, why = (given, given_names, "") if given is not None else read.classes()
     names = names or (class_names(dataset) if codes is not None else None)
     if names is not None and codes is not None and not ((codes >= -1) & (codes < len(names))).all():
         names = None
     files = [file_name(dataset, i) for i in range(n)]
     digests = fingerprint(*read.digests, codes)
     return Embeddings(
-        vectors=read.matrix(),
+        vectors=vectors,
         n=n,
         errors=read.errors,
         labels=codes,
@@ -103,84 +96,8 @@ def embed(
         names=tuple(file or "" for file in files) if any(files) else None,
         data={"name": type(dataset).__name__, "fingerprint": digests},
         encoder={"name": encoder.name, "fingerprint": encoder.fingerprint},
-        notes=tuple(note for note in (encoder.note, *view.notes, *notes) if note),
+        notes=tuple(note for note in (encoder.note, *view.notes, *notes, cache.note) if note),
     )
-
-
-class Pictures(Dataset[Image.Image]):
-    """The pictures of a data set, without labels."""
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        """Number of samples."""
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Image.Image:
-        """The picture at a position; raises what the data set raises."""
-        value = split(self.dataset[index]).value
-        found = picture(value)
-        if found is None:
-            raise DataError(
-                f"this backbone embeds pictures, got {type(value).__name__} at index {index}: pass a function from a batch "
-                "of such items to (B, D) as backbone"
-            )
-        return found
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """One item as a worker sends it: its content or why there is none."""
-
-    index: int
-    content: Any = None
-    label: int | str | None = None
-    no_class: str = ""  # why the target is no class
-    digest: str = ""
-    error: str = ""
-
-
-class _Reader(Dataset[_Sample]):
-    """Reads, catches what an item raises, and prepares it for the encoder; runs in the workers."""
-
-    def __init__(self, dataset: Any, prepare: Callable[[Any], Tensor] | None) -> None:
-        self.dataset, self.prepare, self.pictures = dataset, prepare, Pictures(dataset)
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> _Sample:
-        try:
-            value, target = split(self.dataset[index])
-            content = self._content(value, index)
-            seen = digest(value)
-        except Exception as error:  # anything a user's data set raises: recorded by index, and the audit goes on
-            return _Sample(index, error=f"{type(error).__name__}: {error}".strip())
-        try:
-            return _Sample(index, content, class_label(target), digest=seen)
-        except DataError as error:
-            return _Sample(index, content, no_class=str(error), digest=seen)
-
-    def _content(self, value: Any, index: int) -> Any:
-        if self.prepare is None:
-            return as_input(value)
-        found = picture(value)
-        return self.prepare(found if found is not None else self.pictures[index])
-
-
-def as_input(value: Any) -> Any:
-    """An item as a user's own model is fed it: pictures become (C, H, W) floats in [0, 1], tensors of floats stay."""
-    if isinstance(value, Image.Image):
-        value = np.asarray(value if value.mode in ("L", "RGB") else to_rgb(value))
-    if isinstance(value, np.ndarray) and value.ndim in (2, 3) and as_array(value) is not None:
-        value = value[..., None] if value.ndim == 2 else value
-        if value.shape[-1] in (1, 3, 4) and value.shape[0] not in (1, 3, 4):
-            value = np.moveaxis(value, -1, 0)
-        value = torch.from_numpy(np.ascontiguousarray(value))
-    elif isinstance(value, np.ndarray):
-        value = torch.from_numpy(np.ascontiguousarray(value))
-    return value.float() / 255 if isinstance(value, Tensor) and value.dtype == torch.uint8 else value
 
 
 class _Read:
@@ -195,24 +112,36 @@ class _Read:
         self.digests = [""] * n
         self.first: dict[str, int] = {}  # content: its first position; copies get the very same vector
 
-    def take(self, batch: list[_Sample], encoder: Encoder, cache: Cache) -> None:
+    def take(self, batch: Batch, encoder: Encoder, cache: Cache) -> None:
         """Embed a batch, what the cache does not know of it, and file it."""
-        self.seen += len(batch)
-        good = [sample for sample in batch if not sample.error]
-        self.errors.update({sample.index: sample.error for sample in batch if sample.error})
+        self.seen += len(batch.samples)
+        good = [sample for sample in batch.samples if not sample.error]
+        self.errors.update({sample.index: sample.error for sample in batch.samples if sample.error})
         for sample in good:
             self.labels[sample.index], self.digests[sample.index] = sample.label, sample.digest
             if sample.no_class:
                 self.no_class[sample.index] = sample.no_class
-        new = {s.digest: s for s in good if s.digest not in self.first and s.digest not in cache}
-        vectors = dict(zip(new, _features(encoder, list(new.values())), strict=True)) if new else {}
+        new = {s.digest: at for at, s in enumerate(good) if s.digest not in self.first and s.digest not in cache}
+        rows = list(new.values())
+        contents = batch.contents[rows] if isinstance(batch.contents, Tensor) else [batch.contents[at] for at in rows]
+        vectors = dict(zip(new, _features(encoder, contents), strict=True)) if new else {}
         for sample in good:
-            first = self.first.setdefault(sample.digest, sample.index)
-            known = first != sample.index and self.vectors is not None
-            vector = self.vectors[first] if known else vectors.get(sample.digest, cache.get(sample.digest))
-            if self.vectors is None:
-                self.vectors = np.zeros((self.n, len(vector)), np.float32)
-            self.vectors[sample.index] = vector
+            vector = vectors[sample.digest] if sample.digest in vectors else cache.get(sample.digest)
+            self._file(sample.index, sample.digest, vector)
+
+    def _file(self, index: int, digest: str, vector: NDArray[np.float32] | None) -> None:
+        first = self.first.setdefault(digest, index)
+        if vector is None:
+            assert self.vectors is not None  # a copy of an earlier sample
+            vector = self.vectors[first]
+        if self.vectors is None:
+            self.vectors = np.zeros((self.n, len(vector)), np.float32)
+        if vector.shape != self.vectors[index].shape:
+            raise BackboneError(
+                f"the backbone must give every sample as many features, got {self.vectors.shape[1]} and, "
+                f"at index {index}, {len(vector)}"
+            )
+        self.vectors[index] = vector
 
     def matrix(self) -> NDArray[np.float32]:
         """(R, D) features of the readable samples."""
@@ -220,14 +149,15 @@ class _Read:
         if self.vectors is None or len(readable) < 2:
             index, error = next(iter(self.errors.items()))
             raise DataError(
-                f"{len(self.errors)} of {self.n} samples cannot be read, so there is nothing to compare; index {index}: {error}"
+                f"{len(self.errors)} of {self.n} samples cannot be read, so there is nothing to compare; "
+                f"index {index}: {error}"
             )
         vectors = self.vectors if len(readable) == self.n else self.vectors[readable]
         bad = (~np.isfinite(vectors).all(1)).nonzero()[0]
         if len(bad):
             raise BackboneError(
-                f"the backbone gave NaN or infinity for {len(bad)} of {self.n} samples, index {listing(readable[bad])}: "
-                "look at these samples, or choose another backbone"
+                f"the backbone gave NaN or infinity for {len(bad)} of {self.n} samples, "
+                f"index {listing(readable[bad])}: look at these samples, or choose another backbone"
             )
         return vectors
 
@@ -248,51 +178,52 @@ class _Read:
         except DataError as error:
             return None, None, str(error)
         out = np.full(self.n, -1, np.int64)
-        out[known] = codes
+        out[known] = 0 if codes is None else codes
         return out, names, ""
 
 
-def _features(encoder: Encoder, samples: list[_Sample]) -> NDArray[np.float32]:
+def _features(encoder: Encoder, contents: Tensor | list[Any]) -> NDArray[np.float32]:
     """(B, D) float32 of the samples' contents."""
-    batch = _stacked([sample.content for sample in samples])
+    batch = contents if isinstance(contents, Tensor) else _collated(contents)
     if isinstance(batch, Tensor) and encoder.device is not None:
         batch = batch.to(encoder.device)
-    shape = f"a batch of shape {tuple(batch.shape)}" if isinstance(batch, Tensor) else f"a {type(batch).__name__}"
+    shape = (
+        f"a batch of shape {tuple(batch.shape)}" if isinstance(batch, Tensor) else f"a batch, a {type(batch).__name__}"
+    )
     try:
         features = encoder.features(batch)
-    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, BackboneError):
-            raise
-        raise BackboneError(
-            f"the backbone {encoder.name} does not take {shape}: {error}. Give the data set the transform that the model was "
-            "trained with, or pass a timm name, which brings its own"
-        ) from error
-    if isinstance(features, np.ndarray):
-        features = torch.from_numpy(features)
-    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(samples):
-        came = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise BackboneError(f"the backbone must give (B, D) features, ({len(samples)}, D) for {shape}, got {came}")
+    except BackboneError:
+        raise
+    except Exception as error:  # whatever a user's model raises
+        raise BackboneError(_failure(encoder, shape, error)) from error
+    features = torch.from_numpy(features) if isinstance(features, np.ndarray) else features
+    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(contents) or not features.numel():
+        came = tuple(features.shape) if isinstance(features, Tensor) else f"a {type(features).__name__}"
+        raise BackboneError(f"the backbone must give (B, D) features, ({len(contents)}, D) for {shape}, got {came}")
     return features.detach().float().cpu().numpy()
 
 
-def _stacked(contents: list[Any]) -> Any:
-    if not isinstance(contents[0], Tensor):
-        return default_collate(contents)
-    shapes = sorted({tuple(content.shape) for content in contents})
+def _failure(encoder: Encoder, shape: str, error: Exception) -> str:
+    if "out of memory" in str(error):
+        return f"the backbone {encoder.name} ran out of memory on {shape}: pass a smaller batch_size"
+    told = f"the backbone {encoder.name} does not take {shape}: {type(error).__name__}: {error}"
+    if encoder.module is None:
+        return f"{told}. A function is given what the data set returns, collated: adapt it, or the data set's transform"
+    return f"{told}. Give the data set the transform that the model was trained with, or pass a timm name: it brings its own"
+
+
+def _collated(contents: list[Any]) -> Any:
+    shapes = sorted({tuple(content.shape) for content in contents if isinstance(content, Tensor)})
     if len(shapes) > 1:
         raise DataError(
-            f"the samples of a batch must have one shape, got {' and '.join(map(str, shapes[:3]))}: give the data set a "
-            "transform that resizes, or pass a timm name as backbone, which brings its own"
+            f"the samples of a batch must have one shape, got {' and '.join(map(str, shapes[:3]))}: give the data set "
+            "a transform that resizes, or pass a timm name as backbone, which brings its own"
         )
-    return torch.stack(contents)
-
-
-def _workers(reader: _Reader, wanted: int) -> tuple[int, tuple[str, ...]]:
-    """How many workers can read: none where they are not forked and the data set cannot be sent to them."""
-    if wanted == 0 or multiprocessing.get_start_method() == "fork":
-        return wanted, ()
     try:
-        pickle.dumps(reader)
-    except Exception as error:  # pickle raises whatever an object's own __reduce__ does
-        return 0, (f"the data set cannot be sent to worker processes ({error}): it is read without workers",)
-    return wanted, ()
+        return default_collate(contents)
+    except (TypeError, RuntimeError, KeyError, ValueError, AttributeError) as error:
+        kinds = ", ".join(dict.fromkeys(type(content).__name__ for content in contents))
+        raise DataError(
+            f"the samples of a batch must be alike, pictures, tensors, numbers, text or dicts of these, got {kinds} "
+            f"({error}): let the data set return one kind"
+        ) from error

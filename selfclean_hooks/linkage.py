@@ -1,10 +1,11 @@
 """The single-linkage tree of N samples, exact and in O(N) memory.
 
 Boruvka's algorithm: every component joins its nearest neighbour until one is left. The nearest sample outside of the
-component is read off the neighbour lists. An edge found there is the shortest one out of its component unless some member
-has its whole list inside and ends it below that edge's length; only such members are searched for again, nearest bound
-first, and never those of the largest component (it is joined by the others). The edges, sorted, are the tree; joining them in that order
-gives the dendrogram in the format of `scipy.cluster.hierarchy`.
+component is read off the neighbour lists. An edge found there is the shortest one out of its component unless some
+member has its whole list inside and ends it below that edge's length; only such members are searched for again, those
+of the components that need the least work first, and never those of the largest component (it is joined by the
+others). The edges, sorted, are the tree; joining them in that order gives the dendrogram in the format of
+`scipy.cluster.hierarchy`.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def minimum_spanning_tree(x: UnitRows, neighbors: Neighbors) -> Tree:
             searched += _search_again(x, screen, component, doubtful, best, length, indices, distances)
             continue
         chosen.append((row, target[row], length[row]))
-        links = coo_array((np.ones(len(row)), (component[row], component[target[row]])), shape=(count, count))
+        ends = component[np.stack([row, target[row]])].astype(np.int32)  # older scipy searches graphs of int32 only
+        links = coo_array((np.ones(len(row)), tuple(ends)), shape=(count, count))
         count, joined = connected_components(links, directed=False)
         component = joined[component].astype(np.int64)
     start, end, lengths = (np.concatenate(part) for part in zip(*chosen, strict=True))
@@ -86,8 +88,10 @@ def _first_outside(component: Ints, indices: Ints, distances: Floats) -> tuple[I
 
 
 def _shortest_edges(component: Ints, count: int, target: Ints, length: Floats) -> tuple[Ints, Ints, Floats]:
-    """Samples whose edge is the shortest out of their component for certain; samples that leave others in doubt; the
-    shortest known length of every component.
+    """What the lists tell of the shortest edge out of every component.
+
+    Returns samples whose edge is that for certain, samples that leave it in doubt, and per component the shortest
+    length known.
     """
     known = target >= 0
     best = np.full(count, np.inf, np.float32)
@@ -113,18 +117,17 @@ def _search_again(
 ) -> int:
     """Replace lists that lie inside of their component, where that settles a component with the least work.
 
-    Nothing could be joined without a search, so every component is in doubt. The largest is left alone: others will join
-    it. An edge shorter than `limit` has both ends closer than that to what is outside of theirs, so no other column counts.
+    Nothing could be joined without a search, so every component is in doubt. The largest is left alone: others will
+    join it. An edge shorter than `limit` has both ends closer than that to what is outside of theirs, so no other
+    column counts.
     """
     work = np.bincount(component[doubtful], minlength=len(best))
     largest = np.bincount(component).argmax()
     chosen = work <= 2 * np.delete(work, largest).min()
     chosen[largest] = False
     limit = float(best[chosen].max())
-    rows, columns, groups = (
-        torch.from_numpy(part)
-        for part in (doubtful[chosen[component[doubtful]]], (length < limit).nonzero()[0], component)
-    )
+    parts = doubtful[chosen[component[doubtful]]], (length < limit).nonzero()[0], component
+    rows, columns, groups = map(torch.from_numpy, parts)
     found, at = search(x, rows, indices.shape[1], groups, OTHER, columns, screen)
     # from here on these lists hold what is nearest outside of the component: the inside can only grow
     indices[rows] = torch.where(at < limit, found, -1).numpy()
@@ -133,7 +136,7 @@ def _search_again(
 
 
 def _sorted_tree(n: int, edges: Ints, lengths: Floats, searched: int) -> Tree:
-    """Order the chosen edges and leave out the doubles (two components may choose one edge) and, among equals, the cycles."""
+    """Order the edges; leave out doubles (two components may choose the same one) and, among equals, cycles."""
     order = np.lexsort((edges[:, 1], edges[:, 0], lengths))
     parent = list(range(n))
     keep = []

@@ -1,25 +1,25 @@
 """Exact nearest neighbours by cosine distance in one blocked pass, in O(N) memory.
 
-The distance of two samples is `d(i, j) = (1 - cos(x_i, x_j)) / 2`, in [0, 1]; a zero row has no direction and lies at 0.5
-from everything. For unit rows `d = |x_i - x_j|^2 / 4`, the form in which every distance that leaves this file is computed:
-copies come out at exactly 0 and small distances keep their relative accuracy.
+The distance of two samples is `d(i, j) = (1 - cos(x_i, x_j)) / 2`, in [0, 1]; a zero row has no direction and lies at
+0.5 from everything. For unit rows `d = |x_i - x_j|^2 / 4`, the form in which every distance that leaves this file is
+computed: copies come out at exactly 0 and small distances keep their relative accuracy.
 
-How a result is certified. Blocks of the upper triangle of `x @ x.T` are computed once, in bfloat16 where the processor has
-it, and serve the rows and the columns of the block. The `m` best of every row by that screen, where negative similarities
-count as 0, are re-scored in float32. What the screen says is too low by at most
+How a result is certified. Blocks of the upper triangle of `x @ x.T` are computed once, in bfloat16 where the processor
+has it, and serve the rows and the columns of the block. The `m` best of every row by that screen, where negative
+similarities count as 0, are re-scored in float32. What the screen says is too low by at most
 
     bound_i = e_i + max_j e_j + rounding of the result + rounding of the sum,      e_i = |x_i - screen(x_i)|
 
 (Cauchy-Schwarz on unit rows). What the list left out has a screened similarity of at most its last entry, so the row is
-exact as soon as its k-th re-scored similarity is at least that entry plus bound_i. The few rows that fail are searched again
-in float32, and those that float32 products leave in doubt in float64: of samples nearer than about 1e-6 (a copy among them,
-in a collapsed representation) they tell nothing. What remains is the rounding of a distance, about 1e-6 of it, for any
-block size.
+exact as soon as its k-th re-scored similarity is at least that entry plus bound_i. The few rows that fail are searched
+again in float32, and those that float32 products leave in doubt in float64: of samples nearer than about 1e-6 (a copy
+among them, in a collapsed representation) they tell nothing. What remains is the rounding of a distance, about 1e-6 of
+it, for any block size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,9 +29,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from selfclean_hooks.progress import Tick
+
 TILE = 32  # similarities whose maximum is looked at before any of them is
 SAME, OTHER, ANY = "same", "other", "any"
-Tick = Callable[[int, int], None]
 _BITS = {torch.bfloat16: torch.int16, torch.float32: torch.int32}
 
 
@@ -48,9 +49,8 @@ class UnitRows:
         values = torch.empty(vectors.shape, dtype=torch.float32)
         zero = torch.empty(len(vectors), dtype=torch.float32)
         for start in range(0, len(vectors), chunk):
-            rows = torch.from_numpy(
-                np.array(vectors[start : start + chunk], order="C")
-            )  # a copy: torch wants it writable
+            part = np.array(vectors[start : start + chunk], order="C")  # a copy: torch wants it writable
+            rows = torch.from_numpy(part)
             rows = rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
             largest = rows.abs().amax(1, keepdim=True)
             rows = rows / torch.where(largest > 0, largest, 1.0)
@@ -128,9 +128,8 @@ def nearest(
         tick: called with (pairs of blocks done, all of them).
     """
     n, k = len(x), min(k, len(x) - 1)
-    codes = (
-        np.zeros(n, np.int64) if labels is None else np.unique(labels, return_inverse=True)[1]
-    )  # >= 0: -1 marks mixed tiles
+    # classes are numbered from 0: -1 marks mixed tiles
+    codes = np.zeros(n, np.int64) if labels is None else np.unique(labels, return_inverse=True)[1]
     classes = torch.from_numpy(codes)
     order = torch.argsort(classes, stable=True)  # tiles of one class can be passed over as a whole
     x, classes = (x[order], classes[order]) if labels is not None else (x, classes)
@@ -164,15 +163,15 @@ def search(
 ) -> tuple[Tensor, Tensor]:
     """The k nearest of a few `rows` (R,) among all N, or among the `columns` given.
 
-    Products are taken in the precision of the `screen`, if there is one; rows that this leaves in doubt in float32, and what
-    is still in doubt then in float64. `kind` restricts the answer to the "same" or to "other" `groups` (N,). Returns positions
-    and distances, each (R, k), -1 and inf where there are fewer.
+    Products are taken in the precision of the `screen`, if there is one; rows that this leaves in doubt in float32, and
+    what is still in doubt then in float64. `kind` restricts the answer to the "same" or to "other" `groups` (N,).
+    Returns positions and distances, each (R, k), -1 and inf where there are fewer.
     """
     targets = _Targets(x, torch.arange(len(x)) if columns is None else columns, screen)
     precisions = [torch.float32, torch.float64]
     if screen is not None and screen.rows.dtype != torch.float32:
         precisions.insert(0, screen.rows.dtype)
-    batches = rows.split(max(1, budget // len(targets.index)))
+    batches = torch.split(rows, max(1, budget // len(targets.index)))
     found = [_search(targets, batch, k, groups, kind, precisions) for batch in batches]
     return torch.cat([indices for indices, _ in found]), torch.cat([distances for _, distances in found])
 
@@ -212,7 +211,7 @@ class _Targets:
         """Products of `rows` (R,) with the columns, (R, C), and what they may be too low by."""
         if precision == torch.float64:  # x.y - |y|^2 / 2 is ordered as -d also where the lengths are off 1 by rounding
             left = self.x.values[rows].double()
-            parts = zip(self.exact.split(4096), self.x.zero[self.index].split(4096), strict=True)
+            parts = zip(torch.split(self.exact, 4096), torch.split(self.x.zero[self.index], 4096), strict=True)
             ordered = [left @ part.double().T - (part.double().square().sum(1) + zero) / 2 for part, zero in parts]
             return torch.cat(ordered, 1), 0.0
         if self.screen is not None and precision != torch.float32:
@@ -228,7 +227,7 @@ class _Targets:
     @cached_property
     def screened(self) -> Tensor:
         """(C, D) in the precision of the screen."""
-        rows = self.screen.rows  # type: ignore[union-attr]
+        rows = self.screen.rows  # type: ignore[union-attr]  # asked for only where there is a screen
         return rows[: len(self.x)] if len(self.index) == len(self.x) else rows[self.index]
 
 
@@ -250,6 +249,7 @@ class Screen:
 
     @classmethod
     def of(cls, x: UnitRows, dtype: torch.dtype) -> Screen:
+        """Round N unit rows to `dtype` and bound what that, and a product of two, may take from a similarity."""
         n, dim = x.values.shape
         rows = torch.zeros((-(-n // TILE) * TILE, dim), dtype=dtype)
         rows[:n] = x.values
@@ -287,7 +287,7 @@ def _offer(
     rows = slice(rows.start, min(rows.stop, len(classes)))
     similarity = similarity[: rows.stop - rows.start].contiguous()
     # the bits of floats >= 0 are ordered like integers, whose maxima are several times faster to find in bfloat16
-    bits = similarity.view(_BITS[similarity.dtype]).unflatten(1, (-1, TILE))
+    bits = torch.unflatten(similarity.view(_BITS[similarity.dtype]), 1, (-1, TILE))
     highest = bits.amax(-1).clamp_(min=0).view(similarity.dtype).float()
     tile_class = tile_classes[columns.start // TILE :][: highest.shape[1]]
     mixed = tile_class == -1

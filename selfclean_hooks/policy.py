@@ -24,8 +24,8 @@ Bools = NDArray[np.bool_]
 class Policy:
     """What is done about the flagged samples of each issue.
 
-    "ignore", "warn", "drop" (leave out of the clean indices) or "raise" (stop). Of near duplicates one copy of each set is
-    kept; no class is emptied; dropping more than `max_drop_fraction` of the samples is an error and not a mass drop.
+    "ignore", "warn", "drop" (leave out of the clean indices) or "raise" (stop). Of near duplicates one copy of each set
+    is kept; no class is emptied; dropping more than `max_drop_fraction` of the samples is an error and not a mass drop.
     """
 
     near_duplicates: Action = "warn"
@@ -80,8 +80,8 @@ class Decisions:
                 f"the policy would drop {dropped.sum()} of {len(dropped)} samples ({dropped.mean():.0%}), more than "
                 f"max_drop_fraction={self.policy.max_drop_fraction} ("
                 + ", ".join(f"{issue} {count}" for issue, count in causes.items() if count)
-                + "). An issue that hits this much says more about the thresholds or the representation than about the data: "
-                "look at the flags, lower the thresholds, or raise max_drop_fraction"
+                + "). An issue that hits this much says more about the thresholds or the representation than about the "
+                "data: look at the flags, lower the thresholds, or raise max_drop_fraction"
             )
         return (~dropped).nonzero()[0]
 
@@ -112,12 +112,12 @@ def decide(scores: Scores, thresholds: Thresholds, policy: Policy) -> Decisions:
 def duplicate_sets(scores: Scores, threshold: float) -> NDArray[np.int64]:
     """(N,) number of each sample's duplicate set, in order of first members; -1: none.
 
-    A set is a connected component of the pairs below the threshold, read off the single-linkage tree: exact, however many
-    pairs there are.
+    A set is a connected component of the pairs below the threshold, read off the single-linkage tree: exact, however
+    many pairs there are.
     """
     n = len(scores)
     near = flagged(scores.tree_distance, threshold)
-    start, end = scores.tree_index[near].T
+    start, end = scores.tree_index[near].astype(np.int32).T  # older scipy searches graphs of int32 only
     _, component = connected_components(coo_array((np.ones(len(start)), (start, end)), shape=(n, n)), directed=False)
     size = np.bincount(component, minlength=1)[component]
     _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
@@ -173,24 +173,22 @@ def _reasons(
     first = {int(sets[i]): int(i) for i in ((sets >= 0) & ~surplus).nonzero()[0]}
 
     def say(position: int, text: str) -> None:
-        reasons.setdefault(int(position), []).append(text)
+        reasons.setdefault(position, []).append(text)
 
-    for i in (sets >= 0).nonzero()[0]:
+    for i in (sets >= 0).nonzero()[0].tolist():
+        number, nearest = int(sets[i]), scores.near_duplicate[i]
         if surplus[i]:
-            say(
-                i,
-                f"near duplicate of {first[int(sets[i])]} (set {sets[i]} of {size[sets[i]]}, nearest at {scores.near_duplicate[i]:.4g})",
-            )
+            say(i, f"near duplicate of {first[number]} (set {number} of {size[number]}, nearest at {nearest:.4g})")
         else:
-            say(i, f"kept copy of duplicate set {sets[i]} of {size[sets[i]]}")
-    for i in flags["off_topic"].nonzero()[0]:
+            say(i, f"kept copy of duplicate set {number} of {size[number]}")
+    for i in flags["off_topic"].nonzero()[0].tolist():
         say(i, f"off topic (score {scores.off_topic[i]:.4g} below {cuts['off_topic']:.4g})")
-    for i in flags["label_errors"].nonzero()[0]:
+    for i in flags["label_errors"].nonzero()[0].tolist():
         given, other = (_name(scores, codes[i]) for codes in (scores.given_label, scores.predicted_label))
         say(i, f"label {given} looks like {other} (score {scores.label[i]:.4g} below {cuts['label_errors']:.4g})")
     for i, error in scores.errors.items():
         say(i, f"unreadable ({error})")
-    for i in rescued:
+    for i in rescued.tolist():
         say(i, "kept all the same: its class would be empty")
     return tuple("; ".join(reasons.get(i, ())) for i in range(len(scores)))
 

@@ -90,9 +90,8 @@ def pretrain(
     with kept_rng():
         data = _read(pictures, seed)
         planned = epochs or min(max(PICTURES_SEEN // len(data), MIN_EPOCHS), MAX_EPOCHS)
-        torch.default_generator.manual_seed(
-            seed
-        )  # torch.manual_seed would also touch the accelerators, which are not restored
+        # torch.manual_seed would also touch the accelerators, which are not restored
+        torch.default_generator.manual_seed(seed)
         encoder = Encoder(data).to(device)
         done = _train(encoder, data, _Plan(seed, max_seconds, planned, min(batch_size, len(data))), progress)
     return Pretrained(encoder.eval(), data.shape[-1], data.shape[1], time.monotonic() - start, done)
@@ -207,7 +206,7 @@ def _brightness(data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _network(channels: int, size: int) -> nn.Sequential:
     """A four-times narrower ResNet with a stem that leaves about 16 x 16 positions, whatever the size."""
-    from torchvision.models.resnet import BasicBlock  # type: ignore[import-untyped]
+    from torchvision.models.resnet import BasicBlock
 
     stride = 2 if size < 48 else 4
     stem = [

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from selfclean_hooks.errors import DataError, DataWarning, SettingError
 
 if TYPE_CHECKING:
-    from selfclean_hooks.neighbors import Tick
+    from selfclean_hooks.progress import Tick
 
 NEIGHBORS = 12
 
@@ -63,8 +63,8 @@ def as_vectors(vectors: Any) -> NDArray[np.floating]:
         )
     if all(bool((array[start : start + 4096] == array[0]).all()) for start in range(0, len(array), 4096)):
         raise DataError(
-            f"all {len(array)} embeddings are identical: nothing can be compared. Check that the data set returns different "
-            "samples, or choose another backbone"
+            f"all {len(array)} embeddings are identical: nothing can be compared. Check that the data set returns "
+            "different samples, or choose another backbone"
         )
     return array
 
@@ -82,8 +82,8 @@ def as_labels(labels: Any, n: int) -> tuple[NDArray[np.int64] | None, tuple[str,
         odd = (~np.isfinite(array) | (array != np.trunc(np.nan_to_num(array)))).nonzero()[0]
         if len(odd):
             raise DataError(
-                f"labels must be classes (integers or words), got {array[odd[0]]!r} at index {odd[0]} and {len(odd) - 1} "
-                "more like it: leave labels out where the targets are no classes"
+                f"labels must be classes (integers or words), got {array[odd[0]].item()!r} at index {odd[0]} "
+                f"({len(odd)} of {n} labels are none): leave labels out where the targets are no classes"
             )
         return array.astype(np.int64), None
     if array.dtype.kind in "US" or all(isinstance(label, str) for label in array):
@@ -144,8 +144,9 @@ def score(
     cut = max(found["near_duplicates"].automatic, pairs_below)
     if pairs.complete_below < cut:
         warnings.warn(
-            f"too many pairs of samples lie below the distance {cut:.4g} to list them all: the {len(pairs.index)} nearest are "
-            f"listed, all of those below {pairs.complete_below:.4g}. Scores, flags and duplicate sets are complete",
+            f"too many pairs of samples lie below the distance {cut:.4g} to list them all: the {len(pairs.index)} "
+            f"nearest are listed, all of those below {pairs.complete_below:.4g}. Scores, flags and duplicate sets are "
+            "complete",
             DataWarning,
             stacklevel=3,
         )

@@ -53,7 +53,7 @@ def is_fraction(value: object) -> bool:
 
 
 def flagged(score: NDArray[np.floating], threshold: float) -> NDArray[np.bool_]:
-    """True where a score lies below the threshold, or is exactly 0 unless the threshold is -inf. NaN is never flagged."""
+    """True where a score is below the threshold, or exactly 0 unless the threshold is -inf. NaN is never flagged."""
     return np.asarray((score < threshold) | ((score == 0) & (threshold > -math.inf)))
 
 
@@ -68,8 +68,8 @@ def automatic_threshold(
 ) -> float:
     """The score below which a logistic tail leaves little doubt (SelfClean's automatic cleaning).
 
-    On the logit scale, location and scale of a logistic are fitted through the quantiles of the scores at p and sqrt(p / 2),
-    where p is the guessed contamination (its square for pairs); the threshold is the fitted quantile at
+    On the logit scale, location and scale of a logistic are fitted through the quantiles of the scores at p and
+    sqrt(p / 2), where p is the guessed contamination (its square for pairs); the threshold is the fitted quantile at
     `significance * p * samples / total`.
 
     Args:

@@ -8,10 +8,7 @@ from timm.data.transforms_factory import create_transform
 from torchvision import transforms as v1
 from torchvision.datasets import FakeData
 from torchvision.transforms import v2
-from training_data import (
-    digests,
-    training_v1,
-)
+from training_data import digests, training_v1
 
 from selfclean_hooks.augmentation import Identity
 from selfclean_hooks.views import eval_view

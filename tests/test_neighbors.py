@@ -181,6 +181,14 @@ def test_a_lowered_matmul_precision_changes_nothing() -> None:
     assert all(torch.equal(a, b) for a, b in zip(lowered, everything(x), strict=True))
 
 
+@pytest.mark.usefixtures("lowered_precision")
+def test_float32_products_are_float32_whatever_is_set() -> None:
+    rows = UnitRows.of(random_vectors("gauss", 300, 256, 0)).values
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = module.multiplied(rows, rows)
+    np.testing.assert_allclose(found, rows.double() @ rows.double().T, atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_changes_nothing(dtype: torch.dtype) -> None:
     x = UnitRows.of(random_vectors("gauss", 200, 64, 0))

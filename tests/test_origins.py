@@ -6,10 +6,7 @@ import torch
 from PIL import Image
 from torch.utils.data import ConcatDataset, Dataset, Subset
 from torchvision.datasets import FakeData, ImageFolder
-from training_data import (
-    Applied,
-    nested,
-)
+from training_data import Applied, nested
 
 from selfclean_hooks.items import digest
 from selfclean_hooks.origins import Origin, class_names, file_name, origin

@@ -5,9 +5,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import Dataset
-from training_data import (
-    global_state,
-)
+from training_data import global_state
 
 from selfclean_hooks.randomness import kept_rng
 from selfclean_hooks.views import eval_view

@@ -23,7 +23,9 @@ def distance_ratio(same: NDArray[np.floating], other: NDArray[np.floating]) -> N
     A sample with exact copies of both kinds (a = b = 0) speaks for neither label and gets 0.5.
     """
     a, b = same.astype(np.float64) ** 2, other.astype(np.float64) ** 2
-    return np.divide(b, a + b, out=np.full(len(a), 0.5), where=(a + b) > 0)
+    score = np.full(len(a), 0.5)
+    np.divide(b, a + b, out=score, where=(a + b) > 0)
+    return score
 
 
 def farthest_of_other_label(x: UnitRows, rows: NDArray[np.int64], chunk: int = 256) -> NDArray[np.float32]:
@@ -52,6 +54,5 @@ class LabelErrors:
         a[alone] = farthest_of_other_label(geometry.x, alone)
         score = distance_ratio(a, b)
         predicted = np.where(score < 0.5, labels[other[0].numpy()], labels)
-        return Finding(
-            score, automatic_threshold(quantile_of(score), len(score), len(score)), predicted_label=predicted
-        )
+        automatic = automatic_threshold(quantile_of(score), len(score), len(score))
+        return Finding(score, automatic, predicted_label=predicted)

@@ -20,9 +20,9 @@ BINS = 1 << 16
 def nearest_pairs(x: UnitRows, neighbors: Neighbors, at_least: int, below: float, at_most: int) -> Pairs:
     """Every pair nearer than `below` and at least the `at_least` nearest ones, exact.
 
-    The neighbour lists hold every pair nearer than the end of one of its two lists. The rows whose lists end below the cut
-    are compared with each other. Should more than `at_most` pairs lie below the cut (a data set of copies has of the order
-    of N^2), the nearest are kept and `complete_below` says up to where all of them are there.
+    The neighbour lists hold every pair nearer than the end of one of its two lists. The rows whose lists end below the
+    cut are compared with each other. Should more than `at_most` pairs lie below the cut (a data set of copies has of
+    the order of N^2), the nearest are kept and `complete_below` says up to where all of them are there.
 
     Args:
         x: N unit rows.
@@ -56,14 +56,14 @@ def nearest_pairs(x: UnitRows, neighbors: Neighbors, at_least: int, below: float
 def pair_distance_quantile(x: UnitRows, budget: int = 1 << 22) -> Callable[[float], float]:
     """Quantile function of all pair distances strictly inside of (0, 1), from a histogram.
 
-    All pairs where N^2 <= `budget`, else those of evenly spaced rows with all others. The bins are even in the square root
-    of the distance, so that small distances, which a threshold is fitted to, are resolved to a fraction of a percent.
-    Distances below the rounding of a dot product count as 0.
+    All pairs where N^2 <= `budget`, else those of evenly spaced rows with all others. The bins are even in the square
+    root of the distance, so that small distances, which a threshold is fitted to, are resolved to a fraction of a
+    percent. Distances below the rounding of a dot product count as 0.
     """
     n = len(x)
     rows = torch.from_numpy(np.linspace(0, n - 1, min(n, max(1, budget // n))).astype(np.int64))
     counts = torch.zeros(BINS, dtype=torch.float64)
-    for part in rows.split(max(1, (1 << 22) // n)):
+    for part in torch.split(rows, max(1, (1 << 22) // n)):
         similarity = multiplied(x.values[part], x.values)
         similarity[torch.arange(len(part)), part] = 1  # itself: distance 0
         root = similarity.neg_().add_(1).div_(2).clamp_(0, 1).sqrt_()
@@ -112,10 +112,9 @@ def _all_below(
     first, second, distance = none, none, torch.empty(0, dtype=torch.float32)
     among = torch.from_numpy(rows)
     targets = x.values[among]
-    for part in among.split(max(1, (1 << 22) // max(1, len(rows)))):
-        below = (
-            multiplied(x.values[part], targets).neg_().add_(1).div_(2) <= cut + 1e-6
-        )  # 1e-6: rounding of the product
+    for part in torch.split(among, max(1, (1 << 22) // max(1, len(rows)))):
+        screened = multiplied(x.values[part], targets).neg_().add_(1).div_(2)
+        below = screened <= cut + 1e-6  # 1e-6: rounding of the product
         near, place = (below & (part.unsqueeze(1) < among)).nonzero(as_tuple=True)
         row, column = part[near], among[place]
         exact = x.distances(row, column.unsqueeze(1))[:, 0]

@@ -1,8 +1,9 @@
 """Off-topic samples: those that join the rest last in the single-linkage dendrogram (LAD).
 
 "Leave-out agglomerative dendrogram" of SelfClean (Groeger et al., "Intrinsic Self-Supervision for Data Quality Audits",
-NeurIPS 2024). The dendrogram is walked depth first, the child with fewer leaves first, while an area under it is swept from
-left to right; a sample's score is the area swept when its leaf is reached. Small clusters that join late come first.
+NeurIPS 2024). The dendrogram is walked depth first, the child with fewer leaves first, while an area under it is swept
+from left to right; a sample's score is the area swept when its leaf is reached. Small clusters that join late come
+first.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ def lad_scores(linkage: NDArray[np.float64]) -> NDArray[np.float64]:
         linkage: (N - 1, 4), the format of `scipy.cluster.hierarchy`, heights in [0, 1].
 
     The root holds the interval [0, 1] below height 1. A node with interval [s, e], own height h (a leaf: 0) and parent
-    height p sweeps (e - s)(p - h). Of its n leaves the smaller child takes a share of the interval from s on; the larger
-    child gets its share from there, counted from s, and so stops short of e. Such a gap is swept when the walk reaches the
-    next start s: once below the parent of the last leaf, and below each inner node entered since the last gap that ended
-    left of s.
+    height p sweeps (e - s)(p - h). Of its n leaves the smaller child takes a share of the interval from s on; the
+    larger child gets its share from there, counted from s, and so stops short of e. Such a gap is swept when the walk
+    reaches the next start s: once below the parent of the last leaf, and below each inner node entered since the last
+    gap that ended left of s.
     """
     n = len(linkage) + 1
     children = linkage[:, :2].astype(np.int64).tolist()

@@ -1,0 +1,83 @@
+"""An Encoder: a function from a batch to features, with all that is needed to run it on a data set."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from selfclean_hooks.errors import SettingError
+from selfclean_hooks.features import evaluating, penultimate
+from selfclean_hooks.provenance import fingerprint
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A function from a collated batch to (B, D) features, and what it needs."""
+
+    name: str
+    features: Callable[[Any], Any]
+    device: torch.device | None  # where batches of tensors go; None: left where they are
+    fingerprint: str | None  # None: what it computes cannot be told, so nothing is cached
+    prepare: Callable[[Any], Tensor] | None = None  # PIL image -> tensor; None: the data set's own items are fed
+    module: nn.Module | None = None  # whose training flags are set aside
+    note: str = ""  # how it was chosen, in one line
+
+    def ready(self) -> AbstractContextManager[None]:
+        """Eval mode and no gradients, put back afterwards."""
+        return evaluating(self.module)
+
+
+def of_module(module: nn.Module, device: str | torch.device = "auto") -> Encoder:
+    """The features of a module before its classifier; on a device that it is not on, those of a copy."""
+    inner: Any = getattr(module, "_orig_mod", module)  # torch.compile
+    inner = inner.module if type(inner).__name__ in ("DistributedDataParallel", "DataParallel") else inner
+    own = next((tensor.device for tensor in (*inner.parameters(), *inner.buffers())), torch.device("cpu"))
+    target = own if device == "auto" else device_of(device)
+    if target != own and not (target.type == own.type and target.index is None):
+        inner = copy.deepcopy(inner).to(target)
+    name = type(inner).__qualname__
+    return Encoder(name, partial(penultimate, inner), target, weights_fingerprint(inner), module=inner)
+
+
+def of_callable(function: Callable[[Any], Any], device: str | torch.device = "auto") -> Encoder:
+    """A function from a batch to (B, D), taken at its word."""
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return Encoder(name, function, None if device == "auto" else device_of(device), None)
+
+
+def device_of(device: str | torch.device) -> torch.device:
+    """The device meant; "auto" is an accelerator if there is one.
+
+    Raises:
+        SettingError: there is no such device here.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise SettingError(
+            f'device must be "auto" or a torch device that this machine has, got {device!r}: {reason}'
+        ) from error
+    return found
+
+
+def weights_fingerprint(module: nn.Module, *more: str) -> str:
+    """Of the structure of a module, the names, shapes and values of its parameters and buffers, and of `more`."""
+    state = sorted(module.state_dict().items())
+    values = [(name, value.detach().cpu().reshape(-1)) for name, value in state if isinstance(value, Tensor)]
+    return fingerprint(
+        type(module).__qualname__,
+        repr(module),
+        *(part for name, value in values for part in (name, value.float().numpy())),
+        *more,
+    )

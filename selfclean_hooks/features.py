@@ -1,0 +1,93 @@
+"""What a module knows of a batch before it classifies: (B, D) features, without leaving a trace in the module."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from selfclean_hooks.errors import BackboneError
+
+PASSED_THROUGH = (nn.Identity, nn.Dropout, nn.Softmax, nn.LogSoftmax, nn.Sigmoid, nn.Flatten)
+
+
+@contextmanager
+def evaluating(module: nn.Module | None) -> Iterator[None]:
+    """Eval mode, no gradients, compiled parts run as written; everything is put back, after an exception too."""
+    modules = list(module.modules()) if module is not None else []
+    training = [part.training for part in modules]
+    stance = getattr(torch.compiler, "set_stance", None)  # hooks added to a compiled part would not fire
+    eager: AbstractContextManager[Any] = stance("force_eager") if stance and modules else nullcontext()
+    try:
+        for part in modules:
+            part.training = False  # not eval(), which users override
+        with torch.no_grad(), eager:  # not inference_mode: buffers cached there break the training after it
+            yield
+    finally:
+        for part, flag in zip(modules, training, strict=True):
+            part.training = flag
+
+
+def penultimate(module: nn.Module, batch: Any) -> Tensor:
+    """Features (B, D) of a batch: what enters the last layer if that is an nn.Linear, else the module's own output.
+
+    timm models are asked for their features before the head.
+
+    Raises:
+        BackboneError: neither is (B, D).
+    """
+    before_head = _timm_features(module)
+    if before_head is not None:
+        return _two_dimensional(before_head(batch), module)
+    entered: list[tuple[nn.Module, Any]] = []
+
+    def note(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if entered:
+            entered[-1] = (entered[-1][0], None)  # not the last: its input need not be kept alive
+        entered.append((layer, inputs[0] if isinstance(layer, nn.Linear) and inputs else None))
+
+    hooks = [layer.register_forward_pre_hook(note) for layer in _layers(module)]
+    try:
+        output = module(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    last, features = entered[-1] if entered else (None, None)
+    once = sum(layer is last for layer, _ in entered) == 1
+    if once and isinstance(features, Tensor) and features.ndim == 2:
+        return features
+    return _two_dimensional(output, module)
+
+
+def _timm_features(module: nn.Module) -> Callable[[Any], Any] | None:
+    """The function of a timm model that stops before its head; None for other modules."""
+    body, head = getattr(module, "forward_features", None), getattr(module, "forward_head", None)
+    if not callable(body) or not callable(head) or "pre_logits" not in inspect.signature(head).parameters:
+        return None
+    return lambda batch: head(body(batch), pre_logits=True)
+
+
+def _layers(module: nn.Module) -> list[nn.Module]:
+    """Modules without parts, a linear layer being one also where its weight is parametrized (weight_norm)."""
+    if isinstance(module, (nn.Linear, parametrize.ParametrizationList)):
+        return [module] if isinstance(module, nn.Linear) else []
+    if isinstance(module, PASSED_THROUGH):
+        return []
+    parts = list(module.children())
+    found = [layer for part in parts for layer in _layers(part)] if parts else [module]
+    return list(dict.fromkeys(found))
+
+
+def _two_dimensional(output: Any, module: nn.Module) -> Tensor:
+    if isinstance(output, Tensor) and output.ndim == 2:
+        return output
+    came = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+    raise BackboneError(
+        f"{type(module).__name__} must end in a classifier (nn.Linear on (B, D)) or give (B, D) features, got {came}: "
+        "pass the part of it that does, or a function from a batch to (B, D)"
+    )

@@ -1,0 +1,141 @@
+"""How samples are read for the encoder, in this process or in workers: errors caught, labels told from contents."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from selfclean_hooks.errors import DataError, SettingError
+from selfclean_hooks.items import as_array, class_label, digest, picture, split, to_rgb
+
+
+class Pictures(Dataset[Image.Image]):
+    """The pictures of a data set, without labels."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        """The picture at a position; raises what the data set raises."""
+        value = split(self.dataset[index]).value
+        found = picture(value)
+        if found is None:
+            raise DataError(
+                f"this backbone embeds pictures, got {type(value).__name__} at index {index}: pass a function from a "
+                "batch of such items to (B, D) as backbone"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is known of one item besides its content."""
+
+    index: int
+    label: int | str | None = None
+    no_class: str = ""  # why the target is no class
+    digest: str = ""
+    error: str = ""  # why it could not be read
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples as a worker sends them, and the contents of the readable ones, in order."""
+
+    samples: list[Sample]
+    contents: Tensor | list[Any]  # a tensor (B, ...) where they are tensors of one shape and dtype
+
+
+class Reader(Dataset[tuple[Sample, Any]]):
+    """Reads, catches what an item raises, and prepares it for the encoder; runs in the workers."""
+
+    def __init__(self, dataset: Any, prepare: Callable[[Any], Tensor] | None) -> None:
+        self.dataset, self.prepare, self.pictures = dataset, prepare, Pictures(dataset)
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Sample, Any]:
+        """The sample at a position, and its content if it can be read."""
+        try:
+            value, target = split(self.dataset[index])
+            content = self._content(value, index)
+            seen = digest(value)
+        except Exception as error:  # anything a user's data set raises: recorded by index, and the audit goes on
+            return Sample(index, error=f"{type(error).__name__}: {error}".strip()), None
+        try:
+            return Sample(index, class_label(target), digest=seen), content
+        except DataError as error:
+            return Sample(index, no_class=str(error), digest=seen), content
+
+    def _content(self, value: Any, index: int) -> Any:
+        if value is None:
+            raise DataError("the data set returned None")
+        if self.prepare is None:
+            return as_input(value)
+        found = picture(value)
+        return self.prepare(found if found is not None else self.pictures[index])
+
+
+def loader_of(
+    dataset: Any, prepare: Callable[[Any], Tensor] | None, batch_size: int, num_workers: int, seed: int
+) -> tuple[DataLoader[tuple[Sample, Any]], tuple[str, ...]]:
+    """A loader of `Batch`es in order of position, and a note where workers were asked for and cannot be had.
+
+    Raises:
+        SettingError: there is no such batch size or number of workers.
+    """
+    for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise SettingError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    reader = Reader(dataset, prepare)
+    workers, notes = _workers(reader, int(num_workers))
+    generator = torch.Generator().manual_seed(seed)  # else the loader draws from the global one
+    loader = DataLoader(reader, int(batch_size), num_workers=workers, collate_fn=_batch, generator=generator)
+    return loader, notes
+
+
+def _batch(read: list[tuple[Sample, Any]]) -> Batch:
+    """One tensor a batch and not one a sample: each tensor that a worker sends holds a file descriptor open."""
+    contents = [content for sample, content in read if not sample.error]
+    tensors = [content.detach() for content in contents if isinstance(content, Tensor)]
+    alike = len(tensors) == len(contents) and len({(t.shape, t.dtype, t.layout) for t in tensors}) == 1
+    return Batch([sample for sample, _ in read], torch.stack(tensors) if alike else contents)
+
+
+def as_input(value: Any) -> Any:
+    """An item as a user's own model is fed it: pictures become (C, H, W) floats in [0, 1], tensors of floats stay."""
+    if isinstance(value, Image.Image):
+        value = np.asarray(value if value.mode in ("L", "RGB") else to_rgb(value))
+    if isinstance(value, np.ndarray) and value.ndim in (2, 3) and as_array(value) is not None:
+        value = value[..., None] if value.ndim == 2 else value
+        if value.shape[-1] in (1, 3, 4) and value.shape[0] not in (1, 3, 4):
+            value = np.moveaxis(value, -1, 0)
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(np.array(value))  # a copy: torch warns of arrays that are read-only
+    return value.float() / 255 if isinstance(value, Tensor) and value.dtype == torch.uint8 else value
+
+
+def _workers(reader: Reader, wanted: int) -> tuple[int, tuple[str, ...]]:
+    """How many workers can read: none where they are not forked and the data set cannot be sent to them."""
+    if wanted == 0 or multiprocessing.get_start_method() == "fork":
+        return wanted, ()
+    try:
+        pickle.dumps(reader)
+    except Exception as error:  # pickle raises whatever an object's own __reduce__ does
+        return 0, (f"the data set cannot be sent to worker processes ({error}): it is read without workers",)
+    return wanted, ()

@@ -1,0 +1,97 @@
+"""Pretrained timm models by name, from the local cache or from the hub if that answers soon."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selfclean_hooks.encoders import Encoder, device_of, weights_fingerprint
+from selfclean_hooks.errors import BackboneError
+from selfclean_hooks.features import penultimate
+from selfclean_hooks.reading import Pictures
+
+EXAMPLE = "efficientnet_lite0.ra_in1k"
+HUB_SECONDS = 3.0  # how long an unreachable hub may hold up an audit
+FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def of_timm(name: str, pictures: Pictures, device: str | torch.device) -> Encoder:
+    """A timm model with pretrained weights, fed pictures of a size that suits the data.
+
+    Raises:
+        BackboneError: there is no such model, or no weights for it can be had.
+    """
+    import timm
+    from timm.data.config import resolve_model_data_config
+
+    from selfclean_hooks.pretrain import shrink
+
+    if not timm.is_model(name.split(".")[0]):
+        raise BackboneError(f"backbone {name!r} is no timm model: did you mean {', '.join(_near(name))}?")
+    where, weights = device_of(device), _weights(name)
+    try:
+        model = timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay={"file": weights})
+    except RuntimeError as error:  # of another version of timm, or the file is damaged
+        raise BackboneError(f"the weights of {name!r} do not fit the model ({error}): delete {weights}") from error
+    model = model.eval().to(where)
+    settings = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+    size = settings["input_size"][-1]
+    if not timm.get_pretrained_cfg(name).fixed_input_size:
+        size = min(size, _useful_size(pictures))
+    mean, std = (torch.tensor(settings[key], device=where).view(1, 3, 1, 1) for key in ("mean", "std"))
+    features, name = partial(_normalised, model, mean, std), f"{name} at {size} px"
+    print_ = weights_fingerprint(model, str(size), str(mean.tolist()), str(std.tolist()))
+    return Encoder(name, features, where, print_, partial(shrink, size=size), model)
+
+
+def _near(name: str) -> list[str]:
+    """Names of models that `name` may be a slip of."""
+    import difflib
+
+    import timm
+
+    base = name.split(".")[0].lower()
+    known = timm.list_models()
+    near = difflib.get_close_matches(base, known, 3, cutoff=0.6) + [known for known in known if base in known]
+    return list(dict.fromkeys(near))[:5] or [EXAMPLE]
+
+
+def _normalised(model: nn.Module, mean: Tensor, std: Tensor, batch: Tensor) -> Tensor:
+    return penultimate(model, (batch.float() / 255 - mean) / std)
+
+
+def _useful_size(pictures: Pictures, probe: int = 32) -> int:
+    """Four times the median longer side, in steps of 32 px: enlarging small pictures more than that buys nothing."""
+    sides = []
+    for i in range(min(probe, len(pictures))):
+        try:
+            sides.append(max(pictures[i].size))
+        except Exception:  # an unreadable item is the embedding's to report
+            continue
+    return 32 * -(-4 * int(np.median(sides)) // 32) if sides else 224
+
+
+def _weights(name: str) -> str:
+    """Path of a timm model's pretrained weights."""
+    import huggingface_hub
+    import timm
+
+    repository = getattr(timm.get_pretrained_cfg(name), "hf_hub_id", None)
+    if not repository:
+        raise BackboneError(f"timm has no pretrained weights for {name!r}: choose a name with a tag, as {EXAMPLE!r}")
+    for file in FILES:
+        cached = huggingface_hub.try_to_load_from_cache(repository, file)
+        if isinstance(cached, str):
+            return cached
+    try:
+        huggingface_hub.HfApi().model_info(repository, timeout=HUB_SECONDS)
+        return huggingface_hub.hf_hub_download(repository, FILES[0])
+    except Exception as error:  # every HTTP library that the hub has used raises its own
+        raise BackboneError(
+            f"the weights of {name!r} are not in the local cache and the hub cannot be reached "
+            f"({type(error).__name__}): "
+            'connect once, pass an nn.Module, or use backbone="self-supervised"'
+        ) from error
