@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,9 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfclean_hooks.errors import ContaminationError, DataWarning, SettingError
+from selfclean_hooks.frames import frame_of, pairs_of, summary_of
 from selfclean_hooks.policy import Decisions, Policy, decide
 from selfclean_hooks.scores import Scores, as_labels, as_vectors, listing, score, spread
-from selfclean_hooks.thresholds import ISSUES, Thresholds, flagged
+from selfclean_hooks.thresholds import ISSUES, Thresholds
 
 if TYPE_CHECKING:
     from selfclean_hooks.gate import Limits, Verdict
@@ -57,58 +57,20 @@ class Audit:
         """Flags, sets, actions and reasons as arrays."""
         return decide(self.scores, self.thresholds, self.policy)
 
-    @cached_property
+    @property
     def frame(self) -> pd.DataFrame:
-        """One row a sample, indexed by its position in the data set."""
-        s, d = self.scores, self.decisions
-        frame: pd.DataFrame = pd.DataFrame(
-            {
-                "near_duplicate_score": s.near_duplicate,
-                "is_near_duplicate_issue": d.flags["near_duplicates"],
-                "near_duplicate_set": d.sets,
-                "nearest_neighbor": s.nearest_neighbor,
-                "off_topic_score": s.off_topic,
-                "is_off_topic_issue": d.flags["off_topic"],
-                "label_score": s.label,
-                "is_label_issue": d.flags["label_errors"],
-                "given_label": self._labels(s.given_label),
-                "predicted_label": self._labels(s.predicted_label),
-                "error": pd.Series([s.errors.get(i, "") for i in range(len(s))], dtype=object),
-                "action": d.action.astype(object),
-                "reason": pd.Series(d.reason, dtype=object),
-            },
-            index=pd.RangeIndex(len(s), name="index"),
-        )
-        return frame
+        """One row a sample, indexed by its position in the data set; a new copy each time."""
+        return frame_of(self)
 
-    @cached_property
+    @property
     def pairs(self) -> pd.DataFrame:
-        """The nearest pairs, worst first: all below the threshold and at least the N nearest."""
-        s = self.scores
-        pairs: pd.DataFrame = pd.DataFrame(
-            {
-                "index_1": s.pair_index[:, 0],
-                "index_2": s.pair_index[:, 1],
-                "distance": s.pair_distance,
-                "near_duplicate_score": s.pair_score,
-                "is_near_duplicate_issue": flagged(s.pair_score, self.decisions.thresholds["near_duplicates"]),
-            }
-        )
-        return pairs
+        """The nearest pairs, worst first: all below the threshold and at least the N nearest; a new copy each time."""
+        return pairs_of(self)
 
     @property
     def summary(self) -> pd.DataFrame:
         """One row an issue: issue, num_issues, contamination, threshold, action. NaN and "not run": it did not run."""
-        rows = []
-        for issue in (*ISSUES, "unreadable"):
-            ran = issue in self.contamination
-            count = int(self.decisions.counted(issue).sum()) if ran else math.nan
-            threshold = self.decisions.thresholds.get(issue, math.nan) if ran else math.nan
-            action = self.policy.action(issue) if ran else "not run"
-            rows.append((issue, count, self.contamination.get(issue, math.nan), threshold, action))
-        columns = ["issue", "num_issues", "contamination", "threshold", "action"]
-        summary: pd.DataFrame = pd.DataFrame(rows, columns=columns).astype({"num_issues": "Int64"})
-        return summary
+        return summary_of(self)
 
     @property
     def contamination(self) -> dict[str, float]:
@@ -202,21 +164,6 @@ class Audit:
         about = {**self.provenance, "dataset": data, "notes": [*notes, *self.provenance.get("notes", ())]}
         scores = replace(self.scores, class_names=class_names or self.scores.class_names)
         return replace(self, scores=scores, provenance=about)
-
-    def _labels(self, codes: NDArray[np.int64]) -> pd.Series[Any]:
-        """Class names where there are any, codes else; missing where there is no label."""
-        names = self.scores.class_names
-        if names is None:
-            numbers: pd.Series[Any] = pd.Series(pd.array(codes, dtype="Int64"))
-            return numbers.mask(self._unlabelled(codes))
-        return pd.Series([names[c] if 0 <= c < len(names) else None for c in codes.tolist()], dtype=object)
-
-    def _unlabelled(self, codes: NDArray[np.int64]) -> NDArray[np.bool_]:
-        if (self.scores.given_label == -1).all():
-            return np.ones(len(codes), bool)
-        if codes is self.scores.predicted_label and "label_errors" in self.scores.not_run:
-            return np.ones(len(codes), bool)
-        return np.isin(np.arange(len(codes)), list(self.scores.errors))
 
 
 def audit_embeddings(

@@ -36,7 +36,8 @@ def run(output: Path, console: Console, seed: int = 0) -> Audit:
     planted = contaminate(images[clean], labels[clean], off_topic_patches(200, 8, seed), seed=seed, **PLANTED)
     console.print(
         f"{len(planted.labels)} handwritten digits (scikit-learn), contaminated on purpose: "
-        f"{planted.is_label_error.sum()} wrong labels, {planted.is_off_topic.sum()} patches of photographs, {len(planted.duplicate_pairs)} near copies."
+        f"{planted.is_label_error.sum()} wrong labels, {planted.is_off_topic.sum()} patches of photographs, "
+        f"{len(planted.duplicate_pairs)} near copies."
     )
     dataset = ArrayDataset(planted.images, planted.labels)
     policy = Policy("drop", "drop", "drop", "drop")

@@ -173,6 +173,8 @@ class _Read:
         if unknown:
             return None, None, f"{len(unknown)} of {readable} samples carry no label, index {listing(unknown)}"
         known = [i for i in range(self.n) if i not in self.errors]
+        if len({isinstance(self.labels[i], str) for i in known}) > 1:
+            return None, None, "labels must be all integers or all words, and are partly the one and partly the other"
         try:
             codes, names = as_labels([self.labels[i] for i in known], len(known))
         except DataError as error:
@@ -209,7 +211,8 @@ def _failure(encoder: Encoder, shape: str, error: Exception) -> str:
     told = f"the backbone {encoder.name} does not take {shape}: {type(error).__name__}: {error}"
     if encoder.module is None:
         return f"{told}. A function is given what the data set returns, collated: adapt it, or the data set's transform"
-    return f"{told}. Give the data set the transform that the model was trained with, or pass a timm name: it brings its own"
+    cure = "Give the data set the transform that the model was trained with, or pass a timm name: it brings its own"
+    return f"{told}. {cure}"
 
 
 def _collated(contents: list[Any]) -> Any:

@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from selfclean_hooks.neighbors import OTHER, Neighbors, Screen, UnitRows, screen_of, search
+from selfclean_hooks.neighbors import Neighbors
+from selfclean_hooks.screen import Screen, screen_of
+from selfclean_hooks.search import OTHER, search
+from selfclean_hooks.vectors import UnitRows
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]

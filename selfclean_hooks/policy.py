@@ -185,7 +185,8 @@ def _reasons(
         say(i, f"off topic (score {scores.off_topic[i]:.4g} below {cuts['off_topic']:.4g})")
     for i in flags["label_errors"].nonzero()[0].tolist():
         given, other = (_name(scores, codes[i]) for codes in (scores.given_label, scores.predicted_label))
-        say(i, f"label {given} looks like {other} (score {scores.label[i]:.4g} below {cuts['label_errors']:.4g})")
+        doubt = f"looks like {other}" if other != given else "in doubt"
+        say(i, f"label {given} {doubt} (score {scores.label[i]:.4g} below {cuts['label_errors']:.4g})")
     for i, error in scores.errors.items():
         say(i, f"unreadable ({error})")
     for i in rescued.tolist():

@@ -121,7 +121,8 @@ def score(
     from selfclean_hooks.detectors import METHODS, Geometry
     from selfclean_hooks.detectors.near_duplicates import pair_distance_quantile
     from selfclean_hooks.linkage import minimum_spanning_tree
-    from selfclean_hooks.neighbors import UnitRows, nearest
+    from selfclean_hooks.neighbors import nearest
+    from selfclean_hooks.vectors import UnitRows
 
     if method not in METHODS:
         raise SettingError(f"method must be one of {', '.join(METHODS)}, got {method!r}")

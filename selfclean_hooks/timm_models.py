@@ -34,12 +34,12 @@ def of_timm(name: str, pictures: Pictures, device: str | torch.device) -> Encode
     where, weights = device_of(device), _weights(name)
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay={"file": weights})
-    except RuntimeError as error:  # of another version of timm, or the file is damaged
-        raise BackboneError(f"the weights of {name!r} do not fit the model ({error}): delete {weights}") from error
+    except Exception as error:  # the file is damaged; each format raises its own
+        raise BackboneError(f"the weights of {name!r} cannot be loaded ({error}): delete {weights}") from error
     model = model.eval().to(where)
     settings = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
     size = settings["input_size"][-1]
-    if not timm.get_pretrained_cfg(name).fixed_input_size:
+    if not getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False):
         size = min(size, _useful_size(pictures))
     mean, std = (torch.tensor(settings[key], device=where).view(1, 3, 1, 1) for key in ("mean", "std"))
     features, name = partial(_normalised, model, mean, std), f"{name} at {size} px"

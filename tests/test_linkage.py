@@ -5,7 +5,8 @@ from reference import KINDS, dendrogram, distance_matrix, random_vectors
 from scipy.cluster.hierarchy import cophenet, is_valid_linkage
 
 from selfclean_hooks.linkage import Tree, minimum_spanning_tree
-from selfclean_hooks.neighbors import UnitRows, nearest
+from selfclean_hooks.neighbors import nearest
+from selfclean_hooks.vectors import UnitRows
 
 SIZES = ((2, 3), (3, 1), (5, 2), (33, 16), (64, 1280), (65, 2), (300, 1), (500, 24))
 

@@ -19,7 +19,10 @@ from reference import (
 )
 
 from selfclean_hooks import neighbors as module
-from selfclean_hooks.neighbors import ANY, OTHER, SAME, Neighbors, UnitRows, nearest, search
+from selfclean_hooks.neighbors import Neighbors, nearest
+from selfclean_hooks.screen import Screen, screen_of
+from selfclean_hooks.search import ANY, OTHER, SAME, search
+from selfclean_hooks.vectors import UnitRows, multiplied
 
 SCREENS = (torch.bfloat16, torch.float32)
 SIZES = ((2, 3), (3, 1), (5, 2), (33, 16), (64, 1280), (65, 2), (500, 1), (500, 24))
@@ -96,8 +99,8 @@ def test_the_bound_holds(dim: int) -> None:
         x = UnitRows.of(vectors)
         exact = x.values.double() @ x.values.double().T
         for dtype in SCREENS:
-            screen = module.Screen.of(x, dtype)
-            seen = module.multiplied(screen.rows, screen.rows)[: len(x), : len(x)].double()
+            screen = Screen.of(x, dtype)
+            seen = multiplied(screen.rows, screen.rows)[: len(x), : len(x)].double()
             missed = (exact - seen).amax(1)
             assert (missed <= screen.bound).all()
             assert screen.bound.max() < (0.02 if dtype == torch.bfloat16 else 1e-3)
@@ -131,7 +134,7 @@ def test_search_among_some_columns_and_in_small_batches(data: str, kind: str, sc
     if kind != ANY:
         alike = (groups[:, None] == groups).numpy()
         d[alike if kind == OTHER else ~alike] = np.inf
-    screened = None if screen is None else module.screen_of(x, screen)
+    screened = None if screen is None else screen_of(x, screen)
     for some in (columns, torch.arange(120)):
         indices, distances = search(x, rows, 5, groups, kind, some, screened, budget=130)
         close(distances, np.sort(d[rows][:, some], 1)[:, :5])
@@ -185,7 +188,7 @@ def test_a_lowered_matmul_precision_changes_nothing() -> None:
 def test_float32_products_are_float32_whatever_is_set() -> None:
     rows = UnitRows.of(random_vectors("gauss", 300, 256, 0)).values
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = module.multiplied(rows, rows)
+        found = multiplied(rows, rows)
     np.testing.assert_allclose(found, rows.double() @ rows.double().T, atol=1e-6)
 
 

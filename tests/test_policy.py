@@ -7,10 +7,10 @@ from reference import KINDS, distance_matrix, duplicate_sets, random_vectors
 
 from selfclean_hooks import Policy, Thresholds
 from selfclean_hooks.errors import PolicyError, SettingError
-from selfclean_hooks.neighbors import UnitRows
 from selfclean_hooks.policy import decide
 from selfclean_hooks.policy import duplicate_sets as sets_of
 from selfclean_hooks.scores import Scores, score, spread
+from selfclean_hooks.vectors import UnitRows
 
 
 def scores_of(n: int = 10, **changes: Any) -> Scores:

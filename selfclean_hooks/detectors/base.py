@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.linkage import Tree
-from selfclean_hooks.neighbors import Neighbors, UnitRows
+from selfclean_hooks.neighbors import Neighbors
+from selfclean_hooks.vectors import UnitRows
 
 
 @dataclass(frozen=True, eq=False)

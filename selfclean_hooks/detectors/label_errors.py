@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.base import Finding, Geometry
-from selfclean_hooks.neighbors import UnitRows, multiplied
 from selfclean_hooks.thresholds import automatic_threshold, quantile_of
+from selfclean_hooks.vectors import UnitRows, multiplied
 
 
 def distance_ratio(same: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -1,0 +1,83 @@
+"""The tables of an Audit."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from selfclean_hooks.scores import Scores
+from selfclean_hooks.thresholds import ISSUES, flagged
+
+if TYPE_CHECKING:
+    from selfclean_hooks.audit import Audit
+
+
+def frame_of(audit: Audit) -> pd.DataFrame:
+    """One row a sample: scores, flags, labels, error, action and reason."""
+    s, d = audit.scores, audit.decisions
+    frame: pd.DataFrame = pd.DataFrame(
+        {
+            "near_duplicate_score": s.near_duplicate,
+            "is_near_duplicate_issue": d.flags["near_duplicates"],
+            "near_duplicate_set": d.sets,
+            "nearest_neighbor": s.nearest_neighbor,
+            "off_topic_score": s.off_topic,
+            "is_off_topic_issue": d.flags["off_topic"],
+            "label_score": s.label,
+            "is_label_issue": d.flags["label_errors"],
+            "given_label": _labels(s, s.given_label),
+            "predicted_label": _labels(s, s.predicted_label),
+            # objects: a file name that is no valid text, in an error, does not fit into other columns of text
+            "error": pd.Series([s.errors.get(i, "") for i in range(len(s))], dtype=object),
+            "action": d.action.astype(object),
+            "reason": pd.Series(d.reason, dtype=object),
+        },
+        index=pd.RangeIndex(len(s), name="index"),
+    )
+    return frame
+
+
+def pairs_of(audit: Audit) -> pd.DataFrame:
+    """One row a pair that was kept, nearest first."""
+    s = audit.scores
+    pairs: pd.DataFrame = pd.DataFrame(
+        {
+            "index_1": s.pair_index[:, 0],
+            "index_2": s.pair_index[:, 1],
+            "distance": s.pair_distance,
+            "near_duplicate_score": s.pair_score,
+            "is_near_duplicate_issue": flagged(s.pair_score, audit.decisions.thresholds["near_duplicates"]),
+        },
+        copy=True,
+    )
+    return pairs
+
+
+def summary_of(audit: Audit) -> pd.DataFrame:
+    """One row an issue."""
+    rows = []
+    for issue in (*ISSUES, "unreadable"):
+        ran = issue in audit.contamination
+        count = int(audit.decisions.counted(issue).sum()) if ran else math.nan
+        threshold = audit.decisions.thresholds.get(issue, math.nan) if ran else math.nan
+        action = audit.policy.action(issue) if ran else "not run"
+        rows.append((issue, count, audit.contamination.get(issue, math.nan), threshold, action))
+    columns = ["issue", "num_issues", "contamination", "threshold", "action"]
+    summary: pd.DataFrame = pd.DataFrame(rows, columns=columns).astype({"num_issues": "Int64"})
+    return summary
+
+
+def _labels(scores: Scores, codes: NDArray[np.int64]) -> pd.Series[Any]:
+    """Class names where there are any, codes else; missing where there is no label."""
+    names = scores.class_names
+    if names is not None:
+        return pd.Series([names[c] if 0 <= c < len(names) else None for c in codes.tolist()], dtype=object)
+    unknown = np.isin(np.arange(len(codes)), list(scores.errors))
+    if (scores.given_label == -1).all() or (codes is scores.predicted_label and "label_errors" in scores.not_run):
+        unknown[:] = True
+    numbers: pd.Series[Any] = pd.Series(pd.array(codes, dtype="Int64"))
+    return numbers.mask(unknown)
