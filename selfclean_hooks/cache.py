@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from selfclean_hooks.errors import AuditFileError
+from selfclean_hooks.errors import AuditFileError, SettingError
 from selfclean_hooks.storage import write
 
 
@@ -26,12 +26,15 @@ class Cache:
 
         Raises:
             AuditFileError: the file is damaged, or the folder cannot be made.
+            SettingError: `folder` is no path.
         """
         self.note = ""
         self._path: Path | None = None
         self._known: dict[str, NDArray[np.float32]] = {}
         if folder is None:
             return
+        if not isinstance(folder, (str, Path)):
+            raise SettingError(f"cache_dir must be the path of a folder or None, got {folder!r}")
         if encoder is None:  # two functions of one name would share their embeddings
             self.note = "nothing is kept in cache_dir: whether a function is still the same cannot be told"
             return

@@ -20,7 +20,7 @@ from selfclean_hooks.origins import class_names, file_name
 from selfclean_hooks.progress import bar
 from selfclean_hooks.provenance import fingerprint
 from selfclean_hooks.randomness import kept_rng
-from selfclean_hooks.reading import Batch, Pictures, loader_of
+from selfclean_hooks.reading import Batch, Pictures, check_numbers, loader_of
 from selfclean_hooks.scores import as_labels, listing
 from selfclean_hooks.trees import check_map_style
 from selfclean_hooks.views import eval_view, raw_view
@@ -59,10 +59,11 @@ def embed(
     Raises:
         DataError: the data set is empty, of one sample, iterable only, or nothing in it can be read.
         BackboneError: the backbone gives no finite (B, D) features for what the data set holds.
-        SettingError: there is no such device, batch size or number of workers.
+        SettingError: there is no such device, or a number makes no sense.
         AuditFileError: the embedding cache is damaged or cannot be written.
     """
     check_map_style(dataset)
+    check_numbers(batch_size, num_workers, seed)
     n = len(dataset)
     if n < 2:
         raise DataError(f"an audit compares samples: the data set must hold at least 2, got {n}")

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from selfclean_hooks.errors import SettingError
+from selfclean_hooks.errors import BackboneError, SettingError
 from selfclean_hooks.features import evaluating, penultimate
 from selfclean_hooks.provenance import fingerprint
 
@@ -38,12 +39,22 @@ def of_module(module: nn.Module, device: str | torch.device = "auto") -> Encoder
     """The features of a module before its classifier; on a device that it is not on, those of a copy."""
     inner: Any = getattr(module, "_orig_mod", module)  # torch.compile
     inner = inner.module if type(inner).__name__ in ("DistributedDataParallel", "DataParallel") else inner
+    if any(is_lazy(parameter) for parameter in inner.parameters()):
+        raise BackboneError(f"{type(inner).__qualname__} has lazy parameters: run one batch through it first")
     own = next((tensor.device for tensor in (*inner.parameters(), *inner.buffers())), torch.device("cpu"))
     target = own if device == "auto" else device_of(device)
     if target != own and not (target.type == own.type and target.index is None):
         inner = copy.deepcopy(inner).to(target)
     name = type(inner).__qualname__
-    return Encoder(name, partial(penultimate, inner), target, weights_fingerprint(inner), module=inner)
+    return Encoder(name, partial(_as_fed, inner), target, weights_fingerprint(inner), module=inner)
+
+
+def _as_fed(module: nn.Module, batch: Any) -> Tensor:
+    """Features of a batch in the precision of the module, as trainers feed it: half, bfloat16 or double."""
+    types = {p.dtype for p in module.parameters() if p.is_floating_point()}
+    if isinstance(batch, Tensor) and batch.is_floating_point() and len(types) == 1:
+        batch = batch.to(types.pop())
+    return penultimate(module, batch)
 
 
 def of_callable(function: Callable[[Any], Any], device: str | torch.device = "auto") -> Encoder:

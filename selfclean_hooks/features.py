@@ -76,7 +76,7 @@ def _layers(module: nn.Module) -> list[nn.Module]:
     """Modules without parts, a linear layer being one also where its weight is parametrized (weight_norm)."""
     if isinstance(module, (nn.Linear, parametrize.ParametrizationList)):
         return [module] if isinstance(module, nn.Linear) else []
-    if isinstance(module, PASSED_THROUGH):
+    if isinstance(module, (*PASSED_THROUGH, torch.jit.ScriptModule)):  # a scripted module takes no hooks
         return []
     parts = list(module.children())
     found = [layer for part in parts for layer in _layers(part)] if parts else [module]

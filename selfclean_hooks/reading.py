@@ -91,20 +91,25 @@ class Reader(Dataset[tuple[Sample, Any]]):
         return self.prepare(found if found is not None else self.pictures[index])
 
 
+def check_numbers(batch_size: int, num_workers: int, seed: int) -> None:
+    """See that they make sense.
+
+    Raises:
+        SettingError: one does not.
+    """
+    for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0), ("seed", seed, 0)):
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not whole or not least <= value < 2**63:
+            raise SettingError(f"{name} must be a whole number of at least {least} and below 2**63, got {value!r}")
+
+
 def loader_of(
     dataset: Any, prepare: Callable[[Any], Tensor] | None, batch_size: int, num_workers: int, seed: int
 ) -> tuple[DataLoader[tuple[Sample, Any]], tuple[str, ...]]:
-    """A loader of `Batch`es in order of position, and a note where workers were asked for and cannot be had.
-
-    Raises:
-        SettingError: there is no such batch size or number of workers.
-    """
-    for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise SettingError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    """A loader of `Batch`es in order of position, and a note where workers were asked for and cannot be had."""
     reader = Reader(dataset, prepare)
     workers, notes = _workers(reader, int(num_workers))
-    generator = torch.Generator().manual_seed(seed)  # else the loader draws from the global one
+    generator = torch.Generator().manual_seed(int(seed))  # else the loader draws from the global one
     loader = DataLoader(reader, int(batch_size), num_workers=workers, collate_fn=_batch, generator=generator)
     return loader, notes
 

@@ -55,7 +55,9 @@ def _near(name: str) -> list[str]:
 
     base = name.split(".")[0].lower()
     known = timm.list_models()
-    near = difflib.get_close_matches(base, known, 3, cutoff=0.6) + [known for known in known if base in known]
+    near = difflib.get_close_matches(base, known, 3, cutoff=0.6) + [
+        name for name in known if len(base) > 2 and base in name
+    ]
     return list(dict.fromkeys(near))[:5] or [EXAMPLE]
 
 

@@ -2,7 +2,7 @@ import math
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import huggingface_hub
 import numpy as np
@@ -57,13 +57,13 @@ def test_timm_models_are_asked_for_their_features() -> None:
     batch = torch.rand(2, 3, 32, 32)
     found = features(model, batch)
     with evaluating(model):
-        torch.testing.assert_close(model.get_classifier()(found), model(batch))
+        torch.testing.assert_close(cast(Any, model).get_classifier()(found), model(batch))
 
 
 class Wrapped(nn.Module):
     """A module whose forward is given."""
 
-    def __init__(self, forward: Callable[[nn.Module, Any], Any], **parts: nn.Module) -> None:
+    def __init__(self, forward: Callable[[Any, Any], Any], **parts: nn.Module) -> None:
         super().__init__()
         self.given = forward
         for name, part in parts.items():
@@ -128,7 +128,7 @@ def test_compiled_modules_give_the_same_features_also_as_a_part() -> None:
     expected = features(net, batch)
     whole = torch.compile(net, backend="eager")
     whole(batch)
-    outer = nn.Sequential(torch.compile(net, backend="eager"))
+    outer = nn.Sequential(cast(nn.Module, torch.compile(net, backend="eager")))
     outer(batch)
     for module in (whole, outer):
         encoder = of_module(module)  # type: ignore[arg-type]
@@ -146,6 +146,20 @@ def state(module: nn.Module) -> list[Tensor]:
 
 def hooks(module: nn.Module) -> int:
     return sum(len(part._forward_pre_hooks) + len(part._forward_hooks) for part in module.modules())
+
+
+@pytest.mark.parametrize("how", [torch.jit.script, lambda net: cast(Any, torch.jit).trace(net, torch.rand(2, 3))])
+@pytest.mark.filterwarnings("ignore:.*deprecated")
+def test_scripted_modules_give_their_output(how: Any) -> None:
+    net, batch = nn.Sequential(linear(3, 4), nn.ReLU(), linear(4, 2)), torch.rand(5, 3)
+    encoder = of_module(how(net))
+    with encoder.ready():
+        torch.testing.assert_close(encoder.features(batch), net(batch))
+
+
+def test_lazy_modules_are_refused_before_they_know_their_shape() -> None:
+    with pytest.raises(BackboneError, match="LazyLinear has lazy parameters: run one batch through it first"):
+        of_module(nn.LazyLinear(3))
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -175,7 +189,7 @@ def trained(workers: int | None) -> list[Tensor]:
     optimizer = torch.optim.SGD(with_dropout.parameters(), 0.1)
     for images, labels in DataLoader(data, 4, shuffle=True):
         shifted = images + random.random() + np.random.random()  # noqa: NPY002
-        nn.functional.cross_entropy(with_dropout(shifted), labels).backward()
+        nn.functional.cross_entropy(with_dropout(shifted), labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return state(with_dropout)
 
@@ -214,7 +228,6 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         raise ConnectionError("no route")
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(huggingface_hub.file_download.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
     return tmp_path
@@ -248,7 +261,7 @@ def test_a_name_whose_weights_are_cached_works_without_the_hub(offline: Path) ->
     assert encoder.prepare is not None
     batch = torch.stack([encoder.prepare(data[i][0]) for i in range(12)])
     config = model.pretrained_cfg
-    mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))  # type: ignore[index, operator]
+    mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))  # type: ignore[index]
     np.testing.assert_allclose(found.vectors, features(model, (batch / 255 - mean) / std).numpy(), rtol=1e-4, atol=1e-5)
 
 
@@ -278,7 +291,9 @@ def test_the_hub_is_given_a_few_seconds(monkeypatch: pytest.MonkeyPatch, offline
     assert asked == {"timeout": timm_models.HUB_SECONDS}
 
 
-@pytest.mark.parametrize(("slip", "meant"), [("resnt18", "resnet18"), ("resnet18s.a1", "resnet18"), ("vit_smal", "vit")])
+@pytest.mark.parametrize(
+    ("slip", "meant"), [("resnt18", "resnet18"), ("resnet18s.a1", "resnet18"), ("vit_smal", "vit")]
+)
 def test_an_unknown_name_suggests_near_ones(slip: str, meant: str) -> None:
     with pytest.raises(BackboneError, match=f"{slip}' is no timm model: did you mean .*{meant}"):
         resolve(slip, Pictures(Items(make=as_picture)))
@@ -343,4 +358,3 @@ def test_an_explicit_device_and_auto_agree() -> None:
     net = Net()
     there, auto = (embed(Items(), net, device=device, progress=False).vectors for device in ("cpu", "auto"))
     assert np.array_equal(there, auto)
-

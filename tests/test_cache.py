@@ -10,7 +10,7 @@ from torch import nn
 from selfclean_hooks import audit
 from selfclean_hooks.cache import Cache
 from selfclean_hooks.embed import Embeddings, embed
-from selfclean_hooks.errors import AuditFileError, BackboneError
+from selfclean_hooks.errors import AuditFileError, BackboneError, SettingError
 
 
 def cached(dataset: Any, backbone: Any, folder: Path) -> Embeddings:
@@ -99,9 +99,14 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, damage: str) ->
 def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_embedded(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(AuditFileError, match="cannot be made a folder .*choose another"):
+        with pytest.raises(AuditFileError, match=r"cannot be made a folder .*choose another"):
             cached(Items(), net := Net(), folder)
         assert net.fed == 0
+
+
+def test_a_cache_dir_that_is_no_path_is_refused() -> None:
+    with pytest.raises(SettingError, match="must be the path of a folder or None, got 3"):
+        cached(Items(), Net(), 3)  # type: ignore[arg-type]
 
 
 def test_without_a_folder_nothing_is_known() -> None:

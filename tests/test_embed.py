@@ -53,7 +53,9 @@ ITEMS = {
 def test_items_of_any_kind(kind: str) -> None:
     found = embedded(Items(make=ITEMS[kind]))
     np.testing.assert_allclose(found.vectors, EXPECTED, atol=1e-5)
-    assert (found.vectors.dtype, found.n, dict(found.errors)) == (np.float32, 12, {})
+    assert found.vectors.dtype == np.float32
+    assert found.n == 12
+    assert not found.errors
     assert found.labels is not None
     assert found.labels.tolist() == [0, 1] * 6
     assert found.labels.dtype == np.int64
@@ -61,7 +63,7 @@ def test_items_of_any_kind(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["tensor", "picture", "array"])
 def test_items_without_a_label(kind: str) -> None:
-    make = {"tensor": as_tensor, "picture": as_picture, "array": lambda image, label: (image, label)}[kind]
+    make = {"tensor": as_tensor, "picture": as_picture, "array": lambda *both: both}[kind]
     found = audit(Items(make=lambda image, label: make(image, label)[0]), mean_colour, progress=False)
     assert found.scores.not_run == {"label_errors": "there are no labels"}
     assert set(found.contamination) == {"near_duplicates", "off_topic", "unreadable"}
@@ -124,7 +126,7 @@ def test_random_augmentation_is_bypassed(folder: Path) -> None:
 
 def test_positions_are_those_of_the_outermost_data_set() -> None:
     inner = Items()
-    outer = Subset(ConcatDataset([Subset(inner, [5, 2, 7]), inner]), [1, 14, 0, 3])
+    outer: Subset[Any] = Subset(ConcatDataset([Subset(inner, [5, 2, 7]), inner]), [1, 14, 0, 3])
     np.testing.assert_allclose(embedded(outer).vectors, EXPECTED[[2, 11, 5, 0]], atol=1e-5)
 
 
@@ -233,12 +235,14 @@ def test_a_length_that_promises_too_much_names_the_missing_items() -> None:
 @pytest.mark.parametrize("backbone", [Net(), mean_colour])
 def test_samples_of_several_shapes_are_refused(backbone: Any) -> None:
     data = [(torch.rand(3, 8, 8 + i % 2), 0) for i in range(6)]
-    with pytest.raises(DataError, match=r"must have one shape, got \(3, 8, 8\) and \(3, 8, 9\): give the data set a trans"):
+    with pytest.raises(
+        DataError, match=r"must have one shape, got \(3, 8, 8\) and \(3, 8, 9\): give the data set a trans"
+    ):
         embedded(data, backbone)
 
 
 def test_samples_of_several_kinds_are_refused() -> None:
-    with pytest.raises(DataError, match="must be alike.* got Tensor, str .*return one kind"):
+    with pytest.raises(DataError, match=r"must be alike.* got Tensor, str .*return one kind"):
         embedded([torch.rand(3, 8, 8), "text", torch.rand(3, 8, 8)])
 
 
@@ -248,11 +252,10 @@ def test_a_batch_that_the_module_cannot_take_is_named() -> None:
 
 
 def test_what_a_function_raises_is_passed_on() -> None:
+    def broken(batch: Any) -> Any:
+        raise KeyError("x")
+
     with pytest.raises(BackboneError, match=r"broken does not take a batch .*: KeyError: 'x'") as caught:
-
-        def broken(batch: Any) -> Any:
-            raise KeyError("x")
-
         embedded(Items(), broken)
     assert isinstance(caught.value.__cause__, KeyError)
 
@@ -311,7 +314,16 @@ def test_what_is_no_data_set_is_refused(dataset: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "setting", [{"batch_size": 0}, {"batch_size": 2.5}, {"batch_size": True}, {"num_workers": -1}, {"num_workers": None}]
+    "setting",
+    [
+        {"batch_size": 0},
+        {"batch_size": 2.5},
+        {"batch_size": True},
+        {"num_workers": -1},
+        {"num_workers": None},
+        {"seed": "x"},
+        {"seed": 2**63},
+    ],
 )
 def test_sizes_without_sense_are_refused(setting: dict[str, Any]) -> None:
     name = next(iter(setting))
@@ -364,19 +376,36 @@ def test_read_only_memory_maps_lists_and_callable_data_sets_will_do(tmp_path: Pa
     np.save(tmp_path / "x.npy", pixels())
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
 
-    class Callable_(Items):
+    class CallableItems(Items):
         def __call__(self) -> None:
             raise AssertionError("a data set is not to be called")
 
     frozen = pixels()
     frozen.setflags(write=False)
-    for data in (mapped, frozen, list(frozen), Callable_(), TensorDataset(torch.from_numpy(frozen / 255).movedim(3, 1))):
+    for data in (
+        mapped,
+        frozen,
+        list(frozen),
+        CallableItems(),
+        TensorDataset(torch.from_numpy(frozen / 255).movedim(3, 1)),
+    ):
         np.testing.assert_allclose(embedded(data).vectors, EXPECTED, atol=1e-5)
     assert not [warning for warning in recwarn if "writable" in str(warning.message)]
 
 
 def test_half_precision_features_become_float32() -> None:
     assert embedded(Items(), lambda batch: batch.flatten(1).bfloat16()).vectors.dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_a_module_is_fed_in_its_own_precision(dtype: torch.dtype) -> None:
+    expected = embedded(Items(), Net()).vectors
+    found = embedded(Items(), Net().to(dtype)).vectors
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-2)
+    np.testing.assert_allclose(
+        embedded([Items()[i][0].double() for i in range(12)], Net()).vectors, expected, atol=1e-6
+    )
 
 
 def test_an_interrupt_goes_through_and_leaves_no_trace() -> None:
