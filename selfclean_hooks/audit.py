@@ -190,11 +190,12 @@ def audit_embeddings(
 
     Raises:
         DataError: vectors or labels cannot be audited; says which rows and why.
+        SettingError: method, thresholds or policy make no sense.
     """
     from selfclean_hooks.progress import bar
     from selfclean_hooks.provenance import fingerprint, provenance
 
-    thresholds, policy = thresholds or Thresholds(), policy or Policy()
+    thresholds, policy = _checked(method, thresholds, policy)
     array = as_vectors(vectors)
     codes, names = as_labels(labels, len(array))
     zero = np.concatenate([~array[s : s + 4096].any(1) for s in range(0, len(array), 4096)]).nonzero()[0]
@@ -239,7 +240,7 @@ def audit(
         batch_size: samples per forward pass.
         num_workers: processes that read the data set.
         seed: of whatever is random (self-supervised training). Global random state is left as it was.
-        cache_dir: where self-supervised encoders are kept between runs; None: nowhere.
+        cache_dir: where embeddings are kept between runs, by content and encoder (a function's never are), or None.
         progress: show progress bars.
         labels: (N,) classes as integers or words; default: those in the items.
 
@@ -249,6 +250,7 @@ def audit(
     Raises:
         DataError: the data set or the labels cannot be audited.
         BackboneError: no features can be had from the backbone.
+        SettingError: method, thresholds or policy make no sense.
     """
     from selfclean_hooks.backbones import rank_me
     from selfclean_hooks.embed import embed
@@ -256,7 +258,7 @@ def audit(
     from selfclean_hooks.provenance import provenance
     from selfclean_hooks.thumbnails import thumbnails
 
-    thresholds, policy = thresholds or Thresholds(), policy or Policy()
+    thresholds, policy = _checked(method, thresholds, policy)
     e = embed(
         dataset,
         backbone,
@@ -284,6 +286,21 @@ def audit(
     about = provenance(e.data, {**e.encoder, "rank_me": rank_me(vectors)}, method, thresholds, policy, e.notes)
     found = Audit(scores, thresholds, policy, about, e.names)
     return replace(found, thumbnails=thumbnails(found, dataset))
+
+
+def _checked(method: str, thresholds: Thresholds | None, policy: Policy | None) -> tuple[Thresholds, Policy]:
+    """The settings with defaults filled in; refused before any work is done."""
+    from selfclean_hooks.detectors import METHODS
+
+    if method not in METHODS:
+        raise SettingError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    thresholds = Thresholds() if thresholds is None else thresholds
+    policy = Policy() if policy is None else policy
+    for value, wanted in ((thresholds, Thresholds), (policy, Policy)):
+        if not isinstance(value, wanted):
+            name = wanted.__name__
+            raise SettingError(f"{name.lower()} must be a {name}, as {name}(near_duplicates=...), got {value!r}")
+    return thresholds, policy
 
 
 def _listed_below(thresholds: Thresholds) -> float:

@@ -94,21 +94,20 @@ def _auto(pictures: Pictures, device: str | torch.device, seed: int, progress: b
     try:
         found = of_timm(PRETRAINED, pictures, device)
     except BackboneError:
-        note = f"no pretrained weights can be had ({PRETRAINED}): training a small encoder on the data itself"
-        return _self_supervised(pictures, device, seed, progress, note)
+        return _self_supervised(pictures, device, seed, progress, f"no pretrained weights can be had ({PRETRAINED})")
     return replace(found, note=f"backbone: pretrained {PRETRAINED}")
 
 
 def _self_supervised(
-    pictures: Pictures, device: str | torch.device, seed: int, progress: bool, note: str = ""
+    pictures: Pictures, device: str | torch.device, seed: int, progress: bool, why: str = ""
 ) -> Encoder:
     from rich.console import Console
 
     from selfclean_hooks.pretrain import pretrain, shrink
 
     where = device_of(device)
-    if progress and note:
-        Console(stderr=True).print(note, markup=False)
+    if progress and why:
+        Console(stderr=True).print(f"{why}: training a small encoder on the data itself", soft_wrap=True, markup=False)
     try:
         with bar("training an encoder", progress) as tick:
             trained = pretrain(
@@ -123,7 +122,8 @@ def _self_supervised(
         weights_fingerprint(trained.encoder, str(trained.size), str(trained.channels)),
         partial(shrink, size=trained.size, channels=trained.channels),
         trained.encoder,
-        note or f"backbone: trained on the data itself, {trained.epochs} epochs in {trained.seconds:.0f} s",
+        f"backbone: trained on the data itself, {trained.epochs} epochs in {trained.seconds:.0f} s"
+        + (f"; {why}" if why else ""),
     )
 
 

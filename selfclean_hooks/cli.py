@@ -132,7 +132,7 @@ def report(
 
     page = folder / "report.html"
     Audit.load(folder).to_html(page)
-    Console().print(f"[bold]{page}[/bold]", soft_wrap=True)
+    Console().print(str(page), soft_wrap=True, markup=False, highlight=False)
     if open_:
         typer.launch(page.resolve().as_uri())
 
@@ -177,8 +177,6 @@ def _audit(source: str, output: Path, backbone: str, method: str, workers: int, 
 
     check_writable(output)  # now and not after an hour
     opened = open_source(source)
-    for note in opened.notes:
-        _say(note)
     policy = Policy("drop", "drop", "drop", "drop")
     if opened.vectors is not None:
         found = audit_embeddings(opened.vectors, opened.labels, method, policy=policy, progress=progress)

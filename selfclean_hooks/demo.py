@@ -54,7 +54,10 @@ def run(output: Path, console: Console, seed: int = 0) -> Audit:
     found = found.described("scikit-learn digits, contaminated on purpose")
     found.save(output)
     console.print(
-        "Written: " + ", ".join(str(path) for path in sorted(output.iterdir())), soft_wrap=True, highlight=False
+        f"Written into {output}: {', '.join(sorted(path.name for path in output.iterdir()))}",
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
     )
     return found
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selfclean_hooks.errors import DataError, DataWarning, SettingError
+from selfclean_hooks.errors import DataError, DataWarning
 
 if TYPE_CHECKING:
     from selfclean_hooks.progress import Tick
@@ -86,6 +86,8 @@ def as_labels(labels: Any, n: int) -> tuple[NDArray[np.int64] | None, tuple[str,
                 f"({len(odd)} of {n} labels are none): leave labels out where the targets are no classes"
             )
         return array.astype(np.int64), None
+    if array.dtype.kind in "US" and isinstance(labels, (list, tuple)):
+        array = np.array(labels, object)  # an array of words may have been made of words and numbers
     if array.dtype.kind in "US" or all(isinstance(label, str) for label in array):
         names, codes = np.unique(array.astype(str), return_inverse=True)
         return codes.astype(np.int64), tuple(map(str, names))
@@ -124,8 +126,6 @@ def score(
     from selfclean_hooks.neighbors import nearest
     from selfclean_hooks.vectors import UnitRows
 
-    if method not in METHODS:
-        raise SettingError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     not_run = {}
     classes = labels
     if labels is None:

@@ -44,7 +44,7 @@ def _cure(dataset: Any) -> str | None:
         return stream
     try:
         len(dataset)
-    except (TypeError, NotImplementedError):
+    except (TypeError, NotImplementedError, ValueError):
         return f"{stream}; it has no length"
     return None
 

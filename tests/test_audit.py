@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from reference import KINDS, random_vectors
 from test_policy import low, scores_of
 
-from selfclean_hooks import Audit, Limits, Policy, Thresholds, audit_embeddings
+from selfclean_hooks import Audit, Limits, Policy, Thresholds, audit, audit_embeddings
 from selfclean_hooks.errors import ContaminationError, DataError, DataWarning, PolicyError, SettingError
 
 DROP = Policy(near_duplicates="drop", off_topic="drop", label_errors="drop", max_drop_fraction=1.0)
@@ -378,3 +378,23 @@ def test_a_policy_that_drops_too_much_is_an_error_and_ignored_flags_are_not() ->
     with pytest.raises(PolicyError, match=r"more than max_drop_fraction=0\.5"):
         _ = found.clean_indices
     assert len(found.at(policy=Policy()).clean_indices) == 200
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"thresholds": {"off_topic": 0.1}}, "thresholds must be a Thresholds"),
+        ({"policy": "drop"}, "policy must be a Policy"),
+        ({"method": "best"}, "method must be one of default, selfclean, got 'best'"),
+    ],
+)
+def test_senseless_settings_are_refused_before_any_work(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        audit(["never read"], **wrong)
+    with pytest.raises(SettingError, match=message):
+        audit_embeddings("never read", **wrong)
+
+
+def test_a_list_of_words_and_numbers_is_no_list_of_words() -> None:
+    with pytest.raises(DataError, match=r"all integers or all words, got str .*, int"):
+        audit_embeddings(np.eye(3), ["a", "b", 1])
