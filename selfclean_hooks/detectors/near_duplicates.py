@@ -69,7 +69,8 @@ def pair_distance_quantile(x: UnitRows, budget: int = 1 << 22) -> Callable[[floa
         similarity[torch.arange(len(part)), part] = 1  # itself: distance 0
         root = similarity.neg_().add_(1).div_(2).clamp_(0, 1).sqrt_()
         counts += torch.histc(root, BINS, 0, 1).double()
-    counts[: int(BINS * 2.0**-11)] = 0
+    rounding = x.values.shape[1] ** 0.5 * 2.0**-23  # of a float32 product; nearer than that tells nothing
+    counts[: int(BINS * rounding**0.5) + 1] = 0
     heights, edges = counts.numpy(), np.linspace(0, 1, BINS + 1)
     cumulative = np.concatenate([[0.0], heights.cumsum()])
     if cumulative[-1] == 0:
