@@ -40,7 +40,7 @@ def nearest_pairs(x: UnitRows, neighbors: Neighbors, at_least: int, below: float
     if neighbors.indices.shape[1] < n - 1:
         nearest = np.partition(distance, at_least - 1)[at_least - 1] if at_least <= len(distance) else np.inf
         cut = max(below, float(nearest))
-        full = (neighbors.distances[:, -1].numpy() <= cut).nonzero()[0]
+        full = (neighbors.distances[:, -1].numpy() < cut).nonzero()[0]
         *more, cut = _all_below(x, full, cut, at_most)
         index, distance = _unique(
             *(torch.cat([torch.from_numpy(p), q]) for p, q in zip((*index.T, distance), more, strict=True))
