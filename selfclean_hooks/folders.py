@@ -95,8 +95,7 @@ def _notes(names: tuple[str, ...], loose: int, others: list[str], repeated: int)
     if names and loose:
         notes.append(f"{loose} pictures lie beside folders with pictures: no labels are taken from folder names")
     elif names and SPLIT_NAMES.issuperset(name.lower() for name in names):
-        splits = " ".join(f"{name}=DIR/{name}" for name in names)
-        notes.append(f"the class folders {', '.join(names)} look like splits: to audit them as such give {splits}")
+        notes.append(f"the class folders {', '.join(names)} look like splits, not classes: audit each by itself")
     if others:
         notes.append(f"{len(others)} files that are no pictures were passed over: {_counted(others)}")
     if repeated:

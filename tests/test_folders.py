@@ -45,10 +45,7 @@ def test_a_mixed_folder_has_no_labels_and_says_so(tmp_path: Path) -> None:
 def test_split_folders_are_pointed_out(tmp_path: Path) -> None:
     write(tmp_path / "train" / "a.png")
     write(tmp_path / "val" / "b.png")
-    assert (
-        "look like splits: to audit them as such give train=DIR/train val=DIR/val"
-        in open_source(str(tmp_path)).notes[0]
-    )
+    assert "train, val look like splits, not classes: audit each by itself" in open_source(str(tmp_path)).notes[0]
 
 
 def test_hidden_files_are_left_out_and_others_counted(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class NoLength(Dataset[int]):
         (iter([1]), "got a list_iterator: read the items"),
         ("folder/", "got a str: open it first"),
         (Path("folder"), "open it first"),
-        ({"train": [1], "val": [2]}, r"pass one of its values \(train, val\), or all of them to audit_splits"),
+        ({"train": [1], "val": [2]}, r"pass one of its values \(train, val\)"),
         (DataLoader([1]), "got a DataLoader: pass its .dataset"),  # type: ignore[arg-type]
         (FakeData, "got the class FakeData: make an instance of it"),
         (np.array(3), "it has no length"),
