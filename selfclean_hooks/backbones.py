@@ -16,11 +16,10 @@ from selfclean_hooks.encoders import Encoder, device_of, of_callable, of_module,
 from selfclean_hooks.errors import BackboneError, DataError
 from selfclean_hooks.progress import bar
 from selfclean_hooks.reading import Pictures
-from selfclean_hooks.timm_models import of_timm
+from selfclean_hooks.timm_models import PRETRAINED, of_timm
 
 __all__ = ["Encoder", "rank_me", "resolve"]
 
-PRETRAINED = "efficientnet_lite0.ra_in1k"  # what "auto" asks for: small, and good at all three issues
 GUARD_SECONDS = 600.0  # ends a self-supervised training that a busy machine drags out; about 50 CPU s are normal
 EPOCHS: int | None = None  # of self-supervised training; None: as many as the number of pictures asks for
 WANTED = 'backbone must be "auto", "self-supervised", a timm name, an nn.Module or a callable from a batch to (B, D)'

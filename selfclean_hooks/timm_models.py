@@ -13,7 +13,7 @@ from selfclean_hooks.errors import BackboneError
 from selfclean_hooks.features import penultimate
 from selfclean_hooks.reading import Pictures
 
-EXAMPLE = "efficientnet_lite0.ra_in1k"
+PRETRAINED = "efficientnet_lite0.ra_in1k"  # what "auto" asks for: small, and good at all three issues
 HUB_SECONDS = 3.0  # how long an unreachable hub may hold up an audit
 FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -58,7 +58,7 @@ def _near(name: str) -> list[str]:
     near = difflib.get_close_matches(base, known, 3, cutoff=0.6) + [
         name for name in known if len(base) > 2 and base in name
     ]
-    return list(dict.fromkeys(near))[:5] or [EXAMPLE]
+    return list(dict.fromkeys(near))[:5] or [PRETRAINED]
 
 
 def _normalised(model: nn.Module, mean: Tensor, std: Tensor, batch: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ def _weights(name: str) -> str:
 
     repository = getattr(timm.get_pretrained_cfg(name), "hf_hub_id", None)
     if not repository:
-        raise BackboneError(f"timm has no pretrained weights for {name!r}: choose a name with a tag, as {EXAMPLE!r}")
+        raise BackboneError(f"timm has no pretrained weights for {name!r}: choose a name with a tag, as {PRETRAINED!r}")
     for file in FILES:
         cached = huggingface_hub.try_to_load_from_cache(repository, file)
         if isinstance(cached, str):
