@@ -20,6 +20,7 @@ from selfclean_hooks.scores import Scores, as_labels, as_vectors, listing, score
 from selfclean_hooks.thresholds import ISSUES, Thresholds
 
 if TYPE_CHECKING:
+    from selfclean_hooks.embed import Embeddings
     from selfclean_hooks.gate import Limits, Verdict
 
 
@@ -252,10 +253,7 @@ def audit(
         BackboneError: no features can be had from the backbone.
         SettingError: method, thresholds or policy make no sense.
     """
-    from selfclean_hooks.backbones import rank_me
     from selfclean_hooks.embed import embed
-    from selfclean_hooks.progress import bar
-    from selfclean_hooks.provenance import provenance
     from selfclean_hooks.thumbnails import thumbnails
 
     thresholds, policy = _checked(method, thresholds, policy)
@@ -270,8 +268,24 @@ def audit(
         cache_dir=cache_dir,
         progress=progress,
     )
-    readable = np.setdiff1d(np.arange(e.n), list(e.errors))
-    vectors = as_vectors(e.vectors)
+    found = audit_of(e, method, thresholds, policy, progress)
+    return replace(found, thumbnails=thumbnails(found, dataset))
+
+
+def audit_of(
+    embeddings: Embeddings,
+    method: str,
+    thresholds: Thresholds,
+    policy: Policy,
+    progress: bool = False,
+) -> Audit:
+    """Score what `embed` read; without thumbnails."""
+    from selfclean_hooks.backbones import rank_me
+    from selfclean_hooks.progress import bar
+    from selfclean_hooks.provenance import provenance
+
+    e = embeddings
+    vectors, readable = as_vectors(e.vectors), e.readable
     codes = None if e.labels is None else e.labels[readable]
     with bar("comparing", progress) as tick:
         scores = score(
@@ -284,8 +298,7 @@ def audit(
         )
     scores = spread(scores, readable, e.n, errors=e.errors, class_names=e.class_names)
     about = provenance(e.data, {**e.encoder, "rank_me": rank_me(vectors)}, method, thresholds, policy, e.notes)
-    found = Audit(scores, thresholds, policy, about, e.names)
-    return replace(found, thumbnails=thumbnails(found, dataset))
+    return Audit(scores, thresholds, policy, about, e.names)
 
 
 def _checked(method: str, thresholds: Thresholds | None, policy: Policy | None) -> tuple[Thresholds, Policy]:

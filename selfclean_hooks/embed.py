@@ -41,6 +41,11 @@ class Embeddings:
     encoder: Mapping[str, Any]  # for the manifest
     notes: tuple[str, ...]
 
+    @property
+    def readable(self) -> NDArray[np.int64]:
+        """(R,) positions of the samples that could be read."""
+        return np.setdiff1d(np.arange(self.n), list(self.errors))
+
 
 def embed(
     dataset: Any,
