@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from selfclean_hooks.encoders import Encoder, device_of, of_callable, of_module, weights_fingerprint
+from selfclean_hooks.encoders import Encoder, device_of, of_callable, of_module, received, weights_fingerprint
 from selfclean_hooks.errors import BackboneError, DataError
 from selfclean_hooks.progress import bar
+from selfclean_hooks.ranks import Ranks
 from selfclean_hooks.reading import Pictures
 from selfclean_hooks.timm_models import PRETRAINED, of_timm
 
-__all__ = ["Encoder", "rank_me", "resolve"]
+__all__ = ["Encoder", "rank_me", "resolve", "resolve_among"]
 
 GUARD_SECONDS = 600.0  # ends a self-supervised training that a busy machine drags out; about 50 CPU s are normal
 EPOCHS: int | None = None  # of self-supervised training; None: as many as the number of pictures asks for
@@ -36,7 +37,7 @@ def resolve(
     """The encoder that `backbone` means.
 
     Args:
-        backbone: "auto", "self-supervised", a timm name, an nn.Module, or a callable from a batch to (B, D).
+        backbone: "auto", "self-supervised", a timm name, an nn.Module, a callable from a batch to (B, D), an Encoder.
         pictures: the data set's pictures; a self-supervised encoder is trained on them, input sizes follow them.
         device: "auto" or a torch device. "auto" leaves a module where it is and puts others on an accelerator if any.
         seed: of self-supervised training.
@@ -47,6 +48,8 @@ def resolve(
         DataError: an encoder was to be trained on the data, and there are no pictures in it.
         SettingError: there is no such device.
     """
+    if isinstance(backbone, Encoder):
+        return backbone
     if isinstance(backbone, nn.Module):
         return of_module(backbone, device)
     if isinstance(backbone, (str, Path)):
@@ -56,6 +59,26 @@ def resolve(
     if callable(backbone):
         return of_callable(backbone, device)
     raise BackboneError(f"{WANTED}, got {type(backbone).__name__}")
+
+
+def resolve_among(
+    ranks: Ranks,
+    backbone: Any,
+    pictures: Pictures,
+    *,
+    device: str | torch.device = "auto",
+    seed: int = 0,
+    progress: bool = False,
+) -> Encoder:
+    """`resolve` by each process for its own copy of a module; what has a name is fetched or trained by the first."""
+
+    def resolved() -> Encoder:
+        return resolve(backbone, pictures, device=device, seed=seed, progress=progress)
+
+    if ranks.size == 1 or not isinstance(backbone, (str, Path)):
+        return ranks.each(resolved)
+    content = ranks.once(lambda: resolved().sent())
+    return received(content, device_of(device))
 
 
 def rank_me(vectors: NDArray[np.floating], at_most: int = 25_600) -> float:

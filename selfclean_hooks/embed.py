@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import default_collate
 
-from selfclean_hooks.backbones import Encoder, resolve
+from selfclean_hooks.backbones import resolve_among
 from selfclean_hooks.cache import Cache
-from selfclean_hooks.errors import BackboneError, DataError
+from selfclean_hooks.collecting import Collected, joined
+from selfclean_hooks.encoders import Encoder
+from selfclean_hooks.errors import DataError
 from selfclean_hooks.origins import class_names, file_name
 from selfclean_hooks.progress import bar
 from selfclean_hooks.provenance import fingerprint
 from selfclean_hooks.randomness import kept_rng
-from selfclean_hooks.reading import Batch, Pictures, check_numbers, loader_of
-from selfclean_hooks.scores import as_labels, listing
+from selfclean_hooks.ranks import Ranks
+from selfclean_hooks.reading import Pictures, check_numbers, loader_of
+from selfclean_hooks.scores import as_labels
 from selfclean_hooks.trees import check_map_style
-from selfclean_hooks.views import eval_view, raw_view
+from selfclean_hooks.views import View, eval_view, raw_view
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,7 @@ class Embeddings:
     why_no_labels: str
     class_names: tuple[str, ...] | None
     names: tuple[str, ...] | None  # file behind each sample, "" where unknown
+    digests: tuple[str, ...]  # of the content of each sample, "" where it could not be read
     data: Mapping[str, Any]  # for the manifest
     encoder: Mapping[str, Any]  # for the manifest
     notes: tuple[str, ...]
@@ -67,172 +69,118 @@ def embed(
         SettingError: there is no such device, or a number makes no sense.
         AuditFileError: the embedding cache is damaged or cannot be written.
     """
-    check_map_style(dataset)
-    check_numbers(batch_size, num_workers, seed)
-    n = len(dataset)
-    if n < 2:
-        raise DataError(f"an audit compares samples: the data set must hold at least 2, got {n}")
-    given, given_names = as_labels(labels, n)
+    alone = embed_among(
+        Ranks(),
+        dataset,
+        backbone,
+        labels=labels,
+        device=device,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        seed=seed,
+        cache_dir=cache_dir,
+        progress=progress,
+    )
+    assert alone is not None  # the only process is the first
+    return alone
+
+
+def embed_among(
+    ranks: Ranks,
+    dataset: Any,
+    backbone: Any,
+    *,
+    labels: Any = None,
+    device: str | torch.device = "auto",
+    batch_size: int = 64,
+    num_workers: int = 0,
+    seed: int = 0,
+    cache_dir: str | Path | None = None,
+    progress: bool = True,
+    least: int = 2,
+) -> Embeddings | None:
+    """`embed`, each process reading its share of the data set; the result for the first process, None for the others.
+
+    Args:
+        ranks: the processes, all of which call this with the same data set.
+        dataset: see `audit`, as for what follows.
+        backbone: see `audit`, or an Encoder.
+        labels: see `audit`.
+        device: see `audit`.
+        batch_size: see `audit`.
+        num_workers: see `audit`; of each process.
+        seed: see `audit`.
+        cache_dir: see `audit`.
+        progress: see `audit`; shown by the first process.
+        least: how many samples there must be.
+    """
+    stored = ranks.each(lambda: _stored(dataset, labels, least, batch_size, num_workers, seed))
+    n, progress = len(dataset), progress and ranks.is_first
     with kept_rng():
-        stored = raw_view(dataset)
-        encoder = resolve(backbone, Pictures(stored.dataset), device=device, seed=seed, progress=progress)
-        view = stored if encoder.prepare else eval_view(dataset)
-        loader, notes = loader_of(view.dataset, encoder.prepare, batch_size, num_workers, seed)
-        read, cache = _Read(n), Cache(cache_dir, encoder.fingerprint)
-        with encoder.ready(), bar("embedding", progress) as tick:
-            for batch in loader:
-                read.take(batch, encoder, cache)
-                if tick is not None:
-                    tick(read.seen, n)
-    vectors = read.matrix()
-    cache.keep(read.first, read.vectors)
-    codes, names, why = (given, given_names, "") if given is not None else read.classes()
+        encoder = resolve_among(ranks, backbone, Pictures(stored.dataset), device=device, seed=seed, progress=progress)
+
+        def read_share() -> tuple[Collected, tuple[str, ...], Cache]:
+            view = stored if encoder.prepare else eval_view(dataset)
+            share, cache, read = ranks.share(n), Cache(cache_dir, encoder.fingerprint), Collected(n)
+            loader, notes = loader_of(view.dataset, encoder.prepare, batch_size, num_workers, seed, share)
+            with encoder.ready(), bar("embedding", progress) as tick:
+                for batch in loader:
+                    read.take(batch, encoder, cache)
+                    if tick is not None:
+                        tick(read.seen, len(share))
+            return read, (encoder.note, *view.notes, *notes, cache.note), cache
+
+        read, notes, cache = ranks.each(read_share)
+    shares = ranks.collect(lambda: read.share(ranks.share(n))) if ranks.size > 1 else []
+
+    def finished() -> Embeddings | None:
+        if not ranks.is_first:
+            return None
+        whole = joined(n, shares) if shares else read
+        vectors = whole.matrix(least)
+        cache.keep(whole.first, whole.vectors)
+        return _described(dataset, whole, vectors, labels, encoder, notes)
+
+    return ranks.each(finished)
+
+
+def _described(
+    dataset: Any,
+    read: Collected,
+    vectors: NDArray[np.float32],
+    labels: Any,
+    encoder: Encoder,
+    notes: tuple[str, ...],
+) -> Embeddings:
+    """What was read, with its labels and names; `labels` given take the place of those in the items."""
+    codes, names = as_labels(labels, read.n)
+    why = ""
+    if codes is None:
+        codes, names, why = read.classes()
     names = names or (class_names(dataset) if codes is not None else None)
     if names is not None and codes is not None and not ((codes >= -1) & (codes < len(names))).all():
         names = None
-    files = [file_name(dataset, i) for i in range(n)]
-    digests = fingerprint(*read.digests, codes)
+    files = [file_name(dataset, i) for i in range(read.n)]
     return Embeddings(
         vectors=vectors,
-        n=n,
+        n=read.n,
         errors=read.errors,
         labels=codes,
         why_no_labels=why,
         class_names=names,
         names=tuple(file or "" for file in files) if any(files) else None,
-        data={"name": type(dataset).__name__, "fingerprint": digests},
+        digests=tuple(read.digests),
+        data={"name": type(dataset).__name__, "fingerprint": fingerprint(*read.digests, codes)},
         encoder={"name": encoder.name, "fingerprint": encoder.fingerprint},
-        notes=tuple(note for note in (encoder.note, *view.notes, *notes, cache.note) if note),
+        notes=tuple(filter(None, notes)),
     )
 
 
-class _Read:
-    """What has been read so far."""
-
-    def __init__(self, n: int) -> None:
-        self.n, self.seen = n, 0
-        self.vectors: NDArray[np.float32] | None = None
-        self.errors: dict[int, str] = {}
-        self.labels: list[int | str | None] = [None] * n
-        self.no_class: dict[int, str] = {}
-        self.digests = [""] * n
-        self.first: dict[str, int] = {}  # content: its first position; copies get the very same vector
-
-    def take(self, batch: Batch, encoder: Encoder, cache: Cache) -> None:
-        """Embed a batch, what the cache does not know of it, and file it."""
-        self.seen += len(batch.samples)
-        good = [sample for sample in batch.samples if not sample.error]
-        self.errors.update({sample.index: sample.error for sample in batch.samples if sample.error})
-        for sample in good:
-            self.labels[sample.index], self.digests[sample.index] = sample.label, sample.digest
-            if sample.no_class:
-                self.no_class[sample.index] = sample.no_class
-        new = {s.digest: at for at, s in enumerate(good) if s.digest not in self.first and s.digest not in cache}
-        rows = list(new.values())
-        contents = batch.contents[rows] if isinstance(batch.contents, Tensor) else [batch.contents[at] for at in rows]
-        vectors = dict(zip(new, _features(encoder, contents), strict=True)) if new else {}
-        for sample in good:
-            vector = vectors[sample.digest] if sample.digest in vectors else cache.get(sample.digest)
-            self._file(sample.index, sample.digest, vector)
-
-    def _file(self, index: int, digest: str, vector: NDArray[np.float32] | None) -> None:
-        first = self.first.setdefault(digest, index)
-        if vector is None:
-            assert self.vectors is not None  # a copy of an earlier sample
-            vector = self.vectors[first]
-        if self.vectors is None:
-            self.vectors = np.zeros((self.n, len(vector)), np.float32)
-        if vector.shape != self.vectors[index].shape:
-            raise BackboneError(
-                f"the backbone must give every sample as many features, got {self.vectors.shape[1]} and, "
-                f"at index {index}, {len(vector)}"
-            )
-        self.vectors[index] = vector
-
-    def matrix(self) -> NDArray[np.float32]:
-        """(R, D) features of the readable samples."""
-        readable = np.setdiff1d(np.arange(self.n), list(self.errors))
-        if self.vectors is None or len(readable) < 2:
-            index, error = next(iter(self.errors.items()))
-            raise DataError(
-                f"{len(self.errors)} of {self.n} samples cannot be read, so there is nothing to compare; "
-                f"index {index}: {error}"
-            )
-        vectors = self.vectors if len(readable) == self.n else self.vectors[readable]
-        bad = (~np.isfinite(vectors).all(1)).nonzero()[0]
-        if len(bad):
-            raise BackboneError(
-                f"the backbone gave NaN or infinity for {len(bad)} of {self.n} samples, "
-                f"index {listing(readable[bad])}: look at these samples, or choose another backbone"
-            )
-        return vectors
-
-    def classes(self) -> tuple[NDArray[np.int64] | None, tuple[str, ...] | None, str]:
-        """Class codes (n,), class names where labels were words, or why there are none."""
-        if self.no_class:
-            index, why = next(iter(self.no_class.items()))
-            return None, None, f"the targets are no classes (index {index}: {why})"
-        unknown = [i for i in range(self.n) if self.labels[i] is None and i not in self.errors]
-        readable = self.n - len(self.errors)
-        if len(unknown) == readable:
-            return None, None, "there are no labels"
-        if unknown:
-            return None, None, f"{len(unknown)} of {readable} samples carry no label, index {listing(unknown)}"
-        known = [i for i in range(self.n) if i not in self.errors]
-        if len({isinstance(self.labels[i], str) for i in known}) > 1:
-            return None, None, "labels must be all integers or all words, and are partly the one and partly the other"
-        try:
-            codes, names = as_labels([self.labels[i] for i in known], len(known))
-        except DataError as error:
-            return None, None, str(error)
-        out = np.full(self.n, -1, np.int64)
-        out[known] = 0 if codes is None else codes
-        return out, names, ""
-
-
-def _features(encoder: Encoder, contents: Tensor | list[Any]) -> NDArray[np.float32]:
-    """(B, D) float32 of the samples' contents."""
-    batch = contents if isinstance(contents, Tensor) else _collated(contents)
-    if isinstance(batch, Tensor) and encoder.device is not None:
-        batch = batch.to(encoder.device)
-    shape = (
-        f"a batch of shape {tuple(batch.shape)}" if isinstance(batch, Tensor) else f"a batch, a {type(batch).__name__}"
-    )
-    try:
-        features = encoder.features(batch)
-    except BackboneError:
-        raise
-    except Exception as error:  # whatever a user's model raises
-        raise BackboneError(_failure(encoder, shape, error)) from error
-    features = torch.from_numpy(features) if isinstance(features, np.ndarray) else features
-    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(contents) or not features.numel():
-        came = tuple(features.shape) if isinstance(features, Tensor) else f"a {type(features).__name__}"
-        raise BackboneError(f"the backbone must give (B, D) features, ({len(contents)}, D) for {shape}, got {came}")
-    return features.detach().float().cpu().numpy()
-
-
-def _failure(encoder: Encoder, shape: str, error: Exception) -> str:
-    if "out of memory" in str(error):
-        return f"the backbone {encoder.name} ran out of memory on {shape}: pass a smaller batch_size"
-    told = f"the backbone {encoder.name} does not take {shape}: {type(error).__name__}: {error}"
-    if encoder.module is None:
-        return f"{told}. A function is given what the data set returns, collated: adapt it, or the data set's transform"
-    cure = "Give the data set the transform that the model was trained with, or pass a timm name: it brings its own"
-    return f"{told}. {cure}"
-
-
-def _collated(contents: list[Any]) -> Any:
-    shapes = sorted({tuple(content.shape) for content in contents if isinstance(content, Tensor)})
-    if len(shapes) > 1:
-        raise DataError(
-            f"the samples of a batch must have one shape, got {' and '.join(map(str, shapes[:3]))}: give the data set "
-            "a transform that resizes, or pass a timm name as backbone, which brings its own"
-        )
-    try:
-        return default_collate(contents)
-    except (TypeError, RuntimeError, KeyError, ValueError, AttributeError) as error:
-        kinds = ", ".join(dict.fromkeys(type(content).__name__ for content in contents))
-        raise DataError(
-            f"the samples of a batch must be alike, pictures, tensors, numbers, text or dicts of these, got {kinds} "
-            f"({error}): let the data set return one kind"
-        ) from error
+def _stored(dataset: Any, labels: Any, least: int, batch_size: int, num_workers: int, seed: int) -> View:
+    """What the data set holds, once everything about it and the numbers makes sense."""
+    check_map_style(dataset)
+    check_numbers(batch_size, num_workers, seed)
+    if len(dataset) < least:
+        raise DataError(f"an audit compares samples: the data set must hold at least {least}, got {len(dataset)}")
+    as_labels(labels, len(dataset))  # now and not after an hour
+    return raw_view(dataset)

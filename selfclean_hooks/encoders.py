@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import io
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -33,6 +34,18 @@ class Encoder:
     def ready(self) -> AbstractContextManager[None]:
         """Eval mode and no gradients, put back afterwards."""
         return evaluating(self.module)
+
+    def sent(self) -> bytes:
+        """The encoder as another process can load it, with `received`."""
+        buffer = io.BytesIO()
+        torch.save(self, buffer)
+        return buffer.getvalue()
+
+
+def received(content: bytes, device: torch.device) -> Encoder:
+    """An encoder that another process of this training `sent`, on `device`."""
+    encoder: Encoder = torch.load(io.BytesIO(content), map_location=device, weights_only=False)
+    return replace(encoder, device=device)
 
 
 def of_module(module: nn.Module, device: str | torch.device = "auto") -> Encoder:

@@ -104,13 +104,15 @@ def check_numbers(batch_size: int, num_workers: int, seed: int) -> None:
 
 
 def loader_of(
-    dataset: Any, prepare: Callable[[Any], Tensor] | None, batch_size: int, num_workers: int, seed: int
+    dataset: Any, prepare: Callable[[Any], Tensor] | None, batch_size: int, num_workers: int, seed: int, share: range
 ) -> tuple[DataLoader[tuple[Sample, Any]], tuple[str, ...]]:
-    """A loader of `Batch`es in order of position, and a note where workers were asked for and cannot be had."""
+    """A loader of `Batch`es of the positions in `share`; a note where workers were asked for and cannot be had."""
     reader = Reader(dataset, prepare)
     workers, notes = _workers(reader, int(num_workers))
     generator = torch.Generator().manual_seed(int(seed))  # else the loader draws from the global one
-    loader = DataLoader(reader, int(batch_size), num_workers=workers, collate_fn=_batch, generator=generator)
+    loader = DataLoader(
+        reader, int(batch_size), sampler=share, num_workers=workers, collate_fn=_batch, generator=generator
+    )
     return loader, notes
 
 

@@ -1,0 +1,185 @@
+"""Batches of samples -> features of every sample, read by one process or by several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from selfclean_hooks.cache import Cache
+from selfclean_hooks.encoders import Encoder
+from selfclean_hooks.errors import BackboneError, DataError
+from selfclean_hooks.reading import Batch
+from selfclean_hooks.scores import as_labels, listing
+
+
+@dataclass(frozen=True, eq=False)
+class Share:
+    """What one process has read: of the positions given, in order."""
+
+    positions: range
+    vectors: NDArray[np.float32] | None  # (len(positions), D)
+    labels: list[int | str | None]
+    digests: list[str]
+    errors: dict[int, str]
+    no_class: dict[int, str]
+
+
+def joined(n: int, shares: list[Share]) -> Collected:
+    """The reading of all processes as one; copies get the vector of the first of them, as if read by one."""
+    read = Collected(n)
+    for share in shares:
+        for at, position in enumerate(share.positions):
+            read.labels[position], read.digests[position] = share.labels[at], share.digests[at]
+        read.errors.update(share.errors)
+        read.no_class.update(share.no_class)
+    read.errors, read.no_class = dict(sorted(read.errors.items())), dict(sorted(read.no_class.items()))
+    for position in range(n):
+        share = shares[position % len(shares)]
+        if position not in read.errors and share.vectors is not None:
+            read.file(position, read.digests[position], share.vectors[position // len(shares)])
+    return read
+
+
+class Collected:
+    """What has been read so far."""
+
+    def __init__(self, n: int) -> None:
+        self.n, self.seen = n, 0
+        self.vectors: NDArray[np.float32] | None = None
+        self.errors: dict[int, str] = {}
+        self.labels: list[int | str | None] = [None] * n
+        self.no_class: dict[int, str] = {}
+        self.digests = [""] * n
+        self.first: dict[str, int] = {}  # content: its first position; copies get the very same vector
+
+    def take(self, batch: Batch, encoder: Encoder, cache: Cache) -> None:
+        """Embed a batch, what the cache does not know of it, and file it."""
+        self.seen += len(batch.samples)
+        good = [sample for sample in batch.samples if not sample.error]
+        self.errors.update({sample.index: sample.error for sample in batch.samples if sample.error})
+        for sample in good:
+            self.labels[sample.index], self.digests[sample.index] = sample.label, sample.digest
+            if sample.no_class:
+                self.no_class[sample.index] = sample.no_class
+        new = {s.digest: at for at, s in enumerate(good) if s.digest not in self.first and s.digest not in cache}
+        rows = list(new.values())
+        contents = batch.contents[rows] if isinstance(batch.contents, Tensor) else [batch.contents[at] for at in rows]
+        vectors = dict(zip(new, _features(encoder, contents), strict=True)) if new else {}
+        for sample in good:
+            vector = vectors[sample.digest] if sample.digest in vectors else cache.get(sample.digest)
+            self.file(sample.index, sample.digest, vector)
+
+    def file(self, index: int, digest: str, vector: NDArray[np.float32] | None) -> None:
+        """Put the vector of a sample in its place; a copy of an earlier sample gets that one's."""
+        first = self.first.setdefault(digest, index)
+        if self.vectors is not None and first != index:
+            vector = self.vectors[first]
+        assert vector is not None
+        if self.vectors is None:
+            self.vectors = np.zeros((self.n, len(vector)), np.float32)
+        if vector.shape != self.vectors[index].shape:
+            raise BackboneError(
+                f"the backbone must give every sample as many features, got {self.vectors.shape[1]} and, "
+                f"at index {index}, {len(vector)}"
+            )
+        self.vectors[index] = vector
+
+    def share(self, positions: range) -> Share:
+        """What was read of `positions`, to be sent."""
+        rows = slice(positions.start, positions.stop, positions.step)
+        vectors = None if self.vectors is None else self.vectors[rows].copy()
+        return Share(positions, vectors, self.labels[rows], self.digests[rows], self.errors, self.no_class)
+
+    def matrix(self, least: int = 2) -> NDArray[np.float32]:
+        """(R, D) features of the readable samples."""
+        readable = np.setdiff1d(np.arange(self.n), list(self.errors))
+        if self.vectors is None or len(readable) < least:
+            index, error = next(iter(self.errors.items()))
+            raise DataError(
+                f"{len(self.errors)} of {self.n} samples cannot be read, so there is nothing to compare; "
+                f"index {index}: {error}"
+            )
+        vectors = self.vectors if len(readable) == self.n else self.vectors[readable]
+        bad = (~np.isfinite(vectors).all(1)).nonzero()[0]
+        if len(bad):
+            raise BackboneError(
+                f"the backbone gave NaN or infinity for {len(bad)} of {self.n} samples, "
+                f"index {listing(readable[bad])}: look at these samples, or choose another backbone"
+            )
+        return vectors
+
+    def classes(self) -> tuple[NDArray[np.int64] | None, tuple[str, ...] | None, str]:
+        """Class codes (n,), class names where labels were words, or why there are none."""
+        if self.no_class:
+            index, why = next(iter(self.no_class.items()))
+            return None, None, f"the targets are no classes (index {index}: {why})"
+        unknown = [i for i in range(self.n) if self.labels[i] is None and i not in self.errors]
+        readable = self.n - len(self.errors)
+        if len(unknown) == readable:
+            return None, None, "there are no labels"
+        if unknown:
+            return None, None, f"{len(unknown)} of {readable} samples carry no label, index {listing(unknown)}"
+        known = [i for i in range(self.n) if i not in self.errors]
+        if len({isinstance(self.labels[i], str) for i in known}) > 1:
+            return None, None, "labels must be all integers or all words, and are partly the one and partly the other"
+        try:
+            codes, names = as_labels([self.labels[i] for i in known], len(known))
+        except DataError as error:
+            return None, None, str(error)
+        out = np.full(self.n, -1, np.int64)
+        out[known] = 0 if codes is None else codes
+        return out, names, ""
+
+
+def _features(encoder: Encoder, contents: Tensor | list[Any]) -> NDArray[np.float32]:
+    """(B, D) float32 of the samples' contents."""
+    batch = contents if isinstance(contents, Tensor) else _collated(contents)
+    if isinstance(batch, Tensor) and encoder.device is not None:
+        batch = batch.to(encoder.device)
+    shape = (
+        f"a batch of shape {tuple(batch.shape)}" if isinstance(batch, Tensor) else f"a batch, a {type(batch).__name__}"
+    )
+    try:
+        features = encoder.features(batch)
+    except BackboneError:
+        raise
+    except Exception as error:  # whatever a user's model raises
+        raise BackboneError(_failure(encoder, shape, error)) from error
+    features = torch.from_numpy(features) if isinstance(features, np.ndarray) else features
+    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(contents) or not features.numel():
+        came = tuple(features.shape) if isinstance(features, Tensor) else f"a {type(features).__name__}"
+        raise BackboneError(f"the backbone must give (B, D) features, ({len(contents)}, D) for {shape}, got {came}")
+    return features.detach().float().cpu().numpy()
+
+
+def _failure(encoder: Encoder, shape: str, error: Exception) -> str:
+    if "out of memory" in str(error):
+        return f"the backbone {encoder.name} ran out of memory on {shape}: pass a smaller batch_size"
+    told = f"the backbone {encoder.name} does not take {shape}: {type(error).__name__}: {error}"
+    if encoder.module is None:
+        return f"{told}. A function is given what the data set returns, collated: adapt it, or the data set's transform"
+    cure = "Give the data set the transform that the model was trained with, or pass a timm name: it brings its own"
+    return f"{told}. {cure}"
+
+
+def _collated(contents: list[Any]) -> Any:
+    shapes = sorted({tuple(content.shape) for content in contents if isinstance(content, Tensor)})
+    if len(shapes) > 1:
+        raise DataError(
+            f"the samples of a batch must have one shape, got {' and '.join(map(str, shapes[:3]))}: give the data set "
+            "a transform that resizes, or pass a timm name as backbone, which brings its own"
+        )
+    try:
+        return default_collate(contents)
+    except (TypeError, RuntimeError, KeyError, ValueError, AttributeError) as error:
+        kinds = ", ".join(dict.fromkeys(type(content).__name__ for content in contents))
+        raise DataError(
+            f"the samples of a batch must be alike, pictures, tensors, numbers, text or dicts of these, got {kinds} "
+            f"({error}): let the data set return one kind"
+        ) from error

@@ -1,0 +1,125 @@
+"""The processes that share an audit: one alone, or those of a distributed training.
+
+Every method is a meeting: all processes call it, in the same order. What fails in one of them is raised in all, so that
+none waits for the others for ever.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NamedTuple, TypeVar
+
+import torch.distributed as dist
+
+from selfclean_hooks.errors import SelfCleanError
+
+T = TypeVar("T")
+PATIENCE = timedelta(days=7)  # the 30 minutes of a default group end a training whose audit takes longer
+
+
+class Outcome(NamedTuple):
+    """What came of the work of one process."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """One process of several, or the only one.
+
+    Attributes:
+        rank: number of this process, 0 the first.
+        size: number of processes.
+        group: through which they talk: a gloo group of their own, whatever the training uses.
+    """
+
+    rank: int = 0
+    size: int = 1
+    group: Any = None
+
+    @classmethod
+    def here(cls) -> Ranks:
+        """Those of the default process group where there is one of several processes; to be called by all of them."""
+        if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+            return cls()
+        group = dist.new_group(backend="gloo", timeout=PATIENCE)
+        return cls(dist.get_rank(), dist.get_world_size(), group)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that scores, warns and writes."""
+        return self.rank == 0
+
+    def share(self, n: int) -> range:
+        """The positions of n that are this process's to read."""
+        return range(self.rank, n, self.size)
+
+    def each(self, work: Callable[[], T]) -> T:
+        """What the work of this process results in, once all have done theirs."""
+        if self.size == 1:
+            return work()
+        mine = _attempt(work)
+        outcomes: list[Any] = [None] * self.size
+        dist.all_gather_object(outcomes, _sendable(mine._replace(value=None)), group=self.group)
+        self._raise_first(mine, outcomes)
+        result: T = mine.value
+        return result
+
+    def every(self, work: Callable[[], T]) -> list[T]:
+        """The results of all processes in order, for all of them."""
+        mine = self.each(work)
+        if self.size == 1:
+            return [mine]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, mine, group=self.group)
+        return values
+
+    def collect(self, work: Callable[[], T]) -> list[T]:
+        """The results of all processes in order, for the first; the others get an empty list. For what is large."""
+        mine = self.each(work)
+        if self.size == 1:
+            return [mine]
+        values: list[Any] | None = [None] * self.size if self.is_first else None
+        dist.gather_object(mine, values, dst=dist.get_global_rank(self.group, 0), group=self.group)
+        return values or []
+
+    def once(self, work: Callable[[], T]) -> T:
+        """What the work of the first process results in, for all of them."""
+        if self.size == 1:
+            return work()
+        mine = _attempt(work) if self.is_first else Outcome()
+        outcomes: list[Any] = [_sendable(mine)]
+        dist.broadcast_object_list(outcomes, src=dist.get_global_rank(self.group, 0), group=self.group)
+        self._raise_first(mine, outcomes)
+        result: T = mine.value if self.is_first else outcomes[0].value
+        return result
+
+    @staticmethod
+    def _raise_first(mine: Outcome, outcomes: Sequence[Outcome]) -> None:
+        if mine.error is not None:  # with its own traceback
+            raise mine.error
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+
+
+def _attempt(work: Callable[[], Any]) -> Outcome:
+    try:
+        return Outcome(work())
+    except BaseException as error:  # an interrupt too: the others must not be left waiting; it is raised again
+        return Outcome(error=error)
+
+
+def _sendable(outcome: Outcome) -> Outcome:
+    """The same with an error that survives pickling: of many of users' classes the copy cannot be made."""
+    if outcome.error is None:
+        return outcome
+    try:
+        pickle.loads(pickle.dumps(outcome.error))
+    except Exception:  # whatever an exception's own __reduce__ or __init__ raises
+        return Outcome(error=SelfCleanError(f"{type(outcome.error).__name__}: {outcome.error}"))
+    return outcome
