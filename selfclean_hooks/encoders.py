@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from selfclean_hooks.errors import BackboneError, SettingError
-from selfclean_hooks.features import evaluating, penultimate
+from selfclean_hooks.features import evaluating, fed_to, penultimate
 from selfclean_hooks.provenance import fingerprint
 
 
@@ -48,8 +48,14 @@ def received(content: bytes, device: torch.device) -> Encoder:
     return replace(encoder, device=device)
 
 
-def of_module(module: nn.Module, device: str | torch.device = "auto") -> Encoder:
-    """The features of a module before its classifier; on a device that it is not on, those of a copy."""
+def of_module(module: nn.Module, device: str | torch.device = "auto", within: nn.Module | None = None) -> Encoder:
+    """The features of a module before its classifier; on a device that it is not on, those of a copy.
+
+    Args:
+        module: whose features are wanted.
+        device: "auto": where the module is.
+        within: a model that the module is a part of and is fed by; stays where it is.
+    """
     inner: Any = getattr(module, "_orig_mod", module)  # torch.compile
     inner = inner.module if type(inner).__name__ in ("DistributedDataParallel", "DataParallel") else inner
     if any(is_lazy(parameter) for parameter in inner.parameters()):
@@ -59,15 +65,16 @@ def of_module(module: nn.Module, device: str | torch.device = "auto") -> Encoder
     if target != own and not (target.type == own.type and target.index is None):
         inner = copy.deepcopy(inner).to(target)
     name = type(inner).__qualname__
-    return Encoder(name, partial(_as_fed, inner), target, weights_fingerprint(inner), module=inner)
+    whole = inner if within is None else within
+    return Encoder(name, partial(_as_fed, whole, inner), target, weights_fingerprint(whole, name), module=whole)
 
 
-def _as_fed(module: nn.Module, batch: Any) -> Tensor:
-    """Features of a batch in the precision of the module, as trainers feed it: half, bfloat16 or double."""
-    types = {p.dtype for p in module.parameters() if p.is_floating_point()}
+def _as_fed(whole: nn.Module, part: nn.Module, batch: Any) -> Tensor:
+    """Features of a batch in the precision of the model, as trainers feed it: half, bfloat16 or double."""
+    types = {p.dtype for p in whole.parameters() if p.is_floating_point()}
     if isinstance(batch, Tensor) and batch.is_floating_point() and len(types) == 1:
         batch = batch.to(types.pop())
-    return penultimate(module, batch)
+    return penultimate(part, batch if part is whole else fed_to(part, whole, batch))
 
 
 def of_callable(function: Callable[[Any], Any], device: str | torch.device = "auto") -> Encoder:

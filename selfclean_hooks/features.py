@@ -33,6 +33,38 @@ def evaluating(module: nn.Module | None) -> Iterator[None]:
             part.training = flag
 
 
+class _ReachedError(Exception):
+    """Ends a forward pass at the part of the model that was waited for."""
+
+
+def fed_to(part: nn.Module, whole: nn.Module, batch: Any) -> Any:
+    """What a model hands to a part of it for a batch; the pass ends there.
+
+    Raises:
+        BackboneError: the part is not reached, or is called with more than one argument.
+    """
+    seen: list[tuple[Any, ...]] = []
+
+    def stop(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        seen.append((*arguments, *keywords.values()))
+        raise _ReachedError
+
+    hook = part.register_forward_pre_hook(stop, with_kwargs=True)
+    try:
+        whole(batch)
+    except _ReachedError:
+        pass  # as intended: the rest of the pass is not needed
+    finally:
+        hook.remove()
+    if len(seen) != 1 or len(seen[0]) != 1:
+        came = f"{len(seen[0])} arguments" if seen else "no call"
+        raise BackboneError(
+            f"{type(part).__name__} must be called with one argument when {type(whole).__name__} is, got {came}: "
+            "name a part that is, or pass a function from a batch to (B, D)"
+        )
+    return seen[0][0]
+
+
 def penultimate(module: nn.Module, batch: Any) -> Tensor:
     """Features (B, D) of a batch: what enters the last layer if that is an nn.Linear, else the module's own output.
 

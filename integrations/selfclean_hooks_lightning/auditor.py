@@ -1,0 +1,177 @@
+"""The audits of one `fit`: with which features, what the user is told, when the run is stopped."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Subset
+
+from selfclean_hooks.among import audit_among
+from selfclean_hooks.audit import Audit
+from selfclean_hooks.errors import BackboneError, ContaminationError, DataWarning
+from selfclean_hooks.ranks import Ranks
+from selfclean_hooks_lightning.held_out import HeldOut, data_of
+from selfclean_hooks_lightning.representation import Representation, representation
+from selfclean_hooks_lightning.settings import Settings
+from selfclean_hooks_lightning.telling import findings, log, paragraph
+
+REHEARSAL = 256  # samples audited in a fast_dev_run
+
+
+class Auditor:
+    """Makes audits and tells of them.
+
+    Args:
+        settings: Of the callback.
+        ranks: The processes of the training.
+        trainer: Of the fit.
+        module: The LightningModule.
+        held_out: The splits to compare with; None: none.
+        audits: The latest audit by loader; kept up to date.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ranks: Ranks,
+        trainer: Any,
+        module: Any,
+        held_out: HeldOut | None,
+        audits: dict[str, Audit],
+    ) -> None:
+        """Nothing is audited yet."""
+        self.settings, self.ranks, self.trainer, self.module = settings, ranks, trainer, module
+        self.held_out, self.audits = held_out, audits
+        self.untold: list[str] = []
+
+    def audit(self, name: str, loader: Any, epoch: int) -> NDArray[np.int64]:
+        """Audit the data of a loader before an epoch; the positions of it to drop, ascending.
+
+        Raises:
+            ContaminationError: beyond a limit, or flagged where the policy says "raise"; the audit is saved before.
+            SelfCleanError: what `audit_among` raises.
+        """
+        folders = self._folders(name, epoch)
+        splits, notes = self.held_out.splits() if self.held_out is not None else ({}, [])
+        found = self._audit(name, loader, data_of(loader), splits, notes, epoch, folders)
+        self.audits[name] = found
+        self.untold.append(name)
+        kept = found.clean_indices
+        text = paragraph(found, f"the training data {name}".strip(), len(kept), folders[0] if folders else None)
+        self._stop_if_beyond(found, text)
+        (self.warn if any(findings(found)) else self.inform)(text)
+        return np.setdiff1d(np.arange(len(found)), kept)
+
+    def rehearse(self, name: str, loader: Any) -> None:
+        """In a fast_dev_run: audit a few samples to see that all works; nothing is written, dropped or stopped."""
+        data = data_of(loader)
+        few = Subset(data, range(min(REHEARSAL, len(data))))
+        self._audit(name, loader, few, {}, [], 0, [])
+        self.inform(
+            f"DataAudit: fast_dev_run, so only the first {len(few)} of {len(data)} samples were audited, and nothing "
+            "is dropped, limited or written"
+        )
+
+    def tell_loggers(self) -> None:
+        """Log the audits that were not logged yet."""
+        for name in self.untold if self.ranks.is_first else ():
+            log(self.trainer.loggers, self.audits[name], name, self.trainer.global_step)
+        self.untold.clear()
+
+    def warn(self, text: str) -> None:
+        """A warning, of the first process alone."""
+        if self.ranks.is_first:
+            warnings.warn(text, DataWarning, stacklevel=2)
+
+    def inform(self, text: str) -> None:
+        """A line where Lightning puts its own, of the first process alone."""
+        if self.ranks.is_first:
+            logging.getLogger(type(self.trainer).__module__.split(".trainer")[0]).info(text)
+
+    def _audit(
+        self,
+        name: str,
+        loader: Any,
+        data: Any,
+        splits: dict[str, Any],
+        notes: list[str],
+        epoch: int,
+        folders: list[Path],
+    ) -> Audit:
+        """With the features asked for; before the first step "auto" takes the place of a module that gives none."""
+        s, workers, last = self.settings, self.settings.num_workers, self.audits.get(name)
+
+        def audited_with(features: Representation) -> Audit:
+            return audit_among(
+                self.ranks,
+                data,
+                features.backbone,
+                others=splits,
+                method=s.method,
+                thresholds=s.thresholds,
+                policy=s.policy,
+                device=self.trainer.strategy.root_device,
+                batch_size=s.batch_size,
+                num_workers=getattr(loader, "num_workers", 0) if workers is None else workers,
+                seed=s.seed,
+                cache_dir=s.cache_dir,
+                progress=self._shows_progress(),
+                name=f"{name or 'train'} ({type(data).__name__})",
+                notes=(*filter(None, [features.why]), *notes),
+                epoch=epoch,
+                last=last if last is not None and len(last) == len(data) else None,
+                folders=folders,
+            )
+
+        features = self.ranks.each(lambda: self._features(epoch))
+        try:
+            return audited_with(features)
+        except BackboneError as error:
+            if not features.by_rule or self.trainer.global_step:
+                raise
+            return audited_with(_instead(error))
+
+    def _features(self, epoch: int) -> Representation:
+        """See `representation`; what is found by rule may fail before training, when there is something else to use."""
+        learned = "a checkpoint was loaded" if self.trainer.ckpt_path is not None else ""
+        if epoch > 0 or self.trainer.global_step > 0:
+            learned = f"after {epoch} epochs of training"
+        try:
+            return representation(self.settings.backbone, self.module, learned)
+        except BackboneError as error:
+            if self.settings.backbone is not None or self.trainer.global_step:
+                raise
+            return _instead(error)
+
+    def _shows_progress(self) -> bool:
+        """As the trainer does; not into a live display of Rich, which would garble both."""
+        bar = self.trainer.progress_bar_callback
+        return bar is not None and getattr(bar, "is_enabled", True) and getattr(bar, "progress", None) is None
+
+    def _folders(self, name: str, epoch: int) -> list[Path]:
+        """Where the audit is saved: the latest in one place, and each one apart if there are several."""
+        if self.settings.output_dir is None:
+            return []
+        folder = self.settings.output_dir / re.sub(r"[^\w=-]+", "_", name)
+        return [folder, folder / f"epoch={epoch}"] if len(self.settings.epochs) > 1 else [folder]
+
+    def _stop_if_beyond(self, found: Audit, text: str) -> None:
+        verdict = found.check(self.settings.limits)
+        raising = [
+            f"{issue} is not tolerated (policy 'raise')"
+            for issue in found.contamination
+            if found.policy.action(issue) == "raise" and len(found.worst(issue))
+        ]
+        failed = [] if verdict else list(verdict.reasons)
+        if failed or raising:
+            raise ContaminationError(f"training is stopped: {'; '.join((*failed, *raising))}. {text}")
+
+
+def _instead(error: BackboneError) -> Representation:
+    return Representation("auto", f"{error}. Until then backbone='auto' is used")

@@ -1,0 +1,159 @@
+"""`DataAudit` without its base class: the same hooks serve both names that Lightning goes by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from selfclean_hooks import Audit, Limits, Policy, Thresholds
+from selfclean_hooks.policy import Action
+from selfclean_hooks_lightning.fit import Fit
+from selfclean_hooks_lightning.memory import Known
+from selfclean_hooks_lightning.settings import enabled, settings
+
+
+class DataAuditHooks:
+    """Audits the training data before the first step, and drops, warns or stops as told.
+
+        Trainer(callbacks=[DataAudit(policy=Policy(near_duplicates="drop", label_errors="warn"))])
+
+    The data may come from a LightningDataModule, from hooks of the LightningModule or from loaders passed to `fit`; of
+    a dict, list or CombinedLoader each loader is audited by itself. Random augmentation is bypassed on copies. If
+    nothing is dropped, training is what it is without the callback, bit for bit. `trainer.validate`, `test` and
+    `predict` are left alone, and SELFCLEAN_HOOKS_ENABLED=0 in the environment turns the audit off.
+
+    The list of dropped samples travels in checkpoints: a run that is resumed, or a second `fit`, drops the same without
+    another audit, unless data, thresholds, policy or limits changed. In distributed training each process reads its
+    share; the first one scores, warns and writes.
+
+    Args:
+        policy: What a flag does, per issue. None: `Policy()`, which warns.
+        limits: Beyond these the run is stopped with a `ContaminationError`, before the first step of the epoch audited
+            for. None: no limits.
+        backbone: None: the module in training once it has learned something (a checkpoint was loaded, the audit is for
+            a later epoch, or it was pretrained), "auto" before; the name of a part of it, as "model.encoder", by the
+            same rule; or what `selfclean_hooks.audit` takes: "auto", "self-supervised", a timm name, a module of your
+            own, a function from a batch to (B, D).
+        audit_epochs: Before which epochs to audit, counted from 0. What a later audit finds is dropped from that epoch
+            on, in place of what an earlier one found.
+        output_dir: Folder for the audit and its report, made if need be; one below it per loader where there are
+            several, and one per epoch where there are several. None: nothing is written.
+        check_leakage: Whether near duplicates between the training data and validation or test data are looked for.
+        leakage: Short for `Policy(leakage=...)`: "drop" leaves them out of the training data, never of the others.
+        thresholds: Where a score becomes a flag. None: `Thresholds()`.
+        method: "default", or "selfclean" for the scores of the paper.
+        held_out: Further data sets to compare with, by name, such as a test split that `setup("fit")` does not make.
+        batch_size: Samples per forward pass of the audit.
+        num_workers: Processes that read for the audit. None: as many as the loader has.
+        seed: Of whatever is random (self-supervised training). Global random state is left as it was.
+        cache_dir: Where embeddings are kept between runs, or None.
+
+    Attributes:
+        audits: The latest `Audit` by name of the loader, "" for a single one. Under strategies that start processes of
+            their own (ddp_spawn) it stays empty in the process that started them: load what was saved.
+
+    Raises:
+        SettingError: An argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        limits: Limits | None = None,
+        backbone: str | nn.Module | Any = None,
+        audit_epochs: tuple[int, ...] | list[int] = (0,),
+        output_dir: str | Path | None = "audit",
+        check_leakage: bool = True,
+        leakage: Action | None = None,
+        thresholds: Thresholds | None = None,
+        method: Literal["default", "selfclean"] = "default",
+        held_out: Mapping[str, Any] | None = None,
+        batch_size: int = 64,
+        num_workers: int | None = None,
+        seed: int = 0,
+        cache_dir: str | Path | None = None,
+    ) -> None:
+        """See the class."""
+        super().__init__()
+        self.settings = settings(
+            policy=policy,
+            thresholds=thresholds,
+            limits=limits,
+            method=method,
+            backbone=backbone,
+            audit_epochs=audit_epochs,
+            output_dir=output_dir,
+            check_leakage=check_leakage,
+            leakage=leakage,
+            held_out=held_out,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            seed=seed,
+            cache_dir=cache_dir,
+        )
+        self.audits: dict[str, Audit] = {}
+        self._known: dict[str, Known] = {}
+        self._fit: Fit | None = None
+
+    @property
+    def audit(self) -> Audit:
+        """The latest audit, where there is one loader.
+
+        Raises:
+            AttributeError: There was no audit yet, or there are several.
+        """
+        if len(self.audits) != 1:
+            raise AttributeError(f"there are {len(self.audits)} audits, by loader in .audits")
+        return next(iter(self.audits.values()))
+
+    @property
+    def state_key(self) -> str:
+        """Where the state lies in a checkpoint: one place for each `output_dir`."""
+        return f"DataAudit{{'output_dir': {str(self.settings.output_dir)!r}}}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """The dropped positions and the fingerprint of the data, by loader."""
+        return {"loaders": {name: known.state() for name, known in self._known.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Of the run that is resumed."""
+        loaders = {name: Known.of(state) for name, state in state_dict["loaders"].items()}
+        self._known.clear()
+        self._known.update(loaders)
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Stand in for the hook that returns the training data; the audit runs when it is asked for."""
+        if stage == "fit" and enabled():
+            self._end()
+            self._fit = Fit(self.settings, self._known, self.audits, trainer, pl_module)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Tell the loggers of the audit before the first epoch: now and not while a tuner has put them aside."""
+        if self._fit is not None:
+            self._fit.auditor.tell_loggers()
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """The loaders are there: put the trainer's reload setting back."""
+        if self._fit is not None:
+            self._fit.reloaded()
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Audit for the next epoch, if it is one to audit for."""
+        if self._fit is not None:
+            self._fit.epoch_ends()
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Leave everything as it was found: after an error `teardown` is not called."""
+        self._end()
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Leave everything as it was found."""
+        self._end()
+
+    def _end(self) -> None:
+        if self._fit is not None:
+            self._fit.undo()
+            self._fit = None

@@ -1,0 +1,161 @@
+"""One `trainer.fit` as the audit sees it: what stands in for the user's hooks, and what is dropped from the loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfclean_hooks.audit import Audit
+from selfclean_hooks.errors import AuditFileError, BackboneError, DataError, PolicyError, SettingError
+from selfclean_hooks.gate import Limits
+from selfclean_hooks.ranks import Ranks
+from selfclean_hooks.trees import check_map_style
+from selfclean_hooks_lightning.auditor import Auditor
+from selfclean_hooks_lightning.held_out import HeldOut, data_of
+from selfclean_hooks_lightning.loaders import filtered, lonely_last_batch, mapped, problem, refusal, trained_on
+from selfclean_hooks_lightning.memory import Known, met
+from selfclean_hooks_lightning.settings import Settings
+from selfclean_hooks_lightning.standing_in import StandIn
+
+
+class Fit:
+    """Stands in for the train loader hook: audits what it returns, and hands on what is to be kept.
+
+    Args:
+        settings: Of the callback.
+        known: What earlier audits found, by loader; kept up to date.
+        audits: The latest audit by loader; kept up to date.
+        trainer: In the setup of `fit`.
+        module: The LightningModule.
+    """
+
+    def __init__(
+        self, settings: Settings, known: dict[str, Known], audits: dict[str, Audit], trainer: Any, module: Any
+    ) -> None:
+        """Put the stand-ins in place."""
+        self.settings, self.known, self.trainer, self.module = settings, known, trainer, module
+        self.ranks = Ranks.here()
+        self.held_out = HeldOut(trainer, settings.held_out) if settings.check_leakage else None
+        self.auditor = Auditor(settings, self.ranks, trainer, module, self.held_out, audits)
+        self.loaders: Any = None  # the user's, as last returned
+        self.met: dict[str, tuple[Any, Known]] = {}  # data set and what is known of it, by loader, in this fit
+        self.every_n_epochs: int | None = None  # the trainer's own reload setting, while ours is in its place
+        self.source = source = trainer.fit_loop._data_source
+        if source.is_module():
+            self.stand_in = StandIn(source.instance, source.name, self._asked)
+        else:  # loaders were passed to fit: they shall be asked for like those of a hook, once the model is ready
+            self.stand_in = StandIn(module, source.name, self._asked, former=lambda: source.instance)
+            trainer.fit_loop._data_source = type(source)(module, source.name)
+
+    def undo(self) -> None:
+        """Leave the user's objects and the trainer as they were found."""
+        self.stand_in.undo()
+        self.trainer.fit_loop._data_source = self.source
+        if self.held_out is not None:
+            self.held_out.undo()
+        self.reloaded()
+
+    def reloaded(self) -> None:
+        """Give the trainer its own reload setting back."""
+        if self.every_n_epochs is not None:
+            self.trainer.reload_dataloaders_every_n_epochs, self.every_n_epochs = self.every_n_epochs, None
+
+    def epoch_ends(self) -> None:
+        """Audit for the next epoch if it is one to audit for; if that drops other samples, have the trainer reload."""
+        trainer, epoch = self.trainer, self.trainer.current_epoch + 1
+        over = trainer.should_stop or epoch == trainer.max_epochs or trainer.global_step == trainer.max_steps
+        if epoch not in self.settings.epochs or over or self.loaders is None or trainer.fast_dev_run:
+            return
+        before = self._dropped()
+        mapped(self.loaders, lambda name, loader: self._again(name, loader, epoch))
+        self.auditor.tell_loggers()
+        if self._dropped() != before:
+            self.every_n_epochs = trainer.reload_dataloaders_every_n_epochs
+            trainer.reload_dataloaders_every_n_epochs = 1
+
+    def _dropped(self) -> dict[str, list[int]]:
+        return {name: known.dropped.tolist() for name, known in self.known.items()}
+
+    def _asked(self, hook: Callable[[], Any]) -> Any:
+        """The user's loaders without what is to be dropped."""
+        if self.every_n_epochs != 0:  # else it is our own reload: the user's hook expects to be called once
+            self.loaders = hook()
+        return mapped(self.loaders, self._filtered)
+
+    def _filtered(self, name: str, loader: Any) -> Any:
+        if not self._can_be_audited(name, loader):
+            return loader
+        if self.trainer.fast_dev_run:
+            self.auditor.rehearse(name, loader)
+            return loader
+        known = self._recalled(name, loader)
+        return loader if known is None else self._without(name, loader, known.dropped)
+
+    def _can_be_audited(self, name: str, loader: Any) -> bool:
+        """Refuse what cannot be done before time goes into an audit; False, after a warning, where nothing is lost."""
+        what = f"the training data {name}".strip()
+        try:
+            check_map_style(data_of(loader))
+        except DataError as error:
+            if self.settings.drops or self.settings.limits != Limits():
+                raise DataError(f"{what} cannot be audited, so nothing can be dropped or limited: {error}") from None
+            self.auditor.warn(f"DataAudit: {what} is not audited: {error}")
+            return False
+        why = refusal(loader) if self.settings.drops else None
+        if why is not None:
+            raise SettingError(f"samples cannot be dropped from {what}: {why}")
+        return True
+
+    def _recalled(self, name: str, loader: Any) -> Known | None:
+        """What is known of the data of a loader, from an audit now if need be; None: the first audit is for later."""
+        dataset, known = self.met.get(name, (None, None))
+        if known is not None and dataset is loader.dataset:
+            return self.known.get(name)
+        epoch = self.trainer.current_epoch
+        now = met(self.ranks, data_of(loader), self.settings.decides, epoch)
+        self.met[name] = (loader.dataset, now)
+        last = self.known.get(name)
+        changed = "" if last is None else last.changed(now)
+        if last is not None and not changed:
+            self.auditor.inform(
+                f"DataAudit: the data is as audited before epoch {last.epoch}; the {len(last.dropped)} samples dropped "
+                f"then stay dropped, {last.n - len(last.dropped)} are kept"
+            )
+            return last
+        if changed:
+            self.auditor.warn(f"DataAudit: {changed}, so it is audited again")
+        elif self.settings.epochs[0] > epoch:
+            return None
+        self.known[name] = replace(now, dropped=self.auditor.audit(name, loader, epoch))
+        return self.known[name]
+
+    def _again(self, name: str, loader: Any, epoch: int) -> Any:
+        """An audit in the course of training. If it cannot be made, training goes on with what is known."""
+        if name in self.met:
+            try:
+                dropped = self.auditor.audit(name, loader, epoch)
+                self.known[name] = replace(self.met[name][1], dropped=dropped, epoch=epoch)
+            except (DataError, BackboneError, PolicyError, AuditFileError) as error:
+                self.auditor.warn(f"DataAudit: no audit for epoch {epoch}, what was dropped stays dropped: {error}")
+        return loader
+
+    def _without(self, name: str, loader: Any, dropped: NDArray[np.int64]) -> Any:
+        """The loader without the dropped positions of its `data_of`."""
+        positions = trained_on(loader)
+        lost = dropped if positions is None else positions[dropped]
+        new = filtered(loader, np.setdiff1d(np.arange(len(loader.dataset)), lost))
+        if new is loader:
+            return loader
+        why = problem(new, len(loader.dataset), self.trainer.world_size)
+        if why is not None:
+            raise PolicyError(f"training on what is left of {name or 'the training data'} cannot work: {why}")
+        if lonely_last_batch(new, loader, self.trainer.world_size):
+            self.auditor.warn(
+                "DataAudit: without the dropped samples the last batch of an epoch holds a single one, which BatchNorm "
+                "may refuse: set drop_last=True or another batch_size"
+            )
+        return new

@@ -1,0 +1,114 @@
+"""What a `DataAudit` was asked to do, checked when it is made and not when training starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from selfclean_hooks.audit import checked_settings
+from selfclean_hooks.errors import SettingError
+from selfclean_hooks.gate import Limits
+from selfclean_hooks.policy import Action, Policy
+from selfclean_hooks.reading import check_numbers
+from selfclean_hooks.thresholds import Thresholds
+
+SWITCH = "SELFCLEAN_HOOKS_ENABLED"
+OFF = ("0", "false", "no", "off")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """See `DataAudit`."""
+
+    policy: Policy
+    thresholds: Thresholds
+    limits: Limits
+    method: str
+    backbone: Any
+    epochs: tuple[int, ...]
+    output_dir: Path | None
+    check_leakage: bool
+    held_out: Mapping[str, Any]
+    batch_size: int
+    num_workers: int | None
+    seed: int
+    cache_dir: Path | None
+
+    @property
+    def decides(self) -> str:
+        """What the list of dropped samples depends on besides the data: with other settings it is made anew."""
+        return repr((self.method, self.thresholds, self.policy, self.limits, self.check_leakage))
+
+    @property
+    def drops(self) -> bool:
+        """Whether any issue is to be dropped."""
+        issues = ("near_duplicates", "off_topic", "label_errors", "unreadable", "leakage")
+        return any(self.policy.action(issue) == "drop" for issue in issues)
+
+
+def settings(
+    policy: Policy | None,
+    thresholds: Thresholds | None,
+    limits: Limits | None,
+    method: str,
+    backbone: Any,
+    audit_epochs: Iterable[int],
+    output_dir: str | Path | None,
+    check_leakage: bool,
+    leakage: Action | None,
+    held_out: Mapping[str, Any] | None,
+    batch_size: int,
+    num_workers: int | None,
+    seed: int,
+    cache_dir: str | Path | None,
+) -> Settings:
+    """The settings with defaults filled in.
+
+    Raises:
+        SettingError: one makes no sense; says which and why.
+    """
+    thresholds, policy = checked_settings(method, thresholds, policy)
+    limits = Limits() if limits is None else limits
+    if not isinstance(limits, Limits):
+        raise SettingError(f"limits must be Limits, as Limits(near_duplicates=0.01), got {limits!r}")
+    check_numbers(batch_size, num_workers or 0, seed)
+    if backbone is not None and not (isinstance(backbone, (str, Path, nn.Module)) or callable(backbone)):
+        raise SettingError(
+            "backbone must be None (the module in training once it has learned something), the name of a part of it, "
+            f'"auto", "self-supervised", a timm name, an nn.Module or a function, got {type(backbone).__name__}'
+        )
+    return Settings(
+        policy=policy if leakage is None else replace(policy, leakage=leakage),
+        thresholds=thresholds,
+        limits=limits,
+        method=method,
+        backbone=backbone,
+        epochs=_epochs(audit_epochs),
+        output_dir=None if output_dir is None else Path(output_dir),
+        check_leakage=check_leakage,
+        held_out=dict(held_out or {}),
+        batch_size=batch_size,
+        num_workers=num_workers,
+        seed=seed,
+        cache_dir=None if cache_dir is None else Path(cache_dir),
+    )
+
+
+def enabled() -> bool:
+    """Whether audits are to run: SELFCLEAN_HOOKS_ENABLED=0 in the environment turns them off."""
+    return os.environ.get(SWITCH, "1").strip().lower() not in OFF
+
+
+def _epochs(epochs: Iterable[int]) -> tuple[int, ...]:
+    given = (epochs,) if isinstance(epochs, int) else tuple(epochs)
+    whole = all(isinstance(epoch, int) and not isinstance(epoch, bool) and epoch >= 0 for epoch in given)
+    if not given or not whole or isinstance(epochs, bool):
+        raise SettingError(
+            f"audit_epochs must be whole numbers from 0 (before the first step), as (0, 5), got {epochs!r}"
+        )
+    return tuple(sorted(set(given)))

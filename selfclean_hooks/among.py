@@ -1,0 +1,108 @@
+"""An audit by all processes of a training: each reads a share, the first one scores and writes, all get the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from selfclean_hooks.audit import Audit, audit_of
+from selfclean_hooks.backbones import resolve_among
+from selfclean_hooks.embed import Embeddings, embed_among
+from selfclean_hooks.leakage import with_leakage
+from selfclean_hooks.policy import Policy
+from selfclean_hooks.randomness import kept_rng
+from selfclean_hooks.ranks import Ranks
+from selfclean_hooks.reading import Pictures
+from selfclean_hooks.stability import stability, told
+from selfclean_hooks.storage import check_writable
+from selfclean_hooks.thresholds import Thresholds
+from selfclean_hooks.thumbnails import thumbnails
+from selfclean_hooks.views import raw_view
+
+
+def audit_among(
+    ranks: Ranks,
+    dataset: Any,
+    backbone: Any,
+    *,
+    others: Mapping[str, Any],
+    method: str,
+    thresholds: Thresholds,
+    policy: Policy,
+    device: Any,
+    batch_size: int,
+    num_workers: int,
+    seed: int,
+    cache_dir: Path | None,
+    progress: bool,
+    name: str,
+    notes: Iterable[str],
+    epoch: int,
+    last: Audit | None,
+    folders: Iterable[Path],
+) -> Audit:
+    """`audit` by all `ranks`, compared with `others`, saved by the first.
+
+    Args:
+        ranks: the processes, all of which call this with the same data.
+        dataset: as for `audit`, as are the arguments not listed here.
+        backbone: as for `audit`, or an Encoder.
+        others: further splits by name; near duplicates of theirs in `dataset` are leakage.
+        method: see `audit`.
+        thresholds: see `audit`.
+        policy: see `audit`.
+        device: see `audit`.
+        batch_size: see `audit`.
+        num_workers: see `audit`.
+        seed: see `audit`.
+        cache_dir: see `audit`.
+        progress: see `audit`.
+        name: what the data is called.
+        notes: for the report.
+        epoch: before which of the training this audit is made, from 0.
+        last: an earlier audit of the same data, to tell how stable the rankings are.
+        folders: where the audit is saved.
+
+    Raises:
+        DataError: a data set cannot be audited.
+        BackboneError: no features can be had.
+        AuditFileError: a folder cannot be written.
+        PolicyError: the policy would drop too much; all is written but clean_indices.txt.
+    """
+    ranks.once(lambda: [check_writable(folder) for folder in folders] and None)
+    with kept_rng():
+        stored = ranks.each(lambda: raw_view(dataset))
+        pictures = Pictures(stored.dataset)
+        encoder = resolve_among(ranks, backbone, pictures, device=device, seed=seed, progress=progress)
+
+        def read(data: Any, least: int) -> Embeddings | None:
+            return embed_among(
+                ranks,
+                data,
+                encoder,
+                batch_size=batch_size,
+                num_workers=num_workers,
+                seed=seed,
+                cache_dir=cache_dir,
+                progress=progress,
+                least=least,
+            )
+
+        train, compared = read(dataset, 2), {split: read(data, 1) for split, data in others.items()}
+
+        def judged() -> Audit:
+            assert train is not None  # this process is the first
+            found = audit_of(train, method, thresholds, policy, progress)
+            splits = {split: embeddings for split, embeddings in compared.items() if embeddings is not None}
+            found = with_leakage(found, train, splits) if splits else found
+            changes = {} if last is None else stability(last, found)
+            about = {**found.provenance, "training": {"epoch": epoch, "stability": changes}}
+            found = replace(found, provenance=about, thumbnails=thumbnails(found, dataset))
+            found = found.described(name, notes=(*notes, *told(changes)))
+            for folder in folders:
+                found.save(folder)
+            return found
+
+        return ranks.once(judged)
