@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def audit_among(
     notes: Iterable[str],
     epoch: int,
     last: Audit | None,
-    folders: Iterable[Path],
+    folders: Sequence[Path],
 ) -> Audit:
     """`audit` by all `ranks`, compared with `others`, saved by the first.
 
@@ -71,7 +71,12 @@ def audit_among(
         AuditFileError: a folder cannot be written.
         PolicyError: the policy would drop too much; all is written but clean_indices.txt.
     """
-    ranks.once(lambda: [check_writable(folder) for folder in folders] and None)
+
+    def check_folders() -> None:
+        for folder in folders:  # now and not after an hour
+            check_writable(folder)
+
+    ranks.once(check_folders)
     with kept_rng():
         stored = ranks.each(lambda: raw_view(dataset))
         pictures = Pictures(stored.dataset)

@@ -47,7 +47,7 @@ class Copier:
             return self._remember(dataset, self._huggingface(dataset))
         if isinstance(dataset, PLAIN) or not hasattr(dataset, "__dict__"):
             return dataset
-        new = self._remember(dataset, _shallow(dataset))
+        new = self._remember(dataset, shallow(dataset))
         for name, value in vars(dataset).items():
             vars(new)[name] = self._attribute(name, value)
         return new
@@ -148,12 +148,12 @@ def _rebuilt(container: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def _with(old: Any, changes: Mapping[str, Any]) -> Any:
-    new = _shallow(old)
+    new = shallow(old)
     vars(new).update(changes)
     return new
 
 
-def _shallow(old: Any) -> Any:
+def shallow(old: Any) -> Any:
     """A copy that shares every attribute and is made without running code of the class, as copy.copy would."""
     new = object.__new__(type(old))
     vars(new).update(vars(old))

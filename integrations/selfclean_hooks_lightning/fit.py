@@ -150,10 +150,12 @@ class Fit:
         new = filtered(loader, np.setdiff1d(np.arange(len(loader.dataset)), lost))
         if new is loader:
             return loader
-        why = problem(new, len(loader.dataset), self.trainer.world_size)
+        shared = getattr(self.trainer._accelerator_connector, "use_distributed_sampler", True)
+        size = self.trainer.world_size if shared else 1
+        why = problem(new, len(loader.dataset), size)
         if why is not None:
             raise PolicyError(f"training on what is left of {name or 'the training data'} cannot work: {why}")
-        if lonely_last_batch(new, loader, self.trainer.world_size):
+        if lonely_last_batch(new, loader, size):
             self.auditor.warn(
                 "DataAudit: without the dropped samples the last batch of an epoch holds a single one, which BatchNorm "
                 "may refuse: set drop_last=True or another batch_size"

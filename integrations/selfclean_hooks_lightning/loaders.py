@@ -104,7 +104,7 @@ def problem(loader: DataLoader[Any], before: int, world_size: int = 1) -> str | 
 
 
 def lonely_last_batch(loader: DataLoader[Any], before_loader: DataLoader[Any], world_size: int = 1) -> bool:
-    """Whether the last batch has come to hold one sample only, which BatchNorm cannot train on.
+    """Whether the last batch has come to hold one sample only, of several, which BatchNorm cannot train on.
 
     Args:
         loader: From `filtered`.
@@ -113,7 +113,7 @@ def lonely_last_batch(loader: DataLoader[Any], before_loader: DataLoader[Any], w
     """
     if loader is before_loader:
         return False
-    return _last_batch(loader, world_size) == 1 and _last_batch(before_loader, world_size) != 1
+    return _ends_alone(loader, world_size) and not _ends_alone(before_loader, world_size)
 
 
 def mapped(loaders: Any, change: Callable[[str, Any], Any]) -> Any:
@@ -241,8 +241,7 @@ def _share(loader: DataLoader[Any], world_size: int) -> int:
     return math.ceil((_size(loader) if whole else len(sampler)) / world_size)
 
 
-def _last_batch(loader: DataLoader[Any], world_size: int) -> int | None:
-    """How many samples the last batch of an epoch holds, None: as many as any other."""
+def _ends_alone(loader: DataLoader[Any], world_size: int) -> bool:
     if loader.batch_size is None or loader.drop_last:
-        return None
-    return _share(loader, world_size) % loader.batch_size or loader.batch_size
+        return False
+    return _share(loader, world_size) % loader.batch_size == 1  # never so for batches of one
