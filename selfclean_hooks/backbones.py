@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from selfclean_hooks.encoders import Encoder, device_of, of_callable, of_module, received, weights_fingerprint
 from selfclean_hooks.errors import BackboneError, DataError
+from selfclean_hooks.features import tensors_of
 from selfclean_hooks.progress import bar
 from selfclean_hooks.ranks import Ranks
 from selfclean_hooks.reading import Pictures
@@ -76,9 +77,18 @@ def resolve_among(
         return resolve(backbone, pictures, device=device, seed=seed, progress=progress)
 
     if ranks.size == 1 or not isinstance(backbone, (str, Path)):
-        return ranks.each(resolved)
+        return _alike(ranks, ranks.each(resolved))
     content = ranks.once(lambda: resolved().sent())
     return received(content, device_of(device))
+
+
+def _alike(ranks: Ranks, encoder: Encoder) -> Encoder:
+    """The encoder with the first process's weights in all: in training each has batch statistics of its own."""
+    module, prints = encoder.module, ranks.every(lambda: encoder.fingerprint)
+    if module is None or len(set(prints)) == 1:
+        return encoder
+    state = ranks.once(lambda: {name: value.cpu() for name, value in tensors_of(module).items()})
+    return replace(encoder, fingerprint=prints[0], state=state)
 
 
 def rank_me(vectors: NDArray[np.floating], at_most: int = 25_600) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,10 +30,11 @@ class Encoder:
     prepare: Callable[[Any], Tensor] | None = None  # PIL image -> tensor; None: the data set's own items are fed
     module: nn.Module | None = None  # whose training flags are set aside
     note: str = ""  # how it was chosen, in one line
+    state: Mapping[str, Tensor] | None = None  # weights that the module has for the time of the audit
 
     def ready(self) -> AbstractContextManager[None]:
-        """Eval mode and no gradients, put back afterwards."""
-        return evaluating(self.module)
+        """Eval mode, no gradients and the weights of `state`, put back afterwards."""
+        return evaluating(self.module, self.state or {})
 
     def sent(self) -> bytes:
         """The encoder as another process can load it, with `received`."""

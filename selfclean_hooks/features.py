@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,19 +17,33 @@ from selfclean_hooks.errors import BackboneError
 PASSED_THROUGH = (nn.Identity, nn.Dropout, nn.Softmax, nn.LogSoftmax, nn.Sigmoid, nn.Flatten)
 
 
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers as they are kept in checkpoints, by name, without gradient but in the module's memory."""
+    return {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+
+
 @contextmanager
-def evaluating(module: nn.Module | None) -> Iterator[None]:
-    """Eval mode, no gradients, compiled parts run as written; everything is put back, after an exception too."""
+def evaluating(module: nn.Module | None, state: Mapping[str, Tensor] = MappingProxyType({})) -> Iterator[None]:
+    """Eval mode, no gradients, compiled parts run as written, other weights for the while if `state` gives some.
+
+    Everything is put back, after an exception too.
+    """
     modules = list(module.modules()) if module is not None else []
+    held = tensors_of(module) if module is not None and state else {}
+    own = {name: held[name].clone() for name in state}
     training = [part.training for part in modules]
     stance = getattr(torch.compiler, "set_stance", None)  # hooks added to a compiled part would not fire
     eager: AbstractContextManager[Any] = stance("force_eager") if stance and modules else nullcontext()
     try:
         for part in modules:
             part.training = False  # not eval(), which users override
+        for name, value in state.items():
+            held[name].copy_(value)
         with torch.no_grad(), eager:  # not inference_mode: buffers cached there break the training after it
             yield
     finally:
+        for name, value in own.items():
+            held[name].copy_(value)
         for part, flag in zip(modules, training, strict=True):
             part.training = flag
 

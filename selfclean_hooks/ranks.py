@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch.distributed as dist
 
-from selfclean_hooks.errors import SelfCleanError
+from selfclean_hooks import errors
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=7)  # the 30 minutes of a default group end a training whose audit takes longer
@@ -98,13 +98,15 @@ class Ranks:
         result: T = mine.value if self.is_first else outcomes[0].value
         return result
 
-    @staticmethod
-    def _raise_first(mine: Outcome, outcomes: Sequence[Outcome]) -> None:
-        if mine.error is not None:  # with its own traceback
-            raise mine.error
-        for outcome in outcomes:
-            if outcome.error is not None:
-                raise outcome.error
+    def _raise_first(self, mine: Outcome, outcomes: Sequence[Outcome]) -> None:
+        """The same error in all processes, as one that catches its own must not go on alone; an interrupt first."""
+        failed = [at for at, outcome in enumerate(outcomes) if outcome.error is not None]
+        if not failed:
+            return
+        at = min(failed, key=lambda at: (isinstance(outcomes[at].error, Exception), at))
+        error = mine.error if at == self.rank else outcomes[at].error  # one's own has a traceback
+        assert error is not None
+        raise error
 
 
 def _attempt(work: Callable[[], Any]) -> Outcome:
@@ -121,5 +123,6 @@ def _sendable(outcome: Outcome) -> Outcome:
     try:
         pickle.loads(pickle.dumps(outcome.error))
     except Exception:  # whatever an exception's own __reduce__ or __init__ raises
-        return Outcome(error=SelfCleanError(f"{type(outcome.error).__name__}: {outcome.error}"))
+        known = next((kind for kind in type(outcome.error).__mro__ if kind.__module__ == errors.__name__), None)
+        return Outcome(error=(known or errors.SelfCleanError)(f"{type(outcome.error).__name__}: {outcome.error}"))
     return outcome

@@ -43,7 +43,7 @@ class Fit:
         self.auditor = Auditor(settings, self.ranks, trainer, module, self.held_out, audits)
         self.loaders: Any = None  # the user's, as last returned
         self.met: dict[str, tuple[Any, Known]] = {}  # data set and what is known of it, by loader, in this fit
-        self.every_n_epochs: int | None = None  # the trainer's own reload setting, while ours is in its place
+        self.rhythm: tuple[int, int] | None = None  # of the trainer's own reloading, while ours is in its place
         self.source = source = trainer.fit_loop._data_source
         if source.is_module():
             self.stand_in = StandIn(source.instance, source.name, self._asked)
@@ -60,9 +60,11 @@ class Fit:
         self.reloaded()
 
     def reloaded(self) -> None:
-        """Give the trainer its own reload setting back."""
-        if self.every_n_epochs is not None:
-            self.trainer.reload_dataloaders_every_n_epochs, self.every_n_epochs = self.every_n_epochs, None
+        """Give the trainer its own rhythm of reloading back."""
+        if self.rhythm is not None:
+            (every, last), self.rhythm = self.rhythm, None
+            self.trainer.reload_dataloaders_every_n_epochs = every
+            self.trainer.fit_loop._last_train_dl_reload_epoch = last
 
     def epoch_ends(self) -> None:
         """Audit for the next epoch if it is one to audit for; if that drops other samples, have the trainer reload."""
@@ -73,16 +75,16 @@ class Fit:
         before = self._dropped()
         mapped(self.loaders, lambda name, loader: self._again(name, loader, epoch))
         self.auditor.tell_loggers()
-        if self._dropped() != before:
-            self.every_n_epochs = trainer.reload_dataloaders_every_n_epochs
-            trainer.reload_dataloaders_every_n_epochs = 1
+        every, last = trainer.reload_dataloaders_every_n_epochs, trainer.fit_loop._last_train_dl_reload_epoch
+        if self._dropped() != before and not (every and epoch - last >= every):  # else it reloads by itself
+            self.rhythm, trainer.reload_dataloaders_every_n_epochs = (every, last), 1
 
     def _dropped(self) -> dict[str, list[int]]:
         return {name: known.dropped.tolist() for name, known in self.known.items()}
 
     def _asked(self, hook: Callable[[], Any]) -> Any:
         """The user's loaders without what is to be dropped."""
-        if self.every_n_epochs != 0:  # else it is our own reload: the user's hook expects to be called once
+        if self.rhythm is None:  # else it is our own reload: the user's hook is called as often as without us
             self.loaders = hook()
         return mapped(self.loaders, self._filtered)
 

@@ -47,7 +47,7 @@ def metrics(audit: Audit, name: str = "") -> dict[str, float]:
 
 def log(loggers: list[Any], audit: Audit, name: str, step: int) -> None:
     """Metrics to every logger, pictures to those that take them: TensorBoard's, and any with `log_image`."""
-    pictures = {issue: contact_sheet(audit, issue) for issue in PICTURED}
+    pictures = {issue: contact_sheet(audit, issue) for issue in PICTURED if loggers}
     for logger in loggers:
         logger.log_metrics(metrics(audit, name), step=step)
         draw = getattr(getattr(logger, "experiment", None), "add_image", None)
