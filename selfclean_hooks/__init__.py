@@ -5,13 +5,24 @@ from typing import TYPE_CHECKING, Any
 from selfclean_hooks.audit import Audit, audit, audit_embeddings
 from selfclean_hooks.gate import Limits, Verdict
 from selfclean_hooks.policy import Policy
+from selfclean_hooks.splits import audit_splits
 from selfclean_hooks.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from selfclean_hooks.dataset import AuditedDataset
 
 __version__ = "0.1.0"
-__all__ = ["Audit", "AuditedDataset", "Limits", "Policy", "Thresholds", "Verdict", "audit", "audit_embeddings"]
+__all__ = [
+    "Audit",
+    "AuditedDataset",
+    "Limits",
+    "Policy",
+    "Thresholds",
+    "Verdict",
+    "audit",
+    "audit_embeddings",
+    "audit_splits",
+]
 
 
 def __getattr__(name: str) -> Any:

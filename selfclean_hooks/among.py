@@ -18,7 +18,7 @@ from selfclean_hooks.reading import Pictures
 from selfclean_hooks.stability import stability, told
 from selfclean_hooks.storage import check_writable
 from selfclean_hooks.thresholds import Thresholds
-from selfclean_hooks.thumbnails import thumbnails
+from selfclean_hooks.thumbnails import leak_thumbnails, thumbnails
 from selfclean_hooks.views import raw_view
 
 
@@ -104,7 +104,8 @@ def audit_among(
             found = with_leakage(found, train, splits) if splits else found
             changes = {} if last is None else stability(last, found)
             about = {**found.provenance, "training": {"epoch": epoch, "stability": changes}}
-            found = replace(found, provenance=about, thumbnails=thumbnails(found, dataset))
+            small, others_small = thumbnails(found, dataset), leak_thumbnails(found, others)
+            found = replace(found, provenance=about, thumbnails=small, leak_thumbnails=others_small)
             found = found.described(name, notes=(*notes, *told(changes)))
             for folder in folders:
                 found.save(folder)

@@ -14,10 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfclean_hooks.errors import ContaminationError, DataWarning, SettingError
-from selfclean_hooks.frames import frame_of, pairs_of, summary_of
+from selfclean_hooks.frames import frame_of, leakage_of, pairs_of, summary_of
 from selfclean_hooks.policy import Decisions, Policy, decide
 from selfclean_hooks.scores import Scores, as_labels, as_vectors, listing, score, spread
-from selfclean_hooks.thresholds import ISSUES, Thresholds
+from selfclean_hooks.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from selfclean_hooks.embed import Embeddings
@@ -35,6 +35,7 @@ class Audit:
         provenance: data set, encoder, settings and versions, as in manifest.json.
         names: what the samples are called (file paths), where they are called anything.
         thumbnails: position: PNG bytes, of the worst samples.
+        leak_thumbnails: (split, position): PNG bytes, of samples of other splits.
     """
 
     scores: Scores
@@ -43,6 +44,7 @@ class Audit:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] | None = None
     thumbnails: Mapping[int, bytes] = field(default_factory=dict)
+    leak_thumbnails: Mapping[tuple[str, int], bytes] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of samples audited."""
@@ -69,14 +71,25 @@ class Audit:
         return pairs_of(self)
 
     @property
+    def leakage(self) -> pd.DataFrame:
+        """Pairs of samples of this and of another split, nearest first, of those flagged and of others the nearest.
+
+        Columns split_1, index_1, split_2, index_2, distance, is_leakage_issue; no rows where no other split was given.
+        """
+        return leakage_of(self.scores.leaks, self.decisions.thresholds["near_duplicates"])
+
+    @property
     def summary(self) -> pd.DataFrame:
         """One row an issue: issue, num_issues, contamination, threshold, action. NaN and "not run": it did not run."""
         return summary_of(self)
 
     @property
     def contamination(self) -> dict[str, float]:
-        """Issue: fraction of the N samples, of near duplicates surplus copies only; absent where it did not run."""
-        ran = [issue for issue in (*ISSUES, "unreadable") if issue not in self.scores.not_run]
+        """Issue: fraction of the N samples; absent where it did not run.
+
+        Of near duplicates surplus copies only; of leakage those that have a near duplicate in another split.
+        """
+        ran = [issue for issue in self.scores.issues if issue not in self.scores.not_run]
         return {issue: float(self.decisions.counted(issue).mean()) for issue in ran}
 
     @property
@@ -91,6 +104,8 @@ class Audit:
     def worst(self, issue: str) -> NDArray[np.int64]:
         """Positions of the samples that count for `issue`, worst first."""
         by_score = {"near_duplicates": self.scores.near_duplicate, "off_topic": self.scores.off_topic}
+        if self.scores.leaks is not None:
+            by_score["leakage"] = self.scores.leaks.nearest.astype(np.float64)
         hits = self.decisions.counted(issue).nonzero()[0]
         return hits[np.argsort(by_score.get(issue, self.scores.label)[hits], kind="stable")]
 
@@ -132,6 +147,8 @@ class Audit:
 
     def save(self, folder: str | Path) -> None:
         """Write manifest.json, samples.csv, pairs.csv, clean_indices.txt, scores.npz and report.html into `folder`.
+
+        Where other splits were given, leakage.csv too.
 
         Raises:
             AuditFileError: the folder cannot be written.
@@ -196,7 +213,7 @@ def audit_embeddings(
     from selfclean_hooks.progress import bar
     from selfclean_hooks.provenance import fingerprint, provenance
 
-    thresholds, policy = _checked(method, thresholds, policy)
+    thresholds, policy = checked_settings(method, thresholds, policy)
     array = as_vectors(vectors)
     codes, names = as_labels(labels, len(array))
     zero = np.concatenate([~array[s : s + 4096].any(1) for s in range(0, len(array), 4096)]).nonzero()[0]
@@ -256,7 +273,7 @@ def audit(
     from selfclean_hooks.embed import embed
     from selfclean_hooks.thumbnails import thumbnails
 
-    thresholds, policy = _checked(method, thresholds, policy)
+    thresholds, policy = checked_settings(method, thresholds, policy)
     e = embed(
         dataset,
         backbone,
@@ -301,7 +318,7 @@ def audit_of(
     return Audit(scores, thresholds, policy, about, e.names)
 
 
-def _checked(method: str, thresholds: Thresholds | None, policy: Policy | None) -> tuple[Thresholds, Policy]:
+def checked_settings(method: str, thresholds: Thresholds | None, policy: Policy | None) -> tuple[Thresholds, Policy]:
     """The settings with defaults filled in; refused before any work is done."""
     from selfclean_hooks.detectors import METHODS
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from selfclean_hooks.leaks import Leaks
 from selfclean_hooks.scores import Scores
-from selfclean_hooks.thresholds import ISSUES, flagged
+from selfclean_hooks.thresholds import flagged
 
 if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
@@ -57,10 +58,28 @@ def pairs_of(audit: Audit) -> pd.DataFrame:
     return pairs
 
 
+def leakage_of(leaks: Leaks | None, threshold: float) -> pd.DataFrame:
+    """One row a pair of samples of two splits, nearest first; none where no other split was given."""
+    found = leaks if leaks is not None else Leaks.none()
+    splits = np.array(found.splits, object)
+    frame: pd.DataFrame = pd.DataFrame(
+        {
+            "split_1": splits[np.zeros(len(found), np.int64)],
+            "index_1": found.index,
+            "split_2": splits[found.other],
+            "index_2": found.other_index,
+            "distance": found.distance,
+            "is_leakage_issue": flagged(found.distance, threshold),
+        },
+        copy=True,
+    )
+    return frame
+
+
 def summary_of(audit: Audit) -> pd.DataFrame:
     """One row an issue."""
     rows = []
-    for issue in (*ISSUES, "unreadable"):
+    for issue in audit.scores.issues:
         ran = issue in audit.contamination
         count = int(audit.decisions.counted(issue).sum()) if ran else math.nan
         threshold = audit.decisions.thresholds.get(issue, math.nan) if ran else math.nan

@@ -21,6 +21,7 @@ class Limits:
     off_topic: float | None = None
     label_errors: float | None = None
     unreadable: float | None = None
+    leakage: float | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -48,7 +49,8 @@ def check(audit: Audit, limits: Limits) -> Verdict:
         if limit is None:
             continue
         if issue not in audit.contamination:
-            failures.append(f"{issue}: not run ({audit.scores.not_run[issue]}), so the limit {limit:g} is not met")
+            why = audit.scores.not_run.get(issue, "no other split was given")  # the reason where leakage is not checked
+            failures.append(f"{issue}: not run ({why}), so the limit {limit:g} is not met")
             continue
         found = audit.contamination[issue]
         worst = audit.worst(issue)

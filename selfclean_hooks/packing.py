@@ -6,12 +6,14 @@ import io
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selfclean_hooks.leaks import Leaks
 from selfclean_hooks.scores import Scores
 from selfclean_hooks.thresholds import ISSUES
 
@@ -23,8 +25,19 @@ Arrays = dict[str, NDArray[Any]]
 PER_SAMPLE = ("near_duplicate", "off_topic", "label", "nearest_neighbor", "given_label", "predicted_label")
 PER_PAIR = ("pair_index", "pair_distance", "pair_score")
 PER_EDGE = ("tree_index", "tree_distance")
+PER_LEAK = ("other", "index", "other_index", "distance")  # stored as leak_other and so on
 POSITIONS = ("nearest_neighbor", "pair_index", "tree_index", "error_index", "thumbnail_index")
-UNREADABLE = (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+UNREADABLE = (
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+)
 
 
 def pack(audit: Audit) -> bytes:
@@ -39,6 +52,8 @@ def pack(audit: Audit) -> bytes:
     arrays |= _packed("thumbnail", audit.thumbnails.values())
     for name, texts in (("class_name", s.class_names), ("name", audit.names)):
         arrays |= {} if texts is None else _packed(name, map(_encode, texts))
+    if s.leaks is not None:
+        arrays |= _leaks_packed(s.leaks, audit.leak_thumbnails)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
@@ -46,8 +61,8 @@ def pack(audit: Audit) -> bytes:
 
 def unpack(
     content: bytes, n: int, not_run: Mapping[str, str]
-) -> tuple[Scores, tuple[str, ...] | None, dict[int, bytes]]:
-    """Scores, names and thumbnails of n samples.
+) -> tuple[Scores, tuple[str, ...] | None, dict[int, bytes], dict[tuple[str, int], bytes]]:
+    """Scores, names and thumbnails of n samples, and thumbnails of samples of other splits.
 
     Raises:
         ValueError: the content is no such file, or its parts do not fit together.
@@ -61,15 +76,18 @@ def unpack(
         names = _texts(arrays, "name")
         if names is not None and len(names) != n:
             raise ValueError(f"it holds {len(names)} names for {n} samples")
-        return _scores(arrays, not_run, errors), names, thumbnails
+        leaks = _leaks(arrays, n)
+        pictures = {} if leaks is None else _leak_thumbnails(arrays, leaks)
+        return replace(_scores(arrays, not_run, errors), leaks=leaks), names, thumbnails, pictures
     except UNREADABLE as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def _scores(arrays: Arrays, not_run: Mapping[str, str], errors: Mapping[int, str]) -> Scores:
     automatic = zip(ISSUES, arrays["automatic"].tolist(), strict=True)
+    measured: dict[str, Any] = {name: arrays[name] for name in (*PER_SAMPLE, *PER_PAIR, *PER_EDGE)}
     return Scores(
-        **{name: arrays[name] for name in (*PER_SAMPLE, *PER_PAIR, *PER_EDGE)},
+        **measured,
         pairs_complete_below=float(arrays["pairs_complete_below"][0]),
         automatic={issue: value for issue, value in automatic if not np.isnan(value)},
         not_run=not_run,
@@ -89,6 +107,43 @@ def _check(arrays: Arrays, n: int) -> None:
     for name in POSITIONS:
         if not ((arrays[name] >= -1) & (arrays[name] < n)).all():
             raise ValueError(f"{name} points outside of {n} samples")
+
+
+def _leaks_packed(leaks: Leaks, thumbnails: Mapping[tuple[str, int], bytes]) -> Arrays:
+    """What other splits share with this one; there where it was looked for."""
+    shown = [(leaks.splits.index(split), index) for split, index in thumbnails]
+    return {
+        **{f"leak_{name}": getattr(leaks, name) for name in PER_LEAK},
+        "leak_sizes": np.array(leaks.sizes, np.int64),
+        "leak_thumbnail_index": np.array(shown, np.int64).reshape(-1, 2),
+        **_packed("leak_split", map(_encode, leaks.splits)),
+        **_packed("leak_thumbnail", thumbnails.values()),
+        **({} if leaks.other_names is None else _packed("leak_name", map(_encode, leaks.other_names))),
+    }
+
+
+def _leaks(arrays: Arrays, n: int) -> Leaks | None:
+    splits = _texts(arrays, "leak_split")
+    if splits is None:
+        return None
+    sizes, names = tuple(arrays["leak_sizes"].tolist()), _texts(arrays, "leak_name")
+    leaks = Leaks(splits, sizes, **{name: arrays[f"leak_{name}"] for name in PER_LEAK}, other_names=names)
+    shapes = {values.shape for values in (getattr(leaks, name) for name in PER_LEAK)}
+    if shapes != {(len(leaks),)} or len(sizes) != len(splits) or sizes[0] != n:
+        raise ValueError(f"the pairs between splits do not fit together: {shapes}, {splits} of {sizes} samples")
+    if names is not None and len(names) != len(leaks):
+        raise ValueError(f"it holds {len(names)} names for {len(leaks)} samples of other splits")
+    there = (leaks.other >= 1) & (leaks.other < len(splits)) & (leaks.index >= 0) & (leaks.index < n)
+    if not there.all() or not (leaks.other_index >= 0).all():
+        raise ValueError("leak_other, leak_index or leak_other_index points outside of the splits")
+    if not (leaks.other_index < np.array(sizes)[leaks.other]).all():
+        raise ValueError("leak_other_index points outside of the other splits")
+    return leaks
+
+
+def _leak_thumbnails(arrays: Arrays, leaks: Leaks) -> dict[tuple[str, int], bytes]:
+    shown = [(leaks.splits[split], index) for split, index in arrays["leak_thumbnail_index"].tolist()]
+    return dict(zip(shown, _unpacked(arrays, "leak_thumbnail"), strict=True))
 
 
 def _packed(name: str, parts: Iterable[bytes]) -> Arrays:

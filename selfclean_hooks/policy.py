@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -26,6 +26,7 @@ class Policy:
 
     "ignore", "warn", "drop" (leave out of the clean indices) or "raise" (stop). Of near duplicates one copy of each set
     is kept; no class is emptied; dropping more than `max_drop_fraction` of the samples is an error and not a mass drop.
+    `leakage` is about the samples of the split trained on that another split holds too, where that was looked for.
     """
 
     near_duplicates: Action = "warn"
@@ -33,9 +34,12 @@ class Policy:
     label_errors: Action = "warn"
     unreadable: Action = "warn"
     max_drop_fraction: float = 0.5
+    leakage: Action = "warn"
 
     def __post_init__(self) -> None:
-        for field in fields(self)[:-1]:
+        for field in fields(self):
+            if field.name == "max_drop_fraction":
+                continue
             if getattr(self, field.name) not in get_args(Action):
                 raise SettingError(
                     f"the policy for {field.name} must be one of {', '.join(get_args(Action))}, "
@@ -91,10 +95,14 @@ def decide(scores: Scores, thresholds: Thresholds, policy: Policy) -> Decisions:
     cuts = {i: thresholds.resolve(i, scores.automatic[i]) if i in scores.automatic else -math.inf for i in ISSUES}
     by_issue = {"near_duplicates": scores.near_duplicate, "off_topic": scores.off_topic, "label_errors": scores.label}
     flags = {issue: flagged(score, cuts[issue]) for issue, score in by_issue.items()}
+    if scores.leaks is not None:  # decided by the distance, as near duplicates are
+        cuts["leakage"] = cuts["near_duplicates"]
+    leaks = np.full(len(scores), np.nan) if scores.leaks is None else scores.leaks.nearest
+    flags["leakage"] = flagged(leaks, cuts["near_duplicates"])
     flags["unreadable"] = np.isin(np.arange(len(scores)), list(scores.errors))
     sets = duplicate_sets(scores, cuts["near_duplicates"])
     dropped = np.zeros(len(scores), bool)
-    for issue in ("off_topic", "label_errors", "unreadable"):
+    for issue in ("off_topic", "label_errors", "leakage", "unreadable"):
         if policy.action(issue) == "drop":
             dropped |= flags[issue]
     surplus = (sets >= 0) & ~_first_of_set(sets, dropped)
@@ -187,11 +195,26 @@ def _reasons(
         given, other = (_name(scores, codes[i]) for codes in (scores.given_label, scores.predicted_label))
         doubt = f"looks like {other}" if other != given else "in doubt"
         say(i, f"label {given} {doubt} (score {scores.label[i]:.4g} below {cuts['label_errors']:.4g})")
+    for i, text in _leaked(scores, cuts["near_duplicates"]):
+        say(i, text)
     for i, error in scores.errors.items():
         say(i, f"unreadable ({error})")
     for i in rescued.tolist():
         say(i, "kept all the same: its class would be empty")
     return tuple("; ".join(reasons.get(i, ())) for i in range(len(scores)))
+
+
+def _leaked(scores: Scores, cut: float) -> Iterator[tuple[int, str]]:
+    """Per sample and other split that holds it too, where its nearest there is."""
+    leaks = scores.leaks
+    if leaks is None:
+        return
+    seen = set()
+    for pair in flagged(leaks.distance, cut).nonzero()[0].tolist():  # nearest first
+        at, split = int(leaks.index[pair]), leaks.name(pair)
+        if (at, split) not in seen:
+            seen.add((at, split))
+            yield at, f"also in {split} (index {leaks.other_index[pair]}, distance {leaks.distance[pair]:.4g})"
 
 
 def _name(scores: Scores, code: int) -> str:

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.errors import DataError, DataWarning
+from selfclean_hooks.thresholds import ISSUES
 
 if TYPE_CHECKING:
+    from selfclean_hooks.leaks import Leaks
     from selfclean_hooks.progress import Tick
 
 NEIGHBORS = 12
@@ -38,9 +40,15 @@ class Scores:
     not_run: Mapping[str, str] = field(default_factory=dict)  # issue: why
     errors: Mapping[int, str] = field(default_factory=dict)  # position: why it could not be read
     class_names: tuple[str, ...] | None = None
+    leaks: Leaks | None = None  # what other splits share with this one; None: not checked
 
     def __len__(self) -> int:
         return len(self.near_duplicate)
+
+    @property
+    def issues(self) -> tuple[str, ...]:
+        """What there may be in a report: leakage only where it was looked for."""
+        return (*ISSUES, *(() if self.leaks is None else ("leakage",)), "unreadable")
 
 
 def as_vectors(vectors: Any) -> NDArray[np.floating]:
@@ -194,6 +202,7 @@ def spread(scores: Scores, positions: NDArray[np.int64], n: int, **changes: Any)
         pairs_complete_below=scores.pairs_complete_below,
         automatic=scores.automatic,
         not_run=scores.not_run,
+        leaks=None if scores.leaks is None else scores.leaks.spread(positions, n),
         **changes,
     )
 

@@ -47,6 +47,8 @@ def save(audit: Audit, folder: Path) -> None:
         "report.html": render(audit).encode(),
         "manifest.json": _manifest(audit, _digest(scores)),
     }
+    if audit.scores.leaks is not None:
+        contents = {"leakage.csv": _csv(_leakage(audit), index=False), **contents}
     refused = None
     try:
         contents = {"clean_indices.txt": "".join(f"{i}\n" for i in audit.clean_indices).encode(), **contents}
@@ -54,7 +56,8 @@ def save(audit: Audit, folder: Path) -> None:
         refused = error
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "clean_indices.txt").unlink(missing_ok=True)  # first of all: it must never outlive its audit
+        for name in ("clean_indices.txt", "leakage.csv"):  # first of all: they must never outlive their audit
+            (folder / name).unlink(missing_ok=True)
     for name, content in contents.items():
         write(folder / name, content)
     if refused is not None:
@@ -84,11 +87,11 @@ def load(folder: Path) -> Audit:
     if _digest(content) != expected:
         raise _damaged(path, "the content is not what manifest.json says (cut short, changed, or from another save)")
     try:
-        scores, names, thumbnails = unpack(content, n, not_run)
+        scores, names, thumbnails, leak_thumbnails = unpack(content, n, not_run)
     except ValueError as error:
         raise _damaged(path, str(error)) from error
     provenance = {key: value for key, value in manifest.items() if key not in OWN}
-    return Audit(scores, thresholds, policy, provenance, names, thumbnails)
+    return Audit(scores, thresholds, policy, provenance, names, thumbnails, leak_thumbnails)
 
 
 def write(path: Path, content: bytes) -> None:
@@ -141,6 +144,15 @@ def _samples(audit: Audit) -> pd.DataFrame:
     frame: pd.DataFrame = audit.frame.copy()
     names = audit.names or ("",) * len(audit)
     frame.insert(0, "sample", pd.Series(names, dtype=object))  # object: other text types refuse undecodable names
+    return frame
+
+
+def _leakage(audit: Audit) -> pd.DataFrame:
+    """The pairs with the files of both samples, where these are known."""
+    frame, leaks = audit.leakage, audit.scores.leaks
+    own, other = audit.names or ("",) * len(audit), leaks.other_names if leaks is not None else None
+    frame.insert(2, "sample_1", pd.Series([own[i] for i in frame["index_1"]], dtype=object))
+    frame.insert(5, "sample_2", pd.Series(other or ("",) * len(frame), dtype=object))
     return frame
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,14 +35,38 @@ def thumbnails(audit: Audit, dataset: Any) -> dict[int, bytes]:
         Position: PNG bytes, no side longer than `SIDE` pixels, without metadata. Samples that are no pictures or
         cannot be read are left out.
     """
+    s = audit.scores
+    shown = [lowest(s.off_topic), lowest(s.label), s.pair_index[:PAIRS].ravel()]
+    shown += [] if s.leaks is None else [s.leaks.index[:PAIRS]]
+    return _pictures(dataset, [int(i) for i in np.unique(np.concatenate(shown)) if int(i) not in s.errors])
+
+
+def leak_thumbnails(audit: Audit, datasets: Mapping[str, Any]) -> dict[tuple[str, int], bytes]:
+    """Pictures of the other splits' ends of the nearest pairs between splits.
+
+    Args:
+        audit: of one split, with leakage looked for.
+        datasets: the other splits, by name; read as `thumbnails` does.
+
+    Returns:
+        (split, position): PNG bytes.
+    """
+    leaks = audit.scores.leaks
+    if leaks is None:
+        return {}
+    pairs = zip(leaks.other[:PAIRS].tolist(), leaks.other_index[:PAIRS].tolist(), strict=True)
+    shown = sorted({(leaks.splits[other], index) for other, index in pairs})
+    wanted = {split: [i for name, i in shown if name == split] for split in datasets}
+    return {(split, i): png for split, at in wanted.items() for i, png in _pictures(datasets[split], at).items()}
+
+
+def _pictures(dataset: Any, positions: list[int]) -> dict[int, bytes]:
     from selfclean_hooks.randomness import kept_rng  # these need torch; the names above do not
     from selfclean_hooks.views import raw_view
 
-    s = audit.scores
-    wanted = np.unique(np.concatenate([lowest(s.off_topic), lowest(s.label), s.pair_index[:PAIRS].ravel()]))
     with kept_rng():
         view = raw_view(dataset).dataset
-        pictures = {int(i): _png_of(view, int(i)) for i in wanted if int(i) not in s.errors}
+        pictures = {i: _png_of(view, i) for i in positions}
     return {i: png for i, png in pictures.items() if png is not None}
 
 

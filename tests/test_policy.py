@@ -7,6 +7,7 @@ from reference import KINDS, distance_matrix, duplicate_sets, random_vectors
 
 from selfclean_hooks import Policy, Thresholds
 from selfclean_hooks.errors import PolicyError, SettingError
+from selfclean_hooks.leaks import Leaks
 from selfclean_hooks.policy import decide
 from selfclean_hooks.policy import duplicate_sets as sets_of
 from selfclean_hooks.scores import Scores, score, spread
@@ -150,6 +151,56 @@ def test_an_issue_that_did_not_run_flags_nothing() -> None:
 def test_reasons_use_the_names_of_classes() -> None:
     scores = scores_of(label=low(4), predicted_label=np.ones(10, np.int64), class_names=("cat", "dog"))
     assert decide(scores, Thresholds(), Policy()).reason[4] == "label cat looks like dog (score 0.05 below 0.1)"
+
+
+def leaks_of(*pairs: tuple[str, int, int, float]) -> Leaks:
+    """Of 10 samples, with ("val" or "test", position, position there, distance), nearest first."""
+    splits, index, there, distance = zip(*pairs, strict=True)
+    other = np.array([("train", "val", "test").index(split) for split in splits])
+    found = np.array(distance, np.float32)
+    return Leaks(("train", "val", "test"), (10, 50, 50), other, np.array(index), np.array(there), found)
+
+
+def test_leaks_are_decided_by_the_near_duplicate_threshold() -> None:
+    leaks = leaks_of(
+        ("val", 2, 17, 0.0), ("test", 3, 4, 0.05), ("val", 3, 5, 0.061), ("val", 2, 8, 0.08), ("val", 4, 1, 0.1)
+    )
+    scores = scores_of(leaks=leaks, off_topic=low(3))
+    found = decide(scores, Thresholds(), Policy(leakage="drop"))
+    assert found.flags["leakage"].nonzero()[0].tolist() == [2, 3]
+    assert found.clean_indices().tolist() == [0, 1, 4, 5, 6, 7, 8, 9]
+    assert found.reason[2] == "also in val (index 17, distance 0)"
+    assert found.reason[3] == (
+        "off topic (score 0.05 below 0.1); also in test (index 4, distance 0.05); also in val (index 5, distance 0.061)"
+    )
+    assert found.reason[4] == ""
+    assert found.thresholds["leakage"] == found.thresholds["near_duplicates"] == 0.1
+    assert decide(scores, Thresholds(0.0), Policy()).flags["leakage"].nonzero()[0].tolist() == [2]
+    assert not decide(scores, Thresholds(None), Policy()).flags["leakage"].any()
+
+
+def test_of_copies_one_that_does_not_leak_is_kept() -> None:
+    scores = scores_of(near=[(2, 7, 0.0)], leaks=leaks_of(("val", 2, 17, 0.0)))
+    found = decide(scores, Thresholds(), Policy(near_duplicates="drop", leakage="drop"))
+    assert found.clean_indices().tolist() == [0, 1, 3, 4, 5, 6, 7, 8, 9]
+
+
+def test_leakage_counts_in_a_mass_drop() -> None:
+    scores = scores_of(leaks=leaks_of(*[("val", i, i, 0.0) for i in range(6)]))
+    with pytest.raises(PolicyError, match=r"would drop 6 of 10 samples \(60%\).*\(leakage 6\)"):
+        decide(scores, Thresholds(), Policy(leakage="drop")).clean_indices()
+    assert len(decide(scores, Thresholds(), Policy(leakage="warn")).clean_indices()) == 10
+
+
+def test_leaks_survive_spreading() -> None:
+    scores = spread(scores_of(leaks=leaks_of(("val", 2, 17, 0.0))), np.arange(2, 12), 12, errors={0: "x", 1: "y"})
+    assert decide(scores, Thresholds(), Policy()).flags["leakage"].nonzero()[0].tolist() == [4]
+
+
+def test_positional_policies_stay_as_they_were() -> None:
+    assert Policy("drop", "drop", "drop", "drop", 0.9) == Policy("drop", "drop", "drop", "drop", 0.9, "warn")
+    with pytest.raises(SettingError, match="the policy for leakage must be one of ignore, warn, drop, raise, got"):
+        Policy(leakage="delete")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", ["delete", None, True, 1])

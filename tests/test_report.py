@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from selfclean_hooks import Audit, Limits, Policy, Thresholds, audit_embeddings
+from selfclean_hooks.leaks import Leaks
 from selfclean_hooks.report.as_json import as_json
 from selfclean_hooks.report.html import AT_LEAST, UNREADABLE, render
 from selfclean_hooks.scores import spread
@@ -45,6 +46,16 @@ def hostile() -> Audit:
         "notes": [EVIL],
     }
     return replace(audit, scores=scores, names=(f"{EVIL}\udcff\n",) * n, provenance=about)
+
+
+def leaking(audit: Audit, pairs: int = 40, flagged: int = 35, other: str = "val", name: str = "v.png") -> Audit:
+    """Sample i is sample i + 100 of another split; the pairs after the first `flagged` are no near duplicates."""
+    cut = audit.decisions.thresholds["near_duplicates"]
+    distance = np.where(np.arange(pairs) < flagged, cut / 2, 0.9).astype(np.float32)
+    index, sizes = np.arange(pairs), (len(audit), 500)
+    leaks = Leaks(("train", other), sizes, np.ones(pairs, int), index, index + 100, distance, (name,) * pairs)
+    pictures = {(other, i + 100): PNG + b"other" for i in range(pairs)}
+    return replace(audit, scores=replace(audit.scores, leaks=leaks), leak_thumbnails=pictures)
 
 
 class Page(HTMLParser):
@@ -190,6 +201,40 @@ def test_the_histogram_marks_the_threshold() -> None:
     assert Page(made(thresholds=Thresholds(None, 1.0, None))).count("rect", "low") > 0
 
 
+def test_leaks_show_both_pictures_names_and_positions() -> None:
+    audit = leaking(replace(pictured(made()), names=tuple(f"t{i}.png" for i in range(N))))
+    page = Page(audit)
+    text = page.text[page.text.index("Leakage") :]
+    assert f"{PAIRS} of 35 flagged pairs shown." in text
+    both = re.findall(r"train #(\d+) t(\d+).png val #(\d+) v.png distance", text)
+    assert both == [(str(i), str(i), str(i + 100)) for i in range(PAIRS)]
+    assert page.count("img") == Page(pictured(made())).count("img") + 2 * PAIRS
+    assert "kept copy" not in text
+    assert re.search(r"leakage 35 38\.89% [\d.e-]+ warn", page.text)
+
+
+def test_leaks_without_pictures_are_a_table_and_the_next_nearest_are_shown() -> None:
+    page = Page(replace(leaking(made(), flagged=2), leak_thumbnails={}))
+    assert page.count("table", "listing") == 4
+    text = page.text[page.text.index("Leakage") :]
+    assert f"2 of 2 flagged pairs shown, and the next {AT_LEAST - 2}, not flagged." in text
+    assert "train #1 val #101 v.png flagged" in text
+
+
+def test_where_leakage_was_not_looked_for_nothing_is_said_of_it() -> None:
+    text = Page(made()).text
+    assert "Leakage" not in text
+    assert not re.search(r"leakage (?!warn)", text)  # only in the settings
+    assert "leakage" not in json.loads(as_json(made()))["contamination"]
+
+
+def test_hostile_names_of_splits_and_their_files_are_inert() -> None:
+    page = Page(leaking(hostile(), other=EVIL + "\udcff", name=EVIL + "\udcff"))
+    assert {name for name, _ in page.tags} & INERT == {"meta"}
+    assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on") or name == "style"]
+    assert all(str(a["src"]).startswith("data:image/png;base64,") for _, a in page.tags if "src" in a)
+
+
 def test_notes_encoder_and_the_settings_in_force_are_named() -> None:
     audit = made()
     about = {**audit.provenance, "notes": ["read without workers"], "encoder": {"name": "resnet18", "rank_me": 41.25}}
@@ -219,6 +264,14 @@ def test_json_holds_the_counts_and_no_nan() -> None:
     assert rows["near_duplicates"]["threshold"] is None
     assert rows["label_errors"]["num_issues"] is None
     assert rows["off_topic"]["action"] == "warn"
+
+
+def test_json_holds_leakage_where_it_was_looked_for() -> None:
+    found = json.loads(as_json(leaking(made(policy=Policy(leakage="drop")))))
+    assert found["contamination"]["leakage"] == 35 / N
+    row = next(row for row in found["summary"] if row["issue"] == "leakage")
+    assert (row["num_issues"], row["action"]) == (35, "drop")
+    assert found["kept"] == N - 35
 
 
 @pytest.mark.parametrize("limit", [0.0, 0.5])

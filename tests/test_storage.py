@@ -16,6 +16,7 @@ import pytest
 
 from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.errors import AuditFileError, PolicyError
+from selfclean_hooks.leaks import Leaks
 from selfclean_hooks.scores import spread
 from selfclean_hooks.storage import check_writable, write
 
@@ -57,6 +58,16 @@ def full() -> Audit:
     )
 
 
+def leaking(names: bool = True) -> Audit:
+    """An audit with pairs of two other splits, one of them of hostile name."""
+    index, distance = np.array([3, 0, N + 1]), np.array([0, 0.01, 0.9], np.float32)
+    leaks = Leaks(("train", "val", "=1+1"), (N + 2, 9, 4), np.array([1, 2, 1]), index, np.array([8, 3, 0]), distance)
+    leaks = replace(leaks, other_names=HOSTILE[:3]) if names else leaks
+    audit = full()
+    pictures = {("=1+1", 3): b"PNG", ("val", 8): b""}
+    return replace(audit, scores=replace(audit.scores, leaks=leaks), leak_thumbnails=pictures)
+
+
 def assert_same(found: Audit, expected: Audit) -> None:
     pd.testing.assert_frame_equal(found.frame, expected.frame, check_exact=True)
     pd.testing.assert_frame_equal(found.pairs, expected.pairs, check_exact=True)
@@ -68,12 +79,20 @@ def assert_same(found: Audit, expected: Audit) -> None:
     assert (found.names, dict(found.thumbnails)) == (expected.names, dict(expected.thumbnails))
     assert found.scores.not_run == expected.scores.not_run
     assert found.scores.pairs_complete_below == expected.scores.pairs_complete_below
+    pd.testing.assert_frame_equal(found.leakage, expected.leakage, check_exact=True)
+    assert dict(found.leak_thumbnails) == dict(expected.leak_thumbnails)
+    ours, theirs = found.scores.leaks, expected.scores.leaks
+    assert (ours is None) == (theirs is None)
+    if ours is not None and theirs is not None:
+        assert (ours.splits, ours.sizes, ours.other_names) == (theirs.splits, theirs.sizes, theirs.other_names)
 
 
 @pytest.mark.parametrize(
     "make",
     [
         full,
+        leaking,
+        lambda: leaking(names=False),
         made,
         lambda: made(None),
         lambda: made(np.arange(N) % 4 - 1),
@@ -90,7 +109,8 @@ def test_a_saved_audit_comes_back_exactly(make: Callable[[], Audit], tmp_path: P
     assert_same(found, audit)
     other = Thresholds(None, 0.9, 0.9)
     assert_same(found.at(thresholds=other), audit.at(thresholds=other))
-    assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == FILES
+    leakage = {"leakage.csv"} if audit.scores.leaks is not None else set()
+    assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == FILES | leakage
 
 
 def test_saving_again_replaces_the_old_audit(tmp_path: Path) -> None:
@@ -146,6 +166,71 @@ def test_tables_hold_every_sample_and_no_formula(tmp_path: Path) -> None:
     pairs = pd.read_csv(tmp_path / "pairs.csv", dtype={"distance": np.float32})
     np.testing.assert_array_equal(pairs["distance"], audit.pairs["distance"])
     assert list(pairs.columns) == list(audit.pairs.columns)
+
+
+def test_the_table_of_leakage_names_both_files(tmp_path: Path) -> None:
+    audit = leaking()
+    audit.save(tmp_path)
+    read = pd.read_csv(tmp_path / "leakage.csv", keep_default_na=False)
+    assert list(read.columns) == [
+        "split_1",
+        "index_1",
+        "sample_1",
+        "split_2",
+        "index_2",
+        "sample_2",
+        "distance",
+        "is_leakage_issue",
+    ]
+    assert read["split_2"].tolist() == ["val", "'=1+1", "val"]
+    assert read["sample_1"].tolist() == ['\'=HYPERLINK("x")', "a\nb.png", "53.png"]
+    assert read["sample_2"].tolist() == ["a\nb.png", "<script>alert(1)</script>.png", "caf\\udce9.png"]
+    assert read["is_leakage_issue"].tolist() == audit.leakage["is_leakage_issue"].tolist()
+    leaking(names=False).save(tmp_path)
+    assert (pd.read_csv(tmp_path / "leakage.csv", keep_default_na=False)["sample_2"] == "").all()
+
+
+def test_an_audit_without_leakage_removes_the_old_table(tmp_path: Path) -> None:
+    leaking().save(tmp_path)
+    full().save(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+
+
+def test_a_folder_of_a_version_that_knew_no_leakage_loads(tmp_path: Path) -> None:
+    audit = made(policy=Policy(near_duplicates="drop"))
+    audit.save(tmp_path)
+    with np.load(tmp_path / "scores.npz") as file:
+        assert not [name for name in file.files if "leak" in name]
+    policy = json.loads((tmp_path / "manifest.json").read_text())["policy"]
+    assert policy.pop("leakage") == "warn"
+    _edited(tmp_path, policy=policy)
+    assert_same(Audit.load(tmp_path), audit)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("leak_other", [1, 3, 1], "points outside of the splits"),
+        ("leak_other", [1, 0, 1], "points outside of the splits"),
+        ("leak_index", [0, N + 2, 1], "points outside of the splits"),
+        ("leak_index", [0, 1], "do not fit together"),
+        ("leak_other_index", [8, 4, 0], "points outside of the other splits"),
+        ("leak_other_index", [8, -1, 0], "points outside of the splits"),
+        ("leak_sizes", [N, 9, 4], "do not fit together"),
+        ("leak_sizes", [N + 2, 9], "do not fit together"),
+        ("leak_name_offsets", [0, 0, 51], "2 names for 3 samples"),
+        ("leak_thumbnail_index", [[7, 0], [1, 8]], "IndexError"),
+        ("leak_thumbnail_index", [[1, 8]], "ValueError"),
+    ],
+)
+def test_pairs_between_splits_that_cannot_be(name: str, value: Any, message: str, tmp_path: Path) -> None:
+    leaking().save(tmp_path)
+    if name == "leak_name_offsets":
+        with np.load(tmp_path / "scores.npz") as file:
+            value = [0, 0, len(file["leak_name_bytes"])]
+    _rewritten(tmp_path, lambda arrays: arrays.update({name: np.array(value)}))
+    with pytest.raises(AuditFileError, match=message):
+        Audit.load(tmp_path)
 
 
 def test_negative_class_codes_stay_numbers(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from selfclean_hooks import Audit, audit_embeddings
-from selfclean_hooks.thumbnails import PAIRS, SAMPLES, SIDE, png, thumbnails
+from selfclean_hooks.leaks import Leaks
+from selfclean_hooks.thumbnails import PAIRS, SAMPLES, SIDE, leak_thumbnails, png, thumbnails
 
 N = 60
 
@@ -69,6 +70,27 @@ def test_unreadable_samples_have_no_thumbnail() -> None:
     assert worst in thumbnails(audit, Pictures())
     broken = replace(audit, scores=replace(audit.scores, errors={worst: "OSError"}))
     assert worst not in thumbnails(broken, Pictures())
+
+
+def test_the_nearest_pairs_between_splits_have_thumbnails_of_both_ends() -> None:
+    audit = made()
+    none = np.full(N, np.nan)
+    audit = replace(audit, scores=replace(audit.scores, off_topic=none, label=none))
+    best = max(set(range(N)) - set(thumbnails(audit, Pictures())) - {1, 3})  # shown for nothing else
+    n = PAIRS + 2
+    other = np.array([1, 2] * (n // 2))
+    index, other_index = np.full(n, best), np.array([5, 0, 1, 3, *range(6, n + 2)])
+    leaks = Leaks(
+        ("train", "val", "test"), (N, N, N), other, index, other_index, np.linspace(0, 0.1, n, dtype=np.float32)
+    )
+    audit = replace(audit, scores=replace(audit.scores, leaks=leaks))
+    assert best in thumbnails(audit, Pictures())
+    data = {"val": Pictures(), "test": Pictures()}
+    found = leak_thumbnails(audit, data)
+    shown = {(("val", "test")[o - 1], int(i)) for o, i in zip(other[:PAIRS], other_index[:PAIRS], strict=True)}
+    assert set(found) == shown - {("val", 1), ("test", 3)}  # gone, and no picture
+    assert found["val", 5] == png(data["val"].images[5])
+    assert leak_thumbnails(made(), data) == {}
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F", "YCbCr"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from selfclean_hooks.thumbnails import PAIRS, lowest
 
 if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
+    from selfclean_hooks.leaks import Leaks
 
 AT_LEAST = 12  # shown also where fewer are flagged: whoever reads sees what lies just above the threshold
 UNREADABLE = 200
@@ -35,6 +36,7 @@ class Sample:
     kept_copy: bool
     given: str
     predicted: str
+    split: str = ""  # where samples of several are shown
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def render(audit: Audit) -> str:
 
     Characters that cannot be encoded (from file names) are written as escapes, so the page always encodes to UTF-8.
     """
-    sections = _pairs(audit), _off_topic(audit), _labels(audit)
+    sections = _pairs(audit), _off_topic(audit), _labels(audit), *_leakage(audit)
     errors = audit.scores.errors
     about = audit.provenance
     page = _environment().get_template("report.html.jinja")
@@ -127,6 +129,28 @@ def _labels(audit: Audit) -> Section:
     return _worst(audit, "label_errors", audit.scores.label)
 
 
+def _leakage(audit: Audit) -> tuple[Section, ...]:
+    """The nearest pairs between splits; no section where no other split was given."""
+    leaks, threshold = audit.scores.leaks, audit.decisions.thresholds["near_duplicates"]
+    if leaks is None:
+        return ()
+    hits = flagged(leaks.distance, threshold)
+    cards = [
+        Card(_leaked(audit, leaks, p), float(leaks.distance[p]), bool(hits[p]))
+        for p in range(_shown(PAIRS, int(hits.sum()), len(hits)))
+    ]
+    histogram = _histogram(leaks.nearest, threshold)
+    return (Section("leakage", tuple(cards), int(hits.sum()), threshold, histogram),)
+
+
+def _leaked(audit: Audit, leaks: Leaks, pair: int) -> tuple[Sample, Sample]:
+    """Both samples of a pair between splits, that of this one first."""
+    split, index = leaks.name(pair), int(leaks.other_index[pair])
+    own = replace(_sample(audit, int(leaks.index[pair])), kept_copy=False, split=leaks.splits[0])
+    name = leaks.other_names[pair] if leaks.other_names else ""
+    return own, Sample(index, name, _data_uri(audit.leak_thumbnails.get((split, index))), False, "", "", split)
+
+
 def _worst(audit: Audit, issue: str, scores: NDArray[np.float64]) -> Section:
     hits, threshold, worst = audit.decisions.flags[issue], audit.decisions.thresholds[issue], lowest(scores)
     shown = worst[: _shown(len(worst), int(hits.sum()), len(worst))]
@@ -139,15 +163,19 @@ def _shown(most: int, hits: int, there: int) -> int:
 
 
 def _sample(audit: Audit, i: int) -> Sample:
-    png, decisions = audit.thumbnails.get(i), audit.decisions
+    decisions = audit.decisions
     return Sample(
         index=i,
         name=audit.names[i] if audit.names else "",
-        picture="" if png is None else "data:image/png;base64," + base64.b64encode(png).decode(),
+        picture=_data_uri(audit.thumbnails.get(i)),
         kept_copy=bool(decisions.sets[i] >= 0 and not decisions.surplus[i]),
         given=_label(audit, int(audit.scores.given_label[i])),
         predicted=_label(audit, int(audit.scores.predicted_label[i])),
     )
+
+
+def _data_uri(png: bytes | None) -> str:
+    return "" if png is None else "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def _label(audit: Audit, code: int) -> str:
@@ -155,7 +183,7 @@ def _label(audit: Audit, code: int) -> str:
     return names[code] if names and 0 <= code < len(names) else str(code)
 
 
-def _histogram(scores: NDArray[np.float64], threshold: float) -> Histogram:
+def _histogram(scores: NDArray[np.floating], threshold: float) -> Histogram:
     """Heights are square roots of the counts: the few bad ones stay visible beside the many good ones."""
     scored = scores[~np.isnan(scores)]
     line = threshold if math.isfinite(threshold) else 0.0
