@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from selfclean_hooks.audit import Audit, audit_of
 from selfclean_hooks.backbones import resolve_among
 from selfclean_hooks.embed import Embeddings, embed_among
+from selfclean_hooks.errors import PolicyError
 from selfclean_hooks.leakage import with_leakage
 from selfclean_hooks.policy import Policy
 from selfclean_hooks.randomness import kept_rng
@@ -63,13 +65,12 @@ def audit_among(
         notes: for the report.
         epoch: before which of the training this audit is made, from 0.
         last: an earlier audit of the same data, to tell how stable the rankings are.
-        folders: where the audit is saved.
+        folders: where the audit is saved, one after the other; if the policy would drop too much, the first alone.
 
     Raises:
         DataError: a data set cannot be audited.
         BackboneError: no features can be had.
         AuditFileError: a folder cannot be written.
-        PolicyError: the policy would drop too much; all is written but clean_indices.txt.
     """
 
     def check_folders() -> None:
@@ -107,8 +108,9 @@ def audit_among(
             small, others_small = thumbnails(found, dataset), leak_thumbnails(found, others)
             found = replace(found, provenance=about, thumbnails=small, leak_thumbnails=others_small)
             found = found.described(name, notes=(*notes, *told(changes)))
-            for folder in folders:
-                found.save(folder)
+            with suppress(PolicyError):  # all is written but clean_indices.txt; whoever asks for these gets the error
+                for folder in folders:
+                    found.save(folder)
             return found
 
         return ranks.once(judged)

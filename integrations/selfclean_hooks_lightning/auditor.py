@@ -17,6 +17,7 @@ from selfclean_hooks.audit import Audit
 from selfclean_hooks.errors import BackboneError, ContaminationError, DataWarning
 from selfclean_hooks.ranks import Ranks
 from selfclean_hooks_lightning.held_out import HeldOut, data_of
+from selfclean_hooks_lightning.loaders import trained_on
 from selfclean_hooks_lightning.representation import Representation, representation
 from selfclean_hooks_lightning.settings import Settings
 from selfclean_hooks_lightning.telling import findings, log, paragraph
@@ -59,13 +60,15 @@ class Auditor:
         """
         folders = self._folders(name, epoch)
         splits, notes = self.held_out.splits() if self.held_out is not None else ({}, [])
+        if trained_on(loader) is not None:
+            notes = [f"the sampler draws only {len(data_of(loader))} samples: positions count among these", *notes]
         found = self._audit(name, loader, data_of(loader), splits, notes, epoch, folders)
+        text = paragraph(found, f"the training data {name}".strip(), folders[0] if folders else None)
+        self._stop_if_beyond(found, text)
+        kept = found.clean_indices
         self.audits[name] = found
         self.untold.append(name)
-        kept = found.clean_indices
-        text = paragraph(found, f"the training data {name}".strip(), len(kept), folders[0] if folders else None)
-        self._stop_if_beyond(found, text)
-        (self.warn if any(findings(found)) else self.inform)(text)
+        (self.warn if any(findings(found)) else self.inform)(f"{text}. Trained on: {len(kept)}")
         return np.setdiff1d(np.arange(len(found)), kept)
 
     def rehearse(self, name: str, loader: Any) -> None:
@@ -131,17 +134,24 @@ class Auditor:
 
         features = self.ranks.each(lambda: self._features(epoch))
         try:
+            self._tell_if_replaced(features)
             return audited_with(features)
         except BackboneError as error:
             if not features.by_rule or self.trainer.global_step:
                 raise
-            return audited_with(_instead(error))
+            features = _instead(error)
+        self._tell_if_replaced(features)
+        return audited_with(features)
+
+    def _tell_if_replaced(self, features: Representation) -> None:
+        if features.backbone == "auto" != self.settings.backbone:
+            self.inform(f"DataAudit: {features.why}")
 
     def _features(self, epoch: int) -> Representation:
         """See `representation`; what is found by rule may fail before training, when there is something else to use."""
         learned = "a checkpoint was loaded" if self.trainer.ckpt_path is not None else ""
         if epoch > 0 or self.trainer.global_step > 0:
-            learned = f"after {epoch} epochs of training"
+            learned = f"after {epoch} epoch{'s' * (epoch != 1)} of training"
         try:
             return representation(self.settings.backbone, self.module, learned)
         except BackboneError as error:
@@ -155,11 +165,15 @@ class Auditor:
         return bar is not None and getattr(bar, "is_enabled", True) and getattr(bar, "progress", None) is None
 
     def _folders(self, name: str, epoch: int) -> list[Path]:
-        """Where the audit is saved: the latest in one place, and each one apart if there are several."""
+        """Where the audit is saved: the one in force in one place, and each one apart if there are several.
+
+        A later one is put in place only after it could be saved with its list of clean indices.
+        """
         if self.settings.output_dir is None:
             return []
         folder = self.settings.output_dir / re.sub(r"[^\w=-]+", "_", name)
-        return [folder, folder / f"epoch={epoch}"] if len(self.settings.epochs) > 1 else [folder]
+        both = [folder, folder / f"epoch={epoch}"]
+        return [folder] if len(self.settings.epochs) == 1 else both[::-1] if self.trainer.global_step else both
 
     def _stop_if_beyond(self, found: Audit, text: str) -> None:
         verdict = found.check(self.settings.limits)

@@ -21,7 +21,8 @@ class DataAuditHooks:
         Trainer(callbacks=[DataAudit(policy=Policy(near_duplicates="drop", label_errors="warn"))])
 
     The data may come from a LightningDataModule, from hooks of the LightningModule or from loaders passed to `fit`; of
-    a dict, list or CombinedLoader each loader is audited by itself. Random augmentation is bypassed on copies. If
+    a dict, list or CombinedLoader each loader is audited by itself. Positions are those in the data set of the loader,
+    or among the samples that its sampler draws if it draws only some. Random augmentation is bypassed on copies. If
     nothing is dropped, training is what it is without the callback, bit for bit. `trainer.validate`, `test` and
     `predict` are left alone, and SELFCLEAN_HOOKS_ENABLED=0 in the environment turns the audit off.
 
@@ -38,7 +39,8 @@ class DataAuditHooks:
             same rule; or what `selfclean_hooks.audit` takes: "auto", "self-supervised", a timm name, a module of your
             own, a function from a batch to (B, D).
         audit_epochs: Before which epochs to audit, counted from 0. What a later audit finds is dropped from that epoch
-            on, in place of what an earlier one found.
+            on, in place of what an earlier one found. It runs at the end of the epoch before, so that checkpoints of
+            that moment hold its outcome.
         output_dir: Folder for the audit and its report, made if need be; one below it per loader where there are
             several, and one per epoch where there are several. None: nothing is written.
         check_leakage: Whether near duplicates between the training data and validation or test data are looked for.
@@ -119,7 +121,9 @@ class DataAuditHooks:
         return {"loaders": {name: known.state() for name, known in self._known.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Of the run that is resumed."""
+        """Of the run that is resumed; not the state from before the audit, which tuners restore after a trial."""
+        if self._fit is not None and self._fit.met:
+            return
         loaders = {name: Known.of(state) for name, state in state_dict["loaders"].items()}
         self._known.clear()
         self._known.update(loaders)

@@ -19,7 +19,7 @@ from selfclean_hooks_lightning.held_out import HeldOut, data_of
 from selfclean_hooks_lightning.loaders import filtered, lonely_last_batch, mapped, problem, refusal, trained_on
 from selfclean_hooks_lightning.memory import Known, met
 from selfclean_hooks_lightning.settings import Settings
-from selfclean_hooks_lightning.standing_in import StandIn
+from selfclean_hooks_lightning.standing_in import StandIn, unpatch
 
 
 class Fit:
@@ -69,7 +69,8 @@ class Fit:
     def epoch_ends(self) -> None:
         """Audit for the next epoch if it is one to audit for; if that drops other samples, have the trainer reload."""
         trainer, epoch = self.trainer, self.trainer.current_epoch + 1
-        over = trainer.should_stop or epoch == trainer.max_epochs or trainer.global_step == trainer.max_steps
+        stopping = trainer.should_stop and trainer.fit_loop._can_stop_early
+        over = stopping or epoch == trainer.max_epochs or trainer.global_step == trainer.max_steps
         if epoch not in self.settings.epochs or over or self.loaders is None or trainer.fast_dev_run:
             return
         before = self._dropped()
@@ -80,13 +81,17 @@ class Fit:
             self.rhythm, trainer.reload_dataloaders_every_n_epochs = (every, last), 1
 
     def _dropped(self) -> dict[str, list[int]]:
-        return {name: known.dropped.tolist() for name, known in self.known.items()}
+        return {name: known.dropped.tolist() for name, known in self.known.items() if len(known.dropped)}
 
     def _asked(self, hook: Callable[[], Any]) -> Any:
         """The user's loaders without what is to be dropped."""
         if self.rhythm is None:  # else it is our own reload: the user's hook is called as often as without us
             self.loaders = hook()
-        return mapped(self.loaders, self._filtered)
+        try:
+            return mapped(self.loaders, self._filtered)
+        except BaseException:
+            unpatch()
+            raise
 
     def _filtered(self, name: str, loader: Any) -> Any:
         if not self._can_be_audited(name, loader):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from torch.utils.data import BatchSampler, DataLoader
+
 
 class StandIn:
     """Is called in place of `owner.name()`, with the function that stood there.
@@ -56,3 +58,16 @@ class StandIn:
     def __reduce__(self) -> tuple[Any, ...]:
         """The owner's own method: the copy of the owner has no attribute of that name at that moment."""
         return getattr, (self.owner, self.name)
+
+
+def unpatch() -> None:
+    """Undo what Lightning does to torch's classes while it asks for loaders, and leaves behind if the hook raises.
+
+    It records the arguments of loaders by replacing methods, and keeps those it replaced under names with `__old`.
+    """
+    classes: list[type] = [DataLoader, BatchSampler]
+    for kind in classes:  # and their subclasses, which join in on the way
+        classes.extend(kind.__subclasses__())
+        for kept in [name for name in vars(kind) if name.startswith("__old__")]:
+            setattr(kind, kept.removeprefix("__old"), vars(kind)[kept])
+            delattr(kind, kept)

@@ -21,17 +21,18 @@ def findings(audit: Audit) -> Iterator[str]:
     for issue, fraction in audit.contamination.items():
         hits, action = audit.worst(issue), audit.policy.action(issue)
         if len(hits) and action != "ignore":
-            yield (f"{len(hits)} {issue.replace('_', ' ')} ({fraction:.2%}, {DONE[action]}; worst: {listing(hits, 5)})")
+            words = WORDS.get(issue, issue.replace("_", " "))
+            yield f"{len(hits)} {words} ({fraction:.2%}, {DONE[action]}; worst: {listing(hits, 5)})"
 
 
-def paragraph(audit: Audit, what: str, kept: int, folder: Path | None) -> str:
-    """The audit in one paragraph: counts, shares, worst samples, what was done, where the report lies."""
+def paragraph(audit: Audit, what: str, folder: Path | None) -> str:
+    """The audit in one paragraph: counts, shares, worst samples, representation, where the report lies."""
     encoder = audit.provenance["encoder"]
     found = "; ".join(findings(audit)) or "nothing flagged"
+    report = f"Report: {folder / 'report.html'}" if folder is not None else "No output_dir, so no report was written"
     return (
-        f"DataAudit of {what}: {len(audit)} samples, {found}. Trained on: {kept}. Representation: {encoder['name']}, "
-        f"RankMe {encoder['rank_me']:.1f}. "
-        + (f"Report: {folder / 'report.html'}" if folder is not None else "No output_dir, so no report was written")
+        f"DataAudit of {what}: {len(audit)} samples, {found}. Representation: {encoder['name']}, RankMe "
+        f"{encoder['rank_me']:.1f}. {report}"
     )
 
 
