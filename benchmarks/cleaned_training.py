@@ -31,8 +31,6 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "without": None,
     "DataAudit": {},
     "DataAudit, label_errors=0.3": {"thresholds": Thresholds(label_errors=0.3)},
-    "DataAudit, audit_epochs=(0, 3)": {"audit_epochs": (0, 3)},
-    "DataAudit, both": {"thresholds": Thresholds(label_errors=0.3), "audit_epochs": (0, 3)},
 }
 COLUMNS = ["seed", "arm", "trained_on", "wrong_labels", "leaks", "val_accuracy", "test_accuracy", "machine"]
 Row = dict[str, Any]

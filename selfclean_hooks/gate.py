@@ -36,6 +36,7 @@ class Verdict:
 
     passed: bool
     reasons: tuple[str, ...]
+    failures: tuple[str, ...] = ()  # those of the reasons that fail
 
     def __bool__(self) -> bool:
         return self.passed
@@ -59,4 +60,4 @@ def check(audit: Audit, limits: Limits) -> Verdict:
             failures.append(f"{figure} exceeds the limit {limit:g}; worst: {listing(worst, 5)}")
         else:
             passes.append(f"{figure} is within the limit {limit:g}")
-    return Verdict(not failures, (*failures, *passes))
+    return Verdict(not failures, (*failures, *passes), tuple(failures))

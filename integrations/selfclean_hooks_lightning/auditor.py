@@ -176,13 +176,12 @@ class Auditor:
         return [folder] if len(self.settings.epochs) == 1 else both[::-1] if self.trainer.global_step else both
 
     def _stop_if_beyond(self, found: Audit, text: str) -> None:
-        verdict = found.check(self.settings.limits)
         raising = [
             f"{issue} is not tolerated (policy 'raise')"
             for issue in found.contamination
             if found.policy.action(issue) == "raise" and len(found.worst(issue))
         ]
-        failed = [] if verdict else list(verdict.reasons)
+        failed = found.check(self.settings.limits).failures
         if failed or raising:
             raise ContaminationError(f"training is stopped: {'; '.join((*failed, *raising))}. {text}")
 

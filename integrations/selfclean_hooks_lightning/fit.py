@@ -18,8 +18,9 @@ from selfclean_hooks_lightning.auditor import Auditor
 from selfclean_hooks_lightning.held_out import HeldOut, data_of
 from selfclean_hooks_lightning.loaders import filtered, lonely_last_batch, mapped, problem, refusal, trained_on
 from selfclean_hooks_lightning.memory import Known, met
+from selfclean_hooks_lightning.patches import unpatch
 from selfclean_hooks_lightning.settings import Settings
-from selfclean_hooks_lightning.standing_in import StandIn, unpatch
+from selfclean_hooks_lightning.standing_in import StandIn
 
 
 class Fit:
@@ -54,7 +55,8 @@ class Fit:
     def undo(self) -> None:
         """Leave the user's objects and the trainer as they were found."""
         self.stand_in.undo()
-        self.trainer.fit_loop._data_source = self.source
+        if not self.source.is_module():  # else it is another audit's, to be put back by that
+            self.trainer.fit_loop._data_source = self.source
         if self.held_out is not None:
             self.held_out.undo()
         self.reloaded()
@@ -85,9 +87,9 @@ class Fit:
 
     def _asked(self, hook: Callable[[], Any]) -> Any:
         """The user's loaders without what is to be dropped."""
-        if self.rhythm is None:  # else it is our own reload: the user's hook is called as often as without us
-            self.loaders = hook()
         try:
+            if self.rhythm is None:  # else it is our own reload: the user's hook is called as often as without us
+                self.loaders = hook()
             return mapped(self.loaders, self._filtered)
         except BaseException:
             unpatch()

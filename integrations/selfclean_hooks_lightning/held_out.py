@@ -39,9 +39,11 @@ class HeldOut:
         found, notes = dict(self.given), []
 
         def take(name: str, loader: Any) -> Any:
+            if isinstance(loader, (list, tuple, dict)) and not loader:  # an old way to say that there is none
+                return loader
             try:
                 check_map_style(data := data_of(loader))
-                found[name] = data
+                found.setdefault(name, data)
             except DataError as error:
                 notes.append(f"{name} is not compared with the training data: {error}")
             return loader

@@ -89,13 +89,13 @@ def settings(
         method=method,
         backbone=backbone,
         epochs=_epochs(audit_epochs),
-        output_dir=None if output_dir is None else Path(output_dir),
+        output_dir=_folder("output_dir", output_dir),
         check_leakage=check_leakage,
-        held_out=dict(held_out or {}),
+        held_out=_held_out({} if held_out is None else held_out),
         batch_size=batch_size,
         num_workers=num_workers,
         seed=seed,
-        cache_dir=None if cache_dir is None else Path(cache_dir),
+        cache_dir=_folder("cache_dir", cache_dir),
     )
 
 
@@ -105,10 +105,25 @@ def enabled() -> bool:
 
 
 def _epochs(epochs: Iterable[int]) -> tuple[int, ...]:
-    given = (epochs,) if isinstance(epochs, int) else tuple(epochs)
+    given = tuple(epochs) if isinstance(epochs, Iterable) else (epochs,)
     whole = all(isinstance(epoch, int) and not isinstance(epoch, bool) and epoch >= 0 for epoch in given)
     if not given or not whole or isinstance(epochs, bool):
         raise SettingError(
             f"audit_epochs must be whole numbers from 0 (before the first step), as (0, 5), got {epochs!r}"
         )
     return tuple(sorted(set(given)))
+
+
+def _held_out(given: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(given, Mapping) or "train" in given:
+        came = f"the names {', '.join(map(str, given))}" if isinstance(given, Mapping) else f"a {type(given).__name__}"
+        raise SettingError(
+            f"held_out must be a dict of data sets by name, as {{'test': dataset}}, none of them 'train', got {came}"
+        )
+    return dict(given)
+
+
+def _folder(name: str, given: str | Path | None) -> Path | None:
+    if given is not None and not isinstance(given, (str, os.PathLike)):
+        raise SettingError(f"{name} must be a folder or None, got {given!r}")
+    return None if given is None else Path(given)

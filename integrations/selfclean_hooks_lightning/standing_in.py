@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch.utils.data import BatchSampler, DataLoader
-
 
 class StandIn:
     """Is called in place of `owner.name()`, with the function that stood there.
@@ -56,8 +54,12 @@ class StandIn:
             vars(self.owner)[self.name] = before
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """The owner's own method: the copy of the owner has no attribute of that name at that moment."""
-        return getattr, (self.owner, self.name)
+        """What stood there: the owner's own method, as its copy has no attribute of that name at that moment."""
+        return (getattr, (self.owner, self.name)) if self.before is None else (_itself, (self.before,))
+
+
+def _itself(former: Any) -> Any:
+    return former
 
 
 def unpatch() -> None:
