@@ -78,7 +78,7 @@ def audit_among(
             check_writable(folder)
 
     ranks.once(check_folders)
-    with kept_rng():
+    with kept_rng(dataset, *others.values()):
         stored = ranks.each(lambda: raw_view(dataset))
         pictures = Pictures(stored.dataset)
         encoder = resolve_among(ranks, backbone, pictures, device=device, seed=seed, progress=progress)

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import copy
 import operator
-import random
 from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any
 
-import numpy as np
 import torch
 
 from selfclean_hooks.augmentation import COUNTERPARTS, Identity, counterpart, doubt, joined
+from selfclean_hooks.generators import GENERATORS
 from selfclean_hooks.trees import PLAIN, entries, is_dataset, is_huggingface
 
 RAW, EVAL, AS_IS = "raw", "eval", "as it is"
-GENERATORS = (np.random.Generator, np.random.RandomState, random.Random, torch.Generator)
 
 
 class Copier:

@@ -116,7 +116,7 @@ def embed_among(
     """
     stored = ranks.each(lambda: _stored(dataset, labels, least, batch_size, num_workers, seed))
     n, progress = len(dataset), progress and ranks.is_first
-    with kept_rng():
+    with kept_rng(dataset):
         encoder = resolve_among(ranks, backbone, Pictures(stored.dataset), device=device, seed=seed, progress=progress)
 
         def read_share() -> tuple[Collected, tuple[str, ...], Cache]:

@@ -49,7 +49,7 @@ def data_fingerprint(dataset: Any) -> str:
     Returns:
         32 hexadecimal digits.
     """
-    with kept_rng():
+    with kept_rng(dataset):
         own = tried(lambda: Copier(RAW).dataset(dataset))
         state = tried(lambda: _State().of(own))
         return digest([type(dataset).__name__, _length(dataset), state, _probes(own)])

@@ -87,7 +87,7 @@ def pretrain(
     """
     _check(max_seconds, epochs, batch_size)
     start = time.monotonic()
-    with kept_rng():
+    with kept_rng(pictures):
         data = _read(pictures, seed)
         planned = epochs or min(max(PICTURES_SEEN // len(data), MIN_EPOCHS), MAX_EPOCHS)
         # torch.manual_seed would also touch the accelerators, which are not restored

@@ -11,20 +11,26 @@ from typing import Any
 import numpy as np
 import torch
 
+from selfclean_hooks.generators import generators_of, restorer
 from selfclean_hooks.items import digest, split
 
 PROBES = 16  # items tried, from the start, to find some that can be read
 
 
 @contextmanager
-def kept_rng() -> Iterator[None]:
-    """Leaves the global generators of random, numpy and torch as they were found, also after an exception."""
+def kept_rng(*holders: Any) -> Iterator[None]:
+    """Leaves random generators as they were found, also after an exception.
+
+    The global ones of random, numpy and torch, and those that the `holders` (data sets) hold.
+    """
+    restore = restorer(generators_of(*holders))
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002, read in order to restore it
     used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     devices = torch.cuda.get_rng_state_all() if used else None
     try:
         yield
     finally:
+        restore()
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
         torch.set_rng_state(states[2])

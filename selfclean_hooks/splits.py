@@ -178,5 +178,5 @@ def _encoder(dataset: Any, backbone: Any, device: str, seed: int, progress: bool
     from selfclean_hooks.reading import Pictures
     from selfclean_hooks.views import raw_view
 
-    with kept_rng():
+    with kept_rng(dataset):
         return resolve(backbone, Pictures(raw_view(dataset).dataset), device=device, seed=seed, progress=progress)

@@ -64,7 +64,7 @@ def _pictures(dataset: Any, positions: list[int]) -> dict[int, bytes]:
     from selfclean_hooks.randomness import kept_rng  # these need torch; the names above do not
     from selfclean_hooks.views import raw_view
 
-    with kept_rng():
+    with kept_rng(dataset):
         view = raw_view(dataset).dataset
         pictures = {i: _png_of(view, i) for i in positions}
     return {i: png for i, png in pictures.items() if png is not None}

@@ -57,7 +57,7 @@ def _view(dataset: Any, modes: tuple[str, ...]) -> View:
     check_map_style(dataset)
     original = Copier(AS_IS).dataset(dataset)
     notes: list[str] = []
-    with kept_rng():
+    with kept_rng(dataset):
         for mode in modes:
             copier = Copier(mode)
             view = copier.dataset(dataset)

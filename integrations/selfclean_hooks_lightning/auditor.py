@@ -15,6 +15,7 @@ from torch.utils.data import Subset
 from selfclean_hooks.among import audit_among
 from selfclean_hooks.audit import Audit
 from selfclean_hooks.errors import BackboneError, ContaminationError, DataWarning
+from selfclean_hooks.fingerprints import data_fingerprint
 from selfclean_hooks.ranks import Ranks
 from selfclean_hooks_lightning.held_out import HeldOut, data_of
 from selfclean_hooks_lightning.loaders import trained_on
@@ -59,7 +60,7 @@ class Auditor:
             SelfCleanError: what `audit_among` raises.
         """
         folders = self._folders(name, epoch)
-        splits, notes = self.held_out.splits() if self.held_out is not None else ({}, [])
+        splits, notes = self._splits()
         if trained_on(loader) is not None:
             notes = [f"the sampler draws only {len(data_of(loader))} samples: positions count among these", *notes]
         found = self._audit(name, loader, data_of(loader), splits, notes, epoch, folders)
@@ -96,6 +97,24 @@ class Auditor:
         """A line where Lightning puts its own, of the first process alone."""
         if self.ranks.is_first:
             logging.getLogger(type(self.trainer).__module__.split(".trainer")[0]).info(text)
+
+    def _splits(self) -> tuple[dict[str, Any], list[str]]:
+        """The splits to compare with, which all processes have, and notes on those that cannot be."""
+        if self.held_out is None:
+            return {}, []
+        splits, notes = self.ranks.each(self.held_out.splits)
+        if self.ranks.size == 1:
+            return splits, notes
+        notes = list(dict.fromkeys(note for part in self.ranks.every(lambda: notes) for note in part))
+        prints = self.ranks.every(lambda: {name: data_fingerprint(data) for name, data in splits.items()})
+        names = dict.fromkeys(name for part in prints for name in part)
+        alike = [name for name in names if len({part.get(name) for part in prints}) == 1]
+        notes += [
+            f"{name} is not compared with the training data: the processes of the training hold different data for it"
+            for name in names
+            if name not in alike
+        ]
+        return {name: splits[name] for name in alike}, notes
 
     def _audit(
         self,

@@ -40,7 +40,7 @@ class DataAuditHooks:
             own, a function from a batch to (B, D).
         audit_epochs: Before which epochs to audit, counted from 0. What a later audit finds is dropped from that epoch
             on, in place of what an earlier one found. It runs at the end of the epoch before, so that checkpoints of
-            that moment hold its outcome.
+            that moment hold its outcome (and in vain if EarlyStopping ends the training then).
         output_dir: Folder for the audit and its report, made if need be; one below it per loader where there are
             several, and one per epoch where there are several. None: nothing is written.
         check_leakage: Whether near duplicates between the training data and validation or test data are looked for.
@@ -137,6 +137,7 @@ class DataAuditHooks:
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Tell the loggers of the audit before the first epoch: now and not while a tuner has put them aside."""
         if self._fit is not None:
+            self._fit.begun = True
             self._fit.auditor.tell_loggers()
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:

@@ -44,6 +44,7 @@ class Fit:
         self.auditor = Auditor(settings, self.ranks, trainer, module, self.held_out, audits)
         self.loaders: Any = None  # the user's, as last returned
         self.met: dict[str, tuple[Any, Known]] = {}  # data set and what is known of it, by loader, in this fit
+        self.begun = False  # training; before that a checkpoint may tell of an audit that is still to come
         self.rhythm: tuple[int, int] | None = None  # of the trainer's own reloading, while ours is in its place
         self.source = source = trainer.fit_loop._data_source
         if source.is_module():
@@ -108,9 +109,11 @@ class Fit:
         """Refuse what cannot be done before time goes into an audit; False, after a warning, where nothing is lost."""
         what = f"the training data {name}".strip()
         try:
-            check_map_style(data_of(loader))
+            check_map_style(data := data_of(loader))
+            if len(data) < 2:
+                raise DataError(f"an audit compares samples: the data set must hold at least 2, got {len(data)}")
         except DataError as error:
-            if self.settings.drops or self.settings.limits != Limits():
+            if self.settings.drops or self.settings.raises or self.settings.limits != Limits():
                 raise DataError(f"{what} cannot be audited, so nothing can be dropped or limited: {error}") from None
             self.auditor.warn(f"DataAudit: {what} is not audited: {error}")
             return False
@@ -121,26 +124,25 @@ class Fit:
 
     def _recalled(self, name: str, loader: Any) -> Known | None:
         """What is known of the data of a loader, from an audit now if need be; None: the first audit is for later."""
-        dataset, known = self.met.get(name, (None, None))
-        if known is not None and dataset is loader.dataset:
-            return self.known.get(name)
-        epoch = self.trainer.current_epoch
-        now = met(self.ranks, data_of(loader), self.settings.decides, epoch)
-        self.met[name] = (loader.dataset, now)
-        last = self.known.get(name)
-        changed = "" if last is None else last.changed(now)
-        if last is not None and not changed:
-            self.auditor.inform(
-                f"DataAudit: the data is as audited before epoch {last.epoch}; the {len(last.dropped)} samples dropped "
-                f"then stay dropped, {last.n - len(last.dropped)} are kept"
-            )
-            return last
-        if changed:
-            self.auditor.warn(f"DataAudit: {changed}, so it is audited again")
-        elif self.settings.epochs[0] > epoch:
-            return None
-        self.known[name] = replace(now, dropped=self.auditor.audit(name, loader, epoch))
-        return self.known[name]
+        # not current_epoch: in a checkpoint of the end of an epoch that one lags behind by one
+        epoch, last = self.trainer.fit_loop.epoch_progress.current.processed, self.known.get(name)
+        missed = last is not None and any(last.epoch < due <= epoch for due in self.settings.epochs) and not self.begun
+        dataset, now = self.met.get(name, (None, None))
+        if now is None or dataset is not loader.dataset:
+            now = met(self.ranks, data_of(loader), self.settings.decides, epoch)
+            self.met[name] = (loader.dataset, now)
+            changed = "" if last is None else last.changed(now)
+            if changed:
+                self.auditor.warn(f"DataAudit: {changed}, so it is audited again")
+            elif last is not None and not missed:
+                self.auditor.inform(
+                    f"DataAudit: the data is as audited before epoch {last.epoch}; the {len(last.dropped)} samples "
+                    f"dropped then stay dropped, {last.n - len(last.dropped)} are kept"
+                )
+            missed = missed or bool(changed) or (last is None and self.settings.epochs[0] <= epoch)
+        if missed:
+            self.known[name] = replace(now, dropped=self.auditor.audit(name, loader, epoch), epoch=epoch)
+        return self.known.get(name)
 
     def _again(self, name: str, loader: Any, epoch: int) -> Any:
         """An audit in the course of training. If it cannot be made, training goes on with what is known."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,16 @@ class Settings:
     @property
     def drops(self) -> bool:
         """Whether any issue is to be dropped."""
-        issues = ("near_duplicates", "off_topic", "label_errors", "unreadable", "leakage")
-        return any(self.policy.action(issue) == "drop" for issue in issues)
+        return "drop" in self._actions
+
+    @property
+    def raises(self) -> bool:
+        """Whether any issue is to stop the run."""
+        return "raise" in self._actions
+
+    @property
+    def _actions(self) -> set[str]:
+        return {str(action) for action in asdict(self.policy).values()}
 
 
 def settings(

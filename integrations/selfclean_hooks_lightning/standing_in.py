@@ -60,16 +60,3 @@ class StandIn:
 
 def _itself(former: Any) -> Any:
     return former
-
-
-def unpatch() -> None:
-    """Undo what Lightning does to torch's classes while it asks for loaders, and leaves behind if the hook raises.
-
-    It records the arguments of loaders by replacing methods, and keeps those it replaced under names with `__old`.
-    """
-    classes: list[type] = [DataLoader, BatchSampler]
-    for kind in classes:  # and their subclasses, which join in on the way
-        classes.extend(kind.__subclasses__())
-        for kept in [name for name in vars(kind) if name.startswith("__old__")]:
-            setattr(kind, kept.removeprefix("__old"), vars(kind)[kept])
-            delattr(kind, kept)

@@ -1,0 +1,364 @@
+"""What two processes of strategy "ddp" do and see. Lightning starts this file a second time, as users' scripts.
+
+    python ddp_script.py FOLDER
+
+Each fit below is made by both processes; each writes what it saw to FOLDER/<rank>.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import lightning
+import torch
+from fits import DROP, Module, Net, audit_callback, train_data, trainer, val_data, weights
+from lightning.pytorch.loggers.logger import Logger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, DistributedSampler, WeightedRandomSampler, random_split
+
+import selfclean_hooks.backbones
+import selfclean_hooks.embed
+import selfclean_hooks.pretrain
+from selfclean_hooks import Audit, Limits, Policy
+from selfclean_hooks.backbones import resolve_among
+from selfclean_hooks.encoders import weights_fingerprint
+from selfclean_hooks.reading import Reader
+from selfclean_hooks.views import raw_view
+from selfclean_hooks_lightning import DataAudit
+
+TWO: dict[str, Any] = {"strategy": "ddp", "devices": 2}
+WARN = Policy()
+
+
+class Memory(Logger):
+    """A logger that remembers what it is told, in whichever process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[dict[str, float]] = []
+
+    @property
+    def name(self) -> str:
+        return "memory"
+
+    @property
+    def version(self) -> str:
+        return "0"
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing to remember."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        audit = {name: value for name, value in metrics.items() if name.startswith("audit/")}
+        if audit:
+            self.told.append({**audit, "step": float(step or 0)})
+
+
+class Seen(dict[str, Any]):
+    """What one process saw of one fit: read for an embedding, saved, trained encoders."""
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        read, save, pretrain = Reader.__getitem__, Audit.save, selfclean_hooks.pretrain.pretrain
+        self.update(read=[], saved=[], trained=0)
+
+        def reads(reader: Reader, index: int) -> Any:
+            self["read"].append([len(reader), index])
+            return read(reader, index)
+
+        def saves(audit: Audit, folder: Any) -> None:
+            self["saved"].append(str(folder))
+            save(audit, folder)
+
+        def trains(*args: Any, **kwargs: Any) -> Any:
+            self["trained"] += 1
+            return pretrain(*args, **kwargs)
+
+        with (
+            patch.object(Reader, "__getitem__", reads),
+            patch.object(Audit, "save", saves),
+            patch.object(selfclean_hooks.pretrain, "pretrain", trains),
+            patch.object(selfclean_hooks.backbones, "EPOCHS", 1),
+        ):
+            yield
+
+
+def seen_in(callback: DataAudit | None, model: Net, data: Module | None, fit: Callable[[], None]) -> Seen:
+    """Run a fit, whether it fails or not."""
+    seen = Seen()
+    with seen.watching():
+        try:
+            fit()
+            seen["error"] = None
+        except Exception as error:  # what is raised is what the test asks for
+            seen["error"] = [type(error).__name__, str(error)]
+    seen.update(trained_on={str(epoch): positions for epoch, positions in model.seen.items()})
+    seen.update(validated=sorted(set(model.validated)), total_steps=model.total_steps, weights=fingerprint(model))
+    seen.update(undone=data is None or not {"train_dataloader", "val_dataloader"} & vars(data).keys())
+    if callback is not None:
+        seen.update(dropped={name: known.dropped.tolist() for name, known in callback._known.items()})
+        seen.update(scores={name: audit.frame.to_json() for name, audit in callback.audits.items()})
+        seen.update(encoder={name: audit.provenance["encoder"] for name, audit in callback.audits.items()})
+        seen.update(notes={name: audit.provenance["notes"] for name, audit in callback.audits.items()})
+        seen.update(leakage={name: audit.leakage.to_json() for name, audit in callback.audits.items()})
+    return seen
+
+
+def fingerprint(model: nn.Module) -> str:
+    return weights_fingerprint(model)
+
+
+def fitted(callback: DataAudit | None, data: Module, model: Net | None = None, **settings: Any) -> Seen:
+    """A fit of two processes; `logger` and `more` callbacks may be passed."""
+    model = Net(scheduled=True) if model is None else model
+    more, ckpt_path = settings.pop("more", []), settings.pop("ckpt_path", None)
+    callbacks = [*more, *([] if callback is None else [callback])]
+    run = trainer(*callbacks, **{**TWO, **settings})
+    seen = seen_in(callback, model, data, lambda: run.fit(model, datamodule=data, ckpt_path=ckpt_path))
+    return Seen(seen, steps=run.global_step, rank=run.global_rank)
+
+
+def drops(folder: Path) -> Seen:
+    logger = Memory()
+    callback = audit_callback(folder / "drops", policy=DROP)
+    data = Module(train_data(), val_data(leaking=5))
+    seen = fitted(callback, data, logger=logger, max_epochs=3)
+    return Seen(seen, logged=logger.told, calls=data.calls)
+
+
+def passed_loaders(folder: Path) -> Seen:
+    """Loaders passed to `fit`, one read by a worker."""
+    source = Module(train_data(), val_data(), num_workers=1)
+    callback, model = audit_callback(None, policy=DROP), Net()
+    run = trainer(callback, **TWO, max_epochs=1)
+    return seen_in(callback, model, None, lambda: run.fit(model, source.train_dataloader(), source.val_dataloader()))
+
+
+class ShiftedBatchNorm(Net):
+    """Looks trained before, so that the audit uses it from the start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder[2].weight.data += torch.linspace(0, 0.1, 32)  # type: ignore[operator]
+
+
+class Snapshots(lightning.Callback):
+    """The weights of each process when an audit is about to be made, and after it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.before, self.after = folder, "", ""
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch == 0:
+            self.before = fingerprint(pl_module)
+            self.folder.mkdir(exist_ok=True)
+            torch.save(weights(pl_module), self.folder / f"{trainer.global_rank}.pt")
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch == 1:
+            self.after = fingerprint(pl_module)
+
+
+def module_in_training(folder: Path) -> Seen:
+    """Audits before epochs 0 and 1 with what has been learned; without validation, which would share the statistics."""
+    lightning.seed_everything(1)
+    shots = Snapshots(folder / "snapshots")
+    callback = audit_callback(folder / "again", policy=DROP, backbone=None, audit_epochs=(0, 1), check_leakage=False)
+    data = Module(train_data(), val_data())
+    logger = Memory()
+    seen = fitted(callback, data, ShiftedBatchNorm(), more=[shots], max_epochs=3, limit_val_batches=0, logger=logger)
+    return Seen(seen, before=shots.before, after=shots.after, logged=logger.told, calls=data.calls)
+
+
+def saved_for_later(folder: Path) -> Seen:
+    """A fit of one epoch that leaves a checkpoint."""
+    model, data = Net(), Module(train_data(), val_data())
+    callback = audit_callback(None, policy=DROP)
+    run = trainer(callback, **TWO, max_epochs=1)
+    seen = seen_in(callback, model, data, lambda: run.fit(model, datamodule=data))
+    run.save_checkpoint(folder / "one.ckpt")
+    return seen
+
+
+def resumed(folder: Path) -> Seen:
+    callback = audit_callback(None, policy=DROP)
+    data = Module(train_data(), val_data())
+    return fitted(callback, data, Net(), max_epochs=2, ckpt_path=folder / "one.ckpt")
+
+
+def checkpoint_as_backbone(folder: Path) -> Seen:
+    """The checkpoint has no state of this callback, which lies elsewhere: it audits with the weights loaded."""
+    callback = audit_callback(folder / "elsewhere", policy=DROP, backbone=None)
+    data = Module(train_data(), val_data())
+    return fitted(callback, data, Net(), max_epochs=2, ckpt_path=folder / "one.ckpt")
+
+
+def jitter(x: Tensor) -> Tensor:
+    return x + 0.1 * torch.randn_like(x)
+
+
+def undisturbed(folder: Path, audited: bool) -> Seen:
+    """Training with dropout and augmentation, of which nothing is dropped."""
+    lightning.seed_everything(3)
+    callback = audit_callback(folder / "warned", policy=WARN, audit_epochs=(0, 1)) if audited else None
+    data = Module(train_data(transform=jitter), val_data(leaking=3))
+    seen = fitted(callback, data, Net(scheduled=True))
+    return Seen(seen, next_random=torch.rand(3).tolist())
+
+
+def self_supervised(folder: Path) -> Seen:
+    given: list[str] = []
+    own = resolve_among
+
+    def noted(ranks: Any, backbone: Any, *args: Any, **kwargs: Any) -> Any:
+        encoder = own(ranks, backbone, *args, **kwargs)
+        given.append(weights_fingerprint(encoder.module))  # type: ignore[arg-type]
+        return encoder
+
+    callback = audit_callback(None, backbone="self-supervised", check_leakage=False)
+    with patch.object(selfclean_hooks.embed, "resolve_among", noted):
+        seen = fitted(callback, Module(train_data(), val_data()), max_epochs=1)
+    return Seen(seen, given=given)
+
+
+class FailsOn(nn.Module):
+    """A backbone that fails in one process."""
+
+    def __init__(self, rank: int, error: type[BaseException]) -> None:
+        super().__init__()
+        self.rank, self.error = rank, error
+
+    def forward(self, batch: Tensor) -> Tensor:
+        if torch.distributed.get_rank() == self.rank:
+            raise self.error("the device of this process is broken")
+        return batch.flatten(1)
+
+
+def view_fails(folder: Path) -> Seen:
+    own = raw_view
+
+    def fails_in_one(dataset: Any) -> Any:
+        if torch.distributed.get_rank() == 1:
+            raise OSError("the disk of this process is gone")
+        return own(dataset)
+
+    with patch.object(selfclean_hooks.embed, "raw_view", fails_in_one):
+        return failing(folder)
+
+
+def failing(folder: Path, data: Module | None = None, **settings: Any) -> Seen:
+    callback = audit_callback(settings.pop("output_dir", None), **{"policy": WARN, **settings})
+    return fitted(callback, data or Module(train_data(), val_data()), Net())
+
+
+def no_folder(folder: Path) -> Seen:
+    (folder / "a file").write_text("in the place of a folder")
+    return failing(folder, output_dir=folder / "a file" / "audit")
+
+
+class Unseeded(Module):
+    """Each process has a split of its own, as without a generator and seed_everything."""
+
+    def train_dataloader(self) -> Any:
+        torch.manual_seed(torch.distributed.get_rank())
+        self.train, _ = random_split(train_data(), [150, len(train_data()) - 150])
+        return super().train_dataloader()
+
+
+class OtherValidation(Module):
+    """Validation data that differ between the processes, which training itself does not mind."""
+
+    def val_dataloader(self) -> Any:
+        rank = torch.distributed.get_rank()
+        self.val = torch.utils.data.Subset(val_data(leaking=4), range(rank, 60 + rank))
+        return super().val_dataloader()
+
+
+class TestInOne(Module):
+    """A test split that only one process has at hand."""
+
+    __test__ = False
+
+    def test_dataloader(self) -> Any:
+        if torch.distributed.get_rank() == 1:
+            raise FileNotFoundError("the test split lies on another disk")
+        return super().val_dataloader()
+
+
+class WithSampler(Module):
+    """The user shards the data."""
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(self.train, 16, sampler=DistributedSampler(self.train, seed=5))
+
+
+class WithWeights(Module):
+    """Some samples are drawn more often than others, and the first ten never."""
+
+    def train_dataloader(self) -> Any:
+        chances = [0.0] * 10 + [1.0, 2.0] * ((len(self.train) - 10) // 2)
+        return DataLoader(self.train, 16, sampler=WeightedRandomSampler(chances, len(self.train)))
+
+
+def sampled(data: Module, **settings: Any) -> Seen:
+    return fitted(audit_callback(None, policy=DROP), data, **settings)
+
+
+FITS: dict[str, Callable[[Path], Seen]] = {
+    "drops": drops,
+    "passed loaders": passed_loaders,
+    "module in training": module_in_training,
+    "saved for later": saved_for_later,
+    "resumed": resumed,
+    "checkpoint as backbone": checkpoint_as_backbone,
+    "with the audit": lambda folder: undisturbed(folder, audited=True),
+    "without the audit": lambda folder: undisturbed(folder, audited=False),
+    "self-supervised": self_supervised,
+    "limits": lambda folder: failing(folder, limits=Limits(near_duplicates=0.001), output_dir=folder / "limits"),
+    "raise": lambda folder: failing(folder, policy=Policy(off_topic="raise")),
+    "too much to drop": lambda folder: failing(folder, policy=Policy("drop", max_drop_fraction=0.0)),
+    "backbone fails in one": lambda folder: failing(folder, backbone=FailsOn(1, ValueError)),
+    "backbone fails in the first": lambda folder: failing(folder, backbone=FailsOn(0, OSError)),
+    "view fails in one": view_fails,
+    "no folder": no_folder,
+    "unseeded": lambda folder: failing(folder, Unseeded(None, val_data())),
+    "own sampler": lambda folder: sampled(WithSampler(train_data(), val_data()), use_distributed_sampler=False),
+    "weighted": lambda folder: sampled(WithWeights(train_data(), val_data())),
+    "and again": drops,
+    "other validation": lambda folder: failing(folder, OtherValidation(train_data())),
+    "test in one": lambda folder: failing(folder, TestInOne(train_data(), val_data())),
+}
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    seen: dict[str, Any] = {"pid": os.getpid()}
+
+    def write() -> None:
+        path = folder / f"{torch.distributed.get_rank()}.json"
+        path.with_suffix(".part").write_text(json.dumps(seen))
+        path.with_suffix(".part").replace(path)  # in one step, as the other process may end this one
+
+    for name, fit in FITS.items():
+        seen[name] = fit(folder)
+        write()
+        if torch.distributed.get_rank() == 0 and name == "drops":
+            shutil.move(folder / "drops", folder / "drops at first")
+    lightning.seed_everything(0)
+    try:  # last, as Lightning ends the processes
+        failing(folder, backbone=FailsOn(1, KeyboardInterrupt))
+    finally:
+        seen["interrupted"] = type(sys.exc_info()[1]).__name__
+        write()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,150 @@
+"""Every flag of the Trainer that touches data, length or precision: with the callback as without, less the dropped."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from beside import BATCH, Calm, dropped, dropping, fitted, trained
+from fits import DROP, Module, audit_callback, train_data, val_data
+from torch import nn
+
+KEPT, ALL = 177, 220
+BARE: dict[str, Any] = dict.fromkeys(
+    ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "log_every_n_steps")
+)
+FLAGS: list[tuple[dict[str, Any], list[int]]] = [  # the samples of each epoch with 177 of 220 kept in batches of 20
+    ({}, [KEPT, KEPT]),
+    ({"barebones": True, **BARE}, [KEPT, KEPT]),
+    ({"overfit_batches": 2}, [2 * BATCH] * 2),
+    ({"overfit_batches": 0.5}, [4 * BATCH] * 2),
+    ({"limit_train_batches": 2}, [2 * BATCH] * 2),
+    ({"limit_train_batches": 0.5}, [4 * BATCH] * 2),
+    ({"limit_train_batches": 0.99}, [8 * BATCH] * 2),
+    ({"num_sanity_val_steps": 0}, [KEPT, KEPT]),
+    ({"num_sanity_val_steps": -1}, [KEPT, KEPT]),
+    ({"accumulate_grad_batches": 4}, [KEPT, KEPT]),
+    ({"precision": "bf16-mixed"}, [KEPT, KEPT]),
+    ({"precision": "bf16-true"}, [KEPT, KEPT]),
+    ({"precision": "64-true"}, [KEPT, KEPT]),
+    ({"max_steps": 12}, [KEPT, 3 * BATCH]),
+    ({"max_epochs": 4, "check_val_every_n_epoch": 2}, [KEPT] * 4),
+    ({"val_check_interval": 0.5}, [KEPT, KEPT]),
+    ({"val_check_interval": 3}, [KEPT, KEPT]),
+    ({"use_distributed_sampler": False}, [KEPT, KEPT]),
+    ({"reload_dataloaders_every_n_epochs": 1}, [KEPT, KEPT]),
+]
+
+
+def told_of(flags: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in flags.items() if name not in BARE) or "none"
+
+
+@pytest.mark.parametrize(("flags", "sizes"), FLAGS, ids=[told_of(flags) for flags, _ in FLAGS])
+def test_trains_on_what_is_kept_and_validates_as_often_as_without(flags: dict[str, Any], sizes: list[int]) -> None:
+    callback = dropping()
+    net, trainer, _ = fitted(callback, **flags)
+    assert len(dropped(callback)) == ALL - KEPT
+    assert trained(net).isdisjoint(dropped(callback))
+    assert [len(seen) for seen in net.seen.values()] == sizes
+    each = flags.get("accumulate_grad_batches", 1)
+    assert trainer.global_step == sum(math.ceil(math.ceil(size / BATCH) / each) for size in sizes)
+    if not {"val_check_interval", "max_steps"} & flags.keys():
+        alone, _, _ = fitted(**flags)
+        assert net.validated == alone.validated
+
+
+def test_validation_follows_the_filtered_length() -> None:
+    net, _, _ = fitted(dropping(), max_epochs=1, val_check_interval=0.5)
+    assert net.validated == [0] * 4 * 2  # at 4 and 8 of 9 batches, over 4 validation batches
+    net, _, _ = fitted(dropping(), max_epochs=1, val_check_interval=3)
+    assert net.validated == [0] * 4 * 3  # at 3, 6 and 9
+
+
+def test_without_validation_nothing_is_compared_with_it() -> None:
+    callback = dropping()
+    net, _, _ = fitted(callback, limit_val_batches=0)
+    assert net.validated == []
+    assert "leakage" not in callback.audit.contamination
+    assert trained(net) == set(range(ALL)) - dropped(callback)
+
+
+def test_nothing_is_audited_where_nothing_is_trained() -> None:
+    callback = dropping()
+    fitted(callback, limit_train_batches=0)
+    assert callback.audits == {}
+
+
+@pytest.mark.parametrize("batches", [True, 3])
+def test_fast_dev_run_is_a_rehearsal(batches: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sizes = []
+
+    class Counting(nn.Flatten):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(x))
+            return super().forward(x)
+
+    callback = audit_callback(tmp_path / "audit", policy=DROP, backbone=Counting())
+    data = Module(train_data(300), val_data(4), 16)
+    with caplog.at_level(logging.INFO, "lightning.pytorch"):
+        net, _, warned = fitted(callback, data=data, fast_dev_run=batches)
+    assert sum(sizes) == 256
+    assert caplog.messages.count(
+        "DataAudit: fast_dev_run, so only the first 256 of 330 samples were audited, and nothing is dropped, limited "
+        "or written"
+    ) == 1  # fmt: skip
+    assert (warned, callback.audits, list(tmp_path.iterdir())) == ([], {}, [])
+    assert len(trained(net)) == 16 * int(batches)
+
+
+def test_fast_dev_run_shows_that_the_backbone_does_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the backbone Linear does not take a batch of shape"):
+        fitted(audit_callback(tmp_path / "audit", backbone=nn.Linear(3, 2)), fast_dev_run=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true", "32-true"])
+def test_features_of_the_module_in_any_precision(precision: Any) -> None:
+    net = Calm()
+    callback = dropping(backbone=net, thresholds=None)
+    fitted(callback, net=net, precision=precision, max_epochs=1)
+    assert callback.audit.provenance["encoder"]["name"] == "Calm"
+    assert callback.audit.provenance["encoder"]["rank_me"] > 2
+    assert trained(net).isdisjoint(dropped(callback))
+
+
+class Compilable(Calm):
+    """Keeps its records where nothing is compiled."""
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.seen.setdefault(self.current_epoch, []).extend(batch[2].tolist())
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self(batch[0])
+
+
+@pytest.mark.parametrize(("backbone", "backend"), [(None, "eager"), ("encoder", "eager"), ("encoder", "aot_eager")])
+def test_compiled_modules(backbone: str | None, backend: str) -> None:
+    net: Any = Compilable()
+    if backbone:
+        net.encoder = torch.compile(net.encoder, backend=backend)
+    fed: Any = net if backbone else torch.compile(net, backend=backend)
+    callback = dropping(backbone=backbone, audit_epochs=(1,), thresholds=None)
+    fitted(callback, net=fed)
+    note = " ".join(callback.audit.provenance["notes"])
+    assert "after 1 epoch of training" in note
+    assert trained(net, 0) == set(range(ALL))
+    assert trained(net, 1) == set(range(ALL)) - dropped(callback)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+def test_audits_again_with_the_module_in_training(precision: Any) -> None:
+    callback = dropping(backbone=None, audit_epochs=(1,), thresholds=None)
+    net, _, _ = fitted(callback, precision=precision)
+    assert trained(net, 1) == set(range(ALL)) - dropped(callback)
+    assert callback.audit.provenance["training"]["epoch"] == 1
