@@ -56,7 +56,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         with options.output.open("w", newline="") as file:
             table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             table.writeheader()
-            table.writerows(row | {"machine": machine()} for row in rows)
+            table.writerows(
+                {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} | {"machine": machine()}
+                for row in rows
+            )
 
 
 def compared(seed: int, options: argparse.Namespace) -> list[Row]:
