@@ -74,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         with options.output.open("w", newline="") as file:
             table = csv.DictWriter(file, ["n", "what", "cpu_s", "share_of_epoch", "machine"], lineterminator="\n")
             table.writeheader()
-            table.writerows(row | {"n": n, "machine": machine()} for row in rows)
+            rounded = ({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+            table.writerows(row | {"n": n, "machine": machine()} for row in rounded)
 
 
 def measured(data: TensorDataset) -> list[dict[str, Any]]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from selfclean_hooks.audit import Audit, audit_of
-from selfclean_hooks.backbones import resolve_among
+from selfclean_hooks.backbones import rank_me, resolve_among
 from selfclean_hooks.embed import Embeddings, embed_among
-from selfclean_hooks.errors import PolicyError
+from selfclean_hooks.errors import BackboneError, PolicyError
 from selfclean_hooks.leakage import with_leakage
 from selfclean_hooks.policy import Policy
 from selfclean_hooks.randomness import kept_rng
@@ -43,7 +46,8 @@ def audit_among(
     notes: Iterable[str],
     epoch: int,
     last: Audit | None,
-    folders: Sequence[Path],
+    least_rank: float,
+    folder: Path | None,
 ) -> Audit:
     """`audit` by all `ranks`, compared with `others`, saved by the first.
 
@@ -64,20 +68,21 @@ def audit_among(
         name: what the data is called.
         notes: for the report.
         epoch: before which of the training this audit is made, from 0.
-        last: an earlier audit of the same data, to tell how stable the rankings are.
-        folders: where the audit is saved, one after the other; if the policy would drop too much, the first alone.
+        last: an earlier audit; if it is of the same data, how stable the rankings are is told.
+        least_rank: RankMe that the features must have, at least.
+        folder: where the audit is saved, without clean_indices.txt if the policy would drop too much; None: nowhere.
 
     Raises:
         DataError: a data set cannot be audited.
-        BackboneError: no features can be had.
+        BackboneError: no features can be had, or they say nothing.
         AuditFileError: a folder cannot be written.
     """
 
-    def check_folders() -> None:
-        for folder in folders:  # now and not after an hour
+    def check_folder() -> None:
+        if folder is not None:  # now and not after an hour
             check_writable(folder)
 
-    ranks.once(check_folders)
+    ranks.once(check_folder)
     with kept_rng(dataset, *others.values()):
         stored = ranks.each(lambda: raw_view(dataset))
         pictures = Pictures(stored.dataset)
@@ -100,17 +105,34 @@ def audit_among(
 
         def judged() -> Audit:
             assert train is not None  # this process is the first
+            if (rank := rank_me(train.vectors)) < least_rank:
+                raise BackboneError(f"the features of {encoder.name} say nothing: RankMe is {rank:.2f}")
             found = audit_of(train, method, thresholds, policy, progress)
             splits = {split: embeddings for split, embeddings in compared.items() if embeddings is not None}
             found = with_leakage(found, train, splits) if splits else found
-            changes = {} if last is None else stability(last, found)
+            same = last is not None and last.provenance["dataset"]["fingerprint"] == train.data["fingerprint"]
+            changes = stability(last, found) if last is not None and same else {}
             about = {**found.provenance, "training": {"epoch": epoch, "stability": changes}}
             small, others_small = thumbnails(found, dataset), leak_thumbnails(found, others)
             found = replace(found, provenance=about, thumbnails=small, leak_thumbnails=others_small)
             found = found.described(name, notes=(*notes, *told(changes)))
-            with suppress(PolicyError):  # all is written but clean_indices.txt; whoever asks for these gets the error
-                for folder in folders:
+            if folder is not None:
+                with suppress(PolicyError):  # all is written but clean_indices.txt; who asks for these gets the error
                     found.save(folder)
             return found
 
-        return ranks.once(judged)
+        with all_cores(ranks):
+            return ranks.once(judged)
+
+
+@contextmanager
+def all_cores(ranks: Ranks) -> Iterator[None]:
+    """Lets the first of several processes compute with all cores while the others wait; launchers give each a share."""
+    before = torch.get_num_threads()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or before
+    try:
+        if ranks.size > 1 and ranks.is_first:
+            torch.set_num_threads(cores)
+        yield
+    finally:
+        torch.set_num_threads(before)

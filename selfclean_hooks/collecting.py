@@ -15,7 +15,7 @@ from selfclean_hooks.cache import Cache
 from selfclean_hooks.encoders import Encoder
 from selfclean_hooks.errors import BackboneError, DataError
 from selfclean_hooks.reading import Batch
-from selfclean_hooks.scores import as_labels, listing
+from selfclean_hooks.scores import as_labels, listing, not_finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +106,7 @@ class Collected:
                 f"index {index}: {error}"
             )
         vectors = self.vectors if len(readable) == self.n else self.vectors[readable]
-        bad = (~np.isfinite(vectors).all(1)).nonzero()[0]
+        bad = not_finite(vectors)
         if len(bad):
             raise BackboneError(
                 f"the backbone gave NaN or infinity for {len(bad)} of {self.n} samples, "

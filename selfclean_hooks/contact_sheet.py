@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.thresholds import ISSUES, flagged
-from selfclean_hooks.thumbnails import SIDE, lowest
+from selfclean_hooks.thumbnails import PAIRS, SIDE, lowest
 
 if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
@@ -61,7 +61,7 @@ def _tiles(audit: Audit, issue: str) -> list[_Tile]:
     s, threshold = audit.scores, audit.decisions.thresholds[issue]
     if issue == "near_duplicates":
         hits = flagged(s.pair_score, threshold)
-        ends = [(int(i), int(j)) for i, j in s.pair_index]
+        ends = [(int(i), int(j)) for i, j in s.pair_index[:PAIRS]]  # there are pictures of no others
         return [
             _Tile(ends[p], (f"{ends[p][0]} and {ends[p][1]}", f"distance {s.pair_distance[p]:.4g}"), bool(hits[p]))
             for p in range(len(ends))

@@ -20,7 +20,7 @@ from selfclean_hooks.trees import entries
 
 WHOLE = 1 << 30  # bytes of an array or column that are hashed in full; of larger ones that many, in evenly spaced rows
 CHUNK = 1 << 24
-FILES = 100_000  # sizes of files asked for in each list; of longer ones evenly spaced
+FILES = 4_096  # sizes of files asked for in each list; of longer ones evenly spaced
 NAMES = 16  # keys of a dict of arrays; one with more is a cache
 ARRAYS = (np.ndarray, torch.Tensor)
 FRAMES = (pd.DataFrame, pd.Series, pd.Index)

@@ -7,7 +7,6 @@ import io
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -67,15 +66,39 @@ def of_module(module: nn.Module, device: str | torch.device = "auto", within: nn
         inner = copy.deepcopy(inner).to(target)
     name = type(inner).__qualname__
     whole = inner if within is None else within
-    return Encoder(name, partial(_as_fed, whole, inner), target, weights_fingerprint(whole, name), module=whole)
+    return Encoder(name, _Fed(whole, inner), target, weights_fingerprint(whole, name), module=whole)
 
 
-def _as_fed(whole: nn.Module, part: nn.Module, batch: Any) -> Tensor:
-    """Features of a batch in the precision of the model, as trainers feed it: half, bfloat16 or double."""
-    types = {p.dtype for p in whole.parameters() if p.is_floating_point()}
-    if isinstance(batch, Tensor) and batch.is_floating_point() and len(types) == 1:
-        batch = batch.to(types.pop())
-    return penultimate(part, batch if part is whole else fed_to(part, whole, batch))
+class _Fed:
+    """Features of a part of a model in the model's precision, as trainers feed it: half, bfloat16 or double.
+
+    The part gets what the model hands to it; if the model fails on the first batch (its forward takes a dict, or is a
+    generator's), the part gets the batches themselves.
+    """
+
+    def __init__(self, whole: nn.Module, part: nn.Module) -> None:
+        self.whole, self.part = whole, part
+        self.direct = part is whole
+        self.decided = self.direct
+
+    def __call__(self, batch: Any) -> Tensor:
+        types = {p.dtype for p in self.whole.parameters() if p.is_floating_point()}
+        if isinstance(batch, Tensor) and batch.is_floating_point() and len(types) == 1:
+            batch = batch.to(types.pop())
+        if not self.decided:
+            self.direct, self.decided = not self._feeds(batch), True
+        return penultimate(self.part, batch if self.direct else fed_to(self.part, self.whole, batch))
+
+    def _feeds(self, batch: Any) -> bool:
+        try:
+            fed_to(self.part, self.whole, batch)
+        except BackboneError:  # it runs, and the part cannot be used: to be told
+            raise
+        except Exception as error:  # whatever a user's forward raises about a batch it is not made for
+            if "out of memory" in str(error):
+                raise
+            return False
+        return True
 
 
 def of_callable(function: Callable[[Any], Any], device: str | torch.device = "auto") -> Encoder:

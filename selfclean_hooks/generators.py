@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
@@ -23,9 +24,9 @@ def generators_of(*objects: Any) -> list[Any]:
     """The generators that objects hold: in attributes, containers, closures and the modules of their classes."""
     found: dict[int, Any] = {}
     seen: dict[int, Any] = {}  # kept alive, so that no two have one id
-    waiting = list(objects)
+    waiting = deque(objects)
     while waiting and len(seen) < OBJECTS:
-        value = waiting.pop()
+        value = waiting.popleft()  # the nearest first: what is cut off lies deep in lists of samples
         if value is None or isinstance(value, OPAQUE) or id(value) in seen:
             continue
         seen[id(value)] = value

@@ -29,8 +29,8 @@ class Origin(NamedTuple):
 def origin(dataset: Any, index: int) -> Origin:
     """Follow position `index` through Subset, ConcatDataset, random_split and plain wrappers to the leaf that holds it.
 
-    A wrapper with `.dataset` of its own length counts as plain unless it has a list or array of that length, which
-    might be an order; the search then ends at the wrapper.
+    A wrapper with `.dataset`, or another single data set, of its own length counts as plain unless it has a list or
+    array of that length, which might be an order; the search then ends at the wrapper.
 
     Raises:
         IndexError: `index` is outside the data set.
@@ -100,6 +100,9 @@ def _inner(dataset: Any, index: int) -> tuple[str, Any, int] | None:
         return f"datasets[{part}]", dataset.datasets[part], index - [0, *dataset.cumulative_sizes][part]
     held, n = fields(dataset), len(dataset)
     name = next((name for name in ("dataset", "_dataset") if hasattr(type(held.get(name)), "__getitem__")), None)
+    if name is None:  # "subset", "data", "ds" ... where there is one only
+        inside = [name for name, value in held.items() if is_dataset(value) and _length(value) == n]
+        name = inside[0] if len(inside) == 1 else None
     if name is None or isinstance(inner := held[name], (str, bytes, Mapping)):
         return None
     indices = held.get("indices")
@@ -107,3 +110,10 @@ def _inner(dataset: Any, index: int) -> tuple[str, Any, int] | None:
         return name, inner, int(indices[index])
     ordered = any(isinstance(value, SEQUENCES) and len(value) == n for key, value in held.items() if key != name)
     return None if ordered or len(inner) != n else (name, inner, index)
+
+
+def _length(dataset: Any) -> int:
+    try:
+        return len(dataset)
+    except TypeError:  # a stream, for example
+        return -1

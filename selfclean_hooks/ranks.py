@@ -10,6 +10,7 @@ import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import torch.distributed as dist
@@ -46,8 +47,7 @@ class Ranks:
         """Those of the default process group where there is one of several processes; to be called by all of them."""
         if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
             return cls()
-        group = dist.new_group(backend="gloo", timeout=PATIENCE)
-        return cls(dist.get_rank(), dist.get_world_size(), group)
+        return cls(dist.get_rank(), dist.get_world_size(), _own_group(dist.group.WORLD))
 
     @property
     def is_first(self) -> bool:
@@ -107,6 +107,12 @@ class Ranks:
         error = mine.error if at == self.rank else outcomes[at].error  # one's own has a traceback
         assert error is not None
         raise error
+
+
+@lru_cache(maxsize=1)  # each group holds threads and files open
+def _own_group(world: Any) -> Any:
+    """A group of all processes of the default group, which is given as the key to remember it by."""
+    return dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
 def _attempt(work: Callable[[], Any]) -> Outcome:

@@ -63,7 +63,7 @@ def as_vectors(vectors: Any) -> NDArray[np.floating]:
             f"an audit compares samples: it needs at least 2 embeddings of at least 1 dimension, got {array.shape}"
         )
     array = array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
-    bad = _not_finite(array)
+    bad = not_finite(array)
     if len(bad):
         raise DataError(
             f"embeddings must be finite, got NaN or infinity in {len(bad)} of {len(array)} rows, index {listing(bad)}: "
@@ -224,6 +224,7 @@ def _array(values: Any, wanted: str) -> NDArray[Any]:
         raise DataError(f"{wanted}, got {type(values).__name__} with items of different shapes") from None
 
 
-def _not_finite(array: NDArray[np.floating], chunk: int = 4096) -> NDArray[np.int64]:
+def not_finite(array: NDArray[np.floating], chunk: int = 4096) -> NDArray[np.int64]:
+    """Rows of (N, D) with NaN or infinity in them, found without an (N, D) of bools."""
     parts = [np.isfinite(array[start : start + chunk]).all(1) for start in range(0, len(array), chunk)]
     return (~np.concatenate(parts)).nonzero()[0]

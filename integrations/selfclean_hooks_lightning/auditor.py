@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,12 @@ from torch.utils.data import Subset
 
 from selfclean_hooks.among import audit_among
 from selfclean_hooks.audit import Audit
-from selfclean_hooks.errors import BackboneError, ContaminationError, DataWarning
+from selfclean_hooks.errors import BackboneError, ContaminationError, DataError, DataWarning
 from selfclean_hooks.fingerprints import data_fingerprint
 from selfclean_hooks.ranks import Ranks
 from selfclean_hooks_lightning.held_out import HeldOut, data_of
 from selfclean_hooks_lightning.loaders import trained_on
-from selfclean_hooks_lightning.representation import Representation, representation
+from selfclean_hooks_lightning.representation import HOSTS, Representation, representation
 from selfclean_hooks_lightning.settings import Settings
 from selfclean_hooks_lightning.telling import findings, log, paragraph
 
@@ -52,31 +54,48 @@ class Auditor:
         self.held_out, self.audits = held_out, audits
         self.untold: list[str] = []
 
-    def audit(self, name: str, loader: Any, epoch: int) -> NDArray[np.int64]:
+    def audit(
+        self, name: str, loader: Any, epoch: int, accept: Callable[[NDArray[np.int64]], Any]
+    ) -> NDArray[np.int64]:
         """Audit the data of a loader before an epoch; the positions of it to drop, ascending.
+
+        Args:
+            name: Of the loader.
+            loader: Its data is audited.
+            epoch: Before which.
+            accept: Is given these positions, and raises if they cannot be dropped: then no more than one folder tells
+                of the audit.
 
         Raises:
             ContaminationError: beyond a limit, or flagged where the policy says "raise"; the audit is saved before.
             SelfCleanError: what `audit_among` raises.
         """
         folders = self._folders(name, epoch)
+        folder = folders[0] if folders else None
         splits, notes = self._splits()
+        what, data = f"the training data {name}".strip(), data_of(loader)
         if trained_on(loader) is not None:
-            notes = [f"the sampler draws only {len(data_of(loader))} samples: positions count among these", *notes]
-        found = self._audit(name, loader, data_of(loader), splits, notes, epoch, folders)
-        text = paragraph(found, f"the training data {name}".strip(), folders[0] if folders else None)
+            notes = [f"the sampler draws only {len(data)} samples: positions count among these", *notes]
+        sizes = "".join(f" and {len(other)} of {split}" for split, other in splits.items())
+        self.inform(f"DataAudit: {what} is audited before epoch {epoch}, {len(data)} samples{sizes}")
+        found = self._audit(name, loader, data, splits, notes, epoch, folder)
+        text = paragraph(found, what, folder)
         self._stop_if_beyond(found, text)
         kept = found.clean_indices
+        dropped = np.setdiff1d(np.arange(len(found)), kept)
+        accept(dropped)
+        for another in folders[1:]:
+            self.ranks.once(partial(found.save, another))
         self.audits[name] = found
         self.untold.append(name)
         (self.warn if any(findings(found)) else self.inform)(f"{text}. Trained on: {len(kept)}")
-        return np.setdiff1d(np.arange(len(found)), kept)
+        return dropped
 
     def rehearse(self, name: str, loader: Any) -> None:
         """In a fast_dev_run: audit a few samples to see that all works; nothing is written, dropped or stopped."""
         data = data_of(loader)
         few = Subset(data, range(min(REHEARSAL, len(data))))
-        self._audit(name, loader, few, {}, [], 0, [])
+        self._audit(name, loader, few, {}, [], 0, None)
         self.inform(
             f"DataAudit: fast_dev_run, so only the first {len(few)} of {len(data)} samples were audited, and nothing "
             "is dropped, limited or written"
@@ -96,7 +115,9 @@ class Auditor:
     def inform(self, text: str) -> None:
         """A line where Lightning puts its own, of the first process alone."""
         if self.ranks.is_first:
-            logging.getLogger(type(self.trainer).__module__.split(".trainer")[0]).info(text)
+            modules = (base.__module__ for base in type(self.trainer).__mro__)  # users derive their own
+            host = next(module for module in modules if module.split(".")[0] in HOSTS)
+            logging.getLogger(host.split(".trainer")[0]).info(text)
 
     def _splits(self) -> tuple[dict[str, Any], list[str]]:
         """The splits to compare with, which all processes have, and notes on those that cannot be."""
@@ -124,7 +145,7 @@ class Auditor:
         splits: dict[str, Any],
         notes: list[str],
         epoch: int,
-        folders: list[Path],
+        folder: Path | None,
     ) -> Audit:
         """With the features asked for; before the first step "auto" takes the place of a module that gives none."""
         s, workers, last = self.settings, self.settings.num_workers, self.audits.get(name)
@@ -147,15 +168,16 @@ class Auditor:
                 name=f"{name or 'train'} ({type(data).__name__})",
                 notes=(*filter(None, [features.why]), *notes),
                 epoch=epoch,
-                last=last if last is not None and len(last) == len(data) else None,
-                folders=folders,
+                last=last,
+                least_rank=features.least_rank,
+                folder=folder,
             )
 
         features = self.ranks.each(lambda: self._features(epoch))
         try:
             self._tell_if_replaced(features)
             return audited_with(features)
-        except BackboneError as error:
+        except (BackboneError, DataError) as error:  # DataError: items that the loader's collate_fn makes fit
             if not features.by_rule or self.trainer.global_step:
                 raise
             features = _instead(error)
@@ -184,9 +206,9 @@ class Auditor:
         return bar is not None and getattr(bar, "is_enabled", True) and getattr(bar, "progress", None) is None
 
     def _folders(self, name: str, epoch: int) -> list[Path]:
-        """Where the audit is saved: the one in force in one place, and each one apart if there are several.
+        """Where the audit is saved, first whatever comes of it, then if it is accepted.
 
-        A later one is put in place only after it could be saved with its list of clean indices.
+        The one in force has a place, and each one another if there are several.
         """
         if self.settings.output_dir is None:
             return []
@@ -205,5 +227,5 @@ class Auditor:
             raise ContaminationError(f"training is stopped: {'; '.join((*failed, *raising))}. {text}")
 
 
-def _instead(error: BackboneError) -> Representation:
+def _instead(error: Exception) -> Representation:
     return Representation("auto", f"{error}. Until then backbone='auto' is used")

@@ -27,7 +27,7 @@ class DataAuditHooks:
     `predict` are left alone, and SELFCLEAN_HOOKS_ENABLED=0 in the environment turns the audit off.
 
     The list of dropped samples travels in checkpoints: a run that is resumed, or a second `fit`, drops the same without
-    another audit, unless data, thresholds, policy or limits changed. In distributed training each process reads its
+    another audit, unless the data or the settings changed. In distributed training each process reads its
     share; the first one scores, warns and writes.
 
     Args:
@@ -127,6 +127,13 @@ class DataAuditHooks:
         loaders = {name: Known.of(state) for name, state in state_dict["loaders"].items()}
         self._known.clear()
         self._known.update(loaders)
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Find the state of a run with another `output_dir`, if there is no doubt whose it is."""
+        states = {key: state for key, state in checkpoint.get("callbacks", {}).items() if key.startswith("DataAudit{")}
+        alone = sum(isinstance(callback, DataAuditHooks) for callback in trainer.callbacks) == 1
+        if alone and len(states) == 1 and self.state_key not in states:
+            self.load_state_dict(next(iter(states.values())))
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Stand in for the hook that returns the training data; the audit runs when it is asked for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,21 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.audit import Audit
 from selfclean_hooks.errors import AuditFileError, BackboneError, DataError, PolicyError, SettingError
-from selfclean_hooks.gate import Limits
 from selfclean_hooks.ranks import Ranks
+from selfclean_hooks.scores import listing
 from selfclean_hooks.trees import check_map_style
 from selfclean_hooks_lightning.auditor import Auditor
 from selfclean_hooks_lightning.held_out import HeldOut, data_of
-from selfclean_hooks_lightning.loaders import filtered, lonely_last_batch, mapped, problem, refusal, trained_on
+from selfclean_hooks_lightning.loaders import (
+    batches,
+    filtered,
+    lonely_last_batch,
+    mapped,
+    names_of,
+    problem,
+    refusal,
+    trained_on,
+)
 from selfclean_hooks_lightning.memory import Known, met
 from selfclean_hooks_lightning.patches import unpatch
 from selfclean_hooks_lightning.settings import Settings
@@ -43,7 +53,7 @@ class Fit:
         self.held_out = HeldOut(trainer, settings.held_out) if settings.check_leakage else None
         self.auditor = Auditor(settings, self.ranks, trainer, module, self.held_out, audits)
         self.loaders: Any = None  # the user's, as last returned
-        self.met: dict[str, tuple[Any, Known]] = {}  # data set and what is known of it, by loader, in this fit
+        self.met: dict[str, tuple[Any, Any, Known]] = {}  # in this fit by loader: data set, positions drawn, Known
         self.begun = False  # training; before that a checkpoint may tell of an audit that is still to come
         self.rhythm: tuple[int, int] | None = None  # of the trainer's own reloading, while ours is in its place
         self.source = source = trainer.fit_loop._data_source
@@ -90,11 +100,19 @@ class Fit:
         """The user's loaders without what is to be dropped."""
         try:
             if self.rhythm is None:  # else it is our own reload: the user's hook is called as often as without us
-                self.loaders = hook()
+                self.loaders = self.ranks.each(hook)
+            self._agreed(lambda: ", ".join(names_of(self.loaders)))
             return mapped(self.loaders, self._filtered)
         except BaseException:
             unpatch()
             raise
+
+    def _agreed(self, work: Callable[[], str]) -> str:
+        """What all processes say alike: one that goes another way would leave the others waiting."""
+        said = self.ranks.every(work)
+        if len(set(said)) > 1:
+            raise DataError(f"all processes of the training must have the same loaders and data, and they say: {said}")
+        return said[0]
 
     def _filtered(self, name: str, loader: Any) -> Any:
         if not self._can_be_audited(name, loader):
@@ -108,48 +126,62 @@ class Fit:
     def _can_be_audited(self, name: str, loader: Any) -> bool:
         """Refuse what cannot be done before time goes into an audit; False, after a warning, where nothing is lost."""
         what = f"the training data {name}".strip()
-        try:
-            check_map_style(data := data_of(loader))
-            if len(data) < 2:
-                raise DataError(f"an audit compares samples: the data set must hold at least 2, got {len(data)}")
-        except DataError as error:
-            if self.settings.drops or self.settings.raises or self.settings.limits != Limits():
-                raise DataError(f"{what} cannot be audited, so nothing can be dropped or limited: {error}") from None
-            self.auditor.warn(f"DataAudit: {what} is not audited: {error}")
+        why = self._agreed(lambda: _no_data(loader))
+        if why:
+            self._tolerate(what, why)
             return False
-        why = refusal(loader) if self.settings.drops else None
-        if why is not None:
-            raise SettingError(f"samples cannot be dropped from {what}: {why}")
+        refused = refusal(loader) if self.settings.drops else None
+        if refused is not None:
+            raise SettingError(f"samples cannot be dropped from {what}: {refused}")
         return True
+
+    def _tolerate(self, what: str, why: str) -> None:
+        """Train on data that cannot be audited, after a warning, unless something was asked for that would be lost."""
+        if self.settings.demands:
+            raise DataError(f"{what} cannot be audited, so nothing can be dropped or limited: {why}")
+        self.auditor.warn(f"DataAudit: {what} is not audited: {why}")
 
     def _recalled(self, name: str, loader: Any) -> Known | None:
         """What is known of the data of a loader, from an audit now if need be; None: the first audit is for later."""
         # not current_epoch: in a checkpoint of the end of an epoch that one lags behind by one
         epoch, last = self.trainer.fit_loop.epoch_progress.current.processed, self.known.get(name)
         missed = last is not None and any(last.epoch < due <= epoch for due in self.settings.epochs) and not self.begun
-        dataset, now = self.met.get(name, (None, None))
-        if now is None or dataset is not loader.dataset:
+        positions = trained_on(loader)
+        drawn = None if positions is None else positions.tobytes()
+        dataset, before, now = self.met.get(name, (None, None, None))
+        if now is None or dataset is not loader.dataset or before != drawn:
             now = met(self.ranks, data_of(loader), self.settings.decides, epoch)
-            self.met[name] = (loader.dataset, now)
+            self.met[name] = (loader.dataset, drawn, now)
             changed = "" if last is None else last.changed(now)
             if changed:
                 self.auditor.warn(f"DataAudit: {changed}, so it is audited again")
-            elif last is not None and not missed:
+            elif last is not None and not missed and dataset is None:
                 self.auditor.inform(
                     f"DataAudit: the data is as audited before epoch {last.epoch}; the {len(last.dropped)} samples "
                     f"dropped then stay dropped, {last.n - len(last.dropped)} are kept"
                 )
             missed = missed or bool(changed) or (last is None and self.settings.epochs[0] <= epoch)
         if missed:
-            self.known[name] = replace(now, dropped=self.auditor.audit(name, loader, epoch), epoch=epoch)
+            try:
+                dropped = self.auditor.audit(name, loader, epoch, partial(self._without, name, loader))
+                self.known[name] = replace(now, dropped=dropped, epoch=epoch)
+            except DataError as error:
+                self._tolerate(f"the training data {name}".strip(), str(error))
         return self.known.get(name)
 
     def _again(self, name: str, loader: Any, epoch: int) -> Any:
         """An audit in the course of training. If it cannot be made, training goes on with what is known."""
         if name in self.met:
             try:
-                dropped = self.auditor.audit(name, loader, epoch)
-                self.known[name] = replace(self.met[name][1], dropped=dropped, epoch=epoch)
+                # tried now, as what fails when the loaders are asked for ends the training
+                dropped = self.auditor.audit(name, loader, epoch, partial(self._without, name, loader))
+                before, kept = self.known.get(name), set(dropped.tolist())
+                back = [] if before is None else [i for i in before.dropped.tolist() if i not in kept]
+                self.known[name] = replace(self.met[name][2], dropped=dropped, epoch=epoch)
+                if back:
+                    self.auditor.inform(
+                        f"DataAudit: {len(back)} samples dropped before are trained on again: {listing(back)}"
+                    )
             except (DataError, BackboneError, PolicyError, AuditFileError) as error:
                 self.auditor.warn(f"DataAudit: no audit for epoch {epoch}, what was dropped stays dropped: {error}")
         return loader
@@ -163,7 +195,7 @@ class Fit:
             return loader
         shared = getattr(self.trainer._accelerator_connector, "use_distributed_sampler", True)
         size = self.trainer.world_size if shared else 1
-        why = problem(new, len(loader.dataset), size)
+        why = problem(new, len(loader.dataset), size) or self._too_few_to_validate(batches(new, size))
         if why is not None:
             raise PolicyError(f"training on what is left of {name or 'the training data'} cannot work: {why}")
         if lonely_last_batch(new, loader, size):
@@ -172,3 +204,24 @@ class Fit:
                 "may refuse: set drop_last=True or another batch_size"
             )
         return new
+
+    def _too_few_to_validate(self, left: int) -> str | None:
+        """Why the trainer would refuse that many batches in an epoch."""
+        every = self.trainer.val_check_interval
+        whole_epochs = self.trainer.check_val_every_n_epoch is not None and self.trainer.limit_val_batches
+        if not isinstance(every, int) or not whole_epochs or left >= every:
+            return None
+        return (
+            f"val_check_interval={every} asks for validation every {every} batches, and {left} are left in an epoch: "
+            "lower it, pass check_val_every_n_epoch=None or drop fewer samples"
+        )
+
+
+def _no_data(loader: Any) -> str:
+    """Why a loader has no data that can be audited, or ""."""
+    try:
+        check_map_style(data := data_of(loader))
+    except DataError as error:
+        return str(error)
+    few = f"an audit compares samples: the data set must hold at least 2, got {len(data)}"
+    return few if len(data) < 2 else ""

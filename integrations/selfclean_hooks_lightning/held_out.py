@@ -30,6 +30,7 @@ class HeldOut:
         self.wanted = trainer.limit_val_batches != 0 and self.source.is_defined()
         self.latest: Any = None
         self.early = False
+        self.test: Any = None
         self.stand_in: StandIn | None = None
         if self.wanted and self.source.is_module():
             self.stand_in = StandIn(self.source.instance, self.source.name, self._asked)
@@ -44,6 +45,8 @@ class HeldOut:
             try:
                 check_map_style(data := data_of(loader))
                 found.setdefault(name, data)
+                if trained_on(loader) is not None:
+                    notes.append(f"the sampler of {name} draws only {len(data)} samples: positions count among these")
             except DataError as error:
                 notes.append(f"{name} is not compared with the training data: {error}")
             return loader
@@ -80,8 +83,10 @@ class HeldOut:
         if type(owner).test_dataloader.__module__.split(".")[0] in HOSTS:
             return []
         try:
-            with kept_rng():
-                return owner.test_dataloader() or []
+            if self.test is None:
+                with kept_rng():
+                    self.test = owner.test_dataloader() or []
+            return self.test
         except Exception as error:  # whatever the user's hook raises: most set the split up in setup("test") only
             notes.append(
                 f"test is not compared with the training data: {type(owner).__name__} has it not ready while fitting "

@@ -103,6 +103,12 @@ def problem(loader: DataLoader[Any], before: int, world_size: int = 1) -> str | 
     )
 
 
+def batches(loader: DataLoader[Any], world_size: int = 1) -> int:
+    """Batches of an epoch for each of the processes."""
+    share, batch_size = _share(loader, world_size), loader.batch_size or 1
+    return share // batch_size if loader.drop_last else -(-share // batch_size)
+
+
 def lonely_last_batch(loader: DataLoader[Any], before_loader: DataLoader[Any], world_size: int = 1) -> bool:
     """Whether the last batch has come to hold one sample only, of several, which BatchNorm cannot train on.
 
@@ -127,6 +133,18 @@ def mapped(loaders: Any, change: Callable[[str, Any], Any]) -> Any:
         A new collection of the same make, or `loaders` itself if `change` returned every loader itself.
     """
     return _mapped("", loaders, change)
+
+
+def names_of(loaders: Any) -> list[str]:
+    """The names that `mapped` gives to the loaders of a collection."""
+    names: list[str] = []
+
+    def note(name: str, loader: Any) -> Any:
+        names.append(name)
+        return loader
+
+    mapped(loaders, note)
+    return names
 
 
 def _mapped(name: str, held: Any, change: Callable[[str, Any], Any]) -> Any:

@@ -28,7 +28,7 @@ class Known:
         """What is not as it was, or ""."""
         if (self.n, self.fingerprint) != (now.n, now.fingerprint):
             return f"the data changed since the last audit ({self.n} samples then, {now.n} now)"
-        return "thresholds, policy or limits changed since the last audit" if self.settings != now.settings else ""
+        return "the settings of the audit changed since the last one" if self.settings != now.settings else ""
 
     def state(self) -> dict[str, Any]:
         """As plain numbers and words, which every checkpoint can hold and every loader reads."""

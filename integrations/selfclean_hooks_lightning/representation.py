@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -21,6 +22,7 @@ NORMS = (
     nn.InstanceNorm3d,
 )
 HOSTS = ("lightning", "pytorch_lightning")
+COLLAPSED = 1.1  # RankMe of features that are all but constant, as with batch statistics that lag behind
 
 
 class Representation(NamedTuple):
@@ -29,6 +31,7 @@ class Representation(NamedTuple):
     backbone: Any  # for `embed`
     why: str
     by_rule: bool = False  # features of the module in training, found without a name given
+    least_rank: float = 0.0  # RankMe that they must have
 
 
 def representation(backbone: Any, module: nn.Module, progress: str) -> Representation:
@@ -44,17 +47,29 @@ def representation(backbone: Any, module: nn.Module, progress: str) -> Represent
     """
     part = dict(module.named_modules()).get(backbone) if isinstance(backbone, str) and backbone else None
     if backbone is not None and part is None:
+        if isinstance(backbone, str):
+            _check_no_slip(backbone, module)
         return Representation(backbone, "")
     what = f"{type(module).__name__}{f'.{backbone}' if backbone else ''}"
     learned = progress or trained(module if part is None else part)
     if not learned:
         return Representation(
             "auto",
-            f"{what} looks freshly initialised (no checkpoint was loaded, and no weight of a normalisation layer has "
-            "moved), so its features say nothing yet: backbone='auto' is used instead. Pass the module as backbone to "
-            "use it all the same",
+            f"{what} looks freshly initialised, so its features say nothing yet: backbone='auto' is used, pretrained "
+            "weights where they can be had, else a small encoder that is now trained on the data",
         )
-    return Representation(features_of(module, part), f"features of {what}, {learned}", backbone is None)
+    return Representation(features_of(module, part), f"features of {what}, {learned}", backbone is None, COLLAPSED)
+
+
+def _check_no_slip(name: str, module: nn.Module) -> None:
+    """See that a name that is none of a part is not meant to be one."""
+    parts = [part for part, _ in module.named_modules() if part]
+    near = difflib.get_close_matches(name, parts, 3, cutoff=0.75) or [p for p in parts if p == name.split(".")[0]]
+    if near:
+        raise BackboneError(
+            f'{type(module).__name__} has no part {name!r}: did you mean {", ".join(near)}? Else it is "auto", '
+            '"self-supervised", a timm name, a module or a function'
+        )
 
 
 def features_of(module: nn.Module, part: nn.Module | None = None) -> Any:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from torch import nn
@@ -42,7 +43,8 @@ class Settings:
     @property
     def decides(self) -> str:
         """What the list of dropped samples depends on besides the data: with other settings it is made anew."""
-        return repr((self.method, self.thresholds, self.policy, self.limits, self.check_leakage))
+        backbone = self.backbone if isinstance(self.backbone, (str, Path, NoneType)) else type(self.backbone).__name__
+        return repr((backbone, self.method, self.thresholds, self.policy, self.limits, self.check_leakage))
 
     @property
     def drops(self) -> bool:
@@ -50,9 +52,9 @@ class Settings:
         return "drop" in self._actions
 
     @property
-    def raises(self) -> bool:
-        """Whether any issue is to stop the run."""
-        return "raise" in self._actions
+    def demands(self) -> bool:
+        """Whether anything is asked for that an audit which cannot be made would leave undone."""
+        return self.drops or "raise" in self._actions or self.limits != Limits()
 
     @property
     def _actions(self) -> set[str]:

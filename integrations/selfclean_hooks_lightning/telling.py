@@ -20,15 +20,24 @@ def findings(audit: Audit) -> Iterator[str]:
     """One phrase for every issue with something flagged, unless it is to be ignored."""
     for issue, fraction in audit.contamination.items():
         hits, action = audit.worst(issue), audit.policy.action(issue)
-        if len(hits) and action != "ignore":
-            words = WORDS.get(issue, issue.replace("_", " "))
-            yield f"{len(hits)} {words} ({fraction:.2%}, {DONE[action]}; worst: {listing(hits, 5)})"
+        if not len(hits) or action == "ignore":
+            continue
+        words = WORDS.get(issue, issue.replace("_", " "))
+        told = f"{len(hits)} {words} ({fraction:.2%}, {DONE[action]}; "
+        if issue == "unreadable":
+            spared = "" if action == "drop" else ". Training may fail there too; policy 'drop' leaves them out"
+            yield f"{told}index {listing(hits, 5)}; the first: {audit.scores.errors[int(hits[0])]}{spared})"
+        else:
+            yield f"{told}worst: {listing(hits, 5)})"
 
 
 def paragraph(audit: Audit, what: str, folder: Path | None) -> str:
     """The audit in one paragraph: counts, shares, worst samples, representation, where the report lies."""
     encoder = audit.provenance["encoder"]
     found = "; ".join(findings(audit)) or "nothing flagged"
+    for issue, why in audit.scores.not_run.items():
+        if audit.policy.action(issue) in ("drop", "raise") or why != "there are no labels":
+            found += f"; {issue.replace('_', ' ')} not looked for: {why}"
     report = f"Report: {folder / 'report.html'}" if folder is not None else "No output_dir, so no report was written"
     return (
         f"DataAudit of {what}: {len(audit)} samples, {found}. Representation: {encoder['name']}, RankMe "

@@ -120,7 +120,7 @@ def test_unreadable_items_are_dropped_so_that_training_goes_on(tmp_path: Path) -
     callback = audit_callback(tmp_path, policy=Policy(unreadable="drop"))
     net, _, warned = fitted(callback, data=DataLoader(data, BATCH))
     assert trained(net) == ALL - {5, 111}
-    assert any("2 unreadable (0.91%, dropped; worst: 5, 111)" in text for text in warned)
+    assert any("2 unreadable (0.91%, dropped; index 5, 111; the first: " in text for text in warned)
     with pytest.raises(OSError, match="truncated"), caught():
         fitted(audit_callback(None), data=DataLoader(data, BATCH))
 

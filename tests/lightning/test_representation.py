@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from selfclean_hooks import backbones
 from selfclean_hooks.encoders import Encoder, of_module
 from selfclean_hooks.errors import DataWarning
-from selfclean_hooks_lightning.representation import representation, trained
+from selfclean_hooks_lightning.representation import Representation, representation, trained
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +40,8 @@ def vectors(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 def test_a_fresh_module_is_not_trusted(tmp_path: Path, vectors: list[Tensor]) -> None:
     about = audited(Net(), tmp_path)
     sentence = (
-        "Net looks freshly initialised (no checkpoint was loaded, and no weight of a normalisation layer has moved), "
-        "so its features say nothing yet: backbone='auto' is used instead. Pass the module as backbone to use it "
-        "all the same"
+        "Net looks freshly initialised, so its features say nothing yet: backbone='auto' is used, pretrained weights "
+        "where they can be had, else a small encoder that is now trained on the data"
     )
     assert sentence in about["notes"]
     assert about["encoder"]["name"] == "pixels"
@@ -148,7 +147,7 @@ def test_a_module_without_norm_weights_tells_nothing(model: nn.Module) -> None:
 
 @pytest.mark.parametrize("backbone", ["auto", "self-supervised", "resnet10t", pixels, nn.Flatten()])
 def test_what_audit_takes_is_handed_on(backbone: Any) -> None:
-    assert representation(backbone, Net(), "after 3 epochs of training") == (backbone, "", False)
+    assert representation(backbone, Net(), "after 3 epochs of training") == Representation(backbone, "")
 
 
 def test_rank_me_is_told(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_changed_settings_are_audited_again(settings: dict[str, Any], tmp_path: 
     checkpoint = trained(tmp_path, dropping())
     audits.clear()
     again = dropping(**settings)
-    with pytest.warns(DataWarning, match="thresholds, policy or limits changed since the last audit"):
+    with pytest.warns(DataWarning, match="the settings of the audit changed since the last one"):
         net = resumed(checkpoint, again)
     assert len(audits) == 1
     assert sorted(net.seen[1]) == again.audit.clean_indices.tolist()
@@ -197,7 +197,7 @@ def test_an_audit_at_the_epoch_end_is_in_the_checkpoint_of_that_epoch(tmp_path: 
     assert [state["epoch=0"]["epoch"], state["last"]["epoch"]] == [1, 1]
     assert sorted({*range(220)} - set(state["epoch=0"]["dropped"])) == later
     audits.clear()
-    net = resumed(tmp_path / "epoch=0.ckpt", dropping(audit_epochs=(0, 1)))
+    net = resumed(tmp_path / "epoch=0.ckpt", dropping(backbone=changing(after_audits=audits), audit_epochs=(0, 1)))
     assert audits == []
     assert sorted(net.seen[1]) == later
 

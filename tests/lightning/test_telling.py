@@ -65,8 +65,9 @@ def test_clean_data_is_no_warning(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         net = fit(callback, clean_data())
     assert said(caught) == []
     lines = [record.getMessage() for record in caplog.records if "DataAudit" in record.getMessage()]
-    assert len(lines) == 1
-    assert lines[0].startswith("DataAudit of the training data: 64 samples, nothing flagged. Representation: ")
+    assert lines[0] == "DataAudit: the training data is audited before epoch 0, 64 samples"
+    assert len(lines) == 2
+    assert lines[1].startswith("DataAudit of the training data: 64 samples, nothing flagged. Representation: ")
     assert sorted(net.seen[0]) == list(range(64))
 
 
@@ -91,7 +92,10 @@ def test_unreadable_samples_are_told_and_can_be_dropped() -> None:
                 raise OSError("the file is cut short")
             return self.whole[index]
 
-    with pytest.warns(DataWarning, match=re.escape("2 unreadable (0.91%, dropped; worst: 3, 8)")):
+    with pytest.warns(
+        DataWarning,
+        match=re.escape("2 unreadable (0.91%, dropped; index 3, 8; the first: OSError: the file is cut short)"),
+    ):
         net = fit(audit_callback(None, policy=DROP), Broken())
     assert not {3, 8} & set(net.seen[0])
 
