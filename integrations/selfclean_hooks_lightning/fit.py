@@ -167,23 +167,24 @@ class Fit:
                 self.known[name] = replace(now, dropped=dropped, epoch=epoch)
             except DataError as error:
                 self._tolerate(f"the training data {name}".strip(), str(error))
+                self.known.pop(name, None)
         return self.known.get(name)
 
     def _again(self, name: str, loader: Any, epoch: int) -> Any:
         """An audit in the course of training. If it cannot be made, training goes on with what is known."""
-        if name in self.met:
-            try:
-                # tried now, as what fails when the loaders are asked for ends the training
-                dropped = self.auditor.audit(name, loader, epoch, partial(self._without, name, loader))
-                before, kept = self.known.get(name), set(dropped.tolist())
-                back = [] if before is None else [i for i in before.dropped.tolist() if i not in kept]
-                self.known[name] = replace(self.met[name][2], dropped=dropped, epoch=epoch)
-                if back:
-                    self.auditor.inform(
-                        f"DataAudit: {len(back)} samples dropped before are trained on again: {listing(back)}"
-                    )
-            except (DataError, BackboneError, PolicyError, AuditFileError) as error:
-                self.auditor.warn(f"DataAudit: no audit for epoch {epoch}, what was dropped stays dropped: {error}")
+        if name not in self.met:
+            return loader
+        before, now = self.known.get(name), self.met[name][2]
+        try:
+            # what is left is tried now: what fails when the loaders are asked for would end the training
+            dropped = self.auditor.audit(name, loader, epoch, partial(self._without, name, loader))
+        except (DataError, BackboneError, PolicyError, AuditFileError) as error:
+            self.auditor.warn(f"DataAudit: no audit for epoch {epoch}, what was dropped stays dropped: {error}")
+            return loader
+        self.known[name] = replace(now, dropped=dropped, epoch=epoch)
+        back = np.setdiff1d(now.dropped if before is None else before.dropped, dropped)
+        if len(back):
+            self.auditor.inform(f"DataAudit: {len(back)} samples dropped before are trained on again: {listing(back)}")
         return loader
 
     def _without(self, name: str, loader: Any, dropped: NDArray[np.int64]) -> Any:
