@@ -115,5 +115,5 @@ def _inner(dataset: Any, index: int) -> tuple[str, Any, int] | None:
 def _length(dataset: Any) -> int:
     try:
         return len(dataset)
-    except TypeError:  # a stream, for example
+    except (TypeError, NotImplementedError, ValueError):  # a stream, for example
         return -1

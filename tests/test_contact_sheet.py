@@ -9,7 +9,7 @@ from PIL import Image
 from selfclean_hooks import Audit, audit_embeddings
 from selfclean_hooks.contact_sheet import COLUMNS, GAP, LINE, PAPER, RED, contact_sheet
 from selfclean_hooks.errors import SettingError
-from selfclean_hooks.thumbnails import SIDE, png
+from selfclean_hooks.thumbnails import PAIRS, SIDE, png
 
 N = 40
 TILE = SIDE + 2 * GAP
@@ -52,6 +52,14 @@ def test_pairs_stand_side_by_side() -> None:
     assert sheet is not None
     assert sheet.shape == (2 * (TILE + 2 * LINE), 3 * (TILE + SIDE), 3)
     assert positions(sheet, 2, pairs=True) == audit.scores.pair_index[:5].ravel().tolist()
+
+
+def test_of_many_pairs_only_those_with_pictures_are_looked_at() -> None:
+    audit = made()
+    assert len(audit.scores.pair_index) > 10 * PAIRS
+    sheet = contact_sheet(audit, "near_duplicates", most=1000)
+    assert sheet is not None
+    assert positions(sheet, 2, pairs=True) == audit.scores.pair_index[:PAIRS].ravel().tolist()
 
 
 def test_flagged_ones_have_a_red_frame() -> None:

@@ -116,3 +116,14 @@ def test_restoring_twice_is_restoring_once() -> None:
     for _ in range(2):
         restore()
         assert generator.random() == first
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["before", "behind"])
+def test_a_generator_beside_a_large_nested_list_is_found(first: bool) -> None:
+    """More objects than are looked at: the nearest come first."""
+    generator, holder = random.Random(0), Holder(None)
+    samples = [[[number] for number in range(200)] for _ in range(1000)]
+    names = ("generator", "samples") if first else ("samples", "generator")
+    for name in names:
+        setattr(holder, name, {"generator": Holder(generator), "samples": samples}[name])
+    assert generator in generators_of(holder)

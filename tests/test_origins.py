@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import ConcatDataset, Dataset, Subset
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 from torchvision.datasets import FakeData, ImageFolder
 from training_data import Applied, nested
 
@@ -69,3 +69,69 @@ def test_class_names(folder: Path, hub: Any, tmp_path_factory: pytest.TempPathFa
     assert class_names(ConcatDataset([leaf, FakeData(2)])) is None
     assert class_names(ImageFolder(str(folder), target_transform=abs)) is None
     assert class_names([1, 2]) is None
+
+
+class Around(Dataset[Any]):
+    """A wrapper that names what it holds as it likes."""
+
+    def __init__(self, **held: Any) -> None:
+        vars(self).update(held)
+
+    def __len__(self) -> int:
+        return len(self._first())
+
+    def __getitem__(self, index: int) -> Any:
+        return self._first()[index]
+
+    def _first(self) -> Any:
+        return next(iter(vars(self).values()))
+
+
+@pytest.mark.parametrize("name", ["subset", "data", "ds"])
+def test_a_single_data_set_under_any_name_is_followed(folder: Path, name: str) -> None:
+    leaf = ImageFolder(str(folder))
+    half = Subset(leaf, [4, 1, 0])
+    assert file_name(Around(**{name: half}), 1) == leaf.samples[1][0]
+    assert origin(Around(**{name: half}), 2) == Origin(f"{name}.dataset", 0)
+    assert file_name(Around(**{name: Around(**{name: leaf})}), -1) == leaf.samples[5][0]
+
+
+def test_of_two_data_sets_none_is_followed(folder: Path) -> None:
+    leaf = ImageFolder(str(folder))
+    both = Around(one=leaf, other=ImageFolder(str(folder)))
+    assert origin(both, 3) == Origin("", 3)
+    assert file_name(both, 3) is None
+
+
+def test_one_of_another_length_is_no_rival(folder: Path) -> None:
+    leaf = ImageFolder(str(folder))
+    both = Around(one=leaf, few=Subset(leaf, [0, 1]))
+    assert origin(both, 3) == Origin("one", 3)
+    assert file_name(both, 3) == leaf.samples[3][0]
+
+
+def test_a_data_set_beside_an_order_is_not_followed(folder: Path) -> None:
+    leaf = ImageFolder(str(folder))
+    assert origin(Around(subset=leaf, order=list(range(len(leaf)))), 3) == Origin("", 3)
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        return iter([])
+
+
+class Endless(Dataset[Any]):
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+class Unwilling(Endless):
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("kind", [Stream, Endless, Unwilling])
+def test_a_held_object_without_a_length_does_no_harm(folder: Path, kind: type) -> None:
+    leaf = ImageFolder(str(folder))
+    assert origin(Around(subset=leaf, other=kind()), 3) == Origin("subset", 3)
+    assert file_name(Around(subset=leaf, other=kind()), 3) == leaf.samples[3][0]
