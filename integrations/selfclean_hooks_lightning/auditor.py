@@ -53,6 +53,7 @@ class Auditor:
         self.settings, self.ranks, self.trainer, self.module = settings, ranks, trainer, module
         self.held_out, self.audits = held_out, audits
         self.untold: list[str] = []
+        self.begun = False  # training
 
     def audit(
         self, name: str, loader: Any, epoch: int, accept: Callable[[NDArray[np.int64]], Any]
@@ -178,7 +179,7 @@ class Auditor:
             self._tell_if_replaced(features)
             return audited_with(features)
         except (BackboneError, DataError) as error:  # DataError: items that the loader's collate_fn makes fit
-            if not features.by_rule or self.trainer.global_step:
+            if not features.by_rule or self.begun:
                 raise
             features = _instead(error)
         self._tell_if_replaced(features)
@@ -196,7 +197,7 @@ class Auditor:
         try:
             return representation(self.settings.backbone, self.module, learned)
         except BackboneError as error:
-            if self.settings.backbone is not None or self.trainer.global_step:
+            if self.settings.backbone is not None or self.begun:
                 raise
             return _instead(error)
 
@@ -214,7 +215,7 @@ class Auditor:
             return []
         folder = self.settings.output_dir / re.sub(r"[^\w=-]+", "_", name)
         both = [folder, folder / f"epoch={epoch}"]
-        return [folder] if len(self.settings.epochs) == 1 else both[::-1] if self.trainer.global_step else both
+        return [folder] if len(self.settings.epochs) == 1 else both[::-1] if self.begun else both
 
     def _stop_if_beyond(self, found: Audit, text: str) -> None:
         raising = [

@@ -144,7 +144,7 @@ class DataAuditHooks:
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Tell the loggers of the audit before the first epoch: now and not while a tuner has put them aside."""
         if self._fit is not None:
-            self._fit.begun = True
+            self._fit.auditor.begun = True
             self._fit.auditor.tell_loggers()
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:

@@ -54,7 +54,6 @@ class Fit:
         self.auditor = Auditor(settings, self.ranks, trainer, module, self.held_out, audits)
         self.loaders: Any = None  # the user's, as last returned
         self.met: dict[str, tuple[Any, Any, Known]] = {}  # in this fit by loader: data set, positions drawn, Known
-        self.begun = False  # training; before that a checkpoint may tell of an audit that is still to come
         self.rhythm: tuple[int, int] | None = None  # of the trainer's own reloading, while ours is in its place
         self.source = source = trainer.fit_loop._data_source
         if source.is_module():
@@ -145,7 +144,10 @@ class Fit:
         """What is known of the data of a loader, from an audit now if need be; None: the first audit is for later."""
         # not current_epoch: in a checkpoint of the end of an epoch that one lags behind by one
         epoch, last = self.trainer.fit_loop.epoch_progress.current.processed, self.known.get(name)
-        missed = last is not None and any(last.epoch < due <= epoch for due in self.settings.epochs) and not self.begun
+        behind = last is not None and any(last.epoch < due <= epoch for due in self.settings.epochs)
+        missed = (
+            behind and not self.auditor.begun
+        )  # a run that is resumed has an audit to make that the last one had not
         positions = trained_on(loader)
         drawn = None if positions is None else positions.tobytes()
         dataset, before, now = self.met.get(name, (None, None, None))
