@@ -72,6 +72,17 @@ def test_in_the_course_of_training_what_was_dropped_stays_dropped(tmp_path: Path
     assert Audit.load(tmp_path).clean_indices.tolist() == kept
 
 
+def test_when_a_run_is_resumed_auto_takes_their_place_too(tmp_path: Path) -> None:
+    first = trainer(max_epochs=1)
+    first.fit(Collapsed(), loader(train_data()))
+    first.save_checkpoint(tmp_path / "one.ckpt")
+    net, callback = Collapsed(), audit_callback(None, backbone=None)
+    with pytest.warns(DataWarning):
+        trainer(callback).fit(net, loader(train_data()), ckpt_path=tmp_path / "one.ckpt")
+    assert callback.audit.provenance["encoder"]["name"] == "pixels"
+    assert list(net.seen) == [1]
+
+
 def test_a_part_asked_for_by_name_is_not_replaced() -> None:
     class Flat(Net):
         def __init__(self) -> None:
