@@ -3,14 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from beside import caught
 from fits import DROP, Items, Net, audit_callback, clean_data, trainer
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from selfclean_hooks import Limits, Policy, backbones
+from selfclean_hooks.encoders import Encoder
 from selfclean_hooks.errors import BackboneError, DataError
 
 
@@ -88,6 +91,34 @@ def test_where_something_depends_on_the_audit_it_is_an_error(kind: str, settings
         trainer(audit_callback(None, backbone=None, **settings)).fit(net, loader(kind))
     assert str(refused.value).startswith("the training data cannot be audited, so nothing can be dropped or limited: ")
     assert net.seen == {}
+
+
+class OfManySizes(Items):
+    def __getitem__(self, index: int) -> Any:
+        picture = Image.fromarray((self.x[index, 0] * 255).byte().numpy())
+        return picture.resize((8 + index % 3, 8)), self.y[index], index
+
+
+def resized(picture: Any) -> Tensor:
+    return torch.from_numpy(np.asarray(picture.convert("L").resize((8, 8))).copy())[None] / 255
+
+
+def of_one_size(items: list[Any]) -> Any:
+    pictures, labels, positions = zip(*items, strict=True)
+    return torch.stack([resized(picture) for picture in pictures]), torch.stack(labels), torch.tensor(positions)
+
+
+def test_what_the_module_cannot_be_fed_auto_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    auto = Encoder("small", lambda batch: batch.flatten(1), None, None, resized)
+    monkeypatch.setattr(backbones, "_auto", lambda *rest: auto)
+    data = clean_data()
+    data.__class__ = OfManySizes
+    callback, net = audit_callback(None, backbone=None), trained_before()
+    with caught():
+        trainer(callback, max_epochs=1).fit(net, DataLoader(data, 16, collate_fn=of_one_size))
+    assert callback.audit.provenance["encoder"]["name"] == "small"
+    assert callback.audit.provenance["notes"][0].endswith("Until then backbone='auto' is used")
+    assert len(net.seen[0]) == 64
 
 
 def test_a_backbone_for_such_items_audits_them() -> None:

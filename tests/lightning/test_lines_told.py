@@ -82,7 +82,8 @@ class Bare(Items):
 
 class Rebuilding(Calm):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        return self(batch[0] if isinstance(batch, (list, tuple)) else batch).square().mean()
+        scores: Tensor = self(batch[0] if isinstance(batch, (list, tuple)) else batch)
+        return scores.square().mean()
 
 
 def paragraph_of(made: type[Items], policy: Policy, caplog: pytest.LogCaptureFixture) -> str:
@@ -91,7 +92,7 @@ def paragraph_of(made: type[Items], policy: Policy, caplog: pytest.LogCaptureFix
     callback = audit_callback(None, policy=policy)
     with caplog.at_level(logging.INFO, "lightning.pytorch"), caught() as told:
         trainer(callback, max_epochs=1).fit(Rebuilding(), DataLoader(data, 16))
-    said = [text for text in (*told, *lines(caplog)) if text.startswith("DataAudit of the training data: ")]
+    said: list[str] = [text for text in (*told, *lines(caplog)) if text.startswith("DataAudit of the training data: ")]
     assert len(said) == 1
     return said[0]
 
