@@ -1,13 +1,21 @@
 """Data sets on disk for several tests."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import datasets as huggingface
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torchvision.datasets import ImageFolder
+
+
+def pytest_configure() -> None:
+    """One thread here and in the processes that tests start: threads cost more than small tensors gain by them."""
+    torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
