@@ -35,3 +35,19 @@ def hub(folder: Path) -> Any:
     samples = ImageFolder(str(folder)).samples
     columns = {"image": [path for path, _ in samples], "label": [label for _, label in samples]}
     return huggingface.Dataset.from_dict(columns, features=features)
+
+
+@pytest.fixture
+def audits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The epochs that callbacks audit for; an entry for each audit made."""
+    import selfclean_hooks_lightning.auditor
+
+    made: list[int] = []
+    really: Any = selfclean_hooks_lightning.auditor.audit_among  # type: ignore[attr-defined]
+
+    def counted(*arguments: Any, epoch: int, **settings: Any) -> Any:
+        made.append(epoch)
+        return really(*arguments, epoch=epoch, **settings)
+
+    monkeypatch.setattr(selfclean_hooks_lightning.auditor, "audit_among", counted)
+    return made

@@ -10,7 +10,6 @@ import torch
 from fits import DROP, FIRM, Items, Module, Net, audit_callback, planted, train_data, trainer, val_data
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-import selfclean_hooks_lightning.auditor
 from selfclean_hooks import Limits, Policy, Thresholds
 from selfclean_hooks.errors import DataWarning
 from selfclean_hooks_lightning import DataAudit
@@ -33,20 +32,6 @@ def resumed(checkpoint: Path, audit: DataAudit, data: Any = None, **settings: An
 
 def dropping(**settings: Any) -> DataAudit:
     return audit_callback(None, **{"policy": DROP, **settings})
-
-
-@pytest.fixture
-def audits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The epochs audited for; an entry for each audit made."""
-    made: list[int] = []
-    really: Any = selfclean_hooks_lightning.auditor.audit_among  # type: ignore[attr-defined]
-
-    def counted(*arguments: Any, epoch: int, **settings: Any) -> Any:
-        made.append(epoch)
-        return really(*arguments, epoch=epoch, **settings)
-
-    monkeypatch.setattr(selfclean_hooks_lightning.auditor, "audit_among", counted)
-    return made
 
 
 def test_a_resumed_run_drops_the_same_without_an_audit(tmp_path: Path, audits: list[int]) -> None:

@@ -2,28 +2,12 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fits import DROP, Module, Net, audit_callback, train_data, trainer, val_data
 
-import selfclean_hooks_lightning.auditor
 from selfclean_hooks.errors import DataWarning
 from selfclean_hooks_lightning import DataAudit
-
-
-@pytest.fixture
-def audits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The epochs audited for; an entry for each audit made."""
-    made: list[int] = []
-    really: Any = selfclean_hooks_lightning.auditor.audit_among  # type: ignore[attr-defined]
-
-    def counted(*arguments: Any, epoch: int, **settings: Any) -> Any:
-        made.append(epoch)
-        return really(*arguments, epoch=epoch, **settings)
-
-    monkeypatch.setattr(selfclean_hooks_lightning.auditor, "audit_among", counted)
-    return made
 
 
 def saved(folder: Path, *names: str) -> tuple[Path, list[DataAudit]]:
