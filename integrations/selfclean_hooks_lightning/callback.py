@@ -27,8 +27,8 @@ class DataAuditHooks:
     `predict` are left alone, and SELFCLEAN_HOOKS_ENABLED=0 in the environment turns the audit off.
 
     The list of dropped samples travels in checkpoints: a run that is resumed, or a second `fit`, drops the same without
-    another audit, unless the data or the settings changed. In distributed training each process reads its
-    share; the first one scores, warns and writes.
+    another audit, unless the data, method, thresholds, policy, limits, `check_leakage` or kind of backbone changed. In
+    distributed training each process reads its share; the first one scores, warns and writes.
 
     Args:
         policy: What a flag does, per issue. None: `Policy()`, which warns.
