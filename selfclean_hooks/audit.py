@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,12 +15,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfclean_hooks.errors import ContaminationError, DataWarning, SettingError
-from selfclean_hooks.frames import frame_of, leakage_of, pairs_of, summary_of
+from selfclean_hooks.frames import duplicates_of, frame_of, leakage_of, pairs_of, summary_of
 from selfclean_hooks.policy import Decisions, Policy, decide
 from selfclean_hooks.scores import Scores, as_labels, as_vectors, listing, score, spread
 from selfclean_hooks.thresholds import Thresholds
 
 if TYPE_CHECKING:
+    from selfclean_hooks.baseline import Baseline
     from selfclean_hooks.embed import Embeddings
     from selfclean_hooks.gate import Limits, Verdict
 
@@ -34,6 +36,7 @@ class Audit:
         policy: what a flag does.
         provenance: data set, encoder, settings and versions, as in manifest.json.
         names: what the samples are called (file paths), where they are called anything.
+        digests: what each sample contains, 32 hexadecimal digits, "" where unknown; None: not told.
         thumbnails: position: PNG bytes, of the worst samples.
         leak_thumbnails: (split, position): PNG bytes, of samples of other splits.
     """
@@ -45,6 +48,7 @@ class Audit:
     names: tuple[str, ...] | None = None
     thumbnails: Mapping[int, bytes] = field(default_factory=dict)
     leak_thumbnails: Mapping[tuple[str, int], bytes] = field(default_factory=dict)
+    digests: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         """Number of samples audited."""
@@ -71,12 +75,21 @@ class Audit:
         return pairs_of(self)
 
     @property
+    def duplicate_sets(self) -> pd.DataFrame:
+        """The sets of near duplicates, one row a member, the kept copy of each set first; a new copy each time.
+
+        Columns near_duplicate_set, index, is_kept, distance (to the kept copy, below the threshold), given_label,
+        is_label_conflict (copies of the set carry different labels).
+        """
+        return duplicates_of(self)
+
+    @property
     def leakage(self) -> pd.DataFrame:
         """Pairs of samples of this and of another split, nearest first, of those flagged and of others the nearest.
 
         Columns split_1, index_1, split_2, index_2, distance, is_leakage_issue; no rows where no other split was given.
         """
-        return leakage_of(self.scores.leaks, self.decisions.thresholds["near_duplicates"])
+        return leakage_of(self.scores.leaks, self.decisions.thresholds.get("leakage", -math.inf))
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -91,6 +104,14 @@ class Audit:
         """
         ran = [issue for issue in self.scores.issues if issue not in self.scores.not_run]
         return {issue: float(self.decisions.counted(issue).mean()) for issue in ran}
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Issue: Wilson's 95% interval of its contamination in all data like these N samples."""
+        from selfclean_hooks.gate import wilson
+
+        ran = self.contamination
+        return {issue: wilson(int(self.decisions.counted(issue).sum()), len(self)) for issue in ran}
 
     @property
     def clean_indices(self) -> NDArray[np.int64]:
@@ -124,11 +145,14 @@ class Audit:
             )
         return other
 
-    def check(self, limits: Limits) -> Verdict:
-        """Whether the contamination is within `limits`."""
+    def check(self, limits: Limits, baseline: Baseline | None = None) -> Verdict:
+        """Whether the contamination is within `limits`; findings in `baseline` do not count.
+
+        With a baseline and no limit, no finding beside it is tolerated.
+        """
         from selfclean_hooks.gate import check
 
-        return check(self, limits)
+        return check({"": self}, {"": limits}, baseline)
 
     def enforce(self) -> None:
         """Warn or raise where the policy says so.
@@ -228,7 +252,8 @@ def audit_embeddings(
         scores = score(array, codes, method=method, pairs_below=_listed_below(thresholds), tick=tick)
     scores = replace(scores, class_names=names)
     about = provenance({"fingerprint": fingerprint(array, codes)}, None, method, thresholds, policy)
-    return Audit(scores, thresholds, policy, about)
+    digests = tuple(fingerprint(row) for row in array.astype(np.float32, copy=False))
+    return Audit(scores, thresholds, policy, about, digests=digests)
 
 
 def audit(
@@ -314,8 +339,9 @@ def audit_of(
             tick=tick,
         )
     scores = spread(scores, readable, e.n, errors=e.errors, class_names=e.class_names)
+    scores = replace(scores, pixels=e.pixels)
     about = provenance(e.data, {**e.encoder, "rank_me": rank_me(vectors)}, method, thresholds, policy, e.notes)
-    return Audit(scores, thresholds, policy, about, e.names)
+    return Audit(scores, thresholds, policy, about, e.names, digests=e.keys or None)
 
 
 def checked_settings(method: str, thresholds: Thresholds | None, policy: Policy | None) -> tuple[Thresholds, Policy]:

@@ -1,36 +1,61 @@
-"""Embeddings kept between runs, by the content of the sample and the weights of the encoder."""
+"""Embeddings kept between runs, by encoder and content of the sample, in one SQLite file.
+
+The file is opened anew for each operation: nothing of SQLite is open while workers are forked, and other processes wait
+for moments only. It keeps SQLite's default rollback journal, as a write-ahead log needs memory shared by all processes,
+which there is not on network file systems (https://sqlite.org/wal.html).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from io import BytesIO
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.errors import AuditFileError, SettingError
-from selfclean_hooks.storage import write
+
+LIMIT = 4 * 2**30  # bytes of the file after a run; while a run adds to it, it may be up to twice as large
+SECONDS = 10.0  # of work that may be lost by a kill
+ROWS = 4096  # and how much of it waits in memory
+PATIENCE = 120.0  # seconds to wait for another process that writes
+NAME = "embeddings.sqlite"
+VERSION = 1
+CREATE = (  # what changes with every run apart from what is large
+    "CREATE TABLE IF NOT EXISTS vectors (id INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS samples (encoder TEXT, digest TEXT, used INTEGER NOT NULL, id INTEGER NOT NULL, "
+    "PRIMARY KEY (encoder, digest)) WITHOUT ROWID",
+    f"PRAGMA user_version = {VERSION}",
+)
+FIND = "SELECT vector FROM samples JOIN vectors USING (id) WHERE encoder = ? AND digest = ?"
+OLDEST = "SELECT id, encoder, digest FROM samples ORDER BY used, id DESC LIMIT ?"  # of one run, the last to come
 
 
 class Cache:
-    """Vectors by digest of the sample, for one encoder: one file in a folder; without a folder, nothing is kept.
+    """Vectors by digest of the sample, for one encoder; without a folder, nothing is kept.
 
     Attributes:
-        note: why nothing is kept although there is a folder, or "".
+        known: sorted digests of what earlier runs kept; another process may remove some of it at any time.
+        note: why nothing, or not everything, is kept although there is a folder, or "".
     """
 
     def __init__(self, folder: str | Path | None, encoder: str | None) -> None:
-        """Read what earlier runs with this encoder (its fingerprint, None where it has none) kept.
+        """See what earlier runs with this encoder (its fingerprint, None where it has none) kept.
 
         Raises:
-            AuditFileError: the file is damaged, or the folder cannot be made.
+            AuditFileError: the file is damaged, of another version or locked, or the folder cannot be made.
             SettingError: `folder` is no path.
         """
-        self.note = ""
+        self.note, self.known = "", np.zeros(0, "S32")
         self._path: Path | None = None
-        self._known: dict[str, NDArray[np.float32]] = {}
+        self._encoder, self._run, self._bytes = encoder or "", 1, 0
+        self._lengths: set[int] = set()
+        self._new: dict[str, NDArray[np.float32]] = {}
+        self._due = time.monotonic() + SECONDS
         if folder is None:
             return
         if not isinstance(folder, (str, Path)):
@@ -44,33 +69,117 @@ class Cache:
             raise AuditFileError(
                 f"cache_dir {folder} cannot be made a folder ({error.strerror}): choose another one"
             ) from error
-        self._path = Path(folder) / f"{encoder}.npz"
-        self._known = _read(self._path) if self._path.exists() else {}
+        self._path = Path(folder).absolute() / NAME
+        self._writable = all(os.access(path, os.W_OK) for path in (folder, self._path) if os.path.exists(path))
+        if not self._writable:
+            self.note = f"nothing new is kept in cache_dir: {folder} cannot be written"
+        if self._writable or self._path.exists():
+            self._load()
 
-    def __contains__(self, digest: str) -> bool:
-        return digest in self._known
+    def get(self, digests: Iterable[str]) -> dict[str, NDArray[np.float32]]:
+        """The vectors (D,) of samples, those that are there.
 
-    def get(self, digest: str) -> NDArray[np.float32] | None:
-        """The vector (D,) of a sample, or None."""
-        return self._known.get(digest)
+        Raises:
+            AuditFileError: one is damaged, or of another length than others of this encoder.
+        """
+        found: dict[str, NDArray[np.float32]] = {}
+        if not len(self.known):
+            return found
+        with self._opened() as file:
+            for digest in digests:
+                row = file.execute(FIND, (self._encoder, digest)).fetchone()
+                if row is not None:
+                    found[digest] = self._unpacked(digest, row[0])
+                    self._see(found[digest])
+        return found
 
-    def keep(self, positions: Mapping[str, int], vectors: NDArray[np.float32] | None) -> None:
-        """Add the vectors at these positions (digest: row) and write the file in one step, if there is anything new."""
-        new = {digest: row for digest, row in positions.items() if digest not in self._known}
-        if self._path is None or vectors is None or not new:
+    def keep(self, vectors: Mapping[str, NDArray[np.float32]]) -> None:
+        """Add vectors by digest; they are in the file after `SECONDS` at most, or `flush`. What is not finite is not kept.
+
+        Raises:
+            AuditFileError: the file cannot be written, or holds vectors of another length for this encoder.
+        """
+        if self._path is None or not self._writable:
             return
-        known = {**self._known, **{digest: vectors[row] for digest, row in new.items()}}
-        buffer = BytesIO()
-        np.savez(buffer, digests=np.array(list(known)), vectors=np.stack(list(known.values())))
-        write(self._path, buffer.getvalue())
+        for digest, vector in vectors.items():
+            if not self._lengths or not self._new:  # vectors that differ among themselves are the encoder's fault
+                self._see(vector)
+            self._bytes += vector.nbytes
+            if self._bytes > LIMIT:
+                self.note = f"cache_dir keeps {LIMIT / 2**30:.3g} GiB at most: not everything of this data set is kept"
+            elif np.isfinite(vector).all():
+                self._new[digest] = vector
+        if time.monotonic() >= self._due or len(self._new) >= ROWS:
+            self.flush()
 
+    def flush(self) -> None:
+        """Write what waits; all of it or nothing."""
+        if self._new:
+            with self._opened("BEGIN IMMEDIATE") as file:
+                for digest, vector in self._new.items():
+                    if file.execute(FIND, (self._encoder, digest)).fetchone() is None:
+                        row = file.execute("INSERT INTO vectors (vector) VALUES (?)", (self._packed(digest, vector),))
+                        file.execute(
+                            "INSERT INTO samples VALUES (?, ?, ?, ?)", (self._encoder, digest, self._run, row.lastrowid)
+                        )
+        self._new, self._due = {}, time.monotonic() + SECONDS
 
-def _read(path: Path) -> dict[str, NDArray[np.float32]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            digests, vectors = file["digests"].tolist(), np.asarray(file["vectors"])
-            if vectors.ndim != 2 or vectors.dtype != np.float32:
-                raise ValueError(f"vectors are {vectors.shape} {vectors.dtype}")
-            return dict(zip(digests, vectors, strict=True))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, TypeError, AttributeError) as error:
-        raise AuditFileError(f"the embedding cache {path} cannot be read ({error}): delete the file") from error
+    def finish(self, used: Iterable[str]) -> None:
+        """The run has used these samples: write what waits, and remove what was not used for longest above `LIMIT`."""
+        if self._path is None or not self._writable:
+            return
+        self.flush()
+        mark = "UPDATE samples SET used = max(used, ?) WHERE encoder = ? AND digest = ?"
+        with self._opened("BEGIN IMMEDIATE") as file:
+            file.executemany(mark, ((self._run, self._encoder, digest) for digest in used))
+            _shrink(file, LIMIT)
+
+    def _see(self, vector: NDArray[np.float32]) -> None:
+        """Take note of a length; vectors of one encoder have one."""
+        self._lengths.add(len(vector))
+        if len(self._lengths) > 1:
+            raise self._damaged(f"features of one encoder have {' and '.join(map(str, sorted(self._lengths)))} numbers")
+
+    def _load(self) -> None:
+        with self._opened() as file:
+            version, tables = _number(file, "PRAGMA user_version"), _number(file, "SELECT count(*) FROM sqlite_master")
+        if version == 0 and tables == 0:
+            if not self._writable:
+                return
+            with self._opened("PRAGMA page_size = 32768", "PRAGMA auto_vacuum = INCREMENTAL", "BEGIN IMMEDIATE") as file:
+                for statement in CREATE:
+                    file.execute(statement)
+        elif version == 0:
+            raise self._damaged("it holds something else")
+        elif version != VERSION:
+            raise AuditFileError(
+                f"the embedding cache {self._path} must be of version {VERSION}, got {version}: delete the file, or "
+                "give another cache_dir"
+            )
+        with self._opened() as file:
+            rows = file.execute("SELECT digest FROM samples WHERE encoder = ? ORDER BY digest", (self._encoder,))
+            self.known = np.array([digest for (digest,) in rows], "S32")
+            self._run = 1 + _number(file, "SELECT coalesce(max(used), 0) FROM samples")
+
+    @contextmanager
+    def _opened(self, *begin: str) -> Iterator[sqlite3.Connection]:
+        """The file within a transaction, which is undone if anything fails."""
+        assert self._path is not None
+        where = f"{self._path.as_uri()}?mode={'rwc' if self._writable else 'ro'}"
+        try:
+            with closing(sqlite3.connect(where, PATIENCE, isolation_level=None, uri=True)) as file, file:
+                for statement in begin or ("BEGIN",):
+                    file.execute(statement)
+                yield file
+        except sqlite3.OperationalError as error:
+            if "no such" in str(error):  # table, column
+                raise self._damaged(str(error)) from error
+            cure = "free the disk, or give another cache_dir"
+            if "locked" in str(error):
+                cure = f"another process has held it for {PATIENCE:.0f} s. Wait for it, or {cure.split(', or ')[1]}"
+            raise AuditFileError(f"the embedding cache {self._path} cannot be used ({error}): {cure}") from error
+        except (sqlite3.Error, ValueError) as error:
+            raise self._damaged(str(error)) from error
+
+    def _damaged(self, came: str) -> AuditFileError:
+        return AuditFileError(f"the embedding cache {self._path} cannot be read ({came}): delete the file")

@@ -5,25 +5,19 @@ Exit status: 0 passed, 1 contaminated beyond a limit, 2 wrong usage, unreadable 
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from selfclean_hooks.errors import PolicyError, SelfCleanError
-from selfclean_hooks.gate import Limits, Verdict
+from selfclean_hooks.deciding import Asked, Format, Keeping, decided, opened, write_report
+from selfclean_hooks.errors import SelfCleanError
 from selfclean_hooks.policy import Policy
-from selfclean_hooks.thresholds import Thresholds
-
-if TYPE_CHECKING:
-    from selfclean_hooks.audit import Audit
 
 app = typer.Typer(
     add_completion=False,
@@ -36,13 +30,6 @@ app = typer.Typer(
 )
 
 
-class Format(str, Enum):
-    """How the result is printed."""
-
-    table = "table"
-    json = "json"
-
-
 class Method(str, Enum):
     """Which detectors score the samples."""
 
@@ -50,19 +37,38 @@ class Method(str, Enum):
     selfclean = "selfclean"
 
 
-def _limit(issue: str) -> typer.models.OptionInfo:
+def _limit(issue: str, what: str) -> typer.models.OptionInfo:
     option: typer.models.OptionInfo = typer.Option(
-        f"--max-{issue}", min=0, max=1, metavar="F", help=f"Fail if more than this fraction: {issue.replace('-', ' ')}."
+        f"--max-{issue}", metavar="[SPLIT=]AMOUNT", help=f"Fail if more: {what}."
     )
     return option
 
 
-MaxNearDuplicates = Annotated[float | None, _limit("near-duplicates")]
-MaxOffTopic = Annotated[float | None, _limit("off-topic")]
-MaxLabelErrors = Annotated[float | None, _limit("label-errors")]
-MaxUnreadable = Annotated[float | None, _limit("unreadable")]
+Texts = list[str] | None
+MaxNearDuplicates = Annotated[Texts, _limit("near-duplicates", "surplus copies. A fraction (0.01, 1%) or count:5")]
+MaxOffTopic = Annotated[Texts, _limit("off-topic", "off topic")]
+MaxLabelErrors = Annotated[Texts, _limit("label-errors", "label errors")]
+MaxLeakage = Annotated[Texts, _limit("leakage", "samples that another split holds too")]
+MaxUnreadable = Annotated[Texts, _limit("unreadable", "unreadable")]
+MaxTotal = Annotated[Texts, _limit("total", "samples with any issue")]
+AllowNotRun = Annotated[
+    Texts,
+    typer.Option(metavar="ISSUE", help="Do not fail where the check of this issue could not run (no labels, say)."),
+]
+Threshold = Annotated[
+    Texts, typer.Option(metavar="ISSUE=SCORE", help="Flag below this score, or auto, or none: label_errors=0.3.")
+]
+Keep = Annotated[Keeping | None, typer.Option(help="Which copy of a duplicate set is kept.")]
+BaselineFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline", metavar="FILE", help="Accepted findings: only others count; without limits, none may."
+    ),
+]
+UpdateBaseline = Annotated[bool, typer.Option("--update-baseline", help="Accept all findings: write FILE anew.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the audit and its report.")]
 AsFormat = Annotated[Format, typer.Option("--format", help="What is printed on standard output.")]
+Saved = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a saved audit.")]
 
 
 @app.command()
@@ -77,21 +83,32 @@ def demo(output: Output = Path("selfclean-demo")) -> None:
 @app.command()
 def audit(
     source: Annotated[
-        str,
+        list[str],
         typer.Argument(
-            metavar="SOURCE",
+            metavar="SOURCE...",
             help="A folder of images (class folders or flat), a .npz (images or embeddings, optionally labels), "
-            "a .csv or .parquet table (path, optionally label), a saved Hugging Face data set, or module:attribute.",
+            "a .csv or .parquet table (path, optionally label), a saved Hugging Face data set, or module:attribute. "
+            "Or several splits: train=SOURCE val=SOURCE.",
         ),
     ],
     output: Output = Path("audit"),
-    backbone: Annotated[str, typer.Option(help='A timm name, "auto" or "self-supervised".')] = "auto",
+    backbone: Annotated[
+        str, typer.Option(help='A timm name, "auto", "self-supervised", or module:attribute (a module or function).')
+    ] = "auto",
     method: Annotated[Method, typer.Option(help="Detectors; selfclean: as in the paper.")] = Method.default,
+    threshold: Threshold = None,
+    keep: Keep = None,
     max_near_duplicates: MaxNearDuplicates = None,
     max_off_topic: MaxOffTopic = None,
     max_label_errors: MaxLabelErrors = None,
+    max_leakage: MaxLeakage = None,
     max_unreadable: MaxUnreadable = None,
+    max_total: MaxTotal = None,
+    allow_not_run: AllowNotRun = None,
+    baseline: BaselineFile = None,
+    update_baseline: UpdateBaseline = False,
     format: AsFormat = Format.table,
+    cache_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep embeddings here between runs.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
 ) -> None:
@@ -99,39 +116,55 @@ def audit(
 
     Nothing is deleted: clean_indices.txt lists what would be left without the flagged samples.
     """
-    limits = Limits(max_near_duplicates, max_off_topic, max_label_errors, max_unreadable)
+    from selfclean_hooks.named_sources import audit_sources, open_sources
+    from selfclean_hooks.python_objects import is_attribute, load_attribute
+    from selfclean_hooks.storage import check_writable
+    from selfclean_hooks.thresholds import Thresholds
+
+    limits = max_near_duplicates, max_off_topic, max_label_errors, max_unreadable, max_leakage, max_total
+    asked = Asked(limits, allow_not_run, threshold, keep, baseline, update_baseline, format)
     with _stopping_plainly():
-        found = _audit(source, output, backbone, method.value, workers, progress)
-        _finish(found, limits, format, output)
+        sources = open_sources(source)
+        asked.check(sources)
+        check_writable(output)  # now and not after an hour
+        policy = asked.policy(Policy("drop", "drop", "drop", "drop", leakage="drop"))
+        encoder = load_attribute(backbone) if is_attribute(backbone) else backbone
+        settings = (encoder, method.value, asked.thresholds(Thresholds()), policy, workers, cache_dir, progress)
+        found = audit_sources(sources, *settings)
+        raise typer.Exit(decided(found, asked, output))
 
 
 @app.command()
 def gate(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a saved audit.")],
+    folder: Saved,
+    threshold: Threshold = None,
+    keep: Keep = None,
     max_near_duplicates: MaxNearDuplicates = None,
     max_off_topic: MaxOffTopic = None,
     max_label_errors: MaxLabelErrors = None,
+    max_leakage: MaxLeakage = None,
     max_unreadable: MaxUnreadable = None,
+    max_total: MaxTotal = None,
+    allow_not_run: AllowNotRun = None,
+    baseline: BaselineFile = None,
+    update_baseline: UpdateBaseline = False,
     format: AsFormat = Format.table,
 ) -> None:
     """Check a saved audit against limits; no model is loaded."""
-    from selfclean_hooks.audit import Audit
-
-    limits = Limits(max_near_duplicates, max_off_topic, max_label_errors, max_unreadable)
+    limits = max_near_duplicates, max_off_topic, max_label_errors, max_unreadable, max_leakage, max_total
+    asked = Asked(limits, allow_not_run, threshold, keep, baseline, update_baseline, format)
     with _stopping_plainly():
-        _finish(Audit.load(folder), limits, format)
+        raise typer.Exit(decided(opened(folder), asked))
 
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a saved audit.")],
+    folder: Saved,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Write report.html anew from a saved audit; no model is loaded."""
-    from selfclean_hooks.audit import Audit
-
     page = folder / "report.html"
-    Audit.load(folder).to_html(page)
+    write_report(opened(folder), folder)
     Console().print(str(page), soft_wrap=True, markup=False, highlight=False)
     if open_:
         typer.launch(page.resolve().as_uri())
@@ -167,77 +200,6 @@ def _stopping_plainly() -> Iterator[None]:
         raise SelfCleanError("interrupted before the end: what was saved before is as it was") from None
     except BrokenPipeError:
         raise SelfCleanError("standard output was closed before the result was printed") from None
-
-
-def _audit(source: str, output: Path, backbone: str, method: str, workers: int, progress: bool) -> Audit:
-    from selfclean_hooks.audit import audit as audit_dataset
-    from selfclean_hooks.audit import audit_embeddings
-    from selfclean_hooks.sources import open_source
-    from selfclean_hooks.storage import check_writable
-
-    check_writable(output)  # now and not after an hour
-    opened = open_source(source)
-    policy = Policy("drop", "drop", "drop", "drop")
-    if opened.vectors is not None:
-        found = audit_embeddings(opened.vectors, opened.labels, method, policy=policy, progress=progress)
-    else:
-        found = audit_dataset(
-            opened.dataset,
-            backbone,
-            method,
-            Thresholds(),
-            policy,
-            num_workers=workers,
-            progress=progress,
-            labels=opened.labels,
-        )
-    return found.described(opened.name, opened.class_names, opened.notes)
-
-
-def _finish(found: Audit, limits: Limits, format: Format, output: Path | None = None) -> None:
-    """Save, print, and exit with what the verdict says."""
-    verdict, problem = found.check(limits), ""
-    if output is not None:
-        try:
-            found.save(output)
-        except PolicyError as error:
-            problem = f"{error}. clean_indices.txt was not written"
-    if format is Format.json:
-        from selfclean_hooks.report.as_json import as_json
-
-        sys.stdout.write(as_json(found, verdict) + "\n")
-    else:
-        _show(found, verdict, output)
-    if problem:
-        _complain(problem)
-    raise typer.Exit(1 if not verdict else 2 if problem else 0)
-
-
-def _show(found: Audit, verdict: Verdict, output: Path | None) -> None:
-    console = Console()
-    table = Table(title=f"{len(found)} samples", title_justify="left")
-    for column in ("issue", "flagged", "contamination", "threshold", "worst"):
-        table.add_column(column, justify="left" if column in ("issue", "worst") else "right")
-    for row in found.summary.itertuples():
-        issue = str(row.issue)
-        if row.action == "not run":
-            table.add_row(issue, "not run", "", "", found.scores.not_run[issue])
-            continue
-        cut = float(str(row.threshold))
-        threshold = "" if math.isnan(cut) else f"{cut:.4g}"
-        worst = ", ".join(map(str, found.worst(issue)[:5].tolist()))
-        table.add_row(issue, str(row.num_issues), f"{row.contamination:.2%}", threshold, worst)
-    console.print(table)
-    for note in found.provenance.get("notes", ()):
-        _say(note)
-    for reason in verdict.reasons:
-        console.print(reason, style="green" if verdict else "red", soft_wrap=True, markup=False)
-    if output is not None:
-        console.print(f"report: {output / 'report.html'}", soft_wrap=True, markup=False, highlight=False)
-
-
-def _say(text: str) -> None:
-    Console(stderr=True).print(text, style="dim", soft_wrap=True, markup=False, highlight=False)
 
 
 def _complain(text: str) -> None:

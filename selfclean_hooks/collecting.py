@@ -26,6 +26,8 @@ class Share:
     vectors: NDArray[np.float32] | None  # (len(positions), D)
     labels: list[int | str | None]
     digests: list[str]
+    keys: list[str]
+    pixels: NDArray[np.int64]
     errors: dict[int, str]
     no_class: dict[int, str]
 
@@ -34,8 +36,9 @@ def joined(n: int, shares: list[Share]) -> Collected:
     """The reading of all processes as one; copies get the vector of the first of them, as if read by one."""
     read = Collected(n)
     for share in shares:
-        for at, position in enumerate(share.positions):
-            read.labels[position], read.digests[position] = share.labels[at], share.digests[at]
+        rows = slicing(share.positions)
+        read.labels[rows], read.digests[rows], read.keys[rows] = share.labels, share.digests, share.keys
+        read.pixels[rows] = share.pixels
         read.errors.update(share.errors)
         read.no_class.update(share.no_class)
     read.errors, read.no_class = dict(sorted(read.errors.items())), dict(sorted(read.no_class.items()))
@@ -44,6 +47,11 @@ def joined(n: int, shares: list[Share]) -> Collected:
         if position not in read.errors and share.vectors is not None:
             read.file(position, read.digests[position], share.vectors[position // len(shares)])
     return read
+
+
+def slicing(positions: range) -> slice:
+    """The same positions, for lists and arrays."""
+    return slice(positions.start, positions.stop, positions.step)
 
 
 class Collected:
@@ -55,13 +63,16 @@ class Collected:
         self.errors: dict[int, str] = {}
         self.labels: list[int | str | None] = [None] * n
         self.no_class: dict[int, str] = {}
-        self.digests = [""] * n
+        self.digests, self.keys = [""] * n, [""] * n
+        self.pixels = np.full(n, -1, np.int64)
         self.first: dict[str, int] = {}  # content: its first position; copies get the very same vector
 
     def take(self, batch: Batch, encoder: Encoder, cache: Cache) -> None:
         """Embed a batch, what the cache does not know of it, and file it."""
         self.seen += len(batch.samples)
         good = [sample for sample in batch.samples if not sample.error]
+        for sample in batch.samples:
+            self.keys[sample.index], self.pixels[sample.index] = sample.key, sample.pixels
         self.errors.update({sample.index: sample.error for sample in batch.samples if sample.error})
         for sample in good:
             self.labels[sample.index], self.digests[sample.index] = sample.label, sample.digest
@@ -92,9 +103,10 @@ class Collected:
 
     def share(self, positions: range) -> Share:
         """What was read of `positions`, to be sent."""
-        rows = slice(positions.start, positions.stop, positions.step)
+        rows = slicing(positions)
         vectors = None if self.vectors is None else self.vectors[rows].copy()
-        return Share(positions, vectors, self.labels[rows], self.digests[rows], self.errors, self.no_class)
+        labels, digests, keys, pixels = self.labels[rows], self.digests[rows], self.keys[rows], self.pixels[rows].copy()
+        return Share(positions, vectors, labels, digests, keys, pixels, self.errors, self.no_class)
 
     def matrix(self, least: int = 2) -> NDArray[np.float32]:
         """(R, D) features of the readable samples."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ from selfclean_hooks.cache import Cache
 from selfclean_hooks.collecting import Collected, joined
 from selfclean_hooks.encoders import Encoder
 from selfclean_hooks.errors import DataError
+from selfclean_hooks.keys import own_files
 from selfclean_hooks.origins import class_names, file_name
 from selfclean_hooks.progress import bar
 from selfclean_hooks.provenance import fingerprint
 from selfclean_hooks.randomness import kept_rng
 from selfclean_hooks.ranks import Ranks
-from selfclean_hooks.reading import Pictures, check_numbers, loader_of
+from selfclean_hooks.reading import Pictures, Reader, check_numbers, loader_of
 from selfclean_hooks.scores import as_labels
 from selfclean_hooks.trees import check_map_style
 from selfclean_hooks.views import View, eval_view, raw_view
@@ -42,6 +43,8 @@ class Embeddings:
     data: Mapping[str, Any]  # for the manifest
     encoder: Mapping[str, Any]  # for the manifest
     notes: tuple[str, ...]
+    keys: tuple[str, ...] = ()  # (n,) what each sample is called for good: see keys.py; "" unreadable without a file
+    pixels: NDArray[np.int64] | None = None  # (n,) width x height, -1 unknown; None: no sample is a picture
 
     @property
     def readable(self) -> NDArray[np.int64]:
@@ -116,13 +119,15 @@ def embed_among(
     """
     stored = ranks.each(lambda: _stored(dataset, labels, least, batch_size, num_workers, seed))
     n, progress = len(dataset), progress and ranks.is_first
+    files = ranks.each(lambda: [file_name(dataset, i) for i in range(n)])
     with kept_rng(dataset):
         encoder = resolve_among(ranks, backbone, Pictures(stored.dataset), device=device, seed=seed, progress=progress)
 
         def read_share() -> tuple[Collected, tuple[str, ...], Cache]:
             view = stored if encoder.prepare else eval_view(dataset)
             share, cache, read = ranks.share(n), Cache(cache_dir, encoder.fingerprint), Collected(n)
-            loader, notes = loader_of(view.dataset, encoder.prepare, batch_size, num_workers, seed, share)
+            reader = Reader(view.dataset, encoder.prepare, own_files(files))
+            loader, notes = loader_of(reader, batch_size, num_workers, seed, share)
             with encoder.ready(), bar("embedding", progress) as tick:
                 for batch in loader:
                     read.take(batch, encoder, cache)
@@ -139,7 +144,7 @@ def embed_among(
         whole = joined(n, shares) if shares else read
         vectors = whole.matrix(least)
         cache.keep(whole.first, whole.vectors)
-        return _described(dataset, whole, vectors, labels, encoder, notes)
+        return _described(dataset, whole, vectors, labels, files, encoder, notes)
 
     return ranks.each(finished)
 
@@ -149,6 +154,7 @@ def _described(
     read: Collected,
     vectors: NDArray[np.float32],
     labels: Any,
+    files: Sequence[str | None],
     encoder: Encoder,
     notes: tuple[str, ...],
 ) -> Embeddings:
@@ -160,7 +166,6 @@ def _described(
     names = names or (class_names(dataset) if codes is not None else None)
     if names is not None and codes is not None and not ((codes >= -1) & (codes < len(names))).all():
         names = None
-    files = [file_name(dataset, i) for i in range(read.n)]
     return Embeddings(
         vectors=vectors,
         n=read.n,
@@ -173,6 +178,8 @@ def _described(
         data={"name": type(dataset).__name__, "fingerprint": fingerprint(*read.digests, codes)},
         encoder={"name": encoder.name, "fingerprint": encoder.fingerprint},
         notes=tuple(filter(None, notes)),
+        keys=tuple(read.keys),
+        pixels=read.pixels if (read.pixels >= 0).any() else None,
     )
 
 

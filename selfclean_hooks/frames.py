@@ -58,6 +58,25 @@ def pairs_of(audit: Audit) -> pd.DataFrame:
     return pairs
 
 
+def duplicates_of(audit: Audit) -> pd.DataFrame:
+    """One row a member of a duplicate set, by set, the kept copy first."""
+    d, labels = audit.decisions, _labels(audit.scores, audit.scores.given_label)
+    members = (d.sets >= 0).nonzero()[0]
+    members = members[np.lexsort((members, d.surplus[members], d.sets[members]))]
+    frame: pd.DataFrame = pd.DataFrame(
+        {
+            "near_duplicate_set": d.sets[members],
+            "index": members,
+            "is_kept": ~d.surplus[members],
+            "distance": d.duplicates.distance[members],
+            "given_label": labels.iloc[members].reset_index(drop=True),
+            "is_label_conflict": np.isin(d.sets[members], list(d.conflicts)),
+        },
+        copy=True,
+    )
+    return frame
+
+
 def leakage_of(leaks: Leaks | None, threshold: float) -> pd.DataFrame:
     """One row a pair of samples of two splits, nearest first; none where no other split was given."""
     found = leaks if leaks is not None else Leaks.none()
@@ -88,6 +107,12 @@ def summary_of(audit: Audit) -> pd.DataFrame:
     columns = ["issue", "num_issues", "contamination", "threshold", "action"]
     summary: pd.DataFrame = pd.DataFrame(rows, columns=columns).astype({"num_issues": "Int64"})
     return summary
+
+
+def label_texts(scores: Scores) -> list[str]:
+    """What the given label of each sample is called."""
+    names, codes = scores.class_names or (), scores.given_label.tolist()
+    return [names[code] if 0 <= code < len(names) else str(code) for code in codes]
 
 
 def _labels(scores: Scores, codes: NDArray[np.int64]) -> pd.Series[Any]:

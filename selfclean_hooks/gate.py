@@ -1,63 +1,237 @@
-"""Audit + Limits -> Verdict. No file is read or written here."""
+"""Audits + Limits -> Verdict. No file is read or written here."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.scores import listing
-from selfclean_hooks.thresholds import is_fraction
+from selfclean_hooks.thresholds import ISSUES, is_fraction
 
 if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
+    from selfclean_hooks.baseline import Baseline
+
+Positions = NDArray[np.int64]
+
+LIMITED = (*ISSUES, "unreadable", "leakage")
+NOTHING: Positions = np.empty(0, np.int64)
+CONFIDENCE = 1.959964  # standard deviations on either side of a normal that hold 95%
+
+
+@dataclass(frozen=True)
+class Count:
+    """A limit as a number of samples: `Limits(label_errors=Count(5))` tolerates five."""
+
+    samples: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.samples, int) or isinstance(self.samples, bool) or self.samples < 0:
+            raise SettingError(f"a Count must be a whole number of samples, 0 or more, got {self.samples!r}")
+
+    def __str__(self) -> str:
+        return f"{self.samples} samples"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much contamination is tolerated: per issue a fraction of the samples in [0, 1], or None for any amount."""
+    """How much contamination is tolerated.
 
-    near_duplicates: float | None = None
-    off_topic: float | None = None
-    label_errors: float | None = None
-    unreadable: float | None = None
-    leakage: float | None = None
+    Per issue a fraction of the samples in [0, 1], a `Count` of samples, or None for any amount; `total` counts the
+    samples with any issue. A check that has a limit and could not run fails, unless `not_run` names its issue.
+    """
+
+    near_duplicates: float | Count | None = None
+    off_topic: float | Count | None = None
+    label_errors: float | Count | None = None
+    unreadable: float | Count | None = None
+    leakage: float | Count | None = None
+    total: float | Count | None = None
+    not_run: Collection[str] = ()
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            limit = getattr(self, field.name)
-            if limit is not None and not is_fraction(limit):
-                raise SettingError(f"the limit of {field.name} must be a fraction in [0, 1] or None, got {limit!r}")
+        for name, limit in self.given().items():
+            if not isinstance(limit, Count) and not is_fraction(limit):
+                raise SettingError(
+                    f"the limit of {name} must be a fraction in [0, 1] or None, got {limit!r}; "
+                    "a number of samples is given as Count(5)"
+                )
+        unknown = [self.not_run] if isinstance(self.not_run, str) else set(self.not_run) - set(LIMITED)
+        if unknown:
+            raise SettingError(
+                f"not_run must list issues that may go unchecked, of {', '.join(LIMITED)}, got {self.not_run!r}"
+            )
+
+    def given(self) -> dict[str, float | Count]:
+        """Issue (or total): limit, of those that have one."""
+        limits = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "not_run"}
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Check:
+    """One issue of one split, beside its limit if it has one."""
+
+    issue: str  # or "total"
+    split: str  # "" where one data set was audited
+    samples: int  # N of the split
+    found: Positions  # what counts for the issue and is not in the baseline, worst first
+    accepted: Positions  # what counts and is in the baseline
+    worst: tuple[str, ...]  # what the first of `found` are called
+    not_run: str = ""  # why it could not run
+    limit: float | Count | None = None
+    is_allowed: bool = False  # not to have run
+
+    @property
+    def passed(self) -> bool:
+        """Whether the limit, if there is one, is kept."""
+        if self.limit is None or self.not_run:
+            return self.limit is None or self.is_allowed
+        most = self.limit.samples if isinstance(self.limit, Count) else self.limit * self.samples
+        return len(self.found) <= most or math.isclose(len(self.found), most)
+
+    @property
+    def fraction(self) -> float:
+        """Contamination: share of the samples in `found`."""
+        return len(self.found) / self.samples
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the contamination, 95%."""
+        return wilson(len(self.found), self.samples)
+
+    @property
+    def reason(self) -> str:
+        """Issue, figure, limit and worst examples in a sentence."""
+        what = f"{self.split}: {self.issue}" if self.split else self.issue
+        limit = "" if self.limit is None else self.limit if isinstance(self.limit, Count) else f"{self.limit:g}"
+        if self.not_run:
+            end = "which is allowed" if self.is_allowed else f"so the limit {limit} is not met"
+            return f"{what}: not run ({self.not_run}), {end}"
+        low, high = self.interval
+        accepted = f", {len(self.accepted)} more are in the baseline" if len(self.accepted) else ""
+        figure = (
+            f"{what}: {self.fraction:.4f} ({len(self.found)} of {self.samples} samples{accepted}; "
+            f"95% interval {low:.4f} to {high:.4f})"
+        )
+        if self.limit is None:
+            return f"{figure}, no limit"
+        if self.passed:
+            return f"{figure} is within the limit {limit}"
+        more = len(self.found) - len(self.worst)
+        return f"{figure} exceeds the limit {limit}; worst: {', '.join(self.worst)}" + f" and {more} more" * (more > 0)
+
+
+@dataclass(frozen=True, eq=False)
 class Verdict:
-    """Whether an audit is within limits, and why; true where it passed. Failures come first in `reasons`."""
+    """Whether audits are within their limits, and why; true where they are."""
 
-    passed: bool
-    reasons: tuple[str, ...]
-    failures: tuple[str, ...] = ()  # those of the reasons that fail
+    checks: tuple[Check, ...]  # every issue of every split, with a limit or without
+    stale: tuple[str, ...] = ()  # entries of the baseline that nothing matches any more
+    baseline: bool = False  # whether findings in a baseline were left out
+
+    @property
+    def passed(self) -> bool:
+        """Whether every limit is kept."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """A sentence for every limit, failures first."""
+        return (*self.failures, *(check.reason for check in self.checks if check.passed and check.limit is not None))
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """A sentence for every limit that is not kept."""
+        return tuple(check.reason for check in self.checks if not check.passed)
 
     def __bool__(self) -> bool:
         return self.passed
 
 
-def check(audit: Audit, limits: Limits) -> Verdict:
-    """Compare the contamination with the limits. A check that did not run cannot pass a limit."""
-    failures, passes = [], []
-    for field in fields(limits):
-        issue, limit = field.name, getattr(limits, field.name)
-        if limit is None:
-            continue
-        if issue not in audit.contamination:
-            why = audit.scores.not_run.get(issue, "no other split was given")  # the reason where leakage is not checked
-            failures.append(f"{issue}: not run ({why}), so the limit {limit:g} is not met")
-            continue
-        found = audit.contamination[issue]
-        worst = audit.worst(issue)
-        figure = f"{issue}: {found:.4f} ({round(found * len(audit))} of {len(audit)} samples)"
-        if found > limit:
-            failures.append(f"{figure} exceeds the limit {limit:g}; worst: {listing(worst, 5)}")
+def check(audits: Mapping[str, Audit], limits: Mapping[str, Limits], baseline: Baseline | None = None) -> Verdict:
+    """Compare the contamination of every split with its limits.
+
+    Args:
+        audits: by name of the split; {"": audit} for one data set.
+        limits: by name of the split; a split without any has no limit.
+        baseline: findings in it do not count. Where there is no limit at all, none beside them is tolerated.
+
+    Raises:
+        SettingError: limits are given for a split that there is not, or an audit cannot be compared with a baseline.
+    """
+    unknown = [split for split in limits if split not in audits]
+    if unknown:
+        raise SettingError(
+            f"limits are given for the split {unknown[0]!r}, and there "
+            + (f"are only {', '.join(audits)}" if "" not in audits else "are no splits: one data set was audited")
+        )
+    if baseline is not None and not any(limit.given() for limit in limits.values()):
+        limits = {split: _nothing_new(audit) for split, audit in audits.items()}
+    checks = [
+        each for split, audit in audits.items() for each in _checks(split, audit, limits.get(split, Limits()), baseline)
+    ]
+    stale = () if baseline is None else baseline.stale(audits)
+    return Verdict(tuple(checks), stale, baseline is not None)
+
+
+def wilson(count: int, n: int) -> tuple[float, float]:
+    """Wilson's 95% interval of a proportion: where the share in all data like these may lie.
+
+    Unlike the normal approximation it stays in [0, 1] and says something where count is 0.
+
+    Args:
+        count: hits, 0 to n.
+        n: samples, at least 1.
+    """
+    z = CONFIDENCE
+    share, room = count / n, z * z / n
+    middle, half = share + room / 2, z * math.sqrt(share * (1 - share) / n + room / (4 * n))
+    return max(0.0, (middle - half) / (1 + room)), min(1.0, (middle + half) / (1 + room))
+
+
+def _nothing_new(audit: Audit) -> Limits:
+    none: dict[str, Any] = dict.fromkeys(audit.contamination, Count(0))
+    return Limits(**none)
+
+
+def _checks(split: str, audit: Audit, limits: Limits, baseline: Baseline | None) -> Iterator[Check]:
+    accepted = {} if baseline is None else baseline.accepted(audit, split)
+    none = np.zeros(len(audit), bool)
+    new = {issue: audit.decisions.counted(issue) & ~accepted.get(issue, none) for issue in audit.contamination}
+    given = limits.given()
+    for issue in dict.fromkeys((*audit.scores.issues, *given)):
+        why = _not_run(audit, issue, limits)
+        if issue == "total":
+            issues = np.sum([none.astype(np.int64), *new.values()], axis=0)
+            found = np.lexsort((np.arange(len(audit)), -issues))[: int((issues > 0).sum())]
+            old = np.any([none, *accepted.values()], axis=0) & (issues == 0)
+        elif issue in new:
+            worst = audit.worst(issue)
+            found, old = worst[new[issue][worst]], accepted.get(issue, none)
         else:
-            passes.append(f"{figure} is within the limit {limit:g}")
-    return Verdict(not failures, (*failures, *passes), tuple(failures))
+            found, old = NOTHING, none
+        allowed = issue in limits.not_run
+        worst_names = tuple(_called(audit, i) for i in found[:5].tolist())
+        yield Check(issue, split, len(audit), found, old.nonzero()[0], worst_names, why, given.get(issue), allowed)
+
+
+def _not_run(audit: Audit, issue: str, limits: Limits) -> str:
+    """Why a check could not run; of the total where any could not that may not go unchecked."""
+    if issue == "total":
+        missing = {i: why for i, why in audit.scores.not_run.items() if i not in limits.not_run}
+        return "; ".join(f"{i}: {why}" for i, why in missing.items())
+    if issue in audit.contamination:
+        return ""
+    return audit.scores.not_run.get(issue, "no other split was given")  # the reason where leakage is not looked for
+
+
+def _called(audit: Audit, i: int) -> str:
+    name = audit.names[i] if audit.names else ""
+    return f"{name} ({i})" if name else listing(np.array([i]))

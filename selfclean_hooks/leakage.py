@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch.nn import functional
 
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.leaks import Leaks
-from selfclean_hooks.scores import as_vectors
+from selfclean_hooks.scores import not_finite
 from selfclean_hooks.screen import TILE, screen_of
 from selfclean_hooks.search import rescored, search
 from selfclean_hooks.vectors import UnitRows, multiplied
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 NEIGHBORS = 8
 Found = tuple[Tensor, Tensor]  # positions and distances
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]  # positions in two splits and distances
 
 
 def nearest_across(
@@ -127,54 +129,83 @@ def with_leakage(audit: Audit, embeddings: Embeddings, others: Mapping[str, Embe
         DataError: a split was embedded by another encoder or is not finite, there is none, or one has the name of the
             split that is trained on.
     """
-    below = listed_below(audit)
-    return replace(audit, scores=replace(audit.scores, leaks=leaks_of(embeddings, others, name, below)))
+    if name in others:
+        raise DataError(f"leakage is looked for between {name} and other splits, got {', '.join(others)}")
+    automatic = audit.scores.automatic["near_duplicates"]
+    leaks = leaks_among({name: embeddings, **others}, listed_below(audit), automatic, (name,))
+    return replace(audit, scores=replace(audit.scores, leaks=leaks[name]))
 
 
-def leaks_of(embeddings: Embeddings, others: Mapping[str, Embeddings], name: str, below: float) -> Leaks:
-    """The pairs between one split and others: see `Leaks`. Identical content lies at distance 0.
+def leaks_among(
+    splits: Mapping[str, Embeddings], below: float, automatic: float = 0.0, of: Collection[str] | None = None
+) -> dict[str, Leaks]:
+    """What each split shares with the others: see `Leaks`. Identical content lies at distance 0.
+
+    Args:
+        splits: by name; by the same encoder.
+        below: distance up to which further neighbours than the nearest are listed.
+        automatic: distance below which "auto" flags.
+        of: the splits to look at; default: all. Each pair of splits is compared once.
 
     Raises:
         DataError: as `with_leakage`.
     """
-    _check(embeddings, others, name)
-    own = UnitRows.of(as_vectors(embeddings.vectors))
-    found = [_pairs(own, embeddings, split, other, below) for split, other in others.items()]
+    wanted = list(splits if of is None else of)
+    _check(splits)
+    rows = {name: UnitRows.of(e.vectors) for name, e in splits.items()}
+    pairs: dict[tuple[str, str], Pairs] = {}
+    for name, other in combinations(sorted(splits, key=lambda name: name not in wanted), 2):
+        if name in wanted:
+            first, second, distance = _pairs(rows[name], splits[name], rows[other], splits[other], below)
+            pairs[name, other], pairs[other, name] = (first, second, distance), (second, first, distance)
+    return {name: _leaks(name, splits, pairs, automatic) for name in wanted}
+
+
+def _leaks(
+    name: str, splits: Mapping[str, Embeddings], pairs: Mapping[tuple[str, str], Pairs], automatic: float
+) -> Leaks:
+    """The pairs of one split with the others, nearest first."""
+    others = [split for split in splits if split != name]
+    found = [pairs[name, other] for other in others]
     number = np.repeat(np.arange(1, len(found) + 1), [len(distance) for *_, distance in found])
     index, other_index, distance = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.lexsort((other_index, index, number, distance))
-    names = [e.names or ("",) * e.n for e in others.values()]
-    named = tuple(names[number[p] - 1][other_index[p]] for p in order.tolist())
+    places = list(zip((number[order] - 1).tolist(), other_index[order].tolist(), strict=True))
+
+    def of_each(texts: list[tuple[str, ...]]) -> tuple[str, ...] | None:
+        told = tuple(texts[split][at] for split, at in places)
+        return told if any(told) else None
+
     return Leaks(
         splits=(name, *others),
-        sizes=(embeddings.n, *(other.n for other in others.values())),
+        sizes=tuple(splits[split].n for split in (name, *others)),
         other=number[order],
         index=index[order],
         other_index=other_index[order],
         distance=distance[order],
-        other_names=named if any(named) else None,
+        other_names=of_each([splits[split].names or ("",) * splits[split].n for split in others]),
+        other_digests=of_each([splits[split].keys or ("",) * splits[split].n for split in others]),
+        automatic=automatic,
     )
 
 
-def _check(embeddings: Embeddings, others: Mapping[str, Embeddings], name: str) -> None:
-    if not others or name in others:
-        raise DataError(f"leakage is looked for between {name} and other splits, got {', '.join(others) or 'none'}")
-    for split, other in others.items():
+def _check(splits: Mapping[str, Embeddings]) -> None:
+    (name, embeddings), *others = splits.items()
+    if not others:
+        raise DataError(f"leakage is looked for between {name} and other splits, got none")
+    for split, other in others:
         mine, its = ((e.vectors.shape[1], e.encoder.get("fingerprint")) for e in (embeddings, other))
         if mine != its:
             raise DataError(
                 f"all splits must be embedded by one encoder: {name} has {mine[0]} features of {mine[1]}, {split} "
                 f"has {its[0]} of {its[1]}. Embed them with the same Encoder"
             )
+        if len(not_finite(other.vectors)):
+            raise DataError(f"embeddings must be finite, got NaN or infinity in {split}: mend the encoder")
 
 
-def _pairs(
-    own: UnitRows, mine: Embeddings, split: str, other: Embeddings, below: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+def _pairs(own: UnitRows, mine: Embeddings, its: UnitRows, other: Embeddings, below: float) -> Pairs:
     """Positions in both splits and the distance of every pair found from either side, each once."""
-    its = UnitRows.of(other.vectors)
-    if not torch.isfinite(its.values).all():
-        raise DataError(f"embeddings must be finite, got NaN or infinity in {split}: mend the encoder")
     its = _same_where_identical(own, mine, its, other)
     (to_its, near_its), (to_own, near_own) = nearest_across(own, its, below=below)
     rows, columns = (torch.arange(len(side)).unsqueeze(1) for side in (own, its))

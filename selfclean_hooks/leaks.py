@@ -24,6 +24,8 @@ class Leaks:
     other_index: NDArray[np.int64]  # (P,) position in the other split
     distance: NDArray[np.float32]  # (P,) in [0, 1]; 0: the same content
     other_names: tuple[str, ...] | None = None  # (P,) file behind each sample of the other split, "" where unknown
+    other_digests: tuple[str, ...] | None = None  # (P,) content of each sample of the other split, "" where unknown
+    automatic: float = 0.0  # distance below which "auto" flags: that for near duplicates of the split trained on
 
     @classmethod
     def none(cls) -> Leaks:

@@ -50,7 +50,9 @@ def pack(audit: Audit) -> bytes:
     arrays["thumbnail_index"] = np.array(list(audit.thumbnails), np.int64)
     arrays |= _packed("error", map(_encode, s.errors.values()))
     arrays |= _packed("thumbnail", audit.thumbnails.values())
-    for name, texts in (("class_name", s.class_names), ("name", audit.names)):
+    if s.pixels is not None:
+        arrays["pixels"] = s.pixels
+    for name, texts in (("class_name", s.class_names), ("name", audit.names), ("digest", audit.digests)):
         arrays |= {} if texts is None else _packed(name, map(_encode, texts))
     if s.leaks is not None:
         arrays |= _leaks_packed(s.leaks, audit.leak_thumbnails)
@@ -59,10 +61,8 @@ def pack(audit: Audit) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(
-    content: bytes, n: int, not_run: Mapping[str, str]
-) -> tuple[Scores, tuple[str, ...] | None, dict[int, bytes], dict[tuple[str, int], bytes]]:
-    """Scores, names and thumbnails of n samples, and thumbnails of samples of other splits.
+def unpack(content: bytes, n: int, not_run: Mapping[str, str]) -> dict[str, Any]:
+    """What `pack` took from an audit of n samples, by name of the field: scores, names, digests, thumbnails.
 
     Raises:
         ValueError: the content is no such file, or its parts do not fit together.
@@ -73,12 +73,14 @@ def unpack(
         _check(arrays, n)
         errors = dict(zip(arrays["error_index"].tolist(), _texts(arrays, "error") or (), strict=True))
         thumbnails = dict(zip(arrays["thumbnail_index"].tolist(), _unpacked(arrays, "thumbnail"), strict=True))
-        names = _texts(arrays, "name")
-        if names is not None and len(names) != n:
-            raise ValueError(f"it holds {len(names)} names for {n} samples")
+        texts = {f"{what}s": _texts(arrays, what) for what in ("name", "digest")}
+        for what, held in texts.items():
+            if held is not None and len(held) != n:
+                raise ValueError(f"it holds {len(held)} {what} for {n} samples")
         leaks = _leaks(arrays, n)
         pictures = {} if leaks is None else _leak_thumbnails(arrays, leaks)
-        return replace(_scores(arrays, not_run, errors), leaks=leaks), names, thumbnails, pictures
+        scores = replace(_scores(arrays, not_run, errors), leaks=leaks)
+        return {"scores": scores, **texts, "thumbnails": thumbnails, "leak_thumbnails": pictures}
     except UNREADABLE as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
@@ -93,13 +95,15 @@ def _scores(arrays: Arrays, not_run: Mapping[str, str], errors: Mapping[int, str
         not_run=not_run,
         errors=errors,
         class_names=_texts(arrays, "class_name"),
+        pixels=arrays.get("pixels"),
     )
 
 
 def _check(arrays: Arrays, n: int) -> None:
     """What the rest of the package takes for granted: lengths that agree, positions that exist."""
     pairs, edges = len(arrays["pair_distance"]), len(arrays["tree_distance"])
-    for names, length in ((PER_SAMPLE, n), (PER_PAIR, pairs), (PER_EDGE, edges)):
+    per_sample = (*PER_SAMPLE, "pixels") if "pixels" in arrays else PER_SAMPLE
+    for names, length in ((per_sample, n), (PER_PAIR, pairs), (PER_EDGE, edges)):
         for name in names:
             shape = (length, 2) if name in ("pair_index", "tree_index") else (length,)
             if arrays[name].shape != shape:
@@ -118,7 +122,9 @@ def _leaks_packed(leaks: Leaks, thumbnails: Mapping[tuple[str, int], bytes]) -> 
         "leak_thumbnail_index": np.array(shown, np.int64).reshape(-1, 2),
         **_packed("leak_split", map(_encode, leaks.splits)),
         **_packed("leak_thumbnail", thumbnails.values()),
+        "leak_automatic": np.float64(leaks.automatic)[None],
         **({} if leaks.other_names is None else _packed("leak_name", map(_encode, leaks.other_names))),
+        **({} if leaks.other_digests is None else _packed("leak_digest", map(_encode, leaks.other_digests))),
     }
 
 
@@ -126,13 +132,16 @@ def _leaks(arrays: Arrays, n: int) -> Leaks | None:
     splits = _texts(arrays, "leak_split")
     if splits is None:
         return None
-    sizes, names = tuple(arrays["leak_sizes"].tolist()), _texts(arrays, "leak_name")
-    leaks = Leaks(splits, sizes, **{name: arrays[f"leak_{name}"] for name in PER_LEAK}, other_names=names)
+    sizes, per_pair = tuple(arrays["leak_sizes"].tolist()), {name: arrays[f"leak_{name}"] for name in PER_LEAK}
+    names, digests = _texts(arrays, "leak_name"), _texts(arrays, "leak_digest")
+    cut = float(arrays["leak_automatic" if "leak_automatic" in arrays else "automatic"][0])  # of near duplicates
+    leaks = Leaks(splits, sizes, **per_pair, other_names=names, other_digests=digests, automatic=cut)
     shapes = {values.shape for values in (getattr(leaks, name) for name in PER_LEAK)}
     if shapes != {(len(leaks),)} or len(sizes) != len(splits) or sizes[0] != n:
         raise ValueError(f"the pairs between splits do not fit together: {shapes}, {splits} of {sizes} samples")
-    if names is not None and len(names) != len(leaks):
-        raise ValueError(f"it holds {len(names)} names for {len(leaks)} samples of other splits")
+    for texts in (names, digests):
+        if texts is not None and len(texts) != len(leaks):
+            raise ValueError(f"it holds {len(texts)} names or digests for {len(leaks)} samples of other splits")
     there = (leaks.other >= 1) & (leaks.other < len(splits)) & (leaks.index >= 0) & (leaks.index < n)
     if not there.all() or not (leaks.other_index >= 0).all():
         raise ValueError("leak_other, leak_index or leak_other_index points outside of the splits")

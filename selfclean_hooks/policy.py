@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from selfclean_hooks.duplicates import DuplicateSets, Keep, disagreeing, duplicate_sets
 from selfclean_hooks.errors import PolicyError, SettingError
 from selfclean_hooks.scores import Scores
 from selfclean_hooks.thresholds import ISSUES, Thresholds, flagged, is_fraction
 
 Action = Literal["ignore", "warn", "drop", "raise"]
 Bools = NDArray[np.bool_]
+NOTHING = "no issue found"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,9 @@ class Policy:
     "ignore", "warn", "drop" (leave out of the clean indices) or "raise" (stop). Of near duplicates one copy of each set
     is kept; no class is emptied; dropping more than `max_drop_fraction` of the samples is an error and not a mass drop.
     `leakage` is about the samples of the split trained on that another split holds too, where that was looked for.
+    `keep` says which copy: the "first", the "most_central" (most near duplicates, least distance to them) or the
+    "largest_image" (pixels). One that is dropped for another reason, or whose label most other copies do not carry, is
+    kept only where there is no other.
     """
 
     near_duplicates: Action = "warn"
@@ -35,16 +39,16 @@ class Policy:
     unreadable: Action = "warn"
     max_drop_fraction: float = 0.5
     leakage: Action = "warn"
+    keep: Keep = "first"
 
     def __post_init__(self) -> None:
         for field in fields(self):
             if field.name == "max_drop_fraction":
                 continue
-            if getattr(self, field.name) not in get_args(Action):
-                raise SettingError(
-                    f"the policy for {field.name} must be one of {', '.join(get_args(Action))}, "
-                    f"got {getattr(self, field.name)!r}"
-                )
+            known = get_args(Keep if field.name == "keep" else Action)
+            if getattr(self, field.name) not in known:
+                what = "keep" if field.name == "keep" else f"the policy for {field.name}"
+                raise SettingError(f"{what} must be one of {', '.join(known)}, got {getattr(self, field.name)!r}")
         if not is_fraction(self.max_drop_fraction):
             raise SettingError(f"max_drop_fraction must be in [0, 1], got {self.max_drop_fraction!r}")
 
@@ -53,6 +57,11 @@ class Policy:
         action: Action = getattr(self, issue)
         return action
 
+    def without_drops(self) -> Policy:
+        """The same for data that nothing may be dropped from: "drop" becomes "warn"."""
+        dropping: dict[str, Any] = {issue: "warn" for issue, action in asdict(self).items() if action == "drop"}
+        return replace(self, **dropping)
+
 
 @dataclass(frozen=True, eq=False)
 class Decisions:
@@ -60,12 +69,22 @@ class Decisions:
 
     thresholds: Mapping[str, float]  # issue: score below which it is flagged, -inf: none are
     flags: Mapping[str, Bools]  # issue: (N,) flagged
-    surplus: Bools  # (N,) in a duplicate set and not its kept copy
-    sets: NDArray[np.int64]  # (N,) duplicate set, numbered by first member, -1: none
+    duplicates: DuplicateSets
+    conflicts: Mapping[int, str]  # number of a duplicate set whose copies carry different labels: which
     dropped: Bools  # (N,) left out of the clean indices
     action: NDArray[Any]  # (N,) "keep", "warn", "drop" or "raise", the strongest where several apply
-    reason: tuple[str, ...]  # in plain words, "" where there is nothing to say
+    reason: tuple[str, ...]  # in plain words
     policy: Policy
+
+    @property
+    def sets(self) -> NDArray[np.int64]:
+        """(N,) number of the duplicate set, -1: none."""
+        return self.duplicates.number
+
+    @cached_property
+    def surplus(self) -> Bools:
+        """(N,) in a duplicate set and not its kept copy."""
+        return self.duplicates.surplus
 
     def counted(self, issue: str) -> Bools:
         """(N,) the samples that count as contamination: of a duplicate set all but the kept copy."""
@@ -95,54 +114,49 @@ def decide(scores: Scores, thresholds: Thresholds, policy: Policy) -> Decisions:
     cuts = {i: thresholds.resolve(i, scores.automatic[i]) if i in scores.automatic else -math.inf for i in ISSUES}
     by_issue = {"near_duplicates": scores.near_duplicate, "off_topic": scores.off_topic, "label_errors": scores.label}
     flags = {issue: flagged(score, cuts[issue]) for issue, score in by_issue.items()}
+    leaks = np.full(len(scores), np.nan)
     if scores.leaks is not None:  # decided by the distance, as near duplicates are
-        cuts["leakage"] = cuts["near_duplicates"]
-    leaks = np.full(len(scores), np.nan) if scores.leaks is None else scores.leaks.nearest
-    flags["leakage"] = flagged(leaks, cuts["near_duplicates"])
+        cuts["leakage"] = thresholds.resolve("near_duplicates", scores.leaks.automatic)
+        leaks = scores.leaks.nearest
+    flags["leakage"] = flagged(leaks, cuts.get("leakage", -math.inf))
     flags["unreadable"] = np.isin(np.arange(len(scores)), list(scores.errors))
-    sets = duplicate_sets(scores, cuts["near_duplicates"])
-    dropped = np.zeros(len(scores), bool)
-    for issue in ("off_topic", "label_errors", "leakage", "unreadable"):
-        if policy.action(issue) == "drop":
-            dropped |= flags[issue]
-    surplus = (sets >= 0) & ~_first_of_set(sets, dropped)
-    if policy.near_duplicates == "drop":
-        dropped |= surplus
+    duplicates, conflicts = _without_conflicts(scores, cuts, flags, policy)
+    surplus = duplicates.surplus
+    dropped = _dropped(flags, policy) | (surplus & (policy.near_duplicates == "drop"))
     rescued = _last_of_class(scores, dropped)
-    counted = {**flags, "near_duplicates": surplus}
-    action = _actions(counted, policy)
+    action = _actions({**flags, "near_duplicates": surplus}, policy)
     action[rescued] = "keep"
     dropped[rescued] = False
-    reasons = _reasons(scores, cuts, flags, sets, surplus, rescued)
-    return Decisions(cuts, flags, surplus, sets, dropped, action, reasons, policy)
+    reasons = _reasons(scores, cuts, flags, duplicates, conflicts, rescued)
+    return Decisions(cuts, flags, duplicates, conflicts, dropped, action, reasons, policy)
 
 
-def duplicate_sets(scores: Scores, threshold: float) -> NDArray[np.int64]:
-    """(N,) number of each sample's duplicate set, in order of first members; -1: none.
+def _without_conflicts(
+    scores: Scores, cuts: Mapping[str, float], flags: dict[str, Bools], policy: Policy
+) -> tuple[DuplicateSets, dict[int, str]]:
+    """The duplicate sets, and those whose copies carry different labels; adds the latter to the label issues.
 
-    A set is a connected component of the pairs below the threshold, read off the single-linkage tree: exact, however
-    many pairs there are.
+    A copy whose label the others contradict is not the one to keep, which may change the sets: until nothing is new.
     """
-    n = len(scores)
-    near = flagged(scores.tree_distance, threshold)
-    start, end = scores.tree_index[near].astype(np.int32).T  # older scipy searches graphs of int32 only
-    _, component = connected_components(coo_array((np.ones(len(start)), (start, end)), shape=(n, n)), directed=False)
-    size = np.bincount(component, minlength=1)[component]
-    _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
-    in_set = size > 1
-    order = np.full(len(first), -1, np.int64)
-    firsts = np.unique(first[inverse[in_set]])
-    order[inverse[firsts]] = np.arange(len(firsts))
-    return np.where(in_set, order[inverse], -1)
+    doubted = np.zeros(len(scores), bool)
+    while True:
+        last = _dropped(flags, policy) | doubted
+        sets = duplicate_sets(scores, cuts["near_duplicates"], policy.keep, last)
+        conflicts, before = {}, doubted.copy()
+        for members, labels in disagreeing(sets, scores) if cuts["label_errors"] > -math.inf else ():
+            doubted[members] = True
+            told = ", ".join(f"{_name(scores, code)} ({count})" for code, count in labels.items())
+            conflicts[int(sets.number[members[0]])] = told
+        if (doubted == before).all():
+            return sets, conflicts
+        flags["label_errors"] = flags["label_errors"] | doubted
 
 
-def _first_of_set(sets: NDArray[np.int64], dropped: Bools) -> Bools:
-    """The copy of each set to keep: the first that is not dropped for another reason, else the first."""
-    kept = np.zeros(len(sets), bool)
-    members = (sets >= 0).nonzero()[0]
-    members = members[np.lexsort((members, dropped[members], sets[members]))]
-    kept[members[np.unique(sets[members], return_index=True)[1]]] = True
-    return kept
+def _dropped(flags: Mapping[str, Bools], policy: Policy) -> Bools:
+    """What is dropped by itself, and not as a surplus copy."""
+    issues = [issue for issue in flags if issue != "near_duplicates" and policy.action(issue) == "drop"]
+    dropped: Bools = np.any([np.zeros_like(flags["unreadable"]), *(flags[issue] for issue in issues)], axis=0)
+    return dropped
 
 
 def _last_of_class(scores: Scores, dropped: Bools) -> NDArray[np.int64]:
@@ -171,37 +185,48 @@ def _reasons(
     scores: Scores,
     cuts: Mapping[str, float],
     flags: Mapping[str, Bools],
-    sets: NDArray[np.int64],
-    surplus: Bools,
+    duplicates: DuplicateSets,
+    conflicts: Mapping[int, str],
     rescued: NDArray[np.int64],
 ) -> tuple[str, ...]:
     """Why each sample is flagged, in plain words."""
     reasons: dict[int, list[str]] = {}
-    size = np.bincount(sets[sets >= 0], minlength=1)
-    first = {int(sets[i]): int(i) for i in ((sets >= 0) & ~surplus).nonzero()[0]}
 
     def say(position: int, text: str) -> None:
         reasons.setdefault(position, []).append(text)
 
-    for i in (sets >= 0).nonzero()[0].tolist():
-        number, nearest = int(sets[i]), scores.near_duplicate[i]
-        if surplus[i]:
-            say(i, f"near duplicate of {first[number]} (set {number} of {size[number]}, nearest at {nearest:.4g})")
-        else:
-            say(i, f"kept copy of duplicate set {number} of {size[number]}")
+    for i, text in _copies(scores, flags["near_duplicates"], duplicates):
+        say(i, text)
     for i in flags["off_topic"].nonzero()[0].tolist():
         say(i, f"off topic (score {scores.off_topic[i]:.4g} below {cuts['off_topic']:.4g})")
-    for i in flags["label_errors"].nonzero()[0].tolist():
+    for i in flagged(scores.label, cuts["label_errors"]).nonzero()[0].tolist():
         given, other = (_name(scores, codes[i]) for codes in (scores.given_label, scores.predicted_label))
         doubt = f"looks like {other}" if other != given else "in doubt"
         say(i, f"label {given} {doubt} (score {scores.label[i]:.4g} below {cuts['label_errors']:.4g})")
-    for i, text in _leaked(scores, cuts["near_duplicates"]):
+    for i in np.isin(duplicates.number, list(conflicts)).nonzero()[0].tolist():
+        say(i, f"copies carry different labels: {conflicts[int(duplicates.number[i])]}")
+    for i, text in _leaked(scores, cuts.get("leakage", -math.inf)):
         say(i, text)
     for i, error in scores.errors.items():
         say(i, f"unreadable ({error})")
     for i in rescued.tolist():
         say(i, "kept all the same: its class would be empty")
-    return tuple("; ".join(reasons.get(i, ())) for i in range(len(scores)))
+    return tuple("; ".join(reasons.get(i, (NOTHING,))) for i in range(len(scores)))
+
+
+def _copies(scores: Scores, near: Bools, duplicates: DuplicateSets) -> Iterator[tuple[int, str]]:
+    """Per near duplicate, which set it is in."""
+    size = np.bincount(duplicates.number[duplicates.number >= 0], minlength=1)
+    for i in (near | (duplicates.number >= 0)).nonzero()[0].tolist():
+        if duplicates.number[i] < 0:
+            nearest = f"{scores.nearest_neighbor[i]} (distance {scores.near_duplicate[i]:.4g})"
+            yield i, f"near duplicate of {nearest}, but of no kept copy"
+            continue
+        number, kept = duplicates.of(i)
+        if i == kept:
+            yield i, f"kept copy of duplicate set {number} of {size[number]}"
+        else:
+            yield i, f"near duplicate of {kept} (set {number} of {size[number]}, distance {duplicates.distance[i]:.4g})"
 
 
 def _leaked(scores: Scores, cut: float) -> Iterator[tuple[int, str]]:

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,15 +20,36 @@ def load_object(text: str) -> Any:
     Raises:
         SourceError: It cannot be imported or called without arguments, or its own code fails.
     """
+    found = load_attribute(text)
+    try:
+        with _current_folder_importable():
+            return _train_dataset(text, _called(text, found))
+    except SourceError:
+        raise
+    except (Exception, SystemExit) as error:  # the user's code: any error; and a script that exits must not end ours
+        raise SourceError(f"{text}: wanted module:attribute, but it failed: {type(error).__name__}: {error}") from error
+
+
+def is_attribute(text: str) -> bool:
+    """Whether a text is written as ``module:attribute``."""
+    return re.fullmatch(r"[^\W\d][\w.]*:[^\W\d][\w.]*", text) is not None
+
+
+def load_attribute(text: str) -> Any:
+    """What ``module:attribute`` names, as it is.
+
+    The current folder can be imported from during the call.
+
+    Raises:
+        SourceError: It cannot be imported.
+    """
     module, _, attribute = text.partition(":")
     try:
         with _current_folder_importable():
             found: Any = importlib.import_module(module)
             for name in attribute.split("."):
                 found = getattr(found, name)
-            return _train_dataset(text, _called(text, found))
-    except SourceError:
-        raise
+            return found
     except (Exception, SystemExit) as error:  # the user's code: any error; and a script that exits must not end ours
         raise SourceError(f"{text}: wanted module:attribute, but it failed: {type(error).__name__}: {error}") from error
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from selfclean_hooks.errors import DataError, SettingError
-from selfclean_hooks.items import as_array, class_label, digest, picture, split, to_rgb
+from selfclean_hooks.items import CHANNELS, as_array, class_label, digest, picture, split, to_rgb
+from selfclean_hooks.keys import file_key
 
 
 class Pictures(Dataset[Image.Image]):
@@ -49,6 +50,8 @@ class Sample:
     no_class: str = ""  # why the target is no class
     digest: str = ""
     error: str = ""  # why it could not be read
+    key: str = ""  # of its file or else its content
+    pixels: int = -1  # of the picture as the data set returns it
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,9 @@ class Batch:
 class Reader(Dataset[tuple[Sample, Any]]):
     """Reads, catches what an item raises, and prepares it for the encoder; runs in the workers."""
 
-    def __init__(self, dataset: Any, prepare: Callable[[Any], Tensor] | None) -> None:
-        self.dataset, self.prepare, self.pictures = dataset, prepare, Pictures(dataset)
+    def __init__(self, dataset: Any, prepare: Callable[[Any], Tensor] | None, files: Sequence[str] = ()) -> None:
+        """`files`: see `own_files`; nothing where no sample has one."""
+        self.dataset, self.prepare, self.files, self.pictures = dataset, prepare, files, Pictures(dataset)
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -74,13 +78,18 @@ class Reader(Dataset[tuple[Sample, Any]]):
         try:
             value, target = split(self.dataset[index])
             content = self._content(value, index)
-            seen = digest(value)
+            seen, size = digest(value), pixels(value)
         except Exception as error:  # anything a user's data set raises: recorded by index, and the audit goes on
-            return Sample(index, error=f"{type(error).__name__}: {error}".strip()), None
+            return Sample(index, error=f"{type(error).__name__}: {error}".strip(), key=self._file_key(index)), None
+        sample = Sample(index, digest=seen, key=self._file_key(index) or seen, pixels=size)
         try:
-            return Sample(index, class_label(target), digest=seen), content
+            return replace(sample, label=class_label(target)), content
         except DataError as error:
-            return Sample(index, no_class=str(error), digest=seen), content
+            return replace(sample, no_class=str(error)), content
+
+    def _file_key(self, index: int) -> str:
+        """Right after the item: its file need not be fetched twice."""
+        return file_key(self.files[index]) if self.files and self.files[index] else ""
 
     def _content(self, value: Any, index: int) -> Any:
         if value is None:
@@ -104,10 +113,9 @@ def check_numbers(batch_size: int, num_workers: int, seed: int) -> None:
 
 
 def loader_of(
-    dataset: Any, prepare: Callable[[Any], Tensor] | None, batch_size: int, num_workers: int, seed: int, share: range
+    reader: Reader, batch_size: int, num_workers: int, seed: int, share: range
 ) -> tuple[DataLoader[tuple[Sample, Any]], tuple[str, ...]]:
     """A loader of `Batch`es of the positions in `share`; a note where workers were asked for and cannot be had."""
-    reader = Reader(dataset, prepare)
     workers, notes = _workers(reader, int(num_workers))
     generator = torch.Generator().manual_seed(int(seed))  # else the loader draws from the global one
     loader = DataLoader(
@@ -122,6 +130,20 @@ def _batch(read: list[tuple[Sample, Any]]) -> Batch:
     tensors = [content.detach() for content in contents if isinstance(content, Tensor)]
     alike = len(tensors) == len(contents) and len({(t.shape, t.dtype, t.layout) for t in tensors}) == 1
     return Batch([sample for sample, _ in read], torch.stack(tensors) if alike else contents)
+
+
+def pixels(value: Any) -> int:
+    """Width x height of what `picture` shows as a picture, -1 of anything else."""
+    if isinstance(value, Image.Image):
+        return value.width * value.height
+    array = as_array(value)
+    if array is None or array.ndim not in (2, 3) or array.size == 0 or array.dtype.kind not in "buif":
+        return -1
+    if array.ndim == 2:
+        return array.size
+    channels_last = array.shape[2] in CHANNELS and not (isinstance(value, Tensor) and array.shape[0] in CHANNELS)
+    channels = array.shape[2 if channels_last else 0]
+    return array.size // channels if channels in CHANNELS else -1
 
 
 def as_input(value: Any) -> Any:

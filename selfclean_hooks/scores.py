@@ -40,6 +40,7 @@ class Scores:
     not_run: Mapping[str, str] = field(default_factory=dict)  # issue: why
     errors: Mapping[int, str] = field(default_factory=dict)  # position: why it could not be read
     class_names: tuple[str, ...] | None = None
+    pixels: NDArray[np.int64] | None = None  # (N,) width x height, -1: unknown; None: no images
     leaks: Leaks | None = None  # what other splits share with this one; None: not checked
 
     def __len__(self) -> int:
@@ -202,6 +203,7 @@ def spread(scores: Scores, positions: NDArray[np.int64], n: int, **changes: Any)
         pairs_complete_below=scores.pairs_complete_below,
         automatic=scores.automatic,
         not_run=scores.not_run,
+        pixels=None if scores.pixels is None else of_samples(scores.pixels, -1),
         leaks=None if scores.leaks is None else scores.leaks.spread(positions, n),
         **changes,
     )

@@ -1,7 +1,6 @@
 """Opens what SOURCE on the command line names: a folder, an array, a table, a saved data set or a Python object."""
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from selfclean_hooks.arrays import ArrayDataset, read_npz
 from selfclean_hooks.errors import DataError, SourceError
 from selfclean_hooks.folders import FolderDataset, listdir
 from selfclean_hooks.pictures import Labelled, ending
-from selfclean_hooks.python_objects import load_object
+from selfclean_hooks.python_objects import is_attribute, load_object
 from selfclean_hooks.scores import as_labels
 from selfclean_hooks.tables import TableDataset
 
@@ -58,7 +57,7 @@ def open_source(text: str) -> Source:
         return _open_folder(text, path)
     if os.path.isfile(path):
         return _open_file(text, path)
-    if re.fullmatch(r"[^\W\d][\w.]*:[^\W\d][\w.]*", text):
+    if is_attribute(text):
         return _map_style(text, load_object(text))
     raise SourceError(f"{WANTED}; {text!r} is none of these and no such file or folder exists: check the spelling")
 

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
 
 FORMAT = 1
+SPLITS = "splits.json"  # of an audit of several splits
+FILES = (
+    "clean_indices.txt",
+    "leakage.csv",
+    "duplicate_sets.csv",
+    "pairs.csv",
+    "samples.csv",
+    "manifest.json",
+    "scores.npz",
+)
 OWN = ("format", "thresholds", "policy", "counts", "not_run", "scores_blake2b")  # in the manifest beside the provenance
 FORMULA = tuple("=+-@\t\n\r\uff1d\uff0b\uff0d\uff20")  # (and full-width): a cell that starts so may run as a formula
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
@@ -42,22 +52,20 @@ def save(audit: Audit, folder: Path) -> None:
     scores = pack(audit)
     contents = {
         "scores.npz": scores,
-        "samples.csv": _csv(_samples(audit)),
-        "pairs.csv": _csv(audit.pairs, index=False),
+        "samples.csv": as_csv(_samples(audit)),
+        "pairs.csv": as_csv(audit.pairs, index=False),
+        "duplicate_sets.csv": as_csv(audit.duplicate_sets, index=False),
         "report.html": render(audit).encode(),
         "manifest.json": _manifest(audit, _digest(scores)),
     }
     if audit.scores.leaks is not None:
-        contents = {"leakage.csv": _csv(_leakage(audit), index=False), **contents}
+        contents = {"leakage.csv": as_csv(_leakage(audit), index=False), **contents}
     refused = None
     try:
         contents = {"clean_indices.txt": "".join(f"{i}\n" for i in audit.clean_indices).encode(), **contents}
     except PolicyError as error:
         refused = error
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("clean_indices.txt", "leakage.csv"):  # first of all: they must never outlive their audit
-            (folder / name).unlink(missing_ok=True)
+    clear(folder, (SPLITS, "clean_indices.txt", "leakage.csv"))  # first of all: they must never outlive their audit
     for name, content in contents.items():
         write(folder / name, content)
     if refused is not None:
@@ -75,7 +83,9 @@ def load(folder: Path) -> Audit:
     from selfclean_hooks.policy import Policy
     from selfclean_hooks.thresholds import Thresholds
 
-    manifest = _read_manifest(folder / "manifest.json")
+    if is_of_splits(folder):
+        raise AuditFileError(f"{folder} holds an audit of several splits: read it with SplitsAudit.load")
+    manifest = read_index(folder / "manifest.json", FORMAT)
     path = folder / "scores.npz"
     content = _read(path)
     try:
@@ -83,15 +93,37 @@ def load(folder: Path) -> Audit:
         thresholds, policy = Thresholds(**manifest["thresholds"]), Policy(**manifest["policy"])
         expected = manifest["scores_blake2b"]
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(folder / "manifest.json", f"{type(error).__name__}: {error}") from error
+        raise damaged(folder / "manifest.json", f"{type(error).__name__}: {error}") from error
     if _digest(content) != expected:
-        raise _damaged(path, "the content is not what manifest.json says (cut short, changed, or from another save)")
+        raise damaged(path, "the content is not what manifest.json says (cut short, changed, or from another save)")
     try:
-        scores, names, thumbnails, leak_thumbnails = unpack(content, n, not_run)
+        parts = unpack(content, n, not_run)
     except ValueError as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
     provenance = {key: value for key, value in manifest.items() if key not in OWN}
-    return Audit(scores, thresholds, policy, provenance, names, thumbnails, leak_thumbnails)
+    return Audit(**parts, thresholds=thresholds, policy=policy, provenance=provenance)
+
+
+def clear(folder: Path, names: Iterable[str]) -> None:
+    """Make the folder if need be, and remove what an earlier audit left there.
+
+    Raises:
+        AuditFileError: that cannot be done.
+    """
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+
+
+def is_of_splits(folder: Path) -> bool:
+    """Whether an audit of several splits was saved there."""
+    return (folder / SPLITS).is_file()
+
+
+def holds_audit(folder: Path) -> bool:
+    """Whether an audit was saved there, of one data set or of several splits."""
+    return is_of_splits(folder) or (folder / "manifest.json").is_file()
 
 
 def write(path: Path, content: bytes) -> None:
@@ -156,8 +188,8 @@ def _leakage(audit: Audit) -> pd.DataFrame:
     return frame
 
 
-def _csv(frame: pd.DataFrame, index: bool = True) -> bytes:
-    """Undecodable bytes in names become escapes; words that would run as formulas get an apostrophe in front."""
+def as_csv(frame: pd.DataFrame, index: bool = True) -> bytes:
+    """A table as CSV. Undecodable bytes in names become escapes; words that would run as formulas get an apostrophe."""
     words = frame.select_dtypes(exclude=["number", "bool"]).columns
     safe = frame.assign(**{str(name): frame[name].map(_cell, na_action="ignore") for name in words})
     text: str = safe.to_csv(index=index, lineterminator="\n")
@@ -191,16 +223,21 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def _read_manifest(path: Path) -> Mapping[str, Any]:
+def read_index(path: Path, version: int | None = None) -> Mapping[str, Any]:
+    """A JSON object from a file of a saved audit.
+
+    Raises:
+        AuditFileError: it cannot be read, is none, or not of this version.
+    """
     try:
         manifest = json.loads(_read(path))
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
     if not isinstance(manifest, dict):
-        raise _damaged(path, f"it holds a {type(manifest).__name__} and no object")
-    if manifest.get("format") != FORMAT:
+        raise damaged(path, f"it holds a {type(manifest).__name__} and no object")
+    if version is not None and manifest.get("format") != version:
         raise AuditFileError(
-            f"{path} must be of format {FORMAT}, got {manifest.get('format')!r}: load it with the version of "
+            f"{path} must be of format {version}, got {manifest.get('format')!r}: load it with the version of "
             "selfclean-hooks that wrote it, or run the audit again with this one"
         )
     return manifest
@@ -216,7 +253,8 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _damaged(path: Path, came: str) -> AuditFileError:
+def damaged(path: Path, came: str) -> AuditFileError:
+    """The error about a file that is not as it was written."""
     return AuditFileError(
         f"{path} must be as Audit.save wrote it; {came}. Restore it from a copy, or run the audit again"
     )

@@ -167,7 +167,8 @@ def test_after_all_these_errors_the_processes_are_still_in_step(seen: dict[str, 
 
 
 def described(embeddings: Any) -> dict[str, Any]:
-    return {name: value for name, value in vars(embeddings).items() if name not in ("vectors", "labels")}
+    told = {name: value for name, value in vars(embeddings).items() if name not in ("vectors", "labels")}
+    return {**told, "pixels": None if embeddings.pixels is None else embeddings.pixels.tolist()}
 
 
 @pytest.mark.parametrize("case", CASES)

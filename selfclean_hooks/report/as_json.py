@@ -1,50 +1,130 @@
-"""The result of an audit as JSON, for programs."""
+"""The result of audits as JSON, for programs. Described by `result.schema.json` beside this file."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from selfclean_hooks.errors import PolicyError
+from selfclean_hooks.gate import Count, wilson
+from selfclean_hooks.leaks import Leaks
+from selfclean_hooks.report.words import WORST, digest_of, name_of
+from selfclean_hooks.thresholds import flagged
 
 if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
-    from selfclean_hooks.gate import Verdict
+    from selfclean_hooks.gate import Check, Verdict
 
-FORMAT = 1
+FORMAT = 1  # raised where something written before changes its meaning or goes; not where something is added
 
 
-def as_json(audit: Audit, verdict: Verdict | None = None) -> str:
-    """The counts of an audit as one JSON object, ASCII only, without NaN or infinity.
+def as_json(
+    audits: Audit | Mapping[str, Audit],
+    verdict: Verdict | None = None,
+    shift: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """What was found, as one JSON object, ASCII only, without NaN or infinity.
 
         {"format": 1,
-         "samples": 1100,
-         "summary": [{"issue": "near_duplicates", "num_issues": 52, "contamination": 0.0473, "threshold": 0.0217,
-                      "action": "drop"}, ...],              null where not run or without a threshold
-         "contamination": {"near_duplicates": 0.0473, ...}, issues that ran
-         "not_run": {"label_errors": "there are no labels"},
-         "kept": 1013,                                      null where the policy would drop too much
-         "verdict": {"passed": false, "reasons": ["..."]}}  null where nothing was checked
+         "splits": {"train": {"samples": 1100,
+                              "summary": [{"issue": "near_duplicates", "num_issues": 52, "contamination": 0.0473,
+                                           "threshold": 0.0217, "action": "drop"}, ...],
+                              "contamination": {"near_duplicates": 0.0473, ...},        issues that ran
+                              "intervals": {"near_duplicates": [0.0362, 0.0615], ...},  95%, of the contamination
+                              "not_run": {"label_errors": "there are no labels"},
+                              "sets": {"number": 40, "conflicting": 1},                 of near duplicates
+                              "kept": 1013}, ...},                         null where the policy would drop too much
+         "leakage": [{"split_1": "train", "split_2": "val", "samples_1": 3, "samples_2": 2}],
+         "shift": [],
+         "verdict": {"passed": false, "reasons": ["..."], "checks": [...], "baseline": false,
+                     "stale": []}}  null where nothing was checked
+
+    One data set is the split "", and what is said of it stands at the top too, as it did before there were splits. So
+    a program that reads `splits` and `verdict` need not know how many there are.
 
     Args:
-        audit: what to report.
-        verdict: of `audit.check(limits)`.
+        audits: by name of the split, that which is trained on first; for one data set {"": audit}, or the audit itself.
+        verdict: of `check`.
+        shift: how far splits lie apart, a mapping for each two of them.
     """
+    by_name = audits if isinstance(audits, Mapping) else {"": audits}
+    splits = {name: _split(audit) for name, audit in by_name.items()}
     content = {
         "format": FORMAT,
+        **splits.get("", {}),
+        "splits": splits,
+        "leakage": list(_leakage(by_name)),
+        "shift": shift,
+        "verdict": None if verdict is None else _verdict(by_name, verdict),
+    }
+    return json.dumps(plain(content), indent=2, allow_nan=False)
+
+
+def _split(audit: Audit) -> dict[str, Any]:
+    counts = {issue: int(audit.decisions.counted(issue).sum()) for issue in audit.contamination}
+    return {
         "samples": len(audit),
         "summary": audit.summary.to_dict("records"),
         "contamination": audit.contamination,
+        "intervals": {issue: wilson(count, len(audit)) for issue, count in counts.items()},
         "not_run": audit.scores.not_run,
+        "sets": {
+            "number": int(audit.decisions.sets.max(initial=-1)) + 1,
+            "conflicting": len(audit.decisions.conflicts),
+        },
         "kept": kept(audit),
-        "verdict": None if verdict is None else {"passed": verdict.passed, "reasons": verdict.reasons},
     }
-    return json.dumps(plain(content), indent=2, allow_nan=False)
+
+
+def _leakage(audits: Mapping[str, Audit]) -> Iterator[dict[str, Any]]:
+    """Samples on either side that the other side holds too, once for every two splits that were compared."""
+    told = set()
+    for name, audit in audits.items():
+        leaks = audit.scores.leaks or Leaks.none()
+        near = flagged(leaks.distance, audit.decisions.thresholds.get("leakage", -math.inf))
+        for number, other in enumerate(leaks.splits[1:], 1):
+            hits = near & (leaks.other == number)
+            own, its = (len(np.unique(positions[hits])) for positions in (leaks.index, leaks.other_index))
+            if other not in told:
+                yield {"split_1": name, "split_2": other, "samples_1": own, "samples_2": its}
+        told.add(name)
+
+
+def _verdict(audits: Mapping[str, Audit], verdict: Verdict) -> dict[str, Any]:
+    return {
+        "passed": verdict.passed,
+        "reasons": verdict.reasons,
+        "checks": [_check(audits[check.split], check) for check in verdict.checks],
+        "baseline": verdict.baseline,
+        "stale": verdict.stale,
+    }
+
+
+def _check(audit: Audit, check: Check) -> dict[str, Any]:
+    ran = not check.not_run
+    return {
+        "split": check.split,
+        "issue": check.issue,
+        "samples": check.samples,
+        "found": len(check.found) if ran else None,
+        "accepted": len(check.accepted) if ran else None,
+        "contamination": check.fraction if ran else None,
+        "interval": check.interval if ran else None,
+        "limit": {"samples": check.limit.samples} if isinstance(check.limit, Count) else check.limit,
+        "passed": check.passed,
+        "not_run": check.not_run or None,
+        "worst": [_sample(audit, index) for index in check.found[:WORST].tolist()],
+    }
+
+
+def _sample(audit: Audit, index: int) -> dict[str, Any]:
+    reason = audit.decisions.reason[index]
+    return {"index": index, "sample": name_of(audit, index), "digest": digest_of(audit, index), "reason": reason}
 
 
 def kept(audit: Audit) -> int | None:

@@ -81,7 +81,7 @@ def render(audit: Audit) -> str:
     sections = _pairs(audit), _off_topic(audit), _labels(audit), *_leakage(audit)
     errors = audit.scores.errors
     about = audit.provenance
-    page = _environment().get_template("report.html.jinja")
+    page = environment().get_template("report.html.jinja")
     text = page.render(
         n=len(audit),
         name=about.get("dataset", {}).get("name", ""),
@@ -99,7 +99,8 @@ def render(audit: Audit) -> str:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Where the templates of pages come from; what they are given is data and never markup."""
     loader = jinja2.PackageLoader("selfclean_hooks", "report")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -131,9 +132,10 @@ def _labels(audit: Audit) -> Section:
 
 def _leakage(audit: Audit) -> tuple[Section, ...]:
     """The nearest pairs between splits; no section where no other split was given."""
-    leaks, threshold = audit.scores.leaks, audit.decisions.thresholds["near_duplicates"]
+    leaks = audit.scores.leaks
     if leaks is None:
         return ()
+    threshold = audit.decisions.thresholds["leakage"]
     hits = flagged(leaks.distance, threshold)
     cards = [
         Card(_leaked(audit, leaks, p), float(leaks.distance[p]), bool(hits[p]))

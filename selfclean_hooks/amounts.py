@@ -1,0 +1,90 @@
+"""Limits and thresholds as they are written on the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from selfclean_hooks.errors import SettingError
+from selfclean_hooks.gate import LIMITED, Count, Limits
+from selfclean_hooks.thresholds import ISSUES, Thresholds
+
+EXAMPLES = "0.01, 1%, count:5, or val=0.01 for one split"
+
+
+def limits_of(texts: Mapping[str, Sequence[str]], not_run: Sequence[str], splits: Collection[str]) -> dict[str, Limits]:
+    """Limits by split.
+
+    Args:
+        texts: issue (or total): amounts such as "0.01", "1%", "count:5" or "val=0.01"; one that names a split counts
+            for it alone and before one that does not.
+        not_run: issues that may go unchecked.
+        splits: names there are; ("",) for one data set.
+
+    Raises:
+        SettingError: an amount cannot be read, is given twice, or names an issue or split that there is not.
+    """
+    given: dict[str, dict[str, Any]] = {"": {}, **{split: {} for split in splits}}
+    for issue, written in texts.items():
+        for split, amount in _amounts(issue, written):
+            if split and split not in splits:
+                known = ", ".join(filter(None, splits))
+                raise SettingError(
+                    f"the limit {split}={amount} of {issue} names a split that there is not: "
+                    + (f"there are {known}" if known else "one data set was audited, without a name")
+                )
+            if issue in given[split] and split:
+                raise SettingError(f"the limit of {issue} for {split} is given twice: leave out one")
+            given[split][issue] = amount
+    allowed = tuple(_issue(name, LIMITED) for name in not_run)
+    return {split: Limits(**{**given[""], **given[split]}, not_run=allowed) for split in splits}
+
+
+def thresholds_of(texts: Sequence[str], before: Thresholds) -> Thresholds:
+    """Thresholds from texts such as "label_errors=0.3", "off-topic=none" or "near_duplicates=auto".
+
+    Args:
+        texts: each for one issue.
+        before: what counts for the others.
+
+    Raises:
+        SettingError: a text cannot be read, or names an issue that there is not.
+    """
+    values: dict[str, Any] = {field.name: getattr(before, field.name) for field in fields(before)}
+    for text in texts:
+        name, _, value = text.partition("=")
+        words = {"auto": "auto", "none": None}
+        values[_issue(name, ISSUES)] = words[value] if value in words else _number(value, value)
+    return Thresholds(**values)
+
+
+def _amounts(issue: str, written: Sequence[str]) -> Iterator[tuple[str, float | Count]]:
+    for text in written:
+        split, _, amount = text.rpartition("=")
+        if count := re.fullmatch(r"count:(\d+)", amount):
+            yield split, Count(int(count[1]))
+            continue
+        percent = amount.endswith("%")
+        share = _number(amount.removesuffix("%"), None)
+        value = share / 100 if percent and share is not None else share
+        if value is None or not 0 <= value <= 1:
+            raise SettingError(
+                f"the limit of {issue} must be a fraction in [0, 1] or a number of samples ({EXAMPLES}), got {text!r}"
+            )
+        yield split, value
+
+
+def _number(text: str, otherwise: Any) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return otherwise
+
+
+def _issue(name: str, known: Sequence[str]) -> str:
+    issue = name.strip().replace("-", "_")
+    if issue not in known:
+        raise SettingError(f"there is no issue {name!r}: choose from {', '.join(known)}")
+    return issue

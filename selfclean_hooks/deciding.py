@@ -1,0 +1,242 @@
+"""What the command line does with an audit: thresholds, baseline, limits, saving, printing, exit status."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from selfclean_hooks.amounts import limits_of, thresholds_of
+from selfclean_hooks.baseline import Baseline
+from selfclean_hooks.errors import PolicyError, SettingError
+from selfclean_hooks.gate import Limits, Verdict, check
+from selfclean_hooks.policy import Policy
+from selfclean_hooks.thresholds import ISSUES, Thresholds
+
+if TYPE_CHECKING:
+    from selfclean_hooks.audit import Audit
+    from selfclean_hooks.splits import SplitsAudit
+
+LIMITED = ("near_duplicates", "off_topic", "label_errors", "unreadable", "leakage", "total")
+
+
+class Format(str, Enum):
+    """How the result is printed."""
+
+    table = "table"
+    json = "json"
+    junit = "junit"
+    sarif = "sarif"
+    markdown = "markdown"
+
+
+class Keeping(str, Enum):
+    """Which copy of a duplicate set is kept."""
+
+    first = "first"
+    most_central = "most_central"
+    largest_image = "largest_image"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for on the command line beside the source; texts as they were written."""
+
+    limits: Sequence[Sequence[str] | None]  # of `LIMITED`, in order
+    not_run: Sequence[str] | None
+    threshold: Sequence[str] | None
+    keep: Keeping | None
+    baseline: Path | None
+    update: bool
+    format: Format
+
+    def check(self, splits: Collection[str]) -> None:
+        """See that everything makes sense, before hours of work.
+
+        Raises:
+            SettingError: something does not.
+            AuditFileError: the baseline cannot be read.
+        """
+        self.limits_of(splits)
+        self.thresholds(Thresholds())
+        self.accepted()
+
+    def limits_of(self, splits: Collection[str]) -> dict[str, Limits]:
+        """Limits by split."""
+        texts = {issue: texts or () for issue, texts in zip(LIMITED, self.limits, strict=True)}
+        return limits_of(texts, self.not_run or (), splits)
+
+    def thresholds(self, before: Thresholds) -> Thresholds:
+        """The thresholds, where others than these were asked for."""
+        return thresholds_of(self.threshold or (), before)
+
+    def policy(self, before: Policy) -> Policy:
+        """The policy, where another copy is to be kept."""
+        return replace(before, keep=self.keep.value) if self.keep is not None else before
+
+    def accepted(self) -> Baseline | None:
+        """The baseline as it is; None where there is none (yet)."""
+        if self.baseline is None:
+            if self.update:
+                raise SettingError("--update-baseline writes the file that --baseline FILE names: give both")
+            return None
+        return None if self.update and not self.baseline.exists() else Baseline.read(self.baseline)
+
+
+def opened(folder: Path) -> SplitsAudit:
+    """A saved audit; of one data set it is the split "".
+
+    Raises:
+        AuditFileError: there is none.
+    """
+    from selfclean_hooks.audit import Audit
+    from selfclean_hooks.splits import SplitsAudit
+    from selfclean_hooks.storage import is_of_splits
+
+    return SplitsAudit.load(folder) if is_of_splits(folder) else SplitsAudit({"": Audit.load(folder)})
+
+
+def write_report(found: SplitsAudit, folder: Path) -> None:
+    """Write the page, or the pages of the splits and one that leads to them, into the folder of a saved audit."""
+    if "" in found.audits:
+        found.audits[""].to_html(folder / "report.html")
+        return
+    from selfclean_hooks.split_storage import write_reports
+
+    write_reports(found, folder)
+
+
+def decided(found: SplitsAudit, asked: Asked, output: Path | None = None) -> int:
+    """Check against the limits, save into `output` if that is given, print, and return the exit status.
+
+    Where the policy would drop most of the data, or an issue hits most of it, the status is 2: nothing that lies in
+    `output` is overwritten then, and the baseline is left as it is.
+    """
+    found = _reconsidered(found, asked)
+    audits = found.audits
+    limits, baseline, problem = asked.limits_of(audits), asked.accepted(), _problem(audits)
+    verdict = check(audits, limits, baseline)
+    place = None if output is None else _saved(found, output, bool(problem))
+    if asked.update and asked.baseline is not None and not problem:
+        before, baseline = baseline, Baseline.of(audits, baseline)
+        baseline.write(asked.baseline)
+        _say(_told(asked.baseline, before, baseline))
+        verdict = check(audits, limits, baseline)
+    _print(found, verdict, asked.format, place)
+    if problem:
+        where = f"saved in {place}, without clean_indices.txt" if place else "nothing was written"
+        complain(f"{problem}; {where}")
+        return 2
+    return 0 if verdict else 1
+
+
+def complain(text: str) -> None:
+    """Tell an error on standard error."""
+    Console(stderr=True).print(f"error: {text}", style="red", soft_wrap=True, markup=False, highlight=False)
+
+
+def _reconsidered(found: SplitsAudit, asked: Asked) -> SplitsAudit:
+    """The saved audit at other thresholds and with other copies kept, where these were asked for."""
+    if not asked.threshold and asked.keep is None:
+        return found
+    audits = {
+        name: audit.at(thresholds=asked.thresholds(audit.thresholds), policy=asked.policy(audit.policy))
+        for name, audit in found.audits.items()
+    }
+    return replace(found, audits=audits)
+
+
+def _problem(audits: Mapping[str, Audit]) -> str:
+    """Why the audit is not to be trusted, "" where it is."""
+    told = []
+    for name, audit in audits.items():
+        where, most = f"split {name!r}: " if name else "", audit.policy.max_drop_fraction
+        try:
+            audit.clean_indices  # noqa: B018  (raises where most would be dropped)
+        except PolicyError as error:
+            told.append(f"{where}{error}")
+            continue
+        told += [
+            f"{where}{issue} hits {audit.contamination[issue]:.0%} of the samples, more than "
+            f"max_drop_fraction={most}: that says more about the threshold or the representation than about the data"
+            for issue in ISSUES
+            if audit.contamination.get(issue, 0) > most
+        ]
+    return "; ".join(told)
+
+
+def _saved(found: SplitsAudit, output: Path, is_refused: bool) -> Path:
+    """Save and say where: beside an earlier audit if this one is not to be trusted."""
+    from selfclean_hooks.storage import holds_audit
+
+    place = output.with_name(output.name + ".refused") if is_refused and holds_audit(output) else output
+    try:
+        (found.audits.get("") or found).save(place)
+    except PolicyError:
+        if not is_refused:
+            raise
+    return place
+
+
+def _told(path: Path, before: Baseline | None, after: Baseline) -> str:
+    old, new = set(before.entries if before is not None else ()), set(after.entries)
+    return f"baseline {path}: {len(after)} findings accepted ({len(new - old)} new, {len(old - new)} gone)"
+
+
+def _print(found: SplitsAudit, verdict: Verdict, format: Format, place: Path | None) -> None:
+    audits = found.audits
+    if format is Format.table:
+        from selfclean_hooks.report.table import show
+
+        console = Console()
+        show(audits, verdict, console)
+        for line in _about_splits(found):
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
+        if place is not None:
+            console.print(f"report: {place / 'report.html'}", soft_wrap=True, markup=False, highlight=False)
+    else:
+        sys.stdout.write(_text(found, verdict, format).rstrip("\n") + "\n")
+    for note in dict.fromkeys(note for audit in audits.values() for note in audit.provenance.get("notes", ())):
+        _say(note)
+
+
+def _text(found: SplitsAudit, verdict: Verdict, format: Format) -> str:
+    audits = found.audits
+    if format is Format.json:
+        rows = found.shift.to_dict("records")
+        from selfclean_hooks.report.as_json import as_json
+
+        return as_json(audits, verdict, [{str(key): value for key, value in row.items()} for row in rows])
+    if format is Format.junit:
+        from selfclean_hooks.report.junit import as_junit
+
+        return as_junit(audits, verdict)
+    if format is Format.sarif:
+        from selfclean_hooks.report.sarif import as_sarif
+
+        return as_sarif(audits, verdict)
+    from selfclean_hooks.report.markdown import as_markdown
+
+    return as_markdown(audits, verdict)
+
+
+def _about_splits(found: SplitsAudit) -> Iterator[str]:
+    """What there is to say about splits together."""
+    if "" in found.audits:
+        return
+    pairs, differing = len(found.leakage), len(found.label_disagreements)
+    yield f"near duplicates in two splits: {pairs} pairs, {differing} of them with different labels"
+    for row in found.shift.itertuples():
+        yield (
+            f"shift from {row.split_1} to {row.split_2}: Frechet distance {row.distance:.4g}, "
+            f"{row.expected:.4g} expected of random splits (p = {row.p_value:.3g})"
+        )
+
+
+def _say(text: str) -> None:
+    Console(stderr=True).print(text, style="dim", soft_wrap=True, markup=False, highlight=False)

@@ -1,0 +1,160 @@
+"""Sets of near duplicates around a copy that is kept: no member lies further from it than the threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
+
+from selfclean_hooks.errors import SettingError
+from selfclean_hooks.scores import Scores
+from selfclean_hooks.thresholds import flagged
+
+Keep = Literal["first", "most_central", "largest_image"]
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class DuplicateSets:
+    """Which samples are near duplicates of which kept copy."""
+
+    number: Ints  # (N,) of the set, in order of first members; -1: none
+    kept: Ints  # (S,) position of the kept copy of each set
+    distance: NDArray[np.float32]  # (N,) to the kept copy of the set; NaN: in no set
+
+    @property
+    def surplus(self) -> Bools:
+        """(N,) in a set and not its kept copy."""
+        surplus = self.number >= 0
+        surplus[self.kept] = False
+        return surplus
+
+    def of(self, index: int) -> tuple[int, int]:
+        """Number of a member's set and position of the copy kept there."""
+        number = int(self.number[index])
+        return number, int(self.kept[number])
+
+
+def duplicate_sets(scores: Scores, threshold: float, keep: Keep, last: Bools) -> DuplicateSets:
+    """Sets without chaining: of copies a ~ b ~ c with a and c apart, a is kept with b beside it, and c stays.
+
+    Copies are taken in order of `keep`; each one not yet in a set is kept, and takes along all its near duplicates not
+    yet in a set. So no two kept copies are near duplicates of each other, and every surplus one is of a kept one.
+    Exact copies count as one sample. Where the list of pairs was cut short, the pairs of the single-linkage tree stand
+    in: no set is wrong then, but some may be smaller.
+
+    Args:
+        scores: N samples.
+        threshold: distance below which two are near duplicates.
+        keep: the first copy, the one with most near duplicates and the least distance to them, or the largest image.
+        last: (N,) copies to keep only where there are no others.
+
+    Raises:
+        SettingError: `keep` is "largest_image" and the sizes of the images are not known.
+    """
+    groups = _components(scores, threshold, exact=True)
+    near = _between(groups, scores, threshold)
+    rank = np.empty(len(scores), np.int64)
+    rank[_in_order(scores, keep, last, groups, near)] = np.arange(len(scores))
+    size = np.bincount(groups)
+    best = np.full(len(size), len(scores))
+    np.minimum.at(best, groups, rank)  # rank of the best copy in each group
+    by_rank = np.argsort(rank)
+    owner, distance = np.full(len(size), -1), np.full(len(size), np.nan, np.float32)
+    involved = ((size > 1) | (np.diff(near.indptr) > 0)).nonzero()[0]
+    for group in involved[np.argsort(best[involved])].tolist():
+        if owner[group] >= 0:
+            continue
+        beside = slice(near.indptr[group], near.indptr[group + 1])
+        free = owner[near.indices[beside]] < 0
+        taken = near.indices[beside][free]
+        if len(taken) or size[group] > 1:
+            owner[taken], distance[taken] = group, near.data[beside][free]
+            owner[group], distance[group] = group, 0
+    return _numbered(owner[groups], distance[groups], by_rank[best])
+
+
+def component_of(scores: Scores, threshold: float) -> Ints:
+    """(N,) number of the connected component of near duplicates that each sample is in, chains included.
+
+    Read off the single-linkage tree: exact, whatever the order of the samples and however many pairs there are.
+    """
+    return _components(scores, threshold)
+
+
+def disagreeing(sets: DuplicateSets, scores: Scores) -> Iterator[tuple[Ints, dict[int, int]]]:
+    """Sets whose copies carry different labels: the members in doubt and how often each label is there.
+
+    In doubt are those without the label that more than half of the copies carry; all where there is none.
+    """
+    if "label_errors" in scores.not_run:
+        return
+    members = ((sets.number >= 0) & (scores.given_label >= 0)).nonzero()[0]
+    members = members[np.argsort(sets.number[members], kind="stable")]
+    for copies in np.split(members, np.diff(sets.number[members]).nonzero()[0] + 1):
+        labels, counts = np.unique(scores.given_label[copies], return_counts=True)
+        if len(labels) > 1:
+            agreed = labels[counts > len(copies) / 2]
+            yield (
+                copies[~np.isin(scores.given_label[copies], agreed)],
+                dict(zip(labels.tolist(), counts.tolist(), strict=True)),
+            )
+
+
+def _components(scores: Scores, threshold: float, exact: bool = False) -> Ints:
+    n = len(scores)
+    near = flagged(scores.tree_distance, threshold) & ((scores.tree_distance == 0) | (not exact))
+    start, end = scores.tree_index[near].astype(np.int32).T  # older scipy searches graphs of int32 only
+    graph = coo_array((np.ones(len(start)), (start, end)), shape=(n, n))
+    component: Ints = connected_components(graph, directed=False)[1].astype(np.int64)
+    return component
+
+
+def _between(groups: Ints, scores: Scores, threshold: float) -> csr_array:
+    """(G, G) distances of groups of exact copies that are near duplicates, each in both directions, once."""
+    index = np.concatenate([scores.pair_index, scores.tree_index])
+    distance = np.concatenate([scores.pair_distance, scores.tree_distance])
+    near = flagged(np.concatenate([scores.pair_score, scores.tree_distance]), threshold)
+    pairs, distance = np.sort(groups[index[near]], axis=1), distance[near]
+    apart = pairs[:, 0] != pairs[:, 1]
+    (first, second), distance = pairs[apart].T, distance[apart]
+    count = int(groups.max(initial=-1)) + 1
+    _, once = np.unique(first * count + second, return_index=True)
+    rows, columns = np.concatenate([first[once], second[once]]), np.concatenate([second[once], first[once]])
+    both = np.concatenate([distance[once], distance[once]]).astype(np.float64)
+    return coo_array((both, (rows, columns)), shape=(count, count)).tocsr()
+
+
+def _in_order(scores: Scores, keep: Keep, last: Bools, groups: Ints, near: csr_array) -> Ints:
+    """Positions, the first to be kept first."""
+    position = np.arange(len(scores))
+    if keep == "largest_image":
+        if scores.pixels is None:
+            raise SettingError(
+                "keep='largest_image' needs the sizes of images, and these samples are none (or an older version "
+                "audited them): keep 'first' or 'most_central'"
+            )
+        return np.lexsort((position, -scores.pixels, last))
+    if keep == "most_central":
+        size = np.bincount(groups)
+        beside = csr_array((np.ones(len(near.data)), near.indices, near.indptr), shape=near.shape)
+        degree, total = beside @ size + size, near @ size
+        return np.lexsort((position, (total / degree)[groups], -degree[groups], last))
+    return np.lexsort((position, last))
+
+
+def _numbered(owner: Ints, distance: NDArray[np.float32], best: Ints) -> DuplicateSets:
+    """Sets in order of their first members; `best` is the position of the best copy of each group."""
+    owners, first, inverse = np.unique(owner, return_index=True, return_inverse=True)
+    order = np.argsort(np.where(owners < 0, -1, first), kind="stable")  # no set comes first if there are such
+    none = int((owners < 0).any())
+    number = np.empty(len(owners), np.int64)
+    number[order] = np.arange(len(owners)) - none
+    kept = best[owners[order][none:]]
+    return DuplicateSets(number[inverse], kept, distance)

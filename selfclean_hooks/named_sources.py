@@ -1,0 +1,170 @@
+"""SOURCE... on the command line: one data set, or several splits as NAME=SOURCE."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selfclean_hooks.errors import DataError, SourceError
+from selfclean_hooks.sources import Source, open_source
+
+if TYPE_CHECKING:
+    from selfclean_hooks.audit import Audit
+    from selfclean_hooks.embed import Embeddings
+    from selfclean_hooks.policy import Policy
+    from selfclean_hooks.splits import SplitsAudit
+    from selfclean_hooks.thresholds import Thresholds
+
+NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
+
+
+def open_sources(texts: Sequence[str]) -> dict[str, Source]:
+    """Open what the command line names, before any work is done.
+
+    Args:
+        texts: one SOURCE, or at least two as NAME=SOURCE. What exists on disk is taken as a path first.
+
+    Returns:
+        Name of the split ("" for one data set): source. The one that is trained on ("train", else the first) is first.
+
+    Raises:
+        SourceError: names are missing, given twice or for one source alone, or one cannot be read.
+        DataError: a split has classes that the one that is trained on lacks.
+    """
+    named = [("", text) if os.path.exists(text) else _named(text) for text in texts]
+    names = [name for name, _ in named]
+    if len(names) == 1 and not names[0]:
+        return {"": open_source(texts[0])}
+    if "" in names or len(names) == 1 or len(set(names)) < len(names):
+        raise SourceError(
+            "SOURCE is one data set, or at least two splits, each with a name of its own, as train=DIR val=DIR; got "
+            + " ".join(texts)
+        )
+    opened = {}
+    for name, text in sorted(named, key=lambda entry: entry[0] != "train"):
+        with _about(name):
+            opened[name] = open_source(text)
+    if len({source.vectors is None for source in opened.values()}) > 1:
+        raise SourceError("splits must all be embeddings, or none of them: one encoder serves all of them")
+    _check_classes(opened)
+    return opened
+
+
+def audit_sources(
+    opened: Mapping[str, Source],
+    backbone: Any,
+    method: str,
+    thresholds: Thresholds,
+    policy: Policy,
+    workers: int,
+    cache_dir: Path | None,
+    progress: bool,
+) -> SplitsAudit:
+    """Audit what `open_sources` opened; of several splits nothing but the first is dropped from."""
+    from selfclean_hooks.splits import SplitsAudit, audit_splits, policies_of, splits_of
+
+    if "" in opened:
+        one = _audit_one(opened[""], backbone, method, thresholds, policy, workers, cache_dir, progress)
+        return SplitsAudit({"": one})
+    if any(source.vectors is not None for source in opened.values()):
+        given = {name: _given(source) for name, source in opened.items()}
+        found = splits_of(given, method, thresholds, policies_of(policy, opened), progress=progress)
+    else:
+        found = audit_splits(
+            {name: source.dataset for name, source in opened.items()},
+            backbone,
+            method,
+            thresholds,
+            policy,
+            num_workers=workers,
+            cache_dir=cache_dir,
+            progress=progress,
+            labels={name: source.labels for name, source in opened.items() if source.labels is not None},
+        )
+    audits = {
+        name: audit.described(opened[name].name, opened[name].class_names, opened[name].notes)
+        for name, audit in found.audits.items()
+    }
+    return replace(found, audits=audits)
+
+
+def _audit_one(
+    opened: Source,
+    backbone: Any,
+    method: str,
+    thresholds: Thresholds,
+    policy: Policy,
+    workers: int,
+    cache_dir: Path | None,
+    progress: bool,
+) -> Audit:
+    from selfclean_hooks.audit import audit, audit_embeddings
+
+    if opened.vectors is not None:
+        found = audit_embeddings(opened.vectors, opened.labels, method, thresholds, policy, progress)
+    else:
+        found = audit(
+            opened.dataset,
+            backbone,
+            method,
+            thresholds,
+            policy,
+            num_workers=workers,
+            cache_dir=cache_dir,
+            progress=progress,
+            labels=opened.labels,
+        )
+    return found.described(opened.name, opened.class_names, opened.notes)
+
+
+def _named(text: str) -> tuple[str, str]:
+    found = NAMED.fullmatch(text)
+    return (found[1], found[2]) if found else ("", text)
+
+
+def _check_classes(opened: Mapping[str, Source]) -> None:
+    """Of sources that tell their labels at once; now and not after an hour."""
+    from selfclean_hooks.splits import check_classes, classes_of
+
+    (first, trained_on), *others = opened.items()
+    known = classes_of(trained_on.labels, trained_on.class_names)
+    for name, source in others:
+        check_classes({first: known, name: classes_of(source.labels, source.class_names)})
+
+
+def _given(source: Source) -> Embeddings:
+    """Vectors of the user's own, as if they had been embedded here."""
+    from selfclean_hooks.embed import Embeddings
+    from selfclean_hooks.provenance import fingerprint
+    from selfclean_hooks.scores import as_labels, as_vectors
+
+    vectors = as_vectors(source.vectors)
+    codes, _ = as_labels(source.labels, len(vectors))
+    keys = tuple(fingerprint(row) for row in vectors)
+    return Embeddings(
+        vectors=vectors,
+        n=len(vectors),
+        errors={},
+        labels=codes,
+        why_no_labels="there are no labels",
+        class_names=source.class_names,
+        names=None,
+        digests=keys,
+        data={"name": source.name, "fingerprint": fingerprint(vectors, codes)},
+        encoder={"name": "given", "fingerprint": None},
+        notes=(),
+        keys=keys,
+    )
+
+
+@contextmanager
+def _about(split: str) -> Iterator[None]:
+    try:
+        yield
+    except (SourceError, DataError) as error:
+        raise type(error)(f"split {split!r}: {error}") from error

@@ -1,0 +1,60 @@
+"""An audit of several splits as one HTML page that leads to the pages of the splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from selfclean_hooks.report.html import environment
+
+if TYPE_CHECKING:
+    from selfclean_hooks.audit import Audit
+    from selfclean_hooks.splits import SplitsAudit
+
+SHOWN = 100  # pairs that leak
+
+
+def render_splits(found: SplitsAudit, places: Mapping[str, str], leakage: pd.DataFrame) -> str:
+    """The page.
+
+    Args:
+        found: the audits.
+        places: the folder of each split, beside the page.
+        leakage: `found.leakage` with the samples and labels of both sides.
+    """
+    issues = list(dict.fromkeys(issue for audit in found.audits.values() for issue in audit.scores.issues))
+    text = (
+        environment()
+        .get_template("splits.html.jinja")
+        .render(
+            splits=list(found.audits),
+            issues=issues,
+            rows=[
+                {
+                    "name": name,
+                    "link": quote(places[name]) + "/report.html",
+                    "samples": len(audit),
+                    "cells": [_cell(audit, issue) for issue in issues],
+                }
+                for name, audit in found.audits.items()
+            ],
+            shift=found.shift.to_dict("records"),
+            leakage=leakage.head(SHOWN).to_dict("records"),
+            leakage_total=len(leakage),
+            disagreements=len(found.label_disagreements),
+        )
+    )
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _cell(audit: Audit, issue: str) -> dict[str, Any]:
+    if issue not in audit.contamination:
+        return {"why": audit.scores.not_run.get(issue, "not looked for"), "found": 0, "share": 0.0}
+    return {
+        "why": "",
+        "found": int(audit.decisions.counted(issue).sum()),
+        "share": audit.contamination[issue],
+    }

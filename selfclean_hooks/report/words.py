@@ -1,0 +1,74 @@
+"""What several formats say alike: how a sample is called, a contamination, a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from selfclean_hooks.gate import Count
+
+if TYPE_CHECKING:
+    from selfclean_hooks.audit import Audit
+    from selfclean_hooks.gate import Check, Verdict
+
+WORST = 20  # samples named of each check
+LONGEST = 200  # characters of a name or a sentence where it is shown to people
+JOINER = "\u200d"  # not printable by itself, and a part of many emojis
+
+
+def visible(text: str, most: int = LONGEST) -> str:
+    """On one line, for people: what cannot be printed becomes an escape, and of a long text the middle is left out.
+
+    No control character, line break, change of direction or lone surrogate is left.
+    """
+    shown = "".join(c if c.isprintable() or c == JOINER else c.encode("unicode_escape").decode() for c in text)
+    if len(shown) <= most:
+        return shown
+    half = (most - 3) // 2
+    return f"{shown[:half]}...{shown[-half:]}"
+
+
+def name_of(audit: Audit, index: int) -> str:
+    """The file of a sample, "" where there is none."""
+    return audit.names[index] if audit.names else ""
+
+
+def digest_of(audit: Audit, index: int) -> str:
+    """The digest of what a sample contains, "" where it is not known."""
+    return audit.digests[index] if audit.digests else ""
+
+
+def called(audit: Audit, index: int) -> str:
+    """A sample, in words that fit into a line."""
+    name = name_of(audit, index)
+    return visible(f"{name} ({index})" if name else f"sample {index}")
+
+
+def why(audit: Audit, index: int) -> str:
+    """Why a sample was flagged, on one line."""
+    return visible(audit.decisions.reason[index], 2 * LONGEST)
+
+
+def contamination_of(check: Check) -> str:
+    """The share of the samples and its interval: 0.98% (0.75-1.28)."""
+    low, high = check.interval
+    return f"{check.fraction:.2%} ({100 * low:.2f}-{100 * high:.2f})"
+
+
+def limit_of(check: Check) -> str:
+    """The limit, "" where there is none: 1%, or 5 samples."""
+    limit = check.limit
+    if limit is None:
+        return ""
+    return str(limit) if isinstance(limit, Count) else f"{100 * limit:g}%"
+
+
+def issue_in_words(issue: str) -> str:
+    """The name of an issue as people write it."""
+    return issue.replace("_", " ")
+
+
+def by_split(audits: Mapping[str, Audit], verdict: Verdict) -> Iterator[tuple[str, Audit, list[Check]]]:
+    """Name, audit and checks of every split, in the order of the audits."""
+    for split, audit in audits.items():
+        yield split, audit, [check for check in verdict.checks if check.split == split]

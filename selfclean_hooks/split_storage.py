@@ -1,0 +1,122 @@
+"""An audit of several splits as a folder: one folder a split, and splits.json that says which belong together."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from selfclean_hooks.errors import AuditFileError, PolicyError
+from selfclean_hooks.frames import label_texts
+from selfclean_hooks.report.as_json import plain
+from selfclean_hooks.report.split_page import render_splits
+from selfclean_hooks.splits import SHIFT, SplitsAudit, has_labels
+from selfclean_hooks.storage import FILES, SPLITS, as_csv, clear, damaged, read_index, write
+from selfclean_hooks.storage import load as load_one
+from selfclean_hooks.storage import save as save_one
+
+FORMAT = 1
+
+
+def save(found: SplitsAudit, folder: Path) -> None:
+    """Write the audits of all splits; splits.json comes last, without it nothing is loaded.
+
+    Raises:
+        AuditFileError: the folder cannot be written.
+        PolicyError: a policy would drop too much; all is written but the clean_indices.txt of that split.
+    """
+    places = _places(found)
+    leakage = _leakage(found)
+    contents = {
+        "leakage.csv": as_csv(leakage, index=False),
+        "report.html": render_splits(found, places, leakage).encode(),
+    }
+    clear(folder, (SPLITS, *FILES))  # what an earlier audit left there must not be taken for this one's
+    refused = []
+    for name, audit in found.audits.items():
+        try:
+            save_one(audit, folder / places[name])
+        except PolicyError as error:
+            refused.append(f"split {name!r}: {error}")
+    for file, content in contents.items():
+        write(folder / file, content)
+    index = {
+        "format": FORMAT,
+        "splits": [
+            {"name": name, "folder": place, "scores_blake2b": _scores_of(folder / place)}
+            for name, place in places.items()
+        ],
+        "shift": found.shift.to_dict("records"),
+    }
+    write(folder / SPLITS, (json.dumps(plain(index), indent=2) + "\n").encode())
+    if refused:
+        raise PolicyError("; ".join(refused))
+
+
+def load(folder: Path) -> SplitsAudit:
+    """Read what `save` wrote.
+
+    Raises:
+        AuditFileError: the folder holds no audit of splits, is damaged, or is of another version.
+    """
+    index = read_index(folder / SPLITS, FORMAT)
+    try:
+        audits = {}
+        for entry in index["splits"]:
+            place = folder / re.fullmatch(r"[\w=-]+", entry["folder"]).group()  # type: ignore[union-attr]
+            if _scores_of(place) != entry["scores_blake2b"]:
+                raise damaged(place / "manifest.json", "it is from another audit than splits.json")
+            audits[str(entry["name"])] = load_one(place)
+        shift = pd.DataFrame(index["shift"], columns=list(SHIFT))
+        if not audits:
+            raise ValueError("it lists no split")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise damaged(folder / SPLITS, f"{type(error).__name__}: {error}") from error
+    return SplitsAudit(audits, shift)
+
+
+def write_reports(found: SplitsAudit, folder: Path) -> None:
+    """Write the page of every split and the one that leads to them.
+
+    Raises:
+        AuditFileError: the folder cannot be written.
+    """
+    places = _places(found)
+    for name, audit in found.audits.items():
+        audit.to_html(folder / places[name] / "report.html")
+    write(folder / "report.html", render_splits(found, places, _leakage(found)).encode())
+
+
+def _places(found: SplitsAudit) -> dict[str, str]:
+    """A folder's name for every split: its own, without what file systems may refuse."""
+    places: dict[str, str] = {}
+    for name in found.audits:
+        place = re.sub(r"[^\w=-]+", "_", name, flags=re.ASCII)
+        while place.lower() in (other.lower() for other in places.values()):
+            place += "_"
+        places[name] = place
+    return places
+
+
+def _scores_of(place: Path) -> str:
+    digest = read_index(place / "manifest.json").get("scores_blake2b")
+    if not isinstance(digest, str):
+        raise AuditFileError(f"{place / 'manifest.json'} must be as Audit.save wrote it: run the audit again")
+    return digest
+
+
+def _leakage(found: SplitsAudit) -> pd.DataFrame:
+    """The pairs with the files and labels of both samples."""
+    frame = found.leakage
+    names = {split: audit.names or ("",) * len(audit) for split, audit in found.audits.items()}
+    labels = {
+        split: label_texts(audit.scores) if has_labels(audit) else ("",) * len(audit)
+        for split, audit in found.audits.items()
+    }
+    for side in ("1", "2"):
+        places = list(zip(frame[f"split_{side}"], frame[f"index_{side}"], strict=True))
+        for column, texts in (("sample", names), ("label", labels)):
+            frame[f"{column}_{side}"] = pd.Series([texts[split][i] for split, i in places], dtype=object)
+    return frame

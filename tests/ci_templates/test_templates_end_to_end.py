@@ -1,0 +1,61 @@
+"""The CI templates with the real command: a source that passes, one that does not, and one that cannot be read."""
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from ci_steps import BINARIES, Action, gitlab
+
+LIMITS = "--max-near-duplicates 0 --max-unreadable 0"
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """Embeddings in 16 dimensions; in the second file two rows are copies of another."""
+    vectors = np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32)
+    np.savez(tmp_path / "clean $(touch x).npz", embeddings=vectors)
+    vectors[[10, 20]] = vectors[0]
+    np.savez(tmp_path / "copies.npz", embeddings=vectors)
+    return tmp_path
+
+
+def test_a_clean_source_passes(sources: Path) -> None:
+    audit, verdict = Action(sources, BINARIES, source="clean $(touch x).npz", limits=LIMITS).run_all()
+    assert (verdict.status, audit.outputs.get("passed")) == (0, "true"), audit.log
+    assert json.loads((sources / audit.outputs["verdict"]).read_text())["verdict"]["passed"] is True
+    assert (sources / audit.outputs["report"] / "report.html").is_file()
+    assert "| issue |" in audit.summary
+    assert not (sources / "x").exists()
+
+
+def test_a_contaminated_source_fails_and_leaves_its_report(sources: Path) -> None:
+    action = Action(sources, BINARIES, source="copies.npz", limits=LIMITS, output="the report")
+    audit, verdict = action.run_all()
+    assert (audit.status, verdict.status, audit.outputs.get("passed")) == (0, 1, "false"), audit.log
+    report = sources / "the report"
+    found = json.loads((report / "verdict.json").read_text())["verdict"]
+    assert found["passed"] is False
+    assert "near_duplicates" in found["reasons"][0]
+    assert ElementTree.parse(report / "junit.xml").find(".//testcase[@name='near_duplicates']/failure") is not None
+    assert json.loads((report / "results.sarif").read_text())["runs"][0]["results"]
+    assert audit.summary == (report / "summary.md").read_text()
+
+
+def test_a_source_that_is_not_there_is_an_error(sources: Path) -> None:
+    audit, verdict = Action(sources, BINARIES, source="<b>nowhere</b>", limits=LIMITS).run_all()
+    assert (verdict.status, audit.outputs) == (2, {"status": "2"}), audit.log
+    assert "'&lt;b&gt;nowhere&lt;/b&gt;'" in audit.summary
+
+
+def test_gitlab_says_which_split_it_is(sources: Path) -> None:
+    ran = gitlab(
+        sources, BINARIES, SELFCLEAN_SOURCE="train=clean $(touch x).npz val=copies.npz", SELFCLEAN_LIMITS=LIMITS
+    )
+    assert ran.status == 1, ran.log
+    failures = ElementTree.parse(sources / "audit" / "junit.xml").findall(".//testcase[failure]")
+    assert {test.get("classname") for test in failures} == {"selfclean_hooks.val"}
+    found = json.loads((sources / "audit" / "verdict.json").read_text())["verdict"]
+    assert found["passed"] is False
+    assert [reason for reason in found["reasons"] if "exceeds" in reason] == [found["reasons"][0]]
