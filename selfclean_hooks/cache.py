@@ -7,11 +7,13 @@ which there is not on network file systems (https://sqlite.org/wal.html).
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +22,12 @@ from numpy.typing import NDArray
 from selfclean_hooks.errors import AuditFileError, SettingError
 
 LIMIT = 4 * 2**30  # bytes of the file after a run; while a run adds to it, it may be up to twice as large
-SECONDS = 10.0  # of work that may be lost by a kill
-ROWS = 4096  # and how much of it waits in memory
+SECONDS, ROWS = 10.0, 4096  # after which what waits in memory is written: a kill loses no more
 PATIENCE = 120.0  # seconds to wait for another process that writes
-NAME = "embeddings.sqlite"
-VERSION = 1
-CREATE = (  # what changes with every run apart from what is large
+NAME, VERSION = "embeddings.sqlite", 1
+CHECK = 8  # bytes before each vector
+SETTINGS = ("PRAGMA page_size = 32768", "PRAGMA auto_vacuum = INCREMENTAL")
+TABLES = (  # what changes with every run apart from what is large
     "CREATE TABLE IF NOT EXISTS vectors (id INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS samples (encoder TEXT, digest TEXT, used INTEGER NOT NULL, id INTEGER NOT NULL, "
     "PRIMARY KEY (encoder, digest)) WITHOUT ROWID",
@@ -52,29 +54,17 @@ class Cache:
         """
         self.note, self.known = "", np.zeros(0, "S32")
         self._path: Path | None = None
-        self._encoder, self._run, self._bytes = encoder or "", 1, 0
-        self._lengths: set[int] = set()
+        self._encoder, self._run = encoder or "", 1
+        self._bytes_read = self._bytes_new = 0
+        self._lengths: set[int] = set()  # of the vectors that were read, and of the first to be kept
         self._new: dict[str, NDArray[np.float32]] = {}
         self._due = time.monotonic() + SECONDS
-        if folder is None:
-            return
-        if not isinstance(folder, (str, Path)):
+        if folder is not None and not isinstance(folder, (str, Path)):
             raise SettingError(f"cache_dir must be the path of a folder or None, got {folder!r}")
-        if encoder is None:  # two functions of one name would share their embeddings
+        if folder is not None and encoder is None:  # two functions of one name would share their embeddings
             self.note = "nothing is kept in cache_dir: whether a function is still the same cannot be told"
-            return
-        try:
-            Path(folder).mkdir(parents=True, exist_ok=True)  # now and not after an hour
-        except OSError as error:
-            raise AuditFileError(
-                f"cache_dir {folder} cannot be made a folder ({error.strerror}): choose another one"
-            ) from error
-        self._path = Path(folder).absolute() / NAME
-        self._writable = all(os.access(path, os.W_OK) for path in (folder, self._path) if os.path.exists(path))
-        if not self._writable:
-            self.note = f"nothing new is kept in cache_dir: {folder} cannot be written"
-        if self._writable or self._path.exists():
-            self._load()
+        elif folder is not None:
+            self._load(Path(folder))
 
     def get(self, digests: Iterable[str]) -> dict[str, NDArray[np.float32]]:
         """The vectors (D,) of samples, those that are there.
@@ -90,24 +80,27 @@ class Cache:
                 row = file.execute(FIND, (self._encoder, digest)).fetchone()
                 if row is not None:
                     found[digest] = self._unpacked(digest, row[0])
-                    self._see(found[digest])
+                    self._bytes_read += found[digest].nbytes
+        self._check_lengths(*map(len, found.values()))
         return found
 
     def keep(self, vectors: Mapping[str, NDArray[np.float32]]) -> None:
-        """Add vectors by digest; they are in the file after `SECONDS` at most, or `flush`. What is not finite is not kept.
+        """Add vectors by digest, those that are finite; they are in the file after `SECONDS` or with `flush`.
 
         Raises:
             AuditFileError: the file cannot be written, or holds vectors of another length for this encoder.
         """
-        if self._path is None or not self._writable:
+        if self._path is None or not vectors:
             return
+        if not self._bytes_new:  # later ones that differ among themselves are the encoder's fault
+            self._check_lengths(len(next(iter(vectors.values()))))
         for digest, vector in vectors.items():
-            if not self._lengths or not self._new:  # vectors that differ among themselves are the encoder's fault
-                self._see(vector)
-            self._bytes += vector.nbytes
-            if self._bytes > LIMIT:
+            self._bytes_new += vector.nbytes
+            if not self._writable or not np.isfinite(vector).all():
+                continue
+            if self._bytes_read + self._bytes_new > LIMIT:
                 self.note = f"cache_dir keeps {LIMIT / 2**30:.3g} GiB at most: not everything of this data set is kept"
-            elif np.isfinite(vector).all():
+            else:
                 self._new[digest] = vector
         if time.monotonic() >= self._due or len(self._new) >= ROWS:
             self.flush()
@@ -119,9 +112,8 @@ class Cache:
                 for digest, vector in self._new.items():
                     if file.execute(FIND, (self._encoder, digest)).fetchone() is None:
                         row = file.execute("INSERT INTO vectors (vector) VALUES (?)", (self._packed(digest, vector),))
-                        file.execute(
-                            "INSERT INTO samples VALUES (?, ?, ?, ?)", (self._encoder, digest, self._run, row.lastrowid)
-                        )
+                        sample = (self._encoder, digest, self._run, row.lastrowid)
+                        file.execute("INSERT INTO samples VALUES (?, ?, ?, ?)", sample)
         self._new, self._due = {}, time.monotonic() + SECONDS
 
     def finish(self, used: Iterable[str]) -> None:
@@ -134,32 +126,38 @@ class Cache:
             file.executemany(mark, ((self._run, self._encoder, digest) for digest in used))
             _shrink(file, LIMIT)
 
-    def _see(self, vector: NDArray[np.float32]) -> None:
-        """Take note of a length; vectors of one encoder have one."""
-        self._lengths.add(len(vector))
-        if len(self._lengths) > 1:
-            raise self._damaged(f"features of one encoder have {' and '.join(map(str, sorted(self._lengths)))} numbers")
+    def _load(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)  # now and not after an hour
+        except OSError as error:
+            raise AuditFileError(
+                f"cache_dir {folder} cannot be made a folder ({error.strerror}): choose another one"
+            ) from error
+        self._path = folder.absolute() / NAME
+        self._writable = all(os.access(path, os.W_OK) for path in (folder, self._path) if path.exists())
+        if not self._writable:
+            self.note = f"nothing new is kept in cache_dir: {folder} cannot be written"
+        if (self._writable or self._path.exists()) and self._is_ours():
+            with self._opened() as file:
+                rows = file.execute("SELECT digest FROM samples WHERE encoder = ? ORDER BY digest", (self._encoder,))
+                self.known = np.array([digest for (digest,) in rows], "S32")
+                self._run = 1 + _number(file, "SELECT coalesce(max(used), 0) FROM samples")
 
-    def _load(self) -> None:
+    def _is_ours(self) -> bool:
+        """False for an empty file that cannot be written; an empty one gets its tables."""
         with self._opened() as file:
             version, tables = _number(file, "PRAGMA user_version"), _number(file, "SELECT count(*) FROM sqlite_master")
-        if version == 0 and tables == 0:
-            if not self._writable:
-                return
-            with self._opened("PRAGMA page_size = 32768", "PRAGMA auto_vacuum = INCREMENTAL", "BEGIN IMMEDIATE") as file:
-                for statement in CREATE:
-                    file.execute(statement)
-        elif version == 0:
+        if version == 0 and tables:
             raise self._damaged("it holds something else")
-        elif version != VERSION:
+        if version not in (0, VERSION):
             raise AuditFileError(
                 f"the embedding cache {self._path} must be of version {VERSION}, got {version}: delete the file, or "
                 "give another cache_dir"
             )
-        with self._opened() as file:
-            rows = file.execute("SELECT digest FROM samples WHERE encoder = ? ORDER BY digest", (self._encoder,))
-            self.known = np.array([digest for (digest,) in rows], "S32")
-            self._run = 1 + _number(file, "SELECT coalesce(max(used), 0) FROM samples")
+        if version == 0 and self._writable:
+            with self._opened(*SETTINGS, "BEGIN IMMEDIATE", *TABLES):
+                pass
+        return version == VERSION or self._writable
 
     @contextmanager
     def _opened(self, *begin: str) -> Iterator[sqlite3.Connection]:
@@ -171,15 +169,49 @@ class Cache:
                 for statement in begin or ("BEGIN",):
                     file.execute(statement)
                 yield file
-        except sqlite3.OperationalError as error:
-            if "no such" in str(error):  # table, column
-                raise self._damaged(str(error)) from error
-            cure = "free the disk, or give another cache_dir"
-            if "locked" in str(error):
-                cure = f"another process has held it for {PATIENCE:.0f} s. Wait for it, or {cure.split(', or ')[1]}"
-            raise AuditFileError(f"the embedding cache {self._path} cannot be used ({error}): {cure}") from error
         except (sqlite3.Error, ValueError) as error:
-            raise self._damaged(str(error)) from error
+            if not isinstance(error, sqlite3.OperationalError) or "no such" in str(error):  # table, column
+                raise self._damaged(str(error)) from error
+            cure = f"wait for the process that holds it (for {PATIENCE:.0f} s by now)"
+            cure = cure if "locked" in str(error) else "free the disk"
+            raise AuditFileError(
+                f"the embedding cache {self._path} cannot be used ({error}): {cure}, or give another cache_dir"
+            ) from error
+
+    def _check_lengths(self, *lengths: int) -> None:
+        self._lengths.update(lengths)
+        if len(self._lengths) > 1:
+            raise self._damaged(f"features of one encoder have {' and '.join(map(str, sorted(self._lengths)))} numbers")
+
+    def _packed(self, digest: str, vector: NDArray[np.float32]) -> bytes:
+        """The numbers behind a check of what belongs together: SQLite itself does not see that a page is damaged."""
+        content = vector.astype("<f4").tobytes()
+        return blake2b(f"{self._encoder}{digest}".encode() + content, digest_size=CHECK).digest() + content
+
+    def _unpacked(self, digest: str, packed: bytes) -> NDArray[np.float32]:
+        fits = isinstance(packed, bytes) and len(packed) > CHECK and (len(packed) - CHECK) % 4 == 0
+        vector = np.frombuffer(packed, "<f4", offset=CHECK).astype(np.float32) if fits else np.zeros(0, np.float32)
+        if not fits or self._packed(digest, vector) != packed:
+            raise ValueError(f"the features of sample {digest} are damaged")
+        return vector
 
     def _damaged(self, came: str) -> AuditFileError:
         return AuditFileError(f"the embedding cache {self._path} cannot be read ({came}): delete the file")
+
+
+def _shrink(file: sqlite3.Connection, limit: int) -> None:
+    """Remove the samples used longest ago until the file fits, and give its free pages back."""
+    page = _number(file, "PRAGMA page_size")
+
+    def size() -> int:
+        return page * (_number(file, "PRAGMA page_count") - _number(file, "PRAGMA freelist_count"))
+
+    while (much := size()) > limit and (samples := _number(file, "SELECT count(*) FROM samples")):
+        oldest = file.execute(OLDEST, (math.ceil(samples * (much - limit) / much),)).fetchall()
+        file.executemany("DELETE FROM vectors WHERE id = ?", ((row[0],) for row in oldest))
+        file.executemany("DELETE FROM samples WHERE encoder = ? AND digest = ?", (row[1:] for row in oldest))
+    file.execute("PRAGMA incremental_vacuum").fetchall()  # goes on for as long as it is asked for rows
+
+
+def _number(file: sqlite3.Connection, query: str) -> int:
+    return int(file.execute(query).fetchone()[0])

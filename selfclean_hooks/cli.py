@@ -61,9 +61,7 @@ Threshold = Annotated[
 Keep = Annotated[Keeping | None, typer.Option(help="Which copy of a duplicate set is kept.")]
 BaselineFile = Annotated[
     Path | None,
-    typer.Option(
-        "--baseline", metavar="FILE", help="Accepted findings: only others count; without limits, none may."
-    ),
+    typer.Option("--baseline", metavar="FILE", help="Accepted findings: only others count; without limits, none may."),
 ]
 UpdateBaseline = Annotated[bool, typer.Option("--update-baseline", help="Accept all findings: write FILE anew.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the audit and its report.")]
@@ -116,7 +114,7 @@ def audit(
 
     Nothing is deleted: clean_indices.txt lists what would be left without the flagged samples.
     """
-    from selfclean_hooks.named_sources import audit_sources, open_sources
+    from selfclean_hooks.named_sources import audit_sources, named_sources, open_sources
     from selfclean_hooks.python_objects import is_attribute, load_attribute
     from selfclean_hooks.storage import check_writable
     from selfclean_hooks.thresholds import Thresholds
@@ -124,9 +122,10 @@ def audit(
     limits = max_near_duplicates, max_off_topic, max_label_errors, max_unreadable, max_leakage, max_total
     asked = Asked(limits, allow_not_run, threshold, keep, baseline, update_baseline, format)
     with _stopping_plainly():
-        sources = open_sources(source)
-        asked.check(sources)
+        named = named_sources(source)
+        asked.check(named)
         check_writable(output)  # now and not after an hour
+        sources = open_sources(named)
         policy = asked.policy(Policy("drop", "drop", "drop", "drop", leakage="drop"))
         encoder = load_attribute(backbone) if is_attribute(backbone) else backbone
         settings = (encoder, method.value, asked.thresholds(Thresholds()), policy, workers, cache_dir, progress)

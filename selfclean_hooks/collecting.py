@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 from selfclean_hooks.cache import Cache
 from selfclean_hooks.encoders import Encoder
 from selfclean_hooks.errors import BackboneError, DataError
-from selfclean_hooks.reading import Batch
+from selfclean_hooks.reading import Batch, Reader
 from selfclean_hooks.scores import as_labels, listing, not_finite
 
 
@@ -67,7 +67,7 @@ class Collected:
         self.pixels = np.full(n, -1, np.int64)
         self.first: dict[str, int] = {}  # content: its first position; copies get the very same vector
 
-    def take(self, batch: Batch, encoder: Encoder, cache: Cache) -> None:
+    def take(self, batch: Batch, encoder: Encoder, cache: Cache, reader: Reader) -> None:
         """Embed a batch, what the cache does not know of it, and file it."""
         self.seen += len(batch.samples)
         good = [sample for sample in batch.samples if not sample.error]
@@ -78,13 +78,23 @@ class Collected:
             self.labels[sample.index], self.digests[sample.index] = sample.label, sample.digest
             if sample.no_class:
                 self.no_class[sample.index] = sample.no_class
-        new = {s.digest: at for at, s in enumerate(good) if s.digest not in self.first and s.digest not in cache}
+        vectors = self._features(batch, encoder)
+        wanted = {s.digest: s.index for s in good if s.known and s.digest not in self.first}
+        kept = cache.get(wanted)
+        for digest in wanted.keys() - kept.keys():  # removed meanwhile, by another process
+            vectors[digest] = _features(encoder, [reader.content(wanted[digest])])[0]
+        cache.keep(vectors)
+        vectors.update(kept)
+        for sample in good:
+            self.file(sample.index, sample.digest, vectors.get(sample.digest))
+
+    def _features(self, batch: Batch, encoder: Encoder) -> dict[str, NDArray[np.float32]]:
+        """By digest, of contents that have not been seen before."""
+        sent = [sample.digest for sample in batch.samples if not sample.error and not sample.known]
+        new = {digest: at for at, digest in enumerate(sent) if digest not in self.first}
         rows = list(new.values())
         contents = batch.contents[rows] if isinstance(batch.contents, Tensor) else [batch.contents[at] for at in rows]
-        vectors = dict(zip(new, _features(encoder, contents), strict=True)) if new else {}
-        for sample in good:
-            vector = vectors[sample.digest] if sample.digest in vectors else cache.get(sample.digest)
-            self.file(sample.index, sample.digest, vector)
+        return dict(zip(new, _features(encoder, contents), strict=True)) if new else {}
 
     def file(self, index: int, digest: str, vector: NDArray[np.float32] | None) -> None:
         """Put the vector of a sample in its place; a copy of an earlier sample gets that one's."""

@@ -114,12 +114,14 @@ def write_report(found: SplitsAudit, folder: Path) -> None:
 def decided(found: SplitsAudit, asked: Asked, output: Path | None = None) -> int:
     """Check against the limits, save into `output` if that is given, print, and return the exit status.
 
-    Where the policy would drop most of the data, or an issue hits most of it, the status is 2: nothing that lies in
-    `output` is overwritten then, and the baseline is left as it is.
+    Where a threshold flags most of the data the status is 2, and also where the policy would drop most of it and no
+    limit fails. An earlier audit in `output` and the baseline are left as they are then.
     """
     found = _reconsidered(found, asked)
     audits = found.audits
-    limits, baseline, problem = asked.limits_of(audits), asked.accepted(), _problem(audits)
+    limits, baseline = asked.limits_of(audits), asked.accepted()
+    doubtful, refused = tuple(_doubtful(audits)), tuple(_refused(audits))
+    problem = "; ".join(doubtful or refused)
     verdict = check(audits, limits, baseline)
     place = None if output is None else _saved(found, output, bool(problem))
     if asked.update and asked.baseline is not None and not problem:
@@ -129,9 +131,9 @@ def decided(found: SplitsAudit, asked: Asked, output: Path | None = None) -> int
         verdict = check(audits, limits, baseline)
     _print(found, verdict, asked.format, place)
     if problem:
-        where = f"saved in {place}, without clean_indices.txt" if place else "nothing was written"
-        complain(f"{problem}; {where}")
-        return 2
+        without = ", without clean_indices.txt" if refused else ""
+        complain(f"{problem}. " + (f"The audit is saved in {place}{without}" if place else "Nothing was written"))
+        return 2 if doubtful or verdict else 1
     return 0 if verdict else 1
 
 
@@ -151,23 +153,31 @@ def _reconsidered(found: SplitsAudit, asked: Asked) -> SplitsAudit:
     return replace(found, audits=audits)
 
 
-def _problem(audits: Mapping[str, Audit]) -> str:
-    """Why the audit is not to be trusted, "" where it is."""
-    told = []
+def _doubtful(audits: Mapping[str, Audit]) -> Iterator[str]:
+    """Thresholds that flag most of the data. Exact copies are no matter of a threshold."""
     for name, audit in audits.items():
-        where, most = f"split {name!r}: " if name else "", audit.policy.max_drop_fraction
+        s = audit.scores
+        by_issue = {"near_duplicates": s.near_duplicate, "off_topic": s.off_topic, "label_errors": s.label}
+        for issue, scores in by_issue.items():
+            share = (audit.decisions.counted(issue) & (scores > 0)).mean()
+            if share > audit.policy.max_drop_fraction:
+                yield (
+                    f"{_split(name)}the threshold {audit.decisions.thresholds[issue]:.4g} flags {share:.0%} of the "
+                    f"samples for {issue}: that says more about the threshold or the representation than about the data"
+                )
+
+
+def _refused(audits: Mapping[str, Audit]) -> Iterator[str]:
+    """Policies that would drop most of the data."""
+    for name, audit in audits.items():
         try:
-            audit.clean_indices  # noqa: B018  (raises where most would be dropped)
+            audit.clean_indices  # noqa: B018  (raises)
         except PolicyError as error:
-            told.append(f"{where}{error}")
-            continue
-        told += [
-            f"{where}{issue} hits {audit.contamination[issue]:.0%} of the samples, more than "
-            f"max_drop_fraction={most}: that says more about the threshold or the representation than about the data"
-            for issue in ISSUES
-            if audit.contamination.get(issue, 0) > most
-        ]
-    return "; ".join(told)
+            yield f"{_split(name)}{error}"
+
+
+def _split(name: str) -> str:
+    return f"split {name!r}: " if name else ""
 
 
 def _saved(found: SplitsAudit, output: Path, is_refused: bool) -> Path:

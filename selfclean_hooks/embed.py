@@ -126,13 +126,14 @@ def embed_among(
         def read_share() -> tuple[Collected, tuple[str, ...], Cache]:
             view = stored if encoder.prepare else eval_view(dataset)
             share, cache, read = ranks.share(n), Cache(cache_dir, encoder.fingerprint), Collected(n)
-            reader = Reader(view.dataset, encoder.prepare, own_files(files))
+            reader = Reader(view.dataset, encoder.prepare, own_files(files), cache.known)
             loader, notes = loader_of(reader, batch_size, num_workers, seed, share)
             with encoder.ready(), bar("embedding", progress) as tick:
                 for batch in loader:
-                    read.take(batch, encoder, cache)
+                    read.take(batch, encoder, cache, reader)
                     if tick is not None:
                         tick(read.seen, len(share))
+            cache.flush()  # each process what it has embedded
             return read, (encoder.note, *view.notes, *notes, cache.note), cache
 
         read, notes, cache = ranks.each(read_share)
@@ -142,8 +143,8 @@ def embed_among(
         if not ranks.is_first:
             return None
         whole = joined(n, shares) if shares else read
+        cache.finish(whole.first)
         vectors = whole.matrix(least)
-        cache.keep(whole.first, whole.vectors)
         return _described(dataset, whole, vectors, labels, files, encoder, notes)
 
     return ranks.each(finished)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 
 
-def open_sources(texts: Sequence[str]) -> dict[str, Source]:
-    """Open what the command line names, before any work is done.
+def named_sources(texts: Sequence[str]) -> dict[str, str]:
+    """The names of what the command line names; nothing is opened.
 
     Args:
         texts: one SOURCE, or at least two as NAME=SOURCE. What exists on disk is taken as a path first.
@@ -33,21 +33,28 @@ def open_sources(texts: Sequence[str]) -> dict[str, Source]:
         Name of the split ("" for one data set): source. The one that is trained on ("train", else the first) is first.
 
     Raises:
-        SourceError: names are missing, given twice or for one source alone, or one cannot be read.
-        DataError: a split has classes that the one that is trained on lacks.
+        SourceError: names are missing, given twice or for one source alone.
     """
     named = [("", text) if os.path.exists(text) else _named(text) for text in texts]
     names = [name for name, _ in named]
-    if len(names) == 1 and not names[0]:
-        return {"": open_source(texts[0])}
-    if "" in names or len(names) == 1 or len(set(names)) < len(names):
+    if names != [""] and ("" in names or len(names) == 1 or len(set(names)) < len(names)):
         raise SourceError(
             "SOURCE is one data set, or at least two splits, each with a name of its own, as train=DIR val=DIR; got "
             + " ".join(texts)
         )
+    return dict(sorted(named, key=lambda entry: entry[0] != "train"))
+
+
+def open_sources(named: Mapping[str, str]) -> dict[str, Source]:
+    """Open what `named_sources` named, before any work is done.
+
+    Raises:
+        SourceError: one cannot be read.
+        DataError: a split has classes that the one that is trained on lacks.
+    """
     opened = {}
-    for name, text in sorted(named, key=lambda entry: entry[0] != "train"):
-        with _about(name):
+    for name, text in named.items():
+        with _about(name) if name else nullcontext():
             opened[name] = open_source(text)
     if len({source.vectors is None for source in opened.values()}) > 1:
         raise SourceError("splits must all be embeddings, or none of them: one encoder serves all of them")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -17,6 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from selfclean_hooks.errors import DataError, SettingError
 from selfclean_hooks.items import CHANNELS, as_array, class_label, digest, picture, split, to_rgb
 from selfclean_hooks.keys import file_key
+
+NOTHING = np.zeros(0, "S32")  # sorted digests: an array is small to send and quick to search
 
 
 class Pictures(Dataset[Image.Image]):
@@ -52,11 +55,12 @@ class Sample:
     error: str = ""  # why it could not be read
     key: str = ""  # of its file or else its content
     pixels: int = -1  # of the picture as the data set returns it
+    known: bool = False  # the cache has its features: it comes without content
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples as a worker sends them, and the contents of the readable ones, in order."""
+    """Samples as a worker sends them, and the contents of those that are readable and not known, in order."""
 
     samples: list[Sample]
     contents: Tensor | list[Any]  # a tensor (B, ...) where they are tensors of one shape and dtype
@@ -65,9 +69,16 @@ class Batch:
 class Reader(Dataset[tuple[Sample, Any]]):
     """Reads, catches what an item raises, and prepares it for the encoder; runs in the workers."""
 
-    def __init__(self, dataset: Any, prepare: Callable[[Any], Tensor] | None, files: Sequence[str] = ()) -> None:
-        """`files`: see `own_files`; nothing where no sample has one."""
-        self.dataset, self.prepare, self.files, self.pictures = dataset, prepare, files, Pictures(dataset)
+    def __init__(
+        self,
+        dataset: Any,
+        prepare: Callable[[Any], Tensor] | None,
+        files: Sequence[str] = (),
+        known: NDArray[np.bytes_] = NOTHING,
+    ) -> None:
+        """`files`: see `own_files`. `known`: sorted digests of contents that are not wanted."""
+        self.dataset, self.prepare, self.files, self.known = dataset, prepare, files, known
+        self.pictures = Pictures(dataset)
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -77,11 +88,14 @@ class Reader(Dataset[tuple[Sample, Any]]):
         """The sample at a position, and its content if it can be read."""
         try:
             value, target = split(self.dataset[index])
-            content = self._content(value, index)
+            if value is None:
+                raise DataError("the data set returned None")
             seen, size = digest(value), pixels(value)
+            known = self._is_known(seen)
+            content = None if known else self._content(value, index)
         except Exception as error:  # anything a user's data set raises: recorded by index, and the audit goes on
             return Sample(index, error=f"{type(error).__name__}: {error}".strip(), key=self._file_key(index)), None
-        sample = Sample(index, digest=seen, key=self._file_key(index) or seen, pixels=size)
+        sample = Sample(index, digest=seen, key=self._file_key(index) or seen, pixels=size, known=known)
         try:
             return replace(sample, label=class_label(target)), content
         except DataError as error:
@@ -91,9 +105,15 @@ class Reader(Dataset[tuple[Sample, Any]]):
         """Right after the item: its file need not be fetched twice."""
         return file_key(self.files[index]) if self.files and self.files[index] else ""
 
+    def content(self, index: int) -> Any:
+        """Of a sample that was known and is not any more."""
+        return self._content(split(self.dataset[index]).value, index)
+
+    def _is_known(self, seen: str) -> bool:
+        at = int(np.searchsorted(self.known, seen.encode()))
+        return at < len(self.known) and self.known[at] == seen.encode()
+
     def _content(self, value: Any, index: int) -> Any:
-        if value is None:
-            raise DataError("the data set returned None")
         if self.prepare is None:
             return as_input(value)
         found = picture(value)
@@ -126,7 +146,7 @@ def loader_of(
 
 def _batch(read: list[tuple[Sample, Any]]) -> Batch:
     """One tensor a batch and not one a sample: each tensor that a worker sends holds a file descriptor open."""
-    contents = [content for sample, content in read if not sample.error]
+    contents = [content for sample, content in read if not sample.error and not sample.known]
     tensors = [content.detach() for content in contents if isinstance(content, Tensor)]
     alike = len(tensors) == len(contents) and len({(t.shape, t.dtype, t.layout) for t in tensors}) == 1
     return Batch([sample for sample, _ in read], torch.stack(tensors) if alike else contents)

@@ -25,7 +25,6 @@ SPLITS = "splits.json"  # of an audit of several splits
 FILES = (
     "clean_indices.txt",
     "leakage.csv",
-    "duplicate_sets.csv",
     "pairs.csv",
     "samples.csv",
     "manifest.json",
@@ -54,7 +53,6 @@ def save(audit: Audit, folder: Path) -> None:
         "scores.npz": scores,
         "samples.csv": as_csv(_samples(audit)),
         "pairs.csv": as_csv(audit.pairs, index=False),
-        "duplicate_sets.csv": as_csv(audit.duplicate_sets, index=False),
         "report.html": render(audit).encode(),
         "manifest.json": _manifest(audit, _digest(scores)),
     }

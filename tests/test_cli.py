@@ -90,7 +90,7 @@ def test_the_status_is_the_verdict(
     assert (audited.status, gated.status) == (status, status)
     for ran in (audited, gated):
         word = "exceeds the limit" if status else "is within the limit"
-        assert f"near_duplicates: 0.0333 (2 of 60 samples) {word}" in ran.out
+        assert f"near_duplicates: 0.0333 (2 of 60 samples; 95% interval 0.0092 to 0.1136) {word}" in ran.out
         assert ran.err.strip() == ""
     assert (tmp_path / "out" / "report.html").exists()  # saved also where it failed
 
@@ -256,7 +256,7 @@ def test_a_policy_that_would_drop_too_much_is_an_error_after_saving(tmp_path: Pa
     ran = call("audit", tmp_path / "x.npz", "-o", tmp_path / "out", "--format", "json")
     assert ran.status == 2
     assert json.loads(ran.out)["kept"] is None
-    assert "clean_indices.txt was not written" in ran.err
+    assert "without clean_indices.txt" in ran.err
     assert not (tmp_path / "out" / "clean_indices.txt").exists()
     assert call("audit", tmp_path / "x.npz", "-o", tmp_path / "out", "--max-near-duplicates", 0.1).status == 1
 
@@ -267,7 +267,7 @@ def test_an_interrupt_is_an_error_and_not_a_verdict(
     def stop(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_audit", stop)
+    monkeypatch.setattr("selfclean_hooks.named_sources.audit_sources", stop)
     assert "interrupted" in refused(call("audit", source, "-o", tmp_path / "out"))
 
 
@@ -275,7 +275,7 @@ def test_a_closed_pipe_is_an_error_and_not_a_verdict(saved: Path, call: Any, mon
     def closed(*arguments: Any) -> None:
         raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setattr(cli, "_show", closed)
+    monkeypatch.setattr("selfclean_hooks.report.table.show", closed)
     assert "standard output was closed" in refused(call("gate", saved))
 
 
@@ -285,7 +285,7 @@ def test_what_nobody_thought_of_is_an_error_with_its_traceback(
     def fail(*arguments: Any) -> None:
         raise ZeroDivisionError("surprise")
 
-    monkeypatch.setattr(cli, "_audit", fail)
+    monkeypatch.setattr("selfclean_hooks.named_sources.audit_sources", fail)
     ran = call("audit", source)
     assert (ran.status, ran.out) == (2, "")
     assert "Traceback" in ran.err

@@ -121,14 +121,28 @@ def test_pixels_are_those_that_are_stored_where_the_encoder_resizes(pictures: Im
 
 def test_pixels_of_pictures_of_several_sizes_and_of_none() -> None:
     sizes = [(3, 4), (5, 6)]
-    found = embed([Image.new("RGB", size) for size in sizes], lambda b: b.flatten(1)[:, :6], batch_size=1, progress=False)
+    found = embed(
+        [Image.new("RGB", size) for size in sizes], lambda b: b.flatten(1)[:, :6], batch_size=1, progress=False
+    )
     assert found.pixels is not None
     assert found.pixels.tolist() == [12, 30]
     assert embed(["a", "bb"], lambda b: np.array([[len(t), 1.0] for t in b]), progress=False).pixels is None
     assert embedded(Items(make=as_picture)).pixels.tolist() == [64] * 12  # type: ignore[union-attr]
 
 
-SHAPES = [(4,), (3, 5), (3, 4, 5), (4, 5, 3), (1, 4, 4), (3, 4, 3), (4, 6, 4), (7, 8, 9), (2, 3, 4, 5), (0, 3), (3, 0, 4)]
+SHAPES = [
+    (4,),
+    (3, 5),
+    (3, 4, 5),
+    (4, 5, 3),
+    (1, 4, 4),
+    (3, 4, 3),
+    (4, 6, 4),
+    (7, 8, 9),
+    (2, 3, 4, 5),
+    (0, 3),
+    (3, 0, 4),
+]
 
 
 @pytest.mark.parametrize("shape", SHAPES)

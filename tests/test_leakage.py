@@ -17,12 +17,17 @@ from selfclean_hooks import Audit, Limits, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.audit import audit_of
 from selfclean_hooks.embed import Embeddings
 from selfclean_hooks.errors import ContaminationError, DataError
-from selfclean_hooks.leakage import leaks_of, nearest_across, with_leakage
+from selfclean_hooks.leakage import leaks_among, nearest_across, with_leakage
+from selfclean_hooks.leaks import Leaks
 from selfclean_hooks.vectors import UnitRows
 
 SCREENS = (torch.bfloat16, torch.float32)
 SIZES = ((1, 5, 3), (5, 1, 3), (2, 3, 1), (40, 33, 16), (65, 64, 1280), (300, 31, 2), (31, 300, 24))
 Floats = NDArray[np.float64]
+
+
+def leaks_of(one: Embeddings, others: dict[str, Embeddings], name: str, below: float) -> Leaks:
+    return leaks_among({name: one, **others}, below, of=(name,))[name]
 
 
 def embeddings(vectors: Any, n: int = 0, errors: tuple[int, ...] = (), **changes: Any) -> Embeddings:
@@ -203,7 +208,6 @@ def test_spreading_moves_the_positions_of_the_audited_split_alone() -> None:
     ("others", "message"),
     [
         ({}, "between train and other splits, got none"),
-        ({"train": embeddings(gauss(9, 1))}, "between train and other splits, got train"),
         ({"val": embeddings(gauss(9, 1, 5))}, "by one encoder: train has 12 features of f, val has 5 of f"),
         ({"val": embeddings(gauss(9, 1), encoder={"fingerprint": "g"})}, "val has 12 of g"),
         ({"val": embeddings(gauss(9, 1) * np.nan)}, "must be finite, got NaN or infinity in val"),
@@ -212,6 +216,12 @@ def test_spreading_moves_the_positions_of_the_audited_split_alone() -> None:
 def test_what_cannot_be_compared_is_refused(others: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         leaks_of(embeddings(gauss(20, 0)), others, "train", 0.0)
+
+
+def test_a_name_given_twice_is_refused() -> None:
+    train = embeddings(gauss(20, 0))
+    with pytest.raises(DataError, match="between train and other splits, got train"):
+        with_leakage(audit_of(train, "default", Thresholds(), Policy()), train, {"train": train})
 
 
 # --- what an audit makes of them --------------------------------------------------------------------
@@ -246,7 +256,7 @@ def test_the_gate_counts_samples_of_the_split_trained_on() -> None:
     found = leaky()
     assert found.check(Limits(leakage=0.04))
     assert found.check(Limits(leakage=0.0)).reasons == (
-        "leakage: 0.0333 (2 of 60 samples) exceeds the limit 0; worst: 7, 8",
+        "leakage: 0.0333 (2 of 60 samples; 95% interval 0.0092 to 0.1136) exceeds the limit 0; worst: 7, 8",
     )
 
 

@@ -72,11 +72,23 @@ def test_the_split_that_is_trained_on_comes_first_and_holds_the_leaks(found: Spl
     leaks = found.audits["train"].scores.leaks
     assert leaks is not None
     assert leaks.splits == ("train", "val", "test")
-    assert found.audits["val"].scores.leaks is None
     assert not found.audits["train"].check(Limits(leakage=0.0))
     unnamed = audit_splits({"b": Items(), "a": Items(5)}, flat, progress=False)
     assert list(unnamed.audits) == ["b", "a"]
     assert unnamed.audits["b"].scores.leaks is not None
+
+
+def test_every_split_holds_what_it_shares_with_the_others(found: SplitsAudit) -> None:
+    for one, audit in found.audits.items():
+        leaks = audit.scores.leaks
+        assert leaks is not None
+        assert leaks.splits[0] == one
+        table = audit.leakage
+        exact = table[table["distance"] == 0][COLUMNS[:4]].itertuples(index=False, name=None)
+        seen = {(*pair[2:], *pair[:2]) if pair[0] != one else pair for pair in COPIES if one in (pair[0], pair[2])}
+        assert set(exact) == seen
+        cuts = {audit.decisions.thresholds["leakage"] for audit in found.audits.values()}
+        assert cuts == {found.audits["train"].decisions.thresholds["near_duplicates"]}
 
 
 def test_splits_that_are_not_trained_on_are_never_dropped(found: SplitsAudit) -> None:
@@ -129,9 +141,10 @@ def test_unreadable_samples_leak_nothing() -> None:
 
 
 def test_labels_are_given_by_split() -> None:
-    found = audit_splits({"train": Items(), "val": Items(6)}, flat, labels={"train": ["a", "b"] * 6}, progress=False)
+    given = {"train": ["a", "b"] * 6, "val": ["b"] * 6}
+    found = audit_splits({"train": Items(), "val": Items(6)}, flat, labels=given, progress=False)
     assert found.audits["train"].scores.class_names == ("a", "b")
-    assert found.audits["val"].frame["given_label"].tolist() == [0, 1] * 3
+    assert found.audits["val"].frame["given_label"].tolist() == ["b"] * 6
 
 
 @pytest.mark.parametrize(

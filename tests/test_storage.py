@@ -53,16 +53,17 @@ def full() -> Audit:
     scores = spread(plain.scores, positions, N + 2, errors=errors, class_names=plain.scores.class_names)
     names = (*HOSTILE, *(f"{i}.png" for i in range(N + 2 - len(HOSTILE))))
     provenance = {**plain.provenance, "notes": ["é \udcff"], "encoder": {"name": "x", "rank_me": 3.25}}
-    return replace(
-        plain, scores=scores, names=names, provenance=provenance, thumbnails={1: b"\x89PNG", 3: b"", 9: b"ab"}
-    )
+    scores = replace(scores, pixels=np.arange(N + 2) - 1)
+    digests = ("", *(f"{i:032x}" for i in range(N + 1)))
+    pictures = {1: b"\x89PNG", 3: b"", 9: b"ab"}
+    return replace(plain, scores=scores, names=names, digests=digests, provenance=provenance, thumbnails=pictures)
 
 
 def leaking(names: bool = True) -> Audit:
     """An audit with pairs of two other splits, one of them of hostile name."""
     index, distance = np.array([3, 0, N + 1]), np.array([0, 0.01, 0.9], np.float32)
     leaks = Leaks(("train", "val", "=1+1"), (N + 2, 9, 4), np.array([1, 2, 1]), index, np.array([8, 3, 0]), distance)
-    leaks = replace(leaks, other_names=HOSTILE[:3]) if names else leaks
+    leaks = replace(leaks, other_names=HOSTILE[:3], other_digests=("a", "", "b"), automatic=0.02) if names else leaks
     audit = full()
     pictures = {("=1+1", 3): b"PNG", ("val", 8): b""}
     return replace(audit, scores=replace(audit.scores, leaks=leaks), leak_thumbnails=pictures)
@@ -77,6 +78,8 @@ def assert_same(found: Audit, expected: Audit) -> None:
     assert found.provenance == expected.provenance
     assert (found.thresholds, found.policy) == (expected.thresholds, expected.policy)
     assert (found.names, dict(found.thumbnails)) == (expected.names, dict(expected.thumbnails))
+    assert found.digests == expected.digests
+    np.testing.assert_array_equal(found.scores.pixels, expected.scores.pixels)  # type: ignore[arg-type]
     assert found.scores.not_run == expected.scores.not_run
     assert found.scores.pairs_complete_below == expected.scores.pairs_complete_below
     pd.testing.assert_frame_equal(found.leakage, expected.leakage, check_exact=True)
@@ -85,6 +88,7 @@ def assert_same(found: Audit, expected: Audit) -> None:
     assert (ours is None) == (theirs is None)
     if ours is not None and theirs is not None:
         assert (ours.splits, ours.sizes, ours.other_names) == (theirs.splits, theirs.sizes, theirs.other_names)
+        assert (ours.other_digests, ours.automatic) == (theirs.other_digests, theirs.automatic)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +222,7 @@ def test_a_folder_of_a_version_that_knew_no_leakage_loads(tmp_path: Path) -> Non
         ("leak_other_index", [8, -1, 0], "points outside of the splits"),
         ("leak_sizes", [N, 9, 4], "do not fit together"),
         ("leak_sizes", [N + 2, 9], "do not fit together"),
-        ("leak_name_offsets", [0, 0, 51], "2 names for 3 samples"),
+        ("leak_name_offsets", [0, 0, 51], "2 names or digests for 3 samples"),
         ("leak_thumbnail_index", [[7, 0], [1, 8]], "IndexError"),
         ("leak_thumbnail_index", [[1, 8]], "ValueError"),
     ],

@@ -41,7 +41,8 @@ def show(audits: Mapping[str, Audit], verdict: Verdict, console: Console) -> Non
         console: where to.
     """
     for table in tables(audits, verdict):
-        console.print(table, end="\n\n")
+        console.print(table)
+        console.print()
     for text in _sentences(verdict):
         console.print(text, soft_wrap=True, highlight=False)
 

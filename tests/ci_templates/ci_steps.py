@@ -22,25 +22,25 @@ HOOKS = ROOT / ".pre-commit-hooks.yaml"
 BINARIES = Path(sysconfig.get_path("scripts"))
 
 # Stands in for the command: quick, writes down how it was called, and ends as STUB_* say.
-STUB = f"""#!{sys.executable}
+STUB = f"""#!{sys.executable} -IS
 import json, os, pathlib, sys
 words = sys.argv[1:]
 with open(os.environ["STUB_CALLS"], "a") as file:
     file.write(json.dumps(words) + "\\n")
 given = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
 if words[0] == "audit":
-    output = pathlib.Path(given.get("--output", "audit"))
-    output.mkdir(parents=True, exist_ok=True)
+    output = pathlib.Path(given.get("--output", "audit") + os.environ.get("STUB_BESIDE", ""))
     status = int(os.environ.get("STUB_AUDIT", 0))
-    if status <= 1:
-        (output / "manifest.json").write_text("{{}}")
+    if status <= 1 and "STUB_SAVES_NOT" not in os.environ:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / os.environ.get("STUB_SAVES", "manifest.json")).write_text("{{}}")
     if "--cache-dir" in given:
         pathlib.Path(given["--cache-dir"]).mkdir(parents=True, exist_ok=True)
         pathlib.Path(given["--cache-dir"], "one").write_text("embedding")
 else:
     status = int(os.environ.get("STUB_GATE", os.environ.get("STUB_AUDIT", 0)))
     made = given.get("--format", "table")
-    print(os.environ.get("STUB_PRINTS", '{{"made": "as json"}}') if made == "json" else "made as " + made)
+    print("made as " + made)
 print(os.environ.get("STUB_SAYS", "nothing to say"), file=sys.stderr)
 sys.exit(status)
 """

@@ -1,7 +1,5 @@
 """The scripts of the GitHub action, run as they are written."""
 
-import json
-import os
 from pathlib import Path
 
 import pytest
@@ -106,11 +104,11 @@ def test_an_error_does_not_look_like_contamination(status: int, tmp_path: Path, 
     audit, verdict = action.run_all(STUB_AUDIT=str(status), STUB_SAYS=said)
     assert len(calls(tmp_path)) == 1
     assert audit.outputs == {"status": str(status), "cache-changed": "true"}
-    assert "the audit could not be made" in audit.summary
+    assert "no verdict" in audit.summary
     assert f"Exit status {status}: an error, which says nothing about the data" in audit.summary
     assert "error: &lt;b&gt;photos&lt;/b&gt; &amp; such" in audit.summary
     assert verdict.status == status
-    assert "could not be made" in verdict.log
+    assert "No verdict" in verdict.log
     assert "beyond a limit" not in verdict.log
 
 
@@ -122,11 +120,27 @@ def test_an_error_leaves_no_old_result(tmp_path: Path, binaries: Path) -> None:
     assert {path.name for path in (tmp_path / "audit").iterdir()} == {"manifest.json"}  # not theirs to remove
 
 
-@pytest.mark.parametrize("how", [{"STUB_PRINTS": ""}, {"STUB_PRINTS": "Usage: ..."}, {"STUB_GATE": "1"}])
-def test_only_a_verdict_passes(how: dict[str, str], tmp_path: Path, binaries: Path) -> None:
-    """Neither a broken installation (1), nor --help among the limits (0), nor a gate that says otherwise."""
+@pytest.mark.parametrize("how", [{"STUB_SAVES_NOT": ""}, {"STUB_SAVES_NOT": "", "STUB_AUDIT": "1"}, {"STUB_GATE": "1"}])
+def test_only_what_was_saved_and_read_counts(how: dict[str, str], tmp_path: Path, binaries: Path) -> None:
+    """Neither --help among the limits (0), nor a broken installation (1), nor a gate that says otherwise."""
     audit, verdict = Action(tmp_path, binaries, source="photos").run_all(**how)
-    assert ("passed" in audit.outputs, verdict.status) == (False, 2)
+    assert ("passed" in audit.outputs, audit.outputs["status"], verdict.status) == (False, "2", 2)
+    assert "the audit ended with" in audit.summary
+
+
+def test_splits_are_saved_under_another_name(tmp_path: Path, binaries: Path) -> None:
+    audit, _ = Action(tmp_path, binaries, source="a=1 b=2").run_all(STUB_SAVES="splits.json")
+    assert (audit.outputs["passed"], audit.outputs["report"]) == ("true", "audit")
+
+
+def test_an_audit_beside_an_earlier_one_is_the_one_that_is_read(tmp_path: Path, binaries: Path) -> None:
+    action = Action(tmp_path, binaries, source="photos", output="out/")
+    assert action.run_all()[0].outputs["report"] == "out"
+    audit, _ = action.run_all(STUB_AUDIT="1", STUB_BESIDE="")
+    assert audit.outputs["report"] == "out"
+    audit, _ = Action(tmp_path, binaries, source="photos", output="out").run_all(STUB_AUDIT="1", STUB_BESIDE=".refused")
+    assert (audit.outputs["report"], audit.outputs["verdict"]) == ("out.refused", "out.refused/verdict.json")
+    assert calls(tmp_path)[-1][-1] == "out.refused"
 
 
 def test_a_command_that_is_not_there_is_an_error(tmp_path: Path, binaries: Path) -> None:
@@ -146,8 +160,8 @@ def test_an_audit_that_was_not_reached_is_an_error(tmp_path: Path, binaries: Pat
     verdict = action.run("Verdict")
     assert action.step("Verdict")["if"] == "${{ !cancelled() }}"
     assert verdict.status == 2
-    assert "could not be made" in verdict.log
-    assert "could not be made" in verdict.summary
+    assert "No verdict" in verdict.log
+    assert "no verdict" in verdict.summary
 
 
 def test_file_names_are_no_workflow_commands(tmp_path: Path, binaries: Path) -> None:
@@ -204,9 +218,3 @@ def test_steps_that_upload_follow_what_the_audit_put_out() -> None:
     assert "inputs.upload-sarif == 'true'" in steps["Upload SARIF"]["if"]
     assert steps["Restore embeddings"]["with"]["key"] == steps["Save embeddings"]["with"]["key"]
     assert steps["Save embeddings"]["with"]["key"].startswith(steps["Restore embeddings"]["with"]["restore-keys"])
-
-
-def test_it_is_json(tmp_path: Path, binaries: Path) -> None:
-    audit, _ = Action(tmp_path, binaries, source="photos").run_all()
-    assert json.loads((tmp_path / audit.outputs["verdict"]).read_text())
-    assert os.path.isdir(tmp_path / audit.outputs["report"])

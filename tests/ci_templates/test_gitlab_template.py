@@ -23,7 +23,7 @@ def test_one_audit_and_a_gate_call_per_format(tmp_path: Path, binaries: Path) ->
     made = ["audit", *options, "--output=audit", "--no-progress", "--", "train=my data", "val=data/val"]
     gates = [["gate", *limits, f"--format={name}", "--", "audit"] for name in ("json", "junit", "markdown")]
     assert (ran.status, calls(tmp_path)) == (0, [made, *gates])
-    assert "could not" not in ran.log
+    assert "No verdict" not in ran.log
     names = {"manifest.json", "verdict.json", "junit.xml", "summary.md"}
     assert {path.name for path in (tmp_path / "audit").iterdir()} == names
 
@@ -47,14 +47,20 @@ def test_contamination_fails_the_job(tmp_path: Path, binaries: Path) -> None:
 
 @pytest.mark.parametrize(
     ("how", "status"),
-    [({"STUB_AUDIT": "2"}, 2), ({"STUB_AUDIT": "137"}, 137), ({"STUB_PRINTS": "Usage"}, 2), ({"STUB_GATE": "1"}, 2)],
+    [
+        ({"STUB_AUDIT": "2"}, 2),
+        ({"STUB_AUDIT": "137"}, 137),
+        ({"STUB_SAVES_NOT": ""}, 2),
+        ({"STUB_SAVES_NOT": "", "STUB_AUDIT": "1"}, 2),
+        ({"STUB_GATE": "1"}, 2),
+    ],
 )
 def test_an_error_does_not_look_like_contamination(
     how: dict[str, str], status: int, tmp_path: Path, binaries: Path
 ) -> None:
     ran = gitlab(tmp_path, binaries, SELFCLEAN_SOURCE="photos", **how)
     assert ran.status == status
-    assert ran.log.splitlines()[-1].startswith(f"The audit could not be made (exit status {status})")
+    assert ran.log.splitlines()[-1].startswith(f"No verdict (exit status {status}): an error")
     assert "beyond a limit" not in ran.log
 
 
