@@ -63,7 +63,7 @@ def thresholds_of(texts: Sequence[str], before: Thresholds) -> Thresholds:
 def _amounts(issue: str, written: Sequence[str]) -> Iterator[tuple[str, float | Count]]:
     for text in written:
         split, _, amount = text.rpartition("=")
-        if count := re.fullmatch(r"count:(\d+)", amount):
+        if count := re.fullmatch(r"count:(\d{1,18})", amount):
             yield split, Count(int(count[1]))
             continue
         percent = amount.endswith("%")

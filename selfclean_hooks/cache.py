@@ -1,40 +1,28 @@
 """Embeddings kept between runs, by encoder and content of the sample, in one SQLite file.
 
 The file is opened anew for each operation: nothing of SQLite is open while workers are forked, and other processes wait
-for moments only. It keeps SQLite's default rollback journal, as a write-ahead log needs memory shared by all processes,
-which there is not on network file systems (https://sqlite.org/wal.html).
+for moments only.
 """
 
 from __future__ import annotations
 
-import math
 import os
-import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selfclean_hooks.cache_file import damaged, made, number, opened, shrink
 from selfclean_hooks.errors import AuditFileError, SettingError
 
 LIMIT = 4 * 2**30  # bytes of the file after a run; while a run adds to it, it may be up to twice as large
 SECONDS, ROWS = 10.0, 4096  # after which what waits in memory is written: a kill loses no more
-PATIENCE = 120.0  # seconds to wait for another process that writes
-NAME, VERSION = "embeddings.sqlite", 1
+NAME = "embeddings.sqlite"
 CHECK = 8  # bytes before each vector
-SETTINGS = ("PRAGMA page_size = 32768", "PRAGMA auto_vacuum = INCREMENTAL")
-TABLES = (  # what changes with every run apart from what is large
-    "CREATE TABLE IF NOT EXISTS vectors (id INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS samples (encoder TEXT, digest TEXT, used INTEGER NOT NULL, id INTEGER NOT NULL, "
-    "PRIMARY KEY (encoder, digest)) WITHOUT ROWID",
-    f"PRAGMA user_version = {VERSION}",
-)
 FIND = "SELECT vector FROM samples JOIN vectors USING (id) WHERE encoder = ? AND digest = ?"
-OLDEST = "SELECT id, encoder, digest FROM samples ORDER BY used, id DESC LIMIT ?"  # of one run, the last to come
 
 
 class Cache:
@@ -53,7 +41,7 @@ class Cache:
             SettingError: `folder` is no path.
         """
         self.note, self.known = "", np.zeros(0, "S32")
-        self._path: Path | None = None
+        self._path, self._writable = Path(NAME), False
         self._encoder, self._run = encoder or "", 1
         self._bytes_read = self._bytes_new = 0
         self._lengths: set[int] = set()  # of the vectors that were read, and of the first to be kept
@@ -66,16 +54,16 @@ class Cache:
         elif folder is not None:
             self._load(Path(folder))
 
-    def get(self, digests: Iterable[str]) -> dict[str, NDArray[np.float32]]:
+    def get(self, digests: Collection[str]) -> dict[str, NDArray[np.float32]]:
         """The vectors (D,) of samples, those that are there.
 
         Raises:
             AuditFileError: one is damaged, or of another length than others of this encoder.
         """
         found: dict[str, NDArray[np.float32]] = {}
-        if not len(self.known):
+        if not digests or not len(self.known):
             return found
-        with self._opened() as file:
+        with opened(self._path, writable=self._writable) as file:
             for digest in digests:
                 row = file.execute(FIND, (self._encoder, digest)).fetchone()
                 if row is not None:
@@ -90,9 +78,7 @@ class Cache:
         Raises:
             AuditFileError: the file cannot be written, or holds vectors of another length for this encoder.
         """
-        if self._path is None or not vectors:
-            return
-        if not self._bytes_new:  # later ones that differ among themselves are the encoder's fault
+        if vectors and not self._bytes_new:  # later ones that differ among themselves are the encoder's fault
             self._check_lengths(len(next(iter(vectors.values()))))
         for digest, vector in vectors.items():
             self._bytes_new += vector.nbytes
@@ -108,7 +94,7 @@ class Cache:
     def flush(self) -> None:
         """Write what waits; all of it or nothing."""
         if self._new:
-            with self._opened("BEGIN IMMEDIATE") as file:
+            with opened(self._path, "BEGIN IMMEDIATE", writable=True) as file:
                 for digest, vector in self._new.items():
                     if file.execute(FIND, (self._encoder, digest)).fetchone() is None:
                         row = file.execute("INSERT INTO vectors (vector) VALUES (?)", (self._packed(digest, vector),))
@@ -118,13 +104,13 @@ class Cache:
 
     def finish(self, used: Iterable[str]) -> None:
         """The run has used these samples: write what waits, and remove what was not used for longest above `LIMIT`."""
-        if self._path is None or not self._writable:
+        if not self._writable:
             return
         self.flush()
         mark = "UPDATE samples SET used = max(used, ?) WHERE encoder = ? AND digest = ?"
-        with self._opened("BEGIN IMMEDIATE") as file:
+        with opened(self._path, "BEGIN IMMEDIATE", writable=True) as file:
             file.executemany(mark, ((self._run, self._encoder, digest) for digest in used))
-            _shrink(file, LIMIT)
+            shrink(file, LIMIT)
 
     def _load(self, folder: Path) -> None:
         try:
@@ -133,55 +119,21 @@ class Cache:
             raise AuditFileError(
                 f"cache_dir {folder} cannot be made a folder ({error.strerror}): choose another one"
             ) from error
-        self._path = folder.absolute() / NAME
+        self._path = folder / NAME
         self._writable = all(os.access(path, os.W_OK) for path in (folder, self._path) if path.exists())
         if not self._writable:
             self.note = f"nothing new is kept in cache_dir: {folder} cannot be written"
-        if (self._writable or self._path.exists()) and self._is_ours():
-            with self._opened() as file:
+        if (self._writable or self._path.exists()) and made(self._path, self._writable):
+            with opened(self._path, writable=self._writable) as file:
                 rows = file.execute("SELECT digest FROM samples WHERE encoder = ? ORDER BY digest", (self._encoder,))
                 self.known = np.array([digest for (digest,) in rows], "S32")
-                self._run = 1 + _number(file, "SELECT coalesce(max(used), 0) FROM samples")
-
-    def _is_ours(self) -> bool:
-        """False for an empty file that cannot be written; an empty one gets its tables."""
-        with self._opened() as file:
-            version, tables = _number(file, "PRAGMA user_version"), _number(file, "SELECT count(*) FROM sqlite_master")
-        if version == 0 and tables:
-            raise self._damaged("it holds something else")
-        if version not in (0, VERSION):
-            raise AuditFileError(
-                f"the embedding cache {self._path} must be of version {VERSION}, got {version}: delete the file, or "
-                "give another cache_dir"
-            )
-        if version == 0 and self._writable:
-            with self._opened(*SETTINGS, "BEGIN IMMEDIATE", *TABLES):
-                pass
-        return version == VERSION or self._writable
-
-    @contextmanager
-    def _opened(self, *begin: str) -> Iterator[sqlite3.Connection]:
-        """The file within a transaction, which is undone if anything fails."""
-        assert self._path is not None
-        where = f"{self._path.as_uri()}?mode={'rwc' if self._writable else 'ro'}"
-        try:
-            with closing(sqlite3.connect(where, PATIENCE, isolation_level=None, uri=True)) as file, file:
-                for statement in begin or ("BEGIN",):
-                    file.execute(statement)
-                yield file
-        except (sqlite3.Error, ValueError) as error:
-            if not isinstance(error, sqlite3.OperationalError) or "no such" in str(error):  # table, column
-                raise self._damaged(str(error)) from error
-            cure = f"wait for the process that holds it (for {PATIENCE:.0f} s by now)"
-            cure = cure if "locked" in str(error) else "free the disk"
-            raise AuditFileError(
-                f"the embedding cache {self._path} cannot be used ({error}): {cure}, or give another cache_dir"
-            ) from error
+                self._run = 1 + number(file, "SELECT coalesce(max(used), 0) FROM samples")
 
     def _check_lengths(self, *lengths: int) -> None:
         self._lengths.update(lengths)
         if len(self._lengths) > 1:
-            raise self._damaged(f"features of one encoder have {' and '.join(map(str, sorted(self._lengths)))} numbers")
+            lengths_seen = " and ".join(map(str, sorted(self._lengths)))
+            raise damaged(self._path, f"features of one encoder have {lengths_seen} numbers")
 
     def _packed(self, digest: str, vector: NDArray[np.float32]) -> bytes:
         """The numbers behind a check of what belongs together: SQLite itself does not see that a page is damaged."""
@@ -194,24 +146,3 @@ class Cache:
         if not fits or self._packed(digest, vector) != packed:
             raise ValueError(f"the features of sample {digest} are damaged")
         return vector
-
-    def _damaged(self, came: str) -> AuditFileError:
-        return AuditFileError(f"the embedding cache {self._path} cannot be read ({came}): delete the file")
-
-
-def _shrink(file: sqlite3.Connection, limit: int) -> None:
-    """Remove the samples used longest ago until the file fits, and give its free pages back."""
-    page = _number(file, "PRAGMA page_size")
-
-    def size() -> int:
-        return page * (_number(file, "PRAGMA page_count") - _number(file, "PRAGMA freelist_count"))
-
-    while (much := size()) > limit and (samples := _number(file, "SELECT count(*) FROM samples")):
-        oldest = file.execute(OLDEST, (math.ceil(samples * (much - limit) / much),)).fetchall()
-        file.executemany("DELETE FROM vectors WHERE id = ?", ((row[0],) for row in oldest))
-        file.executemany("DELETE FROM samples WHERE encoder = ? AND digest = ?", (row[1:] for row in oldest))
-    file.execute("PRAGMA incremental_vacuum").fetchall()  # goes on for as long as it is asked for rows
-
-
-def _number(file: sqlite3.Connection, query: str) -> int:
-    return int(file.execute(query).fetchone()[0])

@@ -16,7 +16,8 @@ from selfclean_hooks.baseline import Baseline
 from selfclean_hooks.errors import PolicyError, SettingError
 from selfclean_hooks.gate import Limits, Verdict, check
 from selfclean_hooks.policy import Policy
-from selfclean_hooks.thresholds import ISSUES, Thresholds
+from selfclean_hooks.storage import check_writable, holds_audit, is_of_splits
+from selfclean_hooks.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
@@ -85,6 +86,8 @@ class Asked:
             if self.update:
                 raise SettingError("--update-baseline writes the file that --baseline FILE names: give both")
             return None
+        if self.update:
+            check_writable(self.baseline.parent)  # before anything else is written
         return None if self.update and not self.baseline.exists() else Baseline.read(self.baseline)
 
 
@@ -96,7 +99,6 @@ def opened(folder: Path) -> SplitsAudit:
     """
     from selfclean_hooks.audit import Audit
     from selfclean_hooks.splits import SplitsAudit
-    from selfclean_hooks.storage import is_of_splits
 
     return SplitsAudit.load(folder) if is_of_splits(folder) else SplitsAudit({"": Audit.load(folder)})
 
@@ -182,9 +184,8 @@ def _split(name: str) -> str:
 
 def _saved(found: SplitsAudit, output: Path, is_refused: bool) -> Path:
     """Save and say where: beside an earlier audit if this one is not to be trusted."""
-    from selfclean_hooks.storage import holds_audit
-
-    place = output.with_name(output.name + ".refused") if is_refused and holds_audit(output) else output
+    whole = output.absolute()  # "." has no name
+    place = whole.with_name(f"{whole.name}.refused") if is_refused and holds_audit(output) else output
     try:
         (found.audits.get("") or found).save(place)
     except PolicyError:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import coo_array, csr_array, eye_array
 from scipy.sparse.csgraph import connected_components
 
 from selfclean_hooks.errors import SettingError
@@ -88,23 +87,46 @@ def component_of(scores: Scores, threshold: float) -> Ints:
     return _components(scores, threshold)
 
 
-def disagreeing(sets: DuplicateSets, scores: Scores) -> Iterator[tuple[Ints, dict[int, int]]]:
-    """Sets whose copies carry different labels: the members in doubt and how often each label is there.
+def contradicted(scores: Scores, threshold: float) -> dict[int, dict[int, int]]:
+    """Samples whose label is in doubt because near duplicates carry another one.
 
-    In doubt are those without the label that more than half of the copies carry; all where there is none.
+    Of two near duplicates with different labels it is the one whose label is rarer among itself and its own near
+    duplicates, or both where it is equally rare. So it does not depend on the order of the samples. -1 is no label.
+
+    Returns:
+        Position of each sample in doubt, ascending: label: how often it is there among it and its near duplicates.
     """
-    if "label_errors" in scores.not_run:
-        return
+    labelled = (scores.given_label >= 0).nonzero()[0]
+    if "label_errors" in scores.not_run or not len(labelled):
+        return {}
+    groups = _components(scores, threshold, exact=True)
+    near = _between(groups, scores, threshold)
+    beside = csr_array((np.ones(len(near.data)), near.indices, near.indptr), shape=near.shape)
+    beside = (beside + eye_array(*near.shape)).tocsr()
+    labels = scores.given_label[labelled]
+    ones, shape = np.ones(len(labelled)), (near.shape[0], int(labels.max()) + 1)
+    count = (beside @ coo_array((ones, (groups[labelled], labels)), shape=shape).tocsr()).tocsr()
+    nodes, node = np.unique(np.stack([groups[labelled], labels]), axis=1, return_inverse=True)
+    node = node.reshape(-1)  # numpy 2.0 gives it another shape
+    share = np.asarray(count[nodes[0], nodes[1]]).ravel() / count.sum(axis=1)[nodes[0]]
+    of_group = coo_array((np.ones(len(share)), (np.arange(len(share)), nodes[0])), shape=(len(share), shape[0])).tocsr()
+    first, second = (of_group @ beside @ of_group.T).nonzero()
+    rarer = (nodes[1, first] != nodes[1, second]) & (share[first] <= share[second])
+    in_doubt = np.zeros(len(share), bool)
+    in_doubt[first[rarer]] = True
+    around = {group: count[[group]].tocoo() for group in np.unique(nodes[0, in_doubt]).tolist()}
+    return {
+        int(i): dict(zip(around[group].col.tolist(), around[group].data.astype(int).tolist(), strict=True))
+        for i, group in zip(labelled[in_doubt[node]].tolist(), groups[labelled[in_doubt[node]]].tolist(), strict=True)
+    }
+
+
+def conflicting(sets: DuplicateSets, scores: Scores) -> frozenset[int]:
+    """Numbers of the sets whose copies carry different labels."""
     members = ((sets.number >= 0) & (scores.given_label >= 0)).nonzero()[0]
-    members = members[np.argsort(sets.number[members], kind="stable")]
-    for copies in np.split(members, np.diff(sets.number[members]).nonzero()[0] + 1):
-        labels, counts = np.unique(scores.given_label[copies], return_counts=True)
-        if len(labels) > 1:
-            agreed = labels[counts > len(copies) / 2]
-            yield (
-                copies[~np.isin(scores.given_label[copies], agreed)],
-                dict(zip(labels.tolist(), counts.tolist(), strict=True)),
-            )
+    kinds = np.unique(np.stack([sets.number[members], scores.given_label[members]]), axis=1)
+    numbers, count = np.unique(kinds[0], return_counts=True)
+    return frozenset(numbers[count > 1].tolist())
 
 
 def _components(scores: Scores, threshold: float, exact: bool = False) -> Ints:

@@ -196,9 +196,10 @@ def _check(splits: Mapping[str, Embeddings]) -> None:
     for split, other in others:
         mine, its = ((e.vectors.shape[1], e.encoder.get("fingerprint")) for e in (embeddings, other))
         if mine != its:
+            told = [f"{width} features" + (f" of {encoder}" if encoder else "") for width, encoder in (mine, its)]
             raise DataError(
-                f"all splits must be embedded by one encoder: {name} has {mine[0]} features of {mine[1]}, {split} "
-                f"has {its[0]} of {its[1]}. Embed them with the same Encoder"
+                f"all splits must be embedded by one encoder: {name} has {told[0]}, {split} has {told[1]}. Embed them "
+                "with the same Encoder"
             )
         if len(not_finite(other.vectors)):
             raise DataError(f"embeddings must be finite, got NaN or infinity in {split}: mend the encoder")

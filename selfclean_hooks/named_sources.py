@@ -79,7 +79,10 @@ def audit_sources(
         one = _audit_one(opened[""], backbone, method, thresholds, policy, workers, cache_dir, progress)
         return SplitsAudit({"": one})
     if any(source.vectors is not None for source in opened.values()):
-        given = {name: _given(source) for name, source in opened.items()}
+        given = {}
+        for name, source in opened.items():
+            with _about(name):
+                given[name] = _given(source)
         found = splits_of(given, method, thresholds, policies_of(policy, opened), progress=progress)
     else:
         found = audit_splits(

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from selfclean_hooks.duplicates import DuplicateSets, Keep, disagreeing, duplicate_sets
+from selfclean_hooks.duplicates import DuplicateSets, Keep, conflicting, contradicted, duplicate_sets
 from selfclean_hooks.errors import PolicyError, SettingError
 from selfclean_hooks.scores import Scores
 from selfclean_hooks.thresholds import ISSUES, Thresholds, flagged, is_fraction
@@ -70,7 +70,7 @@ class Decisions:
     thresholds: Mapping[str, float]  # issue: score below which it is flagged, -inf: none are
     flags: Mapping[str, Bools]  # issue: (N,) flagged
     duplicates: DuplicateSets
-    conflicts: Mapping[int, str]  # number of a duplicate set whose copies carry different labels: which
+    conflicts: frozenset[int]  # numbers of the duplicate sets whose copies carry different labels
     dropped: Bools  # (N,) left out of the clean indices
     action: NDArray[Any]  # (N,) "keep", "warn", "drop" or "raise", the strongest where several apply
     reason: tuple[str, ...]  # in plain words
@@ -120,36 +120,19 @@ def decide(scores: Scores, thresholds: Thresholds, policy: Policy) -> Decisions:
         leaks = scores.leaks.nearest
     flags["leakage"] = flagged(leaks, cuts.get("leakage", -math.inf))
     flags["unreadable"] = np.isin(np.arange(len(scores)), list(scores.errors))
-    duplicates, conflicts = _without_conflicts(scores, cuts, flags, policy)
+    near = cuts["near_duplicates"]
+    doubts = contradicted(scores, near) if cuts["label_errors"] > -math.inf else {}
+    doubted = np.isin(np.arange(len(scores)), list(doubts))
+    flags["label_errors"] |= doubted
+    duplicates = duplicate_sets(scores, near, policy.keep, last=_dropped(flags, policy) | doubted)
     surplus = duplicates.surplus
     dropped = _dropped(flags, policy) | (surplus & (policy.near_duplicates == "drop"))
     rescued = _last_of_class(scores, dropped)
     action = _actions({**flags, "near_duplicates": surplus}, policy)
     action[rescued] = "keep"
     dropped[rescued] = False
-    reasons = _reasons(scores, cuts, flags, duplicates, conflicts, rescued)
-    return Decisions(cuts, flags, duplicates, conflicts, dropped, action, reasons, policy)
-
-
-def _without_conflicts(
-    scores: Scores, cuts: Mapping[str, float], flags: dict[str, Bools], policy: Policy
-) -> tuple[DuplicateSets, dict[int, str]]:
-    """The duplicate sets, and those whose copies carry different labels; adds the latter to the label issues.
-
-    A copy whose label the others contradict is not the one to keep, which may change the sets: until nothing is new.
-    """
-    doubted = np.zeros(len(scores), bool)
-    while True:
-        last = _dropped(flags, policy) | doubted
-        sets = duplicate_sets(scores, cuts["near_duplicates"], policy.keep, last)
-        conflicts, before = {}, doubted.copy()
-        for members, labels in disagreeing(sets, scores) if cuts["label_errors"] > -math.inf else ():
-            doubted[members] = True
-            told = ", ".join(f"{_name(scores, code)} ({count})" for code, count in labels.items())
-            conflicts[int(sets.number[members[0]])] = told
-        if (doubted == before).all():
-            return sets, conflicts
-        flags["label_errors"] = flags["label_errors"] | doubted
+    reasons = _reasons(scores, cuts, flags, duplicates, doubts, rescued)
+    return Decisions(cuts, flags, duplicates, conflicting(duplicates, scores), dropped, action, reasons, policy)
 
 
 def _dropped(flags: Mapping[str, Bools], policy: Policy) -> Bools:
@@ -186,7 +169,7 @@ def _reasons(
     cuts: Mapping[str, float],
     flags: Mapping[str, Bools],
     duplicates: DuplicateSets,
-    conflicts: Mapping[int, str],
+    doubts: Mapping[int, Mapping[int, int]],
     rescued: NDArray[np.int64],
 ) -> tuple[str, ...]:
     """Why each sample is flagged, in plain words."""
@@ -203,8 +186,9 @@ def _reasons(
         given, other = (_name(scores, codes[i]) for codes in (scores.given_label, scores.predicted_label))
         doubt = f"looks like {other}" if other != given else "in doubt"
         say(i, f"label {given} {doubt} (score {scores.label[i]:.4g} below {cuts['label_errors']:.4g})")
-    for i in np.isin(duplicates.number, list(conflicts)).nonzero()[0].tolist():
-        say(i, f"copies carry different labels: {conflicts[int(duplicates.number[i])]}")
+    for i, labels in doubts.items():
+        told = ", ".join(f"{_name(scores, code)} ({count})" for code, count in sorted(labels.items()))
+        say(i, f"its copies carry different labels: {told}")
     for i, text in _leaked(scores, cuts.get("leakage", -math.inf)):
         say(i, text)
     for i, error in scores.errors.items():

@@ -155,8 +155,8 @@ def score(
     if pairs.complete_below < cut:
         warnings.warn(
             f"too many pairs of samples lie below the distance {cut:.4g} to list them all: the {len(pairs.index)} "
-            f"nearest are listed, all of those below {pairs.complete_below:.4g}. Scores, flags and duplicate sets are "
-            "complete",
+            f"nearest are listed, all of those below {pairs.complete_below:.4g}. Scores and flags are complete; sets "
+            "of near duplicates that are no exact copies may be smaller than they are",
             DataWarning,
             stacklevel=3,
         )

@@ -54,7 +54,9 @@ def shift(
     samples, with the same sizes, in the same space. `p_value` is (1 + the random splits at least as far apart) /
     (1 + permutations); it holds for any sizes if the samples are independent. Frames of one video are not: kept
     together, they shift any split. In large splits the smallest shift is significant; see whether `distance` is also
-    many times `expected`. A shift in directions that hold next to none of the variance of all samples is not seen.
+    many times `expected`. In small ones a large p_value does not say that there is no shift: with a hundred samples the
+    noise of the covariances hides all but large ones. A shift in directions that hold next to none of the variance of
+    all samples is not seen.
 
     The result depends on neither the order of the rows nor that of x and y, up to rounding. A split of one sample has
     no covariance: p_value then says how unusual that sample is. A zero row has no direction and lies at the origin.

@@ -18,6 +18,8 @@ from selfclean_hooks.storage import load as load_one
 from selfclean_hooks.storage import save as save_one
 
 FORMAT = 1
+LONGEST = 100  # characters of a folder's name
+RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)  # no names of files on Windows
 
 
 def save(found: SplitsAudit, folder: Path) -> None:
@@ -93,8 +95,8 @@ def _places(found: SplitsAudit) -> dict[str, str]:
     """A folder's name for every split: its own, without what file systems may refuse."""
     places: dict[str, str] = {}
     for name in found.audits:
-        place = re.sub(r"[^\w=-]+", "_", name, flags=re.ASCII)
-        while place.lower() in (other.lower() for other in places.values()):
+        place = re.sub(r"[^\w=-]+", "_", name, flags=re.ASCII)[:LONGEST]
+        while RESERVED.fullmatch(place) or place.lower() in (other.lower() for other in places.values()):
             place += "_"
         places[name] = place
     return places

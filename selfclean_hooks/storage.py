@@ -63,7 +63,7 @@ def save(audit: Audit, folder: Path) -> None:
         contents = {"clean_indices.txt": "".join(f"{i}\n" for i in audit.clean_indices).encode(), **contents}
     except PolicyError as error:
         refused = error
-    clear(folder, (SPLITS, "clean_indices.txt", "leakage.csv"))  # first of all: they must never outlive their audit
+    clear(folder, (SPLITS, "manifest.json", "clean_indices.txt", "leakage.csv"))  # nothing is loaded from here on
     for name, content in contents.items():
         write(folder / name, content)
     if refused is not None:

@@ -54,7 +54,8 @@ def is_fraction(value: object) -> bool:
 
 def flagged(score: NDArray[np.floating], threshold: float) -> NDArray[np.bool_]:
     """True where a score is below the threshold, or exactly 0 unless the threshold is -inf. NaN is never flagged."""
-    return np.asarray((score < threshold) | ((score == 0) & (threshold > -math.inf)))
+    exact = np.asarray(score, np.float64)  # numpy would round the threshold to the precision of the scores
+    return np.asarray((exact < threshold) | ((exact == 0) & (threshold > -math.inf)))
 
 
 def automatic_threshold(

@@ -8,6 +8,7 @@ import datasets as huggingface
 import numpy as np
 import pytest
 import torch
+from command_line import call, saved, source  # noqa: F401  (fixtures)
 from PIL import Image
 from torchvision.datasets import ImageFolder
 

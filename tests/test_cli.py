@@ -5,56 +5,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import refused
 from PIL import Image
 
 from selfclean_hooks import Audit, backbones, cli
 
 GOLDEN = Path(__file__).parent / "golden"
-Capture = pytest.CaptureFixture[str]
-
-
-class Ran(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def call(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def run(*arguments: Any) -> Ran:
-        capsys.readouterr()
-        status = cli.main([str(argument) for argument in arguments])
-        return Ran(status, *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    """Two clear classes in 16 dimensions: row 0 is there three times, and the last label is wrong."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(60) % 2
-    vectors = (
-        rng.normal(size=(60, 16)) + 8 * labels[:, None] * np.eye(16)[0] + 8 * (1 - labels[:, None]) * np.eye(16)[1]
-    )
-    vectors[[10, 20]] = vectors[0]
-    labels[-1] = 1 - labels[-1]
-    np.savez(tmp_path / "x.npz", embeddings=vectors.astype(np.float32), labels=labels)
-    return tmp_path / "x.npz"
-
-
-@pytest.fixture
-def saved(source: Path, tmp_path: Path, call: Any) -> Path:
-    assert call("audit", source, "-o", tmp_path / "saved", "--no-progress").status == 0
-    return tmp_path / "saved"
 
 
 @pytest.mark.parametrize("command", ["", "demo", "audit", "gate", "report"])
@@ -176,14 +137,6 @@ def test_report_opens_the_page_where_asked_to(saved: Path, call: Any, monkeypatc
 
 
 # --- what goes wrong -------------------------------------------------------------------------------------------------
-
-
-def refused(ran: Ran) -> str:
-    """The message of a run that ended in an error."""
-    assert ran.status == 2
-    assert "Traceback" not in ran.out + ran.err
-    assert ran.out == ""
-    return " ".join(ran.err.split())
 
 
 def test_sources_that_cannot_be_read(tmp_path: Path, call: Any) -> None:

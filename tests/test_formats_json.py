@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from format_data import HOSTILE, STRICT, half_accepted, judged, one, two
 
@@ -105,6 +106,17 @@ def test_two_splits_that_each_look_at_the_other_are_told_of_once() -> None:
     audits["val"] = replace(audits["val"], scores=replace(audits["val"].scores, leaks=back))
     found = read(as_json(audits, judged(audits)))
     assert found["leakage"] == [{"split_1": "train", "split_2": "val", "samples_1": 2, "samples_2": 1}]
+
+
+def test_a_split_may_leak_into_several() -> None:
+    audits = two()
+    leaks = audits["train"].scores.leaks
+    assert leaks is not None
+    leaks = replace(leaks, splits=("train", "val", "test"), sizes=(10, 10, 10), other=np.array([1, 2, 1]))
+    audits["train"] = replace(audits["train"], scores=replace(audits["train"].scores, leaks=leaks))
+    audits["test"] = replace(audits["val"])
+    told = read(as_json(audits, judged(audits)))["leakage"]
+    assert [(row["split_2"], row["samples_1"], row["samples_2"]) for row in told] == [("val", 1, 1), ("test", 1, 1)]
 
 
 def test_every_check_holds_its_figures_and_its_worst() -> None:

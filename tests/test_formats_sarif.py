@@ -20,6 +20,7 @@ from selfclean_hooks import Audit, Limits
 from selfclean_hooks.report.rules import RULES
 from selfclean_hooks.report.sarif import MOST_RESULTS, as_sarif
 from selfclean_hooks.report.uris import artifact
+from selfclean_hooks.report.words import visible
 
 VALIDATOR = jsonschema.Draft202012Validator(json.loads((SCHEMAS / "sarif-2.1.0.json").read_text(encoding="utf-8")))
 URI = re.compile(r"([A-Za-z0-9\-._~!$&'()*+,;=:@/?#]|%[0-9A-F]{2})*")  # the characters of RFC 3986, without []
@@ -122,7 +123,7 @@ def test_where_the_total_is_too_much_all_findings_are_errors() -> None:
 
 def test_the_worst_are_there_where_there_are_too_many() -> None:
     n = MOST_RESULTS + 1000
-    scores = scores_of(n, off_topic=np_low(n), errors={i: "gone" for i in range(2000)})
+    scores = scores_of(n, off_topic=all_low(n), errors={i: "gone" for i in range(2000)})
     audits = {"": Audit(scores)}
     run = read(as_sarif(audits, judged(audits, Limits(unreadable=0))))
     assert len(run["results"]) == MOST_RESULTS
@@ -131,9 +132,12 @@ def test_the_worst_are_there_where_there_are_too_many() -> None:
     worst = [int(result["locations"][0]["logicalLocations"][0]["name"]) for result in results(run, "off-topic")]
     assert worst == list(range(n - 1, n - 3001, -1))
     assert "3000 findings are left out" in notes(run)[-1]["message"]["text"]
+    audits = {"": Audit(scores_of(MOST_RESULTS, off_topic=all_low(MOST_RESULTS)))}
+    run = read(as_sarif(audits, judged(audits)))
+    assert (len(run["results"]), notes(run)) == (MOST_RESULTS, [])
 
 
-def np_low(n: int) -> Any:
+def all_low(n: int) -> Any:
     """Everything is off topic, the last one most."""
     values = low(n=n)
     values[:] = [0.05 * (1 - i / n) for i in range(n)]
@@ -159,6 +163,7 @@ def test_files_below_the_current_folder_are_relative(tmp_path: Path, monkeypatch
     assert artifact("x/../a b/./\xfc#.png") == below
     assert artifact("../x:y.png") == {"uri": (tmp_path / "x:y.png").as_uri().replace("%3A", ":")}
     assert artifact("x:y.png")["uri"] == "x%3Ay.png"  # and not a scheme
+    assert artifact("\ud800.png")["uri"] == "%ED%A0%80.png"
     assert artifact("s3://bucket/a b.png?v=1") == {"uri": "s3://bucket/a%20b.png?v=1"}
 
 
@@ -172,6 +177,8 @@ def test_names_stay_data(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for result in run["results"]:
         uri = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
         assert URI.fullmatch(uri)
+        (logical,) = result["locations"][0]["logicalLocations"]
+        assert logical["fullyQualifiedName"] in (f"train[{logical['name']}]", f"{visible(name)}[{logical['name']}]")
         assert not re.search(r"(?<!\\)[\[\]]|(?<!\{)\{(?:\{\{)*(?!\{)", result["message"]["text"])
         assert result["message"]["text"].isprintable() or "\u200d" in result["message"]["text"]
     if name != HOSTILE["surrogate"]:

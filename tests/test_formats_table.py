@@ -94,6 +94,13 @@ def test_the_worst_five_are_named() -> None:
     assert rows(audits, judged(audits, Limits()))[3][-1] == "9, 8, 7, 6, 5"
 
 
+def test_what_can_be_printed_stays_as_it_is() -> None:
+    assert visible(HOSTILE["emoji"]) == HOSTILE["emoji"]
+    assert visible("a\n\x1b\udcff") == "a\\n\\x1b\\udcff"
+    assert visible("x" * 200) == "x" * 200
+    assert visible("a" * 150 + "b" * 51) == "a" * 98 + "..." + "a" * 47 + "b" * 51
+
+
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
 def test_names_cannot_act_on_the_terminal(name: str) -> None:
     audits = two(name, other=name)

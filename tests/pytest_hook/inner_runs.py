@@ -1,0 +1,81 @@
+"""A small project with a test of its data, in which pytest is run."""
+
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+PICTURES = 12
+TEST = """
+import torch
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import ToTensor
+from selfclean_hooks.thresholds import Thresholds
+from selfclean_hooks_pytest import assert_clean
+
+class Pixels(torch.nn.Module):
+    def forward(self, batch):
+        with open("embedded.txt", "a") as file:
+            file.write("x" * len(batch))
+        return batch.flatten(1)
+
+def test_pictures():
+    data = ImageFolder("data", ToTensor())
+    assert_clean(data, near_duplicates=0.01, backbone=Pixels())
+"""
+
+# With -p, pytest would load a plugin that is installed, and so known by another name, twice.
+IS_INSTALLED = any(entry.name == "selfclean_hooks" for entry in entry_points(group="pytest11"))
+PLUGIN = () if IS_INSTALLED else ("-p", "selfclean_hooks_pytest.plugin")
+
+
+def write_pictures(folder: Path) -> None:
+    """Of two classes, not compressed, so that a file may change and keep its size. Number 4 of the cats is a copy."""
+    pixels = np.random.default_rng(0).integers(0, 256, (PICTURES, 8, 8, 3), dtype=np.uint8)
+    pixels[4] = pixels[0]
+    for i, array in enumerate(pixels):
+        path = folder / ("cat" if i < PICTURES // 2 else "dog") / f"{i}.bmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(array).save(path)
+
+
+def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    """Pytest within this process; torch need not be imported again."""
+    return pytester.runpytest_inprocess(*PLUGIN, *arguments)
+
+
+def embedded(pytester: pytest.Pytester) -> int:
+    """How many pictures went through `Pixels` in all runs so far."""
+    path = pytester.path / "embedded.txt"
+    return path.stat().st_size if path.exists() else 0
+
+
+def change(pytester: pytest.Pytester, old: str, new: str, file: str = "test_data.py") -> None:
+    """Edit the inner test."""
+    path = pytester.path / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def told(result: pytest.RunResult) -> list[str]:
+    """The lines about audits at the end of a run."""
+    return [line for line in result.outlines if line.startswith(("passed ", "FAILED ")) and " samples: " in line]
+
+
+def failure(result: pytest.RunResult) -> list[str]:
+    """The message of the failure as pytest prints it."""
+    return [line for line in result.outlines if line.startswith("E ")]
+
+
+def cache(pytester: pytest.Pytester, *parts: str) -> Path:
+    """In pytest's own cache folder."""
+    return pytester.path.joinpath(".pytest_cache", "d", "selfclean_hooks", *parts)
+
+
+def outcomes(result: pytest.RunResult) -> dict[str, Any]:
+    """Passed, failed and errors."""
+    return {name: n for name, n in result.parseoutcomes().items() if name != "warnings" and name != "warning"}
