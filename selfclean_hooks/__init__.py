@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from selfclean_hooks.audit import Audit, audit, audit_embeddings
-from selfclean_hooks.gate import Limits, Verdict
+from selfclean_hooks.baseline import Baseline
+from selfclean_hooks.gate import Count, Limits, Verdict
 from selfclean_hooks.policy import Policy
-from selfclean_hooks.splits import audit_splits
+from selfclean_hooks.split_audits import audit_splits
 from selfclean_hooks.thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Audit",
     "AuditedDataset",
+    "Baseline",
+    "Count",
     "Limits",
     "Policy",
     "Thresholds",

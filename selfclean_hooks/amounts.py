@@ -35,8 +35,9 @@ def limits_of(texts: Mapping[str, Sequence[str]], not_run: Sequence[str], splits
                     f"the limit {split}={amount} of {issue} names a split that there is not: "
                     + (f"there are {known}" if known else "one data set was audited, without a name")
                 )
-            if issue in given[split] and split:
-                raise SettingError(f"the limit of {issue} for {split} is given twice: leave out one")
+            if issue in given[split]:
+                where = f" for {split}" if split else ""
+                raise SettingError(f"the limit of {issue}{where} is given twice: leave out one")
             given[split][issue] = amount
     allowed = tuple(_issue(name, LIMITED) for name in not_run)
     return {split: Limits(**{**given[""], **given[split]}, not_run=allowed) for split in splits}

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from selfclean_hooks.errors import ContaminationError, DataWarning, SettingError
-from selfclean_hooks.frames import duplicates_of, frame_of, leakage_of, pairs_of, summary_of
 from selfclean_hooks.policy import Decisions, Policy, decide
 from selfclean_hooks.scores import Scores, as_labels, as_vectors, listing, score, spread
 from selfclean_hooks.thresholds import Thresholds
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selfclean_hooks.baseline import Baseline
     from selfclean_hooks.embed import Embeddings
     from selfclean_hooks.gate import Limits, Verdict
@@ -67,11 +67,15 @@ class Audit:
     @property
     def frame(self) -> pd.DataFrame:
         """One row a sample, indexed by its position in the data set; a new copy each time."""
+        from selfclean_hooks.frames import frame_of
+
         return frame_of(self)
 
     @property
     def pairs(self) -> pd.DataFrame:
         """The nearest pairs, worst first: all below the threshold and at least the N nearest; a new copy each time."""
+        from selfclean_hooks.frames import pairs_of
+
         return pairs_of(self)
 
     @property
@@ -81,6 +85,8 @@ class Audit:
         Columns near_duplicate_set, index, is_kept, distance (to the kept copy, below the threshold), given_label,
         is_label_conflict (copies of the set carry different labels).
         """
+        from selfclean_hooks.frames import duplicates_of
+
         return duplicates_of(self)
 
     @property
@@ -89,11 +95,15 @@ class Audit:
 
         Columns split_1, index_1, split_2, index_2, distance, is_leakage_issue; no rows where no other split was given.
         """
+        from selfclean_hooks.frames import leakage_of
+
         return leakage_of(self.scores.leaks, self.decisions.thresholds.get("leakage", -math.inf))
 
     @property
     def summary(self) -> pd.DataFrame:
         """One row an issue: issue, num_issues, contamination, threshold, action. NaN and "not run": it did not run."""
+        from selfclean_hooks.frames import summary_of
+
         return summary_of(self)
 
     @property
@@ -252,7 +262,7 @@ def audit_embeddings(
         scores = score(array, codes, method=method, pairs_below=_listed_below(thresholds), tick=tick)
     scores = replace(scores, class_names=names)
     about = provenance({"fingerprint": fingerprint(array, codes)}, None, method, thresholds, policy)
-    digests = tuple(fingerprint(row) for row in array.astype(np.float32, copy=False))
+    digests = tuple(fingerprint(row) for row in array)
     return Audit(scores, thresholds, policy, about, digests=digests)
 
 

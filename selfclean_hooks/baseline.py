@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.duplicates import component_of
 from selfclean_hooks.errors import AuditFileError, SettingError
-from selfclean_hooks.frames import label_texts
 from selfclean_hooks.gate import LIMITED
+from selfclean_hooks.scores import label_texts
 from selfclean_hooks.storage import write
 from selfclean_hooks.thresholds import flagged
 
@@ -159,20 +159,21 @@ class Baseline:
             AuditFileError: there is none, it is damaged, or of another version; says which line and why.
         """
         try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
+            lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # other ends of lines may be in notes
         except (OSError, UnicodeDecodeError) as error:
             raise AuditFileError(
                 f"cannot read the baseline {path}: {getattr(error, 'strerror', None) or error}. "
                 "Write one with --update-baseline"
             ) from error
         entries: dict[Key, Entry] = {}
-        version = _version(path, lines[0] if lines else "")
+        version = _version(path, lines[0])
         for number, line in enumerate(lines, 1):
             if not line.strip() or _is_header(line, version):  # a merge may have left the header twice
                 continue
             entry = _parsed(path, number, line)
-            other = entries.get(entry.key)
-            entries[entry.key] = entry if other is None or other.copies < entry.copies else other
+            other = entries.get(entry.key, entry)
+            more = max(other, entry, key=lambda same: same.copies)
+            entries[entry.key] = replace(more, note=other.note or entry.note)
         return cls(entries)
 
     def write(self, path: str | Path) -> None:
@@ -262,7 +263,7 @@ def _line(entry: Entry) -> str:
 def _version(path: str | Path, line: str) -> int:
     try:
         version = json.loads(line)[HEADER]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise AuditFileError(
             f'{path} must be a baseline, that is begin with {{"{HEADER}": {VERSION}}}, got {line[:60]!r}: give the '
             "file that --update-baseline wrote, or resolve the merge conflict in it"

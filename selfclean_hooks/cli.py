@@ -15,9 +15,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from selfclean_hooks.deciding import Asked, Format, Keeping, decided, opened, write_report
+from selfclean_hooks.deciding import Asked, Keeping, decided, opened, write_report
 from selfclean_hooks.errors import SelfCleanError
 from selfclean_hooks.policy import Policy
+from selfclean_hooks.printing import Format, complain
 
 app = typer.Typer(
     add_completion=False,
@@ -176,12 +177,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if stop.code in (0, 1) and isinstance(stop.code, int) else 2
     except SelfCleanError as error:
-        _complain(str(error))
+        complain(str(error))
     except Exception as error:  # the promised exit status: a traceback would exit 1, which means contaminated
         import traceback
 
         traceback.print_exc()
-        _complain(f"unexpected {type(error).__name__}: {error}")
+        complain(f"unexpected {type(error).__name__}: {error}")
     return 2
 
 
@@ -199,7 +200,3 @@ def _stopping_plainly() -> Iterator[None]:
         raise SelfCleanError("interrupted before the end: what was saved before is as it was") from None
     except BrokenPipeError:
         raise SelfCleanError("standard output was closed before the result was printed") from None
-
-
-def _complain(text: str) -> None:
-    Console(stderr=True).print(f"error: {text}", style="red", soft_wrap=True, markup=False, highlight=False)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from selfclean_hooks.amounts import limits_of, thresholds_of
 from selfclean_hooks.baseline import Baseline
 from selfclean_hooks.errors import PolicyError, SettingError
-from selfclean_hooks.gate import Limits, Verdict, check
+from selfclean_hooks.gate import Limits, check
 from selfclean_hooks.policy import Policy
+from selfclean_hooks.printing import Format, complain, print_result, say
 from selfclean_hooks.storage import check_writable, holds_audit, is_of_splits
 from selfclean_hooks.thresholds import Thresholds
 
@@ -24,16 +22,6 @@ if TYPE_CHECKING:
     from selfclean_hooks.splits import SplitsAudit
 
 LIMITED = ("near_duplicates", "off_topic", "label_errors", "unreadable", "leakage", "total")
-
-
-class Format(str, Enum):
-    """How the result is printed."""
-
-    table = "table"
-    json = "json"
-    junit = "junit"
-    sarif = "sarif"
-    markdown = "markdown"
 
 
 class Keeping(str, Enum):
@@ -129,19 +117,14 @@ def decided(found: SplitsAudit, asked: Asked, output: Path | None = None) -> int
     if asked.update and asked.baseline is not None and not problem:
         before, baseline = baseline, Baseline.of(audits, baseline)
         baseline.write(asked.baseline)
-        _say(_told(asked.baseline, before, baseline))
+        say(_told(asked.baseline, before, baseline))
         verdict = check(audits, limits, baseline)
-    _print(found, verdict, asked.format, place)
+    print_result(found, verdict, asked.format, place)
     if problem:
         without = ", without clean_indices.txt" if refused else ""
         complain(f"{problem}. " + (f"The audit is saved in {place}{without}" if place else "Nothing was written"))
         return 2 if doubtful or verdict else 1
     return 0 if verdict else 1
-
-
-def complain(text: str) -> None:
-    """Tell an error on standard error."""
-    Console(stderr=True).print(f"error: {text}", style="red", soft_wrap=True, markup=False, highlight=False)
 
 
 def _reconsidered(found: SplitsAudit, asked: Asked) -> SplitsAudit:
@@ -197,57 +180,3 @@ def _saved(found: SplitsAudit, output: Path, is_refused: bool) -> Path:
 def _told(path: Path, before: Baseline | None, after: Baseline) -> str:
     old, new = set(before.entries if before is not None else ()), set(after.entries)
     return f"baseline {path}: {len(after)} findings accepted ({len(new - old)} new, {len(old - new)} gone)"
-
-
-def _print(found: SplitsAudit, verdict: Verdict, format: Format, place: Path | None) -> None:
-    audits = found.audits
-    if format is Format.table:
-        from selfclean_hooks.report.table import show
-
-        console = Console()
-        show(audits, verdict, console)
-        for line in _about_splits(found):
-            console.print(line, soft_wrap=True, markup=False, highlight=False)
-        if place is not None:
-            console.print(f"report: {place / 'report.html'}", soft_wrap=True, markup=False, highlight=False)
-    else:
-        sys.stdout.write(_text(found, verdict, format).rstrip("\n") + "\n")
-    for note in dict.fromkeys(note for audit in audits.values() for note in audit.provenance.get("notes", ())):
-        _say(note)
-
-
-def _text(found: SplitsAudit, verdict: Verdict, format: Format) -> str:
-    audits = found.audits
-    if format is Format.json:
-        rows = found.shift.to_dict("records")
-        from selfclean_hooks.report.as_json import as_json
-
-        return as_json(audits, verdict, [{str(key): value for key, value in row.items()} for row in rows])
-    if format is Format.junit:
-        from selfclean_hooks.report.junit import as_junit
-
-        return as_junit(audits, verdict)
-    if format is Format.sarif:
-        from selfclean_hooks.report.sarif import as_sarif
-
-        return as_sarif(audits, verdict)
-    from selfclean_hooks.report.markdown import as_markdown
-
-    return as_markdown(audits, verdict)
-
-
-def _about_splits(found: SplitsAudit) -> Iterator[str]:
-    """What there is to say about splits together."""
-    if "" in found.audits:
-        return
-    pairs, differing = len(found.leakage), len(found.label_disagreements)
-    yield f"near duplicates in two splits: {pairs} pairs, {differing} of them with different labels"
-    for row in found.shift.itertuples():
-        yield (
-            f"shift from {row.split_1} to {row.split_2}: Frechet distance {row.distance:.4g}, "
-            f"{row.expected:.4g} expected of random splits (p = {row.p_value:.3g})"
-        )
-
-
-def _say(text: str) -> None:
-    Console(stderr=True).print(text, style="dim", soft_wrap=True, markup=False, highlight=False)

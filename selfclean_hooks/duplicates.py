@@ -103,8 +103,8 @@ def contradicted(scores: Scores, threshold: float) -> dict[int, dict[int, int]]:
     near = _between(groups, scores, threshold)
     beside = csr_array((np.ones(len(near.data)), near.indices, near.indptr), shape=near.shape)
     beside = (beside + eye_array(*near.shape)).tocsr()
-    labels = scores.given_label[labelled]
-    ones, shape = np.ones(len(labelled)), (near.shape[0], int(labels.max()) + 1)
+    codes, labels = np.unique(scores.given_label[labelled], return_inverse=True)  # given ones may be any numbers
+    ones, shape = np.ones(len(labelled)), (near.shape[0], len(codes))
     count = (beside @ coo_array((ones, (groups[labelled], labels)), shape=shape).tocsr()).tocsr()
     nodes, node = np.unique(np.stack([groups[labelled], labels]), axis=1, return_inverse=True)
     node = node.reshape(-1)  # numpy 2.0 gives it another shape
@@ -114,11 +114,11 @@ def contradicted(scores: Scores, threshold: float) -> dict[int, dict[int, int]]:
     rarer = (nodes[1, first] != nodes[1, second]) & (share[first] <= share[second])
     in_doubt = np.zeros(len(share), bool)
     in_doubt[first[rarer]] = True
-    around = {group: count[[group]].tocoo() for group in np.unique(nodes[0, in_doubt]).tolist()}
-    return {
-        int(i): dict(zip(around[group].col.tolist(), around[group].data.astype(int).tolist(), strict=True))
-        for i, group in zip(labelled[in_doubt[node]].tolist(), groups[labelled[in_doubt[node]]].tolist(), strict=True)
-    }
+    doubted, doubts = labelled[in_doubt[node]], {}
+    for i, group in zip(doubted.tolist(), groups[doubted].tolist(), strict=True):
+        row = slice(count.indptr[group], count.indptr[group + 1])
+        doubts[i] = dict(zip(codes[count.indices[row]].tolist(), count.data[row].astype(int).tolist(), strict=True))
+    return doubts
 
 
 def conflicting(sets: DuplicateSets, scores: Scores) -> frozenset[int]:

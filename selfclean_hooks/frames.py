@@ -109,12 +109,6 @@ def summary_of(audit: Audit) -> pd.DataFrame:
     return summary
 
 
-def label_texts(scores: Scores) -> list[str]:
-    """What the given label of each sample is called."""
-    names, codes = scores.class_names or (), scores.given_label.tolist()
-    return [names[code] if 0 <= code < len(names) else str(code) for code in codes]
-
-
 def _labels(scores: Scores, codes: NDArray[np.int64]) -> pd.Series[Any]:
     """Class names where there are any, codes else; missing where there is no label."""
     names = scores.class_names

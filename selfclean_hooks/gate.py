@@ -110,10 +110,10 @@ class Check:
     def reason(self) -> str:
         """Issue, figure, limit and worst examples in a sentence."""
         what = f"{self.split}: {self.issue}" if self.split else self.issue
-        limit = "" if self.limit is None else self.limit if isinstance(self.limit, Count) else f"{self.limit:g}"
+        limit = "" if self.limit is None else str(self.limit) if isinstance(self.limit, Count) else f"{self.limit:g}"
         if self.not_run:
-            end = "which is allowed" if self.is_allowed else f"so the limit {limit} is not met"
-            return f"{what}: not run ({self.not_run}), {end}"
+            end = ", which is allowed" if self.is_allowed else f", so the limit {limit} is not met" if limit else ""
+            return f"{what}: not run ({self.not_run}){end}"
         low, high = self.interval
         accepted = f", {len(self.accepted)} more are in the baseline" if len(self.accepted) else ""
         figure = (

@@ -73,7 +73,8 @@ def audit_sources(
     progress: bool,
 ) -> SplitsAudit:
     """Audit what `open_sources` opened; of several splits nothing but the first is dropped from."""
-    from selfclean_hooks.splits import SplitsAudit, audit_splits, policies_of, splits_of
+    from selfclean_hooks.split_audits import audit_splits, splits_of
+    from selfclean_hooks.splits import SplitsAudit, policies_of
 
     if "" in opened:
         one = _audit_one(opened[""], backbone, method, thresholds, policy, workers, cache_dir, progress)

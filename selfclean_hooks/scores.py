@@ -209,6 +209,12 @@ def spread(scores: Scores, positions: NDArray[np.int64], n: int, **changes: Any)
     )
 
 
+def label_texts(scores: Scores) -> list[str]:
+    """What the given label of each sample is called."""
+    names, codes = scores.class_names or (), scores.given_label.tolist()
+    return [names[code] if 0 <= code < len(names) else str(code) for code in codes]
+
+
 def listing(positions: Sequence[int] | NDArray[np.int64], most: int = 10) -> str:
     """Positions as text, the first `most` of them: "3, 17, 40 and 2 more"."""
     shown = ", ".join(str(int(p)) for p in positions[:most])

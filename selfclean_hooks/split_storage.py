@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from selfclean_hooks.errors import AuditFileError, PolicyError
-from selfclean_hooks.frames import label_texts
-from selfclean_hooks.report.as_json import plain
-from selfclean_hooks.report.split_page import render_splits
-from selfclean_hooks.splits import SHIFT, SplitsAudit, has_labels
+from selfclean_hooks.scores import label_texts
+from selfclean_hooks.splits import SplitsAudit, has_labels
 from selfclean_hooks.storage import FILES, SPLITS, as_csv, clear, damaged, read_index, write
 from selfclean_hooks.storage import load as load_one
 from selfclean_hooks.storage import save as save_one
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 1
 LONGEST = 100  # characters of a folder's name
@@ -29,6 +29,9 @@ def save(found: SplitsAudit, folder: Path) -> None:
         AuditFileError: the folder cannot be written.
         PolicyError: a policy would drop too much; all is written but the clean_indices.txt of that split.
     """
+    from selfclean_hooks.report.as_json import plain
+    from selfclean_hooks.report.split_page import render_splits
+
     places = _places(found)
     leakage = _leakage(found)
     contents = {
@@ -50,7 +53,7 @@ def save(found: SplitsAudit, folder: Path) -> None:
             {"name": name, "folder": place, "scores_blake2b": _scores_of(folder / place)}
             for name, place in places.items()
         ],
-        "shift": found.shift.to_dict("records"),
+        "shift": found.shifts,
     }
     write(folder / SPLITS, (json.dumps(plain(index), indent=2) + "\n").encode())
     if refused:
@@ -71,12 +74,12 @@ def load(folder: Path) -> SplitsAudit:
             if _scores_of(place) != entry["scores_blake2b"]:
                 raise damaged(place / "manifest.json", "it is from another audit than splits.json")
             audits[str(entry["name"])] = load_one(place)
-        shift = pd.DataFrame(index["shift"], columns=list(SHIFT))
+        shifts = tuple(dict(row) for row in index["shift"])
         if not audits:
             raise ValueError("it lists no split")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise damaged(folder / SPLITS, f"{type(error).__name__}: {error}") from error
-    return SplitsAudit(audits, shift)
+    return SplitsAudit(audits, shifts)
 
 
 def write_reports(found: SplitsAudit, folder: Path) -> None:
@@ -85,6 +88,8 @@ def write_reports(found: SplitsAudit, folder: Path) -> None:
     Raises:
         AuditFileError: the folder cannot be written.
     """
+    from selfclean_hooks.report.split_page import render_splits
+
     places = _places(found)
     for name, audit in found.audits.items():
         audit.to_html(folder / places[name] / "report.html")
@@ -111,6 +116,8 @@ def _scores_of(place: Path) -> str:
 
 def _leakage(found: SplitsAudit) -> pd.DataFrame:
     """The pairs with the files and labels of both samples."""
+    import pandas as pd
+
     frame = found.leakage
     names = {split: audit.names or ("",) * len(audit) for split, audit in found.audits.items()}
     labels = {

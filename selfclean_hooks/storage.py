@@ -13,11 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from selfclean_hooks.errors import AuditFileError, PolicyError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selfclean_hooks.audit import Audit
 
 FORMAT = 1
@@ -110,8 +110,9 @@ def clear(folder: Path, names: Iterable[str]) -> None:
     """
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for name in names:
-            (folder / name).unlink(missing_ok=True)
+        for path in (folder / name for name in names):
+            if path.is_file() or path.is_symlink():  # `write` complains of anything else
+                path.unlink()
 
 
 def is_of_splits(folder: Path) -> bool:
@@ -171,6 +172,8 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _samples(audit: Audit) -> pd.DataFrame:
+    import pandas as pd  # a gate on a saved audit does without
+
     frame: pd.DataFrame = audit.frame.copy()
     names = audit.names or ("",) * len(audit)
     frame.insert(0, "sample", pd.Series(names, dtype=object))  # object: other text types refuse undecodable names
@@ -179,6 +182,8 @@ def _samples(audit: Audit) -> pd.DataFrame:
 
 def _leakage(audit: Audit) -> pd.DataFrame:
     """The pairs with the files of both samples, where these are known."""
+    import pandas as pd
+
     frame, leaks = audit.leakage, audit.scores.leaks
     own, other = audit.names or ("",) * len(audit), leaks.other_names if leaks is not None else None
     frame.insert(2, "sample_1", pd.Series([own[i] for i in frame["index_1"]], dtype=object))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -112,20 +114,63 @@ def automatic_threshold(scores: Floats, p: float, share: float) -> float:
     return 1 / (1 + math.exp(-(low + scale * (logit(0.05 * p * share) - logit(p)))))
 
 
-def duplicate_sets(d: Floats, threshold: float) -> Ints:
-    """(N,) connected component of the pairs below the threshold, numbered by first member; -1: alone."""
-    sets = np.full(len(d), -1, np.int64)
-    near = (d < threshold) | (d == 0)
+def near_duplicates(d: Floats, threshold: float) -> NDArray[np.bool_]:
+    """(N, N) which samples are near duplicates of which others."""
+    near = (d < threshold) | ((d == 0) & (threshold > -np.inf))
     np.fill_diagonal(near, False)
+    return np.asarray(near)
+
+
+def components(d: Floats, threshold: float) -> Ints:
+    """(N,) connected component of near duplicates, numbered by first member."""
+    component = np.full(len(d), -1, np.int64)
+    near = near_duplicates(d, threshold)
     for i in range(len(d)):
-        stack = [i] if sets[i] < 0 and near[i].any() else []
-        number = sets.max() + 1
+        stack, number = [i], component.max() + 1
         while stack:
             j = stack.pop()
-            if sets[j] < 0:
-                sets[j] = number
+            if component[j] < 0:
+                component[j] = number
                 stack.extend(near[j].nonzero()[0].tolist())
-    return sets
+    return component
+
+
+def duplicate_sets(
+    d: Floats, threshold: float, keep: str, last: NDArray[np.bool_], pixels: Ints
+) -> tuple[list[int], list[int]]:
+    """Number of the set of each sample (-1: none) and the kept copies, taken one by one, the best that is left first."""
+    n, near = len(d), near_duplicates(d, threshold)
+
+    def rank(i: int) -> tuple[float, ...]:
+        beside = near[i].nonzero()[0].tolist()
+        how_good = {
+            "first": (),
+            "most_central": (-len(beside), math.fsum(d[i, j] for j in beside)),
+            "largest_image": (-int(pixels[i]),),
+        }
+        return bool(last[i]), *how_good[keep], i
+
+    owner = [-1] * n
+    for i in sorted(range(n), key=rank):
+        free = [j for j in range(n) if near[i, j] and owner[j] < 0]
+        if owner[i] < 0 and free:
+            for j in (i, *free):
+                owner[j] = i
+    kept = list(dict.fromkeys(i for i in owner if i >= 0))
+    return [kept.index(i) if i >= 0 else -1 for i in owner], kept
+
+
+def contradicted(d: Floats, threshold: float, labels: Ints) -> dict[int, dict[int, int]]:
+    """Samples with a near duplicate whose label, another one, is at least as frequent around it; labels around each."""
+    near, n = near_duplicates(d, threshold), len(d)
+    around = [Counter(int(labels[j]) for j in range(n) if (near[i, j] or i == j) and labels[j] >= 0) for i in range(n)]
+    share = [Fraction(around[i][int(labels[i])], max(1, around[i].total())) for i in range(n)]
+    doubted = {}
+    for i in range(n):
+        others = [j for j in range(n) if near[i, j] and -1 < labels[j] != labels[i] > -1]
+        if any(share[i] <= share[j] for j in others):
+            doubted[i] = dict(around[i])
+    return doubted
 
 
 def random_vectors(kind: str, n: int, dim: int, seed: int) -> Floats:

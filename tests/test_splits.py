@@ -101,7 +101,7 @@ def test_splits_that_are_not_trained_on_are_never_dropped(found: SplitsAudit) ->
 def test_every_split_is_audited_as_if_alone(found: SplitsAudit) -> None:
     alone = audit(leaking()["val"], flat, progress=False)
     np.testing.assert_array_equal(found.audits["val"].frame["off_topic_score"], alone.frame["off_topic_score"])
-    assert found.audits["val"].thumbnails == alone.thumbnails
+    assert alone.thumbnails.items() <= found.audits["val"].thumbnails.items()  # and those of what leaks
 
 
 def test_both_pictures_of_a_leak_are_kept_and_shown(found: SplitsAudit, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_labels_are_given_by_split() -> None:
         ({"train": Items(), "val": Items()}, {"labels": [1, 2]}, SettingError, "labels must be given by .* got list"),
         ({"train": Items(), "val": Items()}, {"labels": {"x": 1}}, SettingError, r"\(train, val\), got \['x'\]"),
         ({"train": Items(), "val": Items()}, {"method": "best"}, SettingError, "method must be one of"),
-        ({"train": Items(), "val": Items(size=9)}, {}, DataError, "one encoder: train has 192 features .* val has 243"),
+        ({"train": Items(), "val": Items(size=9)}, {}, DataError, "one encoder: train has 192 features, val has 243"),
         ({"train": Items(), "val": Items(make=lambda image, label: "x")}, {}, BackboneError, "split 'val': "),
     ],
 )

@@ -6,10 +6,9 @@ The plugin is loaded by every run of pytest where the package is installed, so w
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from selfclean_hooks.gate import Count
     from selfclean_hooks_pytest.asserting import assert_clean
 
-__all__ = ["Count", "assert_clean"]
+__all__ = ["assert_clean"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,8 +16,4 @@ def __getattr__(name: str) -> Any:
         from selfclean_hooks_pytest.asserting import assert_clean
 
         return assert_clean
-    if name == "Count":
-        from selfclean_hooks.gate import Count
-
-        return Count
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,10 +7,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from selfclean_hooks.audit import Audit
-from selfclean_hooks.baseline import Baseline
+from selfclean_hooks import Audit, Baseline, Verdict
 from selfclean_hooks.errors import AuditFileError, SelfCleanError, SettingError
-from selfclean_hooks.gate import Verdict, check
+from selfclean_hooks.gate import check
 from selfclean_hooks.splits import SplitsAudit
 from selfclean_hooks_pytest.keeping import audited
 from selfclean_hooks_pytest.runs import Run, running, test
@@ -18,7 +17,7 @@ from selfclean_hooks_pytest.telling import failure, line
 from selfclean_hooks_pytest.tolerances import Tolerance, by_split, settled
 
 if TYPE_CHECKING:
-    from selfclean_hooks.thresholds import Thresholds
+    from selfclean_hooks import Thresholds
 
 DEFAULTS = {
     "backbone": "auto",

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selfclean_hooks.audit import Audit, audit
+from selfclean_hooks import Audit, Thresholds, audit, audit_splits
 from selfclean_hooks.errors import AuditFileError, DataError, DataWarning
-from selfclean_hooks.splits import SplitsAudit, audit_splits
+from selfclean_hooks.splits import SplitsAudit
 from selfclean_hooks.storage import is_of_splits
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def audited(data: Any, settings: Mapping[str, Any], run: Run | None) -> tuple[Au
     place = folder / AUDITS / key
     found = _kept(place)
     if found is not None:
-        return found.at(thresholds=settings["thresholds"]), True
+        return found.at(thresholds=settings["thresholds"] or Thresholds()), True
     made = _made(data, settings, folder)
     _keep(made, place)
     return made, False

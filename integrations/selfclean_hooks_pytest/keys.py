@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from selfclean_hooks.audit import checked_settings
 from selfclean_hooks.backbones import resolve
 from selfclean_hooks.contents import evenly, tried
 from selfclean_hooks.fingerprints import data_fingerprint
@@ -37,19 +38,20 @@ def key_of(splits: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None
     Raises:
         BackboneError: the backbone is none.
         DataError: labels do not fit.
+        SettingError: there is no such method, or thresholds are none.
     """
     backbone, labels = settings["backbone"], settings["labels"]
     named = isinstance(backbone, (str, Path))
     encoder = str(backbone) if named else resolve(backbone, Pictures(()), device=settings["device"]).fingerprint
     if encoder is None:
         return None
-    thresholds = settings["thresholds"]
+    thresholds, _ = checked_settings(settings["method"], settings["thresholds"], None)
     return digest(
         [
             FORMAT,
             [version(package) for package in ("selfclean-hooks", "torch", "timm")],
             [named, encoder, str(settings["device"]), settings["method"], settings["seed"]],
-            None if thresholds is None else thresholds.near_duplicates,
+            thresholds.near_duplicates,
             [[name, *_contents(dataset, named)] for name, dataset in splits.items()],
             [
                 as_labels(labels if name == "" else (labels or {}).get(name), len(dataset))

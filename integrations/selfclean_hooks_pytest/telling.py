@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from selfclean_hooks.report.words import called, issue_in_words, limit_of, visible, why
 
 if TYPE_CHECKING:
-    from selfclean_hooks.audit import Audit
-    from selfclean_hooks.gate import Check, Verdict
+    from selfclean_hooks import Audit, Verdict
+    from selfclean_hooks.gate import Check
 
 WORST = 5  # samples named of each issue
 STALE = 3  # entries of the baseline

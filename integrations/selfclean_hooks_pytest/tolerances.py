@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from selfclean_hooks import Count, Limits
 from selfclean_hooks.errors import SettingError
-from selfclean_hooks.gate import Count, Limits
 
 if TYPE_CHECKING:
-    from selfclean_hooks.audit import Audit
+    from selfclean_hooks import Audit
 
 Amount = float | Count | Literal["auto"] | None
 Tolerance = Amount | Mapping[str, Amount]  # for every data set, or by name of the split

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import pandas as pd
-
 from selfclean_hooks.report.html import environment
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selfclean_hooks.audit import Audit
     from selfclean_hooks.splits import SplitsAudit
 
@@ -41,7 +41,7 @@ def render_splits(found: SplitsAudit, places: Mapping[str, str], leakage: pd.Dat
                 }
                 for name, audit in found.audits.items()
             ],
-            shift=found.shift.to_dict("records"),
+            shift=found.shifts,
             leakage=leakage.head(SHOWN).to_dict("records"),
             leakage_total=len(leakage),
             disagreements=len(found.label_disagreements),

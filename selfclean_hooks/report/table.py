@@ -61,9 +61,8 @@ def _table(split: str, audit: Audit, checks: Sequence[Check], has_baseline: bool
     shown = [name for name in COLUMNS if (name != "new" or has_baseline) and (name != "limit" or has_limits)]
     for name in shown:
         table.add_column(name, justify=COLUMNS[name], no_wrap=name != "worst", overflow="fold")
-    cuts = dict(zip(audit.summary["issue"], audit.summary["threshold"].astype(float), strict=True))
     for check in checks:
-        cells = _cells(check, cuts.get(check.issue, math.nan))
+        cells = _cells(check, audit.decisions.thresholds.get(check.issue, math.nan))
         table.add_row(*(Text(cells.get(name, ""), style="" if check.passed else "red") for name in shown))
     return table
 

@@ -1,6 +1,5 @@
 """A small project with a test of its data, in which pytest is run."""
 
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,6 @@ def test_pictures():
     assert_clean(data, near_duplicates=0.01, backbone=Pixels())
 """
 
-# With -p, pytest would load a plugin that is installed, and so known by another name, twice.
-IS_INSTALLED = any(entry.name == "selfclean_hooks" for entry in entry_points(group="pytest11"))
-PLUGIN = () if IS_INSTALLED else ("-p", "selfclean_hooks_pytest.plugin")
-
 
 def write_pictures(folder: Path) -> None:
     """Of two classes, not compressed, so that a file may change and keep its size. Number 4 of the cats is a copy."""
@@ -43,8 +38,10 @@ def write_pictures(folder: Path) -> None:
 
 
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    """Pytest within this process; torch need not be imported again."""
-    return pytester.runpytest_inprocess(*PLUGIN, *arguments)
+    """Pytest within this process, so that torch need not be imported again, and without any other plugin."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        return pytester.runpytest_inprocess("-p", "selfclean_hooks_pytest.plugin", *arguments)
 
 
 def embedded(pytester: pytest.Pytester) -> int:

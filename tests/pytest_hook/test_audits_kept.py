@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import selfclean_hooks_pytest.keeping
-import selfclean_hooks_pytest.keys  # noqa: F401  (inner runs forget what they import; this stays)
 from inner_runs import TEST, cache, change, embedded, failure, outcomes, run, told, write_pictures
 from PIL import Image
 
+import selfclean_hooks_pytest.keeping
+import selfclean_hooks_pytest.keys
 from selfclean_hooks import audit_embeddings
 
 pytest_plugins = ["pytester"]
@@ -86,7 +86,6 @@ def test_of_more_pictures_the_new_ones_are_embedded(project: pytest.Pytester) ->
     ("old", "new"),
     [
         ("ToTensor()", "lambda picture: 1 - ToTensor()(picture)"),  # what the module is fed
-        ("torch.nn.Module):", "torch.nn.Module):\n    scale: torch.Tensor = torch.nn.Parameter(torch.ones(1))"),
         ("backbone=Pixels()", 'backbone=Pixels(), method="selfclean"'),
         ("backbone=Pixels()", "backbone=Pixels(), labels=[0, 1] * 6"),
         ("backbone=Pixels()", "backbone=Pixels(), thresholds=Thresholds(near_duplicates=0.3)"),
@@ -112,10 +111,18 @@ def test_limits_and_other_thresholds_need_no_new_audit(project: pytest.Pytester)
     assert not is_kept(project)
     change(project, "near_duplicates=0.01", "near_duplicates=0.5, label_errors=0.0, thresholds=NONE")
     change(project, "def test", "NONE = Thresholds(label_errors=None)\n\ndef test")
-    result = run(project)
-    assert AGAIN in told(result)[0]
-    assert "label errors 0.00%" in told(result)[0]
-    assert outcomes(result) == {"passed": 1}
+    (line,) = told(run(project))
+    assert line.startswith("passed ")
+    assert line.endswith(AGAIN)
+    change(project, "label_errors=None", "label_errors=1.0")
+    (line,) = told(run(project))
+    assert line.startswith("FAILED ")
+    assert "label errors 0.00%" not in line
+    assert AGAIN in line
+    change(project, "thresholds=NONE", "thresholds=None")  # and not those of the audit that is kept
+    (line,) = told(run(project))
+    assert "label errors 0.00%" in line
+    assert AGAIN in line
 
 
 def test_a_function_is_called_anew(project: pytest.Pytester) -> None:
@@ -140,7 +147,9 @@ def test_items_without_files_are_told_by_their_content(pytester: pytest.Pytester
     def test_items():
         assert_clean(Items(), backbone=Pixels())
     """
-    pytester.makepyfile(test_data=TEST.split("def test_pictures")[0] + "\n".join(x[4:] for x in made_by_code.split("\n")))
+    pytester.makepyfile(
+        test_data=TEST.split("def test_pictures")[0] + "\n".join(x[4:] for x in made_by_code.split("\n"))
+    )
     assert not is_kept(pytester)
     assert is_kept(pytester)
     change(pytester, "* 0, 0", "* 1, 0")  # one item, not among those that fingerprints read

@@ -1,0 +1,95 @@
+"""The result on standard output, in the format that was asked for; notes go to standard error."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from selfclean_hooks.gate import Verdict
+    from selfclean_hooks.splits import SplitsAudit
+
+
+class Format(str, Enum):
+    """How the result is printed."""
+
+    table = "table"
+    json = "json"
+    junit = "junit"
+    sarif = "sarif"
+    markdown = "markdown"
+
+
+def print_result(found: SplitsAudit, verdict: Verdict, format: Format, place: Path | None) -> None:
+    """Print what was found and decided.
+
+    Args:
+        found: the audits; of one data set it is the split "".
+        verdict: on them.
+        format: of standard output.
+        place: the folder it was saved in, None if it was not.
+    """
+    if format is Format.table:
+        _print_table(found, verdict, place)
+    else:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")  # names of files, in whatever locale
+        sys.stdout.write(_text(found, verdict, format).rstrip("\n") + "\n")
+    for note in dict.fromkeys(note for audit in found.audits.values() for note in audit.provenance.get("notes", ())):
+        say(note)
+
+
+def say(text: str) -> None:
+    """A note on standard error."""
+    Console(stderr=True).print(text, style="dim", soft_wrap=True, markup=False, highlight=False)
+
+
+def complain(text: str) -> None:
+    """An error on standard error."""
+    Console(stderr=True).print(f"error: {text}", style="red", soft_wrap=True, markup=False, highlight=False)
+
+
+def _print_table(found: SplitsAudit, verdict: Verdict, place: Path | None) -> None:
+    from selfclean_hooks.report.table import show
+
+    console = Console()
+    show(found.audits, verdict, console)
+    for line in (*_about_splits(found), *([] if place is None else [f"report: {place / 'report.html'}"])):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def _about_splits(found: SplitsAudit) -> Iterator[str]:
+    """What there is to say about splits together."""
+    if "" in found.audits:
+        return
+    pairs, differing = len(found.leakage), len(found.label_disagreements)
+    yield f"near duplicates in two splits: {pairs} pairs, {differing} of them with different labels"
+    for row in found.shifts:
+        yield (
+            f"shift from {row['split_1']} to {row['split_2']}: Frechet distance {row['distance']:.4g}, "
+            f"{row['expected']:.4g} expected of random splits (p = {row['p_value']:.3g})"
+        )
+
+
+def _text(found: SplitsAudit, verdict: Verdict, format: Format) -> str:
+    if format is Format.json:
+        from selfclean_hooks.report.as_json import as_json
+
+        return as_json(found.audits, verdict, found.shifts)
+    if format is Format.markdown:
+        from selfclean_hooks.report.markdown import as_markdown
+
+        return as_markdown(found.audits, verdict, found.shifts)
+    if format is Format.junit:
+        from selfclean_hooks.report.junit import as_junit
+
+        return as_junit(found.audits, verdict)
+    from selfclean_hooks.report.sarif import as_sarif
+
+    return as_sarif(found.audits, verdict)
