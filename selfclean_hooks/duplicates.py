@@ -40,7 +40,7 @@ class DuplicateSets:
         return number, int(self.kept[number])
 
 
-def duplicate_sets(scores: Scores, threshold: float, keep: Keep, last: Bools) -> DuplicateSets:
+def duplicate_sets(scores: Scores, threshold: float, keep: Keep, last: Ints | Bools) -> DuplicateSets:
     """Sets without chaining: of copies a ~ b ~ c with a and c apart, a is kept with b beside it, and c stays.
 
     Copies are taken in order of `keep`; each one not yet in a set is kept, and takes along all its near duplicates not
@@ -52,7 +52,7 @@ def duplicate_sets(scores: Scores, threshold: float, keep: Keep, last: Bools) ->
         scores: N samples.
         threshold: distance below which two are near duplicates.
         keep: the first copy, the one with most near duplicates and the least distance to them, or the largest image.
-        last: (N,) copies to keep only where there are no others.
+        last: (N,) copies to keep only where there are no others; of numbers, the higher the later.
 
     Raises:
         SettingError: `keep` is "largest_image" and the sizes of the images are not known.
@@ -153,7 +153,7 @@ def _between(groups: Ints, scores: Scores, threshold: float) -> csr_array:
     return coo_array((both, (rows, columns)), shape=(count, count)).tocsr()
 
 
-def _in_order(scores: Scores, keep: Keep, last: Bools, groups: Ints, near: csr_array) -> Ints:
+def _in_order(scores: Scores, keep: Keep, last: Ints | Bools, groups: Ints, near: csr_array) -> Ints:
     """Positions, the first to be kept first."""
     position = np.arange(len(scores))
     if keep == "largest_image":

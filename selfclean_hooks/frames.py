@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.leaks import Leaks
 from selfclean_hooks.scores import Scores
+from selfclean_hooks.summary import COLUMNS, summary_rows
 from selfclean_hooks.thresholds import flagged
 
 if TYPE_CHECKING:
@@ -97,15 +97,7 @@ def leakage_of(leaks: Leaks | None, threshold: float) -> pd.DataFrame:
 
 def summary_of(audit: Audit) -> pd.DataFrame:
     """One row an issue."""
-    rows = []
-    for issue in audit.scores.issues:
-        ran = issue in audit.contamination
-        count = int(audit.decisions.counted(issue).sum()) if ran else math.nan
-        threshold = audit.decisions.thresholds.get(issue, math.nan) if ran else math.nan
-        action = audit.policy.action(issue) if ran else "not run"
-        rows.append((issue, count, audit.contamination.get(issue, math.nan), threshold, action))
-    columns = ["issue", "num_issues", "contamination", "threshold", "action"]
-    summary: pd.DataFrame = pd.DataFrame(rows, columns=columns).astype({"num_issues": "Int64"})
+    summary: pd.DataFrame = pd.DataFrame(summary_rows(audit), columns=list(COLUMNS)).astype({"num_issues": "Int64"})
     return summary
 
 

@@ -193,7 +193,8 @@ def wilson(count: int, n: int) -> tuple[float, float]:
     z = CONFIDENCE
     share, room = count / n, z * z / n
     middle, half = share + room / 2, z * math.sqrt(share * (1 - share) / n + room / (4 * n))
-    return max(0.0, (middle - half) / (1 + room)), min(1.0, (middle + half) / (1 + room))
+    low, high = (middle - half) / (1 + room), (middle + half) / (1 + room)
+    return low if count > 0 else 0.0, high if count < n else 1.0
 
 
 def _nothing_new(audit: Audit) -> Limits:

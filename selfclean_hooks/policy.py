@@ -124,7 +124,8 @@ def decide(scores: Scores, thresholds: Thresholds, policy: Policy) -> Decisions:
     doubts = contradicted(scores, near) if cuts["label_errors"] > -math.inf else {}
     doubted = np.isin(np.arange(len(scores)), list(doubts))
     flags["label_errors"] |= doubted
-    duplicates = duplicate_sets(scores, near, policy.keep, last=_dropped(flags, policy) | doubted)
+    last = 2 * _dropped(flags, policy) + doubted  # better a copy in doubt than one that is dropped
+    duplicates = duplicate_sets(scores, near, policy.keep, last)
     surplus = duplicates.surplus
     dropped = _dropped(flags, policy) | (surplus & (policy.near_duplicates == "drop"))
     rescued = _last_of_class(scores, dropped)

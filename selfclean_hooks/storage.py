@@ -207,8 +207,9 @@ def _cell(text: str) -> str:
 
 def _manifest(audit: Audit, digest: str) -> bytes:
     from selfclean_hooks.report.as_json import kept, plain
+    from selfclean_hooks.summary import summary_rows
 
-    summary = {row.pop("issue"): row for row in audit.summary.to_dict("records")}
+    summary = {row.pop("issue"): row for row in summary_rows(audit)}
     content = {
         "format": FORMAT,
         **audit.provenance,

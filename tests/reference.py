@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,9 +137,9 @@ def components(d: Floats, threshold: float) -> Ints:
 
 
 def duplicate_sets(
-    d: Floats, threshold: float, keep: str, last: NDArray[np.bool_], pixels: Ints
+    d: Floats, threshold: float, keep: str, last: NDArray[Any], pixels: Ints
 ) -> tuple[list[int], list[int]]:
-    """Number of the set of each sample (-1: none) and the kept copies, taken one by one, the best that is left first."""
+    """Number of the set of each sample (-1: none), and the kept copies: taken one by one, the best that is left."""
     n, near = len(d), near_duplicates(d, threshold)
 
     def rank(i: int) -> tuple[float, ...]:
@@ -148,7 +149,7 @@ def duplicate_sets(
             "most_central": (-len(beside), math.fsum(d[i, j] for j in beside)),
             "largest_image": (-int(pixels[i]),),
         }
-        return bool(last[i]), *how_good[keep], i
+        return int(last[i]), *how_good[keep], i
 
     owner = [-1] * n
     for i in sorted(range(n), key=rank):

@@ -38,8 +38,11 @@ def test_any_fraction_is_read_as_it_was_written(value: float) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "nan", "inf", "-0.1", "1.01", "5", "101%", "-1%", "%", "nan%", "1%%", "count:", "count:-1", "count:1.5"]
-    + ["count:x", "Count:5", "5 samples", "0,5", "val=", "val=x", "val=2", "count:5%", "None", "auto", "count:" + "9" * 99],
+    [
+        *("", "x", "nan", "inf", "-0.1", "1.01", "5", "101%", "-1%", "%", "nan%", "1%%", "0,5", "None", "auto"),
+        *("count:", "count:-1", "count:1.5", "count:x", "Count:5", "count:5%", "5 samples", "count:" + "9" * 99),
+        *("val=", "val=x", "val=2"),
+    ],
 )
 def test_what_is_no_amount_is_refused(text: str) -> None:
     with pytest.raises(SettingError) as caught:
@@ -115,5 +118,7 @@ def test_what_is_no_threshold_is_refused(value: str) -> None:
 
 @pytest.mark.parametrize("text", ["leakage=0.1", "total=0.1", "unreadable=0", "0.1", "", "=0.1", "labels=auto"])
 def test_a_threshold_is_for_an_issue_that_has_scores(text: str) -> None:
-    with pytest.raises(SettingError, match="there is no issue .*: choose from near_duplicates, off_topic, label_errors$"):
+    with pytest.raises(
+        SettingError, match=r"there is no issue .*: choose from near_duplicates, off_topic, label_errors$"
+    ):
         thresholds_of([text], Thresholds())

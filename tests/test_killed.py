@@ -1,103 +1,134 @@
 """A process that is killed while it saves leaves the old audit, the new one, or what says that it is neither."""
 
-import json
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import pytest
-from command_line import Call, contents, two_classes, write_npz, write_splits
-from killed_processes import KILLED
+from command_line import contents, two_classes, write_npz, write_splits
+from disk_steps import before_every_step
 
-PROGRAM = Path(__file__).with_name("killed_processes.py")
+from selfclean_hooks import cli
+from selfclean_hooks.baseline import Baseline
+from selfclean_hooks.deciding import opened
+from selfclean_hooks.errors import AuditFileError
+
 STRICT = "--threshold", "near_duplicates=none"  # what is measured stays the same, what is kept does not
 SINGLE = "audit", "one.npz", "-o", "audit", "--no-progress"
 SPLITS = "audit", "train=train.npz", "val=val.npz", "-o", "audit", "--no-progress"
 UPDATE = "--baseline", "baseline.jsonl", "--update-baseline"
+CASES = {  # what was saved before, and what is killed
+    "less is dropped": (SINGLE, (*SINGLE, *STRICT)),
+    "more is dropped": ((*SINGLE, *STRICT), SINGLE),
+    "splits": (SPLITS, (*SPLITS, *STRICT)),
+    "one over splits": (SPLITS, SINGLE),
+    "splits over one": (SINGLE, SPLITS),
+    "with a baseline": ((*SINGLE, *STRICT, *UPDATE), (*SINGLE, *UPDATE)),
+    "baseline alone": ((*SINGLE, *STRICT, *UPDATE), ("gate", "audit", "--threshold", "near_duplicates=auto", *UPDATE)),
+}
+AUDITS = [case for case, (_, command) in CASES.items() if command[0] == "audit"]
+BASELINES = [case for case, (_, command) in CASES.items() if UPDATE[0] in command]
 
 
-@pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where commands are run, with sources."""
-    before = tmp_path / "before"
-    write_splits(before)
+class Killed(NamedTuple):
+    """Files and their digests before, after, and at every moment between; and these moments as folders."""
+
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+    between: list[Mapping[str, str]]
+    folders: list[Path]
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Killed]:
+    return {case: all_kills(tmp_path_factory.mktemp("killed"), *commands) for case, commands in CASES.items()}
+
+
+def all_kills(root: Path, earlier: tuple[str, ...], command: tuple[str, ...]) -> Killed:
+    work, here = root / "work", os.getcwd()
+    write_splits(work)
     vectors, labels = two_classes(60)
     vectors[[10, 20]] = vectors[0]
-    write_npz(before / "one.npz", vectors, labels)
-    monkeypatch.chdir(before)
-    return tmp_path
+    write_npz(work / "one.npz", vectors, labels)
+    os.chdir(work)
+    try:
+        assert cli.main(list(earlier)) == 0
+        before = contents(work)
+        with before_every_step(work, root / "steps") as folders:
+            assert cli.main(list(command)) == 0
+        return Killed(before, contents(work), [contents(folder) for folder in folders], folders)
+    finally:
+        os.chdir(here)
 
 
-def killed(work: Path, *arguments: str) -> list[Any]:
-    """What each run left, the last one being the one that was not killed."""
-    command = [sys.executable, PROGRAM, work, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    runs = [json.loads(line) for line in done.stdout.splitlines()]
-    *cut_short, last = runs
-    assert {run["status"] for run in cut_short} == {KILLED}
-    assert last["status"] == 0
-    assert len(cut_short) >= 3 * sum(name not in contents(work / "before") for name in last["files"])
-    return runs
+def of_audit(files: Mapping[str, str]) -> dict[str, str]:
+    """Those of the audit, without what was on its way into place."""
+    return {name: digest for name, digest in files.items() if name.startswith("audit/") and "/." not in name}
 
 
-def of(folder: str, run: Any) -> dict[str, str]:
-    """The files in a folder, without what was on its way into place."""
-    return {name: digest for name, digest in run["files"].items() if name.startswith(folder) and "/." not in name}
+def loads(folder: Path) -> bool:
+    try:
+        return bool(opened(folder / "audit").audits)
+    except AuditFileError as error:
+        assert "audit" in str(error)
+        return False
 
 
-def assert_old_or_new_or_told(work: Path, runs: list[Any]) -> None:
-    old, new = {"files": contents(work / "before")}, runs[-1]
-    assert of("audit/", old) != of("audit/", new)
-    whole = [of("audit/", old).items(), of("audit/", new).items()]
+@pytest.mark.parametrize("case", CASES)
+def test_every_file_is_the_old_or_the_new_one(killed: Mapping[str, Killed], case: str) -> None:
+    before, after, between, _ = killed[case]
+    written = [name for name, digest in after.items() if digest != before.get(name)]
+    assert len(between) >= 2 * len(written) >= 2  # each is made beside its place, and put there
+    for files in between:
+        named = {name: digest for name, digest in files.items() if "/." not in name and not name.startswith(".")}
+        assert all(digest in (before.get(name), after.get(name)) for name, digest in named.items())
+        sources = {name for name in before if name.endswith(".npz") and "/" not in name}
+        assert {name: files[name] for name in sources} == {name: before[name] for name in sources}
+
+
+@pytest.mark.parametrize("case", AUDITS)
+def test_what_loads_is_one_audit_in_all_its_files(killed: Mapping[str, Killed], case: str) -> None:
+    before, after, between, folders = killed[case]
+    old, new = of_audit(before).items(), of_audit(after).items()
+    assert old != new
     seen = set()
-    for number, run in enumerate(runs, 1):
-        files, why = of("audit/", run), run["told"]["audit"]
-        for name, digest in files.items():
-            assert digest in (of("", old).get(name), of("", new).get(name)), (number, name)
-        is_one = [files.items() <= kept for kept in whole]
-        seen.add("told" if why else "old" if is_one[0] else "new")
-        assert why or any(is_one), f"killed at step {number} of {len(runs)} it loads as a mixture: {sorted(files)}"
-        assert not why or "audit" in why
-    assert {"old", "new"} <= seen
+    for number, (files, folder) in enumerate(zip(between, folders, strict=True), 1):
+        found = of_audit(files).items()
+        whose = "old" if found <= old else "new" if found <= new else "both"
+        does_load = loads(folder)
+        assert whose != "both" or not does_load, f"killed at step {number} of {len(between)} a mixture loads"
+        seen.add(whose if does_load else "none")
+    assert seen >= {"old", "none"}
+    assert loads(folders[0].parent.parent / "work")
 
 
-@pytest.mark.parametrize(
-    ("before", "command"),
-    [
-        ([SINGLE], [*SINGLE, *STRICT]),
-        ([[*SINGLE, *STRICT]], [*SINGLE]),
-        ([SPLITS], [*SPLITS, *STRICT]),
-        ([SPLITS], [*SINGLE]),
-        ([SINGLE], [*SPLITS]),
-    ],
-    ids=["other-thresholds", "more-is-dropped", "splits", "one-over-splits", "splits-over-one"],
-)
-def test_an_audit_over_an_earlier_one(work: Path, call: Call, before: Any, command: list[str]) -> None:
-    for earlier in before:
-        assert call(*earlier).status == 0
-    assert_old_or_new_or_told(work, killed(work, *command))
+@pytest.mark.parametrize("case", BASELINES)
+def test_the_baseline_is_the_old_or_the_new_one(killed: Mapping[str, Killed], case: str) -> None:
+    before, after, between, folders = killed[case]
+    assert before["baseline.jsonl"] != after["baseline.jsonl"]
+    for files, folder in zip(between, folders, strict=True):
+        Baseline.read(folder / "baseline.jsonl")
+        is_old = files["baseline.jsonl"] == before["baseline.jsonl"]
+        assert is_old or files["baseline.jsonl"] == after["baseline.jsonl"]
+        assert is_old or of_audit(files) == of_audit(after)  # accepted only once the audit that has it is there
 
 
-def test_an_audit_and_a_baseline(work: Path, call: Call) -> None:
-    assert call(*SINGLE, *STRICT, *UPDATE).status == 0
-    old = contents(work / "before")["baseline.jsonl"]
-    runs = killed(work, *SINGLE, *UPDATE)
-    assert_old_or_new_or_told(work, runs)
-    new = runs[-1]["files"]["baseline.jsonl"]
-    assert new != old
-    assert {run["files"]["baseline.jsonl"] for run in runs} == {old, new}
-    assert {run["told"]["baseline.jsonl"] for run in runs} == {""}
-    for run in runs[:-1]:  # findings are accepted only once the audit that has them is there
-        assert run["files"]["baseline.jsonl"] == old or of("audit/", run) == of("audit/", runs[-1])
+KILL = """
+import os, signal, sys
+from selfclean_hooks import cli
+os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
+cli.main(sys.argv[1:])
+"""
 
 
-def test_a_baseline_alone(work: Path, call: Call) -> None:
-    assert call(*SINGLE).status == 0
-    assert call("gate", "audit", *STRICT, *UPDATE).status == 0
-    old = contents(work / "before")
-    runs = killed(work, "gate", "audit", *UPDATE)
-    assert {json.dumps(of("audit/", run)) for run in runs} == {json.dumps(of("audit/", {"files": old}))}
-    assert {run["files"]["baseline.jsonl"] for run in runs} == {old["baseline.jsonl"], runs[-1]["files"]["baseline.jsonl"]}
-    assert {run["told"]["baseline.jsonl"] for run in runs} == {""}
+def test_a_process_that_is_really_killed(tmp_path: Path, saved: Path) -> None:
+    baseline = tmp_path / "baseline.jsonl"
+    Baseline({}).write(baseline)
+    before = contents(saved), baseline.read_bytes()
+    command = [sys.executable, "-c", KILL, "gate", saved, "--baseline", baseline, "--update-baseline"]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert (contents(saved), baseline.read_bytes()) == before

@@ -93,6 +93,33 @@ def test_null_is_that_of_all_assignments(n: int, m: int, dim: int) -> None:
     assert low - 1e-9 <= found.expected <= high + 1e-9
 
 
+class EveryDraw:
+    """In place of random splits every possible one, each once."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng, self.parts = np.random.Generator(np.random.PCG64(seed)), combinations(range(8), 4)
+
+    def standard_normal(self, shape: tuple[int, ...]) -> Floats:
+        return self.rng.standard_normal(shape)
+
+    def choice(self, n: int, size: int, replace: bool, shuffle: bool) -> NDArray[np.int64]:
+        return np.array(next(self.parts))
+
+
+def test_splits_that_are_the_same_count_as_such_although_they_differ_by_rounding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of two splits of equal size each is as far from the other: every distance is there twice."""
+    rows = np.random.default_rng(0).normal(size=(8, 20)) + 1
+    a, b, _ = reduced(rows[:4], rows[4:], 64)
+    z, parts = np.concatenate([a, b]), combinations(range(8), 4)
+    null = [by_products(z[[*part]], np.delete(z, part, axis=0)) for part in parts]
+    at_least = sum(value >= by_products(a, b) - 1e-9 for value in null)
+    assert at_least % 2 == 0
+    monkeypatch.setattr(module.np.random, "default_rng", EveryDraw)
+    assert shift(rows[:4], rows[4:], permutations=70).p_value == (1 + at_least) / 71
+
+
 @pytest.mark.parametrize(("n", "m", "dim"), [(30, 30, 5), (60, 12, 4), (25, 2, 40)])
 def test_p_values_are_uniform_where_there_is_no_shift(n: int, m: int, dim: int) -> None:
     tests = 300

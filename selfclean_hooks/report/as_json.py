@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from selfclean_hooks.errors import PolicyError
 from selfclean_hooks.gate import Count, wilson
 from selfclean_hooks.leaks import Leaks
 from selfclean_hooks.report.words import WORST, digest_of, name_of
+from selfclean_hooks.summary import summary_rows
 from selfclean_hooks.thresholds import flagged
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _split(audit: Audit) -> dict[str, Any]:
     counts = {issue: int(audit.decisions.counted(issue).sum()) for issue in audit.contamination}
     return {
         "samples": len(audit),
-        "summary": audit.summary.to_dict("records"),
+        "summary": summary_rows(audit),
         "contamination": audit.contamination,
         "intervals": {issue: wilson(count, len(audit)) for issue, count in counts.items()},
         "not_run": audit.scores.not_run,
@@ -136,12 +136,12 @@ def kept(audit: Audit) -> int | None:
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON knows it: NaN, infinity and missing values as None, unknown objects as their text."""
+    """The value as JSON knows it: NaN and infinity as None, unknown objects as their text."""
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(entry) for entry in value]
     value = value.item() if isinstance(value, np.generic) else value
-    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     return value if isinstance(value, (str, int, float)) else str(value)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.errors import PolicyError
+from selfclean_hooks.summary import summary_rows
 from selfclean_hooks.thresholds import flagged
 from selfclean_hooks.thumbnails import PAIRS, lowest
 
@@ -85,7 +86,7 @@ def render(audit: Audit) -> str:
     text = page.render(
         n=len(audit),
         name=about.get("dataset", {}).get("name", ""),
-        summary=audit.summary.to_dict("records"),
+        summary=summary_rows(audit),
         not_run=audit.scores.not_run,
         kept=_kept(audit),
         sections=[section for section in sections if section.issue not in audit.scores.not_run],

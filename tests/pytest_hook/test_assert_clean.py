@@ -95,20 +95,23 @@ def test_limits_are_fractions_or_numbers_of_samples() -> None:
 
 def test_splits_have_the_same_limits_or_their_own() -> None:
     splits = _splits()
-    assert fails(splits).splitlines()[0] == "train: near duplicates 8.33%, limit 1% (24 samples of train, val)"
-    found = assert_clean(splits, backbone=flat, near_duplicates={"train": 0.1, "val": 0.0})
+    text = fails(splits, leakage=None)
+    assert text.splitlines()[0] == "train: near duplicates 8.33%, limit 1% (24 samples of train, val)"
+    found = assert_clean(splits, backbone=flat, near_duplicates={"train": 0.1, "val": 0.0}, leakage=None)
     assert isinstance(found, SplitsAudit)
-    assert_clean(splits, backbone=flat, near_duplicates={"val": 0.0})  # one left out has none
-    assert_clean(found, near_duplicates={"val": 0.0})
+    assert_clean(found, near_duplicates={"val": 0.0}, leakage=None)  # one left out has none
+    with pytest.raises(AssertionError, match=r"^train: near duplicates 8\.33%, limit 0%"):
+        assert_clean(found, near_duplicates={"train": 0.0}, leakage=None)
 
 
 def test_leakage_has_a_limit_where_there_are_splits() -> None:
     splits = _splits()
     splits["val"].array[5] = splits["train"].array[7]
-    text = fails(splits, near_duplicates=None)
+    exact = Thresholds(near_duplicates=0.0)
+    text = fails(splits, near_duplicates=None, thresholds=exact)
     assert text.splitlines()[0].startswith("train: leakage 8.33%, limit 1%; val: leakage 8.33%, limit 1%")
     assert "    sample 5: also in train (index 7, distance 0)" in text
-    assert_clean(splits, backbone=flat, near_duplicates=None, leakage=0.1)
+    assert_clean(splits, backbone=flat, near_duplicates=None, leakage=0.1, thresholds=exact)
 
 
 def test_a_check_that_could_not_run_fails_where_it_has_a_limit() -> None:
@@ -165,7 +168,7 @@ def test_an_audit_that_was_made_already() -> None:
     passed = assert_clean(found, thresholds=Thresholds(near_duplicates=None))
     assert passed.thresholds == Thresholds(near_duplicates=None)  # type: ignore[union-attr]
     splits = audit_splits(_splits(), flat, progress=False)
-    assert assert_clean(splits, near_duplicates=1.0).audits.keys() == {"train", "val"}  # type: ignore[union-attr]
+    assert assert_clean(splits, near_duplicates=1.0, leakage=None) is not splits
     for setting in ({"backbone": "auto."}, {"labels": np.zeros(12)}, {"backbone": flat}, {"batch_size": 1}):
         (name,) = setting
         assert refuses(found, **setting).startswith(f"{name}= says how to make an audit, and this is one already")
@@ -197,7 +200,7 @@ def test_entries_of_the_baseline_that_match_nothing_are_told(tmp_path: Path) -> 
     other = Items(24)
     other.array = other.array[12:]
     other.array[1] = other.array[0]
-    assert "in the baseline, but found no more: near_duplicates: " in fails(other, baseline=path)
+    assert "\nin the baseline, but found no more: " in fails(other, baseline=path)
 
 
 def test_a_damaged_baseline_is_refused(tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from inner_runs import TEST, cache, change, failure, outcomes, run, told, write_pictures
 
 import selfclean_hooks_pytest.plugin
-from selfclean_hooks import Audit
+from selfclean_hooks import Audit, audit_embeddings
 from selfclean_hooks.cli import main
 from selfclean_hooks_pytest.runs import RUNNING
 
@@ -36,7 +37,7 @@ def test_loading_the_plugin_costs_nothing() -> None:
 
 
 def test_the_test_above_can_fail() -> None:
-    assert imported_by("from selfclean_hooks_pytest import assert_clean") >= {"pandas", "numpy", "selfclean_hooks"}
+    assert imported_by("from selfclean_hooks_pytest import assert_clean") >= {"numpy", "selfclean_hooks"}
 
 
 def test_a_run_without_audits_is_left_alone(pytester: pytest.Pytester) -> None:
@@ -81,11 +82,12 @@ def test_what_it_says_accepts_the_findings(project: pytest.Pytester, monkeypatch
     assert main(arguments) == 0
     change(project, "near_duplicates=0.01", 'baseline="data-baseline.jsonl"')
     assert outcomes(run(project)) == {"passed": 1}
-    (project.path / "data" / "dog" / "new.bmp").write_bytes((project.path / "data" / "dog" / "7.bmp").read_bytes())
+    dogs = project.path / "data" / "dog"
+    (dogs / "new.bmp").write_bytes((dogs / "7.bmp").read_bytes())
     result = run(project)
     assert outcomes(result) == {"failed": 1}
     assert [line for line in failure(result) if "near duplicate of" in line] == [
-        "E           data/dog/new.bmp (12): near duplicate of 7 (set 1 of 2, distance 0)"
+        "E           data/dog/new.bmp (12): near duplicate of 9 (set 1 of 2, distance 0)"
     ]
     assert failure(result)[-2] == "E       to accept all findings once you have looked at them:"
 
@@ -138,18 +140,29 @@ def test_every_audit_has_a_line_at_the_end(project: pytest.Pytester) -> None:
     assert len(Audit.load(project.path / "out" / "train")) == 12
 
 
-def test_workers_of_xdist_share_the_cache_and_hand_their_lines_over(
-    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_of_xdist_hand_their_lines_over(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("xdist")
-    change(project, "def test_", "import pytest\n\n@pytest.mark.parametrize('time', range(2))\ndef test_")
-    change(project, "test_pictures()", "test_pictures(time)")
+    audit_embeddings(np.eye(6)[[0, 1, 2, 3, 4, 4]]).save(pytester.path / "saved")  # workers need not import torch
+    pytester.makepyfile(
+        """
+        import os, pytest
+        from selfclean_hooks import Audit
+        from selfclean_hooks_pytest import assert_clean
+
+        @pytest.mark.parametrize("limit", [0.01, 0.5])
+        def test_saved(limit):
+            os.chdir("/")
+            assert_clean(Audit.load("FOLDER"), near_duplicates=limit)
+        """.replace("FOLDER", str(pytester.path / "saved"))
+    )
+    kept = pytester.path / "kept" / "selfclean-audits"
+    kept.mkdir(parents=True)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     plugins = ("-p", "xdist.plugin", "-p", "selfclean_hooks_pytest.plugin")
-    result = project.runpytest_subprocess(*plugins, "-n2", "--dist=each", "--selfclean-cache", "kept", "--cache-clear")
-    assert outcomes(result) == {"failed": 4}
-    assert len(told(result)) == 4
-    assert len(list((project.path / "kept" / "selfclean-audits").iterdir())) == 1
+    result = pytester.runpytest_subprocess(*plugins, "-n2", "--dist=each", "--selfclean-cache=kept", "--cache-clear")
+    assert outcomes(result) == {"failed": 2, "passed": 2}
+    assert sorted(line.split()[0] for line in told(result)) == ["FAILED", "FAILED", "passed", "passed"]
+    assert {path.name for path in (pytester.path / "kept").iterdir()} == {"selfclean-reports"}
 
 
 def test_the_run_ends_with_pytest(project: pytest.Pytester) -> None:
