@@ -83,9 +83,9 @@ def leakage_of(leaks: Leaks | None, threshold: float) -> pd.DataFrame:
     splits = np.array(found.splits, object)
     frame: pd.DataFrame = pd.DataFrame(
         {
-            "split_1": splits[np.zeros(len(found), np.int64)],
+            "split_1": pd.Series(splits[np.zeros(len(found), np.int64)], dtype=object),
             "index_1": found.index,
-            "split_2": splits[found.other],
+            "split_2": pd.Series(splits[found.other], dtype=object),
             "index_2": found.other_index,
             "distance": found.distance,
             "is_leakage_issue": flagged(found.distance, threshold),

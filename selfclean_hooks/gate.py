@@ -67,6 +67,7 @@ class Limits:
             raise SettingError(
                 f"not_run must list issues that may go unchecked, of {', '.join(LIMITED)}, got {self.not_run!r}"
             )
+        object.__setattr__(self, "not_run", tuple(self.not_run))  # from a list of a configuration file, say
 
     def given(self) -> dict[str, float | Count]:
         """Issue (or total): limit, of those that have one."""
@@ -198,7 +199,8 @@ def wilson(count: int, n: int) -> tuple[float, float]:
 
 
 def _nothing_new(audit: Audit) -> Limits:
-    none: dict[str, Any] = dict.fromkeys(audit.contamination, Count(0))
+    ran = [issue for issue in audit.contamination if not _not_run(audit, issue, Limits())]
+    none: dict[str, Any] = dict.fromkeys(ran, Count(0))
     return Limits(**none)
 
 
@@ -226,11 +228,13 @@ def _checks(split: str, audit: Audit, limits: Limits, baseline: Baseline | None)
 def _not_run(audit: Audit, issue: str, limits: Limits) -> str:
     """Why a check could not run; of the total where any could not that may not go unchecked."""
     if issue == "total":
-        missing = {i: why for i, why in audit.scores.not_run.items() if i not in limits.not_run}
-        return "; ".join(f"{i}: {why}" for i, why in missing.items())
-    if issue in audit.contamination:
-        return ""
-    return audit.scores.not_run.get(issue, "no other split was given")  # the reason where leakage is not looked for
+        checked = [i for i in audit.scores.issues if i not in limits.not_run]
+        return "; ".join(f"{i}: {why}" for i in checked if (why := _not_run(audit, i, limits)))
+    if issue not in audit.contamination:
+        return audit.scores.not_run.get(issue, "no other split was given")  # the reason where leakage is not looked for
+    by = "near_duplicates" if issue == "leakage" else issue
+    is_off = by in ISSUES and getattr(audit.thresholds, by) is None
+    return f"it is turned off: the threshold of {by} is None" if is_off else ""
 
 
 def _called(audit: Audit, i: int) -> str:

@@ -17,6 +17,8 @@ from selfclean_hooks.storage import save as save_one
 if TYPE_CHECKING:
     import pandas as pd
 
+    from selfclean_hooks.audit import Audit
+
 FORMAT = 1
 LONGEST = 100  # characters of a folder's name
 RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)  # no names of files on Windows
@@ -68,12 +70,14 @@ def load(folder: Path) -> SplitsAudit:
     """
     index = read_index(folder / SPLITS, FORMAT)
     try:
-        audits = {}
+        audits: dict[str, Audit] = {}
         for entry in index["splits"]:
             place = folder / re.fullmatch(r"[\w=-]+", entry["folder"]).group()  # type: ignore[union-attr]
             if _scores_of(place) != entry["scores_blake2b"]:
                 raise damaged(place / "manifest.json", "it is from another audit than splits.json")
-            audits[str(entry["name"])] = load_one(place)
+            if not isinstance(entry["name"], str) or entry["name"] in ("", *audits):
+                raise ValueError(f"a split is called {entry['name']!r}")
+            audits[entry["name"]] = load_one(place)
         shifts = tuple(dict(row) for row in index["shift"])
         if not audits:
             raise ValueError("it lists no split")

@@ -12,7 +12,8 @@ from typing import Any
 STEPS = {"open": 0, "os.rename": 1, "os.remove": 0, "os.rmdir": 0, "os.mkdir": 0, "os.truncate": 0, "os.link": 1}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
-_watched: list["_Steps"] = []  # at most one; a hook can never be removed
+_watched: list["_Steps"] = []  # at most one
+_installed: list[bool] = []  # a hook can never be removed
 
 
 class _Steps:
@@ -60,6 +61,3 @@ def before_every_step(folder: Path, into: Path) -> Iterator[list[Path]]:
         yield steps.taken
     finally:
         _watched.clear()
-
-
-_installed: list[bool] = []

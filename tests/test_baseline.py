@@ -15,6 +15,7 @@ from test_policy import scores_of
 
 from selfclean_hooks import Audit, Limits, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.baseline import HEADER, Baseline
+from selfclean_hooks.duplicates import Keep
 from selfclean_hooks.errors import AuditFileError, SettingError
 from selfclean_hooks.gate import Verdict, check
 from selfclean_hooks.leaks import Leaks
@@ -71,9 +72,9 @@ ANY = st.builds(
     name=st.text(max_size=4),
 )
 SAMPLES = st.lists(ANY, min_size=2, max_size=12)
-KEEP = st.sampled_from(["first", "most_central", "largest_image"])
+KEEP: st.SearchStrategy[Keep] = st.sampled_from(["first", "most_central", "largest_image"])
 FILES = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-QUICK = settings(max_examples=100, deadline=None)
+QUICK = settings(max_examples=80, deadline=None)
 
 
 @QUICK
@@ -107,6 +108,7 @@ def test_an_empty_baseline_accepts_nothing(samples: list[Sample]) -> None:
 @QUICK
 @given(SAMPLES, st.data())
 def test_one_more_copy_of_what_was_accepted_is_new(samples: list[Sample], data: st.DataObject) -> None:
+    samples = [replace(s, label=0) for s in samples]  # one more vote may put other labels in doubt
     baseline = Baseline.of({"": audit_of(samples)})
     chosen = data.draw(st.sampled_from(samples))
     if chosen.is_broken:

@@ -146,7 +146,7 @@ assert not heavy, heavy
 
 
 def test_gate_and_report_of_splits_load_no_model_library(audited: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", LIGHT, audited, tmp_path / "baseline.jsonl"]
+    command = [sys.executable, "-c", LIGHT, str(audited), str(tmp_path / "baseline.jsonl")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -73,8 +73,7 @@ def of_audit(files: Mapping[str, str]) -> dict[str, str]:
 def loads(folder: Path) -> bool:
     try:
         return bool(opened(folder / "audit").audits)
-    except AuditFileError as error:
-        assert "audit" in str(error)
+    except AuditFileError:  # that it is told is the point
         return False
 
 
@@ -129,6 +128,8 @@ def test_a_process_that_is_really_killed(tmp_path: Path, saved: Path) -> None:
     baseline = tmp_path / "baseline.jsonl"
     Baseline({}).write(baseline)
     before = contents(saved), baseline.read_bytes()
-    command = [sys.executable, "-c", KILL, "gate", saved, "--baseline", baseline, "--update-baseline"]
+    command = [
+        str(part) for part in (sys.executable, "-c", KILL, "gate", saved, "--baseline", baseline, "--update-baseline")
+    ]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert (contents(saved), baseline.read_bytes()) == before

@@ -106,18 +106,19 @@ class EveryDraw:
         return np.array(next(self.parts))
 
 
+@pytest.mark.parametrize("seed", [0, 5, 12, 16, 17])
 def test_splits_that_are_the_same_count_as_such_although_they_differ_by_rounding(
-    monkeypatch: pytest.MonkeyPatch,
+    seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two splits of equal size each is as far from the other: every distance is there twice."""
-    rows = np.random.default_rng(0).normal(size=(8, 20)) + 1
+    rows = np.random.default_rng(seed).normal(size=(8, 20)) + 1
     a, b, _ = reduced(rows[:4], rows[4:], 64)
     z, parts = np.concatenate([a, b]), combinations(range(8), 4)
     null = [by_products(z[[*part]], np.delete(z, part, axis=0)) for part in parts]
     at_least = sum(value >= by_products(a, b) - 1e-9 for value in null)
     assert at_least % 2 == 0
-    monkeypatch.setattr(module.np.random, "default_rng", EveryDraw)
-    assert shift(rows[:4], rows[4:], permutations=70).p_value == (1 + at_least) / 71
+    monkeypatch.setattr("numpy.random.default_rng", EveryDraw)
+    assert shift(rows[:4], rows[4:], permutations=70).p_value == pytest.approx((1 + at_least) / 71)
 
 
 @pytest.mark.parametrize(("n", "m", "dim"), [(30, 30, 5), (60, 12, 4), (25, 2, 40)])

@@ -11,7 +11,8 @@ from embedding_data import Items, Net, as_picture, flat
 from numpy.typing import NDArray
 from PIL import Image
 
-from selfclean_hooks import Audit, Limits, Policy, Thresholds, audit, audit_splits, backbones
+import selfclean_hooks
+from selfclean_hooks import Audit, Limits, Policy, Thresholds, audit_splits, backbones
 from selfclean_hooks.errors import BackboneError, DataError, SettingError
 from selfclean_hooks.splits import SplitsAudit
 from selfclean_hooks.testing import digits
@@ -99,7 +100,7 @@ def test_splits_that_are_not_trained_on_are_never_dropped(found: SplitsAudit) ->
 
 
 def test_every_split_is_audited_as_if_alone(found: SplitsAudit) -> None:
-    alone = audit(leaking()["val"], flat, progress=False)
+    alone = selfclean_hooks.audit(leaking()["val"], flat, progress=False)
     np.testing.assert_array_equal(found.audits["val"].frame["off_topic_score"], alone.frame["off_topic_score"])
     assert alone.thumbnails.items() <= found.audits["val"].thumbnails.items()  # and those of what leaks
 
@@ -173,3 +174,83 @@ def test_what_cannot_be_audited_is_refused(splits: Any, settings: Any, error: An
 def test_pictures_are_embedded_by_a_module_too() -> None:
     found = audit_splits({"train": Items(make=as_picture), "val": Items(4, make=as_picture)}, Net(), progress=False)
     assert len(found.leakage[found.leakage["distance"] == 0]) == 4
+
+
+# --- policies, limits and labels by split ----------------------------------------------------------------------------
+
+
+def never(batch: Any) -> Any:
+    raise AssertionError("nothing is to be embedded")
+
+
+def test_policies_by_split() -> None:
+    policies = {"train": Policy("drop", leakage="drop"), "val": Policy("raise", off_topic="ignore")}
+    found = audit_splits({"train": Items(), "val": Items(3)}, flat, policy=policies, progress=False)
+    assert {name: audit.policy for name, audit in found.audits.items()} == policies
+    some = audit_splits({"a": Items(), "b": Items(3)}, flat, policy={"a": Policy("drop")}, progress=False)
+    assert [audit.policy for audit in some.audits.values()] == [Policy("drop"), Policy()]
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (
+            {"val": Policy(label_errors="drop")},
+            "the policy of 'val' says 'drop': samples are dropped only from the split that is trained on ('train'), "
+            "results on others would no longer compare. Choose 'warn' or 'raise'",
+        ),
+        (
+            {"train": Policy("drop"), "test": Policy("drop")},
+            "policies must be given by the name of a split (train, val), got 'test'",
+        ),
+    ],
+)
+def test_policies_that_make_no_sense_are_refused_before_anything_is_embedded(policy: Any, message: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        audit_splits({"val": Items(3), "train": Items()}, never, policy=policy, progress=False)
+    assert str(caught.value) == message
+
+
+def test_the_same_measurements_under_other_policies(found: SplitsAudit) -> None:
+    train, val, test = found.at(policy=Policy("ignore", leakage="drop")).audits.values()
+    assert [audit.policy for audit in (train, val, test)] == [Policy("ignore", leakage="drop")] + [Policy("ignore")] * 2
+    one = found.at(policy={"train": Policy(), "val": Policy(leakage="raise")})
+    assert one.audits["train"].clean_indices.tolist() == list(range(900))
+    assert one.audits["test"].policy == Policy()
+    with pytest.raises(SettingError, match="the policy of 'val' says 'drop'"):
+        found.at(policy={"val": Policy("drop")})
+    looser = found.at(thresholds=Thresholds(near_duplicates=0.0))
+    assert set(looser.leakage[COLUMNS[:4]].itertuples(index=False, name=None)) == COPIES
+    assert looser.shift.equals(found.shift)
+
+
+def test_limits_by_split(found: SplitsAudit) -> None:
+    assert found.check({"train": Limits(leakage=1.0), "test": Limits(leakage=1.0)})
+    failed = found.check({"train": Limits(leakage=1.0), "val": Limits(leakage=0.0)})
+    assert [check.split for check in failed.checks if not check.passed] == ["val"]
+    assert len(found.check(Limits(leakage=0.0)).failures) == 3
+    with pytest.raises(SettingError, match="limits are given for the split 'bogus', and there are only train, val"):
+        found.check({"bogus": Limits()})
+
+
+def test_labels_of_one_split_only() -> None:
+    found = audit_splits({"train": Items(), "val": Items(6, lambda image, _: as_picture(image, 0)[0])}, flat)
+    assert found.audits["train"].scores.given_label.min() == 0
+    assert found.audits["val"].scores.not_run["label_errors"]
+    assert len(found.leakage) >= 6
+    assert found.label_disagreements.empty
+
+
+def test_classes_that_the_split_trained_on_lacks_are_refused() -> None:
+    splits = {"train": Items(), "val": Items(6, lambda image, label: (image, label + 1))}
+    splits["val"].make = lambda image, label: (as_picture(image, label)[0], label + 1)
+    splits["train"].make = as_picture
+    with pytest.raises(DataError) as caught:
+        audit_splits(splits, flat, progress=False)
+    assert str(caught.value) == (
+        "splits must have the same classes: 'val' has 2, and 'train', which is trained on, has none of that name (2 "
+        "classes). Rename the classes, or audit 'val' by itself"
+    )
+    given = {"train": ["cat", "dog"] * 6, "val": [f"class {i}" for i in range(10)] + ["cat"]}
+    with pytest.raises(DataError, match=r"'val' has class 0, .*, class 7 and 2 more, and 'train'"):
+        audit_splits({"train": Items(), "val": Items(11)}, flat, labels=given, progress=False)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from selfclean_hooks import Audit, Baseline, Verdict
-from selfclean_hooks.errors import AuditFileError, SelfCleanError, SettingError
+from selfclean_hooks.errors import AuditFileError, PolicyError, SelfCleanError, SettingError
 from selfclean_hooks.gate import check
 from selfclean_hooks.splits import SplitsAudit
 from selfclean_hooks_pytest.keeping import audited
@@ -179,16 +180,21 @@ def _read(baseline: str | Path | None) -> Baseline | None:
 def _saved(found: Audit | SplitsAudit, verdict: Verdict, report: str | Path | None, run: Run | None) -> tuple[str, str]:
     """The folder that the audit lies in now, "" if none, and why it could not be saved."""
     if report is not None:
-        found.save(report)
+        _save(found, report)
         return (run.shown(Path(report)) if run is not None else str(report)), ""
     place = run.report() if run is not None and not verdict.passed else None
     if run is None or place is None:
         return "", ""
     try:
-        found.save(place)
+        _save(found, place)
     except AuditFileError as error:  # it must not hide what was found
         return "", f"the report could not be saved: {error}"
     return run.shown(place), ""
+
+
+def _save(found: Audit | SplitsAudit, folder: str | Path) -> None:
+    with suppress(PolicyError):  # of an audit that was given: it is all there but for a list of what would be left
+        found.save(folder)
 
 
 def _check_names(unknown: Mapping[str, Any], *known: Mapping[str, Any]) -> None:

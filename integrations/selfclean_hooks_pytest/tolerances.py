@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -47,13 +48,13 @@ def by_split(
 
 
 def settled(asked: Mapping[str, Amount], audit: Audit, has_baseline: bool, not_run: Collection[str]) -> Limits:
-    """The limits of one split. "auto" is none for what could not be checked, and with a baseline nothing new."""
+    """The limits of one split. "auto" is none for what was not checked, and with a baseline nothing new."""
 
     def of(issue: str, limit: Amount) -> Amount:
         if not _is_auto(limit):
             return limit
-        if issue not in audit.contamination:
-            return None
+        if issue not in audit.contamination or audit.decisions.thresholds.get(issue) == -math.inf:
+            return None  # it could not be checked, or was turned off
         return 0.0 if has_baseline else AUTO.get(issue)
 
     return _limits({issue: of(issue, limit) for issue, limit in asked.items()}, not_run)

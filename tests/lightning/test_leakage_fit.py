@@ -197,7 +197,8 @@ def test_validation_that_cannot_be_compared_stops_nothing(val: Any) -> None:
         ({"policy": Policy(leakage="raise")}, "leakage is not tolerated (policy 'raise')"),
         (
             {"limits": Limits(leakage=0.0)},
-            "leakage: 0.1667 (10 of 60 samples) exceeds the limit 0; worst: 50, 51, 52, 53, 54 and 5 more",
+            "leakage: 0.1667 (10 of 60 samples; 95% interval 0.0931 to 0.2803) exceeds the limit 0; "
+            "worst: 50, 51, 52, 53, 54 and 5 more",
         ),
     ],
 )

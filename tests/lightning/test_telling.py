@@ -136,7 +136,8 @@ def test_every_limit_that_is_passed_is_named(tmp_path: Path) -> None:
     audit = Audit.load(tmp_path)
     for issue, limit in (("near_duplicates", "0.01"), ("label_errors", "0.02")):
         count = len(audit.worst(issue))
-        assert f"{issue}: {count / 220:.4f} ({count} of 220 samples) exceeds the limit {limit}" in str(stopped.value)
+        assert f"{issue}: {count / 220:.4f} ({count} of 220 samples; 95% interval " in str(stopped.value)
+        assert f") exceeds the limit {limit}; worst: {audit.worst(issue)[0]}, " in str(stopped.value)
     assert "off_topic: " not in str(stopped.value)
     assert net.seen == {}
 

@@ -10,7 +10,7 @@ import torch
 from embedding_data import Items, flat
 
 import selfclean_hooks_pytest.runs
-from selfclean_hooks import Audit, Baseline, Count, Thresholds, audit, audit_embeddings, audit_splits
+from selfclean_hooks import Audit, Baseline, Count, Policy, Thresholds, audit, audit_embeddings, audit_splits
 from selfclean_hooks.errors import AuditFileError, BackboneError, DataError, SettingError
 from selfclean_hooks.splits import SplitsAudit
 from selfclean_hooks_pytest import assert_clean
@@ -165,7 +165,7 @@ def test_an_audit_that_was_made_already() -> None:
     found = audit(copies(3), flat, progress=False)
     with pytest.raises(AssertionError, match=r"near duplicates 8\.33%, limit 1%"):
         assert_clean(found)
-    passed = assert_clean(found, thresholds=Thresholds(near_duplicates=None))
+    passed = assert_clean(found, thresholds=Thresholds(near_duplicates=None))  # turned off: no limit by itself
     assert passed.thresholds == Thresholds(near_duplicates=None)  # type: ignore[union-attr]
     splits = audit_splits(_splits(), flat, progress=False)
     assert assert_clean(splits, near_duplicates=1.0, leakage=None) is not splits
@@ -217,6 +217,13 @@ def test_the_audit_is_saved_where_that_is_asked_for(tmp_path: Path) -> None:
     assert f"report: {tmp_path / 'failed'}/report.html" in text
     assert f"selfclean-hooks gate {tmp_path / 'failed'} --baseline data-baseline.jsonl --update-baseline" in text
     assert (tmp_path / "failed" / "report.html").is_file()
+
+
+def test_a_policy_that_would_drop_too_much_hides_nothing(tmp_path: Path) -> None:
+    found = audit(copies(*range(1, 9)), flat, policy=Policy(near_duplicates="drop"), progress=False)
+    with pytest.raises(AssertionError, match=r"near duplicates 66\.67%, limit 1%"):
+        assert_clean(found, report=tmp_path / "audit")
+    assert (tmp_path / "audit" / "report.html").is_file()
 
 
 def test_global_random_state_is_left_alone() -> None:

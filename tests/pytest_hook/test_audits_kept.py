@@ -109,17 +109,17 @@ def test_other_weights_are_seen(project: pytest.Pytester) -> None:
 
 def test_limits_and_other_thresholds_need_no_new_audit(project: pytest.Pytester) -> None:
     assert not is_kept(project)
-    change(project, "near_duplicates=0.01", "near_duplicates=0.5, label_errors=0.0, thresholds=NONE")
-    change(project, "def test", "NONE = Thresholds(label_errors=None)\n\ndef test")
+    change(project, "near_duplicates=0.01", "near_duplicates=0.5, label_errors=0.0, thresholds=CUTS")
+    change(project, "def test", "CUTS = Thresholds(label_errors=0.0)\n\ndef test")
     (line,) = told(run(project))
     assert line.startswith("passed ")
     assert line.endswith(AGAIN)
-    change(project, "label_errors=None", "label_errors=1.0")
+    change(project, "label_errors=0.0)", "label_errors=1.0)")
     (line,) = told(run(project))
     assert line.startswith("FAILED ")
     assert "label errors 0.00%" not in line
     assert AGAIN in line
-    change(project, "thresholds=NONE", "thresholds=None")  # and not those of the audit that is kept
+    change(project, "thresholds=CUTS", "thresholds=None")  # and not those of the audit that is kept
     (line,) = told(run(project))
     assert "label errors 0.00%" in line
     assert AGAIN in line
