@@ -143,8 +143,10 @@ def _ordered(splits: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, 
     for name, dataset in splits.items():
         with _about(name):
             check_map_style(dataset)
-            if len(dataset) == 0:
-                raise DataError("the data set is empty, and an audit compares samples: leave this split out")
+            if len(dataset) < 2:
+                raise DataError(
+                    f"an audit compares samples: the data set must hold at least 2, got {len(dataset)}. Leave it out"
+                )
     return {name: splits[name] for name in sorted(splits, key=lambda name: name != "train")}
 
 

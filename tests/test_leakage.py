@@ -208,8 +208,8 @@ def test_spreading_moves_the_positions_of_the_audited_split_alone() -> None:
     ("others", "message"),
     [
         ({}, "between train and other splits, got none"),
-        ({"val": embeddings(gauss(9, 1, 5))}, "by one encoder: train has 12 features of f, val has 5 of f"),
-        ({"val": embeddings(gauss(9, 1), encoder={"fingerprint": "g"})}, "val has 12 of g"),
+        ({"val": embeddings(gauss(9, 1, 5))}, "by one encoder: train has 12 features of f, val has 5 features of f"),
+        ({"val": embeddings(gauss(9, 1), encoder={"fingerprint": "g"})}, "val has 12 features of g"),
         ({"val": embeddings(gauss(9, 1) * np.nan)}, "must be finite, got NaN or infinity in val"),
     ],
 )

@@ -155,7 +155,7 @@ def test_labels_are_given_by_split() -> None:
         ({"train": Items()}, {}, SettingError, "at least two data sets by name, .* got 1 of them"),
         ({"train": Items(), 1: Items()}, {}, SettingError, "got the name 1"),
         ({"train": Items(), "": Items()}, {}, SettingError, "got the name ''"),
-        ({"train": Items(), "val": []}, {}, DataError, "split 'val': the data set is empty"),
+        ({"train": Items(), "val": []}, {}, DataError, "split 'val': .* at least 2, got 0"),
         ({"train": Items(), "val": Items(1)}, {}, DataError, "split 'val': .* at least 2, got 1"),
         ({"train": Items(), "val": iter("ab")}, {}, DataError, "split 'val': "),
         ({"train": Items(), "val": Items(3, broken=(0, 1, 2))}, {}, DataError, "split 'val': 3 of 3 samples cannot"),

@@ -115,7 +115,7 @@ def test_a_new_transform_is_no_change_of_the_data(tmp_path: Path, audits: list[i
     "settings",
     [
         {"policy": Policy("drop", "warn", "drop", "drop")},
-        {"thresholds": Thresholds(near_duplicates=0.02, label_errors=0.25)},
+        {"thresholds": Thresholds(near_duplicates=0.02, label_errors=0.35)},
         {"limits": Limits(near_duplicates=0.9)},
         {"method": "selfclean"},
     ],
