@@ -392,6 +392,23 @@ def test_a_sample_of_unknown_content_is_accepted_by_no_baseline() -> None:
     assert new(audit.check(Limits(), baseline)) == {"near_duplicates": [1], "off_topic": [2]}
 
 
+def test_a_link_to_a_sample_of_unknown_content_is_not_accepted() -> None:
+    audit = audit_of([Sample(0), Sample(1), *SOME_CLEAN])
+    assert audit.digests is not None
+    half_known = replace(audit, digests=("", *audit.digests[1:]))
+    baseline = Baseline.of({"": half_known})
+    assert len(baseline) == 0
+    assert new(half_known.check(Limits(), baseline)) == {"near_duplicates": [1]}
+
+
+def test_a_link_is_stale_where_both_are_there_and_no_longer_near() -> None:
+    audit = audit_of([Sample(0, name="a"), Sample(1, name="b"), *SOME_CLEAN])
+    baseline = Baseline.of({"": audit})
+    (entry,) = baseline.entries.values()
+    assert baseline.stale({"": audit}) == ()
+    assert baseline.stale({"": audit.at(thresholds=Thresholds(near_duplicates=0.0))}) == (str(entry),)
+
+
 def test_an_audit_that_tells_no_contents_cannot_be_compared() -> None:
     audit = Audit(scores_of())
     for ask in (lambda: Baseline.of({"": audit}), lambda: audit.check(Limits(), Baseline({}))):
