@@ -54,6 +54,9 @@ def thresholds_of(texts: Sequence[str], before: Thresholds) -> Thresholds:
         SettingError: a text cannot be read, or names an issue that there is not.
     """
     values: dict[str, Any] = {field.name: getattr(before, field.name) for field in fields(before)}
+    issues = [text.partition("=")[0].strip().replace("-", "_") for text in texts]
+    if twice := {issue for issue in issues if issues.count(issue) > 1}:
+        raise SettingError(f"the threshold of {min(twice)} is given twice: leave out one")
     for text in texts:
         name, _, value = text.partition("=")
         words = {"auto": "auto", "none": None}

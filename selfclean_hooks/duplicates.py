@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array, eye_array
+from scipy.sparse import coo_array, csr_array, identity
 from scipy.sparse.csgraph import connected_components
 
 from selfclean_hooks.errors import SettingError
@@ -102,7 +102,7 @@ def contradicted(scores: Scores, threshold: float) -> dict[int, dict[int, int]]:
     groups = _components(scores, threshold, exact=True)
     near = _between(groups, scores, threshold)
     beside = csr_array((np.ones(len(near.data)), near.indices, near.indptr), shape=near.shape)
-    beside = (beside + eye_array(*near.shape)).tocsr()
+    beside = csr_array(beside + csr_array(identity(near.shape[0])))
     codes, labels = np.unique(scores.given_label[labelled], return_inverse=True)  # given ones may be any numbers
     ones, shape = np.ones(len(labelled)), (near.shape[0], len(codes))
     count = (beside @ coo_array((ones, (groups[labelled], labels)), shape=shape).tocsr()).tocsr()

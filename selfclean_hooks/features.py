@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import MappingProxyType
@@ -32,7 +33,8 @@ def evaluating(module: nn.Module | None, state: Mapping[str, Tensor] = MappingPr
     held = tensors_of(module) if module is not None and state else {}
     own = {name: held[name].clone() for name in state}
     training = [part.training for part in modules]
-    stance = getattr(torch.compiler, "set_stance", None)  # hooks added to a compiled part would not fire
+    compiles = "torch._dynamo" in sys.modules  # else nothing is compiled, and it takes seconds to import
+    stance = getattr(torch.compiler, "set_stance", None) if compiles else None  # hooks in compiled parts do not fire
     eager: AbstractContextManager[Any] = stance("force_eager") if stance and modules else nullcontext()
     try:
         for part in modules:
