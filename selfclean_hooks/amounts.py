@@ -60,7 +60,8 @@ def thresholds_of(texts: Sequence[str], before: Thresholds) -> Thresholds:
     for text in texts:
         name, _, value = text.partition("=")
         words = {"auto": "auto", "none": None}
-        values[_issue(name, ISSUES)] = words[value] if value in words else _number(value, value)
+        known = value.strip().lower()
+        values[_issue(name, ISSUES)] = words[known] if known in words else _number(value, value)
     return Thresholds(**values)
 
 
@@ -77,7 +78,7 @@ def _amounts(issue: str, written: Sequence[str]) -> Iterator[tuple[str, float | 
             raise SettingError(
                 f"the limit of {issue} must be a fraction in [0, 1] or a number of samples ({EXAMPLES}), got {text!r}"
             )
-        yield split, value
+        yield split, abs(value)  # of -0.0
 
 
 def _number(text: str, otherwise: Any) -> Any:

@@ -62,7 +62,7 @@ class Audit:
     @cached_property
     def decisions(self) -> Decisions:
         """Flags, sets, actions and reasons as arrays."""
-        return decide(self.scores, self.thresholds, self.policy)
+        return decide(self.scores, self.thresholds, self.policy, self.names)
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -134,11 +134,14 @@ class Audit:
 
     def worst(self, issue: str) -> NDArray[np.int64]:
         """Positions of the samples that count for `issue`, worst first."""
+        return self.ranked(issue, self.decisions.counted(issue).nonzero()[0])
+
+    def ranked(self, issue: str, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Positions in order of their scores for `issue`, worst first."""
         by_score = {"near_duplicates": self.scores.near_duplicate, "off_topic": self.scores.off_topic}
         if self.scores.leaks is not None:
             by_score["leakage"] = self.scores.leaks.nearest.astype(np.float64)
-        hits = self.decisions.counted(issue).nonzero()[0]
-        return hits[np.argsort(by_score.get(issue, self.scores.label)[hits], kind="stable")]
+        return positions[np.argsort(by_score.get(issue, self.scores.label)[positions], kind="stable")]
 
     def at(self, *, thresholds: Thresholds | None = None, policy: Policy | None = None) -> Audit:
         """The same measurements under other thresholds or another policy; costs nothing.

@@ -1,70 +1,33 @@
 """Findings that were looked at and accepted, by the content of the samples: a gate fails only on what is new.
 
-A baseline is a text file to keep beside the code: a line with the version, then one JSON object a finding, sorted, so
-that it merges line by line. Contents are named by digest, so samples may be moved, renamed and added; names of files
-are there for readers and may be out of date. A `note` that someone writes into a line is kept when it is updated.
+Contents are named by digest, so samples may be moved, renamed and added; names of files are there for readers and may
+be out of date. A `note` that someone writes into a line of the file is kept when it is updated.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selfclean_hooks.baseline_file import Entry, Key, read_entries, write_entries
 from selfclean_hooks.duplicates import component_of
-from selfclean_hooks.errors import AuditFileError, SettingError
-from selfclean_hooks.gate import LIMITED
+from selfclean_hooks.errors import SettingError
+from selfclean_hooks.gate import turned_off
 from selfclean_hooks.scores import label_texts
-from selfclean_hooks.storage import write
 from selfclean_hooks.thresholds import flagged
 
 if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
 
-VERSION = 1
-HEADER = "selfclean_hooks_baseline"
-
-
-class Key(NamedTuple):
-    """What a finding is known by."""
-
-    issue: str
-    split: str
-    samples: tuple[str, ...]  # digests: of one sample, or of two, sorted
-    label: str
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One accepted finding.
-
-    Near duplicates are accepted as links between two contents, and as a number of copies of one content.
-    """
-
-    issue: str
-    samples: tuple[str, ...]
-    split: str = ""
-    label: str = ""  # given to a sample whose label is in doubt: another one is another finding
-    copies: int = 1  # of one content, in the split
-    names: tuple[str, ...] = ()
-    note: str = ""
-
-    @property
-    def key(self) -> Key:
-        """What the finding is known by."""
-        return Key(self.issue, self.split, self.samples, self.label)
-
-    def __str__(self) -> str:
-        where = " ".join(filter(None, (self.split, self.issue)))
-        known = " ".join(self.names) or " ".join(sample[:12] for sample in self.samples)
-        return f"{where}: {known}" + f" (label {self.label})" * bool(self.label)
+Bools = NDArray[np.bool_]
+NAMED = 20  # files told in an entry
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,57 +38,93 @@ class Baseline:
 
     @classmethod
     def of(cls, audits: Mapping[str, Audit], before: Baseline | None = None) -> Baseline:
-        """All findings of the audits (by split, "" for one data set); notes in `before` are kept.
+        """All findings of the audits (by split, "" for one data set).
+
+        Of `before` the notes are kept, and so are entries about what these audits did not look at: other splits, checks
+        that did not run. Findings about samples of unknown content (a broken link, say) cannot be held.
 
         Raises:
             SettingError: an audit does not say what its samples contain.
         """
         found = {entry.key: entry for split, audit in audits.items() for entry in _entries(audit, split)}
-        notes = {} if before is None else {key: entry.note for key, entry in before.entries.items()}
-        return cls({key: replace(entry, note=notes.get(key, "")) for key, entry in found.items()})
+        old = {} if before is None else before.entries
+        unseen = {key: entry for key, entry in old.items() if not _looked_at(audits, entry)}
+        notes = {key: entry.note for key, entry in old.items()}
+        return cls({**unseen, **{key: replace(entry, note=notes.get(key, "")) for key, entry in found.items()}})
 
     def __len__(self) -> int:
-        """Number of findings."""
+        """Number of entries."""
         return len(self.entries)
 
-    def accepted(self, audit: Audit, split: str) -> dict[str, NDArray[np.bool_]]:
-        """Issue: (N,) the samples that count for it and are accepted.
+    def divide(self, audit: Audit, split: str) -> dict[str, tuple[Bools, Bools]]:
+        """Issue: (N,) the samples that are new findings, and (N,) those that are accepted.
 
-        A near duplicate is accepted where accepted links lead from it to the copy that is kept, or to another surplus
-        copy: who is kept depends on the order of the samples, what they contain does not.
+        Of each content as many samples are accepted as there were; those whose file is named in the baseline come
+        first. Of a set of near duplicates, those that accepted links lead to from another copy: so it does not matter
+        in which order the samples come and which copy is kept. A new copy may be the one that is kept.
 
         Raises:
             SettingError: the audit does not say what its samples contain.
         """
-        digests = _digests(audit)
+        rank = self._rank(audit, split)
+        counted = {issue: audit.decisions.counted(issue) for issue in audit.contamination}
         accepted = {issue: np.zeros(len(audit), bool) for issue in audit.contamination}
-        for issue, index, key in _single(audit, split):
-            accepted[issue][index] = key in self.entries
-        for index, keys in groupby(_leaks(audit, split), key=lambda leak: leak[0]):
-            accepted["leakage"][index] = all(key in self.entries for _, key in keys)
-        accepted["near_duplicates"] = self._accepted_copies(audit, split, digests)
-        return accepted
+        used: Counter[Key] = Counter()
+        for issue, index, key in sorted(_single(audit, split), key=lambda finding: rank[finding[1]]):
+            used[key] += 1
+            accepted[issue][index] = key in self.entries and used[key] <= self.entries[key].copies
+        for index in self._accepted_leaks(audit, split, rank):
+            accepted["leakage"][index] = True
+        divided = {issue: (counted[issue] & ~accepted[issue], accepted[issue]) for issue in accepted}
+        return {**divided, "near_duplicates": self._copies_divided(audit, split, rank)}
 
-    def _accepted_copies(self, audit: Audit, split: str, digests: Sequence[str]) -> NDArray[np.bool_]:
-        groups, copies = self._groups(split)
+    def _accepted_leaks(self, audit: Audit, split: str, rank: NDArray[np.int64]) -> Iterator[int]:
+        """Samples with accepted links to all that they leak to; of each content as many as there were.
+
+        Links count in a chain: which of many near duplicates are listed depends on which others there are.
+        """
+        groups, copies = self._groups("leakage", split)
         seen: Counter[str] = Counter()
-        node: list[object] = []  # samples of one node are accepted together
-        for index, content in enumerate(digests):
-            seen[content] += 1
-            is_known = content and seen[content] <= copies.get(content, 1)
-            node.append(groups.get(content, content) if is_known else index)
-        sets, surplus = audit.decisions.sets, audit.decisions.surplus
-        members = (sets >= 0).nonzero()[0]
-        accepted, met = np.zeros(len(audit), bool), set()
-        for i in members[np.lexsort((members, surplus[members]))].tolist():  # kept copies first
-            place = int(sets[i]), node[i]
-            accepted[i] = bool(surplus[i]) and place in met
-            met.add(place)
-        return accepted
+        leaks = sorted(_leaks(audit, split), key=lambda leak: rank[leak[1]])
+        for index, same in groupby(leaks, key=lambda leak: leak[1]):
+            own = _digests(audit)[index]
+            seen[own] += 1
+            met = {groups.get(content) for _, _, key in same for content in key.samples}
+            if seen[own] <= copies.get(own, 0) and met == {groups.get(own)}:
+                yield index
 
-    def _groups(self, split: str) -> tuple[dict[str, str], dict[str, int]]:
+    def _rank(self, audit: Audit, split: str) -> NDArray[np.int64]:
+        """(N,) place of each sample, those whose file is named in the baseline first."""
+        known = {name for entry in self.entries.values() if entry.split == split for name in entry.names}
+        is_new = np.array([name not in known for name in audit.names or ("",) * len(audit)])
+        rank = np.empty(len(audit), np.int64)
+        rank[np.lexsort((np.arange(len(audit)), is_new))] = np.arange(len(audit))
+        return rank
+
+    def _copies_divided(self, audit: Audit, split: str, rank: NDArray[np.int64]) -> tuple[Bools, Bools]:
+        groups, copies = self._groups("near_duplicates", split)
+        sets, kept, digests = audit.decisions.sets, audit.decisions.duplicates.kept, _digests(audit)
+        members = (sets >= 0).nonzero()[0]
+        seen: Counter[str] = Counter()
+        node: dict[int, object] = {}  # samples of one node are accepted together
+        for i in members[np.argsort(rank[members])].tolist():
+            seen[content := digests[i]] += 1
+            node[i] = groups.get(content, content) if content and seen[content] <= copies.get(content, 1) else i
+        is_strange = np.array([digests[i] not in groups for i in members.tolist()], bool)
+        first = np.lexsort((rank[members], ~np.isin(members, kept), is_strange, sets[members]))
+        new, accepted = np.zeros(len(audit), bool), np.zeros(len(audit), bool)
+        met: set[object] = set()
+        for place, i in enumerate(members[first].tolist()):
+            if place and sets[i] == sets[members[first[place - 1]]]:  # the first one of a set is no finding
+                (accepted if node[i] in met else new)[i] = True
+            else:
+                met = set()
+            met.add(node[i])
+        return new, accepted
+
+    def _groups(self, issue: str, split: str) -> tuple[dict[str, str], dict[str, int]]:
         """Content: name of the group that accepted links make; content: accepted number of copies."""
-        links = [e for e in self.entries.values() if e.issue == "near_duplicates" and e.split == split]
+        links = [e for e in self.entries.values() if e.issue == issue and e.split == split]
         group: dict[str, str] = {}
 
         def root(content: str) -> str:
@@ -135,21 +134,30 @@ class Baseline:
 
         for entry in links:
             group[root(entry.samples[0])] = root(entry.samples[-1])
-        copies = {entry.samples[0]: entry.copies for entry in links if len(set(entry.samples)) == 1}
+        copies: dict[str, int] = {}
+        for entry in links:
+            for content in entry.samples:
+                copies[content] = max(copies.get(content, 1), entry.copies)
         return {content: root(content) for content in group}, copies
 
     def stale(self, audits: Mapping[str, Audit]) -> tuple[str, ...]:
-        """The entries that nothing matches any more, in order."""
-        live = {key: entry.copies for key, entry in self.of(audits).entries.items()}
+        """The entries that nothing, or less than before, matches any more, of those that the audits looked at."""
+        today = self.of(audits)
+        live = {key: entry.copies for key, entry in today.entries.items()}
         linked = {split: _linked(audit) for split, audit in audits.items()}
+        leaking = {split: today._groups("leakage", split)[0] for split in audits}
 
         def matches(entry: Entry) -> bool:
+            if entry.issue == "leakage":
+                groups = {leaking[entry.split].get(content) for content in entry.samples}
+                return len(groups) == 1 and None not in groups
             if entry.issue != "near_duplicates" or len(set(entry.samples)) == 1:
                 return live.get(entry.key, 0) >= entry.copies
             sets = [linked.get(entry.split, {}).get(content, set()) for content in entry.samples]
             return bool(sets[0] & sets[1])
 
-        return tuple(str(entry) for key, entry in sorted(self.entries.items()) if not matches(entry))
+        looked_at = [entry for _, entry in sorted(self.entries.items()) if _looked_at(audits, entry)]
+        return tuple(str(entry) for entry in looked_at if not matches(entry))
 
     @classmethod
     def read(cls, path: str | Path) -> Baseline:
@@ -158,61 +166,53 @@ class Baseline:
         Raises:
             AuditFileError: there is none, it is damaged, or of another version; says which line and why.
         """
-        try:
-            lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # other ends of lines may be in notes
-        except (OSError, UnicodeDecodeError) as error:
-            raise AuditFileError(
-                f"cannot read the baseline {path}: {getattr(error, 'strerror', None) or error}. "
-                "Write one with --update-baseline"
-            ) from error
-        entries: dict[Key, Entry] = {}
-        version = _version(path, lines[0])
-        for number, line in enumerate(lines, 1):
-            if not line.strip() or _is_header(line, version):  # a merge may have left the header twice
-                continue
-            entry = _parsed(path, number, line)
-            other = entries.get(entry.key, entry)
-            more = max(other, entry, key=lambda same: same.copies)
-            entries[entry.key] = replace(more, note=other.note or entry.note)
-        return cls(entries)
+        return cls(read_entries(path))
 
     def write(self, path: str | Path) -> None:
-        """Put the file in place at once, sorted.
+        """Put the file in place at once, sorted, one line an entry.
 
         Raises:
             AuditFileError: it cannot be written.
         """
-        lines = [json.dumps({HEADER: VERSION}), *(_line(entry) for _, entry in sorted(self.entries.items()))]
-        write(Path(path), ("\n".join(lines) + "\n").encode())
+        write_entries(path, self.entries)
+
+
+def _looked_at(audits: Mapping[str, Audit], entry: Entry) -> bool:
+    """Whether there was a check that would have found it."""
+    audit = audits.get(entry.split)
+    return audit is not None and entry.issue in audit.contamination and not turned_off(audit, entry.issue)
 
 
 def _entries(audit: Audit, split: str) -> Iterator[Entry]:
     digests, names = _digests(audit), audit.names or ("",) * len(audit)
-    for _, index, key in _single(audit, split):
-        yield _entry(key, {digests[index]: names[index]})
-    named = dict(zip(digests, names, strict=True))
+    single: dict[Key, list[int]] = {}
+    for _, index, key in (*_single(audit, split), *_leaks(audit, split)):
+        single.setdefault(key, []).append(index)
     leaks = audit.scores.leaks
     others = dict(zip(leaks.other_digests or (), leaks.other_names or (), strict=False)) if leaks else {}
-    for _, key in _leaks(audit, split):
+    for key, indices in single.items():
         if all(key.samples):
-            yield _entry(key, {**others, **named})
+            beside = [others.get(sample, "") for sample in key.samples] if key.issue == "leakage" else []
+            yield _entry(key, [names[i] for i in indices] + beside, len(indices))
     component = component_of(audit.scores, audit.decisions.thresholds["near_duplicates"])
-    size = np.bincount(component, minlength=1)
-    count = Counter(digests[i] for i in (size[component] > 1).nonzero()[0].tolist())
-    for content, copies in count.items():
-        if content and copies > 1:
+    copies: dict[str, list[int]] = {}
+    for i in (np.bincount(component, minlength=1)[component] > 1).nonzero()[0].tolist():
+        copies.setdefault(digests[i], []).append(i)
+    for content, indices in copies.items():
+        if content and len(indices) > 1:
             key = Key("near_duplicates", split, (content, content), "")
-            yield replace(_entry(key, named), copies=copies)
+            yield _entry(key, [names[i] for i in indices], len(indices))
     near = flagged(audit.scores.tree_distance, audit.decisions.thresholds["near_duplicates"])
     for pair in audit.scores.tree_index[near].tolist():
-        first, second = sorted(digests[i] for i in pair)
-        if first and first != second:
-            yield _entry(Key("near_duplicates", split, (first, second), ""), named)
+        first, second = sorted(pair, key=lambda i: digests[i])
+        if digests[first] and digests[first] != digests[second]:
+            key = Key("near_duplicates", split, (digests[first], digests[second]), "")
+            yield _entry(key, [names[first], names[second]])
 
 
-def _entry(key: Key, named: Mapping[str, str]) -> Entry:
-    names = tuple(filter(None, (named.get(sample, "") for sample in dict.fromkeys(key.samples))))
-    return Entry(key.issue, key.samples, key.split, key.label, names=names)
+def _entry(key: Key, names: list[str], copies: int = 1) -> Entry:
+    told = tuple(name for name in dict.fromkeys(names) if name)[:NAMED]
+    return Entry(key.issue, key.samples, key.split, key.label, copies, told)
 
 
 def _single(audit: Audit, split: str) -> Iterator[tuple[str, int, Key]]:
@@ -225,15 +225,15 @@ def _single(audit: Audit, split: str) -> Iterator[tuple[str, int, Key]]:
                 yield issue, i, Key(issue, split, (digests[i],), label)
 
 
-def _leaks(audit: Audit, split: str) -> Iterator[tuple[int, Key]]:
-    """Flagged pairs with samples of other splits, by position of the own one. One of unknown content has no match."""
+def _leaks(audit: Audit, split: str) -> Iterator[tuple[str, int, Key]]:
+    """Samples that other splits hold too, with each content they hold, once. One of unknown content has no match."""
     leaks, digests = audit.scores.leaks, _digests(audit)
     if leaks is None:
         return
     hits = flagged(leaks.distance, audit.decisions.thresholds["leakage"]).nonzero()[0]
-    for pair in hits[np.argsort(leaks.index[hits], kind="stable")].tolist():
-        own, other = digests[int(leaks.index[pair])], leaks.other_digests[pair] if leaks.other_digests else ""
-        yield int(leaks.index[pair]), Key("leakage", split, tuple(sorted((own, other))), "")
+    others = leaks.other_digests or ("",) * len(leaks)
+    for index, other in dict.fromkeys((int(leaks.index[pair]), others[pair]) for pair in hits.tolist()):
+        yield "leakage", index, Key("leakage", split, tuple(sorted((digests[index], other))), "")
 
 
 def _linked(audit: Audit) -> dict[str, set[int]]:
@@ -252,46 +252,3 @@ def _digests(audit: Audit) -> tuple[str, ...]:
             "older version wrote it): audit the data again"
         )
     return audit.digests
-
-
-def _line(entry: Entry) -> str:
-    """Without what says nothing; ASCII, so that names that are no valid text survive."""
-    told = {name: value for name, value in asdict(entry).items() if value}
-    return json.dumps({name: value for name, value in told.items() if name != "copies" or value > 1})
-
-
-def _version(path: str | Path, line: str) -> int:
-    try:
-        version = json.loads(line)[HEADER]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise AuditFileError(
-            f'{path} must be a baseline, that is begin with {{"{HEADER}": {VERSION}}}, got {line[:60]!r}: give the '
-            "file that --update-baseline wrote, or resolve the merge conflict in it"
-        ) from error
-    if version != VERSION:
-        raise AuditFileError(
-            f"the baseline {path} must be of version {VERSION}, got {version!r}: use the version of selfclean-hooks "
-            "that wrote it, or remove the file and write it anew with --update-baseline"
-        )
-    return VERSION
-
-
-def _is_header(line: str, version: int) -> bool:
-    return line.strip() == json.dumps({HEADER: version})
-
-
-def _parsed(path: str | Path, number: int, line: str) -> Entry:
-    try:
-        fields: dict[str, Any] = json.loads(line)
-        entry = Entry(**{**fields, "samples": tuple(fields["samples"]), "names": tuple(fields.get("names", ()))})
-        texts = (*entry.samples, *entry.names, entry.split, entry.label, entry.note)
-        if entry.issue not in LIMITED or not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"the issue {entry.issue!r}")
-        if len(entry.samples) not in (1, 2) or not isinstance(entry.copies, int) or entry.copies < 1:
-            raise ValueError(f"{len(entry.samples)} samples, {entry.copies!r} copies")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise AuditFileError(
-            f"line {number} of the baseline {path} is no entry: {line[:60]!r} ({type(error).__name__}: {error}). "
-            "Restore the file, or resolve the merge conflict in it (both sides may stay)"
-        ) from error
-    return entry

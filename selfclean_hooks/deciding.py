@@ -119,6 +119,12 @@ def decided(found: SplitsAudit, asked: Asked, output: Path | None = None) -> int
         baseline.write(asked.baseline)
         say(_told(asked.baseline, before, baseline))
         verdict = check(audits, limits, baseline)
+        left = [name for one in verdict.checks for name in one.worst]
+        if left:
+            say(
+                "not accepted, as what they contain is not known (a broken link, a file above 256 MiB, a frame of a "
+                f"video): {', '.join(dict.fromkeys(left))}. Mend or remove them"
+            )
     print_result(found, verdict, asked.format, place)
     if problem:
         without = ", without clean_indices.txt" if refused else ""
@@ -179,4 +185,4 @@ def _saved(found: SplitsAudit, output: Path, is_refused: bool) -> Path:
 
 def _told(path: Path, before: Baseline | None, after: Baseline) -> str:
     old, new = set(before.entries if before is not None else ()), set(after.entries)
-    return f"baseline {path}: {len(after)} findings accepted ({len(new - old)} new, {len(old - new)} gone)"
+    return f"baseline {path}: {len(after)} entries ({len(new - old)} new, {len(old - new)} gone)"

@@ -114,11 +114,12 @@ def contradicted(scores: Scores, threshold: float) -> dict[int, dict[int, int]]:
     rarer = (nodes[1, first] != nodes[1, second]) & (share[first] <= share[second])
     in_doubt = np.zeros(len(share), bool)
     in_doubt[first[rarer]] = True
-    doubted, doubts = labelled[in_doubt[node]], {}
-    for i, group in zip(doubted.tolist(), groups[doubted].tolist(), strict=True):
+    doubted = labelled[in_doubt[node]]
+    around: dict[int, dict[int, int]] = {}  # copies of a picture share one: there may be thousands, of many labels
+    for group in np.unique(groups[doubted]).tolist():
         row = slice(count.indptr[group], count.indptr[group + 1])
-        doubts[i] = dict(zip(codes[count.indices[row]].tolist(), count.data[row].astype(int).tolist(), strict=True))
-    return doubts
+        around[group] = dict(zip(codes[count.indices[row]].tolist(), count.data[row].astype(int).tolist(), strict=True))
+    return {i: around[group] for i, group in zip(doubted.tolist(), groups[doubted].tolist(), strict=True)}
 
 
 def conflicting(sets: DuplicateSets, scores: Scores) -> frozenset[int]:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 Positions = NDArray[np.int64]
 
 LIMITED = (*ISSUES, "unreadable", "leakage")
-NOTHING: Positions = np.empty(0, np.int64)
 CONFIDENCE = 1.959964  # standard deviations on either side of a normal that hold 95%
 
 
@@ -198,6 +197,12 @@ def wilson(count: int, n: int) -> tuple[float, float]:
     return low if count > 0 else 0.0, high if count < n else 1.0
 
 
+def turned_off(audit: Audit, issue: str) -> bool:
+    """Whether nothing can be flagged for an issue, as its threshold is None; leakage has that of near duplicates."""
+    by = "near_duplicates" if issue == "leakage" else issue
+    return by in ISSUES and getattr(audit.thresholds, by) is None
+
+
 def _nothing_new(audit: Audit) -> Limits:
     ran = [issue for issue in audit.contamination if not _not_run(audit, issue, Limits())]
     none: dict[str, Any] = dict.fromkeys(ran, Count(0))
@@ -205,24 +210,30 @@ def _nothing_new(audit: Audit) -> Limits:
 
 
 def _checks(split: str, audit: Audit, limits: Limits, baseline: Baseline | None) -> Iterator[Check]:
-    accepted = {} if baseline is None else baseline.accepted(audit, split)
     none = np.zeros(len(audit), bool)
-    new = {issue: audit.decisions.counted(issue) & ~accepted.get(issue, none) for issue in audit.contamination}
+    if baseline is None:
+        divided = {issue: (audit.decisions.counted(issue), none) for issue in audit.contamination}
+    else:
+        divided = baseline.divide(audit, split)
     given = limits.given()
     for issue in dict.fromkeys((*audit.scores.issues, *given)):
-        why = _not_run(audit, issue, limits)
+        new, accepted = divided.get(issue, (none, none))
+        found = audit.ranked(issue, new.nonzero()[0])
         if issue == "total":
-            issues = np.sum([none.astype(np.int64), *new.values()], axis=0)
+            issues = np.sum([none.astype(np.int64), *(new for new, _ in divided.values())], axis=0)
             found = np.lexsort((np.arange(len(audit)), -issues))[: int((issues > 0).sum())]
-            old = np.any([none, *accepted.values()], axis=0) & (issues == 0)
-        elif issue in new:
-            worst = audit.worst(issue)
-            found, old = worst[new[issue][worst]], accepted.get(issue, none)
-        else:
-            found, old = NOTHING, none
-        allowed = issue in limits.not_run
-        worst_names = tuple(_called(audit, i) for i in found[:5].tolist())
-        yield Check(issue, split, len(audit), found, old.nonzero()[0], worst_names, why, given.get(issue), allowed)
+            accepted = np.any([none, *(old for _, old in divided.values())], axis=0) & (issues == 0)
+        yield Check(
+            issue=issue,
+            split=split,
+            samples=len(audit),
+            found=found,
+            accepted=accepted.nonzero()[0],
+            worst=tuple(_called(audit, i) for i in found[:5].tolist()),
+            not_run=_not_run(audit, issue, limits),
+            limit=given.get(issue),
+            is_allowed=issue in limits.not_run,
+        )
 
 
 def _not_run(audit: Audit, issue: str, limits: Limits) -> str:
@@ -232,9 +243,7 @@ def _not_run(audit: Audit, issue: str, limits: Limits) -> str:
         return "; ".join(f"{i}: {why}" for i in checked if (why := _not_run(audit, i, limits)))
     if issue not in audit.contamination:
         return audit.scores.not_run.get(issue, "no other split was given")  # the reason where leakage is not looked for
-    by = "near_duplicates" if issue == "leakage" else issue
-    is_off = by in ISSUES and getattr(audit.thresholds, by) is None
-    return f"it is turned off: the threshold of {by} is None" if is_off else ""
+    return "it is turned off: its threshold is None" if turned_off(audit, issue) else ""
 
 
 def _called(audit: Audit, i: int) -> str:

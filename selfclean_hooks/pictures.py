@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
+STORED = "selfclean_hooks_stored_size"  # width and height in the file, in the info of what was shrunk
 LONGEST = 2048  # longest side kept, in pixels: no encoder looks closer, and memory stays bounded
 JPEG_LONGEST = 1024  # a JPEG decodes to a half, a quarter or an eighth for almost nothing: down to this much is enough
 # Pillow opens these, but they are containers, films or programs (EPS starts another process) and not pictures.
@@ -97,6 +98,7 @@ def _decoded(path: str) -> Image.Image:
         # Given a name, Pillow maps the file to memory, and garbles raw TIFF files that are to be turned.
         with open(path, "rb") as file, Image.open(file, formats=formats) as image:
             if max(image.size) > LONGEST:
+                image.info[STORED] = image.size
                 scale = JPEG_LONGEST / max(image.size)
                 image.draft(None, (round(image.width * scale), round(image.height * scale)))
             image.load()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -19,6 +19,7 @@ from selfclean_hooks.thresholds import ISSUES, Thresholds, flagged, is_fraction
 Action = Literal["ignore", "warn", "drop", "raise"]
 Bools = NDArray[np.bool_]
 NOTHING = "no issue found"
+SHOWN = 5  # labels in a reason
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,15 @@ class Decisions:
         return (~dropped).nonzero()[0]
 
 
-def decide(scores: Scores, thresholds: Thresholds, policy: Policy) -> Decisions:
-    """Flags, duplicate sets, actions and reasons; all are derived, nothing is kept between calls."""
+def decide(scores: Scores, thresholds: Thresholds, policy: Policy, names: Sequence[str] | None = None) -> Decisions:
+    """Flags, duplicate sets, actions and reasons; all are derived, nothing is kept between calls.
+
+    Args:
+        scores: of N samples.
+        thresholds: where a score becomes a flag.
+        policy: what a flag does.
+        names: (N,) file of each sample, "" where unknown; told in reasons.
+    """
     cuts = {i: thresholds.resolve(i, scores.automatic[i]) if i in scores.automatic else -math.inf for i in ISSUES}
     by_issue = {"near_duplicates": scores.near_duplicate, "off_topic": scores.off_topic, "label_errors": scores.label}
     flags = {issue: flagged(score, cuts[issue]) for issue, score in by_issue.items()}
@@ -132,7 +140,7 @@ def decide(scores: Scores, thresholds: Thresholds, policy: Policy) -> Decisions:
     action = _actions({**flags, "near_duplicates": surplus}, policy)
     action[rescued] = "keep"
     dropped[rescued] = False
-    reasons = _reasons(scores, cuts, flags, duplicates, doubts, rescued)
+    reasons = _reasons(scores, names, cuts, flags, duplicates, doubts, rescued)
     return Decisions(cuts, flags, duplicates, conflicting(duplicates, scores), dropped, action, reasons, policy)
 
 
@@ -167,6 +175,7 @@ def _actions(counted: Mapping[str, Bools], policy: Policy) -> NDArray[Any]:
 
 def _reasons(
     scores: Scores,
+    names: Sequence[str] | None,
     cuts: Mapping[str, float],
     flags: Mapping[str, Bools],
     duplicates: DuplicateSets,
@@ -179,7 +188,7 @@ def _reasons(
     def say(position: int, text: str) -> None:
         reasons.setdefault(position, []).append(text)
 
-    for i, text in _copies(scores, flags["near_duplicates"], duplicates):
+    for i, text in _copies(scores, names, flags["near_duplicates"], duplicates):
         say(i, text)
     for i in flags["off_topic"].nonzero()[0].tolist():
         say(i, f"off topic (score {scores.off_topic[i]:.4g} below {cuts['off_topic']:.4g})")
@@ -187,9 +196,9 @@ def _reasons(
         given, other = (_name(scores, codes[i]) for codes in (scores.given_label, scores.predicted_label))
         doubt = f"looks like {other}" if other != given else "in doubt"
         say(i, f"label {given} {doubt} (score {scores.label[i]:.4g} below {cuts['label_errors']:.4g})")
+    told = {id(labels): _counted(scores, labels) for labels in doubts.values()}
     for i, labels in doubts.items():
-        told = ", ".join(f"{_name(scores, code)} ({count})" for code, count in sorted(labels.items()))
-        say(i, f"its copies carry different labels: {told}")
+        say(i, f"its copies carry different labels: {told[id(labels)]}")
     for i, text in _leaked(scores, cuts.get("leakage", -math.inf)):
         say(i, text)
     for i, error in scores.errors.items():
@@ -199,19 +208,26 @@ def _reasons(
     return tuple("; ".join(reasons.get(i, (NOTHING,))) for i in range(len(scores)))
 
 
-def _copies(scores: Scores, near: Bools, duplicates: DuplicateSets) -> Iterator[tuple[int, str]]:
+def _copies(
+    scores: Scores, names: Sequence[str] | None, near: Bools, duplicates: DuplicateSets
+) -> Iterator[tuple[int, str]]:
     """Per near duplicate, which set it is in."""
+
+    def called(i: int) -> str:
+        return f"{i}, {names[i]}" if names is not None and names[i] else str(i)
+
     size = np.bincount(duplicates.number[duplicates.number >= 0], minlength=1)
     for i in (near | (duplicates.number >= 0)).nonzero()[0].tolist():
         if duplicates.number[i] < 0:
-            nearest = f"{scores.nearest_neighbor[i]} (distance {scores.near_duplicate[i]:.4g})"
+            nearest = f"{called(int(scores.nearest_neighbor[i]))} (distance {scores.near_duplicate[i]:.4g})"
             yield i, f"near duplicate of {nearest}, but of no kept copy"
             continue
         number, kept = duplicates.of(i)
         if i == kept:
             yield i, f"kept copy of duplicate set {number} of {size[number]}"
         else:
-            yield i, f"near duplicate of {kept} (set {number} of {size[number]}, distance {duplicates.distance[i]:.4g})"
+            where = f"set {number} of {size[number]}, distance {duplicates.distance[i]:.4g}"
+            yield i, f"near duplicate of {called(kept)} ({where})"
 
 
 def _leaked(scores: Scores, cut: float) -> Iterator[tuple[int, str]]:
@@ -224,7 +240,16 @@ def _leaked(scores: Scores, cut: float) -> Iterator[tuple[int, str]]:
         at, split = int(leaks.index[pair]), leaks.name(pair)
         if (at, split) not in seen:
             seen.add((at, split))
-            yield at, f"also in {split} (index {leaks.other_index[pair]}, distance {leaks.distance[pair]:.4g})"
+            name = leaks.other_names[pair] if leaks.other_names else ""
+            place = f"index {leaks.other_index[pair]}" + (f", {name}" if name else "")
+            yield at, f"also in {split} ({place}, distance {leaks.distance[pair]:.4g})"
+
+
+def _counted(scores: Scores, labels: Mapping[int, int]) -> str:
+    """Labels with how often they are there, the most frequent first."""
+    common = sorted(labels.items(), key=lambda label: (-label[1], label[0]))
+    shown = ", ".join(f"{_name(scores, code)} ({count})" for code, count in common[:SHOWN])
+    return shown + (f" and {len(common) - SHOWN} more" if len(common) > SHOWN else "")
 
 
 def _name(scores: Scores, code: int) -> str:

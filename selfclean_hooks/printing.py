@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from selfclean_hooks.report.words import visible
+
 if TYPE_CHECKING:
     from selfclean_hooks.gate import Verdict
     from selfclean_hooks.splits import SplitsAudit
+
+
+LONGEST = 4000  # characters of a line that is not ours
 
 
 class Format(str, Enum):
@@ -47,11 +52,15 @@ def print_result(found: SplitsAudit, verdict: Verdict, format: Format, place: Pa
 
 def say(text: str) -> None:
     """A note on standard error."""
-    Console(stderr=True).print(text, style="dim", soft_wrap=True, markup=False, highlight=False)
+    Console(stderr=True).print(visible(text, LONGEST), style="dim", soft_wrap=True, markup=False, highlight=False)
 
 
 def complain(text: str) -> None:
     """An error on standard error."""
+    lines = [visible(line, LONGEST) for line in text.split("\n")]
+    if any(line.startswith("::") for line in lines):  # no command for the program that runs this
+        lines = [" ".join(lines)]
+    text = "\n".join(lines)
     Console(stderr=True).print(f"error: {text}", style="red", soft_wrap=True, markup=False, highlight=False)
 
 
@@ -68,11 +77,12 @@ def _about_splits(found: SplitsAudit) -> Iterator[str]:
     """What there is to say about splits together."""
     if "" in found.audits:
         return
-    pairs, differing = len(found.leakage), len(found.label_disagreements)
+    pairs, differing = len(found.leaking), len(found.disagreeing)
     yield f"near duplicates in two splits: {pairs} pairs, {differing} of them with different labels"
     for row in found.shifts:
+        one, other = visible(row["split_1"]), visible(row["split_2"])
         yield (
-            f"shift from {row['split_1']} to {row['split_2']}: Frechet distance {row['distance']:.4g}, "
+            f"shift from {one} to {other}: Frechet distance {row['distance']:.4g}, "
             f"{row['expected']:.4g} expected of random splits (p = {row['p_value']:.3g})"
         )
 

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from selfclean_hooks.errors import DataError, SettingError
 from selfclean_hooks.items import CHANNELS, as_array, class_label, digest, picture, split, to_rgb
 from selfclean_hooks.keys import file_key
+from selfclean_hooks.pictures import STORED
 
 NOTHING = np.zeros(0, "S32")  # sorted digests: an array is small to send and quick to search
 
@@ -153,9 +154,10 @@ def _batch(read: list[tuple[Sample, Any]]) -> Batch:
 
 
 def pixels(value: Any) -> int:
-    """Width x height of what `picture` shows as a picture, -1 of anything else."""
+    """Width x height of what `picture` shows as a picture (of its file where it was shrunk), -1 of anything else."""
     if isinstance(value, Image.Image):
-        return value.width * value.height
+        width, height = value.info.get(STORED, value.size)
+        return int(width * height)
     array = as_array(value)
     if array is None or array.ndim not in (2, 3) or array.size == 0 or array.dtype.kind not in "buif":
         return -1

@@ -15,6 +15,7 @@ from selfclean_hooks.progress import Tick
 Floats = NDArray[np.float64]
 
 BLOCK = 2048
+LOOKED_AT = 20_000  # samples, for the principal components
 ROUNDING = 1e-13  # unit rows are rounded to float32: variances below this are no property of the data
 
 
@@ -49,9 +50,10 @@ def shift(
 ) -> Shift:
     """Compare two splits by `|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))` and by a permutation test.
 
-    m and S (divided by n - 1) are of the unit rows, in the first principal components of all samples together. Those do
-    not depend on which sample is in which split, so the random splits are computed exactly as the given one is: on all
-    samples, with the same sizes, in the same space. `p_value` is (1 + the random splits at least as far apart) /
+    m and S (divided by n - 1) are of the unit rows, in the first principal components of all samples together (of at
+    most 20,000, evenly spaced in an order by content). Those do not depend on which sample is in which split, so the
+    random splits are computed exactly as the given one is: on all samples, with the same sizes, in the same space.
+    `p_value` is (1 + the random splits at least as far apart) /
     (1 + permutations); it holds for any sizes if the samples are independent. Frames of one video are not: kept
     together, they shift any split. In large splits the smallest shift is significant; see whether `distance` is also
     many times `expected`. In small ones a large p_value does not say that there is no shift: with a hundred samples the
@@ -77,12 +79,17 @@ def shift(
         SettingError: permutations or components is below 1.
     """
     _check(x, y, permutations, components)
-    step = _steps(2 * len(_slices(x, y)) + permutations, tick)
-    rng = np.random.default_rng(seed)
-    mean, basis, explained = _principal(x, y, components, step)
-    z, key = _projected(x, y, mean, basis, rng.standard_normal((x.shape[1],)), step)
+    n, rng = len(x) + len(y), np.random.default_rng(seed)
+    most = min(n, LOOKED_AT)
+    step = _steps(2 * len(_slices(x, y)) + -(-most // BLOCK) + 1 + permutations, tick)
+    weights = rng.standard_normal((x.shape[1],))
+    key = np.concatenate([block @ weights for block in _unit_blocks(x, y, step)])
+    order = np.argsort(key)  # by content, so that nothing below depends on the order of the input or on the split
+    chosen = np.sort(order[np.linspace(0, n - 1, most).round().astype(np.int64)])
+    there = chosen < len(x)
+    mean, basis, explained = _principal(x[chosen[there]], y[chosen[~there] - len(x)], components, step)
+    z = _projected(x, y, mean, basis, step)
     part = np.arange(len(x)) if len(x) < len(y) else np.arange(len(x), len(z))  # the smaller split
-    order = np.argsort(key)  # by content, so that the draws below do not depend on the order of the input
     z, part = z[order], np.isin(order, part).nonzero()[0]
     scatter = z.T @ z
     distance = _distance(z, scatter, part)
@@ -159,18 +166,16 @@ def _projected(
     y: NDArray[np.floating],
     mean: Floats,
     basis: Floats,
-    weights: Floats,
     step: Callable[[], None],
-) -> tuple[Floats, Floats]:
-    """All samples in the components (N + M, K), centred, and a number for each by which to order them (N + M,)."""
-    n = len(x) + len(y)
-    z, key, start = np.empty((n, basis.shape[1])), np.empty(n), 0
+) -> Floats:
+    """All samples in the components (N + M, K), centred."""
+    z, start = np.empty((len(x) + len(y), basis.shape[1])), 0
     for block in _unit_blocks(x, y, step):
         rows = slice(start, start + len(block))
-        key[rows] = block @ weights
         z[rows] = (block - mean) @ basis
         start = rows.stop
-    return z - z.mean(0), key
+    z -= z.mean(0)
+    return z
 
 
 def _distance(z: Floats, scatter: Floats, part: NDArray[np.int64]) -> float:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from selfclean_hooks.errors import AuditFileError, PolicyError
-from selfclean_hooks.scores import label_texts
-from selfclean_hooks.splits import SplitsAudit, has_labels
+from selfclean_hooks.splits import LEAKAGE, SplitsAudit, labels_told
 from selfclean_hooks.storage import FILES, SPLITS, as_csv, clear, damaged, read_index, write
 from selfclean_hooks.storage import load as load_one
 from selfclean_hooks.storage import save as save_one
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from selfclean_hooks.audit import Audit
 
 FORMAT = 1
+COLUMNS = (*LEAKAGE, "sample_1", "label_1", "sample_2", "label_2")
 LONGEST = 100  # characters of a folder's name
 RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)  # no names of files on Windows
 
@@ -37,7 +36,7 @@ def save(found: SplitsAudit, folder: Path) -> None:
     places = _places(found)
     leakage = _leakage(found)
     contents = {
-        "leakage.csv": as_csv(leakage, index=False),
+        "leakage.csv": _as_csv(leakage),
         "report.html": render_splits(found, places, leakage).encode(),
     }
     clear(folder, (SPLITS, *FILES))  # what an earlier audit left there must not be taken for this one's
@@ -118,18 +117,21 @@ def _scores_of(place: Path) -> str:
     return digest
 
 
-def _leakage(found: SplitsAudit) -> pd.DataFrame:
+def _leakage(found: SplitsAudit) -> list[dict[str, Any]]:
     """The pairs with the files and labels of both samples."""
+    names = {split: audit.names or ("",) * len(audit) for split, audit in found.audits.items()}
+    labels = {split: labels_told(audit) for split, audit in found.audits.items()}
+
+    def told(row: Mapping[str, Any], side: str) -> dict[str, str]:
+        split, index = row[f"split_{side}"], row[f"index_{side}"]
+        return {f"sample_{side}": names[split][index], f"label_{side}": labels[split][index]}
+
+    return [{**row, **told(row, "1"), **told(row, "2")} for row in found.leaking]
+
+
+def _as_csv(rows: list[dict[str, Any]]) -> bytes:
     import pandas as pd
 
-    frame = found.leakage
-    names = {split: audit.names or ("",) * len(audit) for split, audit in found.audits.items()}
-    labels = {
-        split: label_texts(audit.scores) if has_labels(audit) else ("",) * len(audit)
-        for split, audit in found.audits.items()
-    }
-    for side in ("1", "2"):
-        places = list(zip(frame[f"split_{side}"], frame[f"index_{side}"], strict=True))
-        for column, texts in (("sample", names), ("label", labels)):
-            frame[f"{column}_{side}"] = pd.Series([texts[split][i] for split, i in places], dtype=object)
-    return frame
+    kinds = {"index_1": "int64", "index_2": "int64", "distance": "float32"}
+    columns = {name: pd.Series([row[name] for row in rows], dtype=kinds.get(name, object)) for name in COLUMNS}
+    return as_csv(pd.DataFrame(columns), index=False)

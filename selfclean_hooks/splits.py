@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from selfclean_hooks.audit import Audit, checked_settings
 from selfclean_hooks.errors import DataError, SettingError
 from selfclean_hooks.policy import Policy
 from selfclean_hooks.scores import label_texts
-from selfclean_hooks.thresholds import Thresholds
+from selfclean_hooks.thresholds import Thresholds, flagged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from selfclean_hooks.baseline import Baseline
     from selfclean_hooks.gate import Limits, Verdict
 
+LEAKAGE = ("split_1", "index_1", "split_2", "index_2", "distance")
 SHIFT = ("split_1", "split_2", "distance", "expected", "p_value", "components", "explained")
 SHOWN = 8
 
@@ -54,32 +58,53 @@ class SplitsAudit:
         One threshold decides on all of them, that for near duplicates of the split that is trained on. Listed are the
         nearest of every flagged sample in every other split, and up to 7 more where it has as many.
         """
-        import pandas as pd
-
-        names = list(self.audits)
-        tables = []
-        for at, audit in enumerate(self.audits.values()):
-            table = audit.leakage
-            later = table["split_2"].isin(names[at + 1 :])  # each pair is listed in both splits
-            tables.append(table[table["is_leakage_issue"] & later])
-        pairs = pd.concat(tables, ignore_index=True)
-        found = pairs.drop(columns="is_leakage_issue").sort_values("distance", kind="stable")
-        worst_first: pd.DataFrame = found.reset_index(drop=True)
-        return worst_first
+        return self._table(self.leaking, LEAKAGE)
 
     @property
     def label_disagreements(self) -> pd.DataFrame:
         """The rows of `leakage` whose samples carry different labels, with label_1 and label_2."""
+        return self._table(self.disagreeing, (*LEAKAGE, "label_1", "label_2"))
+
+    @cached_property
+    def leaking(self) -> list[dict[str, Any]]:
+        """The rows of `leakage`."""
+        names = list(self.audits)
+        rows = []
+        for at, (name, audit) in enumerate(self.audits.items()):
+            leaks = audit.scores.leaks
+            if leaks is None:
+                continue
+            near = flagged(leaks.distance, audit.decisions.thresholds["leakage"])
+            later = np.isin(np.array(leaks.splits, object), names[at + 1 :])[
+                leaks.other
+            ]  # pairs are listed on both sides
+            for pair in (near & later).nonzero()[0].tolist():
+                other = leaks.name(pair), int(leaks.other_index[pair])
+                values = (name, int(leaks.index[pair]), *other, float(leaks.distance[pair]))
+                rows.append(dict(zip(LEAKAGE, values, strict=True)))
+        return sorted(rows, key=lambda row: float(row["distance"]))
+
+    @cached_property
+    def disagreeing(self) -> list[dict[str, Any]]:
+        """The rows of `label_disagreements`."""
+        labels = {name: labels_told(audit) for name, audit in self.audits.items()}
+        rows = []
+        for row in self.leaking:
+            told = {f"label_{side}": labels[row[f"split_{side}"]][row[f"index_{side}"]] for side in (1, 2)}
+            rows += [{**row, **told}] if "" not in told.values() and len(set(told.values())) == 2 else []
+        return rows
+
+    def _table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
         import pandas as pd
 
-        pairs = self.leakage
-        labels = {name: label_texts(audit.scores) for name, audit in self.audits.items() if has_labels(audit)}
-        pairs = pairs[pairs["split_1"].isin(list(labels)) & pairs["split_2"].isin(list(labels))]
-        for side in ("1", "2"):
-            places = zip(pairs[f"split_{side}"], pairs[f"index_{side}"], strict=True)
-            pairs = pairs.assign(**{f"label_{side}": pd.Series([labels[s][i] for s, i in places], pairs.index, object)})
-        disagreeing: pd.DataFrame = pairs[pairs["label_1"] != pairs["label_2"]].reset_index(drop=True)
-        return disagreeing
+        kinds = {column: np.int64 if column.startswith("index") else object for column in columns}
+        table: pd.DataFrame = pd.DataFrame(
+            {
+                column: np.array([row[column] for row in rows], np.float32 if column == "distance" else kinds[column])
+                for column in columns
+            }
+        )
+        return table
 
     def at(
         self, *, thresholds: Thresholds | None = None, policy: Policy | Mapping[str, Policy] | None = None
@@ -177,6 +202,7 @@ def classes_of(labels: Any, class_names: tuple[str, ...] | None) -> frozenset[st
     return frozenset(class_names[code] if class_names and code < len(class_names) else str(code) for code in codes)
 
 
-def has_labels(audit: Audit) -> bool:
-    """Whether samples carry labels."""
-    return bool((audit.scores.given_label >= 0).any())
+def labels_told(audit: Audit) -> list[str]:
+    """What the label of each sample is called, "" where there is none."""
+    texts = label_texts(audit.scores)
+    return [text if code >= 0 else "" for text, code in zip(texts, audit.scores.given_label.tolist(), strict=True)]

@@ -11,7 +11,7 @@ from command_line import Call, contents, refused, two_classes, write_npz
 from picture_files import noisy, write
 
 from selfclean_hooks import Audit
-from selfclean_hooks.baseline import VERSION
+from selfclean_hooks.baseline_file import VERSION
 
 AMOUNT = "must be a fraction in [0, 1] or a number of samples (0.01, 1%, count:5, or val=0.01 for one split)"
 
@@ -51,7 +51,7 @@ def test_what_was_accepted_passes_and_one_more_copy_does_not(source: Path, tmp_p
     again = "audit", source, "-o", out, "--baseline", accepted, "--no-progress"
     ran = call(*again, "--update-baseline", "--max-near-duplicates", "0")
     assert ran.status == 0
-    assert f"baseline {accepted}: 2 findings accepted (2 new, 0 gone)" in " ".join(ran.err.split())
+    assert f"baseline {accepted}: 2 entries (2 new, 0 gone)" in " ".join(ran.err.split())
     written = accepted.read_bytes()
     assert call(*again).status == call("gate", out, "--baseline", accepted).status == 0
     with np.load(source) as arrays:
@@ -83,9 +83,12 @@ def test_files_may_be_renamed_and_what_is_gone_is_told(tmp_path: Path, call: Cal
     (folder / "f.png").unlink()
     ran = call(*again)
     assert ran.status == 0
-    assert f"matches nothing any more, in the baseline: near_duplicates: {folder / 'f.png'}\n" in ran.out
+    assert (
+        f"matches nothing any more, in the baseline: near_duplicates: {folder / 'd.png'} {folder / 'f.png'}\n"
+        in ran.out
+    )
     ran = call(*again, "--update-baseline")
-    assert "1 findings accepted (0 new, 1 gone)" in " ".join(ran.err.split())
+    assert "1 entries (0 new, 1 gone)" in " ".join(ran.err.split())
     write(folder / "x.png", noisy(4))
     assert call(*again).status == 1
 

@@ -31,7 +31,8 @@ def scores_between(d: Floats, **changes: Any) -> Scores:
     ends = np.array(list(combinations(range(len(d)), 2)))
     ends = ends[np.argsort(d[ends[:, 0], ends[:, 1]], kind="stable")]
     length = d[ends[:, 0], ends[:, 1]]
-    order = csr_array((np.arange(1.0, len(ends) + 1), (ends[:, 0], ends[:, 1])), shape=d.shape)  # 0 would be no edge
+    start, end = ends.astype(np.int32).T  # older scipy searches graphs of int32 only
+    order = csr_array((np.arange(1.0, len(ends) + 1), (start, end)), shape=d.shape)  # 0 would be no edge
     tree = np.sort(minimum_spanning_tree(order).data.astype(np.int64)) - 1
     apart = d + np.where(np.eye(len(d)) > 0, np.inf, 0)
     fields = {

@@ -79,7 +79,7 @@ def assert_same(found: Audit, expected: Audit) -> None:
     assert (found.thresholds, found.policy) == (expected.thresholds, expected.policy)
     assert (found.names, dict(found.thumbnails)) == (expected.names, dict(expected.thumbnails))
     assert found.digests == expected.digests
-    np.testing.assert_array_equal(found.scores.pixels, expected.scores.pixels)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found.scores.pixels, expected.scores.pixels)
     assert found.scores.not_run == expected.scores.not_run
     assert found.scores.pairs_complete_below == expected.scores.pairs_complete_below
     pd.testing.assert_frame_equal(found.leakage, expected.leakage, check_exact=True)

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from selfclean_hooks.report.html import environment
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from selfclean_hooks.audit import Audit
     from selfclean_hooks.splits import SplitsAudit
 
 SHOWN = 100  # pairs that leak
 
 
-def render_splits(found: SplitsAudit, places: Mapping[str, str], leakage: pd.DataFrame) -> str:
+def render_splits(found: SplitsAudit, places: Mapping[str, str], leakage: Sequence[Mapping[str, Any]]) -> str:
     """The page.
 
     Args:
         found: the audits.
         places: the folder of each split, beside the page.
-        leakage: `found.leakage` with the samples and labels of both sides.
+        leakage: `found.leaking` with the samples and labels of both sides.
     """
     issues = list(dict.fromkeys(issue for audit in found.audits.values() for issue in audit.scores.issues))
     text = (
@@ -42,9 +40,9 @@ def render_splits(found: SplitsAudit, places: Mapping[str, str], leakage: pd.Dat
                 for name, audit in found.audits.items()
             ],
             shift=found.shifts,
-            leakage=leakage.head(SHOWN).to_dict("records"),
+            leakage=leakage[:SHOWN],
             leakage_total=len(leakage),
-            disagreements=len(found.label_disagreements),
+            disagreements=len(found.disagreeing),
         )
     )
     return text.encode("utf-8", "backslashreplace").decode()

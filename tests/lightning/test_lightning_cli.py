@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning
 import pytorch_lightning.cli
 import torch
-import yaml  # type: ignore[import-untyped]
+import yaml
 from beside import BATCH, Calm, dropped, trained
 from fits import Module, train_data, val_data
 from lightning.pytorch.cli import LightningCLI
