@@ -48,7 +48,8 @@ class Baseline:
         """
         found = {entry.key: entry for split, audit in audits.items() for entry in _entries(audit, split)}
         old = {} if before is None else before.entries
-        unseen = {key: entry for key, entry in old.items() if not _looked_at(audits, entry)}
+        looked_at = _looked_at(audits)
+        unseen = {key: entry for key, entry in old.items() if (entry.split, entry.issue) not in looked_at}
         notes = {key: entry.note for key, entry in old.items()}
         return cls({**unseen, **{key: replace(entry, note=notes.get(key, "")) for key, entry in found.items()}})
 
@@ -156,8 +157,9 @@ class Baseline:
             sets = [linked.get(entry.split, {}).get(content, set()) for content in entry.samples]
             return bool(sets[0] & sets[1])
 
-        looked_at = [entry for _, entry in sorted(self.entries.items()) if _looked_at(audits, entry)]
-        return tuple(str(entry) for entry in looked_at if not matches(entry))
+        looked_at = _looked_at(audits)
+        seen = [entry for _, entry in sorted(self.entries.items()) if (entry.split, entry.issue) in looked_at]
+        return tuple(str(entry) for entry in seen if not matches(entry))
 
     @classmethod
     def read(cls, path: str | Path) -> Baseline:
@@ -177,10 +179,10 @@ class Baseline:
         write_entries(path, self.entries)
 
 
-def _looked_at(audits: Mapping[str, Audit], entry: Entry) -> bool:
-    """Whether there was a check that would have found it."""
-    audit = audits.get(entry.split)
-    return audit is not None and entry.issue in audit.contamination and not turned_off(audit, entry.issue)
+def _looked_at(audits: Mapping[str, Audit]) -> set[tuple[str, str]]:
+    """Splits and issues that there was a check of."""
+    ran = {(split, issue) for split, audit in audits.items() for issue in audit.contamination}
+    return {(split, issue) for split, issue in ran if not turned_off(audits[split], issue)}
 
 
 def _entries(audit: Audit, split: str) -> Iterator[Entry]:

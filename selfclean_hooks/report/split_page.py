@@ -40,12 +40,19 @@ def render_splits(found: SplitsAudit, places: Mapping[str, str], leakage: Sequen
                 for name, audit in found.audits.items()
             ],
             shift=found.shifts,
-            leakage=leakage[:SHOWN],
+            leakage=sorted(leakage, key=lambda row: not _differ(row))[
+                :SHOWN
+            ],  # the worst first: what is labelled twice
             leakage_total=len(leakage),
             disagreements=len(found.disagreeing),
         )
     )
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _differ(row: Mapping[str, Any]) -> bool:
+    """Whether both samples of a pair have labels, and other ones."""
+    return bool(row["label_1"] and row["label_2"] and row["label_1"] != row["label_2"])
 
 
 def _cell(audit: Audit, issue: str) -> dict[str, Any]:
