@@ -111,7 +111,7 @@ class Baseline:
         for i in members[np.argsort(rank[members])].tolist():
             seen[content := digests[i]] += 1
             node[i] = groups.get(content, content) if content and seen[content] <= copies.get(content, 1) else i
-        is_strange = np.array([digests[i] not in groups for i in members.tolist()], bool)
+        is_strange = np.array([node[i] == i or digests[i] not in groups for i in members.tolist()], bool)
         first = np.lexsort((rank[members], ~np.isin(members, kept), is_strange, sets[members]))
         new, accepted = np.zeros(len(audit), bool), np.zeros(len(audit), bool)
         met: set[object] = set()

@@ -83,7 +83,7 @@ def audit_sources(
         given = {}
         for name, source in opened.items():
             with _about(name):
-                given[name] = _given(source)
+                given[name] = embedded(source.vectors, source.labels, source.class_names, source.name)
         found = splits_of(given, method, thresholds, policies_of(policy, opened), progress=progress)
     else:
         found = audit_splits(
@@ -148,25 +148,27 @@ def _check_classes(opened: Mapping[str, Source]) -> None:
         check_classes({first: known, name: classes_of(source.labels, source.class_names)})
 
 
-def _given(source: Source) -> Embeddings:
-    """Vectors of the user's own, as if they had been embedded here."""
+def embedded(
+    vectors: Any, labels: Any = None, class_names: tuple[str, ...] | None = None, name: str = ""
+) -> Embeddings:
+    """Vectors of the user's own, (N, D), as if they had been embedded here."""
     from selfclean_hooks.embed import Embeddings
     from selfclean_hooks.provenance import fingerprint
     from selfclean_hooks.scores import as_labels, as_vectors
 
-    vectors = as_vectors(source.vectors)
-    codes, _ = as_labels(source.labels, len(vectors))
-    keys = tuple(fingerprint(row) for row in vectors)
+    array = as_vectors(vectors)
+    codes, words = as_labels(labels, len(array))
+    keys = tuple(fingerprint(row) for row in array)
     return Embeddings(
-        vectors=vectors,
-        n=len(vectors),
+        vectors=array,
+        n=len(array),
         errors={},
         labels=codes,
         why_no_labels="there are no labels",
-        class_names=source.class_names,
+        class_names=class_names or words,
         names=None,
         digests=keys,
-        data={"name": source.name, "fingerprint": fingerprint(vectors, codes)},
+        data={"name": name, "fingerprint": fingerprint(array, codes)},
         encoder={"name": "given", "fingerprint": None},
         notes=(),
         keys=keys,

@@ -20,6 +20,8 @@ from selfclean_hooks.duplicates import Keep
 from selfclean_hooks.errors import AuditFileError, SettingError
 from selfclean_hooks.gate import Verdict, check
 from selfclean_hooks.leaks import Leaks
+from selfclean_hooks.named_sources import embedded
+from selfclean_hooks.split_audits import splits_of
 
 
 @dataclass(frozen=True)
@@ -466,3 +468,64 @@ def test_the_vectors_of_an_audit_may_be_in_any_order() -> None:
     more = np.concatenate([vectors, vectors[200:201]])
     grown = audit_embeddings(more, [*labels, labels[200]], thresholds=Thresholds(1e-4, label_errors=None))
     assert new(grown.check(Limits(near_duplicates=0.0), baseline))["near_duplicates"] == [300]
+
+
+# --- as many as there were, and what nobody looked at ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bad", "issue"),
+    [
+        (Sample(50, is_broken=True), "unreadable"),
+        (Sample(50, is_off_topic=True), "off_topic"),
+        (Sample(50, is_mislabelled=True), "label_errors"),
+    ],
+)
+def test_more_samples_of_an_accepted_content_are_new(bad: Sample, issue: str) -> None:
+    clean = [Sample(0), Sample(1000)]
+    baseline = Baseline.of({"": audit_of([*clean, bad])})
+    assert checked([bad, *clean], baseline)
+    assert len(new(checked([bad, bad, *clean, bad], baseline))[issue]) == 2
+    assert checked([bad, bad, *clean, bad], Baseline.of({"": audit_of([bad, *clean, bad, bad])}))
+
+
+def test_the_file_that_was_added_is_the_finding_and_not_one_that_was_accepted() -> None:
+    old = [Sample(7, name="b.png"), Sample(7, name="c.png"), Sample(500, name="x.png")]
+    baseline = Baseline.of({"": audit_of(old)})
+    assert new(checked([Sample(7, name="a.png"), *old], baseline)) == {"near_duplicates": [0]}
+    assert new(checked([*old, Sample(8, name="d.png")], baseline)) == {"near_duplicates": [3]}
+
+
+def test_entries_that_nobody_looked_at_are_kept_and_not_stale() -> None:
+    samples = [Sample(0), Sample(1), Sample(50, is_off_topic=True), Sample(60)]
+    audit = audit_of(samples)
+    baseline = Baseline.of({"": audit, "val": audit})
+    off = audit.at(thresholds=replace(audit.thresholds, off_topic=None))
+    assert check({"": off}, {}, baseline).stale == ()
+    assert Baseline.of({"": off}, baseline).entries == baseline.entries
+    gone = audit_of(samples[:2] + samples[3:])
+    assert Baseline.of({"": gone}, baseline).entries.keys() == {
+        key for key in baseline.entries if key.split == "val" or key.issue != "off_topic"
+    }
+
+
+@pytest.mark.parametrize("removed", [1, 3, 11])
+@pytest.mark.parametrize("side", [0, 1])
+def test_of_many_that_leak_some_may_go_and_nothing_is_new(side: int, removed: int) -> None:
+    def found(train: int, val: int) -> dict[str, Audit]:
+        """Frames of one scene in two splits, beside pictures of their own."""
+        frames = np.random.default_rng(1).normal(0, 1e-3, (24, 8)) + np.eye(8)[0]
+        parts = frames[:12][:train], frames[12:][:val]
+        given = {}
+        for name, scene, seed in zip(("train", "val"), parts, (2, 3), strict=True):
+            own = np.random.default_rng(seed).normal(size=(20, 8)) - np.eye(8)[0]
+            given[name] = embedded(np.concatenate([scene, own]).astype(np.float32))
+        policies = dict.fromkeys(given, Policy())
+        return dict(splits_of(given, "default", Thresholds(near_duplicates=1e-3), policies).audits)
+
+    baseline = Baseline.of(found(12, 12))
+    assert check(found(12, 12), {}, baseline)
+    sizes = (12 - removed, 12) if side == 0 else (12, 12 - removed)
+    verdict = check(found(*sizes), {}, baseline)
+    assert new(verdict) == {}
+    assert not check(found(12, 12), {}, Baseline.of(found(11, 12)))  # one frame more

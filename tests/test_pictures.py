@@ -11,6 +11,7 @@ from picture_files import noisy, write
 from PIL import Image, ImageFile
 
 from selfclean_hooks.folders import FolderDataset
+from selfclean_hooks.reading import pixels
 
 
 def damaged(folder: Path) -> None:
@@ -88,6 +89,8 @@ def test_a_large_jpeg_is_decoded_small_and_other_formats_are_shrunk(tmp_path: Pa
     assert len(np.unique(dotted)) > 2
     assert (palette.mode, palette.size) == ("RGB", (2048, 1024))
     assert untouched.size == (2048, 1024)
+    assert [pixels(picture) for picture in (small, shrunk, dotted, palette)] == [4100 * 2050] * 4  # of the files
+    assert pixels(untouched) == 2048 * 1024
     difference = np.asarray(small.resize((64, 32)), float) - np.asarray(shrunk.resize((64, 32)))
     assert abs(difference).mean() < 3
 
