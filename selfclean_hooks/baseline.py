@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
 
 Bools = NDArray[np.bool_]
+Node = tuple[int, str]  # 0 in this split, 1 in another; content
 NAMED = 20  # files told in an entry
 
 
@@ -90,8 +91,8 @@ class Baseline:
         for index, same in groupby(leaks, key=lambda leak: leak[1]):
             own = _digests(audit)[index]
             seen[own] += 1
-            met = {groups.get(content) for _, _, key in same for content in key.samples}
-            if seen[own] <= copies.get(own, 0) and met == {groups.get(own)}:
+            met = {groups.get((1, key.samples[1])) for _, _, key in same}
+            if seen[own] <= copies.get(own, 0) and met == {groups[0, own]}:
                 yield index
 
     def _rank(self, audit: Audit, split: str) -> NDArray[np.int64]:
@@ -110,8 +111,8 @@ class Baseline:
         node: dict[int, object] = {}  # samples of one node are accepted together
         for i in members[np.argsort(rank[members])].tolist():
             seen[content := digests[i]] += 1
-            node[i] = groups.get(content, content) if content and seen[content] <= copies.get(content, 1) else i
-        is_strange = np.array([node[i] == i or digests[i] not in groups for i in members.tolist()], bool)
+            node[i] = groups.get((0, content), content) if content and seen[content] <= copies.get(content, 1) else i
+        is_strange = np.array([node[i] == i or (0, digests[i]) not in groups for i in members.tolist()], bool)
         first = np.lexsort((rank[members], ~np.isin(members, kept), is_strange, sets[members]))
         new, accepted = np.zeros(len(audit), bool), np.zeros(len(audit), bool)
         met: set[object] = set()
@@ -123,23 +124,24 @@ class Baseline:
             met.add(node[i])
         return new, accepted
 
-    def _groups(self, issue: str, split: str) -> tuple[dict[str, str], dict[str, int]]:
-        """Content: name of the group that accepted links make; content: accepted number of copies."""
+    def _groups(self, issue: str, split: str) -> tuple[dict[Node, Node], dict[str, int]]:
+        """Node: name of the group that accepted links make; content: accepted number of copies in this split."""
         links = [e for e in self.entries.values() if e.issue == issue and e.split == split]
-        group: dict[str, str] = {}
+        group: dict[Node, Node] = {}
 
-        def root(content: str) -> str:
-            while (above := group.setdefault(content, content)) != content:
-                group[content], content = group[above], above
-            return content
+        def root(node: Node) -> Node:
+            while (above := group.setdefault(node, node)) != node:
+                group[node], node = group[above], above
+            return node
 
-        for entry in links:
-            group[root(entry.samples[0])] = root(entry.samples[-1])
         copies: dict[str, int] = {}
         for entry in links:
-            for content in entry.samples:
-                copies[content] = max(copies.get(content, 1), entry.copies)
-        return {content: root(content) for content in group}, copies
+            first, second = _nodes(entry.key)
+            group[root(first)] = root(second)
+            for side, content in (first, second):
+                if side == 0:
+                    copies[content] = max(copies.get(content, 1), entry.copies)
+        return {node: root(node) for node in group}, copies
 
     def stale(self, audits: Mapping[str, Audit]) -> tuple[str, ...]:
         """The entries that nothing, or less than before, matches any more, of those that the audits looked at."""
@@ -150,8 +152,8 @@ class Baseline:
 
         def matches(entry: Entry) -> bool:
             if entry.issue == "leakage":
-                groups = {leaking[entry.split].get(content) for content in entry.samples}
-                return len(groups) == 1 and None not in groups
+                own, other = map(leaking[entry.split].get, _nodes(entry.key))
+                return own is not None and own == other
             if entry.issue != "near_duplicates" or len(set(entry.samples)) == 1:
                 return live.get(entry.key, 0) >= entry.copies
             sets = [linked.get(entry.split, {}).get(content, set()) for content in entry.samples]
@@ -194,7 +196,7 @@ def _entries(audit: Audit, split: str) -> Iterator[Entry]:
     others = dict(zip(leaks.other_digests or (), leaks.other_names or (), strict=False)) if leaks else {}
     for key, indices in single.items():
         if all(key.samples):
-            beside = [others.get(sample, "") for sample in key.samples] if key.issue == "leakage" else []
+            beside = [others.get(key.samples[1], "")] if key.issue == "leakage" else []
             yield _entry(key, [names[i] for i in indices] + beside, len(indices))
     component = component_of(audit.scores, audit.decisions.thresholds["near_duplicates"])
     copies: dict[str, list[int]] = {}
@@ -210,6 +212,11 @@ def _entries(audit: Audit, split: str) -> Iterator[Entry]:
         if digests[first] and digests[first] != digests[second]:
             key = Key("near_duplicates", split, (digests[first], digests[second]), "")
             yield _entry(key, [names[first], names[second]])
+
+
+def _nodes(key: Key) -> tuple[Node, Node]:
+    """What a link joins. The same content in this split and in another are two things: none may move unseen."""
+    return (0, key.samples[0]), (int(key.issue == "leakage"), key.samples[-1])
 
 
 def _entry(key: Key, names: list[str], copies: int = 1) -> Entry:
@@ -235,7 +242,7 @@ def _leaks(audit: Audit, split: str) -> Iterator[tuple[str, int, Key]]:
     hits = flagged(leaks.distance, audit.decisions.thresholds["leakage"]).nonzero()[0]
     others = leaks.other_digests or ("",) * len(leaks)
     for index, other in dict.fromkeys((int(leaks.index[pair]), others[pair]) for pair in hits.tolist()):
-        yield "leakage", index, Key("leakage", split, tuple(sorted((digests[index], other))), "")
+        yield "leakage", index, Key("leakage", split, (digests[index], other), "")
 
 
 def _linked(audit: Audit) -> dict[str, set[int]]:

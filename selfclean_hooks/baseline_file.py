@@ -21,7 +21,7 @@ class Key(NamedTuple):
 
     issue: str
     split: str
-    samples: tuple[str, ...]  # digests: of one sample, or of two, sorted
+    samples: tuple[str, ...]  # digests: of one sample, of two near duplicates, sorted, or of a leak: ours and theirs
     label: str
 
 
@@ -29,7 +29,8 @@ class Key(NamedTuple):
 class Entry:
     """One accepted finding, or several of samples of the same content.
 
-    Near duplicates are accepted as links between two contents, and as a number of copies of one content.
+    Near duplicates are accepted as links between two contents, and as a number of copies of one content; leakage as
+    links from a content of this split to one of another.
     """
 
     issue: str

@@ -529,3 +529,32 @@ def test_of_many_that_leak_some_may_go_and_nothing_is_new(side: int, removed: in
     verdict = check(found(*sizes), {}, baseline)
     assert new(verdict) == {}
     assert not check(found(12, 12), {}, Baseline.of(found(11, 12)))  # one frame more
+
+
+A, B = [0.0], [0.01]  # nearly the same picture
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "new_in"),
+    [
+        ([A], [B], set()),
+        ([A, B], [B], {"train", "val"}),
+        ([A], [B, A], {"train", "val"}),
+        ([B], [A], {"train", "val"}),
+        ([B], [B], {"train", "val"}),
+        ([A, A], [B], {"train"}),
+        ([A], [B, B], {"val"}),
+    ],
+)
+def test_an_accepted_leak_says_which_content_is_in_which_split(train: Any, val: Any, new_in: set[str]) -> None:
+    def found(**scenes: list[list[float]]) -> dict[str, Audit]:
+        given = {}
+        for seed, (name, scene) in enumerate(scenes.items()):
+            shown = np.array([[1.0, *tilt, *[0.0] * 6] for tilt in scene])
+            own = np.random.default_rng(seed).normal(size=(20, 8)) - 3 * np.eye(8)[0]
+            given[name] = embedded(np.concatenate([shown, own]).astype(np.float32))
+        return dict(splits_of(given, "default", Thresholds(1e-4), dict.fromkeys(given, Policy())).audits)
+
+    baseline = Baseline.of(found(train=[A], val=[B]))
+    verdict = check(found(train=train, val=val), {}, baseline)
+    assert {c.split for c in verdict.checks if c.issue == "leakage" and c.found.size} == new_in
