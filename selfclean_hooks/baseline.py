@@ -2,13 +2,16 @@
 
 Contents are named by digest, so samples may be moved, renamed and added; names of files are there for readers and may
 be out of date. A `note` that someone writes into a line of the file is kept when it is updated.
+
+Automatic thresholds are part of it: fitted anew to every state of the data, they would make news of samples that nobody
+touched.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from selfclean_hooks.baseline_file import Entry, Key, read_entries, write_entries
+from selfclean_hooks.baseline_file import Entry, Key, read_baseline, write_baseline
 from selfclean_hooks.duplicates import component_of
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.gate import turned_off
@@ -36,6 +39,7 @@ class Baseline:
     """Accepted findings by key."""
 
     entries: Mapping[Key, Entry]
+    thresholds: Mapping[tuple[str, str], float] = field(default_factory=dict)  # (split, issue): automatic, at the time
 
     @classmethod
     def of(cls, audits: Mapping[str, Audit], before: Baseline | None = None) -> Baseline:
@@ -51,12 +55,29 @@ class Baseline:
         old = {} if before is None else before.entries
         looked_at = _looked_at(audits)
         unseen = {key: entry for key, entry in old.items() if (entry.split, entry.issue) not in looked_at}
-        notes = {key: entry.note for key, entry in old.items()}
-        return cls({**unseen, **{key: replace(entry, note=notes.get(key, "")) for key, entry in found.items()}})
+        noted = {key: replace(entry, note=old[key].note) if key in old else entry for key, entry in found.items()}
+        cuts = {} if before is None else {at: cut for at, cut in before.thresholds.items() if at not in looked_at}
+        for split, audit in audits.items():
+            cuts |= {(split, issue): cut for issue, cut in _automatic(audit).items() if (split, issue) in looked_at}
+        return cls({**unseen, **noted}, cuts)
 
     def __len__(self) -> int:
         """Number of entries."""
         return len(self.entries)
+
+    def narrowed(self, audit: Audit, split: str) -> Audit:
+        """The audit where no automatic threshold is above that of the baseline: what is above was no finding then."""
+        return self._moved(audit, split, min)
+
+    def _moved(self, audit: Audit, split: str, choose: Callable[[float, float], float]) -> Audit:
+        scores = audit.scores
+        now = _automatic(audit)
+        cuts = {issue: choose(cut, self.thresholds.get((split, issue), cut)) for issue, cut in now.items()}
+        if cuts == now:
+            return audit
+        leaks = scores.leaks and replace(scores.leaks, automatic=cuts.get("leakage", scores.leaks.automatic))
+        automatic = {issue: cuts.get(issue, cut) for issue, cut in scores.automatic.items()}
+        return replace(audit, scores=replace(scores, automatic=automatic, leaks=leaks))
 
     def divide(self, audit: Audit, split: str) -> dict[str, tuple[Bools, Bools]]:
         """Issue: (N,) the samples that are new findings, and (N,) those that are accepted.
@@ -145,6 +166,7 @@ class Baseline:
 
     def stale(self, audits: Mapping[str, Audit]) -> tuple[str, ...]:
         """The entries that nothing, or less than before, matches any more, of those that the audits looked at."""
+        audits = {split: self._moved(audit, split, max) for split, audit in audits.items()}
         today = self.of(audits)
         live = {key: entry.copies for key, entry in today.entries.items()}
         linked = {split: _linked(audit) for split, audit in audits.items()}
@@ -170,7 +192,7 @@ class Baseline:
         Raises:
             AuditFileError: there is none, it is damaged, or of another version; says which line and why.
         """
-        return cls(read_entries(path))
+        return cls(*read_baseline(path))
 
     def write(self, path: str | Path) -> None:
         """Put the file in place at once, sorted, one line an entry.
@@ -178,7 +200,14 @@ class Baseline:
         Raises:
             AuditFileError: it cannot be written.
         """
-        write_entries(path, self.entries)
+        write_baseline(path, self.entries, self.thresholds)
+
+
+def _automatic(audit: Audit) -> dict[str, float]:
+    """Issue: threshold in force, of those that nobody chose."""
+    cuts = audit.decisions.thresholds
+    by = {issue: "near_duplicates" if issue == "leakage" else issue for issue in cuts}
+    return {issue: cut for issue, cut in cuts.items() if getattr(audit.thresholds, by[issue]) == "auto"}
 
 
 def _looked_at(audits: Mapping[str, Audit]) -> set[tuple[str, str]]:

@@ -1,8 +1,12 @@
-"""A baseline as a text file: a line with the version, then a JSON object a finding, sorted: it merges line by line."""
+"""A baseline as a text file that merges line by line.
+
+A line with the version, then sorted a JSON object for each automatic threshold and for each finding.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -52,8 +56,13 @@ class Entry:
         return f"{where}: {known}" + f" (label {self.label})" * bool(self.label)
 
 
-def read_entries(path: str | Path) -> dict[Key, Entry]:
-    """Read the entries of a baseline. Lines that a merge left twice are joined: more copies, and any note, stay.
+Cuts = Mapping[tuple[str, str], float]  # (split, issue): threshold
+
+
+def read_baseline(path: str | Path) -> tuple[dict[Key, Entry], dict[tuple[str, str], float]]:
+    """Read the entries and thresholds of a baseline.
+
+    Lines that a merge left twice are joined: of entries more copies, and any note, stay; of thresholds the lower one.
 
     Raises:
         AuditFileError: there is none, it is damaged, or of another version; says which line and why.
@@ -66,24 +75,31 @@ def read_entries(path: str | Path) -> dict[Key, Entry]:
             "Write one with --update-baseline"
         ) from error
     entries: dict[Key, Entry] = {}
+    cuts: dict[tuple[str, str], float] = {}
     version = _version(path, lines[0])
     for number, line in enumerate(lines, 1):
         if not line.strip() or _is_header(line, version):  # a merge may have left the header twice
             continue
         entry = _parsed(path, number, line)
+        if not isinstance(entry, Entry):
+            where, cut = entry
+            cuts[where] = min(cut, cuts.get(where, cut))
+            continue
         other = entries.get(entry.key, entry)
         more = max(other, entry, key=lambda same: same.copies)
         entries[entry.key] = replace(more, note=other.note or entry.note)
-    return entries
+    return entries, cuts
 
 
-def write_entries(path: str | Path, entries: Mapping[Key, Entry]) -> None:
+def write_baseline(path: str | Path, entries: Mapping[Key, Entry], cuts: Cuts) -> None:
     """Put the file in place at once, sorted.
 
     Raises:
         AuditFileError: it cannot be written.
     """
-    lines = [json.dumps({HEADER: VERSION}), *(_line(entry) for _, entry in sorted(entries.items()))]
+    thresholds = [{"issue": issue, "split": split, "threshold": cut} for (split, issue), cut in sorted(cuts.items())]
+    found = [_line(entry) for _, entry in sorted(entries.items())]
+    lines = [json.dumps({HEADER: VERSION}), *map(json.dumps, thresholds), *found]
     write(Path(path), ("\n".join(lines) + "\n").encode())
 
 
@@ -113,9 +129,14 @@ def _is_header(line: str, version: int) -> bool:
     return line.strip() == json.dumps({HEADER: version})
 
 
-def _parsed(path: str | Path, number: int, line: str) -> Entry:
+def _parsed(path: str | Path, number: int, line: str) -> Entry | tuple[tuple[str, str], float]:
     try:
         fields: dict[str, Any] = json.loads(line)
+        if "threshold" in fields:
+            split, issue, cut = fields["split"], fields["issue"], float(fields["threshold"])
+            if issue not in LIMITED or not isinstance(split, str) or math.isnan(cut):
+                raise ValueError(f"the issue {issue!r}")
+            return (split, issue), cut
         entry = Entry(**{**fields, "samples": tuple(fields["samples"]), "names": tuple(fields.get("names", ()))})
         texts = (*entry.samples, *entry.names, entry.split, entry.label, entry.note)
         if entry.issue not in LIMITED or not all(isinstance(text, str) for text in texts):

@@ -161,7 +161,8 @@ def check(audits: Mapping[str, Audit], limits: Mapping[str, Limits], baseline: B
     Args:
         audits: by name of the split; {"": audit} for one data set.
         limits: by name of the split; a split without any has no limit.
-        baseline: findings in it do not count. Where there is no limit at all, none beside them is tolerated.
+        baseline: findings in it do not count, nor does what lies above an automatic threshold that it was written at.
+            Where there is no limit at all, none beside them is tolerated.
 
     Raises:
         SettingError: limits are given for a split that there is not, or an audit cannot be compared with a baseline.
@@ -174,10 +175,12 @@ def check(audits: Mapping[str, Audit], limits: Mapping[str, Limits], baseline: B
         )
     if baseline is not None and not any(limit.given() for limit in limits.values()):
         limits = {split: _nothing_new(audit) for split, audit in audits.items()}
+    stale = () if baseline is None else baseline.stale(audits)
+    if baseline is not None:
+        audits = {split: baseline.narrowed(audit, split) for split, audit in audits.items()}
     checks = [
         each for split, audit in audits.items() for each in _checks(split, audit, limits.get(split, Limits()), baseline)
     ]
-    stale = () if baseline is None else baseline.stale(audits)
     return Verdict(tuple(checks), stale, baseline is not None)
 
 

@@ -214,8 +214,8 @@ def test_what_is_written_is_read(samples: list[Sample], tmp_path: Path) -> None:
     assert Baseline.read(path).entries == baseline.entries
     first, *lines = path.read_text().splitlines()
     assert json.loads(first) == {HEADER: 1}
-    assert len(lines) == len(baseline)
-    read = [json.loads(line) for line in lines]
+    read = [entry for line in lines if "threshold" not in (entry := json.loads(line))]
+    assert len(read) == len(baseline)
     keys = [(e["issue"], e["split"], e["samples"], e.get("label", "")) for e in read]
     assert keys == sorted(keys)
     again = tmp_path / "again.jsonl"
@@ -270,16 +270,21 @@ def test_lines_edited_by_hand_are_read(tmp_path: Path) -> None:
         assert entry.note == "zwei\u2028Zeilen\x85\u00fc"
 
 
+def entries_in(path: Path) -> list[str]:
+    return [line for line in path.read_bytes().decode().split("\n") if '"samples"' in line]
+
+
 def test_notes_survive_an_update(tmp_path: Path) -> None:
     samples = [Sample(0, is_off_topic=True), Sample(0), Sample(1), *SOME_CLEAN]
     audits = {"": audit_of(samples)}
     Baseline.of(audits).write(tmp_path / "b")
-    first, *lines = (tmp_path / "b").read_text().splitlines()
+    lines = entries_in(tmp_path / "b")
+    first = json.dumps({HEADER: 1})
     noted = [json.dumps({**json.loads(line), "note": f"note {i}"}) for i, line in enumerate(lines)]
     (tmp_path / "b").write_text("\n".join([first, *noted]))
     grown = {"": audit_of([*samples, Sample(700, is_off_topic=True)])}
     Baseline.of(grown, Baseline.read(tmp_path / "b")).write(tmp_path / "b")
-    notes = [json.loads(line).get("note") for line in (tmp_path / "b").read_text().splitlines()[1:]]
+    notes = [json.loads(line).get("note") for line in entries_in(tmp_path / "b")]
     assert sorted(filter(None, notes)) == [f"note {i}" for i in range(len(lines))]
     assert len(notes) == len(lines) + 1
 
@@ -383,7 +388,7 @@ def test_any_file_name_survives(tmp_path: Path, name: str) -> None:
     baseline.write(tmp_path / "b")
     (entry,) = Baseline.read(tmp_path / "b").entries.values()
     assert (entry.names, entry.split) == ((name,), name)
-    assert len((tmp_path / "b").read_bytes().splitlines()) == 2
+    assert len(entries_in(tmp_path / "b")) == 1
     assert check({name: named}, {}, Baseline.read(tmp_path / "b"))
 
 
@@ -558,3 +563,74 @@ def test_an_accepted_leak_says_which_content_is_in_which_split(train: Any, val: 
     baseline = Baseline.of(found(train=[A], val=[B]))
     verdict = check(found(train=train, val=val), {}, baseline)
     assert {c.split for c in verdict.checks if c.issue == "leakage" and c.found.size} == new_in
+
+
+# --- automatic thresholds ----------------------------------------------------------------------------
+
+
+def automatic(n: int, seed: int = 0) -> Audit:
+    """Classes with some labels wrong and some vectors far away: the first n of one sequence."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 4, 400)
+    vectors = rng.normal(size=(400, 8)) + 3 * np.eye(8)[labels]
+    vectors[::40] = rng.normal(size=(10, 8)) * 3
+    vectors[1::20] = vectors[::20] + 0.1 * rng.normal(size=(20, 8))
+    given = np.where(np.arange(400) % 17 == 0, (labels + 1) % 4, labels)
+    return audit_embeddings(vectors[:n], given[:n])
+
+
+def test_what_an_automatic_threshold_moves_across_is_no_news() -> None:
+    before = automatic(300)
+    baseline = Baseline.of({"": before})
+    cuts = before.decisions.thresholds
+    assert baseline.thresholds == {
+        ("", issue): cuts[issue] for issue in ("near_duplicates", "off_topic", "label_errors")
+    }
+    lower = replace(baseline, thresholds={at: cut / 8 for at, cut in baseline.thresholds.items()}, entries={})
+    found = new(before.check(Limits(), lower))
+    halves = Thresholds(*(cuts[issue] / 8 for issue in ("near_duplicates", "off_topic", "label_errors")))
+    assert found == new(before.at(thresholds=halves).check(Limits(), Baseline({})))
+    assert 0 < sum(map(len, found.values())) < sum(map(len, new(before.check(Limits(), Baseline({}))).values()))
+    higher = replace(
+        baseline, thresholds={at: min(2 * cut, 1.0) for at, cut in baseline.thresholds.items()}, entries={}
+    )
+    assert new(before.check(Limits(), higher)) == new(before.check(Limits(), Baseline({})))
+
+
+def test_an_entry_that_the_threshold_moved_away_from_is_not_stale() -> None:
+    audit = automatic(300)
+    wide = Thresholds(*(min(2 * audit.decisions.thresholds[i], 1.0) for i in audit.decisions.thresholds))
+    of_wide = Baseline.of({"": audit.at(thresholds=wide)})
+    assert of_wide.thresholds == {}  # chosen ones are in the settings
+    assert len(of_wide.stale({"": audit})) > 0
+    cuts = {("", issue): getattr(wide, issue) for issue in ("near_duplicates", "off_topic", "label_errors")}
+    assert replace(of_wide, thresholds=cuts).stale({"": audit}) == ()
+
+
+def test_a_threshold_that_somebody_chose_is_in_force() -> None:
+    audit = automatic(300)
+    none = Baseline({}, {("", issue): 0.0 for issue in ("near_duplicates", "off_topic", "label_errors")})
+    assert new(audit.check(Limits(), none)) == {}
+    chosen = audit.at(thresholds=replace(audit.thresholds, label_errors=0.4))
+    assert new(chosen.check(Limits(), none)) == {
+        "label_errors": chosen.ranked("label_errors", chosen.decisions.flags["label_errors"].nonzero()[0]).tolist()
+    }
+
+
+def test_thresholds_are_in_the_file_and_a_merge_takes_the_lower(tmp_path: Path) -> None:
+    audit = automatic(300)
+    baseline = Baseline.of({"train": audit, "val": automatic(200)})
+    baseline.write(tmp_path / "b")
+    assert Baseline.read(tmp_path / "b").thresholds == baseline.thresholds
+    header, *lines = (tmp_path / "b").read_text().splitlines()
+    other = [line.replace('"threshold": 0', '"threshold": 1') for line in lines if "threshold" in line]
+    (tmp_path / "b").write_text("\n".join([header, *other, *lines, *other]))
+    assert Baseline.read(tmp_path / "b").thresholds == baseline.thresholds
+    assert Baseline.of({"train": audit}, baseline).thresholds == baseline.thresholds
+    for wrong in (
+        '{"threshold": "x", "issue": "off_topic", "split": ""}',
+        '{"threshold": 0.1, "issue": "of", "split": ""}',
+    ):
+        (tmp_path / "b").write_text(f"{header}\n{wrong}\n")
+        with pytest.raises(AuditFileError, match="line 2 of the baseline"):
+            Baseline.read(tmp_path / "b")

@@ -101,7 +101,7 @@ def test_without_an_audit_folder_of_its_own_a_gate_updates_the_baseline(
     ran = call("gate", saved, "--baseline", accepted, "--update-baseline", "--threshold", "label_errors=none")
     assert ran.status == 0
     entries = [json.loads(line) for line in accepted.read_text().splitlines()]
-    assert [entry.get("issue") for entry in entries] == [None, "near_duplicates"]
+    assert [entry.get("issue") for entry in entries] == [None, "near_duplicates", "off_topic", "near_duplicates"]
     assert call("gate", saved, "--baseline", accepted).status == 1  # the wrong label
     assert contents(saved) == before
 
