@@ -7,6 +7,7 @@ from selfclean_hooks.baseline import Baseline
 from selfclean_hooks.gate import Count, Limits, Verdict
 from selfclean_hooks.policy import Policy
 from selfclean_hooks.split_audits import audit_splits
+from selfclean_hooks.splits import SplitsAudit
 from selfclean_hooks.thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = [
     "Count",
     "Limits",
     "Policy",
+    "SplitsAudit",
     "Thresholds",
     "Verdict",
     "audit",

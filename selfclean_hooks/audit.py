@@ -158,14 +158,18 @@ class Audit:
             )
         return other
 
-    def check(self, limits: Limits, baseline: Baseline | None = None) -> Verdict:
-        """Whether the contamination is within `limits`; findings in `baseline` do not count.
+    def check(self, limits: Limits | None = None, baseline: Baseline | str | Path | None = None) -> Verdict:
+        """Whether the contamination is within `limits`; findings in `baseline`, or in that file, do not count.
 
         With a baseline and no limit, no finding beside it is tolerated.
-        """
-        from selfclean_hooks.gate import check
 
-        return check({"": self}, {"": limits}, baseline)
+        Raises:
+            AuditFileError: the file cannot be read.
+        """
+        from selfclean_hooks.baseline import Baseline
+        from selfclean_hooks.gate import Limits, check
+
+        return check({"": self}, {"": limits or Limits()}, Baseline.given(baseline))
 
     def enforce(self) -> None:
         """Warn or raise where the policy says so.

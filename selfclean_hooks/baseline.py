@@ -186,6 +186,11 @@ class Baseline:
         return tuple(str(entry) for entry in seen if not matches(entry))
 
     @classmethod
+    def given(cls, baseline: Baseline | str | Path | None) -> Baseline | None:
+        """A baseline itself, or the one in a file."""
+        return cls.read(baseline) if isinstance(baseline, (str, Path)) else baseline
+
+    @classmethod
     def read(cls, path: str | Path) -> Baseline:
         """Read a baseline.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class Count:
     samples: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.samples, int) or isinstance(self.samples, bool) or self.samples < 0:
+        if not isinstance(self.samples, Integral) or isinstance(self.samples, bool) or self.samples < 0:
             raise SettingError(f"a Count must be a whole number of samples, 0 or more, got {self.samples!r}")
 
     def __str__(self) -> str:

@@ -224,9 +224,9 @@ def _copies(
             continue
         number, kept = duplicates.of(i)
         if i == kept:
-            yield i, f"kept copy of duplicate set {number} of {size[number]}"
+            yield i, f"kept copy of duplicate set {number} ({size[number]} copies)"
         else:
-            where = f"set {number} of {size[number]}, distance {duplicates.distance[i]:.4g}"
+            where = f"set {number}, {size[number]} copies, distance {duplicates.distance[i]:.4g}"
             yield i, f"near duplicate of {called(kept)} ({where})"
 
 

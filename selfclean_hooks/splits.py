@@ -115,20 +115,26 @@ class SplitsAudit:
         decided = {name: audit.at(thresholds=thresholds, policy=policies.get(name)) for name, audit in audits}
         return replace(self, audits=decided)
 
-    def check(self, limits: Limits | Mapping[str, Limits], baseline: Baseline | None = None) -> Verdict:
+    def check(
+        self,
+        limits: Limits | Mapping[str, Limits] | None = None,
+        baseline: Baseline | str | Path | None = None,
+    ) -> Verdict:
         """Whether every split is within its limits; findings in `baseline` do not count.
 
         Args:
             limits: the same for every split, or by name of the split (one left out has none).
-            baseline: with one and no limit, no finding beside it is tolerated.
+            baseline: or the path of one; with one and no limit, no finding beside it is tolerated.
 
         Raises:
             SettingError: limits are given for a split that there is not.
+            AuditFileError: the baseline cannot be read.
         """
-        from selfclean_hooks.gate import check
+        from selfclean_hooks.baseline import Baseline
+        from selfclean_hooks.gate import Limits, check
 
-        by_split = limits if isinstance(limits, Mapping) else dict.fromkeys(self.audits, limits)
-        return check(self.audits, by_split, baseline)
+        by_split = limits if isinstance(limits, Mapping) else dict.fromkeys(self.audits, limits or Limits())
+        return check(self.audits, by_split, Baseline.given(baseline))
 
     def save(self, folder: str | Path) -> None:
         """Write a folder for each split as `Audit.save` does, leakage.csv, splits.json and report.html.

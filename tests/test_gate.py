@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from test_policy import leaks_of, low, scores_of
 
-from selfclean_hooks import Audit, Limits
+from selfclean_hooks import Audit, Baseline, Limits, SplitsAudit, audit_embeddings
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.gate import Check, Count, check, wilson
 
@@ -192,3 +193,16 @@ def test_what_is_no_count_is_refused(value: Any) -> None:
 def test_what_is_no_list_of_issues_is_refused(value: Any) -> None:
     with pytest.raises(SettingError, match="not_run must list issues that may go unchecked, of near_duplicates, off_"):
         Limits(not_run=value)
+
+
+def test_a_baseline_may_be_a_path_and_limits_may_be_left_out(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(40, 8))
+    vectors[1] = vectors[0]
+    found = audit_embeddings(vectors)
+    splits = SplitsAudit({"train": found, "val": found})
+    for one, audits in ((found, {"": found}), (splits, splits.audits)):
+        Baseline.of(audits).write(tmp_path / "b")
+        assert one.check(baseline=tmp_path / "b")
+        assert one.check(baseline=str(tmp_path / "b"))
+        assert not one.check(baseline=Baseline({}))
+        assert not one.check(Limits(near_duplicates=Count(np.int64(0))))

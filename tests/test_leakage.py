@@ -233,7 +233,7 @@ def test_flags_reasons_and_counts() -> None:
     assert found.contamination["leakage"] == 2 / 60
     assert found.frame.action[[7, 8, 9]].tolist() == ["drop", "drop", "keep"]
     reason = str(found.frame.reason[7])
-    assert reason.startswith("also in val (index 3, distance 0); also in test (index 0, distance ")
+    assert reason.startswith("also in val (index 3, val/3.png, distance 0); also in test (index 0, distance ")
     assert 7 not in found.clean_indices
     assert len(found.clean_indices) == 58
     assert found.summary.issue.tolist() == ["near_duplicates", "off_topic", "label_errors", "leakage", "unreadable"]

@@ -50,9 +50,9 @@ def test_the_first_copy_is_kept() -> None:
     found = decide(scores_of(near=CLUSTER), Thresholds(), Policy(near_duplicates="drop"))
     assert found.clean_indices().tolist() == [0, 1, 2, 3, 4, 5, 6, 9]
     assert found.action[[2, 7, 8]].tolist() == ["keep", "drop", "drop"]
-    assert found.reason[2] == "kept copy of duplicate set 0 of 3"
-    assert found.reason[7] == "near duplicate of 2 (set 0 of 3, distance 0)"
-    assert found.reason[8] == "near duplicate of 2 (set 0 of 3, distance 0.01)"
+    assert found.reason[2] == "kept copy of duplicate set 0 (3 copies)"
+    assert found.reason[7] == "near duplicate of 2 (set 0, 3 copies, distance 0)"
+    assert found.reason[8] == "near duplicate of 2 (set 0, 3 copies, distance 0.01)"
     assert found.reason[0] == NOTHING == "no issue found"
 
 
@@ -73,7 +73,7 @@ def test_the_policy_says_which_copy_is_kept(keep: Any, clean: int) -> None:
     scores = scores_of(near=near, pixels=np.arange(10))
     found = decide(scores, Thresholds(), Policy(near_duplicates="drop", keep=keep))
     assert sorted(set(found.clean_indices().tolist()) & {2, 7, 8}) == [clean]
-    assert found.reason[clean] == "kept copy of duplicate set 0 of 3"
+    assert found.reason[clean] == "kept copy of duplicate set 0 (3 copies)"
 
 
 @pytest.mark.parametrize("keep", ["last", "", None, "drop", 1])
@@ -98,9 +98,9 @@ def test_of_copies_with_different_labels_the_rarer_one_is_in_doubt() -> None:
     assert found.conflicts == {0}
     assert found.duplicates.kept.tolist() == [7]
     assert found.reason[2] == (
-        "near duplicate of 7 (set 0 of 3, distance 0); its copies carry different labels: cat (2), dog (1)"
+        "near duplicate of 7 (set 0, 3 copies, distance 0); its copies carry different labels: cat (2), dog (1)"
     )
-    assert found.reason[7] == "kept copy of duplicate set 0 of 3"
+    assert found.reason[7] == "kept copy of duplicate set 0 (3 copies)"
     assert audit.contamination["label_errors"] == 0.1
     assert audit.duplicate_sets["is_label_conflict"].tolist() == [True] * 3
     assert audit.duplicate_sets["index"].tolist() == [7, 2, 8]
@@ -112,7 +112,9 @@ def test_of_copies_where_every_label_is_as_frequent_all_are_in_doubt() -> None:
     found = decide(scores_of(near=CLUSTER[:1], given_label=labels_of(_7=3)), Thresholds(), Policy())
     assert found.flags["label_errors"].nonzero()[0].tolist() == [2, 7]
     assert found.action.tolist() == ["keep"] * 2 + ["warn"] + ["keep"] * 4 + ["warn"] + ["keep"] * 2
-    assert found.reason[2] == ("kept copy of duplicate set 0 of 2; its copies carry different labels: 0 (1), 3 (1)")
+    assert found.reason[2] == (
+        "kept copy of duplicate set 0 (2 copies); its copies carry different labels: 0 (1), 3 (1)"
+    )
 
 
 def test_a_copy_in_doubt_is_kept_rather_than_one_that_is_dropped() -> None:

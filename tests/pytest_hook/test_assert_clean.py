@@ -62,7 +62,7 @@ def test_a_failure_says_what_how_many_the_limit_and_which() -> None:
         "near duplicates 8.33%, limit 1% (12 samples of Items)",
         "",
         "near duplicates: 8.33% (1 of 12 samples; 95% interval 1.49% to 35.39%), limit 1%",
-        "    sample 3: near duplicate of 0 (set 0 of 2, distance 0)",
+        "    sample 3: near duplicate of 0 (set 0, 2 copies, distance 0)",
         "",
         "give report=FOLDER to save the report, and to be able to accept findings",
     ]

@@ -56,7 +56,7 @@ def test_a_failure_shows_the_line_of_the_test_and_the_message_alone(project: pyt
         "E       AssertionError: near duplicates 8.33%, limit 1% (12 samples of ImageFolder)",
         "E       ",
         "E       near duplicates: 8.33% (1 of 12 samples; 95% interval 1.49% to 35.39%), limit 1%",
-        "E           data/cat/4.bmp (4): near duplicate of 0 (set 0 of 2, distance 0)",
+        "E           data/cat/4.bmp (4): near duplicate of 0, data/cat/0.bmp (set 0, 2 copies, distance 0)",
         "E       ",
         f"E       report: {report}/report.html",
         "E       to accept all findings once you have looked at them, for baseline='data-baseline.jsonl':",
@@ -87,7 +87,7 @@ def test_what_it_says_accepts_the_findings(project: pytest.Pytester, monkeypatch
     result = run(project)
     assert outcomes(result) == {"failed": 1}
     assert [line for line in failure(result) if "near duplicate of" in line] == [
-        "E           data/dog/new.bmp (12): near duplicate of 9 (set 1 of 2, distance 0)"
+        "E           data/dog/new.bmp (12): near duplicate of 9, data/dog/7.bmp (set 1, 2 copies, distance 0)"
     ]
     assert failure(result)[-2] == "E       to accept all findings once you have looked at them:"
 
