@@ -81,13 +81,14 @@ def shift(
     _check(x, y, permutations, components)
     n, rng = len(x) + len(y), np.random.default_rng(seed)
     most = min(n, LOOKED_AT)
-    step = _steps(2 * len(_slices(x, y)) + -(-most // BLOCK) + 1 + permutations, tick)
+    step = _steps(2 * len(_slices(x, y)) + 1 + permutations, tick)
     weights = rng.standard_normal((x.shape[1],))
     key = np.concatenate([block @ weights for block in _unit_blocks(x, y, step)])
     order = np.argsort(key)  # by content, so that nothing below depends on the order of the input or on the split
     chosen = np.sort(order[np.linspace(0, n - 1, most).round().astype(np.int64)])
     there = chosen < len(x)
-    mean, basis, explained = _principal(x[chosen[there]], y[chosen[~there] - len(x)], components, step)
+    mean, basis, explained = _principal(x[chosen[there]], y[chosen[~there] - len(x)], components)
+    step()
     z = _projected(x, y, mean, basis, step)
     part = np.arange(len(x)) if len(x) < len(y) else np.arange(len(x), len(z))  # the smaller split
     z, part = z[order], np.isin(order, part).nonzero()[0]
@@ -125,7 +126,9 @@ def _slices(x: NDArray[np.floating], y: NDArray[np.floating]) -> list[NDArray[np
     return [split[start : start + BLOCK] for split in (x, y) for start in range(0, len(split), BLOCK)]
 
 
-def _unit_blocks(x: NDArray[np.floating], y: NDArray[np.floating], step: Callable[[], None]) -> Iterator[Floats]:
+def _unit_blocks(
+    x: NDArray[np.floating], y: NDArray[np.floating], step: Callable[[], None] = lambda: None
+) -> Iterator[Floats]:
     from selfclean_hooks.vectors import UnitRows  # imports torch, which a reader of results can do without
 
     for rows in _slices(x, y):
@@ -133,19 +136,17 @@ def _unit_blocks(x: NDArray[np.floating], y: NDArray[np.floating], step: Callabl
         step()
 
 
-def _principal(
-    x: NDArray[np.floating], y: NDArray[np.floating], most: int, step: Callable[[], None]
-) -> tuple[Floats, Floats, float]:
+def _principal(x: NDArray[np.floating], y: NDArray[np.floating], most: int) -> tuple[Floats, Floats, float]:
     """Mean (D,) of all samples, their principal components (D, K) and the share of variance in these."""
     n, dim = len(x) + len(y), x.shape[1]
     if n <= dim:  # the products of samples are the smaller matrix, with the same eigenvalues
-        rows = np.concatenate([*_unit_blocks(x, y, step)])
+        rows = np.concatenate([*_unit_blocks(x, y)])
         mean = rows.mean(0)
         rows -= mean
         vectors, explained = _leading(rows @ rows.T / n, most)
         return mean, np.linalg.qr(rows.T @ vectors)[0], explained
     total, products = np.zeros(dim), np.zeros((dim, dim))
-    for block in _unit_blocks(x, y, step):
+    for block in _unit_blocks(x, y):
         total += block.sum(0)
         products += block.T @ block
     mean = total / n
