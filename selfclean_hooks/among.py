@@ -12,14 +12,17 @@ from typing import Any
 import torch
 
 from selfclean_hooks.audit import Audit, audit_of
-from selfclean_hooks.backbones import rank_me, resolve_among
+from selfclean_hooks.backbones import resolve_among
 from selfclean_hooks.embed import Embeddings, embed_among
 from selfclean_hooks.errors import BackboneError, PolicyError
+from selfclean_hooks.fitness import rank_me
+from selfclean_hooks.forward import tuned
 from selfclean_hooks.leakage import with_leakage
 from selfclean_hooks.policy import Policy
 from selfclean_hooks.randomness import kept_rng
 from selfclean_hooks.ranks import Ranks
 from selfclean_hooks.reading import Pictures
+from selfclean_hooks.reading_settings import Reading
 from selfclean_hooks.stability import stability, told
 from selfclean_hooks.storage import check_writable
 from selfclean_hooks.thresholds import Thresholds
@@ -36,12 +39,7 @@ def audit_among(
     method: str,
     thresholds: Thresholds,
     policy: Policy,
-    device: Any,
-    batch_size: int,
-    num_workers: int,
-    seed: int,
-    cache_dir: Path | None,
-    progress: bool,
+    reading: Reading,
     name: str,
     notes: Iterable[str],
     epoch: int,
@@ -59,12 +57,7 @@ def audit_among(
         method: see `audit`.
         thresholds: see `audit`.
         policy: see `audit`.
-        device: see `audit`.
-        batch_size: see `audit`.
-        num_workers: see `audit`.
-        seed: see `audit`.
-        cache_dir: see `audit`.
-        progress: see `audit`.
+        reading: how the data is read.
         name: what the data is called.
         notes: for the report.
         epoch: before which of the training this audit is made, from 0.
@@ -85,23 +78,15 @@ def audit_among(
     ranks.once(check_folder)
     with kept_rng(dataset, *others.values()):
         stored = ranks.each(lambda: raw_view(dataset))
-        pictures = Pictures(stored.dataset)
-        encoder = resolve_among(ranks, backbone, pictures, device=device, seed=seed, progress=progress)
+        pictures, progress = Pictures(stored.dataset), reading.progress
+        resolved = resolve_among(ranks, backbone, pictures, device=reading.device, seed=reading.seed, progress=progress)
+        encoder = ranks.each(lambda: tuned(resolved, reading))  # once for all data: it may take a while to compile
 
-        def read(data: Any, least: int) -> Embeddings | None:
-            return embed_among(
-                ranks,
-                data,
-                encoder,
-                batch_size=batch_size,
-                num_workers=num_workers,
-                seed=seed,
-                cache_dir=cache_dir,
-                progress=progress,
-                least=least,
-            )
+        def read(data: Any) -> Embeddings | None:
+            return embed_among(ranks, data, encoder, reading, least=1, fit=False)
 
-        train, compared = read(dataset, 2), {split: read(data, 1) for split, data in others.items()}
+        train = embed_among(ranks, dataset, encoder, reading)
+        compared = {split: read(data) for split, data in others.items()}
 
         def judged() -> Audit:
             assert train is not None  # this process is the first

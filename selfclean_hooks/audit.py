@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.errors import ContaminationError, DataWarning, SettingError
 from selfclean_hooks.policy import Decisions, Policy, decide
+from selfclean_hooks.reading_settings import Precision, Reading
 from selfclean_hooks.scores import Scores, as_labels, as_vectors, listing, score, spread
 from selfclean_hooks.thresholds import Thresholds
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from selfclean_hooks.baseline import Baseline
     from selfclean_hooks.embed import Embeddings
+    from selfclean_hooks.fitness import Fitness
     from selfclean_hooks.gate import Limits, Verdict
 
 
@@ -37,8 +39,8 @@ class Audit:
         provenance: data set, encoder, settings and versions, as in manifest.json.
         names: what the samples are called (file paths), where they are called anything.
         digests: what each sample contains, 32 hexadecimal digits, "" where unknown; None: not told.
-        thumbnails: position: PNG bytes, of the worst samples.
-        leak_thumbnails: (split, position): PNG bytes, of samples of other splits.
+        thumbnails: position: PNG bytes, of the worst samples; of what is no picture a preview (see previews.py).
+        leak_thumbnails: (split, position): the same of samples of other splits.
     """
 
     scores: Scores
@@ -122,6 +124,13 @@ class Audit:
 
         ran = self.contamination
         return {issue: wilson(int(self.decisions.counted(issue).sum()), len(self)) for issue in ran}
+
+    @property
+    def fitness(self) -> Fitness | None:
+        """How the representation compares with random weights; None where too few samples or an older audit tell."""
+        from selfclean_hooks.fitness import Fitness
+
+        return Fitness.of(self.provenance.get("fitness"))
 
     @property
     def clean_indices(self) -> NDArray[np.int64]:
@@ -251,6 +260,7 @@ def audit_embeddings(
         DataError: vectors or labels cannot be audited; says which rows and why.
         SettingError: method, thresholds or policy make no sense.
     """
+    from selfclean_hooks.fitness import fitness_of_given
     from selfclean_hooks.progress import bar
     from selfclean_hooks.provenance import fingerprint, provenance
 
@@ -268,8 +278,9 @@ def audit_embeddings(
     with bar("comparing", progress) as tick:
         scores = score(array, codes, method=method, pairs_below=_listed_below(thresholds), tick=tick)
     scores = replace(scores, class_names=names)
-    about = provenance({"fingerprint": fingerprint(array, codes)}, None, method, thresholds, policy)
     digests = tuple(fingerprint(row) for row in array)
+    fitness = fitness_of_given(array, codes, digests)
+    about = provenance({"fingerprint": fingerprint(array, codes)}, None, method, thresholds, policy, fitness=fitness)
     return Audit(scores, thresholds, policy, about, digests=digests)
 
 
@@ -286,13 +297,19 @@ def audit(
     cache_dir: str | Path | None = None,
     progress: bool = True,
     labels: Any = None,
+    precision: Precision = "32",
+    compile: bool = False,
 ) -> Audit:
     """Embed a data set and audit it for near duplicates, off-topic samples and label errors.
 
     Args:
         dataset: any map-style data set; items as tuple, dict, dataclass or alone; pictures as PIL image, array or
-            tensor. Random augmentation is bypassed on copies: the data set itself is left as it is.
-        backbone: "auto", "self-supervised", a timm name, an nn.Module, or a callable from a batch to (B, D).
+            tensor, and for a callable backbone also text, sound, signals or rows. Random augmentation is bypassed on
+            copies: the data set itself is left as it is.
+        backbone: "auto", "self-supervised", a timm name, an nn.Module, or a callable from a batch to (B, D). Modules
+            and callables get what torch's default_collate makes of a batch: of pictures (B, C, H, W) floats in [0, 1]
+            (uint8 is divided by 255), of arrays, tensors and lists of numbers a tensor, of text a list of str, of
+            dicts a dict of batches. A callable gets a list of tensors where (T,) or (C, T) differ in length.
         method: "default", or "selfclean" for the scores of the paper.
         thresholds: where a score becomes a flag.
         policy: what a flag does.
@@ -303,6 +320,8 @@ def audit(
         cache_dir: where embeddings are kept between runs, by content and encoder (a function's never are), or None.
         progress: show progress bars.
         labels: (N,) classes as integers or words; default: those in the items.
+        precision: of the forward pass: "32" as the model has it, "bf16" or "16" for torch's autocast.
+        compile: compile the model with torch.compile, which takes a while and pays for many samples.
 
     Returns:
         The Audit, its indices being positions in `dataset`.
@@ -310,23 +329,14 @@ def audit(
     Raises:
         DataError: the data set or the labels cannot be audited.
         BackboneError: no features can be had from the backbone.
-        SettingError: method, thresholds or policy make no sense.
+        SettingError: a setting makes no sense.
     """
     from selfclean_hooks.embed import embed
     from selfclean_hooks.thumbnails import thumbnails
 
     thresholds, policy = checked_settings(method, thresholds, policy)
-    e = embed(
-        dataset,
-        backbone,
-        labels=labels,
-        device=device,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        seed=seed,
-        cache_dir=cache_dir,
-        progress=progress,
-    )
+    reading = Reading(device, batch_size, num_workers, seed, cache_dir, progress, precision, compile)
+    e = embed(dataset, backbone, reading, labels=labels)
     found = audit_of(e, method, thresholds, policy, progress)
     return replace(found, thumbnails=thumbnails(found, dataset))
 
@@ -339,7 +349,7 @@ def audit_of(
     progress: bool = False,
 ) -> Audit:
     """Score what `embed` read; without thumbnails."""
-    from selfclean_hooks.backbones import rank_me
+    from selfclean_hooks.fitness import rank_me
     from selfclean_hooks.progress import bar
     from selfclean_hooks.provenance import provenance
 
@@ -357,7 +367,11 @@ def audit_of(
         )
     scores = spread(scores, readable, e.n, errors=e.errors, class_names=e.class_names)
     scores = replace(scores, pixels=e.pixels)
-    about = provenance(e.data, {**e.encoder, "rank_me": rank_me(vectors)}, method, thresholds, policy, e.notes)
+    doubts = e.fitness.doubts() if e.fitness is not None else ()
+    for doubt in doubts:
+        warnings.warn(doubt, DataWarning, stacklevel=3)
+    encoder, notes = {**e.encoder, "rank_me": rank_me(vectors)}, (*e.notes, *doubts)
+    about = provenance(e.data, encoder, method, thresholds, policy, notes, e.fitness)
     return Audit(scores, thresholds, policy, about, e.names, digests=e.keys or None)
 
 

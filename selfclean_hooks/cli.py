@@ -1,4 +1,4 @@
-"""The command line: demo, audit, gate, report.
+"""The command line: demo, audit, pretrain, gate, report.
 
 Exit status: 0 passed, 1 contaminated beyond a limit, 2 wrong usage, unreadable source or any other error.
 """
@@ -36,6 +36,14 @@ class Method(str, Enum):
 
     default = "default"
     selfclean = "selfclean"
+
+
+class Precision(str, Enum):
+    """Of the forward pass."""
+
+    full = "32"
+    bf16 = "bf16"
+    half = "16"
 
 
 def _limit(issue: str, what: str) -> typer.models.OptionInfo:
@@ -92,7 +100,11 @@ def audit(
     ],
     output: Output = Path("audit"),
     backbone: Annotated[
-        str, typer.Option(help='A timm name, "auto", "self-supervised", or module:attribute (a module or function).')
+        str,
+        typer.Option(
+            help='A timm name, "auto", "self-supervised", a file of weights (of pretrain, or resnet18:FILE), or '
+            "module:attribute (a module or function)."
+        ),
     ] = "auto",
     method: Annotated[Method, typer.Option(help="Detectors; selfclean: as in the paper.")] = Method.default,
     threshold: Threshold = None,
@@ -109,29 +121,73 @@ def audit(
     format: AsFormat = Format.table,
     cache_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep embeddings here between runs.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
+    precision: Annotated[Precision, typer.Option(help="Of the forward pass; bf16 and 16: mixed.")] = Precision.full,
+    compile: Annotated[bool, typer.Option("--compile", help="Compile the model: pays for many images.")] = False,
     progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
 ) -> None:
     """Audit SOURCE, save the result and check it against limits.
 
     Nothing is deleted: clean_indices.txt lists what would be left without the flagged samples.
     """
+    from selfclean_hooks.checkpoints import is_checkpoint
     from selfclean_hooks.named_sources import audit_sources, named_sources, open_sources
     from selfclean_hooks.python_objects import is_attribute, load_attribute
+    from selfclean_hooks.reading_settings import Reading
     from selfclean_hooks.storage import check_writable
     from selfclean_hooks.thresholds import Thresholds
 
     limits = max_near_duplicates, max_off_topic, max_label_errors, max_unreadable, max_leakage, max_total
     asked = Asked(limits, allow_not_run, threshold, keep, baseline, update_baseline, format)
+    reading = Reading("auto", 64, workers, 0, cache_dir, progress, precision.value, compile)
     with _stopping_plainly():
         named = named_sources(source)
         asked.check(named)
         check_writable(output)  # now and not after an hour
         sources = open_sources(named)
         policy = asked.policy(Policy("drop", "drop", "drop", "drop", leakage="drop"))
-        encoder = load_attribute(backbone) if is_attribute(backbone) else backbone
-        settings = (encoder, method.value, asked.thresholds(Thresholds()), policy, workers, cache_dir, progress)
-        found = audit_sources(sources, *settings)
+        is_object = is_attribute(backbone) and not is_checkpoint(backbone)
+        encoder = load_attribute(backbone) if is_object else backbone
+        found = audit_sources(sources, encoder, method.value, asked.thresholds(Thresholds()), policy, reading)
         raise typer.Exit(decided(found, asked, output))
+
+
+@app.command()
+def pretrain(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="As of audit: labels are not looked at.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Encoder, for --backbone FILE.")],
+    objective: Annotated[
+        str, typer.Option(help="simclr, vicreg, barlow-twins, dino (two views are one thing) or mae (hidden patches).")
+    ] = "simclr",
+    encoder: Annotated[
+        str, typer.Option(help='"auto" (small, sized to the data), "small", "small-vit", or a timm name.')
+    ] = "auto",
+    start: Annotated[
+        str, typer.Option(metavar="WEIGHTS", help='Starting weights: "random", "pretrained" (timm\'s) or a checkpoint.')
+    ] = "random",
+    size: Annotated[int | None, typer.Option(help="Side of the pictures in pixels; else it follows the data.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the pictures; else as many as are of use.")] = None,
+    max_time: Annotated[str, typer.Option(metavar="TIME", help="End in good order by then: 90s, 10m, 1h30m.")] = "10m",
+    batch_size: Annotated[int, typer.Option(help="Pictures a step.")] = 256,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest; else what suits the objective.")] = None,
+    patience: Annotated[int, typer.Option(help="End once nothing changes for so many looks in a row; 0: never.")] = 3,
+    seed: Annotated[int, typer.Option(help="The same one gives the same encoder on one machine.")] = 0,
+    device: Annotated[str, typer.Option(help='"auto" or a torch device.')] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="How many, with a process each.")] = 1,
+    precision: Annotated[Precision, typer.Option(help="Of the training; bf16 and 16: mixed.")] = Precision.full,
+    log: Annotated[Path | None, typer.Option(metavar="DIR", help="Write metrics as CSV into a folder.")] = None,
+    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
+) -> None:
+    """Train an encoder on the pictures of SOURCE, without labels or network. Interrupted, the same command goes on."""
+    from selfclean_hooks.pretrain.command import run as run_training
+    from selfclean_hooks.pretrain.command import seconds_of
+    from selfclean_hooks.pretrain.recipe import Recipe
+
+    with _stopping_plainly():
+        recipe = Recipe(
+            objective, encoder, start, size, epochs, batch_size, seconds_of(max_time), learning_rate, patience, seed
+        )
+        told = run_training(source, output, recipe, device, devices, precision.value, log, progress)
+        Console().print(told, soft_wrap=True, markup=False, highlight=False)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from torch.utils.data import default_collate
 from selfclean_hooks.cache import Cache
 from selfclean_hooks.encoders import Encoder
 from selfclean_hooks.errors import BackboneError, DataError
+from selfclean_hooks.fitness import is_constant
 from selfclean_hooks.reading import Batch, Reader
 from selfclean_hooks.scores import as_labels, listing, not_finite
 
@@ -93,7 +94,9 @@ class Collected:
         sent = [sample.digest for sample in batch.samples if not sample.error and not sample.known]
         new = {digest: at for at, digest in enumerate(sent) if digest not in self.first}
         rows = list(new.values())
-        contents = batch.contents[rows] if isinstance(batch.contents, Tensor) else [batch.contents[at] for at in rows]
+        contents = batch.contents
+        if len(rows) < len(sent):  # else it stays as it came, in pinned memory where there is any
+            contents = contents[rows] if isinstance(contents, Tensor) else [contents[at] for at in rows]
         return dict(zip(new, _features(encoder, contents), strict=True)) if new else {}
 
     def file(self, index: int, digest: str, vector: NDArray[np.float32] | None) -> None:
@@ -134,6 +137,13 @@ class Collected:
                 f"the backbone gave NaN or infinity for {len(bad)} of {self.n} samples, "
                 f"index {listing(readable[bad])}: look at these samples, or choose another backbone"
             )
+        contents = len(set(self.digests) - {""})
+        if contents > 1 and is_constant(vectors):
+            raise BackboneError(
+                f"the backbone must tell samples apart, got the same features (up to rounding) for all {len(vectors)}, "
+                f"though {contents} of them differ in content: it is dead or collapsed. Load trained weights, or "
+                "choose another backbone"
+            )
         return vectors
 
     def classes(self) -> tuple[NDArray[np.int64] | None, tuple[str, ...] | None, str]:
@@ -161,9 +171,9 @@ class Collected:
 
 def _features(encoder: Encoder, contents: Tensor | list[Any]) -> NDArray[np.float32]:
     """(B, D) float32 of the samples' contents."""
-    batch = contents if isinstance(contents, Tensor) else _collated(contents)
+    batch = contents if isinstance(contents, Tensor) else _collated(contents, lists=encoder.module is None)
     if isinstance(batch, Tensor) and encoder.device is not None:
-        batch = batch.to(encoder.device)
+        batch = batch.to(encoder.device, non_blocking=True)  # of pinned memory; else it waits
     shape = (
         f"a batch of shape {tuple(batch.shape)}" if isinstance(batch, Tensor) else f"a batch, a {type(batch).__name__}"
     )
@@ -190,8 +200,11 @@ def _failure(encoder: Encoder, shape: str, error: Exception) -> str:
     return f"{told}. {cure}"
 
 
-def _collated(contents: list[Any]) -> Any:
+def _collated(contents: list[Any], lists: bool = False) -> Any:
+    """As torch's default_collate does; with `lists`, sequences of several lengths are a list of tensors."""
     shapes = sorted({tuple(content.shape) for content in contents if isinstance(content, Tensor)})
+    if lists and len(shapes) > 1 and all(isinstance(content, Tensor) and content.ndim <= 2 for content in contents):
+        return contents
     if len(shapes) > 1:
         raise DataError(
             f"the samples of a batch must have one shape, got {' and '.join(map(str, shapes[:3]))}: give the data set "

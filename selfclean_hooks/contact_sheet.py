@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from selfclean_hooks.errors import SettingError
+from selfclean_hooks.previews import PNG, Curve, Preview, Table, Text, decoded
 from selfclean_hooks.thresholds import ISSUES, flagged
 from selfclean_hooks.thumbnails import PAIRS, SIDE, lowest
 
 if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
 
-PAPER, INK, FAINT, RED = (250, 250, 250), (20, 20, 20), (205, 205, 205), (200, 30, 30)
+PAPER, INK, FAINT, RED, BLUE = (250, 250, 250), (20, 20, 20), (205, 205, 205), (200, 30, 30), (47, 102, 144)
 FONT_SIZE, LINE = 12, 16
+SMALL = 10  # font of previews
 GAP = 8
 COLUMNS = 6  # pictures side by side, so three pairs
 
@@ -35,10 +37,10 @@ def contact_sheet(audit: Audit, issue: str, most: int = 24) -> NDArray[np.uint8]
     """The samples (or nearest pairs) with the worst scores, worst first, each with its index and score.
 
     Flagged ones have a red frame. Under label errors stands "given", "-> predicted". Samples without a thumbnail are
-    left out.
+    left out. Text, signals and rows are drawn small, in characters that Pillow's own font has.
 
     Args:
-        audit: carries the pictures, as `thumbnails`.
+        audit: carries the pictures and previews, as `thumbnails`.
         issue: "near_duplicates" (pairs side by side), "off_topic" or "label_errors".
         most: samples or pairs shown, at least 1; an audit carries pictures of about fifty.
 
@@ -92,8 +94,7 @@ def _drawn(audit: Audit, tiles: list[_Tile]) -> Image.Image:
 def _draw(sheet: Image.Image, audit: Audit, tile: _Tile, x: int, y: int) -> None:
     pen, width = ImageDraw.Draw(sheet), len(tile.indices) * SIDE
     for place, i in enumerate(tile.indices):
-        with Image.open(io.BytesIO(audit.thumbnails[i])) as opened:
-            picture = opened.convert("RGB")
+        picture = _small(audit.thumbnails[i])
         left, top = x + place * SIDE + (SIDE - picture.width) // 2, y + (SIDE - picture.height) // 2
         sheet.paste(picture, (left, top))
     frame = (x - 2, y - 2, x + width + 1, y + SIDE + 1)
@@ -103,9 +104,42 @@ def _draw(sheet: Image.Image, audit: Audit, tile: _Tile, x: int, y: int) -> None
         pen.text((x, y + SIDE + 2 + number * LINE), _fitting(line, width, font), fill=INK, font=font)
 
 
+def _small(content: bytes) -> Image.Image:
+    """The picture in a thumbnail, or the preview drawn."""
+    if content.startswith(PNG):
+        with Image.open(io.BytesIO(content)) as opened:
+            picture: Image.Image = opened.convert("RGB")
+        return picture
+    drawn, shown = Image.new("RGB", (SIDE, SIDE), PAPER), decoded(content)
+    pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(SMALL)
+    for outline in filter(None, shown.outlines if isinstance(shown, Curve) else ()):
+        pen.polygon([(x * SIDE / 100, y * SIDE / 100) for x, y in outline], fill=BLUE, outline=BLUE)
+    for number, line in enumerate(_lines(shown, font)[: SIDE // SMALL - 1]):
+        pen.text((2, number * SMALL), _fitting(line, SIDE - 4, font), fill=INK, font=font)
+    return drawn
+
+
+def _lines(shown: Preview | None, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+    if isinstance(shown, Table):
+        return [f"{name}: {value}" for name, value in shown.rows]
+    words = shown.text.split() if isinstance(shown, Text) else []
+    lines: list[str] = []
+    for word in words:
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(_known(longer)) <= SIDE - 4:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _known(text: str) -> str:
+    return text.encode("latin-1", "replace").decode("latin-1")
+
+
 def _fitting(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
     """The text cut to the width, in characters that Pillow's own font has."""
-    text = text.encode("latin-1", "replace").decode("latin-1")
+    text = _known(text)
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "...") > width:

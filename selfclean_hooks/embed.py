@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from selfclean_hooks import forward
 from selfclean_hooks.backbones import resolve_among
 from selfclean_hooks.cache import Cache
 from selfclean_hooks.collecting import Collected, joined
 from selfclean_hooks.encoders import Encoder
-from selfclean_hooks.errors import DataError
+from selfclean_hooks.errors import BackboneError, DataError
+from selfclean_hooks.fitness import FEW, LEAST, SAMPLES, SHARE, Fitness, chosen, fitness_of
 from selfclean_hooks.keys import own_files
 from selfclean_hooks.origins import class_names, file_name
 from selfclean_hooks.progress import bar
 from selfclean_hooks.provenance import fingerprint
+from selfclean_hooks.random_copy import random_copy
 from selfclean_hooks.randomness import kept_rng
 from selfclean_hooks.ranks import Ranks
-from selfclean_hooks.reading import Pictures, Reader, check_numbers, loader_of
+from selfclean_hooks.reading import Pictures, Reader, loader_of
+from selfclean_hooks.reading_settings import AS_USUAL, Reading
 from selfclean_hooks.scores import as_labels
 from selfclean_hooks.trees import check_map_style
 from selfclean_hooks.views import View, eval_view, raw_view
@@ -45,6 +47,7 @@ class Embeddings:
     notes: tuple[str, ...]
     keys: tuple[str, ...] = ()  # (n,) what each sample is called for good: see keys.py; "" unreadable without a file
     pixels: NDArray[np.int64] | None = None  # (n,) width x height, -1 unknown; None: no sample is a picture
+    fitness: Fitness | None = None  # None: too few samples to tell, or not asked for
 
     @property
     def readable(self) -> NDArray[np.int64]:
@@ -53,101 +56,124 @@ class Embeddings:
 
 
 def embed(
-    dataset: Any,
-    backbone: Any = "auto",
-    *,
-    labels: Any = None,
-    device: str | torch.device = "auto",
-    batch_size: int = 64,
-    num_workers: int = 0,
-    seed: int = 0,
-    cache_dir: str | Path | None = None,
-    progress: bool = True,
+    dataset: Any, backbone: Any = "auto", reading: Reading = AS_USUAL, *, labels: Any = None, **settings: Any
 ) -> Embeddings:
-    """Read every sample once, without augmentation, and embed it. See `audit` for the arguments.
+    """Read every sample once, without augmentation, and embed it.
+
+    Args:
+        dataset: see `audit`.
+        backbone: see `audit`, or an Encoder.
+        reading: how.
+        labels: see `audit`.
+        **settings: fields of `reading` that are to have another value.
 
     Raises:
         DataError: the data set is empty, of one sample, iterable only, or nothing in it can be read.
         BackboneError: the backbone gives no finite (B, D) features for what the data set holds.
-        SettingError: there is no such device, or a number makes no sense.
+        SettingError: there is no such device, or a setting makes no sense.
         AuditFileError: the embedding cache is damaged or cannot be written.
     """
-    alone = embed_among(
-        Ranks(),
-        dataset,
-        backbone,
-        labels=labels,
-        device=device,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        seed=seed,
-        cache_dir=cache_dir,
-        progress=progress,
-    )
+    alone = embed_among(Ranks(), dataset, backbone, replace(reading, **settings), labels=labels)
     assert alone is not None  # the only process is the first
     return alone
 
 
 def embed_among(
-    ranks: Ranks,
-    dataset: Any,
-    backbone: Any,
-    *,
-    labels: Any = None,
-    device: str | torch.device = "auto",
-    batch_size: int = 64,
-    num_workers: int = 0,
-    seed: int = 0,
-    cache_dir: str | Path | None = None,
-    progress: bool = True,
-    least: int = 2,
+    ranks: Ranks, dataset: Any, backbone: Any, reading: Reading, *, labels: Any = None, least: int = 2, fit: bool = True
 ) -> Embeddings | None:
     """`embed`, each process reading its share of the data set; the result for the first process, None for the others.
 
     Args:
         ranks: the processes, all of which call this with the same data set.
-        dataset: see `audit`, as for what follows.
+        dataset: see `audit`.
         backbone: see `audit`, or an Encoder.
+        reading: how; the workers are those of each process, progress is shown by the first.
         labels: see `audit`.
-        device: see `audit`.
-        batch_size: see `audit`.
-        num_workers: see `audit`; of each process.
-        seed: see `audit`.
-        cache_dir: see `audit`.
-        progress: see `audit`; shown by the first process.
         least: how many samples there must be.
+        fit: whether the representation is compared with that of random weights.
     """
-    stored = ranks.each(lambda: _stored(dataset, labels, least, batch_size, num_workers, seed))
-    n, progress = len(dataset), progress and ranks.is_first
+    stored = ranks.each(lambda: _stored(dataset, labels, least))
+    n, progress, seed = len(dataset), reading.progress and ranks.is_first, reading.seed
     files = ranks.each(lambda: [file_name(dataset, i) for i in range(n)])
     with kept_rng(dataset):
-        encoder = resolve_among(ranks, backbone, Pictures(stored.dataset), device=device, seed=seed, progress=progress)
+        pictures = Pictures(stored.dataset)
+        resolved = resolve_among(ranks, backbone, pictures, device=reading.device, seed=seed, progress=progress)
+        encoder = ranks.each(lambda: forward.tuned(resolved, reading))
 
-        def read_share() -> tuple[Collected, tuple[str, ...], Cache]:
-            view = stored if encoder.prepare else eval_view(dataset)
-            share, cache, read = ranks.share(n), Cache(cache_dir, encoder.fingerprint), Collected(n)
-            reader = Reader(view.dataset, encoder.prepare, own_files(files), cache.known)
-            loader, notes = loader_of(reader, batch_size, num_workers, seed, share)
-            with encoder.ready(), bar("embedding", progress) as tick:
-                for batch in loader:
-                    read.take(batch, encoder, cache, reader)
-                    if tick is not None:
-                        tick(read.seen, len(share))
-            cache.flush()  # each process what it has embedded
-            return read, (encoder.note, *view.notes, *notes, cache.note), cache
+        view = stored if encoder.prepare else ranks.each(lambda: eval_view(dataset))
+        source = _Source(view.dataset, own_files(files), reading, progress)
+        read, notes, cache = ranks.each(lambda: source.read(encoder, ranks.share(n), "embedding"))
+        shares = ranks.collect(lambda: read.share(ranks.share(n))) if ranks.size > 1 else []
 
-        read, notes, cache = ranks.each(read_share)
-    shares = ranks.collect(lambda: read.share(ranks.share(n))) if ranks.size > 1 else []
+        def finished() -> Embeddings | None:
+            if not ranks.is_first:
+                return None
+            whole = joined(n, shares) if shares else read
+            cache.finish(whole.first)
+            vectors = whole.matrix(least)
+            told = (encoder.note, forward.note(encoder), *view.notes, *notes, cache.note)
+            described = _described(dataset, whole, vectors, labels, files, encoder, told)
+            return _compared(described, encoder, source) if fit else described
 
-    def finished() -> Embeddings | None:
-        if not ranks.is_first:
-            return None
-        whole = joined(n, shares) if shares else read
-        cache.finish(whole.first)
-        vectors = whole.matrix(least)
-        return _described(dataset, whole, vectors, labels, files, encoder, notes)
+        return ranks.each(finished)
 
-    return ranks.each(finished)
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """A data set as it is read for an encoder, once or again in part."""
+
+    dataset: Any
+    files: Sequence[str]
+    reading: Reading
+    progress: bool
+
+    def read(self, encoder: Encoder, positions: Sequence[int], what: str) -> tuple[Collected, tuple[str, ...], Cache]:
+        """What the encoder makes of the samples there, notes, and the cache that what is new was written to."""
+        cache, read = Cache(self.reading.cache_dir, encoder.fingerprint), Collected(len(self.dataset))
+        reader = Reader(self.dataset, encoder.prepare, self.files, cache.known)
+        loader, notes = loader_of(reader, self.reading, positions, encoder.device)
+        with encoder.ready(), bar(what, self.progress) as tick:
+            for batch in loader:
+                read.take(batch, encoder, cache, reader)
+                if tick is not None:
+                    tick(read.seen, len(positions))
+        cache.flush()
+        return read, notes, cache
+
+
+def _compared(own: Embeddings, encoder: Encoder, source: _Source) -> Embeddings:
+    """With how fit the representation is, beside random weights where the encoder has weights.
+
+    Some of the samples are read again for that: of more than 2,400 it costs about a tenth of the embedding.
+    """
+    copy = random_copy(encoder)
+    at = chosen(own.digests, SAMPLES if copy is None else min(SAMPLES, max(FEW, own.n // SHARE)))
+    random, note = None, ""
+    if copy is not None and len(at) >= LEAST:
+        try:
+            random = _by_random_weights(copy, source, at, [own.digests[i] for i in at])
+        except (BackboneError, DataError) as error:  # the audit does not depend on it
+            note = f"the representation could not be compared with that of random weights: {error}"
+    vectors = own.vectors if len(at) == len(own.vectors) else own.vectors[np.searchsorted(own.readable, at)]
+    fitness = fitness_of(vectors, None if own.labels is None else own.labels[at], random)
+    return replace(own, fitness=fitness, notes=(*own.notes, *filter(None, (note,))))
+
+
+def _by_random_weights(
+    copy: Encoder, source: _Source, positions: NDArray[np.int64], digests: Sequence[str]
+) -> NDArray[np.float32] | None:
+    """(K, D) features, of what the cache does not have from the data set; None if they are not finite."""
+    known = Cache(source.reading.cache_dir, copy.fingerprint).get(digests)
+    new = [int(at) for at, seen in zip(positions, digests, strict=True) if seen not in known]
+    if new:
+        read, _, cache = source.read(copy, new, "comparing with random weights")
+        cache.finish(read.first)
+        if read.vectors is None or read.errors:
+            index, error = next(iter(read.errors.items()))
+            raise DataError(f"index {index} could be read once and not again: {error}")
+        known.update((seen, read.vectors[at]) for at, seen in zip(positions, digests, strict=True) if seen not in known)
+    features = np.stack([known[seen] for seen in digests])
+    return features if np.isfinite(features).all() else None
 
 
 def _described(
@@ -184,10 +210,9 @@ def _described(
     )
 
 
-def _stored(dataset: Any, labels: Any, least: int, batch_size: int, num_workers: int, seed: int) -> View:
-    """What the data set holds, once everything about it and the numbers makes sense."""
+def _stored(dataset: Any, labels: Any, least: int) -> View:
+    """What the data set holds, once everything about it makes sense."""
     check_map_style(dataset)
-    check_numbers(batch_size, num_workers, seed)
     if len(dataset) < least:
         raise DataError(f"an audit compares samples: the data set must hold at least {least}, got {len(dataset)}")
     as_labels(labels, len(dataset))  # now and not after an hour

@@ -90,9 +90,58 @@ def penultimate(module: nn.Module, batch: Any) -> Tensor:
     Raises:
         BackboneError: neither is (B, D).
     """
+    if isinstance(module, Tapped):
+        return _two_dimensional(module.penultimate(batch), module.module)
     before_head = _timm_features(module)
     if before_head is not None:
         return _two_dimensional(before_head(batch), module)
+    output, layer, features = _watched(module, batch)
+    return features if layer is not None else _two_dimensional(output, module)
+
+
+class Tapped(nn.Module):
+    """A module whose output, or penultimate features, a compiled function gives.
+
+    Args:
+        module: this object's own: it is given a hook for good.
+        compiled: what compiles a function of a batch.
+    """
+
+    def __init__(self, module: nn.Module, compiled: Callable[[Callable[[Any], Any]], Callable[[Any], Any]]) -> None:
+        super().__init__()
+        self.module, self._compiled = module, compiled
+        self._output: Callable[[Any], Any] | None = None
+        self._features: Callable[[Any], Any] | None = None
+
+    def forward(self, batch: Any) -> Any:
+        """The output of the module."""
+        self._output = self._output or self._compiled(self.module)
+        return self._output(batch)
+
+    def penultimate(self, batch: Any) -> Any:
+        """What `penultimate` gives of the module; where in the module that is, the first batch tells."""
+        self._features = self._features or self._compiled(_traceable(self.module, batch))
+        return self._features(batch)
+
+
+def _traceable(module: nn.Module, batch: Any) -> Callable[[Any], Any]:
+    """`penultimate` of the module as a function without choices, those being made for this batch."""
+    before_head = _timm_features(module)
+    layer = None if before_head is not None else _watched(module, batch)[1]
+    if layer is None:
+        return before_head or module
+    entered: list[Any] = []
+    layer.register_forward_pre_hook(lambda layer, inputs: entered.append(inputs[0]))
+
+    def before_classifier(batch: Any) -> Any:
+        module(batch)
+        return entered.pop()
+
+    return before_classifier
+
+
+def _watched(module: nn.Module, batch: Any) -> tuple[Any, nn.Module | None, Any]:
+    """The output for a batch; the last layer and what enters it, (B, D), if that is an nn.Linear and runs once."""
     entered: list[tuple[nn.Module, Any]] = []
 
     def note(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -109,8 +158,8 @@ def penultimate(module: nn.Module, batch: Any) -> Tensor:
     last, features = entered[-1] if entered else (None, None)
     once = sum(layer is last for layer, _ in entered) == 1
     if once and isinstance(features, Tensor) and features.ndim == 2:
-        return features
-    return _two_dimensional(output, module)
+        return output, last, features
+    return output, None, None
 
 
 def _timm_features(module: nn.Module) -> Callable[[Any], Any] | None:

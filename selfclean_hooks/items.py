@@ -18,9 +18,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from selfclean_hooks.errors import DataError
+from selfclean_hooks.signals import is_signal, samples_of
 
-# The first name an item has wins. "pixel_values" is what a model is fed, so it goes before a stored "image" beside it.
-VALUE_NAMES = ("pixel_values", "image", "img", "x")
+# The first name an item has wins. "pixel_values" is what a model is fed, so it goes before a stored "image" beside it;
+# so do "input_ids" before the text they stand for.
+PICTURE_NAMES = ("pixel_values", "image", "img", "x")
+OTHER_NAMES = ("input_ids", "input_values", "input_features", "text", "sentence", "audio", "waveform", "features")
+VALUE_NAMES = PICTURE_NAMES + OTHER_NAMES
 LABEL_NAMES = ("label", "labels", "y", "target")
 CHANNELS = (1, 3, 4)
 
@@ -37,42 +41,57 @@ def split(item: Any) -> Item:
 
     Args:
         item: What `dataset[i]` returned. A tuple or list has the value first and the label second; a mapping, named
-            tuple or dataclass by name (`VALUE_NAMES`, `LABEL_NAMES`); anything else is a value without a label.
+            tuple or dataclass by name (`VALUE_NAMES`, `LABEL_NAMES`); anything else is a value without a label. Of a
+            sound as Hugging Face's data sets hold it, the value is its array.
 
     Raises:
         DataError: An empty tuple or list, or a mapping with none of the names.
     """
+    value, label = _parted(item)
+    return Item(samples_of(value), label)
+
+
+def _parted(item: Any) -> Item:
     if isinstance(item, Mapping):
         return _by_name(item)
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
         fields = {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
-        return Item(_first(fields, VALUE_NAMES, next(iter(fields.values()), item)), _first(fields, LABEL_NAMES, None))
+        first = next(iter(fields.values()), item)
+        return Item(_first(fields, _names_beside(first), first), _first(fields, LABEL_NAMES, None))
     if isinstance(item, (tuple, list)):
         return _by_position(item)
     return Item(item, None)
 
 
 def _by_name(item: Mapping[Any, Any]) -> Item:
-    if not any(name in item for name in VALUE_NAMES):
+    names = PICTURE_NAMES if any(isinstance(entry, Image.Image) for entry in item.values()) else VALUE_NAMES
+    if not any(name in item for name in names):
         came = ", ".join(map(repr, item)) or "none"
         raise DataError(
-            f"a dict item needs its image under one of the keys {', '.join(map(repr, VALUE_NAMES))}; its keys: {came}. "
-            "Rename the key, or wrap the data set so that it returns (image, label)"
+            f"a dict item needs its image under one of the keys {', '.join(map(repr, PICTURE_NAMES))}, or text, sound "
+            f"or a row of numbers under one of {', '.join(map(repr, OTHER_NAMES))}; its keys: {came}. "
+            "Rename the key, or wrap the data set so that it returns (value, label)"
         )
-    return Item(_first(item, VALUE_NAMES, None), _first(item, LABEL_NAMES, None))
+    return Item(_first(item, names, None), _first(item, LABEL_NAMES, None))
 
 
 def _by_position(item: tuple[Any, ...] | list[Any]) -> Item:
     if not item:
-        raise DataError(f"an item must hold an image, got an empty {type(item).__name__}: leave such items out")
+        raise DataError(f"an item must hold a value, got an empty {type(item).__name__}: leave such items out")
     second = item[1] if len(item) > 1 else None
-    names = getattr(item, "_fields", None)
-    if names is None:
+    fields = getattr(item, "_fields", None)
+    if fields is None:
         return Item(item[0], second)
-    fields = dict(zip(names, item, strict=True))
-    named = any(name in fields for name in VALUE_NAMES)
-    default = second if not named or names[0] in VALUE_NAMES else None
-    return Item(_first(fields, VALUE_NAMES, item[0]), _first(fields, LABEL_NAMES, default))
+    by_name, names = dict(zip(fields, item, strict=True)), _names_beside(item[0])
+    named = any(name in by_name for name in names)
+    default = second if not named or fields[0] in names else None
+    return Item(_first(by_name, names, item[0]), _first(by_name, LABEL_NAMES, default))
+
+
+def _names_beside(first: Any) -> tuple[str, ...]:
+    """Names that win over the first field: a picture there is not passed over for the text beside it."""
+    is_picture = isinstance(first, Image.Image) or getattr(first, "ndim", 0) > 1
+    return PICTURE_NAMES if is_picture else VALUE_NAMES
 
 
 def _first(fields: Mapping[Any, Any], names: tuple[str, ...], default: Any) -> Any:
@@ -120,12 +139,15 @@ def picture(value: Any) -> Image.Image | None:
 
     Args:
         value: A PIL image (returned as it is), or an ndarray or tensor (H, W), (H, W, C) or (C, H, W), C in 1, 3, 4.
+            A signal (see signals.py) is no picture.
             Integers in [0, 255] and floats in [0, 1] are shown as they are, other ranges stretched from black to white.
     """
     if isinstance(value, Image.Image):
         return value
     array = as_array(value)
     if array is None or array.ndim not in (2, 3) or 0 in array.shape or array.dtype.kind not in "buif":
+        return None
+    if is_signal(array.shape):
         return None
     if array.ndim == 3:
         channels_last = _channels_last(array, tensor=isinstance(value, torch.Tensor))

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfclean_hooks.errors import DataError, SourceError
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
     from selfclean_hooks.embed import Embeddings
     from selfclean_hooks.policy import Policy
+    from selfclean_hooks.reading_settings import Reading
     from selfclean_hooks.splits import SplitsAudit
     from selfclean_hooks.thresholds import Thresholds
 
@@ -68,23 +68,21 @@ def audit_sources(
     method: str,
     thresholds: Thresholds,
     policy: Policy,
-    workers: int,
-    cache_dir: Path | None,
-    progress: bool,
+    reading: Reading,
 ) -> SplitsAudit:
     """Audit what `open_sources` opened; of several splits nothing but the first is dropped from."""
     from selfclean_hooks.split_audits import audit_splits, splits_of
     from selfclean_hooks.splits import SplitsAudit, policies_of
 
     if "" in opened:
-        one = _audit_one(opened[""], backbone, method, thresholds, policy, workers, cache_dir, progress)
+        one = _audit_one(opened[""], backbone, method, thresholds, policy, reading)
         return SplitsAudit({"": one})
     if any(source.vectors is not None for source in opened.values()):
         given = {}
         for name, source in opened.items():
             with _about(name):
                 given[name] = embedded(source.vectors, source.labels, source.class_names, source.name)
-        found = splits_of(given, method, thresholds, policies_of(policy, opened), progress=progress)
+        found = splits_of(given, method, thresholds, policies_of(policy, opened), progress=reading.progress)
     else:
         found = audit_splits(
             {name: source.dataset for name, source in opened.items()},
@@ -92,9 +90,7 @@ def audit_sources(
             method,
             thresholds,
             policy,
-            num_workers=workers,
-            cache_dir=cache_dir,
-            progress=progress,
+            **vars(reading),
             labels={name: source.labels for name, source in opened.items() if source.labels is not None},
         )
     audits = {
@@ -110,26 +106,14 @@ def _audit_one(
     method: str,
     thresholds: Thresholds,
     policy: Policy,
-    workers: int,
-    cache_dir: Path | None,
-    progress: bool,
+    reading: Reading,
 ) -> Audit:
     from selfclean_hooks.audit import audit, audit_embeddings
 
     if opened.vectors is not None:
-        found = audit_embeddings(opened.vectors, opened.labels, method, thresholds, policy, progress)
+        found = audit_embeddings(opened.vectors, opened.labels, method, thresholds, policy, reading.progress)
     else:
-        found = audit(
-            opened.dataset,
-            backbone,
-            method,
-            thresholds,
-            policy,
-            num_workers=workers,
-            cache_dir=cache_dir,
-            progress=progress,
-            labels=opened.labels,
-        )
+        found = audit(opened.dataset, backbone, method, thresholds, policy, **vars(reading), labels=opened.labels)
     return found.described(opened.name, opened.class_names, opened.notes)
 
 
@@ -153,6 +137,7 @@ def embedded(
 ) -> Embeddings:
     """Vectors of the user's own, (N, D), as if they had been embedded here."""
     from selfclean_hooks.embed import Embeddings
+    from selfclean_hooks.fitness import fitness_of_given
     from selfclean_hooks.provenance import fingerprint
     from selfclean_hooks.scores import as_labels, as_vectors
 
@@ -172,6 +157,7 @@ def embedded(
         encoder={"name": "given", "fingerprint": None},
         notes=(),
         keys=keys,
+        fitness=fitness_of_given(array, codes, keys),
     )
 
 

@@ -69,8 +69,16 @@ def _print_table(found: SplitsAudit, verdict: Verdict, place: Path | None) -> No
 
     console = Console()
     show(found.audits, verdict, console)
-    for line in (*_about_splits(found), *([] if place is None else [f"report: {place / 'report.html'}"])):
+    place_told = [] if place is None else [f"report: {place / 'report.html'}"]
+    for line in (*_about_fitness(found), *_about_splits(found), *place_told):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def _about_fitness(found: SplitsAudit) -> Iterator[str]:
+    """How fit the representation is, on the data that is trained on."""
+    fitness = next(iter(found.audits.values())).fitness
+    if fitness is not None:
+        yield fitness.told()
 
 
 def _about_splits(found: SplitsAudit) -> Iterator[str]:

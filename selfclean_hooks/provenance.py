@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from selfclean_hooks.fitness import Fitness
 from selfclean_hooks.policy import Policy
 from selfclean_hooks.thresholds import Thresholds
 
@@ -37,6 +38,7 @@ def provenance(
     thresholds: Thresholds,
     policy: Policy,
     notes: Iterable[str] = (),
+    fitness: Fitness | None = None,
 ) -> dict[str, Any]:
     """The part of the manifest that does not follow from the scores."""
     packages = ("numpy", "torch", "selfclean-hooks")
@@ -44,6 +46,7 @@ def provenance(
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "dataset": dict(data),
         "encoder": dict(encoder) if encoder is not None else None,
+        "fitness": None if fitness is None else fitness.as_dict(),
         "settings": {"method": method, "thresholds": asdict(thresholds), "policy": asdict(policy)},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
         "notes": list(notes),

@@ -15,15 +15,18 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from selfclean_hooks.errors import DataError, SettingError
+from selfclean_hooks.errors import DataError
 from selfclean_hooks.items import CHANNELS, as_array, class_label, digest, picture, split, to_rgb
 from selfclean_hooks.keys import file_key
 from selfclean_hooks.pictures import STORED
+from selfclean_hooks.rasters import raster
+from selfclean_hooks.reading_settings import Reading
+from selfclean_hooks.signals import is_signal
 
 NOTHING = np.zeros(0, "S32")  # sorted digests: an array is small to send and quick to search
 
 
-class Pictures(Dataset[Image.Image]):
+class Pictures(Dataset[Any]):
     """The pictures of a data set, without labels."""
 
     def __init__(self, dataset: Any) -> None:
@@ -33,16 +36,30 @@ class Pictures(Dataset[Image.Image]):
         """Number of samples."""
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> Image.Image:
-        """The picture at a position; raises what the data set raises."""
+    def __getitem__(self, index: int) -> Image.Image | NDArray[Any]:
+        """The picture at a position, or the (C, H, W) array of many channels; raises what the data set raises."""
         value = split(self.dataset[index]).value
-        found = picture(value)
+        found = _shown(value)
         if found is None:
             raise DataError(
                 f"this backbone embeds pictures, got {type(value).__name__} at index {index}: pass a function from a "
                 "batch of such items to (B, D) as backbone"
             )
         return found
+
+    def are_rasters(self) -> bool:
+        """Whether the first that can be read has more channels than a picture."""
+        for index in range(len(self)):
+            try:
+                return not isinstance(self[index], Image.Image)
+            except Exception:  # an unreadable item is the embedding's to report
+                continue
+        return False
+
+
+def _shown(value: Any) -> Image.Image | NDArray[Any] | None:
+    found = picture(value)
+    return raster(value) if found is None else found
 
 
 @dataclass(frozen=True)
@@ -65,6 +82,10 @@ class Batch:
 
     samples: list[Sample]
     contents: Tensor | list[Any]  # a tensor (B, ...) where they are tensors of one shape and dtype
+
+    def pin_memory(self) -> Batch:
+        """The batch with its tensor in memory that an accelerator can read by itself; the DataLoader asks for it."""
+        return replace(self, contents=self.contents.pin_memory()) if isinstance(self.contents, Tensor) else self
 
 
 class Reader(Dataset[tuple[Sample, Any]]):
@@ -117,30 +138,31 @@ class Reader(Dataset[tuple[Sample, Any]]):
     def _content(self, value: Any, index: int) -> Any:
         if self.prepare is None:
             return as_input(value)
-        found = picture(value)
+        found = _shown(value)
         return self.prepare(found if found is not None else self.pictures[index])
 
 
-def check_numbers(batch_size: int, num_workers: int, seed: int) -> None:
-    """See that they make sense.
-
-    Raises:
-        SettingError: one does not.
-    """
-    for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0), ("seed", seed, 0)):
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not whole or not least <= value < 2**63:
-            raise SettingError(f"{name} must be a whole number of at least {least} and below 2**63, got {value!r}")
-
-
 def loader_of(
-    reader: Reader, batch_size: int, num_workers: int, seed: int, share: range
+    reader: Reader, reading: Reading, share: Sequence[int], device: torch.device | None = None
 ) -> tuple[DataLoader[tuple[Sample, Any]], tuple[str, ...]]:
-    """A loader of `Batch`es of the positions in `share`; a note where workers were asked for and cannot be had."""
-    workers, notes = _workers(reader, int(num_workers))
-    generator = torch.Generator().manual_seed(int(seed))  # else the loader draws from the global one
+    """A loader of `Batch`es of the positions in `share`; a note where workers were asked for and cannot be had.
+
+    Args:
+        reader: what is read.
+        reading: how.
+        share: positions, in order.
+        device: where the batches go; for CUDA they are put in pinned memory.
+    """
+    workers, notes = _workers(reader, int(reading.num_workers))
+    generator = torch.Generator().manual_seed(int(reading.seed))  # else the loader draws from the global one
     loader = DataLoader(
-        reader, int(batch_size), sampler=share, num_workers=workers, collate_fn=_batch, generator=generator
+        reader,
+        int(reading.batch_size),
+        sampler=share,
+        num_workers=workers,
+        collate_fn=_batch,
+        pin_memory=device is not None and device.type == "cuda",
+        generator=generator,
     )
     return loader, notes
 
@@ -162,22 +184,27 @@ def pixels(value: Any) -> int:
     if array is None or array.ndim not in (2, 3) or array.size == 0 or array.dtype.kind not in "buif":
         return -1
     if array.ndim == 2:
-        return array.size
+        return -1 if is_signal(array.shape) else array.size
     channels_last = array.shape[2] in CHANNELS and not (isinstance(value, Tensor) and array.shape[0] in CHANNELS)
     channels = array.shape[2 if channels_last else 0]
     return array.size // channels if channels in CHANNELS else -1
 
 
 def as_input(value: Any) -> Any:
-    """An item as a user's own model is fed it: pictures become (C, H, W) floats in [0, 1], tensors of floats stay."""
+    """An item as a user's own model is fed it: pictures become (C, H, W) floats in [0, 1], tensors of floats stay.
+
+    Arrays, and lists of numbers (token ids, say), become tensors; everything else stays.
+    """
     if isinstance(value, Image.Image):
         value = np.asarray(value if value.mode in ("L", "RGB") else to_rgb(value))
-    if isinstance(value, np.ndarray) and value.ndim in (2, 3) and as_array(value) is not None:
+    if isinstance(value, np.ndarray) and value.ndim in (2, 3) and not is_signal(value.shape):
         value = value[..., None] if value.ndim == 2 else value
         if value.shape[-1] in (1, 3, 4) and value.shape[0] not in (1, 3, 4):
             value = np.moveaxis(value, -1, 0)
     if isinstance(value, np.ndarray):
         value = torch.from_numpy(np.array(value))  # a copy: torch warns of arrays that are read-only
+    if isinstance(value, list) and value and all(type(entry) in (int, float) for entry in value):
+        value = torch.tensor(value)  # torch's default_collate would turn a batch of lists on its side
     return value.float() / 255 if isinstance(value, Tensor) and value.dtype == torch.uint8 else value
 
 

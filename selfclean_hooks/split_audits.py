@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from selfclean_hooks.audit import audit_of, checked_settings
 from selfclean_hooks.errors import BackboneError, DataError, SettingError
 from selfclean_hooks.policy import Policy
+from selfclean_hooks.reading_settings import Precision, Reading
 from selfclean_hooks.splits import SplitsAudit, check_classes, classes_of, policies_of
 from selfclean_hooks.thresholds import Thresholds
 
@@ -33,6 +34,8 @@ def audit_splits(
     cache_dir: str | Path | None = None,
     progress: bool = True,
     labels: Mapping[str, Any] | None = None,
+    precision: Precision = "32",
+    compile: bool = False,
 ) -> SplitsAudit:
     """Audit several splits, look for samples that two of them hold, and measure how far they lie apart.
 
@@ -52,6 +55,8 @@ def audit_splits(
         cache_dir: as for `audit`.
         progress: as for `audit`.
         labels: name: labels of that split; default: those in the items.
+        precision: as for `audit`.
+        compile: as for `audit`.
 
     Raises:
         DataError: a split cannot be audited; says which.
@@ -63,21 +68,12 @@ def audit_splits(
     ordered = _ordered(splits, labels or {})
     policies = policies_of(policy, ordered)
     thresholds, _ = checked_settings(method, thresholds, None)
-    encoder = _encoder(next(iter(ordered.values())), backbone, device, seed, progress)
+    reading = Reading(device, batch_size, num_workers, seed, cache_dir, progress, precision, compile)
+    encoder = _encoder(next(iter(ordered.values())), backbone, reading)
     embeddings = {}
     for name, dataset in ordered.items():
         with _about(name):
-            embeddings[name] = embed(
-                dataset,
-                encoder,
-                labels=(labels or {}).get(name),
-                device=device,
-                batch_size=batch_size,
-                num_workers=num_workers,
-                seed=seed,
-                cache_dir=cache_dir,
-                progress=progress,
-            )
+            embeddings[name] = embed(dataset, encoder, reading, labels=(labels or {}).get(name))
     found = splits_of(embeddings, method, thresholds, policies, seed, progress)
     return _pictured(found, ordered)
 
@@ -159,12 +155,14 @@ def _about(split: str) -> Iterator[None]:
         raise type(error)(f"split {split!r}: {error}") from error
 
 
-def _encoder(dataset: Any, backbone: Any, device: str, seed: int, progress: bool) -> Encoder:
+def _encoder(dataset: Any, backbone: Any, reading: Reading) -> Encoder:
     """One for all splits, made for the one that is trained on."""
     from selfclean_hooks.backbones import resolve
+    from selfclean_hooks.forward import tuned
     from selfclean_hooks.randomness import kept_rng
     from selfclean_hooks.reading import Pictures
     from selfclean_hooks.views import raw_view
 
+    how: dict[str, Any] = {"device": reading.device, "seed": reading.seed, "progress": reading.progress}
     with kept_rng(dataset):
-        return resolve(backbone, Pictures(raw_view(dataset).dataset), device=device, seed=seed, progress=progress)
+        return tuned(resolve(backbone, Pictures(raw_view(dataset).dataset), **how), reading)

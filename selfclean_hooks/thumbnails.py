@@ -1,4 +1,4 @@
-"""Which samples are shown, and small pictures of them for the report."""
+"""Which samples are shown, and small pictures or previews of them for the report."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ def lowest(scores: NDArray[np.floating]) -> NDArray[np.int64]:
 
 
 def thumbnails(audit: Audit, dataset: Any) -> dict[int, bytes]:
-    """Pictures of the samples with the worst scores and of both ends of the nearest pairs.
+    """What is to be seen of the samples with the worst scores and of both ends of the nearest pairs.
 
     Args:
         audit: of `dataset`.
         dataset: is read without its transforms and left as it is, and so is global random state.
 
     Returns:
-        Position: PNG bytes, no side longer than `SIDE` pixels, without metadata. Samples that are no pictures or
-        cannot be read are left out.
+        Position: of a picture PNG bytes, no side longer than `SIDE` pixels, without metadata; of text, signals and rows
+        the bytes of a preview (see previews.py). Samples that are none of these or cannot be read are left out.
     """
     s = audit.scores
     shown = [lowest(s.off_topic), lowest(s.label), s.pair_index[:PAIRS].ravel()]
     shown += [] if s.leaks is None else [s.leaks.index[:PAIRS]]
-    return _pictures(dataset, [int(i) for i in np.unique(np.concatenate(shown)) if int(i) not in s.errors])
+    return _small(dataset, [int(i) for i in np.unique(np.concatenate(shown)) if int(i) not in s.errors])
 
 
 def leak_thumbnails(audit: Audit, datasets: Mapping[str, Any]) -> dict[tuple[str, int], bytes]:
-    """Pictures of the other splits' ends of the nearest pairs between splits.
+    """What is to be seen of the other splits' ends of the nearest pairs between splits.
 
     Args:
         audit: of one split, with leakage looked for.
         datasets: the other splits, by name; read as `thumbnails` does.
 
     Returns:
-        (split, position): PNG bytes.
+        (split, position): bytes as of `thumbnails`.
     """
     leaks = audit.scores.leaks
     if leaks is None:
@@ -57,25 +57,27 @@ def leak_thumbnails(audit: Audit, datasets: Mapping[str, Any]) -> dict[tuple[str
     pairs = zip(leaks.other[:PAIRS].tolist(), leaks.other_index[:PAIRS].tolist(), strict=True)
     shown = sorted({(leaks.splits[other], index) for other, index in pairs})
     wanted = {split: [i for name, i in shown if name == split] for split in datasets}
-    return {(split, i): png for split, at in wanted.items() for i, png in _pictures(datasets[split], at).items()}
+    return {(split, i): small for split, at in wanted.items() for i, small in _small(datasets[split], at).items()}
 
 
-def _pictures(dataset: Any, positions: list[int]) -> dict[int, bytes]:
+def _small(dataset: Any, positions: list[int]) -> dict[int, bytes]:
     from selfclean_hooks.randomness import kept_rng  # these need torch; the names above do not
     from selfclean_hooks.views import raw_view
 
     with kept_rng(dataset):
         view = raw_view(dataset).dataset
-        pictures = {i: _png_of(view, i) for i in positions}
-    return {i: png for i, png in pictures.items() if png is not None}
+        shown = {i: _shown(view, i) for i in positions}
+    return {i: small for i, small in shown.items() if small is not None}
 
 
-def _png_of(dataset: Any, index: int) -> bytes | None:
+def _shown(dataset: Any, index: int) -> bytes | None:
     from selfclean_hooks.items import picture, split
+    from selfclean_hooks.previews import column_names, preview
 
     try:
-        found = picture(split(dataset[index]).value)
-        return None if found is None else png(found)
+        item = dataset[index]
+        found = picture(split(item).value)
+        return preview(item, column_names(dataset)) if found is None else png(found)
     except Exception:  # whatever a user's data set raises: a report with a picture less is better than none
         return None
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from selfclean_hooks.encoders import Encoder, device_of, weights_fingerprint
@@ -25,26 +28,53 @@ def of_timm(name: str, pictures: Pictures, device: str | torch.device) -> Encode
         BackboneError: there is no such model, or no weights for it can be had.
     """
     import timm
-    from timm.data.config import resolve_model_data_config
 
-    from selfclean_hooks.pretrain import shrink
-
-    if not timm.is_model(name.split(".")[0]):
-        raise BackboneError(f"backbone {name!r} is no timm model: did you mean {', '.join(_near(name))}?")
-    where, weights = device_of(device), _weights(name)
+    check_known(name)
+    where, weights = device_of(device), weights_of(name)
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay={"file": weights})
     except Exception as error:  # the file is damaged; each format raises its own
         raise BackboneError(f"the weights of {name!r} cannot be loaded ({error}): delete {weights}") from error
+    return fed(model, name, pictures, where)
+
+
+def fed(model: nn.Module, name: str, pictures: Pictures, device: str | torch.device, channels: int = 3) -> Encoder:
+    """A timm model as an encoder, fed as its configuration says, with pictures of a size that suits the data.
+
+    Args:
+        model: in place: put into eval mode and on the device.
+        name: what the encoder is called, with the size of pictures after it.
+        pictures: sizes follow them.
+        device: "auto" or a torch device.
+        channels: that the model takes, 1 or 3.
+    """
+    from timm.data.config import resolve_model_data_config
+
+    from selfclean_hooks.pretrain import shrink
+
+    where = device_of(device)
     model = model.eval().to(where)
     settings = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+    config: Any = model.pretrained_cfg
     size = settings["input_size"][-1]
-    if not getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False):
+    if not config.get("fixed_input_size", False):
         size = min(size, _useful_size(pictures))
-    mean, std = (torch.tensor(settings[key], device=where).view(1, 3, 1, 1) for key in ("mean", "std"))
+    mean, std = (_per_channel(settings[key], channels).to(where) for key in ("mean", "std"))
     features, name = partial(_normalised, model, mean, std), f"{name} at {size} px"
     print_ = weights_fingerprint(model, str(size), str(mean.tolist()), str(std.tolist()))
-    return Encoder(name, features, where, print_, partial(shrink, size=size), model)
+    return Encoder(name, features, where, print_, partial(shrink, size=size, channels=channels), model)
+
+
+def check_known(name: str) -> None:
+    """See that timm has a model.
+
+    Raises:
+        BackboneError: it has none; says which are called nearly so.
+    """
+    import timm
+
+    if not timm.is_model(name.split(".")[0]):
+        raise BackboneError(f"backbone {name!r} is no timm model: did you mean {', '.join(_near(name))}?")
 
 
 def _near(name: str) -> list[str]:
@@ -61,6 +91,12 @@ def _near(name: str) -> list[str]:
     return list(dict.fromkeys(near))[:5] or [PRETRAINED]
 
 
+def _per_channel(values: Sequence[float], channels: int) -> Tensor:
+    """(1, channels, 1, 1); what is told of colours is averaged for grey."""
+    same = values if len(values) == channels else [sum(values) / len(values)] * channels
+    return torch.tensor(same).view(1, channels, 1, 1)
+
+
 def _normalised(model: nn.Module, mean: Tensor, std: Tensor, batch: Tensor) -> Tensor:
     return penultimate(model, (batch.float() / 255 - mean) / std)
 
@@ -70,14 +106,19 @@ def _useful_size(pictures: Pictures, probe: int = 32) -> int:
     sides = []
     for i in range(min(probe, len(pictures))):
         try:
-            sides.append(max(pictures[i].size))
+            found = pictures[i]
+            sides.append(max(found.size if isinstance(found, Image.Image) else found.shape[1:]))
         except Exception:  # an unreadable item is the embedding's to report
             continue
     return 32 * -(-4 * int(np.median(sides)) // 32) if sides else 224
 
 
-def _weights(name: str) -> str:
-    """Path of a timm model's pretrained weights."""
+def weights_of(name: str) -> str:
+    """Path of a timm model's pretrained weights.
+
+    Raises:
+        BackboneError: they are not in the local cache, and the hub does not answer soon.
+    """
     import huggingface_hub
     import timm
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from selfclean_hooks.backbones import resolve_among
 from selfclean_hooks.embed import embed_among
 from selfclean_hooks.ranks import Ranks
 from selfclean_hooks.reading import Pictures, Reader
+from selfclean_hooks.reading_settings import Reading
 
+READING = Reading(batch_size=2, progress=False)
 GROUPS = {"three": (0, 1, 2), "first two": (0, 1), "last two": (1, 2)}
 
 
@@ -108,7 +111,7 @@ COPIES = {5: 2, 6: 5, 9: 0, 12: 1}
 CASES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "odd number": (Coloured(13, {}), flat, {}),
     "copies across shares": (Coloured(13, COPIES), flat, {}),
-    "colours": (Coloured(13, COPIES), mean_colour, {"batch_size": 1}),
+    "colours": (Coloured(13, COPIES), mean_colour, {"reading": replace(READING, batch_size=1)}),
     "unreadable": (Coloured(13, COPIES, broken=(0, 2, 7, 12)), flat, {}),
     "the first copy unreadable": (Coloured(8, {3: 0, 4: 0}, broken=(0,)), flat, {}),
     "a whole share unreadable": (Coloured(12, {}, broken=(1, 3, 5, 7, 9, 11)), flat, {}),
@@ -126,7 +129,7 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 
 def embedded(ranks: Ranks, case: str) -> Any:
     data, backbone, more = CASES[case]
-    return embed_among(ranks, data, backbone, **{"batch_size": 2, "progress": False, **more})
+    return embed_among(ranks, data, backbone, **{"reading": READING, **more})
 
 
 class Marked:
@@ -140,14 +143,14 @@ class Marked:
 
 
 def marked(ranks: Ranks) -> Any:
-    return embed_among(ranks, Coloured(13, COPIES), Marked(ranks.rank), batch_size=2, progress=False)
+    return embed_among(ranks, Coloured(13, COPIES), Marked(ranks.rank), READING)
 
 
 def on_one(ranks: Ranks, rank: int, change: Callable[[Tensor], Any]) -> Any:
     """A backbone that does something else in one process."""
     wrong = rank in (ranks.rank, ranks.rank - ranks.size)
     backbone: Any = (lambda batch: change(flat(batch))) if wrong else flat
-    return embed_among(ranks, Coloured(13, {}), backbone, batch_size=2, progress=False)
+    return embed_among(ranks, Coloured(13, {}), backbone, READING)
 
 
 def fails(features: Tensor) -> Tensor:
@@ -188,7 +191,7 @@ def cached(ranks: Ranks, folder: Path) -> list[Any]:
     fed = []
     for _ in range(2):
         module = Counting()
-        found = embed_among(ranks, Coloured(13, COPIES), module, batch_size=2, progress=False, cache_dir=folder)
+        found = embed_among(ranks, Coloured(13, COPIES), module, replace(READING, cache_dir=folder))
         fed.append(module.fed)
     files = len(list(folder.iterdir()))
     return [fed, files, found if found is None else found.vectors]
@@ -206,7 +209,7 @@ def own_weights(rank: int) -> nn.Module:
 def statistics_apart(ranks: Ranks) -> tuple[Any, bool]:
     """Embedded with a model that differs between the processes; and whether each has its own back."""
     model = own_weights(ranks.rank)
-    found = embed_among(ranks, Coloured(13, {}), model, batch_size=2, progress=False)
+    found = embed_among(ranks, Coloured(13, {}), model, READING)
     same = all(
         torch.equal(a, b)
         for a, b in zip(model.state_dict().values(), own_weights(ranks.rank).state_dict().values(), strict=True)

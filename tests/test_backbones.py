@@ -14,7 +14,7 @@ from embedding_data import Items, Net, as_picture
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from selfclean_hooks import audit, backbones, timm_models
+from selfclean_hooks import audit, backbones, self_supervised, timm_models
 from selfclean_hooks.backbones import rank_me, resolve
 from selfclean_hooks.embed import embed
 from selfclean_hooks.encoders import of_module
@@ -287,7 +287,7 @@ def test_the_hub_is_given_a_few_seconds(monkeypatch: pytest.MonkeyPatch, offline
 
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
     with pytest.raises(BackboneError, match="TimeoutError"):
-        timm_models._weights(TINY)
+        timm_models.weights_of(TINY)
     assert asked == {"timeout": timm_models.HUB_SECONDS}
 
 
@@ -308,11 +308,11 @@ def test_a_name_without_weights_says_so() -> None:
 def test_auto_without_the_hub_trains_on_the_data_and_the_seed_decides(
     monkeypatch: pytest.MonkeyPatch, offline: Path
 ) -> None:
-    monkeypatch.setattr(backbones, "EPOCHS", 1)
+    monkeypatch.setattr(self_supervised, "EPOCHS", 1)
     data = Items(make=as_picture)
     first, again, other = (embed(data, seed=seed, progress=False) for seed in (0, 0, 1))
     assert any("no pretrained weights can be had" in note for note in first.notes)
-    assert first.encoder["name"].startswith("self-supervised, 1 epochs")
+    assert first.encoder["name"].startswith("self-supervised, simclr, 1 epochs")
     assert np.array_equal(first.vectors, again.vectors)
     assert first.encoder == again.encoder != other.encoder
 
@@ -338,8 +338,8 @@ def test_training_on_data_that_cannot_be_read_gives_the_first_message() -> None:
         (None, "backbone must be .* got NoneType"),
         (3, "got int"),
         (Net, "got the class Net: make an instance of it"),
-        (__file__, "checkpoint files are not read yet"),
-        (Path(__file__), "checkpoint files are not read yet"),
+        (__file__, "must be a file of torch.save or a .safetensors file"),
+        (Path(__file__), "must be a file of torch.save or a .safetensors file"),
     ],
 )
 def test_what_is_no_backbone_is_refused(backbone: Any, message: str) -> None:

@@ -13,12 +13,12 @@ import pytest
 from command_line import refused
 from PIL import Image
 
-from selfclean_hooks import Audit, backbones, cli
+from selfclean_hooks import Audit, cli, self_supervised
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@pytest.mark.parametrize("command", ["", "demo", "audit", "gate", "report"])
+@pytest.mark.parametrize("command", ["", "demo", "audit", "pretrain", "gate", "report"])
 def test_help_is_the_golden_text(command: str, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     golden = GOLDEN / f"help_{command or 'selfclean-hooks'}.txt"
@@ -77,7 +77,7 @@ def test_json_is_all_that_standard_output_gets(source: Path, saved: Path, tmp_pa
 def test_notes_and_bars_go_to_standard_error(
     folder: Path, tmp_path_factory: Any, call: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backbones, "EPOCHS", 1)
+    monkeypatch.setattr(self_supervised, "EPOCHS", 1)
     monkeypatch.setenv("FORCE_COLOR", "1")  # bars are drawn where standard error is a terminal
     (folder / "cat" / "broken.png").write_bytes(b"no picture")
     ran = call(
@@ -94,7 +94,7 @@ def test_notes_and_bars_go_to_standard_error(
 def test_a_flat_folder_is_audited_without_labels(
     tmp_path: Path, tmp_path_factory: Any, call: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backbones, "EPOCHS", 1)
+    monkeypatch.setattr(self_supervised, "EPOCHS", 1)
     for index in range(4):
         pixels = np.random.default_rng(index).integers(0, 256, (20, 20, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{index}.png")
@@ -109,7 +109,7 @@ def test_a_flat_folder_is_audited_without_labels(
 def test_tables_and_python_objects_are_sources(
     folder: Path, tmp_path_factory: Any, call: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backbones, "EPOCHS", 1)
+    monkeypatch.setattr(self_supervised, "EPOCHS", 1)
     out = tmp_path_factory.mktemp("out")
     paths = sorted(folder.rglob("*.png"))
     pd.DataFrame({"path": paths, "label": [path.parent.name for path in paths]}).to_csv(folder / "t.csv", index=False)

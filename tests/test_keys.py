@@ -122,7 +122,10 @@ def test_pixels_are_those_that_are_stored_where_the_encoder_resizes(pictures: Im
 def test_pixels_of_pictures_of_several_sizes_and_of_none() -> None:
     sizes = [(3, 4), (5, 6)]
     found = embed(
-        [Image.new("RGB", size) for size in sizes], lambda b: b.flatten(1)[:, :6], batch_size=1, progress=False
+        [Image.new("RGB", size, colour) for size, colour in zip(sizes, ("red", "blue"), strict=True)],
+        lambda b: b.flatten(1)[:, :6],
+        batch_size=1,
+        progress=False,
     )
     assert found.pixels is not None
     assert found.pixels.tolist() == [12, 30]

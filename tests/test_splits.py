@@ -123,7 +123,7 @@ def test_one_encoder_trained_on_the_training_split_serves_all(monkeypatch: pytes
         trained.append(len(pictures))
         return backbones.Encoder("own", flat, torch.device("cpu"), "one")
 
-    monkeypatch.setattr(backbones, "_self_supervised", remembered)
+    monkeypatch.setattr(backbones, "trained_on", remembered)
     found = audit_splits({"val": Items(7), "train": Items(9)}, "self-supervised", progress=False)
     assert trained == [9]
     assert {audit.provenance["encoder"]["fingerprint"] for audit in found.audits.values()} == {"one"}

@@ -39,7 +39,7 @@ class Pictures:
         torch.rand(1)
         if index == 1:
             raise OSError("gone")
-        return ("no picture" if index == 3 else self.images[index]), index
+        return (None if index == 3 else self.images[index]), index
 
 
 def test_thumbnails_are_small_pictures_of_the_worst_and_the_nearest() -> None:

@@ -6,6 +6,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,12 @@ class Auditor:
     ) -> Audit:
         """With the features asked for; before the first step "auto" takes the place of a module that gives none."""
         s, workers, last = self.settings, self.settings.num_workers, self.audits.get(name)
+        reading = replace(
+            s.reading,
+            device=self.trainer.strategy.root_device,
+            num_workers=getattr(loader, "num_workers", 0) if workers is None else workers,
+            progress=self._shows_progress(),
+        )
 
         def audited_with(features: Representation) -> Audit:
             return audit_among(
@@ -160,12 +167,7 @@ class Auditor:
                 method=s.method,
                 thresholds=s.thresholds,
                 policy=s.policy,
-                device=self.trainer.strategy.root_device,
-                batch_size=s.batch_size,
-                num_workers=getattr(loader, "num_workers", 0) if workers is None else workers,
-                seed=s.seed,
-                cache_dir=s.cache_dir,
-                progress=self._shows_progress(),
+                reading=reading,
                 name=f"{name or 'train'} ({type(data).__name__})",
                 notes=(*filter(None, [features.why]), *notes),
                 epoch=epoch,

@@ -10,6 +10,7 @@ from torch import nn
 
 from selfclean_hooks import Audit, Limits, Policy, Thresholds
 from selfclean_hooks.policy import Action
+from selfclean_hooks.reading_settings import Precision
 from selfclean_hooks_lightning.fit import Fit
 from selfclean_hooks_lightning.memory import Known
 from selfclean_hooks_lightning.settings import enabled, settings
@@ -52,6 +53,8 @@ class DataAuditHooks:
         num_workers: Processes that read for the audit. None: as many as the loader has.
         seed: Of whatever is random (self-supervised training). Global random state is left as it was.
         cache_dir: Where embeddings are kept between runs, or None.
+        precision: Of the audit's forward pass: "32" as the model has it, "bf16" or "16" for torch's autocast.
+        compile: Compile the model for the audit with torch.compile; the module in training stays as it is.
 
     Attributes:
         audits: The latest `Audit` by name of the loader, "" for a single one. Under strategies that start processes of
@@ -77,6 +80,8 @@ class DataAuditHooks:
         num_workers: int | None = None,
         seed: int = 0,
         cache_dir: str | Path | None = None,
+        precision: Precision = "32",
+        compile: bool = False,
     ) -> None:
         """See the class."""
         super().__init__()
@@ -95,6 +100,8 @@ class DataAuditHooks:
             num_workers=num_workers,
             seed=seed,
             cache_dir=cache_dir,
+            precision=precision,
+            compile=compile,
         )
         self.audits: dict[str, Audit] = {}
         self._known: dict[str, Known] = {}

@@ -15,7 +15,7 @@ from selfclean_hooks.audit import checked_settings
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.gate import Limits
 from selfclean_hooks.policy import Action, Policy
-from selfclean_hooks.reading import check_numbers
+from selfclean_hooks.reading_settings import Precision, Reading
 from selfclean_hooks.thresholds import Thresholds
 
 SWITCH = "SELFCLEAN_HOOKS_ENABLED"
@@ -35,10 +35,8 @@ class Settings:
     output_dir: Path | None
     check_leakage: bool
     held_out: Mapping[str, Any]
-    batch_size: int
+    reading: Reading  # but for what the fit tells: the device, whether progress is shown
     num_workers: int | None
-    seed: int
-    cache_dir: Path | None
 
     @property
     def decides(self) -> str:
@@ -76,6 +74,8 @@ def settings(
     num_workers: int | None,
     seed: int,
     cache_dir: str | Path | None,
+    precision: Precision,
+    compile: bool,
 ) -> Settings:
     """The settings with defaults filled in.
 
@@ -86,7 +86,8 @@ def settings(
     limits = Limits() if limits is None else limits
     if not isinstance(limits, Limits):
         raise SettingError(f"limits must be Limits, as Limits(near_duplicates=0.01), got {limits!r}")
-    check_numbers(batch_size, num_workers or 0, seed)
+    cache = _folder("cache_dir", cache_dir)
+    reading = Reading("auto", batch_size, num_workers or 0, seed, cache, precision=precision, compile=compile)
     if backbone is not None and not (isinstance(backbone, (str, Path, nn.Module)) or callable(backbone)):
         raise SettingError(
             "backbone must be None (the module in training once it has learned something), the name of a part of it, "
@@ -102,10 +103,8 @@ def settings(
         output_dir=_folder("output_dir", output_dir),
         check_leakage=check_leakage,
         held_out=_held_out({} if held_out is None else held_out),
-        batch_size=batch_size,
+        reading=reading,
         num_workers=num_workers,
-        seed=seed,
-        cache_dir=_folder("cache_dir", cache_dir),
     )
 
 

@@ -38,7 +38,8 @@ def as_json(
                               "intervals": {"near_duplicates": [0.0362, 0.0615], ...},  95%, of the contamination
                               "not_run": {"label_errors": "there are no labels"},
                               "sets": {"number": 40, "conflicting": 1},                 of near duplicates
-                              "kept": 1013}, ...},                         null where the policy would drop too much
+                              "kept": 1013,                                null where the policy would drop too much
+                              "fitness": {"samples": 200, ...}}, ...},     see `Fitness`; null where it is not known
          "leakage": [{"split_1": "train", "split_2": "val", "samples_1": 3, "samples_2": 2}],
          "shift": [],
          "verdict": {"passed": false, "reasons": ["..."], "checks": [...], "baseline": false,
@@ -78,6 +79,7 @@ def _split(audit: Audit) -> dict[str, Any]:
             "conflicting": len(audit.decisions.conflicts),
         },
         "kept": kept(audit),
+        "fitness": None if audit.fitness is None else audit.fitness.as_dict(),
     }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.errors import PolicyError
+from selfclean_hooks.previews import PNG, Preview, decoded
 from selfclean_hooks.summary import summary_rows
 from selfclean_hooks.thresholds import flagged
 from selfclean_hooks.thumbnails import PAIRS, lowest
@@ -38,6 +39,7 @@ class Sample:
     given: str
     predicted: str
     split: str = ""  # where samples of several are shown
+    preview: Preview | None = None  # of what is no picture
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,13 @@ class Section:
     @property
     def pictured(self) -> bool:
         """Whether there is anything to look at."""
-        return any(sample.picture for card in self.cards for sample in card.samples)
+        return any(sample.picture or sample.preview for card in self.cards for sample in card.samples)
+
+    @property
+    def previews(self) -> set[str]:
+        """Kinds of what is shown in place of pictures: text and tables need wider cards."""
+        shown = (sample.preview for card in self.cards for sample in card.samples)
+        return {preview.kind for preview in shown if preview is not None}
 
 
 def render(audit: Audit) -> str:
@@ -94,6 +102,7 @@ def render(audit: Audit) -> str:
         unreadable_total=len(errors),
         notes=about.get("notes", ()),
         rank_me=(about.get("encoder") or {}).get("rank_me"),
+        fitness=audit.fitness,
         facts=list(_facts(_about(audit))),
     )
     return text.encode("utf-8", "backslashreplace").decode()
@@ -151,7 +160,8 @@ def _leaked(audit: Audit, leaks: Leaks, pair: int) -> tuple[Sample, Sample]:
     split, index = leaks.name(pair), int(leaks.other_index[pair])
     own = replace(_sample(audit, int(leaks.index[pair])), kept_copy=False, split=leaks.splits[0])
     name = leaks.other_names[pair] if leaks.other_names else ""
-    return own, Sample(index, name, _data_uri(audit.leak_thumbnails.get((split, index))), False, "", "", split)
+    small = audit.leak_thumbnails.get((split, index))
+    return own, Sample(index, name, _data_uri(small), False, "", "", split, decoded(small))
 
 
 def _worst(audit: Audit, issue: str, scores: NDArray[np.float64]) -> Section:
@@ -171,14 +181,16 @@ def _sample(audit: Audit, i: int) -> Sample:
         index=i,
         name=audit.names[i] if audit.names else "",
         picture=_data_uri(audit.thumbnails.get(i)),
+        preview=decoded(audit.thumbnails.get(i)),
         kept_copy=bool(decisions.sets[i] >= 0 and not decisions.surplus[i]),
         given=_label(audit, int(audit.scores.given_label[i])),
         predicted=_label(audit, int(audit.scores.predicted_label[i])),
     )
 
 
-def _data_uri(png: bytes | None) -> str:
-    return "" if png is None else "data:image/png;base64," + base64.b64encode(png).decode()
+def _data_uri(content: bytes | None) -> str:
+    is_picture = content is not None and content.startswith(PNG)
+    return "data:image/png;base64," + base64.b64encode(content).decode() if content and is_picture else ""
 
 
 def _label(audit: Audit, code: int) -> str:
@@ -207,7 +219,7 @@ def _kept(audit: Audit) -> str:
 
 def _about(audit: Audit) -> dict[str, Any]:
     """What the page says of the audit's origin; thresholds and policy are those in force."""
-    facts = {key: value for key, value in audit.provenance.items() if key != "notes"}
+    facts = {key: value for key, value in audit.provenance.items() if key not in ("notes", "fitness")}
     in_force = {"thresholds": asdict(audit.thresholds), "policy": asdict(audit.policy)}
     return {**facts, "settings": {**facts.get("settings", {}), **in_force}}
 

@@ -24,9 +24,9 @@ from lightning.pytorch.loggers.logger import Logger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler, WeightedRandomSampler, random_split
 
-import selfclean_hooks.backbones
 import selfclean_hooks.embed
 import selfclean_hooks.pretrain
+import selfclean_hooks.self_supervised
 from selfclean_hooks import Audit, Limits, Policy
 from selfclean_hooks.backbones import resolve_among
 from selfclean_hooks.encoders import weights_fingerprint
@@ -85,8 +85,8 @@ class Seen(dict[str, Any]):
         with (
             patch.object(Reader, "__getitem__", reads),
             patch.object(Audit, "save", saves),
-            patch.object(selfclean_hooks.pretrain, "pretrain", trains),
-            patch.object(selfclean_hooks.backbones, "EPOCHS", 1),
+            patch.object(selfclean_hooks.self_supervised, "pretrain", trains),
+            patch.object(selfclean_hooks.self_supervised, "EPOCHS", 1),
         ):
             yield
 

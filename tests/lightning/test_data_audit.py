@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from selfclean_hooks import Audit, Limits, Policy, Thresholds
 from selfclean_hooks.errors import DataWarning, SettingError
+from selfclean_hooks.reading_settings import Reading
 from selfclean_hooks_lightning import DataAudit
 from selfclean_hooks_lightning.settings import enabled
 
@@ -74,7 +75,7 @@ def test_defaults() -> None:
     settings = DataAudit().settings
     assert (settings.policy, settings.thresholds, settings.limits) == (Policy(), Thresholds(), Limits())
     assert (settings.epochs, settings.output_dir, settings.check_leakage) == ((0,), Path("audit"), True)
-    assert (settings.method, settings.batch_size, settings.num_workers, settings.seed) == ("default", 64, None, 0)
+    assert (settings.method, settings.reading, settings.num_workers) == ("default", Reading(), None)
     assert not settings.drops
 
 

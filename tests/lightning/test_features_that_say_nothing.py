@@ -88,7 +88,7 @@ def test_a_part_asked_for_by_name_is_not_replaced() -> None:
         def __init__(self) -> None:
             super().__init__()
             with torch.no_grad():
-                self.get_parameter("encoder.2.weight").fill_(0)[0] = 1e-6
+                self.get_parameter("encoder.2.weight").fill_(0)[0] = 1e-4
                 self.get_parameter("encoder.2.bias").fill_(1)
 
     with pytest.raises(BackboneError, match=r"the features of Sequential say nothing: RankMe is 1\.0\d"):

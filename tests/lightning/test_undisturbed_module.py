@@ -12,7 +12,7 @@ from fit_twins import OwnNoise, Watched, all_global, assert_same, check_same, fi
 from fits import FIRM, Module, Net, audit_callback, clean_data, train_data, trainer, val_data
 from torch import Tensor, nn
 
-import selfclean_hooks.backbones
+import selfclean_hooks.self_supervised
 from selfclean_hooks import Policy
 from selfclean_hooks.randomness import kept_rng
 
@@ -69,7 +69,7 @@ def test_backbone_is_the_object_in_training() -> None:
 
 
 def test_self_supervised_training_before_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selfclean_hooks.backbones, "EPOCHS", 1)
+    monkeypatch.setattr(selfclean_hooks.self_supervised, "EPOCHS", 1)
     check_same(fit_of(lambda: clean_data(transform=all_global)), backbone="self-supervised")
 
 

@@ -159,9 +159,9 @@ def test_items_without_files_are_told_by_their_content(pytester: pytest.Pytester
 
 
 def test_an_encoder_is_trained_once(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    import selfclean_hooks.pretrain
+    import selfclean_hooks.self_supervised
 
-    monkeypatch.setattr("selfclean_hooks.backbones.EPOCHS", 1)
+    monkeypatch.setattr("selfclean_hooks.self_supervised.EPOCHS", 1)
     change(project, "backbone=Pixels()", 'backbone="self-supervised"')
     first = run(project)
     assert AGAIN not in told(first)[0]
@@ -169,7 +169,7 @@ def test_an_encoder_is_trained_once(project: pytest.Pytester, monkeypatch: pytes
     def never(*_: Any, **__: Any) -> None:
         raise RuntimeError("trained again")
 
-    monkeypatch.setattr(selfclean_hooks.pretrain, "pretrain", never)
+    monkeypatch.setattr(selfclean_hooks.self_supervised, "pretrain", never)
     second = run(project)
     assert AGAIN in told(second)[0]
     assert failure(first) == failure(second)

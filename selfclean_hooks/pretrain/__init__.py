@@ -1,0 +1,100 @@
+"""Self-supervised training on the data itself, for when no pretrained weights can be had or none suit the data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from selfclean_hooks.pretrain.data import Canvas, shrink
+from selfclean_hooks.pretrain.recipe import OBJECTIVES, Recipe
+from selfclean_hooks.progress import Tick
+from selfclean_hooks.randomness import kept_rng
+
+if TYPE_CHECKING:
+    from selfclean_hooks.pretrain.representation import Representation
+
+__all__ = ["OBJECTIVES", "Canvas", "Pretrained", "Recipe", "pretrain", "shrink"]
+
+
+@dataclass(frozen=True, eq=False)
+class Pretrained:
+    """A trained encoder and what it expects.
+
+    Attributes:
+        encoder: in eval mode, on the device it was trained on. (B, channels, size, size) float in [0, 1] to
+            (B, D) float32.
+        canvas: from a picture to the (channels, size, size) uint8 that it is fed, divided by 255.
+        recipe: how it was trained; size and encoder are told.
+        epochs: whole epochs trained; fewer than asked for where the time was up or nothing changed any more.
+        pictures: number it was trained on.
+        seconds: wall time of reading and training.
+    """
+
+    encoder: Representation
+    canvas: Canvas
+    recipe: Recipe
+    epochs: int
+    pictures: int
+    seconds: float
+
+
+def pretrain(
+    pictures: Any,
+    recipe: Recipe | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    partial: str | Path | None = None,
+    progress: Tick | None = None,
+    trainer: Mapping[str, Any] | None = None,
+) -> Pretrained:
+    """Train an encoder on the pictures themselves, without labels and without the network.
+
+    The random states of torch, numpy and `random` are left as they were.
+
+    Args:
+        pictures: anything with a length whose items are PIL images of any mode and size or (C, H, W) arrays. An item
+            that raises is skipped. Of very many pictures a sample drawn with the seed is read (20,000, or 2 GiB).
+        recipe: what to train, and how.
+        device: where to train.
+        partial: file that the state is kept in after each epoch; where it exists, the training goes on from there. It
+            is removed at the end.
+        progress: called after each step with the steps done and the steps planned.
+        trainer: settings of Lightning's Trainer: precision, devices, strategy, logger, callbacks.
+
+    Raises:
+        DataError: fewer than two pictures can be read.
+        SettingError: the encoder cannot be made for such pictures.
+        BackboneError: the starting weights cannot be had, or the training diverged.
+        AuditFileError: `partial` is of another training.
+    """
+    from selfclean_hooks.pretrain.data import read
+    from selfclean_hooks.pretrain.networks import brightness, network_of, size_for
+    from selfclean_hooks.pretrain.objectives import objective_of
+    from selfclean_hooks.pretrain.representation import Representation
+    from selfclean_hooks.pretrain.resuming import check_partial
+    from selfclean_hooks.pretrain.training import Training, fit
+
+    recipe, start = recipe or Recipe(), time.monotonic()
+    with kept_rng(pictures):
+        data, canvas = read(pictures, recipe.size, recipe.seed)
+        side = size_for(recipe.network, canvas.size)
+        if side != canvas.size:
+            data, canvas = read(pictures, side, recipe.seed)
+        recipe = replace(recipe, encoder=recipe.network, size=canvas.size)
+        # torch.manual_seed would also touch the accelerators, which are not restored
+        torch.default_generator.manual_seed(recipe.seed)
+        network = network_of(recipe.network, recipe.start, *brightness(data), canvas.size)
+        settings = dict(trainer or {})
+        objective = objective_of(recipe.objective, network, settings.get("devices", 1) != 1)
+        training = Training(objective, data, recipe)
+        kept = check_partial(partial, training)
+        epochs = fit(training, torch.device(device), progress, kept, settings)
+    if kept is not None:
+        kept.unlink(missing_ok=True)
+    encoder = Representation(network, objective.projection, canvas.channels).eval().to(device)
+    return Pretrained(encoder, canvas, recipe, epochs, len(data), time.monotonic() - start)

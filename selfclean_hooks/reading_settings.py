@@ -1,0 +1,63 @@
+"""How a data set is read and embedded: what `audit` and the others take one by one, in one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from selfclean_hooks.errors import SettingError
+
+if TYPE_CHECKING:
+    import torch
+
+Precision = Literal["32", "bf16", "16"]
+LEAST = {"batch_size": 1, "num_workers": 0, "seed": 0}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The settings of one reading; the fields are called as the arguments of `audit` are.
+
+    Attributes:
+        device: "auto", or a torch device.
+        batch_size: samples per forward pass.
+        num_workers: processes that read the data set; 0: this one reads.
+        seed: of whatever is random.
+        cache_dir: folder where embeddings are kept between runs, or None.
+        progress: show progress bars.
+        precision: of the forward pass: "32" as the model has it, "bf16" or "16" under autocast.
+        compile: whether the model is compiled by torch.
+
+    Raises:
+        SettingError: one makes no sense; says which.
+    """
+
+    device: str | torch.device = "auto"
+    batch_size: int = 64
+    num_workers: int = 0
+    seed: int = 0
+    cache_dir: str | Path | None = None
+    progress: bool = True
+    precision: Precision = "32"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        """See that the numbers and choices make sense; the device and the folder tell when they are used."""
+        for name, least in LEAST.items():
+            _check_whole(name, getattr(self, name), least)
+        if self.precision not in get_args(Precision):
+            raise SettingError(f'precision must be "32", "bf16" or "16", got {self.precision!r}')
+        if not isinstance(self.compile, (bool, np.bool_)):
+            raise SettingError(f"compile must be True or False, got {self.compile!r}")
+
+
+def _check_whole(name: str, value: object, least: int) -> None:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or not least <= value < 2**63:  # type: ignore[operator]  # a whole number
+        raise SettingError(f"{name} must be a whole number of at least {least} and below 2**63, got {value!r}")
+
+
+AS_USUAL = Reading()
