@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Representations compared.")
     parser.add_argument("--data", type=Path, help="folder of 5k.npz")
     parser.add_argument("--only", help="one data set: fashion, digits, drawings")
+    parser.add_argument("--with", dest="wanted", nargs="+", default=[""], help="representations whose names begin so")
     parser.add_argument("--output", type=Path, help="CSV file to write")
     parser.add_argument("--quick", action="store_true", help="300 digits, an epoch each: does it run?")
     options = parser.parse_args(argv)
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         row
         for name, data in data_sets(options.data, options.quick)
         if options.only in (None, name)
-        for row in compared(name, data, options.quick)
+        for row in compared(name, data, tuple(options.wanted), options.quick)
     ]
     if options.output:
         with options.output.open("w", newline="") as file:
@@ -96,9 +97,11 @@ def drawings(size: int = 64) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return np.stack([p for p, _ in found.values()]), np.array([label for _, label in found.values()])
 
 
-def compared(name: str, data: Contaminated, quick: bool) -> Iterator[dict[str, Any]]:
+def compared(name: str, data: Contaminated, wanted: tuple[str, ...], quick: bool) -> Iterator[dict[str, Any]]:
     pictures = [Image.fromarray(image) for image in data.images]
     for encoder, make in representations(data, pictures, quick):
+        if not encoder.startswith(wanted):
+            continue
         made: dict[str, Features] = {}
         cost = measure(lambda make=make, made=made: made.update(make()))  # type: ignore[misc]
         for part, features in made.items():
