@@ -187,7 +187,8 @@ def pretrain(
             objective, encoder, start, size, epochs, batch_size, seconds_of(max_time), learning_rate, patience, seed
         )
         told = run_training(source, output, recipe, device, devices, precision.value, log, progress)
-        Console().print(told, soft_wrap=True, markup=False, highlight=False)
+        if told:
+            Console().print(told, soft_wrap=True, markup=False, highlight=False)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def run(
     log: Path | None = None,
     progress: bool = True,
 ) -> str:
-    """Train on a source, write the file, and say what it is like.
+    """Train on a source, write the file, and say what it is like ("" in the processes of further devices).
 
     An interrupted training lies beside the file, named after it and `.partial`, and goes on when the same is asked for
     again.
@@ -71,6 +72,8 @@ def run(
             progress=tick,
             trainer=_settings(devices, precision, log),
         )
+    if devices > 1 and os.environ.get("LOCAL_RANK", "0") != "0":  # Lightning runs this command once a device
+        return ""
     save(trained, output)
     few = f"; {trained.pictures} pictures are few to learn from" if trained.pictures < WARNED_BELOW else ""
     return (
