@@ -8,13 +8,14 @@ from selfclean_hooks.gate import Count, Limits, Verdict
 from selfclean_hooks.policy import Policy
 from selfclean_hooks.split_audits import audit_splits
 from selfclean_hooks.splits import SplitsAudit
-from selfclean_hooks.thresholds import Thresholds
+from selfclean_hooks.thresholds import FDR, Thresholds, Top
 
 if TYPE_CHECKING:
     from selfclean_hooks.dataset import AuditedDataset
 
 __version__ = "0.1.0"
 __all__ = [
+    "FDR",
     "Audit",
     "AuditedDataset",
     "Baseline",
@@ -23,6 +24,7 @@ __all__ = [
     "Policy",
     "SplitsAudit",
     "Thresholds",
+    "Top",
     "Verdict",
     "audit",
     "audit_embeddings",

@@ -9,7 +9,7 @@ from typing import Any
 
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.gate import LIMITED, Count, Limits
-from selfclean_hooks.thresholds import ISSUES, Thresholds
+from selfclean_hooks.thresholds import ISSUES, Thresholds, threshold_of
 
 EXAMPLES = "0.01, 1%, count:5, or val=0.01 for one split"
 
@@ -44,7 +44,7 @@ def limits_of(texts: Mapping[str, Sequence[str]], not_run: Sequence[str], splits
 
 
 def thresholds_of(texts: Sequence[str], before: Thresholds) -> Thresholds:
-    """Thresholds from texts such as "label_errors=0.3", "off-topic=none" or "near_duplicates=auto".
+    """Thresholds from texts such as "label_errors=0.3", "off-topic=none", "label_errors=fdr:0.1", "off_topic=top:5%".
 
     Args:
         texts: each for one issue.
@@ -61,7 +61,7 @@ def thresholds_of(texts: Sequence[str], before: Thresholds) -> Thresholds:
         name, _, value = text.partition("=")
         words = {"auto": "auto", "none": None}
         known = value.strip().lower()
-        values[_issue(name, ISSUES)] = words[known] if known in words else _number(value, value)
+        values[_issue(name, ISSUES)] = words[known] if known in words else _number(value, threshold_of(known))
     return Thresholds(**values)
 
 

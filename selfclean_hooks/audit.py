@@ -17,7 +17,7 @@ from selfclean_hooks.errors import ContaminationError, DataWarning, SettingError
 from selfclean_hooks.policy import Decisions, Policy, decide
 from selfclean_hooks.reading_settings import Precision, Reading
 from selfclean_hooks.scores import Scores, as_labels, as_vectors, listing, score, spread
-from selfclean_hooks.thresholds import Thresholds
+from selfclean_hooks.thresholds import ISSUES, Thresholds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,10 +147,39 @@ class Audit:
 
     def ranked(self, issue: str, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Positions in order of their scores for `issue`, worst first."""
-        by_score = {"near_duplicates": self.scores.near_duplicate, "off_topic": self.scores.off_topic}
-        if self.scores.leaks is not None:
-            by_score["leakage"] = self.scores.leaks.nearest.astype(np.float64)
-        return positions[np.argsort(by_score.get(issue, self.scores.label)[positions], kind="stable")]
+        leaks = self.scores.leaks
+        if issue in ISSUES:
+            positions = positions[np.argsort(self.scores.of(issue)[positions], kind="stable")]
+        elif issue == "leakage" and leaks is not None:
+            positions = positions[np.argsort(leaks.worst[positions], kind="stable")]
+        return positions
+
+    def ranking(self, issue: str) -> pd.DataFrame:
+        """All samples scored for near_duplicates, off_topic or label_errors, worst first: for review from the top.
+
+        Columns index, score, is_issue, probability (that it is an issue) and expected_found (how many of the estimated
+        issues are seen down to here); the last two are NaN where the method estimates no probabilities. After
+        `calibration.clean_in_a_row()` fine samples in a row the rest may be left.
+
+        Raises:
+            SettingError: there is no such issue, or it did not run.
+        """
+        from selfclean_hooks.frames import ranking_of
+
+        return ranking_of(self, issue)
+
+    @property
+    def calibration(self) -> pd.DataFrame:
+        """One row an issue whose probabilities were estimated: what the flags are worth, and what there may be beside.
+
+        Columns issue, num_issues (flagged), precision (share of the flags that are estimated to be right), estimated
+        (issues in all the data), estimated_low and estimated_high (95% interval), recall (share of them flagged) and
+        inspect_for_90 (samples to look at, from the worst, to see 90% of them). For near duplicates these are samples
+        that have a near duplicate, kept copies included.
+        """
+        from selfclean_hooks.frames import calibration_of
+
+        return calibration_of(self)
 
     def at(self, *, thresholds: Thresholds | None = None, policy: Policy | None = None) -> Audit:
         """The same measurements under other thresholds or another policy; costs nothing.
@@ -159,10 +188,11 @@ class Audit:
             SettingError: the near-duplicate threshold lies above the pairs that were kept.
         """
         other = replace(self, thresholds=thresholds or self.thresholds, policy=policy or self.policy)
-        cut, complete = _listed_below(other.thresholds), self.scores.pairs_complete_below
+        complete, known = self.scores.pairs_complete_below, other.thresholds.near_duplicates == "auto"
+        cut = 0.0 if known else other.decisions.thresholds["near_duplicates"]
         if cut > max(complete, _listed_below(self.thresholds)):
             raise SettingError(
-                f"pairs were kept up to distance {complete:.4g}, so the threshold {cut:g} for near_duplicates cannot "
+                f"pairs were kept up to a score of {complete:.4g}, so the threshold {cut:g} for near_duplicates cannot "
                 f"be applied to them: run the audit again with thresholds=Thresholds(near_duplicates={cut:g})"
             )
         return other
@@ -392,4 +422,4 @@ def checked_settings(method: str, thresholds: Thresholds | None, policy: Policy 
 
 def _listed_below(thresholds: Thresholds) -> float:
     cut = thresholds.near_duplicates
-    return 0.0 if cut is None or isinstance(cut, str) else float(cut)
+    return float(cut) if isinstance(cut, (int, float)) else 0.0

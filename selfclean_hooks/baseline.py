@@ -14,17 +14,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.baseline_file import Entry, Key, read_baseline, write_baseline
-from selfclean_hooks.duplicates import component_of
+from selfclean_hooks.duplicates import component_of, near_links
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.gate import turned_off
 from selfclean_hooks.scores import label_texts
-from selfclean_hooks.thresholds import flagged
+from selfclean_hooks.thresholds import Thresholds, flagged
 
 if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
@@ -77,7 +77,12 @@ class Baseline:
             return audit
         leaks = scores.leaks and replace(scores.leaks, automatic=cuts.get("leakage", scores.leaks.automatic))
         automatic = {issue: cuts.get(issue, cut) for issue, cut in scores.automatic.items()}
-        return replace(audit, scores=replace(scores, automatic=automatic, leaks=leaks))
+        settings: dict[str, Any] = {
+            i: value if audit.thresholds.is_chosen(i) else "auto" for i, value in vars(audit.thresholds).items()
+        }
+        return replace(
+            audit, scores=replace(scores, automatic=automatic, leaks=leaks), thresholds=Thresholds(**settings)
+        )
 
     def divide(self, audit: Audit, split: str) -> dict[str, tuple[Bools, Bools]]:
         """Issue: (N,) the samples that are new findings, and (N,) those that are accepted.
@@ -209,10 +214,10 @@ class Baseline:
 
 
 def _automatic(audit: Audit) -> dict[str, float]:
-    """Issue: threshold in force, of those that nobody chose."""
+    """Issue: threshold in force, of those that depend on the data."""
     cuts = audit.decisions.thresholds
     by = {issue: "near_duplicates" if issue == "leakage" else issue for issue in cuts}
-    return {issue: cut for issue, cut in cuts.items() if getattr(audit.thresholds, by[issue]) == "auto"}
+    return {issue: cut for issue, cut in cuts.items() if not audit.thresholds.is_chosen(by[issue])}
 
 
 def _looked_at(audits: Mapping[str, Audit]) -> set[tuple[str, str]]:
@@ -240,8 +245,7 @@ def _entries(audit: Audit, split: str) -> Iterator[Entry]:
         if content and len(indices) > 1:
             key = Key("near_duplicates", split, (content, content), "")
             yield _entry(key, [names[i] for i in indices], len(indices))
-    near = flagged(audit.scores.tree_distance, audit.decisions.thresholds["near_duplicates"])
-    for pair in audit.scores.tree_index[near].tolist():
+    for pair in near_links(audit.scores, audit.decisions.thresholds["near_duplicates"]).tolist():
         first, second = sorted(pair, key=lambda i: digests[i])
         if digests[first] and digests[first] != digests[second]:
             key = Key("near_duplicates", split, (digests[first], digests[second]), "")
@@ -273,7 +277,7 @@ def _leaks(audit: Audit, split: str) -> Iterator[tuple[str, int, Key]]:
     leaks, digests = audit.scores.leaks, _digests(audit)
     if leaks is None:
         return
-    hits = flagged(leaks.distance, audit.decisions.thresholds["leakage"]).nonzero()[0]
+    hits = flagged(leaks.score, audit.decisions.thresholds["leakage"]).nonzero()[0]
     others = leaks.other_digests or ("",) * len(leaks)
     for index, other in dict.fromkeys((int(leaks.index[pair]), others[pair]) for pair in hits.tolist()):
         yield "leakage", index, Key("leakage", split, (digests[index], other), "")

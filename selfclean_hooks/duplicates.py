@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array, identity
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.scores import Scores
@@ -50,7 +50,7 @@ def duplicate_sets(scores: Scores, threshold: float, keep: Keep, last: Ints | Bo
 
     Args:
         scores: N samples.
-        threshold: distance below which two are near duplicates.
+        threshold: score below which two are near duplicates.
         keep: the first copy, the one with most near duplicates and the least distance to them, or the largest image.
         last: (N,) copies to keep only where there are no others; of numbers, the higher the later.
 
@@ -82,9 +82,20 @@ def duplicate_sets(scores: Scores, threshold: float, keep: Keep, last: Ints | Bo
 def component_of(scores: Scores, threshold: float) -> Ints:
     """(N,) number of the connected component of near duplicates that each sample is in, chains included.
 
-    Read off the single-linkage tree: exact, whatever the order of the samples and however many pairs there are.
+    Read off the single-linkage tree and the pairs listed, whatever the order of the samples.
     """
     return _components(scores, threshold)
+
+
+def near_links(scores: Scores, threshold: float) -> Ints:
+    """(L, 2) pairs of near duplicates, the fewest and nearest that join all that chains of them join."""
+    index, score = _linked(scores, threshold)
+    order = np.argsort(score, kind="stable")
+    weight = np.arange(1, len(order) + 1)  # ranks: the library takes a weight of 0 for no edge
+    start, end = index[order].astype(np.int32).T  # older scipy searches graphs of int32 only
+    _, once = np.unique(start.astype(np.int64) * len(scores) + end, return_index=True)
+    graph = coo_array((weight[once], (start[once], end[once])), shape=(len(scores), len(scores)))
+    return index[order[np.sort(minimum_spanning_tree(graph.tocsr()).data.astype(np.int64)) - 1]]
 
 
 def contradicted(scores: Scores, threshold: float) -> dict[int, dict[int, int]]:
@@ -132,18 +143,30 @@ def conflicting(sets: DuplicateSets, scores: Scores) -> frozenset[int]:
 
 def _components(scores: Scores, threshold: float, exact: bool = False) -> Ints:
     n = len(scores)
-    near = flagged(scores.tree_distance, threshold) & ((scores.tree_distance == 0) | (not exact))
-    start, end = scores.tree_index[near].astype(np.int32).T  # older scipy searches graphs of int32 only
+    copies = (scores.tree_score == 0) & (threshold > -np.inf)
+    index = scores.tree_index[copies] if exact else _linked(scores, threshold)[0]
+    start, end = index.astype(np.int32).T  # older scipy searches graphs of int32 only
     graph = coo_array((np.ones(len(start)), (start, end)), shape=(n, n))
     component: Ints = connected_components(graph, directed=False)[1].astype(np.int64)
     return component
 
 
+def _linked(scores: Scores, threshold: float) -> tuple[Ints, NDArray[np.float32]]:
+    """Near duplicates, (L, 2), and their scores, of the tree and the pairs listed: some twice.
+
+    The tree joins all that is near by distance; where the score is another one, pairs may join what it does not.
+    """
+    score = np.concatenate([scores.tree_score, scores.pair_score])
+    near = flagged(score, threshold)
+    return np.concatenate([scores.tree_index, scores.pair_index])[near], score[near]
+
+
 def _between(groups: Ints, scores: Scores, threshold: float) -> csr_array:
     """(G, G) distances of groups of exact copies that are near duplicates, each in both directions, once."""
+    score = np.concatenate([scores.pair_score, scores.tree_score])
     index = np.concatenate([scores.pair_index, scores.tree_index])
     distance = np.concatenate([scores.pair_distance, scores.tree_distance])
-    near = flagged(np.concatenate([scores.pair_score, scores.tree_distance]), threshold)
+    near = flagged(score, threshold)
     pairs, distance = np.sort(groups[index[near]], axis=1), distance[near]
     apart = pairs[:, 0] != pairs[:, 1]
     (first, second), distance = pairs[apart].T, distance[apart]

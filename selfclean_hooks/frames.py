@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from selfclean_hooks.errors import SettingError
 from selfclean_hooks.leaks import Leaks
 from selfclean_hooks.scores import Scores
 from selfclean_hooks.summary import COLUMNS, summary_rows
-from selfclean_hooks.thresholds import flagged
+from selfclean_hooks.thresholds import ISSUES, flagged
 
 if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
@@ -56,6 +57,45 @@ def pairs_of(audit: Audit) -> pd.DataFrame:
         copy=True,
     )
     return pairs
+
+
+def ranking_of(audit: Audit, issue: str) -> pd.DataFrame:
+    """One row a sample that was scored for the issue, worst first."""
+    ran = [name for name in ISSUES if name not in audit.scores.not_run]
+    if issue not in ran:
+        raise SettingError(f"there is a ranking for {', '.join(ran)}, got {issue!r}")
+    scores, calibration = audit.scores.of(issue), audit.scores.calibration.get(issue)
+    order = audit.ranked(issue, (~np.isnan(scores)).nonzero()[0])
+    missing = np.full(len(order), np.nan)
+    wrong = missing if calibration is None else 1 - calibration.probability_clean(scores[order])
+    frame: pd.DataFrame = pd.DataFrame(
+        {
+            "index": order,
+            "score": scores[order],
+            "is_issue": audit.decisions.flags[issue][order],
+            "probability": wrong,
+            "expected_found": wrong.cumsum(),
+        },
+        copy=True,
+    )
+    return frame
+
+
+def calibration_of(audit: Audit) -> pd.DataFrame:
+    """One row an issue whose probabilities were estimated."""
+    columns = ("issue", "num_issues", "precision", "estimated", "estimated_low", "estimated_high", "recall")
+    rows = []
+    for issue, calibration in audit.scores.calibration.items():
+        scores, flags = audit.scores.of(issue), audit.decisions.flags[issue]
+        wrong = 1 - calibration.probability_clean(scores[flags & ~np.isnan(scores)])
+        estimated, low, high = calibration.estimated(scores)
+        precision = wrong.mean() if len(wrong) else np.nan
+        recall = wrong.sum() / estimated if estimated else np.nan
+        values = (issue, int(flags.sum()), precision, estimated, low, high, recall)
+        effort = calibration.effort(scores)
+        rows.append({**dict(zip(columns, values, strict=True)), "inspect_for_90": effort})
+    frame: pd.DataFrame = pd.DataFrame(rows, columns=[*columns, "inspect_for_90"])
+    return frame
 
 
 def duplicates_of(audit: Audit) -> pd.DataFrame:

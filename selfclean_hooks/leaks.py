@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Leaks:
-    """The nearest pairs of samples between one split and others, nearest first.
+    """The nearest pairs of samples between one split and others, worst first.
 
     Listed are the nearest sample in the other split of every sample on both sides, and all neighbours looked at that
     lie below the near-duplicate threshold. Unreadable samples are in no pair.
@@ -25,7 +25,8 @@ class Leaks:
     distance: NDArray[np.float32]  # (P,) in [0, 1]; 0: the same content
     other_names: tuple[str, ...] | None = None  # (P,) file behind each sample of the other split, "" where unknown
     other_digests: tuple[str, ...] | None = None  # (P,) content of each sample of the other split, "" where unknown
-    automatic: float = 0.0  # distance below which "auto" flags: that for near duplicates of the split trained on
+    scaled: NDArray[np.float32] | None = None  # (P,) score by the neighbourhood in the split trained on; None: distance
+    automatic: float = 0.0  # score below which "auto" flags: that for near duplicates of the split trained on
 
     @classmethod
     def none(cls) -> Leaks:
@@ -37,11 +38,16 @@ class Leaks:
         """Number of pairs."""
         return len(self.distance)
 
+    @property
+    def score(self) -> NDArray[np.float32]:
+        """(P,) in [0, 1], low = near duplicates."""
+        return self.distance if self.scaled is None else self.scaled
+
     @cached_property
-    def nearest(self) -> NDArray[np.float32]:
-        """(N,) distance of each sample of the audited split to the nearest in any other; NaN: not compared."""
+    def worst(self) -> NDArray[np.float32]:
+        """(N,) smallest score of the pairs that each sample of the audited split is in; NaN: not compared."""
         found = np.full(self.sizes[0], np.nan, np.float32)
-        np.fmin.at(found, self.index, self.distance)
+        np.fmin.at(found, self.index, self.score)
         return found
 
     def spread(self, positions: NDArray[np.int64], n: int) -> Leaks:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from selfclean_hooks.calibration import Calibration
 from selfclean_hooks.leaks import Leaks
 from selfclean_hooks.scores import Scores
 from selfclean_hooks.thresholds import ISSUES
@@ -25,6 +26,7 @@ Arrays = dict[str, NDArray[Any]]
 PER_SAMPLE = ("near_duplicate", "off_topic", "label", "nearest_neighbor", "given_label", "predicted_label")
 PER_PAIR = ("pair_index", "pair_distance", "pair_score")
 PER_EDGE = ("tree_index", "tree_distance")
+OPTIONAL = ("pixels", "tree_scaled", "reach")  # where they are known
 PER_LEAK = ("other", "index", "other_index", "distance")  # stored as leak_other and so on
 POSITIONS = ("nearest_neighbor", "pair_index", "tree_index", "error_index", "thumbnail_index")
 UNREADABLE = (
@@ -50,8 +52,8 @@ def pack(audit: Audit) -> bytes:
     arrays["thumbnail_index"] = np.array(list(audit.thumbnails), np.int64)
     arrays |= _packed("error", map(_encode, s.errors.values()))
     arrays |= _packed("thumbnail", audit.thumbnails.values())
-    if s.pixels is not None:
-        arrays["pixels"] = s.pixels
+    arrays |= {name: getattr(s, name) for name in OPTIONAL if getattr(s, name) is not None}
+    arrays |= {f"calibration_{i}": np.stack([c.score, c.clean]) for i, c in s.calibration.items()}
     for name, texts in (("class_name", s.class_names), ("name", audit.names), ("digest", audit.digests)):
         arrays |= {} if texts is None else _packed(name, map(_encode, texts))
     if s.leaks is not None:
@@ -88,6 +90,7 @@ def unpack(content: bytes, n: int, not_run: Mapping[str, str]) -> dict[str, Any]
 def _scores(arrays: Arrays, not_run: Mapping[str, str], errors: Mapping[int, str]) -> Scores:
     automatic = zip(ISSUES, arrays["automatic"].tolist(), strict=True)
     measured: dict[str, Any] = {name: arrays[name] for name in (*PER_SAMPLE, *PER_PAIR, *PER_EDGE)}
+    measured |= {name: arrays.get(name) for name in OPTIONAL}
     return Scores(
         **measured,
         pairs_complete_below=float(arrays["pairs_complete_below"][0]),
@@ -95,19 +98,24 @@ def _scores(arrays: Arrays, not_run: Mapping[str, str], errors: Mapping[int, str
         not_run=not_run,
         errors=errors,
         class_names=_texts(arrays, "class_name"),
-        pixels=arrays.get("pixels"),
+        calibration={i: Calibration(*arrays[f"calibration_{i}"]) for i in ISSUES if f"calibration_{i}" in arrays},
     )
 
 
 def _check(arrays: Arrays, n: int) -> None:
     """What the rest of the package takes for granted: lengths that agree, positions that exist."""
     pairs, edges = len(arrays["pair_distance"]), len(arrays["tree_distance"])
-    per_sample = (*PER_SAMPLE, "pixels") if "pixels" in arrays else PER_SAMPLE
-    for names, length in ((per_sample, n), (PER_PAIR, pairs), (PER_EDGE, edges)):
+    there = {name for name in OPTIONAL if name in arrays}
+    per_sample, per_edge = (*PER_SAMPLE, *(there - {"tree_scaled"})), (*PER_EDGE, *(there & {"tree_scaled"}))
+    for names, length in ((per_sample, n), (PER_PAIR, pairs), (per_edge, edges)):
         for name in names:
             shape = (length, 2) if name in ("pair_index", "tree_index") else (length,)
             if arrays[name].shape != shape:
                 raise ValueError(f"{name} must be of shape {shape} for {n} samples, got {arrays[name].shape}")
+    for issue in ISSUES:
+        knots = arrays.get(f"calibration_{issue}", np.zeros((2, 1)))
+        if knots.shape[:1] != (2,) or knots.size == 0 or not (np.diff(knots) >= 0).all():
+            raise ValueError(f"calibration_{issue} must be ascending scores and probabilities, got {knots.shape}")
     for name in POSITIONS:
         if not ((arrays[name] >= -1) & (arrays[name] < n)).all():
             raise ValueError(f"{name} points outside of {n} samples")
@@ -118,6 +126,7 @@ def _leaks_packed(leaks: Leaks, thumbnails: Mapping[tuple[str, int], bytes]) -> 
     shown = [(leaks.splits.index(split), index) for split, index in thumbnails]
     return {
         **{f"leak_{name}": getattr(leaks, name) for name in PER_LEAK},
+        **({} if leaks.scaled is None else {"leak_scaled": leaks.scaled}),
         "leak_sizes": np.array(leaks.sizes, np.int64),
         "leak_thumbnail_index": np.array(shown, np.int64).reshape(-1, 2),
         **_packed("leak_split", map(_encode, leaks.splits)),
@@ -132,11 +141,15 @@ def _leaks(arrays: Arrays, n: int) -> Leaks | None:
     splits = _texts(arrays, "leak_split")
     if splits is None:
         return None
-    sizes, per_pair = tuple(arrays["leak_sizes"].tolist()), {name: arrays[f"leak_{name}"] for name in PER_LEAK}
+    sizes, (other, index, other_index, distance) = (
+        tuple(arrays["leak_sizes"].tolist()),
+        (arrays[f"leak_{name}"] for name in PER_LEAK),
+    )
     names, digests = _texts(arrays, "leak_name"), _texts(arrays, "leak_digest")
     cut = float(arrays["leak_automatic" if "leak_automatic" in arrays else "automatic"][0])  # of near duplicates
-    leaks = Leaks(splits, sizes, **per_pair, other_names=names, other_digests=digests, automatic=cut)
-    shapes = {values.shape for values in (getattr(leaks, name) for name in PER_LEAK)}
+    told: dict[str, Any] = {"other_names": names, "other_digests": digests, "scaled": arrays.get("leak_scaled")}
+    leaks = Leaks(splits, sizes, other, index, other_index, distance, **told, automatic=cut)
+    shapes = {values.shape for values in (getattr(leaks, name) for name in (*PER_LEAK, "score"))}
     if shapes != {(len(leaks),)} or len(sizes) != len(splits) or sizes[0] != n:
         raise ValueError(f"the pairs between splits do not fit together: {shapes}, {splits} of {sizes} samples")
     for texts in (names, digests):

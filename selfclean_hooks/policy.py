@@ -119,13 +119,9 @@ def decide(scores: Scores, thresholds: Thresholds, policy: Policy, names: Sequen
         policy: what a flag does.
         names: (N,) file of each sample, "" where unknown; told in reasons.
     """
-    cuts = {i: thresholds.resolve(i, scores.automatic[i]) if i in scores.automatic else -math.inf for i in ISSUES}
-    by_issue = {"near_duplicates": scores.near_duplicate, "off_topic": scores.off_topic, "label_errors": scores.label}
-    flags = {issue: flagged(score, cuts[issue]) for issue, score in by_issue.items()}
-    leaks = np.full(len(scores), np.nan)
-    if scores.leaks is not None:  # decided by the distance, as near duplicates are
-        cuts["leakage"] = thresholds.resolve("near_duplicates", scores.leaks.automatic)
-        leaks = scores.leaks.nearest
+    cuts = _cuts(scores, thresholds)
+    flags = {issue: flagged(scores.of(issue), cuts[issue]) for issue in ISSUES}
+    leaks = np.full(len(scores), np.nan) if scores.leaks is None else scores.leaks.worst
     flags["leakage"] = flagged(leaks, cuts.get("leakage", -math.inf))
     flags["unreadable"] = np.isin(np.arange(len(scores)), list(scores.errors))
     near = cuts["near_duplicates"]
@@ -142,6 +138,17 @@ def decide(scores: Scores, thresholds: Thresholds, policy: Policy, names: Sequen
     dropped[rescued] = False
     reasons = _reasons(scores, names, cuts, flags, duplicates, doubts, rescued)
     return Decisions(cuts, flags, duplicates, conflicting(duplicates, scores), dropped, action, reasons, policy)
+
+
+def _cuts(scores: Scores, thresholds: Thresholds) -> dict[str, float]:
+    """Issue: score below which it is flagged; leakage is decided as near duplicates are."""
+    cuts = dict.fromkeys(ISSUES, -math.inf)
+    for issue, automatic in scores.automatic.items():
+        cuts[issue] = thresholds.resolve(issue, automatic, scores.of(issue), scores.calibration.get(issue))
+    if scores.leaks is not None:
+        is_auto = thresholds.near_duplicates == "auto"
+        cuts["leakage"] = scores.leaks.automatic if is_auto else cuts["near_duplicates"]
+    return cuts
 
 
 def _dropped(flags: Mapping[str, Bools], policy: Policy) -> Bools:
@@ -219,8 +226,12 @@ def _copies(
     size = np.bincount(duplicates.number[duplicates.number >= 0], minlength=1)
     for i in (near | (duplicates.number >= 0)).nonzero()[0].tolist():
         if duplicates.number[i] < 0:
-            nearest = f"{called(int(scores.nearest_neighbor[i]))} (distance {scores.near_duplicate[i]:.4g})"
-            yield i, f"near duplicate of {nearest}, but of no kept copy"
+            pair = int((scores.pair_index == i).any(1).argmax())  # the worst one
+            other = int(scores.pair_index[pair].sum()) - i
+            yield (
+                i,
+                f"near duplicate of {called(other)} (distance {scores.pair_distance[pair]:.4g}), but of no kept copy",
+            )
             continue
         number, kept = duplicates.of(i)
         if i == kept:
@@ -236,7 +247,7 @@ def _leaked(scores: Scores, cut: float) -> Iterator[tuple[int, str]]:
     if leaks is None:
         return
     seen = set()
-    for pair in flagged(leaks.distance, cut).nonzero()[0].tolist():  # nearest first
+    for pair in flagged(leaks.score, cut).nonzero()[0].tolist():  # worst first
         at, split = int(leaks.index[pair]), leaks.name(pair)
         if (at, split) not in seen:
             seen.add((at, split))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from selfclean_hooks.calibration import Calibration
 from selfclean_hooks.errors import DataError, DataWarning
 from selfclean_hooks.thresholds import ISSUES
 
@@ -35,16 +36,28 @@ class Scores:
     pair_score: NDArray[np.float32]  # (P,)
     tree_index: NDArray[np.int64]  # (M, 2) single-linkage tree
     tree_distance: NDArray[np.float32]  # (M,) ascending
-    pairs_complete_below: float
+    pairs_complete_below: float  # score below which every pair is listed
     automatic: Mapping[str, float]  # issue: score below which "auto" flags
     not_run: Mapping[str, str] = field(default_factory=dict)  # issue: why
     errors: Mapping[int, str] = field(default_factory=dict)  # position: why it could not be read
     class_names: tuple[str, ...] | None = None
     pixels: NDArray[np.int64] | None = None  # (N,) width x height, -1: unknown; None: no images
     leaks: Leaks | None = None  # what other splits share with this one; None: not checked
+    tree_scaled: NDArray[np.float32] | None = None  # (M,) scores of the tree's pairs; None: their distances
+    reach: NDArray[np.float32] | None = None  # (N,) distance that makes up a sample's neighbourhood; None: not measured
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)  # issue: what its scores mean, where known
 
     def __len__(self) -> int:
         return len(self.near_duplicate)
+
+    @property
+    def tree_score(self) -> NDArray[np.float32]:
+        """(M,) scores of the tree's pairs."""
+        return self.tree_distance if self.tree_scaled is None else self.tree_scaled
+
+    def of(self, issue: str) -> NDArray[np.float64]:
+        """(N,) scores of near duplicates, off-topic samples or label errors."""
+        return {"near_duplicates": self.near_duplicate, "off_topic": self.off_topic, "label_errors": self.label}[issue]
 
     @property
     def issues(self) -> tuple[str, ...]:
@@ -200,11 +213,14 @@ def spread(scores: Scores, positions: NDArray[np.int64], n: int, **changes: Any)
         pair_score=scores.pair_score,
         tree_index=positions[scores.tree_index],
         tree_distance=scores.tree_distance,
+        tree_scaled=scores.tree_scaled,
+        reach=None if scores.reach is None else of_samples(scores.reach, np.nan),
         pairs_complete_below=scores.pairs_complete_below,
         automatic=scores.automatic,
         not_run=scores.not_run,
         pixels=None if scores.pixels is None else of_samples(scores.pixels, -1),
         leaks=None if scores.leaks is None else scores.leaks.spread(positions, n),
+        calibration=scores.calibration,
         **changes,
     )
 

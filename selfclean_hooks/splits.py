@@ -74,7 +74,7 @@ class SplitsAudit:
             leaks = audit.scores.leaks
             if leaks is None:
                 continue
-            near = flagged(leaks.distance, audit.decisions.thresholds["leakage"])
+            near = flagged(leaks.score, audit.decisions.thresholds["leakage"])
             later = np.isin(np.array(leaks.splits, object), names[at + 1 :])[
                 leaks.other
             ]  # pairs are listed on both sides

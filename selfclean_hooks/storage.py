@@ -88,7 +88,7 @@ def load(folder: Path) -> Audit:
     content = _read(path)
     try:
         n, not_run = int(manifest["counts"]["n"]), dict(manifest["not_run"])
-        thresholds, policy = Thresholds(**manifest["thresholds"]), Policy(**manifest["policy"])
+        thresholds, policy = Thresholds.read(manifest["thresholds"]), Policy(**manifest["policy"])
         expected = manifest["scores_blake2b"]
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(folder / "manifest.json", f"{type(error).__name__}: {error}") from error
@@ -213,7 +213,7 @@ def _manifest(audit: Audit, digest: str) -> bytes:
     content = {
         "format": FORMAT,
         **audit.provenance,
-        "thresholds": asdict(audit.thresholds),
+        "thresholds": audit.thresholds.written(),
         "policy": asdict(audit.policy),
         "counts": {"n": len(audit), "kept": kept(audit), **summary},
         "not_run": audit.scores.not_run,

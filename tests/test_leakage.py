@@ -149,7 +149,7 @@ def test_the_pairs_are_the_nearest_of_both_sides_and_all_below_the_cut() -> None
     assert len(leaks) == len(wanted)
     assert (np.diff(leaks.distance) >= 0).all()
     np.testing.assert_allclose(leaks.distance, d[leaks.index, leaks.other_index], rtol=1e-5)
-    np.testing.assert_allclose(leaks.nearest, d.min(1), rtol=1e-5)
+    np.testing.assert_allclose(leaks.worst, d.min(1), rtol=1e-5)
     assert leaks.distance.dtype == np.float32
 
 
@@ -201,7 +201,7 @@ def test_spreading_moves_the_positions_of_the_audited_split_alone() -> None:
     np.testing.assert_array_equal(moved.index, leaks.index + 5)
     np.testing.assert_array_equal(moved.other_index, leaks.other_index)
     assert moved.sizes == (70, 21, 30)
-    assert np.isnan(moved.nearest).nonzero()[0].tolist() == [0, 1, 2, 3, 4, 65, 66, 67, 68, 69]
+    assert np.isnan(moved.worst).nonzero()[0].tolist() == [0, 1, 2, 3, 4, 65, 66, 67, 68, 69]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from reference import automatic_threshold as twin
 
 from selfclean_hooks import Thresholds
+from selfclean_hooks.detectors.logistic_tail import automatic_threshold, quantile_of
 from selfclean_hooks.errors import SettingError
-from selfclean_hooks.thresholds import automatic_threshold, flagged, quantile_of
+from selfclean_hooks.thresholds import flagged
 
 
 @pytest.mark.parametrize("n", [3, 100, 5000])
@@ -65,17 +66,15 @@ def test_a_lower_threshold_never_flags_more(scores: list[float], a: float, b: fl
 
 
 def test_what_a_threshold_resolves_to() -> None:
-    thresholds = Thresholds(near_duplicates=0.25, off_topic=None)
-    assert thresholds.resolve("near_duplicates", 0.1) == 0.25
-    assert thresholds.resolve("off_topic", 0.1) == -math.inf
-    assert thresholds.resolve("label_errors", 0.1) == 0.1
+    thresholds, scores = Thresholds(near_duplicates=0.25, off_topic=None), np.linspace(0, 1, 11)
+    assert thresholds.resolve("near_duplicates", 0.1, scores) == 0.25
+    assert thresholds.resolve("off_topic", 0.1, scores) == -math.inf
+    assert thresholds.resolve("label_errors", 0.1, scores) == 0.1
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, math.nan, "high", True, [0.1], "0.5"])
 def test_what_is_no_threshold_is_refused(value: Any) -> None:
-    with pytest.raises(
-        SettingError, match='the threshold of off_topic must be "auto", a score in \\[0, 1\\] or None, got'
-    ):
+    with pytest.raises(SettingError, match='the threshold of off_topic must be "auto", a score in \\[0, 1\\], FDR'):
         Thresholds(off_topic=value)
 
 

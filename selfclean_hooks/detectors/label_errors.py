@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.base import Finding, Geometry
-from selfclean_hooks.thresholds import automatic_threshold, quantile_of
+from selfclean_hooks.detectors.logistic_tail import automatic_threshold, quantile_of
 from selfclean_hooks.vectors import UnitRows, multiplied
 
 

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.base import Finding, Geometry, Pairs
+from selfclean_hooks.detectors.logistic_tail import automatic_threshold
 from selfclean_hooks.neighbors import Neighbors
-from selfclean_hooks.thresholds import automatic_threshold
 from selfclean_hooks.vectors import UnitRows, multiplied
 
 MIN_PAIRS = 10_000  # kept where there are as many: small data sets keep all of theirs

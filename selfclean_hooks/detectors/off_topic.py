@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.base import Finding, Geometry
-from selfclean_hooks.thresholds import automatic_threshold, quantile_of
+from selfclean_hooks.detectors.logistic_tail import automatic_threshold, quantile_of
 
 
 def lad_scores(linkage: NDArray[np.float64]) -> NDArray[np.float64]:

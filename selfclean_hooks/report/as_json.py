@@ -88,7 +88,7 @@ def _leakage(audits: Mapping[str, Audit]) -> Iterator[dict[str, Any]]:
     told = set()
     for name, audit in audits.items():
         leaks = audit.scores.leaks or Leaks.none()
-        near = flagged(leaks.distance, audit.decisions.thresholds.get("leakage", -math.inf))
+        near = flagged(leaks.score, audit.decisions.thresholds.get("leakage", -math.inf))
         for number, other in enumerate(leaks.splits[1:], 1):
             hits = near & (leaks.other == number)
             own, its = (len(np.unique(positions[hits])) for positions in (leaks.index, leaks.other_index))

@@ -146,12 +146,12 @@ def _leakage(audit: Audit) -> tuple[Section, ...]:
     if leaks is None:
         return ()
     threshold = audit.decisions.thresholds["leakage"]
-    hits = flagged(leaks.distance, threshold)
+    hits = flagged(leaks.score, threshold)
     cards = [
         Card(_leaked(audit, leaks, p), float(leaks.distance[p]), bool(hits[p]))
         for p in range(_shown(PAIRS, int(hits.sum()), len(hits)))
     ]
-    histogram = _histogram(leaks.nearest, threshold)
+    histogram = _histogram(leaks.worst, threshold)
     return (Section("leakage", tuple(cards), int(hits.sum()), threshold, histogram),)
 
 
@@ -220,7 +220,7 @@ def _kept(audit: Audit) -> str:
 def _about(audit: Audit) -> dict[str, Any]:
     """What the page says of the audit's origin; thresholds and policy are those in force."""
     facts = {key: value for key, value in audit.provenance.items() if key not in ("notes", "fitness")}
-    in_force = {"thresholds": asdict(audit.thresholds), "policy": asdict(audit.policy)}
+    in_force = {"thresholds": audit.thresholds.written(), "policy": asdict(audit.policy)}
     return {**facts, "settings": {**facts.get("settings", {}), **in_force}}
 
 

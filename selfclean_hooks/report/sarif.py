@@ -87,7 +87,7 @@ def _leaked(audit: Audit) -> dict[int, list[int]]:
     """Position: its flagged pairs with samples of other splits, nearest first."""
     pairs: dict[int, list[int]] = {}
     if (leaks := audit.scores.leaks) is not None:
-        for pair in flagged(leaks.distance, audit.decisions.thresholds["leakage"]).nonzero()[0].tolist():
+        for pair in flagged(leaks.score, audit.decisions.thresholds["leakage"]).nonzero()[0].tolist():
             pairs.setdefault(int(leaks.index[pair]), []).append(pair)
     return pairs
 
