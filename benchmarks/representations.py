@@ -189,7 +189,7 @@ def precision(vectors: Features, data: Contaminated) -> dict[str, float]:
     """Average precision per issue with the default detectors, and the mean of the three."""
     from sklearn.metrics import average_precision_score
 
-    found = audit_embeddings(vectors, data.labels)
+    found = audit_embeddings(vectors, data.labels, method="selfclean")
     label = average_precision_score(data.is_label_error, -found.frame.label_score)
     off = average_precision_score(data.is_off_topic, -found.frame.off_topic_score)
     pairs = found.pairs[["index_1", "index_2"]].to_numpy()

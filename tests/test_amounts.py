@@ -111,7 +111,7 @@ def test_thresholds_take_the_place_of_those_before() -> None:
 
 @pytest.mark.parametrize("value", ["", "x", "nan", "-1", "1.5", "1%", "0.1=0.2"])
 def test_what_is_no_threshold_is_refused(value: str) -> None:
-    message = r'the threshold of off_topic must be "auto", a score in \[0, 1\] or None, got '
+    message = r'the threshold of off_topic must be "auto", a score in \[0, 1\], FDR'
     with pytest.raises(SettingError, match=message):
         thresholds_of([f"off_topic={value}"], Thresholds())
 
