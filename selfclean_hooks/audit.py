@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from selfclean_hooks.errors import ContaminationError, DataWarning, SettingError
 from selfclean_hooks.policy import Decisions, Policy, decide
 from selfclean_hooks.reading_settings import Precision, Reading
-from selfclean_hooks.scores import Scores, as_labels, as_vectors, listing, score, spread
+from selfclean_hooks.scores import Scores, as_labels, as_vectors, listing, spread
 from selfclean_hooks.thresholds import ISSUES, Thresholds
 
 if TYPE_CHECKING:
@@ -293,6 +293,7 @@ def audit_embeddings(
     from selfclean_hooks.fitness import fitness_of_given
     from selfclean_hooks.progress import bar
     from selfclean_hooks.provenance import fingerprint, provenance
+    from selfclean_hooks.scoring import score
 
     thresholds, policy = checked_settings(method, thresholds, policy)
     array = as_vectors(vectors)
@@ -382,6 +383,7 @@ def audit_of(
     from selfclean_hooks.fitness import rank_me
     from selfclean_hooks.progress import bar
     from selfclean_hooks.provenance import provenance
+    from selfclean_hooks.scoring import score
 
     e = embeddings
     vectors, readable = as_vectors(e.vectors), e.readable

@@ -28,6 +28,13 @@ class Calibration:
         found[np.asarray(scores) == 0] = 0
         return np.where(np.isnan(scores), np.nan, found)
 
+    def likely(self, level: float = 0.5) -> float:
+        """The score below which a sample is fine with a probability below `level`; 0 where only exact copies are."""
+        at = int(np.searchsorted(self.clean, level, side="left"))
+        if at == 0 or at == len(self.clean):
+            return 0.0 if at == 0 else 1.0
+        return float(np.interp(level, self.clean[at - 1 : at + 1], self.score[at - 1 : at + 1]))
+
     def cut(self, scores: NDArray[np.floating], q: float) -> float:
         """The highest score below which at most a share q of the samples is fine, as far as can be told."""
         ordered, clean = self._ordered(scores)
@@ -58,12 +65,6 @@ class Calibration:
         """Scores that there are, from the worst, and the probability that each of them is fine."""
         ordered = np.sort(np.asarray(scores, np.float64)[~np.isnan(scores)])
         return ordered, self.probability_clean(ordered)
-
-
-def half_way(scores: NDArray[np.floating], calibration: Calibration) -> float:
-    """The lowest score at which a sample is as likely fine as not; 0.0 where every sample is more likely fine."""
-    doubtful = scores[calibration.probability_clean(scores) < 0.5]
-    return float(np.nextafter(doubtful.max(), 2)) if len(doubtful) else 0.0
 
 
 def clean_in_a_row(rate: float = 0.05, doubt: float = 0.05) -> int:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from selfclean_hooks.detectors.near_scale import score_of
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.leaks import Leaks
 from selfclean_hooks.scores import not_finite
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 NEIGHBORS = 8
 Found = tuple[Tensor, Tensor]  # positions and distances
-Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]  # positions in two splits and distances
+Floats = NDArray[np.float32]
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64], Floats, Floats]  # positions in two splits, distances and scores
+Reach = Mapping[str, "Floats | None"]  # split: distance usual around each sample; None: distances are scores
 
 
 def nearest_across(
@@ -131,20 +134,27 @@ def with_leakage(audit: Audit, embeddings: Embeddings, others: Mapping[str, Embe
     """
     if name in others:
         raise DataError(f"leakage is looked for between {name} and other splits, got {', '.join(others)}")
-    automatic = audit.scores.automatic["near_duplicates"]
-    leaks = leaks_among({name: embeddings, **others}, listed_below(audit), automatic, (name,))
+    automatic, reach = audit.scores.automatic["near_duplicates"], {name: audit.scores.reach}
+    leaks = leaks_among({name: embeddings, **others}, reach, listed_below(audit), automatic, (name,))
     return replace(audit, scores=replace(audit.scores, leaks=leaks[name]))
 
 
 def leaks_among(
-    splits: Mapping[str, Embeddings], below: float, automatic: float = 0.0, of: Collection[str] | None = None
+    splits: Mapping[str, Embeddings],
+    reach: Reach,
+    below: float,
+    automatic: float = 0.0,
+    of: Collection[str] | None = None,
 ) -> dict[str, Leaks]:
     """What each split shares with the others: see `Leaks`. Identical content lies at distance 0.
 
+    A pair is scored as if its sample of the later split lay beside that of the earlier one in the earlier split.
+
     Args:
-        splits: by name; by the same encoder.
-        below: distance up to which further neighbours than the nearest are listed.
-        automatic: distance below which "auto" flags.
+        splits: by name; by the same encoder; the one that is trained on first.
+        reach: `Scores.reach` of all splits but the last, or of those in `of`.
+        below: score up to which further neighbours than the nearest are listed.
+        automatic: score below which "auto" flags.
         of: the splits to look at; default: all. Each pair of splits is compared once.
 
     Raises:
@@ -156,20 +166,24 @@ def leaks_among(
     pairs: dict[tuple[str, str], Pairs] = {}
     for name, other in combinations(sorted(splits, key=lambda name: name not in wanted), 2):
         if name in wanted:
-            first, second, distance = _pairs(rows[name], splits[name], rows[other], splits[other], below)
-            pairs[name, other], pairs[other, name] = (first, second, distance), (second, first, distance)
-    return {name: _leaks(name, splits, pairs, automatic) for name in wanted}
+            usual = reach.get(name)
+            far = below if usual is None else float(np.nanmax(usual)) * (below / max(1 - below, 1e-9)) ** 2
+            first, second, distance = _pairs(rows[name], splits[name], rows[other], splits[other], far)
+            score = distance if usual is None else score_of(distance, usual[first]).astype(np.float32)
+            pairs[name, other], pairs[other, name] = (first, second, distance, score), (second, first, distance, score)
+    is_scaled = any(usual is not None for usual in reach.values())
+    return {name: _leaks(name, splits, pairs, automatic, is_scaled) for name in wanted}
 
 
 def _leaks(
-    name: str, splits: Mapping[str, Embeddings], pairs: Mapping[tuple[str, str], Pairs], automatic: float
+    name: str, splits: Mapping[str, Embeddings], pairs: Mapping[tuple[str, str], Pairs], automatic: float, scaled: bool
 ) -> Leaks:
-    """The pairs of one split with the others, nearest first."""
+    """The pairs of one split with the others, worst first."""
     others = [split for split in splits if split != name]
     found = [pairs[name, other] for other in others]
-    number = np.repeat(np.arange(1, len(found) + 1), [len(distance) for *_, distance in found])
-    index, other_index, distance = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    order = np.lexsort((other_index, index, number, distance))
+    number = np.repeat(np.arange(1, len(found) + 1), [len(score) for *_, score in found])
+    index, other_index, distance, score = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = np.lexsort((other_index, index, number, distance, score))
     places = list(zip((number[order] - 1).tolist(), other_index[order].tolist(), strict=True))
 
     def of_each(texts: list[tuple[str, ...]]) -> tuple[str, ...] | None:
@@ -183,6 +197,7 @@ def _leaks(
         index=index[order],
         other_index=other_index[order],
         distance=distance[order],
+        scaled=score[order] if scaled else None,
         other_names=of_each([splits[split].names or ("",) * splits[split].n for split in others]),
         other_digests=of_each([splits[split].keys or ("",) * splits[split].n for split in others]),
         automatic=automatic,
@@ -205,7 +220,9 @@ def _check(splits: Mapping[str, Embeddings]) -> None:
             raise DataError(f"embeddings must be finite, got NaN or infinity in {split}: mend the encoder")
 
 
-def _pairs(own: UnitRows, mine: Embeddings, its: UnitRows, other: Embeddings, below: float) -> Pairs:
+def _pairs(
+    own: UnitRows, mine: Embeddings, its: UnitRows, other: Embeddings, below: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
     """Positions in both splits and the distance of every pair found from either side, each once."""
     its = _same_where_identical(own, mine, its, other)
     (to_its, near_its), (to_own, near_own) = nearest_across(own, its, below=below)
@@ -236,6 +253,6 @@ def _same_where_identical(own: UnitRows, mine: Embeddings, its: UnitRows, other:
 
 
 def listed_below(audit: Audit) -> float:
-    """Distance up to which neighbours beside the nearest are listed: the threshold in force, or "auto" if higher."""
+    """Score up to which neighbours beside the nearest are listed: the threshold in force, or "auto" if higher."""
     in_force = audit.decisions.thresholds["near_duplicates"]
     return max(in_force, audit.scores.automatic["near_duplicates"], float(np.finfo(np.float32).tiny))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,14 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.calibration import Calibration
-from selfclean_hooks.errors import DataError, DataWarning
+from selfclean_hooks.errors import DataError
 from selfclean_hooks.thresholds import ISSUES
 
 if TYPE_CHECKING:
     from selfclean_hooks.leaks import Leaks
-    from selfclean_hooks.progress import Tick
-
-NEIGHBORS = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,77 +114,6 @@ def as_labels(labels: Any, n: int) -> tuple[NDArray[np.int64] | None, tuple[str,
     raise DataError(
         "labels must be classes, all integers or all words, got "
         + ", ".join(f"{kind} (first {array[at]!r} at index {at})" for kind, at in first.items())
-    )
-
-
-def score(
-    vectors: NDArray[np.floating],
-    labels: NDArray[np.int64] | None,
-    *,
-    method: str = "default",
-    pairs_below: float = 0.0,
-    why_no_labels: str = "there are no labels",
-    tick: Tick | None = None,
-) -> Scores:
-    """Scores of N checked vectors; O(N) memory.
-
-    Args:
-        vectors: (N, D) finite.
-        labels: (N,) class codes or None.
-        method: a key of `detectors.METHODS`.
-        pairs_below: every pair nearer than this is listed.
-        why_no_labels: reason given for label errors where labels are None.
-        tick: progress, called with (steps done, all steps).
-    """
-    import torch
-
-    from selfclean_hooks.detectors import METHODS, Geometry
-    from selfclean_hooks.detectors.near_duplicates import pair_distance_quantile
-    from selfclean_hooks.linkage import minimum_spanning_tree
-    from selfclean_hooks.neighbors import nearest
-    from selfclean_hooks.vectors import UnitRows
-
-    not_run = {}
-    classes = labels
-    if labels is None:
-        not_run["label_errors"] = why_no_labels
-    elif len(np.unique(labels)) < 2:
-        not_run["label_errors"] = f"all samples carry the same label ({labels[0]})"
-        classes = None
-    with torch.device("cpu"):  # whatever the default device is
-        x = UnitRows.of(vectors)
-        neighbors = nearest(x, NEIGHBORS, classes, tick=tick)
-        tree = minimum_spanning_tree(x, neighbors)
-        geometry = Geometry(x, classes, neighbors, tree, pair_distance_quantile(x), pairs_below)
-        found = {d.issue: d(geometry) for d in METHODS[method] if d.issue not in not_run}
-    n, pairs, by_label = len(x), found["near_duplicates"].pairs, found.get("label_errors")
-    if pairs is None:
-        raise AssertionError("the near duplicate detector lists pairs")
-    cut = max(found["near_duplicates"].automatic, pairs_below)
-    if pairs.complete_below < cut:
-        warnings.warn(
-            f"too many pairs of samples lie below the distance {cut:.4g} to list them all: the {len(pairs.index)} "
-            f"nearest are listed, all of those below {pairs.complete_below:.4g}. Scores and flags are complete; sets "
-            "of near duplicates that are no exact copies may be smaller than they are",
-            DataWarning,
-            stacklevel=3,
-        )
-    none = np.full(n, -1, np.int64)
-    return Scores(
-        near_duplicate=found["near_duplicates"].score,
-        off_topic=found["off_topic"].score,
-        label=by_label.score if by_label else np.full(n, np.nan),
-        nearest_neighbor=neighbors.indices[:, 0].numpy().copy(),
-        given_label=none if labels is None else labels,
-        predicted_label=none if by_label is None or by_label.predicted_label is None else by_label.predicted_label,
-        pair_index=pairs.index,
-        pair_distance=pairs.distance,
-        pair_score=pairs.score,
-        tree_index=tree.edges,
-        tree_distance=tree.lengths,
-        pairs_complete_below=pairs.complete_below,
-        automatic={issue: finding.automatic for issue, finding in found.items()},
-        not_run=not_run,
     )
 
 

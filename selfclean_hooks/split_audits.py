@@ -95,7 +95,8 @@ def splits_of(
         with _about(name):
             audits[name] = audit_of(found, method, thresholds, policies[name], progress)
     first = next(iter(audits.values()))
-    leaks = leaks_among(embeddings, listed_below(first), first.scores.automatic["near_duplicates"])
+    reach = {name: audit.scores.reach for name, audit in audits.items()}
+    leaks = leaks_among(embeddings, reach, listed_below(first), first.scores.automatic["near_duplicates"])
     audits = {name: replace(a, scores=replace(a.scores, leaks=leaks[name])) for name, a in audits.items()}
     return SplitsAudit(audits, _shifts(embeddings, seed, progress))
 

@@ -23,7 +23,8 @@ from selfclean_hooks.detectors.label_errors import distance_ratio
 from selfclean_hooks.detectors.near_duplicates import nearest_pairs, pair_distance_quantile
 from selfclean_hooks.detectors.off_topic import lad_scores
 from selfclean_hooks.neighbors import nearest
-from selfclean_hooks.scores import Scores, score
+from selfclean_hooks.scores import Scores
+from selfclean_hooks.scoring import score
 from selfclean_hooks.vectors import UnitRows
 
 TOP = (10, 50, 100, 300)

@@ -18,7 +18,8 @@ from test_policy import scores_of
 from selfclean_hooks import duplicates
 from selfclean_hooks.duplicates import DuplicateSets, Keep, component_of, duplicate_sets
 from selfclean_hooks.errors import SettingError
-from selfclean_hooks.scores import Scores, score, spread
+from selfclean_hooks.scores import Scores, spread
+from selfclean_hooks.scoring import score
 from selfclean_hooks.vectors import UnitRows
 
 KEEP: tuple[Keep, ...] = ("first", "most_central", "largest_image")

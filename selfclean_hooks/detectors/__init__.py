@@ -1,11 +1,26 @@
-"""Detectors: one file an issue, and one table of the methods that they make up."""
+"""Detectors: one file an issue and method, and one table of the methods that they make up."""
+
+from dataclasses import dataclass
 
 from selfclean_hooks.detectors.base import Detector, Finding, Geometry, Pairs
 from selfclean_hooks.detectors.label_errors import LabelErrors
 from selfclean_hooks.detectors.near_duplicates import NearDuplicates
 from selfclean_hooks.detectors.off_topic import OffTopic
+from selfclean_hooks.detectors.scaled_near_duplicates import ScaledNearDuplicates
 
-SELFCLEAN: tuple[Detector, ...] = (NearDuplicates(), OffTopic(), LabelErrors())
-METHODS: dict[str, tuple[Detector, ...]] = {"default": SELFCLEAN, "selfclean": SELFCLEAN}
 
-__all__ = ["METHODS", "Detector", "Finding", "Geometry", "Pairs"]
+@dataclass(frozen=True)
+class Method:
+    """What is done to find the issues."""
+
+    detectors: tuple[Detector, ...]
+    neighbors: int  # how many of every sample are looked up
+    by_class: bool  # and the nearest of the same and of another class
+
+
+METHODS = {
+    "default": Method((ScaledNearDuplicates(), OffTopic(), LabelErrors()), neighbors=20, by_class=True),
+    "selfclean": Method((NearDuplicates(), OffTopic(), LabelErrors()), neighbors=12, by_class=True),
+}
+
+__all__ = ["METHODS", "Detector", "Finding", "Geometry", "Method", "Pairs"]

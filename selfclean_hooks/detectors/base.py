@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from selfclean_hooks.calibration import Calibration
 from selfclean_hooks.linkage import Tree
 from selfclean_hooks.neighbors import Neighbors
 from selfclean_hooks.vectors import UnitRows
@@ -44,6 +45,8 @@ class Finding:
     automatic: float
     pairs: Pairs | None = None  # near duplicates only
     predicted_label: NDArray[np.int64] | None = None  # label errors only: the label that the neighbours suggest
+    calibration: Calibration | None = None  # what the scores mean, where that was estimated
+    reach: NDArray[np.float64] | None = None  # near duplicates only: (N,) distance usual around each sample
 
 
 class Detector(Protocol):
