@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 from selfclean_hooks.detectors.base import Detector, Finding, Geometry, Pairs
+from selfclean_hooks.detectors.branching_off_topic import BranchingOffTopic
 from selfclean_hooks.detectors.label_errors import LabelErrors
 from selfclean_hooks.detectors.near_duplicates import NearDuplicates
 from selfclean_hooks.detectors.off_topic import OffTopic
 from selfclean_hooks.detectors.scaled_near_duplicates import ScaledNearDuplicates
+from selfclean_hooks.detectors.voted_label_errors import VotedLabelErrors
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Method:
 
 
 METHODS = {
-    "default": Method((ScaledNearDuplicates(), OffTopic(), LabelErrors()), neighbors=20, by_class=True),
+    "default": Method((ScaledNearDuplicates(), BranchingOffTopic(), VotedLabelErrors()), neighbors=20, by_class=False),
     "selfclean": Method((NearDuplicates(), OffTopic(), LabelErrors()), neighbors=12, by_class=True),
 }
 

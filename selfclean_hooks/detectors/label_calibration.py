@@ -1,0 +1,150 @@
+"""Label scores with a calibration: what a wrong label would score is computed from the data, by giving it.
+
+Every sample has a score for each label it might carry (`label_opinions.margins`). The scores of labels it does not
+carry, weighed by how often the one class seems to be given for the other, are what wrong labels look like: density f1.
+The observed scores are f = (1 - pi) f0 + pi f1, so a sample of score s is wrong with probability pi f1(s) / f(s).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+from torch import Tensor
+
+from selfclean_hooks.detectors.label_opinions import (
+    Floats,
+    Ints,
+    Opinions,
+    margins,
+    opinions,
+    views,
+)
+
+KNOTS = 400  # at most
+ROUNDS = 4  # of confusion and probabilities
+TAIL = 0.1  # share of wrong labels that must score below the point at which they are counted
+LOW = 0.35  # which lies below this score: above it labels are open to doubt rather than wrong
+PSEUDO = 10.0  # mistakes spread evenly over all pairs of classes
+MOST_CLASSES = 2000  # with more, all mistakes count as equally likely
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Scores in [0, 1], low = the label is likely wrong, and what they mean. NaN, -1 where there is no label."""
+
+    score: Floats  # (N,)
+    predicted: Ints  # (N,) the class that most speaks for
+    knots: Floats  # (M,) ascending scores
+    clean: Floats  # (M,) nondecreasing: probability that a label of this score is right
+
+
+def error_rate(score: Floats, wrong: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    """Knots (M,) and the probability (M,) that a sample of that score is wrong, nonincreasing.
+
+    Args:
+        score: (N,) observed.
+        wrong: (P,) scores of wrong labels.
+        weight: (P,) their weights >= 0.
+    """
+    n, ascending = len(score), np.sort(score)
+    ranks = np.unique(np.geomspace(1, n, KNOTS).round().astype(np.int64)) - 1  # fine where the errors are
+    knots = np.unique(ascending[ranks])
+    if weight.sum() <= 0:
+        return knots, np.zeros(len(knots))
+    observed = np.bincount(np.searchsorted(knots, score), minlength=len(knots)) / n
+    place = np.searchsorted(knots, wrong)  # past the last knot: better than any observed
+    expected = np.bincount(place, weight, minlength=len(knots) + 1)[: len(knots)] / weight.sum()
+    share = share_of_errors(knots, observed, expected, n)
+    both = observed + expected
+    part = isotonic_regression(expected / both, weights=both, increasing=False).x
+    return knots, np.minimum(1, share * part / np.maximum(1 - part, 1e-12))
+
+
+def share_of_errors(knots: Floats, observed: Floats, expected: Floats, n: int) -> float:
+    """Share of wrong labels in [0, 1]: the least ratio of observed to expected below a score of `LOW`.
+
+    Both are cumulated, the observed ones with one standard deviation of their count on top, as a least ratio is low.
+    """
+    count, tail = n * observed.cumsum(), expected.cumsum()
+    usable = (knots < LOW) & (tail > TAIL)
+    if not usable.any():
+        return 0.0
+    return float(min(1.0, ((count + np.sqrt(count)) / n / np.maximum(tail, 1e-12))[usable].min()))
+
+
+def mistakes(given: Ints, believed: Ints, doubt: Floats, classes: int) -> Floats:
+    """How often, per sample of class a, label b seems to be given instead: (C, C), 0 on the diagonal.
+
+    Args:
+        given: (N,) labels.
+        believed: (N,) what they should be.
+        doubt: (N,) probability that the label is wrong.
+        classes: C.
+    """
+    size = np.bincount(given, minlength=classes).astype(np.float64)
+    counted = np.bincount(believed * classes + given, doubt, classes**2).reshape(classes, classes)
+    found: Floats = counted + PSEUDO / max(1, classes - 1) * (size / len(given))[:, None]
+    np.fill_diagonal(found, 0)
+    rate: Floats = found / np.maximum(size, 1)[:, None]
+    return rate
+
+
+def calibrated(found: Opinions, listed_only: bool = False) -> Labelled:
+    """Scores and calibration of opinions on N samples. The given label is the first listed.
+
+    Args:
+        found: the opinions.
+        listed_only: no label can be given but those listed (else the others score as if nothing spoke for them).
+    """
+    scores, given = margins(found), found.classes[:, 0]
+    classes, score = int(found.classes.max()) + 1, scores[:, 0]
+    predicted = np.take_along_axis(found.classes, found.support.argmax(1)[:, None], 1)[:, 0]
+    nothing = (scores.min(1) if listed_only else 1 - np.maximum(scores.max(1), 0.5))[:, None]
+    wrong = np.concatenate([scores[:, 1:], nothing], 1)
+    doubt = (score < 0.5).astype(np.float64)
+    knots = rate = np.zeros(0)
+    for _ in range(ROUNDS):
+        if classes <= MOST_CLASSES:
+            table = mistakes(given, predicted, doubt, classes)
+            listed, total = table[given[:, None], found.classes[:, 1:]], table.sum(1)[given]
+        else:
+            listed, total = np.ones_like(scores[:, 1:]), np.full(len(given), classes - 1.0)
+        rest = np.zeros(len(given)) if listed_only else np.maximum(total - listed.sum(1), 0)
+        weight = np.concatenate([listed, rest[:, None]], 1) * (1 - doubt)[:, None]
+        knots, rate = error_rate(score, wrong.ravel(), weight.ravel())
+        doubt = np.interp(score, knots, rate)
+    return Labelled(score, predicted, knots, 1 - rate)
+
+
+def audited(x: Tensor, labels: Ints, indices: Ints, distances: NDArray[np.float32]) -> Labelled:
+    """Label errors among N samples.
+
+    Args:
+        x: (N, D) unit rows.
+        labels: (N,) classes, -1 for none: such samples are not scored and have no say.
+        indices: (N, k) nearest other samples, -1 for none.
+        distances: (N, k) theirs.
+    """
+    kept = np.nonzero(labels >= 0)[0]
+    if len(kept) < 3 or len(values := np.unique(labels[kept])) < 2:
+        return Labelled(np.where(labels >= 0, 1.0, np.nan), labels.copy(), np.array([0.0]), np.array([1.0]))
+    place = np.full(len(labels) + 1, -1)  # the last entry: no neighbour
+    place[kept] = np.arange(len(kept))
+    seen = views(x[kept], place[indices[kept]], distances[kept])
+    found = calibrated(opinions(seen, np.searchsorted(values, labels[kept])))
+    score, predicted = np.full(len(labels), np.nan), np.full(len(labels), -1)
+    score[kept], predicted[kept] = found.score, values[found.predicted]
+    return Labelled(score, predicted, found.knots, found.clean)
+
+
+def best_f1_cut(score: Floats, knots: Floats, clean: Floats, highest: float = 0.4) -> float:
+    """The score below which flagging has the best expected F1, `highest` at most; -inf where no sample is in doubt."""
+    ascending = np.sort(score[~np.isnan(score)])
+    wrong = 1 - np.interp(ascending, knots, clean)
+    gain = 2 * wrong.cumsum() / (np.arange(1, len(wrong) + 1) + wrong.sum())
+    if len(gain) == 0 or gain.max() <= 0:
+        return -np.inf
+    return min(highest, float(np.nextafter(ascending[int(gain.argmax())], np.inf)))

@@ -1,0 +1,215 @@
+"""Label errors: four leave-one-out opinions on the label of every sample, weighed by how well they foretell labels.
+
+The opinions on class c for sample i, none of which has seen i's own label: the log vote of its neighbours in the
+whitened embedding; a ridge regression of the class indicators (closed-form leave-one-out); the log distance to the
+nearest sample of class c, whitened and plain. Their weights are fitted to the given labels by the likelihood
+(1 - e) softmax + e/K, which lets a share e of the labels be random, so that wrong labels do not bend the fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from selfclean_hooks.neighbors import nearest
+from selfclean_hooks.vectors import UnitRows
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+WHITENED = 256  # directions kept
+PER_DIRECTION = 8  # samples needed per direction: with as many directions as samples all lie equally far apart
+COPY = 0.3  # a neighbour nearer than this share of the 10th distance is a copy: its label is no second opinion
+FLOOR = 0.5  # below this share of the 10th distance nearer is no more evidence
+PRIOR = 1.0  # votes that the class frequencies count for
+CANDIDATES = 24  # classes considered per sample
+TEMPER = 0.5  # the opinions are correlated: half their sum ranks better than all of it
+RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)  # times the mean squared singular value
+START = (0.5, 3.5, 1.5, 1.5)  # weights of the four opinions to begin with
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """What the opinions are taken from, for N samples; knows no labels.
+
+    `lists`: whitened and plain neighbours, each of indices (N, k), -1 for none, who may vote, and log distances.
+    """
+
+    u: NDArray[np.float32]  # (N, r) principal components of unit length
+    s: Floats  # (r,) singular values
+    lists: tuple[tuple[Ints, NDArray[np.bool_], Floats], tuple[Ints, NDArray[np.bool_], Floats]]
+
+
+@dataclass(frozen=True, eq=False)
+class Opinions:
+    """Per sample M classes, the given label first, and how much speaks for each.
+
+    `support` is a log probability up to a constant per row; classes that are not listed have next to none.
+    """
+
+    classes: Ints  # (N, M)
+    support: Floats  # (N, M)
+
+
+def principal(x: Tensor, most: int) -> tuple[NDArray[np.float32], Floats]:
+    """Left singular vectors (N, r) of the centred rows `x` (N, D) and their singular values (r,), r <= `most`."""
+    n, dim = x.shape
+    centred = (x - x.mean(0)).numpy()
+    if min(n, dim) > 1536:  # the spectrum of a wide, long matrix is too dear: subspace iteration, fixed start
+        start = torch.randn(dim, most + 32, generator=torch.Generator().manual_seed(0)).numpy()
+        for _ in range(2):
+            start = np.linalg.qr(centred.T @ (centred @ start))[0].astype(np.float32)
+        centred = centred @ start
+        dim = centred.shape[1]
+    gram = (centred @ centred.T if n < dim else centred.T @ centred).astype(np.float32)
+    squares, vectors = torch.linalg.eigh(torch.from_numpy(gram))
+    s = squares.flip(0)[:most].double().clamp(min=0).sqrt().numpy()
+    s = s[s > 1e-3 * s[:1]]  # below lies the rounding of float32 products
+    v = vectors.flip(1)[:, : len(s)].numpy()
+    return (v if n < dim else (centred @ v) / s.astype(np.float32)), s
+
+
+def leave_one_out_ridge(
+    u: NDArray[np.float32], s: Floats, targets: Floats | NDArray[np.bool_], block: int = 4096
+) -> NDArray[np.float32]:
+    """Leave-one-out predictions (N, C) of ridge regression from the rows `u * s`, strength by least squared error.
+
+    Closed form: residual / (1 - leverage).
+
+    Args:
+        u: (N, r) orthonormal columns, each of mean 0.
+        s: (r,) singular values.
+        targets: (N, C) numbers or booleans.
+        block: rows at a time; the result does not depend on it.
+    """
+    rows = [slice(start, start + block) for start in range(0, len(u), block)]
+    mean = np.asarray(targets.mean(0), np.float64)
+    along = np.zeros((u.shape[1], targets.shape[1]))
+    for r in rows:
+        along += u[r].T @ (targets[r] - mean)
+
+    def residuals(kept: Floats, r: slice) -> Floats:
+        leverage = (u[r].astype(np.float64) ** 2) @ kept + 1 / len(u)
+        fitted = u[r] @ (kept[:, None] * along).astype(np.float32)
+        left: Floats = (targets[r] - mean - fitted) / np.maximum(1 - leverage, 1e-6)[:, None]
+        return left
+
+    shrinkage = [s**2 / (s**2 + strength * (s**2).mean()) for strength in RIDGES]
+    errors = [sum(float((residuals(kept, r) ** 2).sum()) for r in rows) for kept in shrinkage]
+    best = shrinkage[int(np.argmin(errors))]
+    return np.concatenate([(targets[r] - residuals(best, r)).astype(np.float32) for r in rows])
+
+
+def voters(distances: NDArray[np.float32]) -> tuple[NDArray[np.bool_], Floats]:
+    """Which neighbours (N, k) may vote, copies left out, and log distances clipped from below (N, k)."""
+    finite = np.where(np.isfinite(distances), distances, 0.0).astype(np.float64)
+    reference = finite[:, : min(10, finite.shape[1])].max(1, keepdims=True)
+    tiny = np.finfo(np.float64).tiny
+    return (finite > COPY * reference), np.log(np.maximum(finite, FLOOR * reference) + tiny)
+
+
+def log_votes(labels: Ints, may: NDArray[np.bool_], prior: Floats) -> Floats:
+    """Log of the votes per class (R, C) with `PRIOR` votes spread by the class frequencies.
+
+    Args:
+        labels: (R, k) labels of the neighbours, -1 for none.
+        may: (R, k) who votes.
+        prior: (C,) class frequencies.
+    """
+    row, place = np.nonzero(may & (labels >= 0))
+    flat = np.bincount(row * len(prior) + labels[row, place], minlength=len(labels) * len(prior))
+    votes: Floats = flat.reshape(len(labels), len(prior)) + PRIOR * prior
+    logs: Floats = np.log(np.maximum(votes, np.finfo(np.float64).tiny))
+    return logs
+
+
+def nearness(labels: Ints, may: NDArray[np.bool_], log_distance: Floats, classes: int) -> Floats:
+    """Minus the log distance to the nearest voter per class (R, C); a class without one: the end of the list."""
+    out = np.repeat(-log_distance.max(1, keepdims=True), classes, axis=1)
+    for place in range(labels.shape[1] - 1, -1, -1):  # nearest last, so that it stays
+        row = np.nonzero(may[:, place] & (labels[:, place] >= 0))[0]
+        out[row, labels[row, place]] = -log_distance[row, place]
+    return out
+
+
+def first_and_best(given: Ints, total: Floats, most: int) -> Ints:
+    """The given class and the best of the others: (R, M) classes, M = min(C, most)."""
+    ranked = total.copy()
+    ranked[np.arange(len(given)), given] = np.inf
+    return np.argsort(-ranked, axis=1, kind="stable")[:, : min(most, total.shape[1])].astype(np.int64)
+
+
+def softmax(support: Floats) -> Floats:
+    """Probabilities (N, M) that sum to 1 in every row."""
+    raised = np.exp(support - support.max(1, keepdims=True))
+    p: Floats = raised / raised.sum(1, keepdims=True)
+    return p
+
+
+def weighed(features: Floats, classes: int, rounds: int = 25) -> Floats:
+    """Weights (F,) >= 0 of `features` (F, N, M), column 0 the given label.
+
+    Expectation-maximisation of (1 - e) softmax(weights . features)[0] + e / classes, one Newton step a round.
+    """
+    count, n, _ = features.shape
+    weights, noise = np.array(START[:count]), 0.02
+    pull = 1e-3 * n * np.eye(count)  # keeps the step finite where classes are separable
+    for _ in range(rounds):
+        p = softmax(np.tensordot(weights, features, 1))
+        own = (1 - noise) * p[:, 0]
+        trust = own / (own + noise / classes)
+        noise = float(np.clip(1 - trust.mean(), 1e-4, 0.5))
+        mean = (features * p).sum(2)
+        slope = ((features[:, :, 0] - mean) * trust).sum(1) - pull @ weights
+        weighted = (features * (p * trust[:, None])).reshape(count, -1)
+        curvature = weighted @ features.reshape(count, -1).T - (mean * trust) @ mean.T + pull
+        step = np.linalg.solve(curvature, slope)
+        weights = np.maximum(weights + step * min(1.0, 2 / np.abs(step).max()), 0)
+    return weights
+
+
+def views(x: Tensor, indices: Ints, distances: NDArray[np.float32]) -> Views:
+    """The two neighbourhoods and the principal directions of unit rows `x` (N, D); see `Views`."""
+    n = len(x)
+    u, s = principal(x, max(2, min(WHITENED, n // PER_DIRECTION)))
+    white = nearest(UnitRows.of(u if u.shape[1] else np.ones((n, 1), np.float32)), indices.shape[1])
+    lists = (white.indices.numpy(), *voters(white.distances.numpy())), (indices, *voters(distances))
+    return Views(u, s, lists)
+
+
+def opinions(seen: Views, labels: Ints, block: int = 2048) -> Opinions:
+    """What speaks for which label.
+
+    Args:
+        seen: what is known of the N samples without labels.
+        labels: (N,) classes 0 to C - 1.
+        block: rows at a time; the result does not depend on it.
+    """
+    n, count = len(labels), int(labels.max()) + 1
+    prior = np.bincount(labels, minlength=count) / n
+    ridge = leave_one_out_ridge(seen.u, seen.s, labels[:, None] == np.arange(count))
+    classes, features = [], []
+    for rows in (slice(start, start + block) for start in range(0, n, block)):
+        near = [(np.where(i[rows] >= 0, labels[i[rows]], -1), may[rows], far[rows]) for i, may, far in seen.lists]
+        said = [log_votes(*near[0][:2], prior), ridge[rows].astype(np.float64)]
+        said += [nearness(*part, count) for part in near]
+        kept = first_and_best(labels[rows], np.tensordot(np.array(START), np.stack(said), 1), CANDIDATES)
+        classes.append(kept)
+        features.append(np.stack([np.take_along_axis(part, kept, 1) for part in said]))
+    every = np.concatenate(features, 1)
+    return Opinions(np.concatenate(classes), np.tensordot(weighed(every, count), every, 1))
+
+
+def margins(found: Opinions) -> Floats:
+    """Score (N, M) of each listed label, were it the given one: 1/2 + half the lead over the best other label.
+
+    In [0, 1], low = another label is far more likely.
+    """
+    p = softmax(TEMPER * found.support)
+    top = np.sort(p, axis=1)[:, -2:]
+    rival = np.where(p >= top[:, 1:], top[:, :1], top[:, 1:])
+    return (1 + p - rival) / 2

@@ -1,0 +1,53 @@
+"""Targets that are no classes: numbers, and several labels a sample."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfclean_hooks.detectors.label_calibration import Labelled, calibrated, error_rate
+from selfclean_hooks.detectors.label_opinions import Floats, Opinions, Views, leave_one_out_ridge, opinions
+
+
+def multi_label(seen: Views, targets: NDArray[np.bool_]) -> tuple[Floats, Labelled]:
+    """Scores (N, C) of every entry of `targets` (N, C); per sample the least; the calibration is that of an entry.
+
+    An entry of a class that all or none have scores 1. Predicted: class and side of a sample's worst entry, 2 c + side.
+    """
+    open_ = np.nonzero(targets.any(0) & ~targets.all(0))[0]
+    scores = np.ones(targets.shape)
+    parts = [opinions(seen, targets[:, c].astype(np.int64)) for c in open_]
+    if not parts:
+        return scores, Labelled(scores.min(1), np.full(len(scores), -1), np.array([0.0]), np.array([1.0]))
+    codes = np.concatenate([part.classes + 2 * c for c, part in zip(open_, parts, strict=True)])
+    found = calibrated(Opinions(codes, np.concatenate([part.support for part in parts])), listed_only=True)
+    scores[:, open_] = found.score.reshape(len(open_), -1).T
+    worst = open_[scores[:, open_].argmin(1)]
+    side = found.predicted.reshape(len(open_), -1).T[np.arange(len(scores)), np.searchsorted(open_, worst)]
+    return scores, Labelled(scores.min(1), side, found.knots, found.clean)
+
+
+def regression(seen: Views, targets: Floats, others: int = 16) -> Labelled:
+    """Scores of numeric targets (N,): 1 / (1 + (r / scale)^2), r = distance to what neighbours and ridge foretell.
+
+    The scale of a sample is the usual residual where its neighbours are. Wrong targets, for the calibration, are
+    quantiles of all targets. `predicted` is -1.
+    """
+    indices, may, _ = seen.lists[0]
+    votes = (may & (indices >= 0)).astype(np.float64)
+    count = np.maximum(votes.sum(1), 1e-12)
+    mean = (votes * targets[indices]).sum(1) / count
+    ridge = leave_one_out_ridge(seen.u, seen.s, targets[:, None])[:, 0].astype(np.float64)
+    near = np.where(votes.any(1), mean, ridge)
+    share = min((0.0, 0.25, 0.5, 0.75, 1.0), key=lambda a: float(np.abs(targets - a * near - (1 - a) * ridge).mean()))
+    foretold = share * near + (1 - share) * ridge
+    residual = np.abs(targets - foretold)
+    usual = float(np.median(residual)) + 1e-12 * float(np.abs(targets).max(initial=0)) + np.finfo(np.float64).tiny
+    around = np.where(votes > 0, residual[indices], np.nan)
+    around[~votes.any(1), 0] = usual
+    scale = (np.nanmedian(around, axis=1) + usual) * 1.5  # 1.5 (a + b) ~ 2 standard deviations, half of it local
+    wrong = np.abs(np.quantile(targets, (np.arange(others) + 0.5) / others) - foretold[:, None]) / scale[:, None]
+    far = (wrong * scale[:, None] > 2 * usual).astype(np.float64)  # the same target again is no mistake
+    score = 1 / (1 + (residual / scale) ** 2)
+    knots, rate = error_rate(score, (1 / (1 + wrong**2)).ravel(), far.ravel())
+    return Labelled(score, np.full(len(targets), -1), knots, 1 - rate)

@@ -1,0 +1,132 @@
+"""How likely a sample with a given off-topic score is fine: a local false discovery rate without a knob.
+
+What the scores of clean samples look like is read off the data class by class, since classes differ in how far apart
+their samples lie: on a log scale the upper half of a class is taken to fall off like a normal distribution through its
+median and its 80% quantile. The expected and the observed number of samples are compared from the worst score on, and
+their ratio is made monotone (isotonic regression). Samples that come out as off-topic are left out, and all is fitted
+again until nothing changes; only then is the normal distribution replaced by a logistic one through the same two
+points, whose heavier tail covers classes that are skewed. The first fit must not be drawn wide by off-topic samples, so
+it takes the scale from the lower half of a class.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, ndtr, ndtri
+
+from selfclean_hooks.calibration import Calibration
+
+LEAST = 20  # members of a class that is looked at on its own; smaller ones are taken together
+SHARED = 30  # samples that the scale common to all classes counts for beside a class's own
+CHANCE = 3.0  # standard errors, roughly, by which a scale is widened
+UPPER = (0.8, 0.7, 0.8)  # quantile of each round that the scale is read off; the first is mirrored, the last repeats
+ROUNDS = 10
+NARROWEST = 0.02  # a class whose log distances differ by less is taken to spread that much
+TINY = 1e-4  # distances below tell nothing about being off-topic
+MOST = 1 / 3  # more than that is a finding about the fit, not about the samples
+GRID = 2048
+
+Doubles = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+def off_topic_calibration(score: Doubles, labels: Ints | None = None) -> Calibration:
+    """Calibration of off-topic scores.
+
+    Args:
+        score: (N,) in [0, 1], low = off-topic, of `off_topic_scores`.
+        labels: (N,) class codes from 0; without them all samples are one class, and less is found.
+    """
+    strange = np.log(1 - score + TINY)
+    group = groups(len(score), labels)
+    body = np.ones(len(score), bool)
+    for turn in range(ROUNDS):
+        clean = local_false_discovery_rate(strange, *null_of(strange, group, body, turn))
+        before, body = body, clean >= 0.5
+        if turn + 1 >= len(UPPER) and (body == before).all():
+            break
+    body = body if body.mean() >= 1 - MOST else np.ones(len(score), bool)
+    clean = local_false_discovery_rate(strange, *null_of(strange, group, body, ROUNDS), heavy=True)
+    return knots_of(score, clean)
+
+
+def groups(n: int, labels: Ints | None) -> Ints:
+    """Group of every sample, (N,) codes from 0: its class, or one for all classes that are too small."""
+    if labels is None:
+        return np.zeros(n, np.int64)
+    count = np.bincount(labels)
+    named = np.where(count[labels] >= LEAST, labels, len(count))
+    return np.unique(named, return_inverse=True)[1].astype(np.int64)
+
+
+def null_of(strange: Doubles, group: Ints, body: Bools, turn: int) -> tuple[Doubles, Doubles, Doubles]:
+    """Number, median and standard deviation (of the upper half) of the body in every group: three of (G,).
+
+    The scale of a group is drawn to that of all, and widened by what chance may have taken from it.
+    """
+    upper = UPPER[min(turn, len(UPPER) - 1)]
+    unit = float(ndtri(upper))
+    order = np.argsort(group, kind="stable")
+    parts = np.split(order, np.cumsum(np.bincount(group))[:-1])
+    fitted = []
+    for part in parts:
+        inside = body[part]
+        values = strange[part[inside]] if inside.any() else strange[part]
+        middle, end = np.quantile(values, (0.5, upper if turn else 1 - upper))
+        fitted.append((np.count_nonzero(inside), middle, max(abs(end - middle) / unit, NARROWEST)))
+    number, middles, scales = np.array(fitted, np.float64).T
+    common = np.sqrt(np.average(scales**2, weights=number + 1e-9))
+    drawn = np.exp((number * np.log(scales) + SHARED * np.log(common)) / (number + SHARED))
+    return number, middles, drawn * (1 + CHANCE * len(strange) ** -0.5)
+
+
+def local_false_discovery_rate(
+    strange: Doubles, number: Doubles, middle: Doubles, scale: Doubles, *, heavy: bool = False
+) -> Doubles:
+    """Probability that each sample is fine, (N,), the lower the stranger; 1 for the less strange half.
+
+    Args:
+        strange: (N,), high = off-topic.
+        number: (G,) clean samples of every group.
+        middle: (G,) their medians.
+        scale: (G,) standard deviations of their upper halves.
+        heavy: take logistic tails that agree with the normal ones at the median and at the last of UPPER.
+    """
+    logistic = float(np.log(UPPER[-1] / (1 - UPPER[-1])) / ndtri(UPPER[-1]))
+    clean = np.ones(len(strange))
+    median, highest = np.median(strange), strange.max(initial=-np.inf)
+    upper = np.flatnonzero(strange > median)
+    upper = upper[np.argsort(-strange[upper], kind="stable")]
+    grid = np.linspace(median, highest, GRID)
+    above = np.zeros(GRID)
+    for n, m, s in zip(number, middle, scale, strict=True):
+        z = (m - grid) / s
+        above += n * (expit(logistic * z) if heavy else ndtr(z))
+    expected = np.interp(strange[upper], grid, above)  # clean samples at least as strange
+    clean[upper] = isotonic(np.diff(expected, prepend=0.0)).clip(0, 1)
+    return clean
+
+
+def isotonic(values: Doubles) -> Doubles:
+    """The nondecreasing sequence nearest to `values` (M,) in least squares: pool adjacent violators."""
+    sums: list[float] = []
+    sizes: list[int] = []
+    for value in values.tolist():
+        total, size = value, 1
+        while sums and sums[-1] * size >= total * sizes[-1]:
+            total, size = total + sums.pop(), size + sizes.pop()
+        sums.append(total)
+        sizes.append(size)
+    return np.repeat(np.array(sums) / np.maximum(sizes, 1), sizes)
+
+
+def knots_of(score: Doubles, clean: Doubles) -> Calibration:
+    """The scores where the probability changes, from below and from above."""
+    order = np.argsort(score, kind="stable")
+    knots, fine = score[order], np.maximum.accumulate(clean[order])
+    change = np.flatnonzero(np.diff(fine)) + 1
+    keep = np.unique(np.concatenate([[0], change - 1, change, [len(knots) - 1]]))
+    knots, first = np.unique(knots[keep], return_index=True)
+    return Calibration(knots, fine[keep][first])

@@ -1,0 +1,27 @@
+"""The default detector of label errors: four opinions on every label, and what a wrong one would look like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from selfclean_hooks.calibration import Calibration
+from selfclean_hooks.detectors.base import Finding, Geometry
+from selfclean_hooks.detectors.label_calibration import audited, best_f1_cut
+
+
+@dataclass(frozen=True)
+class VotedLabelErrors:
+    """How far another label leads; flagged where flags are expected to hit best."""
+
+    issue: str = "label_errors"
+    neighbors: int = 20  # of the plain embedding that have a say
+
+    def __call__(self, geometry: Geometry) -> Finding:
+        """Score every sample; the suggested label is the one that most speaks for."""
+        if geometry.labels is None:
+            raise AssertionError("label errors are looked for only where there are labels")
+        lists = geometry.neighbors.indices[:, : self.neighbors], geometry.neighbors.distances[:, : self.neighbors]
+        found = audited(geometry.x.values, geometry.labels, *(part.numpy() for part in lists))
+        calibration = Calibration(found.knots, found.clean)
+        automatic = max(0.0, best_f1_cut(found.score, found.knots, found.clean))
+        return Finding(found.score, automatic, predicted_label=found.predicted, calibration=calibration)
