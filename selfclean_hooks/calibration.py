@@ -43,6 +43,15 @@ class Calibration:
         within = ((mean <= q) & last_of_its_score).nonzero()[0]
         return float(np.nextafter(ordered[within[-1]], 2)) if len(within) else 0.0
 
+    def best_f1(self, scores: NDArray[np.floating]) -> float:
+        """The score below which flags are expected to have the best F1; 0 where no sample is in doubt."""
+        ordered, clean = self._ordered(scores)
+        found = (1 - clean).cumsum()
+        if not len(found) or found[-1] == 0:
+            return 0.0
+        gain = 2 * found / (np.arange(1, len(found) + 1) + found[-1])
+        return float(np.nextafter(ordered[int(gain.argmax())], 2))
+
     def estimated(self, scores: NDArray[np.floating], confidence: float = 0.95) -> tuple[float, float, float]:
         """How many samples have the issue: expected number, and an interval that holds it with `confidence`.
 

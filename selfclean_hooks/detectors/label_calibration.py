@@ -26,7 +26,7 @@ from selfclean_hooks.detectors.label_opinions import (
 KNOTS = 400  # at most
 ROUNDS = 4  # of confusion and probabilities
 TAIL = 0.1  # share of wrong labels that must score below the point at which they are counted
-LOW = 0.35  # which lies below this score: above it labels are open to doubt rather than wrong
+LOW = 0.4  # which lies below this score: above it labels are open to doubt rather than wrong
 PSEUDO = 10.0  # mistakes spread evenly over all pairs of classes
 MOST_CLASSES = 2000  # with more, all mistakes count as equally likely
 
@@ -102,8 +102,7 @@ def calibrated(found: Opinions, listed_only: bool = False) -> Labelled:
     scores, given = margins(found), found.classes[:, 0]
     classes, score = int(found.classes.max()) + 1, scores[:, 0]
     predicted = np.take_along_axis(found.classes, found.support.argmax(1)[:, None], 1)[:, 0]
-    nothing = (scores.min(1) if listed_only else 1 - np.maximum(scores.max(1), 0.5))[:, None]
-    wrong = np.concatenate([scores[:, 1:], nothing], 1)
+    wrong = np.concatenate([scores[:, 1:], scores.min(1)[:, None]], 1)  # the last: of labels that are not listed
     doubt = (score < 0.5).astype(np.float64)
     knots = rate = np.zeros(0)
     for _ in range(ROUNDS):
@@ -138,13 +137,3 @@ def audited(x: Tensor, labels: Ints, indices: Ints, distances: NDArray[np.float3
     score, predicted = np.full(len(labels), np.nan), np.full(len(labels), -1)
     score[kept], predicted[kept] = found.score, values[found.predicted]
     return Labelled(score, predicted, found.knots, found.clean)
-
-
-def best_f1_cut(score: Floats, knots: Floats, clean: Floats, highest: float = 0.4) -> float:
-    """The score below which flagging has the best expected F1, `highest` at most; -inf where no sample is in doubt."""
-    ascending = np.sort(score[~np.isnan(score)])
-    wrong = 1 - np.interp(ascending, knots, clean)
-    gain = 2 * wrong.cumsum() / (np.arange(1, len(wrong) + 1) + wrong.sum())
-    if len(gain) == 0 or gain.max() <= 0:
-        return -np.inf
-    return min(highest, float(np.nextafter(ascending[int(gain.argmax())], np.inf)))

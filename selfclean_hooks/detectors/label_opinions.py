@@ -27,7 +27,8 @@ COPY = 0.3  # a neighbour nearer than this share of the 10th distance is a copy:
 FLOOR = 0.5  # below this share of the 10th distance nearer is no more evidence
 PRIOR = 1.0  # votes that the class frequencies count for
 CANDIDATES = 24  # classes considered per sample
-TEMPER = 0.5  # the opinions are correlated: half their sum ranks better than all of it
+TEMPER = 0.3  # the opinions are correlated: a third of their sum ranks better than all of it
+RIVALS = 3  # other labels that share the probability
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)  # times the mean squared singular value
 START = (0.5, 3.5, 1.5, 1.5)  # weights of the four opinions to begin with
 
@@ -207,9 +208,14 @@ def opinions(seen: Views, labels: Ints, block: int = 2048) -> Opinions:
 def margins(found: Opinions) -> Floats:
     """Score (N, M) of each listed label, were it the given one: 1/2 + half the lead over the best other label.
 
-    In [0, 1], low = another label is far more likely.
+    The lead is in probability among the label and the three best others, so it means the same whatever the number of
+    classes, and a sample that several labels fit is in less doubt than one that another label fits alone. In [0, 1],
+    low = another label is far more likely.
     """
-    p = softmax(TEMPER * found.support)
-    top = np.sort(p, axis=1)[:, -2:]
-    rival = np.where(p >= top[:, 1:], top[:, :1], top[:, 1:])
-    return (1 + p - rival) / 2
+    support = found.support
+    top = -np.sort(-support, axis=1)[:, : RIVALS + 1]
+    raised, best = np.exp(TEMPER * (support - top[:, :1])), np.exp(TEMPER * (top - top[:, :1]))
+    is_rival = support >= top[:, [min(RIVALS, top.shape[1]) - 1]]  # then the next best takes its place
+    others = np.where(is_rival, best.sum(1, keepdims=True) - raised, best[:, :RIVALS].sum(1, keepdims=True))
+    rival = np.where(support >= top[:, :1], best[:, [1]], best[:, [0]])
+    return np.asarray((1 + (raised - rival) / (raised + others)) / 2)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from selfclean_hooks.calibration import Calibration
 from selfclean_hooks.detectors.base import Finding, Geometry
-from selfclean_hooks.detectors.label_calibration import audited, best_f1_cut
+from selfclean_hooks.detectors.label_calibration import audited
+
+OPEN = 0.45  # labels that score more are open to doubt rather than wrong
 
 
 @dataclass(frozen=True)
@@ -23,5 +25,5 @@ class VotedLabelErrors:
         lists = geometry.neighbors.indices[:, : self.neighbors], geometry.neighbors.distances[:, : self.neighbors]
         found = audited(geometry.x.values, geometry.labels, *(part.numpy() for part in lists))
         calibration = Calibration(found.knots, found.clean)
-        automatic = max(0.0, best_f1_cut(found.score, found.knots, found.clean))
+        automatic = min(calibration.best_f1(found.score), OPEN)
         return Finding(found.score, automatic, predicted_label=found.predicted, calibration=calibration)
