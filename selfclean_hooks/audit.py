@@ -293,7 +293,7 @@ def audit_embeddings(
     from selfclean_hooks.fitness import fitness_of_given
     from selfclean_hooks.progress import bar
     from selfclean_hooks.provenance import fingerprint, provenance
-    from selfclean_hooks.scoring import score
+    from selfclean_hooks.scoring import score, warn_of_missing_pairs
 
     thresholds, policy = checked_settings(method, thresholds, policy)
     array = as_vectors(vectors)
@@ -308,6 +308,7 @@ def audit_embeddings(
         )
     with bar("comparing", progress) as tick:
         scores = score(array, codes, method=method, pairs_below=_listed_below(thresholds), tick=tick)
+    warn_of_missing_pairs(scores, thresholds)
     scores = replace(scores, class_names=names)
     digests = tuple(fingerprint(row) for row in array)
     fitness = fitness_of_given(array, codes, digests)
@@ -383,7 +384,7 @@ def audit_of(
     from selfclean_hooks.fitness import rank_me
     from selfclean_hooks.progress import bar
     from selfclean_hooks.provenance import provenance
-    from selfclean_hooks.scoring import score
+    from selfclean_hooks.scoring import score, warn_of_missing_pairs
 
     e = embeddings
     vectors, readable = as_vectors(e.vectors), e.readable
@@ -397,6 +398,7 @@ def audit_of(
             why_no_labels=e.why_no_labels,
             tick=tick,
         )
+    warn_of_missing_pairs(scores, thresholds)
     scores = spread(scores, readable, e.n, errors=e.errors, class_names=e.class_names)
     scores = replace(scores, pixels=e.pixels)
     doubts = e.fitness.doubts() if e.fitness is not None else ()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from selfclean_hooks.errors import SettingError
+
 Floats = NDArray[np.float64]
 
 
@@ -82,4 +84,6 @@ def clean_in_a_row(rate: float = 0.05, doubt: float = 0.05) -> int:
     The rate of issues beyond that point is then above `rate` with a probability of at most `doubt`, all rates being
     held equally likely before: (1 - rate)^(n + 1) <= doubt. 58 for 5% and 5%.
     """
+    if not (0 < rate < 1 and 0 < doubt < 1):
+        raise SettingError(f"the rate and the doubt must lie between 0 and 1, got {rate!r} and {doubt!r}")
     return max(0, math.ceil(math.log(doubt) / math.log1p(-rate) - 1e-9) - 1)

@@ -118,7 +118,7 @@ def duplicates_of(audit: Audit) -> pd.DataFrame:
 
 
 def leakage_of(leaks: Leaks | None, threshold: float) -> pd.DataFrame:
-    """One row a pair of samples of two splits, nearest first; none where no other split was given."""
+    """One row a pair of samples of two splits, worst first; none where no other split was given."""
     found = leaks if leaks is not None else Leaks.none()
     splits = np.array(found.splits, object)
     frame: pd.DataFrame = pd.DataFrame(
@@ -128,7 +128,7 @@ def leakage_of(leaks: Leaks | None, threshold: float) -> pd.DataFrame:
             "split_2": pd.Series(splits[found.other], dtype=object),
             "index_2": found.other_index,
             "distance": found.distance,
-            "is_leakage_issue": flagged(found.distance, threshold),
+            "is_leakage_issue": flagged(found.score, threshold),
         },
         copy=True,
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Scores:
     """What was measured of N samples. Scores are in [0, 1], low = worse, NaN = not scored (unreadable or not run)."""
 
-    near_duplicate: NDArray[np.float64]  # (N,) smallest pair score
+    near_duplicate: NDArray[np.float64]  # (N,) smallest score of its pairs
     off_topic: NDArray[np.float64]  # (N,)
     label: NDArray[np.float64]  # (N,)
     nearest_neighbor: NDArray[np.int64]  # (N,) -1: none

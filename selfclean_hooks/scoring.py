@@ -16,6 +16,7 @@ from selfclean_hooks.linkage import minimum_spanning_tree
 from selfclean_hooks.neighbors import nearest
 from selfclean_hooks.progress import Tick
 from selfclean_hooks.scores import Scores
+from selfclean_hooks.thresholds import Thresholds
 from selfclean_hooks.vectors import UnitRows
 
 
@@ -32,19 +33,21 @@ def score(
 
     Args:
         vectors: (N, D) finite.
-        labels: (N,) class codes or None.
+        labels: (N,) classes, -1 where a sample has none, or None.
         method: a key of `detectors.METHODS`.
         pairs_below: every pair with a score below this is listed.
         why_no_labels: reason given for label errors where labels are None.
         tick: progress, called with (steps done, all steps).
     """
     how = METHODS[method]
-    not_run = {}
-    classes = labels
-    if labels is None:
+    not_run, classes, values = {}, None, np.empty(0, np.int64)
+    if labels is None or (labels == -1).all():
         not_run["label_errors"] = why_no_labels
-    elif len(np.unique(labels)) < 2:
-        not_run["label_errors"] = f"all samples carry the same label ({labels[0]})"
+    else:
+        values, classes = np.unique(labels[labels != -1]), np.full(len(labels), -1)
+        classes[labels != -1] = np.searchsorted(values, labels[labels != -1])
+    if len(values) == 1:
+        not_run["label_errors"] = f"all samples carry the same label ({values[0]})"
         classes = None
     with torch.device("cpu"):  # whatever the default device is
         x = UnitRows.of(vectors)
@@ -57,23 +60,16 @@ def score(
     reach = found["near_duplicates"].reach
     if pairs is None:
         raise AssertionError("the near duplicate detector lists pairs")
-    cut = max(found["near_duplicates"].automatic, pairs_below)
-    if pairs.complete_below < cut:
-        warnings.warn(
-            f"too many pairs of samples have a score below {cut:.4g} to list them all: the {len(pairs.index)} "
-            f"worst are listed, all of those below {pairs.complete_below:.4g}. Scores and flags are complete; sets "
-            "of near duplicates that are no exact copies may be smaller than they are",
-            DataWarning,
-            stacklevel=3,
-        )
     none = np.full(n, -1, np.int64)
+    predicted = none if by_label is None or by_label.predicted_label is None else by_label.predicted_label
+    predicted = np.where(predicted >= 0, np.append(values, -1)[predicted], -1)
     return Scores(
         near_duplicate=found["near_duplicates"].score,
         off_topic=found["off_topic"].score,
         label=by_label.score if by_label else np.full(n, np.nan),
         nearest_neighbor=neighbors.indices[:, 0].numpy().copy(),
         given_label=none if labels is None else labels,
-        predicted_label=none if by_label is None or by_label.predicted_label is None else by_label.predicted_label,
+        predicted_label=predicted,
         pair_index=pairs.index,
         pair_distance=pairs.distance,
         pair_score=pairs.score,
@@ -86,3 +82,18 @@ def score(
         calibration={i: finding.calibration for i, finding in found.items() if finding.calibration is not None},
         not_run=not_run,
     )
+
+
+def warn_of_missing_pairs(scores: Scores, thresholds: Thresholds) -> None:
+    """Say so where the threshold for near duplicates lies above the pairs that are listed."""
+    automatic, calibration = scores.automatic["near_duplicates"], scores.calibration.get("near_duplicates")
+    in_force = thresholds.resolve("near_duplicates", automatic, scores.near_duplicate, calibration)
+    cut = max(automatic, in_force)
+    if scores.pairs_complete_below < cut:
+        warnings.warn(
+            f"too many pairs of samples have a score below {cut:.4g} to list them all: the {len(scores.pair_index)} "
+            f"worst are listed, all of those below {scores.pairs_complete_below:.4g}. Scores and flags are complete; "
+            "sets of near duplicates that are no exact copies may be smaller than they are",
+            DataWarning,
+            stacklevel=4,
+        )

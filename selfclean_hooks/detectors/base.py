@@ -20,7 +20,7 @@ class Geometry:
     """What one pass over the N samples found; shared by all detectors."""
 
     x: UnitRows
-    labels: NDArray[np.int64] | None  # (N,) class codes, or None where labels cannot be audited
+    labels: NDArray[np.int64] | None  # (N,) classes from 0, -1: no label; None where labels cannot be audited
     neighbors: Neighbors
     tree: Tree
     pair_quantile: Callable[[float], float]  # of the distances of all pairs strictly inside of (0, 1)

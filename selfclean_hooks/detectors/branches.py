@@ -56,7 +56,7 @@ def branches(linkage: Doubles, labels: Ints | None = None) -> tuple[Doubles, Int
     children = linkage[:, :2].astype(np.int64)
     leaves = np.concatenate([np.ones(n, np.int64), linkage[:, 3].astype(np.int64)])
     order, start = _leaf_order(children, leaves)
-    classes = np.zeros(0, np.int64) if labels is None else np.bincount(labels)
+    classes = np.zeros(0, np.int64) if labels is None else np.bincount(labels[labels >= 0])
     height, branch = np.zeros(n), np.arange(n)
     body = [2 * n - 2]
     while body:
@@ -115,6 +115,8 @@ def _belongs(inside: Ints, n: int, labels: Ints | None, classes: Ints) -> bool:
         return True
     if labels is None or len(inside) < LEAST or np.count_nonzero(classes) < 2:
         return False
-    codes, counts = np.unique(labels[inside], return_counts=True)
+    codes, counts = np.unique(labels[inside][labels[inside] >= 0], return_counts=True)
+    if not len(codes):
+        return False
     most = counts.argmax()
     return bool(2 * counts[most] >= max(classes[codes[most]], len(inside)))

@@ -62,8 +62,9 @@ def groups(n: int, labels: Ints | None) -> Ints:
     """Group of every sample, (N,) codes from 0: its class, or one for all classes that are too small."""
     if labels is None:
         return np.zeros(n, np.int64)
-    count = np.bincount(labels)
-    named = np.where(count[labels] >= LEAST, labels, len(count))
+    codes = labels + 1  # samples without a label, -1, are a group of their own
+    count = np.bincount(codes)
+    named = np.where(count[codes] >= LEAST, codes, len(count))
     return np.unique(named, return_inverse=True)[1].astype(np.int64)
 
 
