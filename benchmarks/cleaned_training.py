@@ -22,7 +22,7 @@ from engine import machine
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from selfclean_hooks import Policy, Thresholds
+from selfclean_hooks import FDR, Policy, Thresholds
 from selfclean_hooks.testing import contaminate
 from selfclean_hooks_lightning import DataAudit
 
@@ -30,7 +30,7 @@ POLICY = Policy(near_duplicates="drop", label_errors="drop", leakage="drop")
 ARMS: dict[str, dict[str, Any] | None] = {
     "without": None,
     "DataAudit": {},
-    "DataAudit, label_errors=0.3": {"thresholds": Thresholds(label_errors=0.3)},
+    "DataAudit, label_errors=FDR(0.5)": {"thresholds": Thresholds(label_errors=FDR(0.5))},
 }
 COLUMNS = ["seed", "arm", "trained_on", "wrong_labels", "leaks", "val_accuracy", "test_accuracy", "machine"]
 Row = dict[str, Any]

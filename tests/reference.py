@@ -122,6 +122,14 @@ def near_duplicates(d: Floats, threshold: float) -> NDArray[np.bool_]:
     return np.asarray(near)
 
 
+def pair_scores(d: Floats, reach: NDArray[np.floating] | None) -> Floats:
+    """(N, N) scores of pairs at distances `d`: length by length plus what is usual around both; or the distances."""
+    if reach is None:
+        return d
+    length, usual = np.sqrt(d), np.outer(reach.astype(np.float64), reach.astype(np.float64)) ** 0.25
+    return np.divide(length, length + usual, out=np.zeros_like(d), where=d > 0)
+
+
 def components(d: Floats, threshold: float) -> Ints:
     """(N,) connected component of near duplicates, numbered by first member."""
     component = np.full(len(d), -1, np.int64)
@@ -137,10 +145,13 @@ def components(d: Floats, threshold: float) -> Ints:
 
 
 def duplicate_sets(
-    d: Floats, threshold: float, keep: str, last: NDArray[Any], pixels: Ints
+    d: Floats, threshold: float, keep: str, last: NDArray[Any], pixels: Ints, scores: Floats | None = None
 ) -> tuple[list[int], list[int]]:
-    """Number of the set of each sample (-1: none), and the kept copies: taken one by one, the best that is left."""
-    n, near = len(d), near_duplicates(d, threshold)
+    """Number of the set of each sample (-1: none), and the kept copies: taken one by one, the best that is left.
+
+    The distances `d` are the scores where there are no others.
+    """
+    n, near = len(d), near_duplicates(d if scores is None else scores, threshold)
 
     def rank(i: int) -> tuple[float, ...]:
         beside = near[i].nonzero()[0].tolist()

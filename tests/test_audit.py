@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from reference import KINDS, random_vectors
+from reference import KINDS, distance_matrix, pair_scores, random_vectors, unit_rows
 from test_policy import low, scores_of
 
 from selfclean_hooks import Audit, Limits, Policy, Thresholds, audit, audit_embeddings
@@ -64,8 +64,9 @@ def test_pairs_are_worst_first_and_at_least_as_many_as_samples(found: Audit) -> 
     assert (found.pairs.index_1 < found.pairs.index_2).all()
     assert found.pairs.near_duplicate_score.is_monotonic_increasing
     assert len(found.pairs) >= 200
-    nearest = pd.concat([found.pairs.groupby(c).distance.min() for c in ("index_1", "index_2")]).groupby(level=0).min()
-    np.testing.assert_allclose(nearest, found.frame.near_duplicate_score[nearest.index])
+    ends = [found.pairs.groupby(column).near_duplicate_score.min() for column in ("index_1", "index_2")]
+    worst = pd.concat(ends).groupby(level=0).min()
+    np.testing.assert_allclose(worst, found.frame.near_duplicate_score[worst.index])
 
 
 def test_copied_rows_are_flagged_and_one_of_each_is_kept(found: Audit) -> None:
@@ -170,8 +171,9 @@ def check_consistent(a: Audit) -> None:
     same_set = frame.near_duplicate_set.to_numpy()
     np.testing.assert_array_equal(frame.is_near_duplicate_issue[paired.index_1], True)
     sets = a.duplicate_sets
-    cut = a.decisions.thresholds["near_duplicates"]
-    assert ((sets.distance < cut) | (sets.distance == 0)).all()
+    kept_copy = sets[sets.is_kept].set_index("near_duplicate_set")["index"]
+    to_kept = to_kept_copy(a, sets["index"].to_numpy(), kept_copy[sets.near_duplicate_set].to_numpy())
+    assert ((to_kept < a.decisions.thresholds["near_duplicates"]) | (to_kept == 0)).all()
     np.testing.assert_array_equal(same_set[sets["index"]], sets.near_duplicate_set)
     assert (sets.groupby("near_duplicate_set").is_kept.sum() == 1).all()
     assert a.summary.issue.tolist() == ISSUES
@@ -188,13 +190,31 @@ def check_consistent(a: Audit) -> None:
     assert ((frame.reason == "no issue found") <= (frame.action == "keep")).all()
 
 
+def to_kept_copy(a: Audit, members: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Scores of the pairs of set members and their kept copies; 0 of exact copies, which need not be listed."""
+    ends = np.sort(np.stack([members, kept], 1), axis=1)
+    listed = a.pairs.set_index(["index_1", "index_2"]).near_duplicate_score
+    found = listed.reindex(pd.MultiIndex.from_arrays(ends.T)).to_numpy(np.float64)
+    exact = a.duplicate_sets.set_index("index").distance[members].to_numpy() == 0
+    return np.where(exact, 0, found)
+
+
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10**6), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.sampled_from(KINDS))
-def test_whatever_the_thresholds_nothing_disagrees(seed: int, a: float, b: float, c: float, kind: str) -> None:
+@given(
+    st.integers(0, 10**6),
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.sampled_from(KINDS),
+    st.sampled_from(["default", "selfclean"]),
+)
+def test_whatever_the_thresholds_nothing_disagrees(
+    seed: int, a: float, b: float, c: float, kind: str, method: str
+) -> None:
     vectors, labels = random_vectors(kind, 40, 4, seed), np.random.default_rng(seed).integers(0, 5, 40)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
-        whole = audit_embeddings(vectors, labels)
+        whole = audit_embeddings(vectors, labels, method)
     check_consistent(whole.at(thresholds=Thresholds(a, b, c), policy=DROP))
     lower = whole.at(thresholds=Thresholds(a, b / 2, c / 2))
     for column in ("is_near_duplicate_issue", "is_off_topic_issue", "is_label_issue"):
@@ -219,11 +239,15 @@ def test_at_changes_only_what_is_derived(found: Audit) -> None:
     pd.testing.assert_frame_equal(other.at(thresholds=Thresholds()).frame, found.frame)
 
 
-def test_all_pairs_below_the_threshold_are_listed() -> None:
+@pytest.mark.parametrize(("method", "cut"), [("default", 0.5), ("selfclean", 0.9)])
+def test_all_pairs_below_the_threshold_are_listed(method: str, cut: float) -> None:
     vectors, labels = vectors_and_labels(300)
-    found = audit_embeddings(vectors, labels, thresholds=Thresholds(near_duplicates=np.float32(0.9)))
-    assert len(found.pairs) == 300 * 299 // 2
-    assert found.pairs.is_near_duplicate_issue.sum() == (found.pairs.distance < np.float32(0.9)).sum()
+    found = audit_embeddings(vectors, labels, method, Thresholds(near_duplicates=np.float32(cut)))
+    every = every_pair(found, vectors)
+    assert (every < cut).sum() > 200
+    assert set(every[every < cut - 1e-5].index) <= set(zip(found.pairs.index_1, found.pairs.index_2, strict=True))
+    assert found.pairs.is_near_duplicate_issue.sum() == (found.pairs.near_duplicate_score < np.float32(cut)).sum()
+    assert abs(found.pairs.is_near_duplicate_issue.sum() - (every < cut).sum()) <= (abs(every - cut) <= 1e-5).sum()
     near = np.zeros((300, 300), bool)
     hits = found.pairs[found.pairs.is_near_duplicate_issue]
     near[hits.index_1, hits.index_2] = near[hits.index_2, hits.index_1] = True
@@ -232,48 +256,65 @@ def test_all_pairs_below_the_threshold_are_listed() -> None:
     assert near[found.decisions.surplus][:, stays].any(1).all()
 
 
+def every_pair(found: Audit, vectors: NDArray[np.float64]) -> "pd.Series[float]":
+    """Scores of all pairs of the audited vectors, by the positions of both."""
+    score = pair_scores(distance_matrix(unit_rows(vectors)), found.scores.reach)
+    ends = np.triu_indices(len(score), 1)
+    return pd.Series(score[ends], index=pd.MultiIndex.from_arrays(ends))
+
+
 def test_a_threshold_above_the_listed_pairs_is_refused_unless_asked_for_from_the_start() -> None:
     vectors, _ = vectors_and_labels(300)
     found = audit_embeddings(vectors)
     with pytest.raises(
-        SettingError, match=r"pairs were kept up to distance .*run the audit again with thresholds=Thresh"
+        SettingError, match=r"pairs were kept up to a score of .*run the audit again with thresholds=Thresh"
     ):
         found.at(thresholds=Thresholds(near_duplicates=0.99))
 
 
 def test_a_list_of_pairs_that_is_cut_short_says_so() -> None:
     vectors = random_vectors("gauss", 1600, 8, 0)
-    with pytest.warns(DataWarning, match="the 1000000 nearest are listed"):
-        found = audit_embeddings(vectors, thresholds=Thresholds(near_duplicates=0.9))
+    with pytest.warns(DataWarning, match="the 1000000 worst are listed"):
+        found = audit_embeddings(vectors, method="selfclean", thresholds=Thresholds(near_duplicates=0.9))
     assert len(found.pairs) == 10**6
     assert found.pairs.distance.iloc[-1] <= found.scores.pairs_complete_below < 0.9
     assert found.at(policy=DROP).thresholds == found.thresholds  # no reason to refuse what it was made with
     assert found.contamination["near_duplicates"] > 0.99
 
 
-def test_half_of_the_rows_identical() -> None:
+@pytest.mark.parametrize(("method", "listed"), [("default", 200_000), ("selfclean", 10**6)])
+def test_half_of_the_rows_identical(method: str, listed: int) -> None:
     vectors = random_vectors("gauss", 3000, 16, 0)
     vectors[::2] = vectors[0]
-    with pytest.warns(DataWarning, match="1000000 nearest are listed, all of those below 0"):
-        found = audit_embeddings(vectors, np.arange(3000) % 7, thresholds=Thresholds(0.0, None, None), policy=DROP)
+    with pytest.warns(DataWarning, match=f"the {listed} worst are listed, all of those below 0"):
+        found = audit_embeddings(vectors, np.arange(3000) % 7, method, Thresholds(0.0, None, None), DROP)
+    assert len(found.pairs) == listed
     assert found.frame.near_duplicate_set.max() == 0
     # every class of a copy has other members, so one copy is kept
     np.testing.assert_array_equal(found.clean_indices, [0, *range(1, 3000, 2)])
 
 
-def test_copies_with_different_labels_are_label_errors_and_the_class_survives() -> None:
+@pytest.mark.parametrize("method", ["default", "selfclean"])
+def test_copies_with_different_labels_are_label_errors_and_the_class_survives(method: str) -> None:
     vectors, labels = vectors_and_labels(100)
     labels[99] = 7
-    found = audit_embeddings(vectors, labels, policy=Policy(near_duplicates="drop"))
-    assert found.frame.label_score[[4, 99]].tolist() == [0, 0]
-    assert found.frame.predicted_label[[4, 99]].tolist() == [7, labels[4]]
+    found = audit_embeddings(vectors, labels, method, policy=Policy(near_duplicates="drop"))
+    assert found.frame.is_label_issue[[4, 99]].all()
+    assert found.frame.predicted_label[99] == labels[4]
+    if method == "selfclean":  # where one neighbour says it all; the default asks more of them, which are for 4
+        assert found.frame.label_score[[4, 99]].tolist() == [0, 0]
+        assert found.frame.predicted_label[4] == 7
+    for copy in (4, 99):
+        assert f"its copies carry different labels: {labels[4]} (1), 7 (1)" in found.frame.reason[copy]
     assert 99 in found.clean_indices
     assert "its class would be empty" in found.frame.reason[99]
 
 
-def test_a_class_of_one_and_two_samples() -> None:
-    found = audit_embeddings([[1.0, 0.0], [0.0, 1.0]], [0, 1])
-    assert found.frame.label_score.tolist() == [0.5, 0.5]
+@pytest.mark.parametrize(("method", "label_score"), [("default", 1.0), ("selfclean", 0.5)])
+def test_a_class_of_one_and_two_samples(method: str, label_score: float) -> None:
+    found = audit_embeddings([[1.0, 0.0], [0.0, 1.0]], [0, 1], method)
+    assert found.frame.label_score.tolist() == [label_score, label_score]
+    assert not found.frame.filter(like="is_").to_numpy().any()
     assert found.frame.near_duplicate_score.tolist() == [0.5, 0.5]
     assert len(found.pairs) == 1
 

@@ -463,15 +463,15 @@ def test_the_vectors_of_an_audit_may_be_in_any_order() -> None:
     vectors, labels = rng.normal(size=(300, 16)), rng.integers(0, 3, 300)
     vectors[100:110] = vectors[:10] + 1e-3 * rng.normal(size=(10, 16))
     vectors[110:120] = vectors[:10]
-    audit = audit_embeddings(vectors, labels, thresholds=Thresholds(1e-4))
+    audit = audit_embeddings(vectors, labels, thresholds=Thresholds(0.05))
     baseline = Baseline.of({"": audit})
     assert audit.decisions.surplus.sum() == 20
     order = rng.permutation(300)
-    moved = audit_embeddings(vectors[order], labels[order], thresholds=Thresholds(1e-4))
+    moved = audit_embeddings(vectors[order], labels[order], thresholds=Thresholds(0.05))
     assert new(moved.check(Limits(), baseline)) == {}
     assert moved.check(Limits(), baseline).stale == ()
     more = np.concatenate([vectors, vectors[200:201]])
-    grown = audit_embeddings(more, [*labels, labels[200]], thresholds=Thresholds(1e-4, label_errors=None))
+    grown = audit_embeddings(more, [*labels, labels[200]], thresholds=Thresholds(0.05, label_errors=None))
     assert new(grown.check(Limits(near_duplicates=0.0), baseline))["near_duplicates"] == [300]
 
 
@@ -526,7 +526,7 @@ def test_of_many_that_leak_some_may_go_and_nothing_is_new(side: int, removed: in
             own = np.random.default_rng(seed).normal(size=(20, 8)) - np.eye(8)[0]
             given[name] = embedded(np.concatenate([scene, own]).astype(np.float32))
         policies = dict.fromkeys(given, Policy())
-        return dict(splits_of(given, "default", Thresholds(near_duplicates=1e-3), policies).audits)
+        return dict(splits_of(given, "default", Thresholds(near_duplicates=0.05), policies).audits)
 
     baseline = Baseline.of(found(12, 12))
     assert check(found(12, 12), {}, baseline)
@@ -558,7 +558,7 @@ def test_an_accepted_leak_says_which_content_is_in_which_split(train: Any, val: 
             shown = np.array([[1.0, *tilt, *[0.0] * 6] for tilt in scene])
             own = np.random.default_rng(seed).normal(size=(20, 8)) - 3 * np.eye(8)[0]
             given[name] = embedded(np.concatenate([shown, own]).astype(np.float32))
-        return dict(splits_of(given, "default", Thresholds(1e-4), dict.fromkeys(given, Policy())).audits)
+        return dict(splits_of(given, "default", Thresholds(0.05), dict.fromkeys(given, Policy())).audits)
 
     baseline = Baseline.of(found(train=[A], val=[B]))
     verdict = check(found(train=train, val=val), {}, baseline)
@@ -612,9 +612,9 @@ def test_a_threshold_that_somebody_chose_is_in_force() -> None:
     none = Baseline({}, {("", issue): 0.0 for issue in ("near_duplicates", "off_topic", "label_errors")})
     assert new(audit.check(Limits(), none)) == {}
     chosen = audit.at(thresholds=replace(audit.thresholds, label_errors=0.4))
-    assert new(chosen.check(Limits(), none)) == {
-        "label_errors": chosen.ranked("label_errors", chosen.decisions.flags["label_errors"].nonzero()[0]).tolist()
-    }
+    below = (chosen.scores.label < 0.4).nonzero()[0]  # labels that near duplicates contradict need a threshold of those
+    assert len(below) > 0
+    assert new(chosen.check(Limits(), none)) == {"label_errors": chosen.ranked("label_errors", below).tolist()}
 
 
 def test_thresholds_are_in_the_file_and_a_merge_takes_the_lower(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from selfclean_hooks import Audit
 from selfclean_hooks.baseline_file import VERSION
 
 AMOUNT = "must be a fraction in [0, 1] or a number of samples (0.01, 1%, count:5, or val=0.01 for one split)"
+THRESHOLD = 'must be "auto", a score in [0, 1], FDR(...), Top(...) or None'
 
 
 @pytest.mark.parametrize(
@@ -206,8 +207,8 @@ BAD = [
     (["--allow-not-run", "bogus"], "there is no issue 'bogus': choose from near_duplicates, off_topic, label_errors, "),
     (["--threshold", "bogus=0.1"], "there is no issue 'bogus': choose from near_duplicates, off_topic, label_errors"),
     (["--threshold", "leakage=0.1"], "there is no issue 'leakage': choose from "),
-    (["--threshold", "off_topic=1.5"], 'the threshold of off_topic must be "auto", a score in [0, 1] or None, got 1.5'),
-    (["--threshold", "off_topic"], 'the threshold of off_topic must be "auto", a score in [0, 1] or None, got '),
+    (["--threshold", "off_topic=1.5"], f"the threshold of off_topic {THRESHOLD}, got 1.5"),
+    (["--threshold", "off_topic"], f"the threshold of off_topic {THRESHOLD}, got ''"),
     (["--max-bogus", "1"], "No such option"),
     (["--keep", "last"], "'last' is not one of"),
     (["--update-baseline"], "--update-baseline writes the file that --baseline FILE names: give both"),

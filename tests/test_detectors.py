@@ -93,7 +93,7 @@ def test_lad_is_the_plain_recursion(n: int, seed: int) -> None:
 def test_off_topic_scores_by_brute_force(n: int, dim: int, kind: str) -> None:
     vectors = random_vectors(kind, n, dim, 0)
     d = distance_matrix(UnitRows.of(vectors).values.numpy())
-    found = score(vectors, None)
+    found = score(vectors, None, method="selfclean")
     assert ((found.off_topic >= 0) & (found.off_topic <= 1)).all()
     if len(np.unique(d[np.triu_indices(n, 1)])) == n * (n - 1) // 2:  # ties may be joined in any order
         np.testing.assert_allclose(found.off_topic, lad(dendrogram(d)), atol=1e-6)
@@ -116,7 +116,7 @@ def test_label_scores_by_brute_force(n: int, dim: int, classes: int, kind: str) 
     vectors, labels = random_vectors(kind, n, dim, 1), np.random.default_rng(n).integers(0, classes, n)
     labels[:2] = 0, 1
     d = distance_matrix(UnitRows.of(vectors).values.numpy())
-    np.testing.assert_allclose(score(vectors, labels).label, label_scores(d, labels), atol=1e-5)
+    np.testing.assert_allclose(score(vectors, labels, method="selfclean").label, label_scores(d, labels), atol=1e-5)
 
 
 def test_label_score_of_copies_of_both_kinds_is_defined() -> None:
@@ -183,7 +183,7 @@ def test_automatic_threshold_of_pairs_by_brute_force(kind: str, n: int) -> None:
     vectors = random_vectors(kind, n, 16, 5)
     d = distance_matrix(UnitRows.of(vectors).values.numpy())
     pairs = d[np.triu_indices(n, 1)]
-    found = score(vectors, None).automatic["near_duplicates"]
+    found = score(vectors, None, method="selfclean").automatic["near_duplicates"]
     assert found == pytest.approx(automatic_threshold(pairs, 0.01, n / len(pairs)), rel=0.02)
 
 
@@ -201,6 +201,6 @@ def test_there_are_no_quantiles_where_all_distances_are_zero() -> None:
 
 def test_automatic_thresholds_of_samples_by_brute_force() -> None:
     vectors, labels = random_vectors("clustered", 300, 16, 5), np.random.default_rng(0).integers(0, 4, 300)
-    found = score(vectors, labels)
+    found = score(vectors, labels, method="selfclean")
     for issue, values in (("off_topic", found.off_topic), ("label_errors", found.label)):
         assert found.automatic[issue] == pytest.approx(automatic_threshold(values, 0.1, 1), rel=1e-9)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from reference import KINDS, components, contradicted, distance_matrix, near_duplicates, random_vectors
+from reference import KINDS, components, contradicted, distance_matrix, near_duplicates, pair_scores, random_vectors
 from reference import duplicate_sets as twin
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import minimum_spanning_tree
@@ -99,41 +99,54 @@ def distances(vectors: Floats) -> Floats:
     return np.asarray(found)
 
 
+CUTS = [
+    *(("selfclean", cut) for cut in (-np.inf, 0.0, 1e-6, 0.02, 0.1, 0.3, 1.0)),
+    *(("default", cut) for cut in (-np.inf, 0.0, 0.01, 0.2, 0.4, 0.51, 1.0)),
+]
+
+
 @pytest.mark.parametrize("keep", KEEP)
-@pytest.mark.parametrize("threshold", [-np.inf, 0.0, 1e-6, 0.02, 0.1, 0.3, 1.0])
+@pytest.mark.parametrize(("method", "threshold"), CUTS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_sets_of_vectors_are_those_of_the_twin(kind: str, threshold: float, keep: Keep) -> None:
+def test_sets_of_vectors_are_those_of_the_twin(kind: str, method: str, threshold: float, keep: Keep) -> None:
     rng = np.random.default_rng(0)
     vectors, last, pixels = random_vectors(kind, 70, 5, 0), rng.random(70) < 0.3, rng.integers(0, 9, 70)
-    scores = replace(score(vectors, None), pixels=pixels)
+    scores = replace(score(vectors, None, method=method), pixels=pixels)
     steps = 2.0**22 if kind == "collapsed" else 2.0**14  # distances become multiples of 1 / steps: sums are exact
 
     def rounded(d: Any) -> Any:
         return np.ceil(d * steps) / steps
 
-    lists = {name: rounded(getattr(scores, name)) for name in ("pair_distance", "pair_score", "tree_distance")}
+    names = ("pair_distance", "tree_distance", *(["pair_score"] if method == "selfclean" else []))
+    lists = {name: rounded(getattr(scores, name)) for name in names}
     found = duplicate_sets(replace(scores, **lists), threshold, keep, last)
-    number, kept = twin(rounded(distances(vectors)), threshold, keep, last, pixels)
+    d = distances(vectors)
+    measured = rounded(d) if method == "selfclean" else pair_scores(d, scores.reach)
+    number, kept = twin(rounded(d), threshold, keep, last, pixels, measured)
     assert found.number.tolist() == number
     assert found.kept.tolist() == kept
 
 
+@pytest.mark.parametrize(("method", "threshold"), [("selfclean", 0.01), ("default", 0.41)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_sets_are_the_same_where_not_all_pairs_are_listed(kind: str) -> None:
-    vectors, threshold, last = random_vectors(kind, 220, 5, 1), 0.01, np.zeros(220, bool)
-    scores = score(vectors, None, pairs_below=threshold)
+def test_sets_are_the_same_where_not_all_pairs_are_listed(kind: str, method: str, threshold: float) -> None:
+    vectors, last = random_vectors(kind, 220, 5, 1), np.zeros(220, bool)
+    scores = score(vectors, None, method=method, pairs_below=threshold)
     found = duplicate_sets(scores, threshold, "first", last)
-    number, kept = twin(distances(vectors), threshold, "first", last, last.astype(np.int64))
+    d = distances(vectors)
+    number, kept = twin(d, threshold, "first", last, last.astype(np.int64), pair_scores(d, scores.reach))
     assert (found.number.tolist(), found.kept.tolist()) == (number, kept)
-    assert kind == "collapsed" or len(scores.pair_index) < 220 * 219 / 2
+    assert (kind, method) == ("collapsed", "selfclean") or len(scores.pair_index) < 220 * 219 / 2
 
 
-@pytest.mark.parametrize("threshold", [0.0, 1e-7, 0.05, 0.3, 1.0])
+@pytest.mark.parametrize(("method", "threshold"), CUTS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_components_are_those_of_the_twin(kind: str, threshold: float) -> None:
+def test_components_are_those_of_the_twin(kind: str, method: str, threshold: float) -> None:
     vectors = random_vectors(kind, 120, 5, 0)
+    scores = score(vectors, None, method=method)
     d = distance_matrix(UnitRows.of(vectors).values.numpy())
-    np.testing.assert_array_equal(component_of(score(vectors, None), threshold), components(d, threshold))
+    found = component_of(scores, threshold)
+    np.testing.assert_array_equal(found, components(pair_scores(d, scores.reach), threshold))
 
 
 @settings(max_examples=150, deadline=None)
@@ -283,25 +296,26 @@ def test_sets_are_numbered_by_their_first_members() -> None:
     assert len(duplicate_sets(scores, -np.inf, "first", nobody).kept) == 0
 
 
-def test_exact_copies_are_never_split_where_they_are_too_many_to_list_their_pairs() -> None:
+@pytest.mark.parametrize(("method", "cut"), [("default", 0.05), ("selfclean", 1e-3)])
+def test_exact_copies_are_never_split_where_they_are_too_many_to_list_their_pairs(method: str, cut: float) -> None:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(1700, 8))
     vectors[50:1550] = vectors[3]  # 1.1 million pairs at distance 0
     vectors[1600:1620] = vectors[3] + 1e-3 * rng.normal(size=(20, 8))
     vectors[1630] = vectors[7]
     with pytest.warns(UserWarning, match=r"Scores and flags are complete; sets of near duplicates that are no exact"):
-        scores = score(vectors, None, pairs_below=1e-3)
+        scores = score(vectors, None, method=method, pairs_below=cut)
     assert scores.pairs_complete_below == 0
-    found = duplicate_sets(scores, 1e-3, "first", np.zeros(1700, bool))
+    found = duplicate_sets(scores, cut, "first", np.zeros(1700, bool))
     assert set(found.number[[3, *range(50, 1550)]].tolist()) == {0}
     assert found.kept[0] == 3
     assert found.number[7] == found.number[1630] == 1
-    d = distances(vectors[1600:])
+    measured = pair_scores(distances(vectors[1600:]), None if scores.reach is None else scores.reach[1600:])
     beside = (found.number[1600:] >= 0).nonzero()[0].tolist()
     assert beside
     for i in beside:
         kept = found.of(1600 + i)[1]
-        assert kept in (3, 7) or d[i, kept - 1600] < 1e-3
+        assert kept in (3, 7) or measured[i, kept - 1600] < cut
 
 
 def test_unreadable_samples_are_in_no_set() -> None:

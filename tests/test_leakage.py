@@ -27,7 +27,8 @@ Floats = NDArray[np.float64]
 
 
 def leaks_of(one: Embeddings, others: dict[str, Embeddings], name: str, below: float) -> Leaks:
-    return leaks_among({name: one, **others}, below, of=(name,))[name]
+    """By distance, as `method="selfclean"` has it."""
+    return leaks_among({name: one, **others}, {name: None}, below, of=(name,))[name]
 
 
 def embeddings(vectors: Any, n: int = 0, errors: tuple[int, ...] = (), **changes: Any) -> Embeddings:
@@ -61,11 +62,9 @@ def planted() -> tuple[Embeddings, dict[str, Embeddings]]:
     return embeddings(train), {"val": embeddings(val, errors=(1,), names=names), "test": embeddings(test)}
 
 
-def leaky(**settings: Any) -> Audit:
+def leaky(method: str = "default", **settings: Any) -> Audit:
     train, others = planted()
-    found = audit_of(
-        train, "default", settings.pop("thresholds", Thresholds(near_duplicates=0.001)), Policy(**settings)
-    )
+    found = audit_of(train, method, settings.pop("thresholds", Thresholds(near_duplicates=0.01)), Policy(**settings))
     return with_leakage(found, train, others)
 
 
@@ -238,7 +237,7 @@ def test_flags_reasons_and_counts() -> None:
     assert len(found.clean_indices) == 58
     assert found.summary.issue.tolist() == ["near_duplicates", "off_topic", "label_errors", "leakage", "unreadable"]
     row = found.summary.set_index("issue").loc["leakage"]
-    assert row.tolist() == [2, 2 / 60, 0.001, "drop"]
+    assert row.tolist() == [2, 2 / 60, 0.01, "drop"]
 
 
 def test_nothing_is_said_of_leakage_where_it_was_not_looked_for() -> None:
@@ -275,9 +274,12 @@ def test_exact_copies_leak_by_any_threshold_but_none() -> None:
 def test_a_tighter_threshold_never_flags_more() -> None:
     train, val = embeddings(gauss(80, 0, 3)), embeddings(gauss(40, 1, 3))
     found = with_leakage(audit_of(train, "default", Thresholds(1.0), Policy()), train, {"val": val})
-    flags = [
-        found.at(thresholds=Thresholds(cut)).decisions.flags["leakage"] for cut in (1.0, 0.1, 0.01, 1e-3, 0.0, None)
-    ]
+    audits = [found.at(thresholds=Thresholds(cut)) for cut in (1.0, 0.4, 0.2, 0.1, 0.0, None)]
+    flags = [audit.decisions.flags["leakage"] for audit in audits]
+    assert len(np.unique([flag.sum() for flag in flags])) >= 4
+    for audit, flag in zip(audits, flags, strict=True):
+        table = audit.leakage
+        assert set(table.index_1[table.is_leakage_issue]) == set(flag.nonzero()[0])
     assert [int(flag.sum()) for flag in flags] == sorted((int(flag.sum()) for flag in flags), reverse=True)
     for wide, tight in pairwise(flags):
         assert not (tight & ~wide).any()
@@ -307,9 +309,14 @@ def test_no_class_is_emptied_by_leakage() -> None:
     assert str(found.frame.reason[7]).endswith("kept all the same: its class would be empty")
 
 
-def test_the_table_of_pairs() -> None:
-    table = leaky().leakage
+@pytest.mark.parametrize("method", ["default", "selfclean"])
+def test_the_table_of_pairs(method: str) -> None:
+    found = leaky(method)
+    table, leaks = found.leakage, found.scores.leaks
+    assert leaks is not None
     assert table.columns.tolist() == ["split_1", "index_1", "split_2", "index_2", "distance", "is_leakage_issue"]
     assert table.iloc[0].tolist() == ["train", 7, "val", 3, 0.0, True]
     assert table.is_leakage_issue.sum() == 3
-    assert table.distance.is_monotonic_increasing
+    assert (np.diff(leaks.score) >= 0).all()
+    np.testing.assert_array_equal(table.distance, leaks.distance)
+    assert table.distance.is_monotonic_increasing == (method == "selfclean")  # else far pairs may be worse than near

@@ -172,7 +172,7 @@ def test_texts_are_audited_from_the_command_line(
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "&lt;script&gt;alert(&#39;text&#39;)" in page
     assert "<script" not in page
-    assert "red green blue paint brush number 4 xxxx." in page
+    assert ">red green blue paint brush number 4 xxxx<" in page
     again = call("report", "out")
     assert again.status == 0
     assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8") == page

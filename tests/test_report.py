@@ -35,7 +35,7 @@ def pictured(audit: Audit) -> Audit:
 
 def hostile() -> Audit:
     """Whatever comes from the data or its files says something evil."""
-    audit = pictured(made(thresholds=Thresholds(0.2, 0.9, 0.9)))
+    audit = pictured(made(thresholds=Thresholds(0.5, 0.9, 0.9)))
     errors = {i: f"OSError: {EVIL}" for i in range(N, N + UNREADABLE + 5)}
     n = N + len(errors)
     scores = spread(audit.scores, np.arange(N), n, errors=errors, class_names=(EVIL + "\udcff", f"1{EVIL}", "c"))

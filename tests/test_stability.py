@@ -17,7 +17,7 @@ def made(seed: int = 0, n: int = N, labels: bool = True) -> Audit:
     vectors = np.random.default_rng(0).normal(size=(n, 12))
     vectors += 0.3 * np.random.default_rng(seed).normal(size=vectors.shape)
     vectors[3] = vectors[1]
-    cuts = Thresholds(near_duplicates=0.15, off_topic=0.82, label_errors=0.3)
+    cuts = Thresholds(near_duplicates=0.43, off_topic=0.7, label_errors=0.42)
     return audit_embeddings(vectors, np.arange(n) % 3 if labels else None, thresholds=cuts)
 
 

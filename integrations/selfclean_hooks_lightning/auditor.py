@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,11 +18,17 @@ from torch.utils.data import Subset
 
 from selfclean_hooks.among import audit_among
 from selfclean_hooks.audit import Audit
-from selfclean_hooks.errors import BackboneError, ContaminationError, DataError, DataWarning
+from selfclean_hooks.dynamics import with_margins
+from selfclean_hooks.errors import BackboneError, ContaminationError, DataError, DataWarning, PolicyError
 from selfclean_hooks.fingerprints import data_fingerprint
+from selfclean_hooks.randomness import kept_rng
 from selfclean_hooks.ranks import Ranks
+from selfclean_hooks.stability import stability, told
+from selfclean_hooks.storage import check_writable
+from selfclean_hooks.thumbnails import thumbnails
 from selfclean_hooks_lightning.held_out import HeldOut, data_of
 from selfclean_hooks_lightning.loaders import trained_on
+from selfclean_hooks_lightning.margins import Margins
 from selfclean_hooks_lightning.representation import HOSTS, Representation, representation
 from selfclean_hooks_lightning.settings import Settings
 from selfclean_hooks_lightning.telling import findings, log, paragraph
@@ -39,6 +46,7 @@ class Auditor:
         module: The LightningModule.
         held_out: The splits to compare with; None: none.
         audits: The latest audit by loader; kept up to date.
+        margins: Of the training so far, by loader.
     """
 
     def __init__(
@@ -49,10 +57,11 @@ class Auditor:
         module: Any,
         held_out: HeldOut | None,
         audits: dict[str, Audit],
+        margins: Mapping[str, Margins],
     ) -> None:
         """Nothing is audited yet."""
         self.settings, self.ranks, self.trainer, self.module = settings, ranks, trainer, module
-        self.held_out, self.audits = held_out, audits
+        self.held_out, self.audits, self.margins = held_out, audits, margins
         self.untold: list[str] = []
         self.begun = False  # training
 
@@ -80,7 +89,14 @@ class Auditor:
             notes = [f"the sampler draws only {len(data)} samples: positions count among these", *notes]
         sizes = "".join(f" and {len(other)} of {split}" for split, other in splits.items())
         self.inform(f"DataAudit: {what} is audited before epoch {epoch}, {len(data)} samples{sizes}")
-        found = self._audit(name, loader, data, splits, notes, epoch, folder)
+        margins, last = self.margins.get(name), self.audits.get(name)
+        if margins is None or not margins.epochs or len(margins) != len(data):
+            found = self._audit(name, loader, data, splits, notes, epoch, last, folder)
+        else:
+            if folder is not None:
+                self.ranks.once(partial(check_writable, folder))
+            plain = self._audit(name, loader, data, splits, notes, epoch, None, None)
+            found = self.ranks.once(lambda: _blended(plain, margins, data, last, folder))
         text = paragraph(found, what, folder)
         self._stop_if_beyond(found, text)
         kept = found.clean_indices
@@ -97,7 +113,7 @@ class Auditor:
         """In a fast_dev_run: audit a few samples to see that all works; nothing is written, dropped or stopped."""
         data = data_of(loader)
         few = Subset(data, range(min(REHEARSAL, len(data))))
-        self._audit(name, loader, few, {}, [], 0, None)
+        self._audit(name, loader, few, {}, [], 0, None, None)
         self.inform(
             f"DataAudit: fast_dev_run, so only the first {len(few)} of {len(data)} samples were audited, and nothing "
             "is dropped, limited or written"
@@ -147,10 +163,11 @@ class Auditor:
         splits: dict[str, Any],
         notes: list[str],
         epoch: int,
+        last: Audit | None,
         folder: Path | None,
     ) -> Audit:
         """With the features asked for; before the first step "auto" takes the place of a module that gives none."""
-        s, workers, last = self.settings, self.settings.num_workers, self.audits.get(name)
+        s, workers = self.settings, self.settings.num_workers
         reading = replace(
             s.reading,
             device=self.trainer.strategy.root_device,
@@ -228,6 +245,21 @@ class Auditor:
         failed = found.check(self.settings.limits).failures
         if failed or raising:
             raise ContaminationError(f"training is stopped: {'; '.join((*failed, *raising))}. {text}")
+
+
+def _blended(audit: Audit, margins: Margins, data: Any, last: Audit | None, folder: Path | None) -> Audit:
+    """The audit with what the training says of the labels, compared with the last one, pictures and all, saved."""
+    found = with_margins(audit, margins.mean, margins.epochs)
+    about = dict(found.provenance)
+    if last is not None and last.provenance["dataset"]["fingerprint"] == about["dataset"]["fingerprint"]:
+        about["training"] = {**about["training"], "stability": (changes := stability(last, found))}
+        about["notes"] = [*about["notes"], *told(changes)]
+    with kept_rng(data):
+        found = replace(found, provenance=about, thumbnails=thumbnails(found, data))
+    if folder is not None:
+        with suppress(PolicyError):  # all is written but clean_indices.txt; who asks for these gets the error
+            found.save(folder)
+    return found
 
 
 def _instead(error: Exception) -> Representation:

@@ -12,6 +12,7 @@ from selfclean_hooks import Audit, Limits, Policy, Thresholds
 from selfclean_hooks.policy import Action
 from selfclean_hooks.reading_settings import Precision
 from selfclean_hooks_lightning.fit import Fit
+from selfclean_hooks_lightning.margins import Margins
 from selfclean_hooks_lightning.memory import Known
 from selfclean_hooks_lightning.settings import enabled, settings
 
@@ -41,7 +42,9 @@ class DataAuditHooks:
             own, a function from a batch to (B, D).
         audit_epochs: Before which epochs to audit, counted from 0. What a later audit finds is dropped from that epoch
             on, in place of what an earlier one found. It runs at the end of the epoch before, so that checkpoints of
-            that moment hold its outcome (and in vain if EarlyStopping ends the training then).
+            that moment hold its outcome (and in vain if EarlyStopping ends the training then). Until the last of them
+            the margins of the samples in training are noted from the logits of each step, at no extra forward pass,
+            and the label scores of later audits draw on them too (see `selfclean_hooks.dynamics`).
         output_dir: Folder for the audit and its report, made if need be; one below it per loader where there are
             several, and one per epoch where there are several. None: nothing is written.
         check_leakage: Whether near duplicates between the training data and validation or test data are looked for.
@@ -105,6 +108,7 @@ class DataAuditHooks:
         )
         self.audits: dict[str, Audit] = {}
         self._known: dict[str, Known] = {}
+        self._margins: dict[str, Margins] = {}
         self._fit: Fit | None = None
 
     @property
@@ -124,16 +128,21 @@ class DataAuditHooks:
         return f"DataAudit{{'output_dir': {str(self.settings.output_dir)!r}}}"
 
     def state_dict(self) -> dict[str, Any]:
-        """The dropped positions and the fingerprint of the data, by loader."""
-        return {"loaders": {name: known.state() for name, known in self._known.items()}}
+        """The dropped positions, the fingerprint of the data and the margins recorded for later audits, by loader."""
+        state = {"loaders": {name: known.state() for name, known in self._known.items()}}
+        margins = {name: margins.state() for name, margins in self._margins.items()}
+        return {**state, "margins": margins} if margins else state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Of the run that is resumed; not the state from before the audit, which tuners restore after a trial."""
         if self._fit is not None and self._fit.met:
             return
         loaders = {name: Known.of(state) for name, state in state_dict["loaders"].items()}
+        margins = {name: Margins.of(state) for name, state in state_dict.get("margins", {}).items()}
         self._known.clear()
         self._known.update(loaders)
+        self._margins.clear()
+        self._margins.update(margins)
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Find the state of a run with another `output_dir`, if there is no doubt whose it is."""
@@ -146,7 +155,8 @@ class DataAuditHooks:
         """Stand in for the hook that returns the training data; the audit runs when it is asked for."""
         if stage == "fit" and enabled():
             self._end()
-            self._fit = Fit(self.settings, self._known, self.audits, trainer, pl_module)
+            self._margins.clear()  # of another training; those of one that is resumed are loaded after this
+            self._fit = Fit(self.settings, self._known, self._margins, self.audits, trainer, pl_module)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Tell the loggers of the audit before the first epoch: now and not while a tuner has put them aside."""
@@ -155,9 +165,19 @@ class DataAuditHooks:
             self._fit.auditor.tell_loggers()
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """The loaders are there: put the trainer's reload setting back."""
+        """The loaders are there: put the trainer's reload setting back, and record margins if a later audit is due."""
         if self._fit is not None:
-            self._fit.reloaded()
+            self._fit.epoch_starts()
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Listen to the logits of this step, if its margins are to be recorded."""
+        if self._fit is not None and self._fit.recorder.epoch is not None:
+            self._fit.recorder.epoch.batch_starts(batch)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Keep the margins of this step."""
+        if self._fit is not None and self._fit.recorder.epoch is not None:
+            self._fit.recorder.epoch.batch_ends()
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Audit for the next epoch, if it is one to audit for."""

@@ -27,6 +27,7 @@ from selfclean_hooks_lightning.loaders import (
     refusal,
     trained_on,
 )
+from selfclean_hooks_lightning.margins import Margins, Recorder
 from selfclean_hooks_lightning.memory import Known, met
 from selfclean_hooks_lightning.patches import unpatch
 from selfclean_hooks_lightning.settings import Settings
@@ -39,19 +40,27 @@ class Fit:
     Args:
         settings: Of the callback.
         known: What earlier audits found, by loader; kept up to date.
+        margins: Recorded so far for later audits, by loader; kept up to date.
         audits: The latest audit by loader; kept up to date.
         trainer: In the setup of `fit`.
         module: The LightningModule.
     """
 
     def __init__(
-        self, settings: Settings, known: dict[str, Known], audits: dict[str, Audit], trainer: Any, module: Any
+        self,
+        settings: Settings,
+        known: dict[str, Known],
+        margins: dict[str, Margins],
+        audits: dict[str, Audit],
+        trainer: Any,
+        module: Any,
     ) -> None:
         """Put the stand-ins in place."""
-        self.settings, self.known, self.trainer, self.module = settings, known, trainer, module
+        self.settings, self.known, self.margins, self.trainer, self.module = settings, known, margins, trainer, module
         self.ranks = Ranks.here()
         self.held_out = HeldOut(trainer, settings.held_out) if settings.check_leakage else None
-        self.auditor = Auditor(settings, self.ranks, trainer, module, self.held_out, audits)
+        self.auditor = Auditor(settings, self.ranks, trainer, module, self.held_out, audits, margins)
+        self.recorder = Recorder(trainer, module, self.ranks, settings.epochs[-1], margins, self.auditor.inform)
         self.loaders: Any = None  # the user's, as last returned
         self.met: dict[str, tuple[Any, Any, Known]] = {}  # in this fit by loader: data set, positions drawn, Known
         self.rhythm: tuple[int, int] | None = None  # of the trainer's own reloading, while ours is in its place
@@ -69,7 +78,13 @@ class Fit:
             self.trainer.fit_loop._data_source = self.source
         if self.held_out is not None:
             self.held_out.undo()
+        self.recorder.undo()
         self.reloaded()
+
+    def epoch_starts(self) -> None:
+        """The loaders are there."""
+        self.reloaded()
+        self.recorder.epoch_starts(self.auditor.audits)
 
     def reloaded(self) -> None:
         """Give the trainer its own rhythm of reloading back."""
@@ -80,6 +95,7 @@ class Fit:
 
     def epoch_ends(self) -> None:
         """Audit for the next epoch if it is one to audit for; if that drops other samples, have the trainer reload."""
+        self.recorder.epoch_ends()
         trainer, epoch = self.trainer, self.trainer.current_epoch + 1
         stopping = trainer.should_stop and trainer.fit_loop._can_stop_early
         over = stopping or epoch == trainer.max_epochs or trainer.global_step == trainer.max_steps
@@ -88,6 +104,8 @@ class Fit:
         before = self._dropped()
         mapped(self.loaders, lambda name, loader: self._again(name, loader, epoch))
         self.auditor.tell_loggers()
+        if epoch == self.settings.epochs[-1]:
+            self.margins.clear()  # they have served, and would make checkpoints larger
         every, last = trainer.reload_dataloaders_every_n_epochs, trainer.fit_loop._last_train_dl_reload_epoch
         if self._dropped() != before and not (every and epoch - last >= every):  # else it reloads by itself
             self.rhythm, trainer.reload_dataloaders_every_n_epochs = (every, last), 1
@@ -101,7 +119,9 @@ class Fit:
             if self.rhythm is None:  # else it is our own reload: the user's hook is called as often as without us
                 self.loaders = self.ranks.each(hook)
             self._agreed(lambda: ", ".join(names_of(self.loaders)))
-            return mapped(self.loaders, self._filtered)
+            loaders = mapped(self.loaders, self._filtered)
+            self.recorder.loaded(self.loaders, loaders)
+            return loaders
         except BaseException:
             unpatch()
             raise
@@ -155,6 +175,8 @@ class Fit:
             now = met(self.ranks, data_of(loader), self.settings.decides, epoch)
             self.met[name] = (loader.dataset, drawn, now)
             changed = "" if last is None else last.changed(now)
+            if last is not None and (last.n, last.fingerprint) != (now.n, now.fingerprint):
+                self.margins.pop(name, None)
             if changed:
                 self.auditor.warn(f"DataAudit: {changed}, so it is audited again")
             elif last is not None and not missed and dataset is None:

@@ -99,7 +99,7 @@ def leave_one_out_ridge(
         left: Floats = (targets[r] - mean - fitted) / np.maximum(1 - leverage, 1e-6)[:, None]
         return left
 
-    shrinkage = [s**2 / (s**2 + strength * (s**2).mean()) for strength in RIDGES]
+    shrinkage = [s**2 / (s**2 + strength * (s @ s) / max(1, len(s))) for strength in RIDGES]
     errors = [sum(float((residuals(kept, r) ** 2).sum()) for r in rows) for kept in shrinkage]
     best = shrinkage[int(np.argmin(errors))]
     return np.concatenate([(targets[r] - residuals(best, r)).astype(np.float32) for r in rows])

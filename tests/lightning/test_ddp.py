@@ -244,7 +244,7 @@ def test_a_self_supervised_encoder_is_trained_once(launched: Launch) -> None:
     [
         ("limits", "ContaminationError", "training is stopped: near_duplicates: "),
         ("raise", "ContaminationError", "training is stopped: off_topic is not tolerated (policy 'raise'). DataAudit"),
-        ("too much to drop", "PolicyError", "the policy would drop 17 of 220 samples (8%)"),
+        ("too much to drop", "PolicyError", "the policy would drop 20 of 220 samples (9%)"),
         ("backbone fails in one", "BackboneError", "ValueError: the device of this process is broken"),
         ("backbone fails in the first", "BackboneError", "OSError: the device of this process is broken"),
         ("view fails in one", "OSError", "the disk of this process is gone"),

@@ -103,7 +103,10 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"policy": {"off_topic": "remove"}}, ["off_topic", "remove", "drop"]),
     ({"policy": {"duplicates": "drop"}}, ["duplicates"]),
     ({"policy": {"max_drop_fraction": 3}}, ["max_drop_fraction must be in [0, 1], got 3"]),
-    ({"thresholds": {"off_topic": 7}}, ['the threshold of off_topic must be "auto", a score in [0, 1] or None, got 7']),
+    (
+        {"thresholds": {"off_topic": 7}},
+        ['the threshold of off_topic must be "auto", a score in [0, 1], FDR(...), Top(...) or None, got 7'],
+    ),
     ({"limits": {"leakage": -1}}, ["the limit of leakage must be a fraction in [0, 1] or None, got -1"]),
     ({"audit_epochs": [-1]}, ["audit_epochs must be whole numbers from 0 (before the first step), as (0, 5), got"]),
     ({"batch_size": 0}, ["batch_size must be a whole number of at least 1"]),
