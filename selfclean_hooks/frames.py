@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.leaks import Leaks
 from selfclean_hooks.scores import Scores
-from selfclean_hooks.summary import COLUMNS, summary_rows
+from selfclean_hooks.summary import CALIBRATION, COLUMNS, calibration_rows, summary_rows
 from selfclean_hooks.thresholds import ISSUES, flagged
 
 if TYPE_CHECKING:
@@ -83,18 +83,7 @@ def ranking_of(audit: Audit, issue: str) -> pd.DataFrame:
 
 def calibration_of(audit: Audit) -> pd.DataFrame:
     """One row an issue whose probabilities were estimated."""
-    columns = ("issue", "num_issues", "precision", "estimated", "estimated_low", "estimated_high", "recall")
-    rows = []
-    for issue, calibration in audit.scores.calibration.items():
-        scores, flags = audit.scores.of(issue), audit.decisions.flags[issue]
-        wrong = 1 - calibration.probability_clean(scores[flags & ~np.isnan(scores)])
-        estimated, low, high = calibration.estimated(scores)
-        precision = wrong.mean() if len(wrong) else np.nan
-        recall = wrong.sum() / estimated if estimated else np.nan
-        values = (issue, int(flags.sum()), precision, estimated, low, high, recall)
-        effort = calibration.effort(scores)
-        rows.append({**dict(zip(columns, values, strict=True)), "inspect_for_90": effort})
-    frame: pd.DataFrame = pd.DataFrame(rows, columns=[*columns, "inspect_for_90"])
+    frame: pd.DataFrame = pd.DataFrame(calibration_rows(audit), columns=list(CALIBRATION))
     return frame
 
 

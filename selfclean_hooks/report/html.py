@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.errors import PolicyError
 from selfclean_hooks.previews import PNG, Preview, decoded
-from selfclean_hooks.summary import summary_rows
+from selfclean_hooks.summary import calibration_rows, summary_rows
 from selfclean_hooks.thresholds import flagged
 from selfclean_hooks.thumbnails import PAIRS, lowest
 
@@ -103,6 +103,7 @@ def render(audit: Audit) -> str:
         notes=about.get("notes", ()),
         rank_me=(about.get("encoder") or {}).get("rank_me"),
         fitness=audit.fitness,
+        calibration=calibration_rows(audit),
         facts=list(_facts(_about(audit))),
     )
     return text.encode("utf-8", "backslashreplace").decode()
