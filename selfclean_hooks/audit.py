@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ class Audit:
 
     @property
     def pairs(self) -> pd.DataFrame:
-        """The nearest pairs, worst first: all below the threshold and at least the N nearest; a new copy each time."""
+        """The closest pairs, worst score first: all below the threshold and at least N; a new copy each time."""
         from selfclean_hooks.frames import pairs_of
 
         return pairs_of(self)
@@ -84,7 +85,7 @@ class Audit:
     def duplicate_sets(self) -> pd.DataFrame:
         """The sets of near duplicates, one row a member, the kept copy of each set first; a new copy each time.
 
-        Columns near_duplicate_set, index, is_kept, distance (to the kept copy, below the threshold), given_label,
+        Columns near_duplicate_set, index, is_kept, distance (to the kept copy), given_label,
         is_label_conflict (copies of the set carry different labels).
         """
         from selfclean_hooks.frames import duplicates_of
@@ -93,7 +94,7 @@ class Audit:
 
     @property
     def leakage(self) -> pd.DataFrame:
-        """Pairs of samples of this and of another split, nearest first, of those flagged and of others the nearest.
+        """Pairs of samples of this and of another split, worst score first, of those flagged and of others the nearest.
 
         Columns split_1, index_1, split_2, index_2, distance, is_leakage_issue; no rows where no other split was given.
         """
@@ -426,4 +427,4 @@ def checked_settings(method: str, thresholds: Thresholds | None, policy: Policy 
 
 def _listed_below(thresholds: Thresholds) -> float:
     cut = thresholds.near_duplicates
-    return float(cut) if isinstance(cut, (int, float)) else 0.0
+    return float(cut) if isinstance(cut, Real) else 0.0

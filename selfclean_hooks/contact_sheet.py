@@ -65,7 +65,7 @@ def _tiles(audit: Audit, issue: str) -> list[_Tile]:
         hits = flagged(s.pair_score, threshold)
         ends = [(int(i), int(j)) for i, j in s.pair_index[:PAIRS]]  # there are pictures of no others
         return [
-            _Tile(ends[p], (f"{ends[p][0]} and {ends[p][1]}", f"distance {s.pair_distance[p]:.4g}"), bool(hits[p]))
+            _Tile(ends[p], (f"{ends[p][0]} and {ends[p][1]}", f"score {s.pair_score[p]:.4g}"), bool(hits[p]))
             for p in range(len(ends))
         ]
     scores, hits = s.off_topic if issue == "off_topic" else s.label, audit.decisions.flags[issue]

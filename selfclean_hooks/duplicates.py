@@ -1,4 +1,4 @@
-"""Sets of near duplicates around a copy that is kept: no member lies further from it than the threshold."""
+"""Sets of near duplicates around a copy that is kept: each member and that copy score below the threshold."""
 
 from __future__ import annotations
 

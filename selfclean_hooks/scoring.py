@@ -91,9 +91,9 @@ def warn_of_missing_pairs(scores: Scores, thresholds: Thresholds) -> None:
     cut = max(automatic, in_force)
     if scores.pairs_complete_below < cut:
         warnings.warn(
-            f"too many pairs of samples have a score below {cut:.4g} to list them all: the {len(scores.pair_index)} "
-            f"worst are listed, all of those below {scores.pairs_complete_below:.4g}. Scores and flags are complete; "
-            "sets of near duplicates that are no exact copies may be smaller than they are",
+            f"not all pairs of samples with a score below {cut:.4g} are listed: the {len(scores.pair_index)} worst are, "
+            f"all of those below {scores.pairs_complete_below:.4g}. So sets of near duplicates that are no exact copies "
+            "may be smaller than they are",
             DataWarning,
             stacklevel=4,
         )

@@ -126,7 +126,7 @@ def _pairs(audit: Audit) -> Section:
     s, threshold = audit.scores, audit.decisions.thresholds["near_duplicates"]
     hits = flagged(s.pair_score, threshold)
     cards = [
-        Card(tuple(_sample(audit, int(i)) for i in s.pair_index[p]), float(s.pair_distance[p]), bool(hits[p]))
+        Card(tuple(_sample(audit, int(i)) for i in s.pair_index[p]), float(s.pair_score[p]), bool(hits[p]))
         for p in range(_shown(PAIRS, int(hits.sum()), len(hits)))
     ]
     histogram = _histogram(s.near_duplicate, threshold)
@@ -149,7 +149,7 @@ def _leakage(audit: Audit) -> tuple[Section, ...]:
     threshold = audit.decisions.thresholds["leakage"]
     hits = flagged(leaks.score, threshold)
     cards = [
-        Card(_leaked(audit, leaks, p), float(leaks.distance[p]), bool(hits[p]))
+        Card(_leaked(audit, leaks, p), float(leaks.score[p]), bool(hits[p]))
         for p in range(_shown(PAIRS, int(hits.sum()), len(hits)))
     ]
     histogram = _histogram(leaks.worst, threshold)
