@@ -91,9 +91,9 @@ def warn_of_missing_pairs(scores: Scores, thresholds: Thresholds) -> None:
     cut = max(automatic, in_force)
     if scores.pairs_complete_below < cut:
         warnings.warn(
-            f"not all pairs of samples with a score below {cut:.4g} are listed: the {len(scores.pair_index)} worst are, "
-            f"all of those below {scores.pairs_complete_below:.4g}. So sets of near duplicates that are no exact copies "
-            "may be smaller than they are",
+            f"not all pairs of samples with a score below {cut:.4g} are listed: the {len(scores.pair_index)} worst "
+            f"are, all of those below {scores.pairs_complete_below:.4g}. So sets of near duplicates that are no exact "
+            "copies may be smaller than they are",
             DataWarning,
             stacklevel=4,
         )
