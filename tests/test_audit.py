@@ -274,7 +274,7 @@ def test_a_threshold_above_the_listed_pairs_is_refused_unless_asked_for_from_the
 
 def test_a_list_of_pairs_that_is_cut_short_says_so() -> None:
     vectors = random_vectors("gauss", 1600, 8, 0)
-    with pytest.warns(DataWarning, match="the 1000000 worst are listed"):
+    with pytest.warns(DataWarning, match="the 1000000 worst are, all of those below"):
         found = audit_embeddings(vectors, method="selfclean", thresholds=Thresholds(near_duplicates=0.9))
     assert len(found.pairs) == 10**6
     assert found.pairs.distance.iloc[-1] <= found.scores.pairs_complete_below < 0.9
@@ -286,7 +286,7 @@ def test_a_list_of_pairs_that_is_cut_short_says_so() -> None:
 def test_half_of_the_rows_identical(method: str, listed: int) -> None:
     vectors = random_vectors("gauss", 3000, 16, 0)
     vectors[::2] = vectors[0]
-    with pytest.warns(DataWarning, match=f"the {listed} worst are listed, all of those below 0"):
+    with pytest.warns(DataWarning, match=f"the {listed} worst are, all of those below 0"):
         found = audit_embeddings(vectors, np.arange(3000) % 7, method, Thresholds(0.0, None, None), DROP)
     assert len(found.pairs) == listed
     assert found.frame.near_duplicate_set.max() == 0

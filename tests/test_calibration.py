@@ -364,7 +364,8 @@ def test_a_saved_audit_of_the_paper_has_no_calibration(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "knots", [Calibration(np.zeros(0), np.zeros(0)), Calibration(np.array([0.5, 0.1]), np.array([0.0, 1.0]))]
+    "knots",
+    [Calibration(np.array([0.1, 0.5]), np.array([1.0, 0.0])), Calibration(np.array([0.5, 0.1]), np.array([0.0, 1.0]))],
 )
 def test_a_calibration_that_makes_no_sense_is_not_loaded(tmp_path: Path, knots: Calibration) -> None:
     audit = audit_of("selfclean")

@@ -207,7 +207,7 @@ def test_leaks_show_both_pictures_names_and_positions() -> None:
     page = Page(audit)
     text = page.text[page.text.index("Leakage") :]
     assert f"{PAIRS} of 35 flagged pairs shown." in text
-    both = re.findall(r"train #(\d+) t(\d+).png val #(\d+) v.png distance", text)
+    both = re.findall(r"train #(\d+) t(\d+).png val #(\d+) v.png score", text)
     assert both == [(str(i), str(i), str(i + 100)) for i in range(PAIRS)]
     assert page.count("img") == Page(pictured(made())).count("img") + 2 * PAIRS
     assert "kept copy" not in text

@@ -11,6 +11,7 @@ from scipy.special import softmax as scipy_softmax
 from selfclean_hooks.calibration import Calibration
 from selfclean_hooks.detectors.label_calibration import Labelled, audited, error_rate, mistakes
 from selfclean_hooks.detectors.label_opinions import (
+    RIVALS,
     TEMPER,
     Opinions,
     Views,
@@ -98,9 +99,11 @@ def test_softmax_and_margins_by_hand() -> None:
     support = np.random.default_rng(3).normal(size=(40, 5)) * 4
     assert np.allclose(softmax(support), scipy_softmax(support, 1))
     found = margins(Opinions(np.tile(np.arange(5), (40, 1)), support))
-    lead = [[support[i, c] - np.delete(support[i], c).max() for c in range(5)] for i in range(40)]
-    slow = 1 / (1 + np.exp(-TEMPER * np.array(lead)))
-    assert np.allclose(found, slow)
+    for i in range(40):
+        for c in range(5):
+            rivals = np.sort(np.delete(support[i], c))[::-1][:RIVALS]
+            p = scipy_softmax(TEMPER * np.append(support[i, c], rivals))
+            assert np.isclose(found[i, c], (1 + p[0] - p[1]) / 2)
 
 
 def test_weights_prefer_the_opinion_that_knows() -> None:

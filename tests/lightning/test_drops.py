@@ -8,7 +8,7 @@ import lightning
 import numpy as np
 import pytest
 import torch
-from fits import DROP, Module, Net, audit_callback, train_data, trainer, val_data, weights
+from fits import DROP, Module, Net, Norm, audit_callback, train_data, trainer, val_data, weights
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -96,7 +96,7 @@ class Way(lightning.LightningDataModule):
 
 
 def fitted(
-    train: Any, *callbacks: Any, as_module: bool = False, accumulate: int = 1, norm: Any = nn.BatchNorm1d
+    train: Any, *callbacks: Any, as_module: bool = False, accumulate: int = 1, norm: Any = Norm
 ) -> tuple[Net, lightning.Trainer]:
     lightning.seed_everything(3, verbose=False)
     net, val = Net(scheduled=True), DataLoader(val_data(5), 65)
