@@ -1,6 +1,7 @@
 """Data sets on disk for several tests."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,14 @@ def pytest_configure() -> None:
     """One thread here and in the processes that tests start: threads cost more than small tensors gain by them."""
     torch.set_num_threads(1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def no_seed_left_in_the_environment() -> Iterator[None]:
+    """Lightning's `seed_everything` leaves two variables behind, by which later fits change their loaders."""
+    yield
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        os.environ.pop(name, None)
 
 
 @pytest.fixture

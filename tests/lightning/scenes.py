@@ -72,9 +72,8 @@ class Scene:
             assert vars(self.owner)[name] is value or name in ("trainer", "total_steps"), name
         for loader in (self.train, self.val):
             before = self.loaders[id(loader)]
-            assert [
-                name for name, value in before.items() if vars(loader)[name] is not value and "__pl" not in name
-            ] == []
+            others = {name for name, value in before.items() if vars(loader)[name] is not value and "__pl" not in name}
+            assert not others, others
         assert self.trainer.fit_loop._data_source is self.source
         assert self.trainer.reload_dataloaders_every_n_epochs == self.every
 

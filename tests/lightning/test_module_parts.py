@@ -65,8 +65,8 @@ def test_a_part_by_name_in_training(tmp_path: Path, vectors: list[Tensor]) -> No
     net = taught(Net())
     expected = by_hand(net, net.encoder[:3], pictures())  # up to what goes on through ReLU
     about = audited(net, tmp_path, backbone="encoder.2")
-    assert about["encoder"]["name"] == "BatchNorm1d"
-    assert about["notes"][0] == "features of Net.encoder.2, trained before (the weights of BatchNorm1d have moved)"
+    assert about["encoder"]["name"] == "Norm"
+    assert about["notes"][0] == "features of Net.encoder.2, trained before (the weights of Norm have moved)"
     assert close(vectors[0], expected)
 
 

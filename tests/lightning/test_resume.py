@@ -122,9 +122,10 @@ def test_a_new_transform_is_no_change_of_the_data(tmp_path: Path, audits: list[i
     ids=lambda settings: next(iter(settings)),
 )
 def test_changed_settings_are_audited_again(settings: dict[str, Any], tmp_path: Path, audits: list[int]) -> None:
-    checkpoint = trained(tmp_path, dropping())
+    automatic = {"thresholds": Thresholds()}  # which suit both methods
+    checkpoint = trained(tmp_path, dropping(**automatic))
     audits.clear()
-    again = dropping(**settings)
+    again = dropping(**{**automatic, **settings})
     with pytest.warns(DataWarning, match="the settings of the audit changed since the last one"):
         net = resumed(checkpoint, again)
     assert len(audits) == 1
