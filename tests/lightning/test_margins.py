@@ -230,7 +230,7 @@ def test_positions_are_those_among_the_samples_drawn(blends: Blended) -> None:
     callback = callback_of(None, audit_epochs=(0, 1))
     loader = DataLoader(clean_data(), 16, sampler=SubsetRandomSampler(drawn))
     trainer(callback).fit(net, loader)
-    np.testing.assert_allclose(blends[0][0], twin([net], 64, 1)[10:60], rtol=1e-5)
+    np.testing.assert_allclose(blends[0][0], twin([net], 64, 1)[10:60], rtol=1e-5, atol=1e-6)
 
 
 def test_label_scores_of_later_audits_are_blended(tmp_path: Path, blends: Blended) -> None:
@@ -407,7 +407,7 @@ def test_a_resumed_run_goes_on(tmp_path: Path, blends: Blended) -> None:
     trainer(second, max_epochs=3).fit(nets[1], plain(clean_data()), ckpt_path=tmp_path / "a.ckpt")
     ((margins, epochs),) = blends
     assert epochs == 2
-    np.testing.assert_allclose(margins, twin(nets, 64, 2), rtol=1e-5)
+    np.testing.assert_allclose(margins, twin(nets, 64, 2), rtol=1e-5, atol=1e-6)
 
 
 def test_an_audit_that_a_resumed_run_makes_first_has_them_too(tmp_path: Path, blends: Blended) -> None:
@@ -420,7 +420,7 @@ def test_an_audit_that_a_resumed_run_makes_first_has_them_too(tmp_path: Path, bl
     trainer(again, max_epochs=3).fit(Logged(), plain(clean_data()), ckpt_path=tmp_path / "a.ckpt")
     ((margins, epochs),) = blends
     assert epochs == 2
-    np.testing.assert_allclose(margins, twin([net], 64, 2), rtol=1e-5)
+    np.testing.assert_allclose(margins, twin([net], 64, 2), rtol=1e-5, atol=1e-6)
     assert again.state_dict().keys() == {"loaders"}
 
 
@@ -431,7 +431,7 @@ def test_a_second_fit_begins_anew(blends: Blended) -> None:
     trainer(callback, max_epochs=3).fit(nets[1], plain(clean_data()))
     ((margins, epochs),) = blends
     assert epochs == 2
-    np.testing.assert_allclose(margins, twin(nets[1:], 64, 2), rtol=1e-5)
+    np.testing.assert_allclose(margins, twin(nets[1:], 64, 2), rtol=1e-5, atol=1e-6)
 
 
 def test_several_that_note_may_stop_in_any_order() -> None:
@@ -485,7 +485,7 @@ def test_two_processes_add_up_what_they_have(tmp_path: Path) -> None:
     assert epochs == 2
     both = Logged()
     both.told = [*map(tuple, first["told"]), *map(tuple, second["told"])]
-    np.testing.assert_allclose(np.array(margins, float), twin([both], 220, 2), rtol=1e-5)
+    np.testing.assert_allclose(np.array(margins, float), twin([both], 220, 2), rtol=1e-5, atol=1e-6)
     assert first["label"] == second["label"]
     assert len({position for _, position, _ in second["told"]}) > 80
 
