@@ -52,9 +52,10 @@ Threshold = float | FDR | Top | Literal["auto"] | None
 class Thresholds:
     """Per issue: what is flagged.
 
-    "auto": what is more likely an issue than not. `FDR(0.1)`: as much as there may be with at most 10% of the flags
-    wrong. `Top(0.05)`: the worst 5%. A score in [0, 1]: what lies below it. None: nothing. For near duplicates the
-    score is that of a pair. Exact copies (score 0) are flagged by every threshold but None.
+    "auto": what the detector judges best (see `selfclean_hooks/detectors/README.md`). `FDR(0.1)`: as much as there may
+    be with at most 10% of the flags wrong. `Top(0.05)`: the worst 5%. A score in [0, 1]: what lies below it. None:
+    nothing. For near duplicates the score is that of a pair. Exact copies (score 0) are flagged by every threshold but
+    None.
     """
 
     near_duplicates: Threshold = "auto"

@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import ClusterNode, single, to_tree
 from scipy.spatial.distance import squareform
 from scipy.stats import gamma
-from sklearn.isotonic import isotonic_regression
 
 from selfclean_hooks.calibration import Calibration
 from selfclean_hooks.detectors.branches import branches, distance_to_rest, off_topic_scores
-from selfclean_hooks.detectors.off_topic_calibration import isotonic, local_false_discovery_rate, off_topic_calibration
+from selfclean_hooks.detectors.off_topic_calibration import local_false_discovery_rate, off_topic_calibration
 from selfclean_hooks.linkage import minimum_spanning_tree
 from selfclean_hooks.neighbors import nearest
 from selfclean_hooks.vectors import UnitRows
@@ -188,13 +187,6 @@ def test_local_rate_equals_a_slow_twin(shape: float) -> None:
         strange, np.array([80.0, 40.0]), np.array([0.0, 0.5]), np.array([1.0, 1.5]), shape
     )
     np.testing.assert_allclose(np.sort(fast)[: len(upper)], np.minimum(slow, 1), atol=2e-3)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_isotonic_equals_sklearn(seed: int) -> None:
-    values = np.random.default_rng(seed).normal(0, 1, 200).cumsum()
-    np.testing.assert_allclose(isotonic(values), isotonic_regression(values), atol=1e-9)
-    assert len(isotonic(np.zeros(0))) == 0
 
 
 def test_branches_of_a_chain() -> None:

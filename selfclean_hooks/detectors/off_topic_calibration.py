@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 from scipy.special import gammaincc, gammaincinv
 
 from selfclean_hooks.calibration import Calibration
@@ -118,21 +119,8 @@ def local_false_discovery_rate(
     for n, m, s in zip(number, middle, scale, strict=True):
         above += n * gammaincc(shape, np.maximum(start + unit * (grid - m) / s, 0))
     expected = np.interp(strange[upper], grid, above)  # clean samples at least as strange
-    clean[upper] = isotonic(np.diff(expected, prepend=0.0)).clip(0, 1)
+    clean[upper] = isotonic_regression(np.diff(expected, prepend=0.0)).x.clip(0, 1)
     return clean
-
-
-def isotonic(values: Doubles) -> Doubles:
-    """The nondecreasing sequence nearest to `values` (M,) in least squares: pool adjacent violators."""
-    sums: list[float] = []
-    sizes: list[int] = []
-    for value in values.tolist():
-        total, size = value, 1
-        while sums and sums[-1] * size >= total * sizes[-1]:
-            total, size = total + sums.pop(), size + sizes.pop()
-        sums.append(total)
-        sizes.append(size)
-    return np.repeat(np.array(sums) / np.maximum(sizes, 1), sizes)
 
 
 def knots_of(score: Doubles, clean: Doubles) -> Calibration:
