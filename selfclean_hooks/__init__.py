@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from selfclean_hooks.audit import Audit, audit, audit_embeddings
+from selfclean_hooks.audit import Audit
+from selfclean_hooks.auditing import audit, audit_embeddings
 from selfclean_hooks.baseline import Baseline
 from selfclean_hooks.gate import Count, Limits, Verdict
 from selfclean_hooks.policy import Policy

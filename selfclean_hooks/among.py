@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from selfclean_hooks.audit import Audit, audit_of
+from selfclean_hooks.audit import Audit
+from selfclean_hooks.auditing import audit_of
 from selfclean_hooks.backbones import resolve_among
 from selfclean_hooks.embed import Embeddings, embed_among
 from selfclean_hooks.errors import BackboneError, PolicyError

@@ -128,7 +128,7 @@ class AuditedDataset(Dataset[Any]):
 
 
 def _run(dataset: Any, arguments: dict[str, Any]) -> Audit:
-    from selfclean_hooks.audit import audit as run_audit  # an audit reads data sets and may meet this class
+    from selfclean_hooks.auditing import audit as run_audit  # an audit reads data sets and may meet this class
 
     return run_audit(dataset, **arguments)
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from selfclean_hooks.audit import Audit, audit
+from selfclean_hooks.audit import Audit
+from selfclean_hooks.auditing import audit
 from selfclean_hooks.policy import Policy
 from selfclean_hooks.testing import Contaminated, contaminate, digits, off_topic_patches
 

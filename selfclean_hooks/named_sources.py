@@ -108,7 +108,7 @@ def _audit_one(
     policy: Policy,
     reading: Reading,
 ) -> Audit:
-    from selfclean_hooks.audit import audit, audit_embeddings
+    from selfclean_hooks.auditing import audit, audit_embeddings
 
     if opened.vectors is not None:
         found = audit_embeddings(opened.vectors, opened.labels, method, thresholds, policy, reading.progress)

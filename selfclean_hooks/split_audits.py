@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selfclean_hooks.audit import audit_of, checked_settings
+from selfclean_hooks.auditing import audit_of, checked_settings
 from selfclean_hooks.errors import BackboneError, DataError, SettingError
 from selfclean_hooks.policy import Policy
 from selfclean_hooks.reading_settings import Precision, Reading

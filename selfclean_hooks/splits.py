@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selfclean_hooks.audit import Audit, checked_settings
+from selfclean_hooks.audit import Audit
+from selfclean_hooks.auditing import checked_settings
 from selfclean_hooks.errors import DataError, SettingError
 from selfclean_hooks.policy import Policy
 from selfclean_hooks.scores import label_texts

@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 from test_leakage import embeddings
 
 from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
-from selfclean_hooks.audit import audit_of
+from selfclean_hooks.auditing import audit_of
 from selfclean_hooks.duplicates import Keep
 from selfclean_hooks.leakage import leaks_among, with_leakage
 from selfclean_hooks.scores import Scores

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from reference import KINDS, distance_matrix, random_vectors, unit_rows
 
 from selfclean_hooks import Audit, Limits, Policy, Thresholds, audit_embeddings
-from selfclean_hooks.audit import audit_of
+from selfclean_hooks.auditing import audit_of
 from selfclean_hooks.embed import Embeddings
 from selfclean_hooks.errors import ContaminationError, DataError
 from selfclean_hooks.leakage import leaks_among, nearest_across, with_leakage

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from selfclean_hooks.audit import checked_settings
+from selfclean_hooks.auditing import checked_settings
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.gate import Limits
 from selfclean_hooks.policy import Action, Policy

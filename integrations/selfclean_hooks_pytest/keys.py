@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from selfclean_hooks.audit import checked_settings
+from selfclean_hooks.auditing import checked_settings
 from selfclean_hooks.backbones import resolve
 from selfclean_hooks.contents import evenly, tried
 from selfclean_hooks.fingerprints import data_fingerprint
