@@ -1,0 +1,180 @@
+"""The functions that make an `Audit`: `audit` of a data set, `audit_embeddings` of vectors."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selfclean_hooks.audit import Audit, listed_below
+from selfclean_hooks.errors import DataWarning, SettingError
+from selfclean_hooks.policy import Policy
+from selfclean_hooks.reading_settings import Precision, Reading
+from selfclean_hooks.scores import as_labels, as_vectors, listing, spread
+from selfclean_hooks.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from selfclean_hooks.embed import Embeddings
+
+
+def audit_embeddings(
+    vectors: Any,
+    labels: Any = None,
+    method: str = "default",
+    thresholds: Thresholds | None = None,
+    policy: Policy | None = None,
+    progress: bool = False,
+) -> Audit:
+    """Audit embeddings that are there already.
+
+    Args:
+        vectors: (N, D) float array or tensor, finite, N >= 2; rows are scaled to unit length, the input is left alone.
+            A zero row lies at distance 0.5 from everything.
+        labels: (N,) classes as integers or words, or None.
+        method: "default", or "selfclean" for the scores of the paper.
+        thresholds: where a score becomes a flag.
+        policy: what a flag does.
+        progress: show a progress bar.
+
+    Returns:
+        The Audit, its indices being rows of `vectors`.
+
+    Raises:
+        DataError: vectors or labels cannot be audited; says which rows and why.
+        SettingError: method, thresholds or policy make no sense.
+    """
+    from selfclean_hooks.fitness import fitness_of_given
+    from selfclean_hooks.progress import bar
+    from selfclean_hooks.provenance import fingerprint, provenance
+    from selfclean_hooks.scoring import score, warn_of_missing_pairs
+
+    thresholds, policy = checked_settings(method, thresholds, policy)
+    array = as_vectors(vectors)
+    codes, names = as_labels(labels, len(array))
+    zero = np.concatenate([~array[s : s + 4096].any(1) for s in range(0, len(array), 4096)]).nonzero()[0]
+    if len(zero):
+        warnings.warn(
+            f"{len(zero)} of {len(array)} embeddings are zero, index {listing(zero)}: they have no direction and are "
+            "put at distance 0.5 from everything",
+            DataWarning,
+            stacklevel=2,
+        )
+    with bar("comparing", progress) as tick:
+        scores = score(array, codes, method=method, pairs_below=listed_below(thresholds), tick=tick)
+    warn_of_missing_pairs(scores, thresholds)
+    scores = replace(scores, class_names=names)
+    digests = tuple(fingerprint(row) for row in array)
+    fitness = fitness_of_given(array, codes, digests)
+    about = provenance({"fingerprint": fingerprint(array, codes)}, None, method, thresholds, policy, fitness=fitness)
+    return Audit(scores, thresholds, policy, about, digests=digests)
+
+
+def audit(
+    dataset: Any,
+    backbone: Any = "auto",
+    method: str = "default",
+    thresholds: Thresholds | None = None,
+    policy: Policy | None = None,
+    device: str = "auto",
+    batch_size: int = 64,
+    num_workers: int = 0,
+    seed: int = 0,
+    cache_dir: str | Path | None = None,
+    progress: bool = True,
+    labels: Any = None,
+    precision: Precision = "32",
+    compile: bool = False,
+) -> Audit:
+    """Embed a data set and audit it for near duplicates, off-topic samples and label errors.
+
+    Args:
+        dataset: any map-style data set; items as tuple, dict, dataclass or alone; pictures as PIL image, array or
+            tensor, and for a callable backbone also text, sound, signals or rows. Random augmentation is bypassed on
+            copies: the data set itself is left as it is.
+        backbone: "auto", "self-supervised", a timm name, an nn.Module, or a callable from a batch to (B, D). Modules
+            and callables get what torch's default_collate makes of a batch: of pictures (B, C, H, W) floats in [0, 1]
+            (uint8 is divided by 255), of arrays, tensors and lists of numbers a tensor, of text a list of str, of
+            dicts a dict of batches. A callable gets a list of tensors where (T,) or (C, T) differ in length.
+        method: "default", or "selfclean" for the scores of the paper.
+        thresholds: where a score becomes a flag.
+        policy: what a flag does.
+        device: "auto", or a torch device.
+        batch_size: samples per forward pass.
+        num_workers: processes that read the data set.
+        seed: of whatever is random (self-supervised training). Global random state is left as it was.
+        cache_dir: where embeddings are kept between runs, by content and encoder (a function's never are), or None.
+        progress: show progress bars.
+        labels: (N,) classes as integers or words; default: those in the items.
+        precision: of the forward pass: "32" as the model has it, "bf16" or "16" for torch's autocast.
+        compile: compile the model with torch.compile, which takes a while and pays for many samples.
+
+    Returns:
+        The Audit, its indices being positions in `dataset`.
+
+    Raises:
+        DataError: the data set or the labels cannot be audited.
+        BackboneError: no features can be had from the backbone.
+        SettingError: a setting makes no sense.
+    """
+    from selfclean_hooks.embed import embed
+    from selfclean_hooks.thumbnails import thumbnails
+
+    thresholds, policy = checked_settings(method, thresholds, policy)
+    reading = Reading(device, batch_size, num_workers, seed, cache_dir, progress, precision, compile)
+    e = embed(dataset, backbone, reading, labels=labels)
+    found = audit_of(e, method, thresholds, policy, progress)
+    return replace(found, thumbnails=thumbnails(found, dataset))
+
+
+def audit_of(
+    embeddings: Embeddings,
+    method: str,
+    thresholds: Thresholds,
+    policy: Policy,
+    progress: bool = False,
+) -> Audit:
+    """Score what `embed` read; without thumbnails."""
+    from selfclean_hooks.fitness import rank_me
+    from selfclean_hooks.progress import bar
+    from selfclean_hooks.provenance import provenance
+    from selfclean_hooks.scoring import score, warn_of_missing_pairs
+
+    e = embeddings
+    vectors, readable = as_vectors(e.vectors), e.readable
+    codes = None if e.labels is None else e.labels[readable]
+    with bar("comparing", progress) as tick:
+        scores = score(
+            vectors,
+            codes,
+            method=method,
+            pairs_below=listed_below(thresholds),
+            why_no_labels=e.why_no_labels,
+            tick=tick,
+        )
+    warn_of_missing_pairs(scores, thresholds)
+    scores = spread(scores, readable, e.n, errors=e.errors, class_names=e.class_names)
+    scores = replace(scores, pixels=e.pixels)
+    doubts = e.fitness.doubts() if e.fitness is not None else ()
+    for doubt in doubts:
+        warnings.warn(doubt, DataWarning, stacklevel=3)
+    encoder, notes = {**e.encoder, "rank_me": rank_me(vectors)}, (*e.notes, *doubts)
+    about = provenance(e.data, encoder, method, thresholds, policy, notes, e.fitness)
+    return Audit(scores, thresholds, policy, about, e.names, digests=e.keys or None)
+
+
+def checked_settings(method: str, thresholds: Thresholds | None, policy: Policy | None) -> tuple[Thresholds, Policy]:
+    """The settings with defaults filled in; refused before any work is done."""
+    from selfclean_hooks.detectors import METHODS
+
+    if method not in METHODS:
+        raise SettingError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    thresholds = Thresholds() if thresholds is None else thresholds
+    policy = Policy() if policy is None else policy
+    for value, wanted in ((thresholds, Thresholds), (policy, Policy)):
+        if not isinstance(value, wanted):
+            name = wanted.__name__
+            raise SettingError(f"{name.lower()} must be a {name}, as {name}(near_duplicates=...), got {value!r}")
+    return thresholds, policy
