@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from draws import COPIES, FLIPS, OFF, Pool, draw
 from judging import Found, judged
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, roc_auc_score
+from tools import TOOLS, Case
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +67,26 @@ def test_pairs_that_are_not_listed_are_never_found(pool: Pool) -> None:
 def test_the_same_seed_gives_the_same_draw(pool: Pool) -> None:
     for part, again in zip(draw(pool, 0.05, seed=4), draw(pool, 0.05, seed=4), strict=True):
         np.testing.assert_array_equal(part, again)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("fastdup") is None, reason="fastdup has an environment of its own")
+def test_fastdup_flags_what_it_flags_by_default(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(200, 16)).astype(np.float32)
+    vectors[:8] = vectors[8:16] + 0.01
+    found = TOOLS["fastdup"](Case(vectors, np.zeros(200, int), np.zeros((200, 8, 8), np.uint8)))
+    assert "SENTRY_OPT_OUT" in os.environ
+    import pandas as pd
+    from fastdup import create  # type: ignore[import-not-found]
+
+    names = pd.DataFrame({"filename": [f"{i}.png" for i in range(200)]})
+    run = create(work_dir=str(tmp_path / "work"), input_dir=str(tmp_path))
+    run.run(annotations=names, embeddings=vectors, num_threads=1)
+    similar = np.unique(np.sort(run.similarity(data=False)[["from", "to"]].to_numpy(), axis=1), axis=0)
+    np.testing.assert_array_equal(found["near_duplicates"].flagged_pairs, similar)
+    assert {(i, i + 8) for i in range(8)} <= {*map(tuple, similar.tolist())}
+    flagged, score = found["off_topic"].flagged, found["off_topic"].score
+    assert flagged is not None
+    assert score is not None
+    assert {*np.flatnonzero(flagged)} == {*run.outliers(data=False)["outlier"]}
+    assert score[flagged].max() <= score[~flagged].min()

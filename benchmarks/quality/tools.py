@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -170,6 +171,38 @@ def imagededup(hashing: str) -> Tool:
     return hashes
 
 
+def fastdup(neighbours: int) -> Tool:
+    """Similarity to each sample's nearest ones ranks the pairs and, least similar first, the outliers.
+
+    Its defaults: two neighbours; flagged: pairs above a similarity of 0.9, outliers in the lowest 5% of similarities.
+    """
+
+    def graph(case: Case) -> dict[str, Found]:
+        os.environ |= {"SENTRY_OPT_OUT": "1", "FASTDUP_PRODUCTION": "1"}  # no reports, no look for a newer version
+        import pandas as pd
+        from fastdup import create  # type: ignore[import-not-found]
+
+        n = len(case.vectors)
+        names = pd.DataFrame({"filename": [f"{i:06d}.png" for i in range(n)]})  # need not exist beside embeddings
+        every = {"threshold": -1.0, "nearest_neighbors_k": neighbours, "num_threads": 1}
+        with tempfile.TemporaryDirectory() as folder:
+            run = create(work_dir=f"{folder}/work", input_dir=folder)
+            run.run(annotations=names, embeddings=np.ascontiguousarray(case.vectors, np.float32), **every)
+            listed, outliers = run.similarity(data=False), run.outliers(data=False)
+        one, similarity = listed["from"].to_numpy(), listed["distance"].to_numpy()  # named so, but 1 is equal
+        nearest, farthest = np.full(n, -1.0), np.ones(n)
+        np.maximum.at(nearest, one, similarity)
+        np.minimum.at(farthest, one, similarity)
+        pairs, first = np.unique(np.sort(listed[["from", "to"]].to_numpy(), axis=1), axis=0, return_index=True)
+        near = (pairs, -similarity[first], pairs[similarity[first] >= 0.9])
+        return {
+            "near_duplicates": Found(-nearest, None, *near),
+            "off_topic": Found(farthest, np.isin(np.arange(n), outliers["outlier"])),
+        }
+
+    return graph
+
+
 TOOLS: dict[str, Tool] = {
     "default": ours("default"),
     "selfclean": ours("selfclean"),
@@ -182,5 +215,7 @@ TOOLS: dict[str, Tool] = {
     "cleanvision": cleanvision,
     "imagededup PHash": imagededup("PHash"),
     "imagededup DHash": imagededup("DHash"),
+    "fastdup": fastdup(2),
+    "fastdup 10 neighbours": fastdup(10),
 }
 OF_PICTURES = frozenset({"cleanvision", "imagededup PHash", "imagededup DHash"})
