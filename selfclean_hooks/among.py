@@ -99,7 +99,7 @@ def audit_among(
             same = last is not None and last.provenance["dataset"]["fingerprint"] == train.data["fingerprint"]
             changes = stability(last, found) if last is not None and same else {}
             about = {**found.provenance, "training": {"epoch": epoch, "stability": changes}}
-            small, others_small = thumbnails(found, dataset), leak_thumbnails(found, others)
+            small, others_small = thumbnails(found, dataset, reading), leak_thumbnails(found, others, reading)
             found = replace(found, provenance=about, thumbnails=small, leak_thumbnails=others_small)
             found = found.described(name, notes=(*notes, *told(changes)))
             if folder is not None:

@@ -7,8 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from selfclean_hooks.errors import DataError, SourceError
+from selfclean_hooks.labels import as_labels
 from selfclean_hooks.pictures import Labelled
-from selfclean_hooks.scores import as_labels
 
 
 class ArrayDataset(Labelled):

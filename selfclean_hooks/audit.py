@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,8 +22,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from selfclean_hooks.baseline import Baseline
+    from selfclean_hooks.evidence import Evidence
     from selfclean_hooks.fitness import Fitness
     from selfclean_hooks.gate import Limits, Verdict
+    from selfclean_hooks.review import Review
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,8 @@ class Audit:
         digests: what each sample contains, 32 hexadecimal digits, "" where unknown; None: not told.
         thumbnails: position: PNG bytes, of the worst samples; of what is no picture a preview (see previews.py).
         leak_thumbnails: (split, position): the same of samples of other splits.
+        evidence: neighbours of the findings that are shown and a map of all samples; None: not measured.
+        review: what people decided about findings; None: nothing.
     """
 
     scores: Scores
@@ -50,6 +53,8 @@ class Audit:
     thumbnails: Mapping[int, bytes] = field(default_factory=dict)
     leak_thumbnails: Mapping[tuple[str, int], bytes] = field(default_factory=dict)
     digests: tuple[str, ...] | None = None
+    evidence: Evidence | None = None
+    review: Review | None = None
 
     def __len__(self) -> int:
         """Number of samples audited."""
@@ -63,7 +68,7 @@ class Audit:
     @cached_property
     def decisions(self) -> Decisions:
         """Flags, sets, actions and reasons as arrays."""
-        return decide(self.scores, self.thresholds, self.policy, self.names)
+        return decide(self.scores, self.thresholds, self.policy, self.names, self.digests, self.review)
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -98,7 +103,7 @@ class Audit:
         """
         from selfclean_hooks.frames import leakage_of
 
-        return leakage_of(self.scores.leaks, self.decisions.thresholds.get("leakage", -math.inf))
+        return leakage_of(self.scores.leaks, self.decisions.leaks)
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -139,6 +144,23 @@ class Audit:
             PolicyError: the policy would drop more than `max_drop_fraction` of the samples.
         """
         return self.decisions.clean_indices()
+
+    @property
+    def relabelled(self) -> dict[int, str]:
+        """Position: label that people gave in place of the one there was."""
+        return dict(self.decisions.relabelled)
+
+    @property
+    def corrected_labels(self) -> NDArray[Any]:
+        """(N,) objects, what the label of each sample is called once people corrected it; "" where there is none."""
+        from selfclean_hooks.labels import label_texts
+
+        labels = np.array(label_texts(self.scores), object)
+        if self.scores.targets is None:
+            labels[self.scores.given_label < 0] = ""
+        for i, label in self.decisions.relabelled.items():
+            labels[i] = label
+        return labels
 
     def worst(self, issue: str) -> NDArray[np.int64]:
         """Positions of the samples that count for `issue`, worst first."""
@@ -196,6 +218,30 @@ class Audit:
             )
         return other
 
+    def with_decisions(self, review: Review | str | Path | Iterable[str | Path]) -> Audit:
+        """The same measurements with what people decided about findings, on top of what was decided before.
+
+        What was found fine is no finding any more, whatever the threshold. What was confirmed is one, and is dropped
+        whatever the policy. What was relabelled is kept: see `relabelled` and `corrected_labels`. Thresholds that the
+        reviewer moved are in force. Samples are found again by content, else by file, else by position (see
+        `placing.py`); marks that match nothing are in `decisions.unmatched`.
+
+        Args:
+            review: a `Review`, or files of decisions as the report exports them; of several the last counts.
+
+        Raises:
+            AuditFileError: a file is none.
+            SettingError: the near-duplicate threshold lies above the pairs that were kept.
+        """
+        from selfclean_hooks.review import Review
+
+        new = Review.given(review)
+        splits = ("", *(() if self.scores.leaks is None else self.scores.leaks.splits[:1]))
+        cuts: dict[str, Any] = {i: cut for i, cut in new.thresholds_of(*splits).items() if i in ISSUES}
+        whole = new if self.review is None else Review.merged((self.review, new))
+        found = replace(self, review=whole)
+        return found.at(thresholds=replace(self.thresholds, **cuts)) if cuts else found
+
     def check(self, limits: Limits | None = None, baseline: Baseline | str | Path | None = None) -> Verdict:
         """Whether the contamination is within `limits`; findings in `baseline`, or in that file, do not count.
 
@@ -215,11 +261,12 @@ class Audit:
         Raises:
             ContaminationError: samples were flagged for an issue whose policy is "raise".
         """
-        for issue, fraction in self.contamination.items():
+        for issue in self.contamination:
             action, hits = self.policy.action(issue), self.worst(issue)
+            hits = hits[~self.decisions.confirmed[hits]]  # these are dropped
             if len(hits) == 0 or action not in ("warn", "raise"):
                 continue
-            text = f"{len(hits)} of {len(self)} samples ({fraction:.2%}) flagged for {issue}; worst: {listing(hits)}"
+            text = f"{len(hits)} of {len(self)} samples ({len(hits) / len(self):.2%}) flagged for {issue}; worst: {listing(hits)}"
             if action == "raise":
                 raise ContaminationError(text + f". The policy for {issue} is 'raise'")
             warnings.warn(text, DataWarning, stacklevel=3)
@@ -227,7 +274,7 @@ class Audit:
     def save(self, folder: str | Path) -> None:
         """Write manifest.json, samples.csv, pairs.csv, clean_indices.txt, scores.npz and report.html into `folder`.
 
-        Where other splits were given, leakage.csv too.
+        Where other splits were given, leakage.csv too; where people decided, decisions.json and relabelled.csv.
 
         Raises:
             AuditFileError: the folder cannot be written.

@@ -11,9 +11,11 @@ import numpy as np
 
 from selfclean_hooks.audit import Audit, listed_below
 from selfclean_hooks.errors import DataWarning, SettingError
+from selfclean_hooks.labels import as_labels, class_codes
 from selfclean_hooks.policy import Policy
 from selfclean_hooks.reading_settings import Precision, Reading
-from selfclean_hooks.scores import as_labels, as_vectors, listing, spread
+from selfclean_hooks.scores import as_vectors, listing, spread
+from selfclean_hooks.shown import MAX_ITEMS, checked_max_items, with_max_items
 from selfclean_hooks.thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -27,17 +29,20 @@ def audit_embeddings(
     thresholds: Thresholds | None = None,
     policy: Policy | None = None,
     progress: bool = False,
+    max_items: int = MAX_ITEMS,
 ) -> Audit:
     """Audit embeddings that are there already.
 
     Args:
         vectors: (N, D) float array or tensor, finite, N >= 2; rows are scaled to unit length, the input is left alone.
             A zero row lies at distance 0.5 from everything.
-        labels: (N,) classes as integers or words, or None.
+        labels: (N,) classes as integers or words; (N,) floats: numbers to be foretold, NaN for none; (N, C) zeros and
+            ones: several labels a sample; or None.
         method: "default", or "selfclean" for the scores of the paper.
         thresholds: where a score becomes a flag.
         policy: what a flag does.
         progress: show a progress bar.
+        max_items: findings of each issue that the report shows, at most.
 
     Returns:
         The Audit, its indices being rows of `vectors`.
@@ -46,12 +51,14 @@ def audit_embeddings(
         DataError: vectors or labels cannot be audited; says which rows and why.
         SettingError: method, thresholds or policy make no sense.
     """
+    from selfclean_hooks.evidence import with_evidence
     from selfclean_hooks.fitness import fitness_of_given
     from selfclean_hooks.progress import bar
     from selfclean_hooks.provenance import fingerprint, provenance
     from selfclean_hooks.scoring import score, warn_of_missing_pairs
 
     thresholds, policy = checked_settings(method, thresholds, policy)
+    checked_max_items(max_items)
     array = as_vectors(vectors)
     codes, names = as_labels(labels, len(array))
     zero = np.concatenate([~array[s : s + 4096].any(1) for s in range(0, len(array), 4096)]).nonzero()[0]
@@ -67,9 +74,10 @@ def audit_embeddings(
     warn_of_missing_pairs(scores, thresholds)
     scores = replace(scores, class_names=names)
     digests = tuple(fingerprint(row) for row in array)
-    fitness = fitness_of_given(array, codes, digests)
+    fitness = fitness_of_given(array, class_codes(codes), digests)
     about = provenance({"fingerprint": fingerprint(array, codes)}, None, method, thresholds, policy, fitness=fitness)
-    return Audit(scores, thresholds, policy, about, digests=digests)
+    found = Audit(scores, thresholds, policy, about, digests=digests)
+    return with_evidence(with_max_items(found, max_items), array, umap=True, progress=progress)
 
 
 def audit(
@@ -87,6 +95,7 @@ def audit(
     labels: Any = None,
     precision: Precision = "32",
     compile: bool = False,
+    max_items: int = MAX_ITEMS,
 ) -> Audit:
     """Embed a data set and audit it for near duplicates, off-topic samples and label errors.
 
@@ -107,9 +116,11 @@ def audit(
         seed: of whatever is random (self-supervised training). Global random state is left as it was.
         cache_dir: where embeddings are kept between runs, by content and encoder (a function's never are), or None.
         progress: show progress bars.
-        labels: (N,) classes as integers or words; default: those in the items.
+        labels: classes, numbers or several labels a sample, as for `audit_embeddings`; default: those in the items.
         precision: of the forward pass: "32" as the model has it, "bf16" or "16" for torch's autocast.
         compile: compile the model with torch.compile, which takes a while and pays for many samples.
+        max_items: findings of each issue that the report shows, at most: all that are flagged and half as many beyond.
+            They and their neighbours are read again for that.
 
     Returns:
         The Audit, its indices being positions in `dataset`.
@@ -123,10 +134,11 @@ def audit(
     from selfclean_hooks.thumbnails import thumbnails
 
     thresholds, policy = checked_settings(method, thresholds, policy)
+    checked_max_items(max_items)
     reading = Reading(device, batch_size, num_workers, seed, cache_dir, progress, precision, compile)
     e = embed(dataset, backbone, reading, labels=labels)
-    found = audit_of(e, method, thresholds, policy, progress)
-    return replace(found, thumbnails=thumbnails(found, dataset))
+    found = audit_of(e, method, thresholds, policy, progress, max_items, umap=True)
+    return replace(found, thumbnails=thumbnails(found, dataset, reading))
 
 
 def audit_of(
@@ -135,8 +147,11 @@ def audit_of(
     thresholds: Thresholds,
     policy: Policy,
     progress: bool = False,
+    max_items: int = MAX_ITEMS,
+    umap: bool = False,
 ) -> Audit:
-    """Score what `embed` read; without thumbnails."""
+    """Score what `embed` read; without thumbnails. `umap`: see `with_evidence`."""
+    from selfclean_hooks.evidence import with_evidence
     from selfclean_hooks.fitness import rank_me
     from selfclean_hooks.progress import bar
     from selfclean_hooks.provenance import provenance
@@ -162,7 +177,8 @@ def audit_of(
         warnings.warn(doubt, DataWarning, stacklevel=3)
     encoder, notes = {**e.encoder, "rank_me": rank_me(vectors)}, (*e.notes, *doubts)
     about = provenance(e.data, encoder, method, thresholds, policy, notes, e.fitness)
-    return Audit(scores, thresholds, policy, about, e.names, digests=e.keys or None)
+    found = Audit(scores, thresholds, policy, about, e.names, digests=e.keys or None)
+    return with_evidence(with_max_items(found, max_items), vectors, umap, progress)
 
 
 def checked_settings(method: str, thresholds: Thresholds | None, policy: Policy | None) -> tuple[Thresholds, Policy]:

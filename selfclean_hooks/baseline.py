@@ -23,7 +23,7 @@ from selfclean_hooks.baseline_file import Entry, Key, read_baseline, write_basel
 from selfclean_hooks.duplicates import component_of, near_links
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.gate import turned_off
-from selfclean_hooks.scores import label_texts
+from selfclean_hooks.labels import label_texts
 from selfclean_hooks.thresholds import Thresholds, flagged
 
 if TYPE_CHECKING:

@@ -15,8 +15,10 @@ from selfclean_hooks.cache import Cache
 from selfclean_hooks.encoders import Encoder
 from selfclean_hooks.errors import BackboneError, DataError
 from selfclean_hooks.fitness import is_constant
+from selfclean_hooks.item_labels import ItemLabel
+from selfclean_hooks.labels import Labels, as_labels
 from selfclean_hooks.reading import Batch, Reader
-from selfclean_hooks.scores import as_labels, listing, not_finite
+from selfclean_hooks.scores import listing, not_finite, spread_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +27,12 @@ class Share:
 
     positions: range
     vectors: NDArray[np.float32] | None  # (len(positions), D)
-    labels: list[int | str | None]
+    labels: list[ItemLabel | None]
     digests: list[str]
     keys: list[str]
     pixels: NDArray[np.int64]
     errors: dict[int, str]
-    no_class: dict[int, str]
+    no_label: dict[int, str]
 
 
 def joined(n: int, shares: list[Share]) -> Collected:
@@ -41,8 +43,8 @@ def joined(n: int, shares: list[Share]) -> Collected:
         read.labels[rows], read.digests[rows], read.keys[rows] = share.labels, share.digests, share.keys
         read.pixels[rows] = share.pixels
         read.errors.update(share.errors)
-        read.no_class.update(share.no_class)
-    read.errors, read.no_class = dict(sorted(read.errors.items())), dict(sorted(read.no_class.items()))
+        read.no_label.update(share.no_label)
+    read.errors, read.no_label = dict(sorted(read.errors.items())), dict(sorted(read.no_label.items()))
     for position in range(n):
         share = shares[position % len(shares)]
         if position not in read.errors and share.vectors is not None:
@@ -62,8 +64,8 @@ class Collected:
         self.n, self.seen = n, 0
         self.vectors: NDArray[np.float32] | None = None
         self.errors: dict[int, str] = {}
-        self.labels: list[int | str | None] = [None] * n
-        self.no_class: dict[int, str] = {}
+        self.labels: list[ItemLabel | None] = [None] * n
+        self.no_label: dict[int, str] = {}
         self.digests, self.keys = [""] * n, [""] * n
         self.pixels = np.full(n, -1, np.int64)
         self.first: dict[str, int] = {}  # content: its first position; copies get the very same vector
@@ -77,8 +79,8 @@ class Collected:
         self.errors.update({sample.index: sample.error for sample in batch.samples if sample.error})
         for sample in good:
             self.labels[sample.index], self.digests[sample.index] = sample.label, sample.digest
-            if sample.no_class:
-                self.no_class[sample.index] = sample.no_class
+            if sample.no_label:
+                self.no_label[sample.index] = sample.no_label
         vectors = self._features(batch, encoder)
         wanted = {s.digest: s.index for s in good if s.known and s.digest not in self.first}
         kept = cache.get(wanted)
@@ -119,7 +121,7 @@ class Collected:
         rows = slicing(positions)
         vectors = None if self.vectors is None else self.vectors[rows].copy()
         labels, digests, keys, pixels = self.labels[rows], self.digests[rows], self.keys[rows], self.pixels[rows].copy()
-        return Share(positions, vectors, labels, digests, keys, pixels, self.errors, self.no_class)
+        return Share(positions, vectors, labels, digests, keys, pixels, self.errors, self.no_label)
 
     def matrix(self, least: int = 2) -> NDArray[np.float32]:
         """(R, D) features of the readable samples."""
@@ -146,27 +148,30 @@ class Collected:
             )
         return vectors
 
-    def classes(self) -> tuple[NDArray[np.int64] | None, tuple[str, ...] | None, str]:
-        """Class codes (n,), class names where labels were words, or why there are none."""
-        if self.no_class:
-            index, why = next(iter(self.no_class.items()))
-            return None, None, f"the targets are no classes (index {index}: {why})"
-        unknown = [i for i in range(self.n) if self.labels[i] is None and i not in self.errors]
-        readable = self.n - len(self.errors)
-        if len(unknown) == readable:
+    def known_labels(self) -> tuple[Labels | None, tuple[str, ...] | None, str]:
+        """Labels of the n samples (see labels.py), class names where they were words, or why there are none."""
+        if self.no_label:
+            index, why = next(iter(self.no_label.items()))
+            return None, None, f"the targets are no labels (index {index}: {why})"
+        known = [i for i in range(self.n) if i not in self.errors]
+        unknown = [i for i in known if self.labels[i] is None]
+        if len(unknown) == len(known):
             return None, None, "there are no labels"
         if unknown:
-            return None, None, f"{len(unknown)} of {readable} samples carry no label, index {listing(unknown)}"
-        known = [i for i in range(self.n) if i not in self.errors]
-        if len({isinstance(self.labels[i], str) for i in known}) > 1:
-            return None, None, "labels must be all integers or all words, and are partly the one and partly the other"
+            return None, None, f"{len(unknown)} of {len(known)} samples carry no label, index {listing(unknown)}"
+        held = [self.labels[i] for i in known]
+        if len({type(label) if isinstance(label, (str, tuple)) else float for label in held}) > 1:
+            return (
+                None,
+                None,
+                "labels must be all numbers, all words or all vectors, and are of several kinds",
+            )
         try:
-            codes, names = as_labels([self.labels[i] for i in known], len(known))
+            labels, names = as_labels(held, len(known))
         except DataError as error:
             return None, None, str(error)
-        out = np.full(self.n, -1, np.int64)
-        out[known] = 0 if codes is None else codes
-        return out, names, ""
+        assert labels is not None  # there are some
+        return spread_labels(labels, np.array(known), self.n), names, ""
 
 
 def _features(encoder: Encoder, contents: Tensor | list[Any]) -> NDArray[np.float32]:

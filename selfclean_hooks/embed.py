@@ -17,6 +17,7 @@ from selfclean_hooks.encoders import Encoder
 from selfclean_hooks.errors import BackboneError, DataError
 from selfclean_hooks.fitness import FEW, LEAST, SAMPLES, SHARE, Fitness, chosen, fitness_of
 from selfclean_hooks.keys import own_files
+from selfclean_hooks.labels import Labels, as_labels, class_codes, fit
 from selfclean_hooks.origins import class_names, file_name
 from selfclean_hooks.progress import bar
 from selfclean_hooks.provenance import fingerprint
@@ -25,7 +26,6 @@ from selfclean_hooks.randomness import kept_rng
 from selfclean_hooks.ranks import Ranks
 from selfclean_hooks.reading import Pictures, Reader, loader_of
 from selfclean_hooks.reading_settings import AS_USUAL, Reading
-from selfclean_hooks.scores import as_labels
 from selfclean_hooks.trees import check_map_style
 from selfclean_hooks.views import View, eval_view, raw_view
 
@@ -37,7 +37,7 @@ class Embeddings:
     vectors: NDArray[np.float32]  # (R, D), in order of position
     n: int
     errors: Mapping[int, str]  # position: why it could not be read
-    labels: NDArray[np.int64] | None  # (n,) class codes
+    labels: Labels | None  # n of them
     why_no_labels: str
     class_names: tuple[str, ...] | None
     names: tuple[str, ...] | None  # file behind each sample, "" where unknown
@@ -155,7 +155,8 @@ def _compared(own: Embeddings, encoder: Encoder, source: _Source) -> Embeddings:
         except (BackboneError, DataError) as error:  # the audit does not depend on it
             note = f"the representation could not be compared with that of random weights: {error}"
     vectors = own.vectors if len(at) == len(own.vectors) else own.vectors[np.searchsorted(own.readable, at)]
-    fitness = fitness_of(vectors, None if own.labels is None else own.labels[at], random)
+    known = class_codes(own.labels)
+    fitness = fitness_of(vectors, None if known is None else known[at], random)
     return replace(own, fitness=fitness, notes=(*own.notes, *filter(None, (note,))))
 
 
@@ -189,10 +190,9 @@ def _described(
     codes, names = as_labels(labels, read.n)
     why = ""
     if codes is None:
-        codes, names, why = read.classes()
+        codes, names, why = read.known_labels()
     names = names or (class_names(dataset) if codes is not None else None)
-    if names is not None and codes is not None and not ((codes >= -1) & (codes < len(names))).all():
-        names = None
+    names = names if names is not None and fit(names, codes) else None
     return Embeddings(
         vectors=vectors,
         n=read.n,

@@ -9,10 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfclean_hooks.errors import SettingError
+from selfclean_hooks.labels import label_texts, predicted_texts
 from selfclean_hooks.leaks import Leaks
 from selfclean_hooks.scores import Scores
 from selfclean_hooks.summary import CALIBRATION, COLUMNS, calibration_rows, summary_rows
-from selfclean_hooks.thresholds import ISSUES, flagged
+from selfclean_hooks.thresholds import ISSUES
 
 if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
@@ -52,7 +53,7 @@ def pairs_of(audit: Audit) -> pd.DataFrame:
             "index_2": s.pair_index[:, 1],
             "distance": s.pair_distance,
             "near_duplicate_score": s.pair_score,
-            "is_near_duplicate_issue": flagged(s.pair_score, audit.decisions.thresholds["near_duplicates"]),
+            "is_near_duplicate_issue": audit.decisions.pairs,
         },
         copy=True,
     )
@@ -106,7 +107,7 @@ def duplicates_of(audit: Audit) -> pd.DataFrame:
     return frame
 
 
-def leakage_of(leaks: Leaks | None, threshold: float) -> pd.DataFrame:
+def leakage_of(leaks: Leaks | None, near: NDArray[np.bool_]) -> pd.DataFrame:
     """One row a pair of samples of two splits, worst first; none where no other split was given."""
     found = leaks if leaks is not None else Leaks.none()
     splits = np.array(found.splits, object)
@@ -117,7 +118,7 @@ def leakage_of(leaks: Leaks | None, threshold: float) -> pd.DataFrame:
             "split_2": pd.Series(splits[found.other], dtype=object),
             "index_2": found.other_index,
             "distance": found.distance,
-            "is_leakage_issue": flagged(found.score, threshold),
+            "is_leakage_issue": near,
         },
         copy=True,
     )
@@ -133,6 +134,8 @@ def summary_of(audit: Audit) -> pd.DataFrame:
 def _labels(scores: Scores, codes: NDArray[np.int64]) -> pd.Series[Any]:
     """Class names where there are any, codes else; missing where there is no label."""
     names = scores.class_names
+    if scores.targets is not None:
+        return _target_labels(scores, given=codes is scores.given_label)
     if names is not None:
         return pd.Series([names[c] if 0 <= c < len(names) else None for c in codes.tolist()], dtype=object)
     unknown = np.isin(np.arange(len(codes)), list(scores.errors))
@@ -140,3 +143,15 @@ def _labels(scores: Scores, codes: NDArray[np.int64]) -> pd.Series[Any]:
         unknown[:] = True
     numbers: pd.Series[Any] = pd.Series(pd.array(codes, dtype="Int64"))
     return numbers.mask(unknown)
+
+
+def _target_labels(scores: Scores, given: bool) -> pd.Series[Any]:
+    """Numbers, or which of several labels a sample has, as text; those foretold are missing where none are."""
+    targets = scores.targets if given else scores.foretold
+    if targets is None:
+        return pd.Series(pd.array([pd.NA] * len(scores)))
+    if scores.targets is not None and scores.targets.ndim == 1:
+        return pd.Series(targets)
+    texts = label_texts(scores) if given else predicted_texts(scores)
+    unknown = np.isin(np.arange(len(texts)), list(scores.errors))
+    return pd.Series(texts, dtype=object).mask(unknown, None)

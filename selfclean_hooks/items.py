@@ -98,42 +98,6 @@ def _first(fields: Mapping[Any, Any], names: tuple[str, ...], default: Any) -> A
     return next((fields[name] for name in names if name in fields), default)
 
 
-def class_label(label: Any) -> int | str | None:
-    """The class a label names.
-
-    Args:
-        label: None, a string, an integer or whole number of Python, numpy or torch; 0-d and 1-element arrays count.
-
-    Raises:
-        DataError: It is none of these: a fraction, a vector, a dict of boxes.
-    """
-    plain = label.item() if isinstance(label, (np.ndarray, np.generic, torch.Tensor)) and _numel(label) == 1 else label
-    if plain is None:
-        return None
-    if isinstance(plain, str):
-        return str(plain)
-    if isinstance(plain, int) or (isinstance(plain, float) and plain.is_integer()):
-        return int(plain)
-    raise DataError(
-        f"a class label must be one integer or string, got {_describe(label)}: pass labels= with one class a sample, "
-        "or leave label errors out"
-    )
-
-
-def _numel(value: Any) -> int:
-    return int(np.prod(tuple(value.shape), dtype=np.int64))
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, (np.ndarray, torch.Tensor)) and _numel(value) != 1:
-        return f"a {type(value).__name__} of shape {tuple(value.shape)}"
-    if isinstance(value, Mapping):
-        return f"a {type(value).__name__} with the keys {', '.join(map(repr, value)) or 'none'}"
-    if isinstance(value, (list, tuple, set)):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"{value!r:.60} ({type(value).__name__})"
-
-
 def picture(value: Any) -> Image.Image | None:
     """What a person should see of a value, or None where it is no picture.
 

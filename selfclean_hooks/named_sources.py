@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from selfclean_hooks.errors import DataError, SourceError
+from selfclean_hooks.shown import MAX_ITEMS
 from selfclean_hooks.sources import Source, open_source
 
 if TYPE_CHECKING:
@@ -69,20 +70,22 @@ def audit_sources(
     thresholds: Thresholds,
     policy: Policy,
     reading: Reading,
+    max_items: int = MAX_ITEMS,
 ) -> SplitsAudit:
     """Audit what `open_sources` opened; of several splits nothing but the first is dropped from."""
     from selfclean_hooks.split_audits import audit_splits, splits_of
     from selfclean_hooks.splits import SplitsAudit, policies_of
 
     if "" in opened:
-        one = _audit_one(opened[""], backbone, method, thresholds, policy, reading)
+        one = _audit_one(opened[""], backbone, method, thresholds, policy, reading, max_items)
         return SplitsAudit({"": one})
     if any(source.vectors is not None for source in opened.values()):
         given = {}
         for name, source in opened.items():
             with _about(name):
                 given[name] = embedded(source.vectors, source.labels, source.class_names, source.name)
-        found = splits_of(given, method, thresholds, policies_of(policy, opened), progress=reading.progress)
+        policies, shown = policies_of(policy, opened), {"progress": reading.progress, "max_items": max_items}
+        found = splits_of(given, method, thresholds, policies, **shown)
     else:
         found = audit_splits(
             {name: source.dataset for name, source in opened.items()},
@@ -92,6 +95,7 @@ def audit_sources(
             policy,
             **vars(reading),
             labels={name: source.labels for name, source in opened.items() if source.labels is not None},
+            max_items=max_items,
         )
     audits = {
         name: audit.described(opened[name].name, opened[name].class_names, opened[name].notes)
@@ -107,13 +111,16 @@ def _audit_one(
     thresholds: Thresholds,
     policy: Policy,
     reading: Reading,
+    max_items: int,
 ) -> Audit:
     from selfclean_hooks.auditing import audit, audit_embeddings
 
     if opened.vectors is not None:
-        found = audit_embeddings(opened.vectors, opened.labels, method, thresholds, policy, reading.progress)
+        given = opened.vectors, opened.labels, method, thresholds, policy
+        found = audit_embeddings(*given, progress=reading.progress, max_items=max_items)
     else:
-        found = audit(opened.dataset, backbone, method, thresholds, policy, **vars(reading), labels=opened.labels)
+        how = {**vars(reading), "labels": opened.labels, "max_items": max_items}
+        found = audit(opened.dataset, backbone, method, thresholds, policy, **how)
     return found.described(opened.name, opened.class_names, opened.notes)
 
 
@@ -138,8 +145,9 @@ def embedded(
     """Vectors of the user's own, (N, D), as if they had been embedded here."""
     from selfclean_hooks.embed import Embeddings
     from selfclean_hooks.fitness import fitness_of_given
+    from selfclean_hooks.labels import as_labels, class_codes
     from selfclean_hooks.provenance import fingerprint
-    from selfclean_hooks.scores import as_labels, as_vectors
+    from selfclean_hooks.scores import as_vectors
 
     array = as_vectors(vectors)
     codes, words = as_labels(labels, len(array))
@@ -157,7 +165,7 @@ def embedded(
         encoder={"name": "given", "fingerprint": None},
         notes=(),
         keys=keys,
-        fitness=fitness_of_given(array, codes, keys),
+        fitness=fitness_of_given(array, class_codes(codes), keys),
     )
 
 

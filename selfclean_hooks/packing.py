@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.calibration import Calibration
 from selfclean_hooks.leaks import Leaks
+from selfclean_hooks.packing_evidence import evidence_packed, evidence_unpacked
 from selfclean_hooks.scores import Scores
 from selfclean_hooks.thresholds import ISSUES
 
@@ -26,7 +27,7 @@ Arrays = dict[str, NDArray[Any]]
 PER_SAMPLE = ("near_duplicate", "off_topic", "label", "nearest_neighbor", "given_label", "predicted_label")
 PER_PAIR = ("pair_index", "pair_distance", "pair_score")
 PER_EDGE = ("tree_index", "tree_distance")
-OPTIONAL = ("pixels", "tree_scaled", "reach")  # where they are known
+OPTIONAL = ("pixels", "tree_scaled", "reach", "targets", "foretold")  # where they are known
 PER_LEAK = ("other", "index", "other_index", "distance")  # stored as leak_other and so on
 POSITIONS = ("nearest_neighbor", "pair_index", "tree_index", "error_index", "thumbnail_index")
 UNREADABLE = (
@@ -43,7 +44,7 @@ UNREADABLE = (
 
 
 def pack(audit: Audit) -> bytes:
-    """Scores, names and thumbnails as the content of scores.npz, which loads with allow_pickle=False."""
+    """Scores, names, thumbnails and evidence as the content of scores.npz, which loads with allow_pickle=False."""
     s = audit.scores
     arrays: Arrays = {name: getattr(s, name) for name in (*PER_SAMPLE, *PER_PAIR, *PER_EDGE)}
     arrays["pairs_complete_below"] = np.float64(s.pairs_complete_below)[None]
@@ -58,13 +59,14 @@ def pack(audit: Audit) -> bytes:
         arrays |= {} if texts is None else _packed(name, map(_encode, texts))
     if s.leaks is not None:
         arrays |= _leaks_packed(s.leaks, audit.leak_thumbnails)
+    arrays |= {} if audit.evidence is None else evidence_packed(audit.evidence)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 
 def unpack(content: bytes, n: int, not_run: Mapping[str, str]) -> dict[str, Any]:
-    """What `pack` took from an audit of n samples, by name of the field: scores, names, digests, thumbnails.
+    """What `pack` took from an audit of n samples, by name of the field: scores, names, digests, thumbnails, evidence.
 
     Raises:
         ValueError: the content is no such file, or its parts do not fit together.
@@ -82,7 +84,8 @@ def unpack(content: bytes, n: int, not_run: Mapping[str, str]) -> dict[str, Any]
         leaks = _leaks(arrays, n)
         pictures = {} if leaks is None else _leak_thumbnails(arrays, leaks)
         scores = replace(_scores(arrays, not_run, errors), leaks=leaks)
-        return {"scores": scores, **texts, "thumbnails": thumbnails, "leak_thumbnails": pictures}
+        evidence = evidence_unpacked(arrays, n)
+        return {"scores": scores, **texts, "thumbnails": thumbnails, "leak_thumbnails": pictures, "evidence": evidence}
     except UNREADABLE as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
@@ -109,16 +112,30 @@ def _check(arrays: Arrays, n: int) -> None:
     per_sample, per_edge = (*PER_SAMPLE, *(there - {"tree_scaled"})), (*PER_EDGE, *(there & {"tree_scaled"}))
     for names, length in ((per_sample, n), (PER_PAIR, pairs), (per_edge, edges)):
         for name in names:
-            shape = (length, 2) if name in ("pair_index", "tree_index") else (length,)
+            shape: tuple[int, ...] = (length, 2) if name in ("pair_index", "tree_index") else (length,)
+            if name == "targets" and arrays[name].dtype == bool:
+                shape = (length, *arrays[name].shape[1:2])
             if arrays[name].shape != shape:
                 raise ValueError(f"{name} must be of shape {shape} for {n} samples, got {arrays[name].shape}")
     for issue in ISSUES:
         knots = arrays.get(f"calibration_{issue}", np.zeros((2, 1)))
         if knots.shape[:1] != (2,) or knots.size == 0 or not (np.diff(knots) >= 0).all():
             raise ValueError(f"calibration_{issue} must be ascending scores and probabilities, got {knots.shape}")
+    _check_targets(arrays)
     for name in POSITIONS:
         if not ((arrays[name] >= -1) & (arrays[name] < n)).all():
             raise ValueError(f"{name} points outside of {n} samples")
+
+
+def _check_targets(arrays: Arrays) -> None:
+    """Numbers, or booleans with an entry of theirs foretold."""
+    targets, foretold = arrays.get("targets"), arrays.get("foretold")
+    if targets is None or foretold is None:
+        return
+    if targets.dtype not in (np.float64, np.bool_) or foretold.dtype != np.float64:
+        raise ValueError(f"targets must be float64 or bool and foretold float64, got {targets.dtype}, {foretold.dtype}")
+    if targets.ndim == 2 and not (np.isnan(foretold) | (foretold >= -1) & (foretold < 2 * targets.shape[1])).all():
+        raise ValueError(f"foretold points outside of {targets.shape[1]} labels")
 
 
 def _leaks_packed(leaks: Leaks, thumbnails: Mapping[tuple[str, int], bytes]) -> Arrays:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -11,15 +10,20 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from selfclean_hooks.duplicates import DuplicateSets, Keep, conflicting, contradicted, duplicate_sets
+from selfclean_hooks.duplicates import DuplicateSets, Keep, conflicting
 from selfclean_hooks.errors import PolicyError, SettingError
+from selfclean_hooks.flags import flags_of
+from selfclean_hooks.reasons import NOTHING, reasons_of
+from selfclean_hooks.review import Mark, Review
+from selfclean_hooks.reviewed_sets import reviewed_sets
+from selfclean_hooks.ruling import ruling_of
 from selfclean_hooks.scores import Scores
-from selfclean_hooks.thresholds import ISSUES, Thresholds, flagged, is_fraction
+from selfclean_hooks.thresholds import Thresholds, is_fraction
+
+__all__ = ["NOTHING", "Action", "Decisions", "Policy", "decide"]
 
 Action = Literal["ignore", "warn", "drop", "raise"]
 Bools = NDArray[np.bool_]
-NOTHING = "no issue found"
-SHOWN = 5  # labels in a reason
 
 
 @dataclass(frozen=True)
@@ -66,16 +70,23 @@ class Policy:
 
 @dataclass(frozen=True, eq=False)
 class Decisions:
-    """What scores, thresholds and policy lead to, per sample."""
+    """What scores, thresholds, policy and the review of people lead to, per sample."""
 
     thresholds: Mapping[str, float]  # issue: score below which it is flagged, -inf: none are
-    flags: Mapping[str, Bools]  # issue: (N,) flagged
+    flags: Mapping[str, Bools]  # issue: (N,) flagged, and not found to be fine by whoever looked at it
     duplicates: DuplicateSets
     conflicts: frozenset[int]  # numbers of the duplicate sets whose copies carry different labels
     dropped: Bools  # (N,) left out of the clean indices
     action: NDArray[Any]  # (N,) "keep", "warn", "drop" or "raise", the strongest where several apply
     reason: tuple[str, ...]  # in plain words
     policy: Policy
+    pairs: Bools  # (P,) listed pairs of near duplicates, but those found to be none
+    leaks: Bools  # (L,) the same of pairs with samples of other splits
+    confirmed: Bools  # (N,) dropped, as a person confirmed a finding
+    fine: Mapping[str, Bools]  # issue: (N,) a finding, had no person found it fine
+    relabelled: Mapping[int, str]  # position: new label, given by a person
+    marks: Mapping[str, Mapping[int, Mark]]  # issue: position: the mark that counts; of a leak only confirmed ones
+    unmatched: tuple[Mark, ...]  # marks that match nothing here
 
     @property
     def sets(self) -> NDArray[np.int64]:
@@ -92,8 +103,12 @@ class Decisions:
         return self.surplus if issue == "near_duplicates" else self.flags[issue]
 
     def clean_indices(self) -> NDArray[np.int64]:
-        """(K,) ascending: all samples that are not dropped."""
-        dropped = self.dropped
+        """(K,) ascending: all samples that are not dropped.
+
+        Raises:
+            PolicyError: more than `max_drop_fraction` would be, beside what people confirmed.
+        """
+        dropped = self.dropped & ~self.confirmed
         if dropped.mean() > self.policy.max_drop_fraction:
             causes = {
                 issue: int((self.counted(issue) & dropped).sum())
@@ -107,10 +122,17 @@ class Decisions:
                 + "). An issue that hits this much says more about the thresholds or the representation than about the "
                 "data: look at the flags, lower the thresholds, or raise max_drop_fraction"
             )
-        return (~dropped).nonzero()[0]
+        return (~self.dropped).nonzero()[0]
 
 
-def decide(scores: Scores, thresholds: Thresholds, policy: Policy, names: Sequence[str] | None = None) -> Decisions:
+def decide(
+    scores: Scores,
+    thresholds: Thresholds,
+    policy: Policy,
+    names: Sequence[str] | None = None,
+    digests: Sequence[str] | None = None,
+    review: Review | None = None,
+) -> Decisions:
     """Flags, duplicate sets, actions and reasons; all are derived, nothing is kept between calls.
 
     Args:
@@ -118,37 +140,38 @@ def decide(scores: Scores, thresholds: Thresholds, policy: Policy, names: Sequen
         thresholds: where a score becomes a flag.
         policy: what a flag does.
         names: (N,) file of each sample, "" where unknown; told in reasons.
+        digests: (N,) content of each sample, "" where unknown; for finding the samples that people looked at.
+        review: what people decided. What they found fine is no finding; what they confirmed is one, and is dropped.
     """
-    cuts = _cuts(scores, thresholds)
-    flags = {issue: flagged(scores.of(issue), cuts[issue]) for issue in ISSUES}
-    leaks = np.full(len(scores), np.nan) if scores.leaks is None else scores.leaks.worst
-    flags["leakage"] = flagged(leaks, cuts.get("leakage", -math.inf))
-    flags["unreadable"] = np.isin(np.arange(len(scores)), list(scores.errors))
-    near = cuts["near_duplicates"]
-    doubts = contradicted(scores, near) if cuts["label_errors"] > -math.inf else {}
-    doubted = np.isin(np.arange(len(scores)), list(doubts))
-    flags["label_errors"] |= doubted
-    last = 2 * _dropped(flags, policy) + doubted  # better a copy in doubt than one that is dropped
-    duplicates = duplicate_sets(scores, near, policy.keep, last)
-    surplus = duplicates.surplus
-    dropped = _dropped(flags, policy) | (surplus & (policy.near_duplicates == "drop"))
-    rescued = _last_of_class(scores, dropped)
+    ruling = ruling_of(review, scores, names, digests)
+    found = flags_of(scores, thresholds, review, ruling)
+    away = np.any([_dropped(found.flags, policy), *ruling.confirmed.values()], axis=0)
+    last = 2 * away + np.isin(np.arange(len(scores)), list(found.doubts))  # better one in doubt than one to be dropped
+    copies = reviewed_sets(scores, found.cuts["near_duplicates"], policy.keep, last, ruling.near)
+    confirmed: Bools = np.any([copies.confirmed, *ruling.confirmed.values()], axis=0)
+    surplus, flags = copies.duplicates.surplus, {"near_duplicates": copies.flags, **found.flags}
+    dropped = away | confirmed | (surplus & (policy.near_duplicates == "drop"))
+    rescued = _last_of_class(found.scores, dropped, confirmed)
     action = _actions({**flags, "near_duplicates": surplus}, policy)
-    action[rescued] = "keep"
-    dropped[rescued] = False
-    reasons = _reasons(scores, names, cuts, flags, duplicates, doubts, rescued)
-    return Decisions(cuts, flags, duplicates, conflicting(duplicates, scores), dropped, action, reasons, policy)
-
-
-def _cuts(scores: Scores, thresholds: Thresholds) -> dict[str, float]:
-    """Issue: score below which it is flagged; leakage is decided as near duplicates are."""
-    cuts = dict.fromkeys(ISSUES, -math.inf)
-    for issue, automatic in scores.automatic.items():
-        cuts[issue] = thresholds.resolve(issue, automatic, scores.of(issue), scores.calibration.get(issue))
-    if scores.leaks is not None:
-        is_auto = thresholds.near_duplicates == "auto"
-        cuts["leakage"] = scores.leaks.automatic if is_auto else cuts["near_duplicates"]
-    return cuts
+    action[confirmed], action[rescued], dropped[rescued] = "drop", "keep", False
+    marks = {**ruling.marks, "near_duplicates": copies.marks}
+    return Decisions(
+        thresholds=found.cuts,
+        flags=flags,
+        duplicates=copies.duplicates,
+        conflicts=conflicting(copies.duplicates, found.scores),
+        dropped=dropped,
+        action=action,
+        reason=reasons_of(scores, names, found, copies, rescued, marks),
+        policy=policy,
+        pairs=copies.pairs,
+        leaks=found.leaks,
+        confirmed=confirmed,
+        fine={"near_duplicates": copies.fine, **found.fine},
+        relabelled=ruling.relabelled,
+        marks=marks,
+        unmatched=(*ruling.lost, *copies.lost),
+    )
 
 
 def _dropped(flags: Mapping[str, Bools], policy: Policy) -> Bools:
@@ -158,15 +181,18 @@ def _dropped(flags: Mapping[str, Bools], policy: Policy) -> Bools:
     return dropped
 
 
-def _last_of_class(scores: Scores, dropped: Bools) -> NDArray[np.int64]:
-    """Readable samples to keep all the same, the least suspicious one of every class that would be emptied."""
+def _last_of_class(scores: Scores, dropped: Bools, confirmed: Bools) -> NDArray[np.int64]:
+    """Readable samples to keep all the same, the least suspicious one of every class that would be emptied.
+
+    Of those that no person confirmed: a class whose samples all were is left empty.
+    """
     labels, readable = scores.given_label, ~np.isnan(scores.near_duplicate)
     worst = np.nanmin(np.stack([scores.off_topic, np.where(np.isnan(scores.label), 1, scores.label)]), axis=0)
     emptied = np.setdiff1d(labels[readable & dropped], labels[readable & ~dropped])
     rescued = []
     for label in emptied[emptied >= 0] if (labels >= 0).any() else emptied[:0]:
-        members = (readable & (labels == label)).nonzero()[0]
-        rescued.append(members[np.argmax(worst[members])])
+        members = (readable & (labels == label) & ~confirmed).nonzero()[0]
+        rescued += [members[np.argmax(worst[members])]] if len(members) else []
     return np.array(rescued, np.int64)
 
 
@@ -178,90 +204,3 @@ def _actions(counted: Mapping[str, Bools], policy: Policy) -> NDArray[Any]:
             if policy.action(issue) == name:
                 action[hit] = name
     return action
-
-
-def _reasons(
-    scores: Scores,
-    names: Sequence[str] | None,
-    cuts: Mapping[str, float],
-    flags: Mapping[str, Bools],
-    duplicates: DuplicateSets,
-    doubts: Mapping[int, Mapping[int, int]],
-    rescued: NDArray[np.int64],
-) -> tuple[str, ...]:
-    """Why each sample is flagged, in plain words."""
-    reasons: dict[int, list[str]] = {}
-
-    def say(position: int, text: str) -> None:
-        reasons.setdefault(position, []).append(text)
-
-    for i, text in _copies(scores, names, flags["near_duplicates"], duplicates):
-        say(i, text)
-    for i in flags["off_topic"].nonzero()[0].tolist():
-        say(i, f"off topic (score {scores.off_topic[i]:.4g} below {cuts['off_topic']:.4g})")
-    for i in flagged(scores.label, cuts["label_errors"]).nonzero()[0].tolist():
-        given, other = (_name(scores, codes[i]) for codes in (scores.given_label, scores.predicted_label))
-        doubt = f"looks like {other}" if other != given else "in doubt"
-        say(i, f"label {given} {doubt} (score {scores.label[i]:.4g} below {cuts['label_errors']:.4g})")
-    told = {id(labels): _counted(scores, labels) for labels in doubts.values()}
-    for i, labels in doubts.items():
-        say(i, f"its copies carry different labels: {told[id(labels)]}")
-    for i, text in _leaked(scores, cuts.get("leakage", -math.inf)):
-        say(i, text)
-    for i, error in scores.errors.items():
-        say(i, f"unreadable ({error})")
-    for i in rescued.tolist():
-        say(i, "kept all the same: its class would be empty")
-    return tuple("; ".join(reasons.get(i, (NOTHING,))) for i in range(len(scores)))
-
-
-def _copies(
-    scores: Scores, names: Sequence[str] | None, near: Bools, duplicates: DuplicateSets
-) -> Iterator[tuple[int, str]]:
-    """Per near duplicate, which set it is in."""
-
-    def called(i: int) -> str:
-        return f"{i}, {names[i]}" if names is not None and names[i] else str(i)
-
-    size = np.bincount(duplicates.number[duplicates.number >= 0], minlength=1)
-    for i in (near | (duplicates.number >= 0)).nonzero()[0].tolist():
-        if duplicates.number[i] < 0:
-            pair = int((scores.pair_index == i).any(1).argmax())  # the worst one
-            other = int(scores.pair_index[pair].sum()) - i
-            yield (
-                i,
-                f"near duplicate of {called(other)} (distance {scores.pair_distance[pair]:.4g}), but of no kept copy",
-            )
-            continue
-        number, kept = duplicates.of(i)
-        if i == kept:
-            yield i, f"kept copy of duplicate set {number} ({size[number]} copies)"
-        else:
-            where = f"set {number}, {size[number]} copies, distance {duplicates.distance[i]:.4g}"
-            yield i, f"near duplicate of {called(kept)} ({where})"
-
-
-def _leaked(scores: Scores, cut: float) -> Iterator[tuple[int, str]]:
-    """Per sample and other split that holds it too, where its nearest there is."""
-    leaks = scores.leaks
-    if leaks is None:
-        return
-    seen = set()
-    for pair in flagged(leaks.score, cut).nonzero()[0].tolist():  # worst first
-        at, split = int(leaks.index[pair]), leaks.name(pair)
-        if (at, split) not in seen:
-            seen.add((at, split))
-            name = leaks.other_names[pair] if leaks.other_names else ""
-            place = f"index {leaks.other_index[pair]}" + (f", {name}" if name else "")
-            yield at, f"also in {split} ({place}, distance {leaks.distance[pair]:.4g})"
-
-
-def _counted(scores: Scores, labels: Mapping[int, int]) -> str:
-    """Labels with how often they are there, the most frequent first."""
-    common = sorted(labels.items(), key=lambda label: (-label[1], label[0]))
-    shown = ", ".join(f"{_name(scores, code)} ({count})" for code, count in common[:SHOWN])
-    return shown + (f" and {len(common) - SHOWN} more" if len(common) > SHOWN else "")
-
-
-def _name(scores: Scores, code: int) -> str:
-    return scores.class_names[code] if scores.class_names and 0 <= code < len(scores.class_names) else str(code)

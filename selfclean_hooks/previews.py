@@ -1,7 +1,7 @@
 """What a person sees of a sample that is no picture: its text, its curve or its values.
 
-A preview is small and is saved beside the thumbnails, as JSON where these are PNG. It is data: nothing in it is markup,
-and nothing that `decoded` returns is longer than the limits here, whatever file it came from.
+A preview is small and is saved beside the thumbnails, as JSON where these are PNG or WebP. It is data: nothing in it is
+markup, and nothing that `decoded` returns is longer than the limits here, whatever file it came from.
 """
 
 from __future__ import annotations
@@ -123,6 +123,11 @@ def decoded(content: bytes | None) -> Preview | None:
         return READERS[kind](fields)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
+
+
+def is_picture(content: bytes) -> bool:
+    """Whether bytes of a thumbnail are of a picture (PNG or WebP) and not of a preview."""
+    return content.startswith(PNG) or (content.startswith(b"RIFF") and content[8:12] == b"WEBP")
 
 
 def _text(item: Any, value: Any) -> str | None:

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from selfclean_hooks.errors import DataError
-from selfclean_hooks.items import CHANNELS, as_array, class_label, digest, picture, split, to_rgb
+from selfclean_hooks.item_labels import ItemLabel, item_label
+from selfclean_hooks.items import CHANNELS, as_array, digest, picture, split, to_rgb
 from selfclean_hooks.keys import file_key
 from selfclean_hooks.pictures import STORED
 from selfclean_hooks.rasters import raster
@@ -67,8 +68,8 @@ class Sample:
     """What is known of one item besides its content."""
 
     index: int
-    label: int | str | None = None
-    no_class: str = ""  # why the target is no class
+    label: ItemLabel | None = None
+    no_label: str = ""  # why the target is no label
     digest: str = ""
     error: str = ""  # why it could not be read
     key: str = ""  # of its file or else its content
@@ -119,9 +120,9 @@ class Reader(Dataset[tuple[Sample, Any]]):
             return Sample(index, error=f"{type(error).__name__}: {error}".strip(), key=self._file_key(index)), None
         sample = Sample(index, digest=seen, key=self._file_key(index) or seen, pixels=size, known=known)
         try:
-            return replace(sample, label=class_label(target)), content
+            return replace(sample, label=item_label(target)), content
         except DataError as error:
-            return replace(sample, no_class=str(error)), content
+            return replace(sample, no_label=str(error)), content
 
     def _file_key(self, index: int) -> str:
         """Right after the item: its file need not be fetched twice."""

@@ -42,6 +42,11 @@ class Scores:
     tree_scaled: NDArray[np.float32] | None = None  # (M,) scores of the tree's pairs; None: their distances
     reach: NDArray[np.float32] | None = None  # (N,) distance that makes up a sample's neighbourhood; None: not measured
     calibration: Mapping[str, Calibration] = field(default_factory=dict)  # issue: what its scores mean, where known
+    # Labels that are no classes: numbers (N,) float64, NaN: none; or several labels a sample, (N, C) bool.
+    targets: NDArray[Any] | None = None
+    # (N,) float64: the number foretold, NaN: none; or of several labels 2 c + 1 where label c seems missing, 2 c where
+    # it seems wrong, -1: none.
+    foretold: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.near_duplicate)
@@ -63,7 +68,7 @@ class Scores:
 
 def as_vectors(vectors: Any) -> NDArray[np.floating]:
     """Check (N, D) vectors: real, finite, not all alike, at least two. Copies nothing that is a float array already."""
-    array = _array(vectors, "embeddings must be (N, D)")
+    array = any_array(vectors, "embeddings must be (N, D)")
     if array.ndim != 2:
         raise DataError(f"embeddings must be (N, D), got {array.shape}")
     if array.dtype.kind not in "fiub":
@@ -85,36 +90,6 @@ def as_vectors(vectors: Any) -> NDArray[np.floating]:
             "different samples, or choose another backbone"
         )
     return array
-
-
-def as_labels(labels: Any, n: int) -> tuple[NDArray[np.int64] | None, tuple[str, ...] | None]:
-    """Class codes (N,) and, where the labels were words, the class names. None stays None."""
-    if labels is None:
-        return None, None
-    array = _array(labels, f"labels must be one class per sample, shape ({n},)")
-    if array.shape != (n,):
-        raise DataError(f"labels must be one class per sample, shape ({n},), got {array.shape}")
-    if array.dtype.kind in "iub":
-        return array.astype(np.int64), None
-    if array.dtype.kind == "f":
-        odd = (~np.isfinite(array) | (array != np.trunc(np.nan_to_num(array)))).nonzero()[0]
-        if len(odd):
-            raise DataError(
-                f"labels must be classes (integers or words), got {array[odd[0]].item()!r} at index {odd[0]} "
-                f"({len(odd)} of {n} labels are none): leave labels out where the targets are no classes"
-            )
-        return array.astype(np.int64), None
-    if array.dtype.kind in "US" and isinstance(labels, (list, tuple)):
-        array = np.array(labels, object)  # an array of words may have been made of words and numbers
-    if array.dtype.kind in "US" or all(isinstance(label, str) for label in array):
-        names, codes = np.unique(array.astype(str), return_inverse=True)
-        return codes.astype(np.int64), tuple(map(str, names))
-    kinds = [type(label).__name__ for label in array]
-    first = {kind: kinds.index(kind) for kind in kinds}
-    raise DataError(
-        "labels must be classes, all integers or all words, got "
-        + ", ".join(f"{kind} (first {array[at]!r} at index {at})" for kind, at in first.items())
-    )
 
 
 def spread(scores: Scores, positions: NDArray[np.int64], n: int, **changes: Any) -> Scores:
@@ -144,16 +119,20 @@ def spread(scores: Scores, positions: NDArray[np.int64], n: int, **changes: Any)
         automatic=scores.automatic,
         not_run=scores.not_run,
         pixels=None if scores.pixels is None else of_samples(scores.pixels, -1),
+        targets=None if scores.targets is None else spread_labels(scores.targets, positions, n),
+        foretold=None if scores.foretold is None else of_samples(scores.foretold, np.nan),
         leaks=None if scores.leaks is None else scores.leaks.spread(positions, n),
         calibration=scores.calibration,
         **changes,
     )
 
 
-def label_texts(scores: Scores) -> list[str]:
-    """What the given label of each sample is called."""
-    names, codes = scores.class_names or (), scores.given_label.tolist()
-    return [names[code] if 0 <= code < len(names) else str(code) for code in codes]
+def spread_labels(labels: NDArray[Any], positions: NDArray[np.int64], n: int) -> NDArray[Any]:
+    """The labels of the samples at `positions` among n samples; the others have none: -1, NaN, or none of several."""
+    missing = {"i": -1, "f": np.nan, "b": False}[labels.dtype.kind]
+    out = np.full((n, *labels.shape[1:]), missing, labels.dtype)
+    out[positions] = labels
+    return out
 
 
 def listing(positions: Sequence[int] | NDArray[np.int64], most: int = 10) -> str:
@@ -162,7 +141,7 @@ def listing(positions: Sequence[int] | NDArray[np.int64], most: int = 10) -> str
     return shown + (f" and {len(positions) - most} more" if len(positions) > most else "")
 
 
-def _array(values: Any, wanted: str) -> NDArray[Any]:
+def any_array(values: Any, wanted: str) -> NDArray[Any]:
     """Anything like an array as one; tensors of a type that numpy lacks as float32."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()

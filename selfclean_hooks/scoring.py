@@ -12,6 +12,7 @@ from selfclean_hooks.detectors import METHODS, Geometry
 from selfclean_hooks.detectors.near_duplicates import MIN_PAIRS, pair_distance_quantile
 from selfclean_hooks.detectors.near_scale import between, score_of
 from selfclean_hooks.errors import DataWarning
+from selfclean_hooks.labels import Labels, class_codes, is_classes
 from selfclean_hooks.linkage import minimum_spanning_tree
 from selfclean_hooks.neighbors import nearest
 from selfclean_hooks.progress import Tick
@@ -22,7 +23,7 @@ from selfclean_hooks.vectors import UnitRows
 
 def score(
     vectors: NDArray[np.floating],
-    labels: NDArray[np.int64] | None,
+    labels: Labels | None,
     *,
     method: str = "default",
     pairs_below: float = 0.0,
@@ -33,28 +34,24 @@ def score(
 
     Args:
         vectors: (N, D) finite.
-        labels: (N,) classes, -1 where a sample has none, or None.
+        labels: classes, -1 where a sample has none, numbers, or several a sample (see labels.py), or None.
         method: a key of `detectors.METHODS`.
         pairs_below: every pair with a score below this is listed.
         why_no_labels: reason given for label errors where labels are None.
         tick: progress, called with (steps done, all steps).
     """
     how = METHODS[method]
-    not_run, classes, values = {}, None, np.empty(0, np.int64)
-    if labels is None or (labels == -1).all():
-        not_run["label_errors"] = why_no_labels
-    else:
-        values, classes = np.unique(labels[labels != -1]), np.full(len(labels), -1)
-        classes[labels != -1] = np.searchsorted(values, labels[labels != -1])
-    if len(values) == 1:
-        not_run["label_errors"] = f"all samples carry the same label ({values[0]})"
-        classes = None
+    codes = class_codes(labels)
+    values, classes = _from_zero(codes)
+    targets = labels if codes is None and how.targets else None
+    why = _why_not(labels, why_no_labels, method, how.targets)
+    not_run = {"label_errors": why} if why else {}
     with torch.device("cpu"):  # whatever the default device is
         x = UnitRows.of(vectors)
         few = len(x) * (len(x) - 1) // 2 <= MIN_PAIRS  # then every pair is listed
         neighbors = nearest(x, len(x) - 1 if few else how.neighbors, classes if how.by_class else None, tick=tick)
         tree = minimum_spanning_tree(x, neighbors)
-        geometry = Geometry(x, classes, neighbors, tree, pair_distance_quantile(x), pairs_below)
+        geometry = Geometry(x, classes, neighbors, tree, pair_distance_quantile(x), targets, pairs_below)
         found = {d.issue: d(geometry) for d in how.detectors if d.issue not in not_run}
     n, pairs, by_label = len(x), found["near_duplicates"].pairs, found.get("label_errors")
     reach = found["near_duplicates"].reach
@@ -68,7 +65,7 @@ def score(
         off_topic=found["off_topic"].score,
         label=by_label.score if by_label else np.full(n, np.nan),
         nearest_neighbor=neighbors.indices[:, 0].numpy().copy(),
-        given_label=none if labels is None else labels,
+        given_label=none if codes is None else codes,
         predicted_label=predicted,
         pair_index=pairs.index,
         pair_distance=pairs.distance,
@@ -81,7 +78,33 @@ def score(
         automatic={issue: finding.automatic for issue, finding in found.items()},
         calibration={i: finding.calibration for i, finding in found.items() if finding.calibration is not None},
         not_run=not_run,
+        targets=None if codes is not None else labels,
+        foretold=by_label.foretold if by_label else None,
     )
+
+
+def _from_zero(codes: NDArray[np.int64] | None) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """The classes that there are, and (N,) those of the samples as places among them; None where there is only one."""
+    if codes is None:
+        return np.empty(0, np.int64), None
+    values, classes = np.unique(codes[codes != -1]), np.full(len(codes), -1)
+    classes[codes != -1] = np.searchsorted(values, codes[codes != -1])
+    return values, classes if len(values) > 1 else None
+
+
+def _why_not(labels: Labels | None, why_no_labels: str, method: str, knows_targets: bool) -> str:
+    """Why label errors are not looked for, "" where they are."""
+    if labels is None:
+        return why_no_labels
+    if not is_classes(labels) and not knows_targets:
+        kind = "numbers" if labels.ndim == 1 else "several a sample"
+        return f"the labels are {kind}, and method={method!r} knows classes only: method='default' knows these too"
+    known = labels
+    if labels.ndim == 1:
+        known = labels[labels != -1] if is_classes(labels) else labels[~np.isnan(labels)]
+    if len(known) == 0:
+        return why_no_labels
+    return f"all samples carry the same label ({known[0]})" if bool((known == known[0]).all()) else ""
 
 
 def warn_of_missing_pairs(scores: Scores, thresholds: Thresholds) -> None:

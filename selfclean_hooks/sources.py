@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from selfclean_hooks.arrays import ArrayDataset, read_npz
 from selfclean_hooks.errors import DataError, SourceError
 from selfclean_hooks.folders import FolderDataset, listdir
+from selfclean_hooks.labels import as_labels
 from selfclean_hooks.pictures import Labelled, ending
 from selfclean_hooks.python_objects import is_attribute, load_object
-from selfclean_hooks.scores import as_labels
 from selfclean_hooks.tables import TableDataset
 
 WANTED = (

@@ -13,6 +13,7 @@ from selfclean_hooks.auditing import audit_of, checked_settings
 from selfclean_hooks.errors import BackboneError, DataError, SettingError
 from selfclean_hooks.policy import Policy
 from selfclean_hooks.reading_settings import Precision, Reading
+from selfclean_hooks.shown import MAX_ITEMS, checked_max_items
 from selfclean_hooks.splits import SplitsAudit, check_classes, classes_of, policies_of
 from selfclean_hooks.thresholds import Thresholds
 
@@ -36,6 +37,7 @@ def audit_splits(
     labels: Mapping[str, Any] | None = None,
     precision: Precision = "32",
     compile: bool = False,
+    max_items: int = MAX_ITEMS,
 ) -> SplitsAudit:
     """Audit several splits, look for samples that two of them hold, and measure how far they lie apart.
 
@@ -57,6 +59,7 @@ def audit_splits(
         labels: name: labels of that split; default: those in the items.
         precision: as for `audit`.
         compile: as for `audit`.
+        max_items: as for `audit`.
 
     Raises:
         DataError: a split cannot be audited; says which.
@@ -68,14 +71,15 @@ def audit_splits(
     ordered = _ordered(splits, labels or {})
     policies = policies_of(policy, ordered)
     thresholds, _ = checked_settings(method, thresholds, None)
+    checked_max_items(max_items)
     reading = Reading(device, batch_size, num_workers, seed, cache_dir, progress, precision, compile)
     encoder = _encoder(next(iter(ordered.values())), backbone, reading)
     embeddings = {}
     for name, dataset in ordered.items():
         with _about(name):
             embeddings[name] = embed(dataset, encoder, reading, labels=(labels or {}).get(name))
-    found = splits_of(embeddings, method, thresholds, policies, seed, progress)
-    return _pictured(found, ordered)
+    found = splits_of(embeddings, method, thresholds, policies, seed, progress, max_items)
+    return _pictured(found, ordered, reading)
 
 
 def splits_of(
@@ -85,6 +89,7 @@ def splits_of(
     policies: Mapping[str, Policy],
     seed: int = 0,
     progress: bool = False,
+    max_items: int = MAX_ITEMS,
 ) -> SplitsAudit:
     """Score what `embed` read of each split; without thumbnails. See `audit_splits`."""
     from selfclean_hooks.leakage import leaks_among, listed_below
@@ -93,7 +98,7 @@ def splits_of(
     audits = {}
     for name, found in embeddings.items():
         with _about(name):
-            audits[name] = audit_of(found, method, thresholds, policies[name], progress)
+            audits[name] = audit_of(found, method, thresholds, policies[name], progress, max_items, umap=True)
     first = next(iter(audits.values()))
     reach = {name: audit.scores.reach for name, audit in audits.items()}
     leaks = leaks_among(embeddings, reach, listed_below(first), first.scores.automatic["near_duplicates"])
@@ -113,14 +118,14 @@ def _shifts(embeddings: Mapping[str, Embeddings], seed: int, progress: bool) -> 
     return tuple(rows)
 
 
-def _pictured(found: SplitsAudit, datasets: Mapping[str, Any]) -> SplitsAudit:
+def _pictured(found: SplitsAudit, datasets: Mapping[str, Any], reading: Reading) -> SplitsAudit:
     from selfclean_hooks.thumbnails import leak_thumbnails, thumbnails
 
     audits = {}
     for name, audit in found.audits.items():
         others = {other: dataset for other, dataset in datasets.items() if other != name}
-        shown = leak_thumbnails(audit, others)
-        audits[name] = replace(audit, thumbnails=thumbnails(audit, datasets[name]), leak_thumbnails=shown)
+        small, others_small = thumbnails(audit, datasets[name], reading), leak_thumbnails(audit, others, reading)
+        audits[name] = replace(audit, thumbnails=small, leak_thumbnails=others_small)
     return replace(found, audits=audits)
 
 

@@ -13,15 +13,16 @@ import numpy as np
 from selfclean_hooks.audit import Audit
 from selfclean_hooks.auditing import checked_settings
 from selfclean_hooks.errors import DataError, SettingError
+from selfclean_hooks.labels import is_classes, label_texts
 from selfclean_hooks.policy import Policy
-from selfclean_hooks.scores import label_texts
-from selfclean_hooks.thresholds import Thresholds, flagged
+from selfclean_hooks.thresholds import Thresholds
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from selfclean_hooks.baseline import Baseline
     from selfclean_hooks.gate import Limits, Verdict
+    from selfclean_hooks.review import Review
 
 LEAKAGE = ("split_1", "index_1", "split_2", "index_2", "distance")
 SHIFT = ("split_1", "split_2", "distance", "expected", "p_value", "components", "explained")
@@ -75,7 +76,7 @@ class SplitsAudit:
             leaks = audit.scores.leaks
             if leaks is None:
                 continue
-            near = flagged(leaks.score, audit.decisions.thresholds["leakage"])
+            near = audit.decisions.leaks
             later = np.isin(np.array(leaks.splits, object), names[at + 1 :])[
                 leaks.other
             ]  # pairs are listed on both sides
@@ -114,6 +115,21 @@ class SplitsAudit:
         policies = {} if policy is None else policies_of(policy, self.audits)
         audits = self.audits.items()
         decided = {name: audit.at(thresholds=thresholds, policy=policies.get(name)) for name, audit in audits}
+        return replace(self, audits=decided)
+
+    def with_decisions(self, review: Review | str | Path | Iterable[str | Path]) -> SplitsAudit:
+        """The same measurements with what people decided about findings of each split. See `Audit.with_decisions`.
+
+        Marks about splits that there are not are left out.
+
+        Raises:
+            AuditFileError: a file is none.
+            SettingError: a near-duplicate threshold lies above the pairs that were kept.
+        """
+        from selfclean_hooks.review import Review
+
+        given = Review.given(review)
+        decided = {name: audit.with_decisions(given.of(name) if name else given) for name, audit in self.audits.items()}
         return replace(self, audits=decided)
 
     def check(
@@ -202,8 +218,8 @@ def check_classes(classes: Mapping[str, frozenset[str] | None]) -> None:
 
 
 def classes_of(labels: Any, class_names: tuple[str, ...] | None) -> frozenset[str] | None:
-    """What the classes that samples carry are called; None where there are no labels."""
-    if labels is None:
+    """What the classes that samples carry are called; None where the labels are none."""
+    if labels is None or not is_classes(np.asarray(labels)):
         return None
     codes = {int(code) for code in labels} - {-1}
     return frozenset(class_names[code] if class_names and code < len(class_names) else str(code) for code in codes)
@@ -211,5 +227,7 @@ def classes_of(labels: Any, class_names: tuple[str, ...] | None) -> frozenset[st
 
 def labels_told(audit: Audit) -> list[str]:
     """What the label of each sample is called, "" where there is none."""
-    texts = label_texts(audit.scores)
-    return [text if code >= 0 else "" for text, code in zip(texts, audit.scores.given_label.tolist(), strict=True)]
+    texts, scores = label_texts(audit.scores), audit.scores
+    if scores.targets is not None:
+        return texts
+    return [text if code >= 0 else "" for text, code in zip(texts, scores.given_label.tolist(), strict=True)]

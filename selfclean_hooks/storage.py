@@ -26,11 +26,20 @@ FILES = (
     "clean_indices.txt",
     "leakage.csv",
     "pairs.csv",
+    "relabelled.csv",
     "samples.csv",
     "manifest.json",
     "scores.npz",
 )
-OWN = ("format", "thresholds", "policy", "counts", "not_run", "scores_blake2b")  # in the manifest beside the provenance
+OWN = (  # in the manifest beside the provenance
+    "format",
+    "thresholds",
+    "policy",
+    "counts",
+    "not_run",
+    "scores_blake2b",
+    "decisions_blake2b",
+)
 FORMULA = tuple("=+-@\t\n\r\uff1d\uff0b\uff0d\uff20")  # (and full-width): a cell that starts so may run as a formula
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
 UNSAFE = {0: "\\0", 13: "\\r"}  # characters that readers of CSV stumble over, even in quotes
@@ -47,9 +56,11 @@ def save(audit: Audit, folder: Path) -> None:
     """
     from selfclean_hooks.packing import pack
     from selfclean_hooks.report.html import render
+    from selfclean_hooks.saved_review import files_of, make_room
 
     scores = pack(audit)
     contents = {
+        **files_of(audit),
         "scores.npz": scores,
         "samples.csv": as_csv(_samples(audit)),
         "pairs.csv": as_csv(audit.pairs, index=False),
@@ -63,7 +74,9 @@ def save(audit: Audit, folder: Path) -> None:
         contents = {"clean_indices.txt": "".join(f"{i}\n" for i in audit.clean_indices).encode(), **contents}
     except PolicyError as error:
         refused = error
-    clear(folder, (SPLITS, "manifest.json", "clean_indices.txt", "leakage.csv"))  # nothing is loaded from here on
+    # Nothing is loaded from here on.
+    clear(folder, (SPLITS, "manifest.json", "clean_indices.txt", "leakage.csv", "relabelled.csv"))
+    make_room(folder, audit.review)
     for name, content in contents.items():
         write(folder / name, content)
     if refused is not None:
@@ -79,6 +92,7 @@ def load(folder: Path) -> Audit:
     from selfclean_hooks.audit import Audit
     from selfclean_hooks.packing import unpack
     from selfclean_hooks.policy import Policy
+    from selfclean_hooks.saved_review import loaded
     from selfclean_hooks.thresholds import Thresholds
 
     if is_of_splits(folder):
@@ -99,7 +113,8 @@ def load(folder: Path) -> Audit:
     except ValueError as error:
         raise damaged(path, str(error)) from error
     provenance = {key: value for key, value in manifest.items() if key not in OWN}
-    return Audit(**parts, thresholds=thresholds, policy=policy, provenance=provenance)
+    review = loaded(folder, manifest)
+    return Audit(**parts, thresholds=thresholds, policy=policy, provenance=provenance, review=review)
 
 
 def clear(folder: Path, names: Iterable[str]) -> None:
@@ -207,6 +222,7 @@ def _cell(text: str) -> str:
 
 def _manifest(audit: Audit, digest: str) -> bytes:
     from selfclean_hooks.report.as_json import kept, plain
+    from selfclean_hooks.saved_review import in_manifest
     from selfclean_hooks.summary import summary_rows
 
     summary = {row.pop("issue"): row for row in summary_rows(audit)}
@@ -218,6 +234,7 @@ def _manifest(audit: Audit, digest: str) -> bytes:
         "counts": {"n": len(audit), "kept": kept(audit), **summary},
         "not_run": audit.scores.not_run,
         "scores_blake2b": digest,
+        **in_manifest(audit),
     }
     text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     return (text + "\n").encode("utf-8", "backslashreplace")  # \udcff: what JSON itself writes for a lone surrogate

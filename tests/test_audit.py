@@ -347,15 +347,15 @@ def test_labels_as_words_numbers_and_fractions_of_none(found: Audit) -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0, 1], r"labels must be one class per sample, shape \(5,\), got \(2,\)"),
-        (np.eye(5), r"shape \(5,\), got \(5, 5\)"),
-        ([[0], [1, 2], [0], [1], [2]], r"shape \(5,\), got list with items of different shapes"),
-        ([0, 1, 0.5, 2, 1], r"labels must be classes \(integers or words\), got 0.5 at index 2"),
-        ([0, 1, np.nan, 2, np.inf], r"at index 2 \(2 of 5 labels are none\)"),
+        ([0, 1], r"labels must be one class or number per sample, shape \(5,\), .*, got \(2,\)"),
+        (np.eye(5)[:4], r"shape \(5,\), .* got \(4, 5\)"),
+        (np.eye(5) / 2, r"labels of shape \(5, 5\) must be zeros and ones, .* got float64 \[0.5\]"),
+        ([[0], [1, 2], [0], [1], [2]], r"shape \(5,\), .* got list with items of different shapes"),
+        ([0, 1, np.nan, 2, np.inf], r"got inf at index 4 \(1 of 5\)"),
         (["a", "b", None, "a", "b"], r"got str \(first 'a' at index 0\), NoneType \(first None at index 2\)"),
     ],
 )
-def test_labels_that_are_no_classes_are_refused(labels: Any, message: str) -> None:
+def test_labels_that_are_none_are_refused(labels: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         audit_embeddings(random_vectors("gauss", 5, 3, 0), labels)
 

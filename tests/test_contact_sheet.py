@@ -1,15 +1,16 @@
 """The contact sheet: what is on it, in which order, and how large."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from selfclean_hooks import Audit, audit_embeddings
-from selfclean_hooks.contact_sheet import COLUMNS, GAP, LINE, PAPER, RED, contact_sheet
+from selfclean_hooks import Audit, Policy, audit_embeddings
+from selfclean_hooks.contact_sheet import COLUMNS, GAP, LINE, PAPER, RED, SIDE, contact_sheet
 from selfclean_hooks.errors import SettingError
-from selfclean_hooks.thumbnails import PAIRS, SIDE, png
+from selfclean_hooks.shown import BEYOND
 
 N = 40
 TILE = SIDE + 2 * GAP
@@ -22,6 +23,13 @@ def made(labels: bool = True, names: tuple[str, ...] | None = None) -> Audit:
     audit = audit_embeddings(vectors, np.arange(N) % 3 if labels else None)
     pictures = {i: png(Image.new("RGB", (SIDE, SIDE), (i, 0, 255))) for i in range(N)}
     return replace(audit, thumbnails=pictures, scores=replace(audit.scores, class_names=names))
+
+
+def png(image: Image.Image) -> bytes:
+    """Exactly as it is: the tests read positions off colours."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def positions(sheet: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], lines: int, pairs: bool = False) -> list[int]:
@@ -43,7 +51,8 @@ def test_the_worst_come_first() -> None:
     assert positions(sheet, 1) == np.argsort(audit.scores.off_topic, kind="stable")[:8].tolist()
     sheet = contact_sheet(audit, "label_errors", most=3)
     assert sheet is not None
-    assert positions(sheet, 3) == np.argsort(audit.scores.label, kind="stable")[:3].tolist()
+    hits = audit.decisions.flags["label_errors"]  # of two copies with different labels both, whatever their scores
+    assert positions(sheet, 3) == np.lexsort((audit.scores.label, ~hits))[:3].tolist()
 
 
 def test_pairs_stand_side_by_side() -> None:
@@ -52,14 +61,37 @@ def test_pairs_stand_side_by_side() -> None:
     assert sheet is not None
     assert sheet.shape == (2 * (TILE + 2 * LINE), 3 * (TILE + SIDE), 3)
     assert positions(sheet, 2, pairs=True) == audit.scores.pair_index[:5].ravel().tolist()
+    sizes = replace(audit.scores, pixels=np.arange(N))
+    kept_last = replace(audit, scores=sizes, policy=Policy(keep="largest_image"))
+    sheet = contact_sheet(kept_last, "near_duplicates", most=1)
+    assert sheet is not None
+    assert positions(sheet, 2, pairs=True) == [3, 1]  # the kept copy first
 
 
-def test_of_many_pairs_only_those_with_pictures_are_looked_at() -> None:
+def test_of_many_pairs_only_those_that_reports_show_are_looked_at() -> None:
     audit = made()
-    assert len(audit.scores.pair_index) > 10 * PAIRS
+    assert len(audit.scores.pair_index) > 10 * BEYOND
     sheet = contact_sheet(audit, "near_duplicates", most=1000)
     assert sheet is not None
-    assert positions(sheet, 2, pairs=True) == audit.scores.pair_index[:PAIRS].ravel().tolist()
+    assert positions(sheet, 2, pairs=True) == audit.scores.pair_index[: 1 + BEYOND].ravel().tolist()
+
+
+def test_transparent_pictures_lie_on_paper() -> None:
+    audit = made()
+    clear = Image.new("RGBA", (SIDE, SIDE), (0, 0, 0, 0))
+    sheet = contact_sheet(replace(audit, thumbnails=dict.fromkeys(range(N), png(clear))), "off_topic", most=1)
+    assert sheet is not None
+    assert tuple(sheet[GAP + SIDE // 2, TILE // 2]) == PAPER
+
+
+def test_very_small_pictures_are_enlarged_pixel_by_pixel() -> None:
+    audit, dot = made(), Image.new("L", (2, 2), 255)
+    dot.putpixel((0, 0), 0)
+    sheet = contact_sheet(replace(audit, thumbnails=dict.fromkeys(range(N), png(dot))), "off_topic", most=1)
+    assert sheet is not None
+    inside = sheet[GAP + 3 : GAP + SIDE - 3, GAP + 3 : GAP + SIDE - 3, 0]
+    assert set(np.unique(inside).tolist()) == {0, 255}
+    assert (inside == 0).mean() == pytest.approx(0.25, abs=0.03)
 
 
 def test_flagged_ones_have_a_red_frame() -> None:

@@ -72,14 +72,15 @@ def test_items_without_a_label(kind: str) -> None:
 @pytest.mark.parametrize(
     ("label", "why"),
     [
-        (lambda i: 0.5, r"the targets are no classes \(index 0: .*got 0.5"),
-        (lambda i: torch.rand(3), "the targets are no classes .*a Tensor of shape"),
+        (lambda i: float("inf"), r"the targets are no labels \(index 0: .*got inf"),
+        (lambda i: torch.rand(3), "the targets are no labels .*a Tensor of shape"),
+        (lambda i: (0, 1) if i == 0 else (0, 1, 1), "items of different shapes"),
         (lambda i: None if i == 0 else i, "6 of 12 samples carry no label, index 0, 2, 4"),
-        (lambda i: "word" if i == 0 else i, "all integers or all words"),
+        (lambda i: "word" if i == 0 else i, "all numbers, all words or all vectors"),
         (lambda i: 7, "all samples carry the same label"),
     ],
 )
-def test_labels_that_are_no_classes_stop_only_the_label_check(label: Any, why: str) -> None:
+def test_labels_that_are_none_stop_only_the_label_check(label: Any, why: str) -> None:
     found = audit(Items(make=lambda image, i: (as_tensor(image, i)[0], label(i))), mean_colour, progress=False)
     assert re.search(why, found.scores.not_run["label_errors"])
     assert "off_topic" in found.contamination
@@ -102,7 +103,7 @@ def test_words_become_class_names() -> None:
 def test_given_labels_go_before_those_in_the_items_and_must_fit() -> None:
     found = audit(Items(), mean_colour, labels=["x"] * 6 + ["y"] * 6, progress=False)
     assert found.frame["given_label"].tolist() == ["x"] * 6 + ["y"] * 6
-    with pytest.raises(DataError, match=r"one class per sample, shape \(12,\), got \(3,\)"):
+    with pytest.raises(DataError, match=r"one class or number per sample, shape \(12,\), .* got \(3,\)"):
         audit(Items(), mean_colour, labels=[1, 2, 3], progress=False)
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from selfclean_hooks.errors import DataError
-from selfclean_hooks.items import Item, as_array, class_label, digest, picture, split, to_rgb
+from selfclean_hooks.item_labels import ItemLabel, item_label
+from selfclean_hooks.items import Item, as_array, digest, picture, split, to_rgb
 
 
 class Named(NamedTuple):
@@ -110,10 +111,15 @@ def test_split_says_which_keys_came() -> None:
         (np.array("cat"), "cat"),
         (torch.tensor(5), 5),
         (torch.tensor([5], dtype=torch.uint8), 5),
+        (0.5, 0.5),
+        (torch.tensor(0.25), 0.25),
+        (torch.tensor([0.0, 1.0, 1.0]), (0, 1, 1)),
+        (np.array([True, False]), (1, 0)),
+        ([0, 1, 0], (0, 1, 0)),
     ],
 )
-def test_class_label_gives_plain_classes(label: Any, expected: int | str | None) -> None:
-    found = class_label(label)
+def test_item_label_gives_plain_values(label: Any, expected: ItemLabel | None) -> None:
+    found = item_label(label)
     assert found == expected
     assert type(found) is type(expected)
 
@@ -121,18 +127,18 @@ def test_class_label_gives_plain_classes(label: Any, expected: int | str | None)
 @pytest.mark.parametrize(
     ("label", "came"),
     [
-        (0.5, r"0\.5 \(float\)"),
-        (float("nan"), "nan"),
-        (torch.zeros(4), r"a Tensor of shape \(4,\)"),
+        (float("inf"), r"inf \(float\)"),
+        (torch.ones(4) / 2, r"a Tensor of shape \(4,\)"),
+        (torch.zeros(4, 4), r"a Tensor of shape \(4, 4\)"),
         (np.zeros((0,)), r"a ndarray of shape \(0,\)"),
         ({"boxes": 1}, "a dict with the keys 'boxes'"),
         ([1, 2], "a list of 2"),
         (b"cat", "bytes"),
     ],
 )
-def test_class_label_refuses_what_is_no_class(label: Any, came: str) -> None:
+def test_item_label_refuses_what_is_no_label(label: Any, came: str) -> None:
     with pytest.raises(DataError, match=came):
-        class_label(label)
+        item_label(label)
 
 
 @pytest.mark.parametrize(

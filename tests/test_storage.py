@@ -16,6 +16,7 @@ import pytest
 
 from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.errors import AuditFileError, PolicyError
+from selfclean_hooks.evidence import Evidence, with_evidence
 from selfclean_hooks.leaks import Leaks
 from selfclean_hooks.scores import spread
 from selfclean_hooks.storage import check_writable, write
@@ -56,7 +57,8 @@ def full() -> Audit:
     scores = replace(scores, pixels=np.arange(N + 2) - 1)
     digests = ("", *(f"{i:032x}" for i in range(N + 1)))
     pictures = {1: b"\x89PNG", 3: b"", 9: b"ab"}
-    return replace(plain, scores=scores, names=names, digests=digests, provenance=provenance, thumbnails=pictures)
+    whole = replace(plain, scores=scores, names=names, digests=digests, provenance=provenance, thumbnails=pictures)
+    return with_evidence(whole, vectors())
 
 
 def leaking(names: bool = True) -> Audit:
@@ -84,6 +86,13 @@ def assert_same(found: Audit, expected: Audit) -> None:
     assert found.scores.pairs_complete_below == expected.scores.pairs_complete_below
     pd.testing.assert_frame_equal(found.leakage, expected.leakage, check_exact=True)
     assert dict(found.leak_thumbnails) == dict(expected.leak_thumbnails)
+    if found.evidence is None or expected.evidence is None:
+        assert found.evidence is expected.evidence
+    else:
+        mine, its = found.evidence, expected.evidence
+        assert (dict(mine.off_topic), dict(mine.labels)) == (dict(its.off_topic), dict(its.labels))
+        assert mine.projection == its.projection
+        np.testing.assert_array_equal(mine.map, its.map)
     ours, theirs = found.scores.leaks, expected.scores.leaks
     assert (ours is None) == (theirs is None)
     if ours is not None and theirs is not None:
@@ -95,6 +104,8 @@ def assert_same(found: Audit, expected: Audit) -> None:
     "make",
     [
         full,
+        lambda: replace(full(), evidence=None),
+        lambda: replace(full(), evidence=Evidence({}, {}, None, "")),
         leaking,
         lambda: leaking(names=False),
         made,

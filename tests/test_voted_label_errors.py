@@ -205,7 +205,8 @@ def test_regression_finds_wrong_numbers() -> None:
     t = x @ np.random.default_rng(7).normal(size=x.shape[1]) + 0.1
     wrong = t.copy()
     wrong[:20] = t[::-1][:20] + 10
-    found = regression(seen(x), wrong)
+    foretold, found = regression(seen(x), wrong)
+    assert np.median(np.abs(foretold[:20] - t[:20])) < np.median(np.abs(wrong[:20] - t[:20])) / 3
     assert np.median(found.score[:20]) < 0.1 < np.median(found.score)
     assert ((found.score >= 0) & (found.score <= 1)).all()
 

@@ -255,7 +255,7 @@ def _blended(audit: Audit, margins: Margins, data: Any, last: Audit | None, fold
         about["training"] = {**about["training"], "stability": (changes := stability(last, found))}
         about["notes"] = [*about["notes"], *told(changes)]
     with kept_rng(data):
-        found = replace(found, provenance=about, thumbnails=thumbnails(found, data))
+        found = replace(found, provenance=about, thumbnails=thumbnails(found, data, known=audit.thumbnails))
     if folder is not None:
         with suppress(PolicyError):  # all is written but clean_indices.txt; who asks for these gets the error
             found.save(folder)

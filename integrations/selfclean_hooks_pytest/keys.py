@@ -18,10 +18,10 @@ from selfclean_hooks.contents import evenly, tried
 from selfclean_hooks.fingerprints import data_fingerprint
 from selfclean_hooks.items import digest, split
 from selfclean_hooks.keys import file_key, own_files
+from selfclean_hooks.labels import as_labels
 from selfclean_hooks.origins import class_names, file_name
 from selfclean_hooks.randomness import kept_rng
 from selfclean_hooks.reading import Pictures
-from selfclean_hooks.scores import as_labels
 from selfclean_hooks.views import eval_view, raw_view
 
 FORMAT = 1  # of the key; another one makes all audits anew

@@ -18,11 +18,14 @@ class Method:
     detectors: tuple[Detector, ...]
     neighbors: int  # how many of every sample are looked up
     by_class: bool  # and the nearest of the same and of another class
+    targets: bool  # its label detector knows numbers, and several labels a sample
 
 
 METHODS = {
-    "default": Method((ScaledNearDuplicates(), BranchingOffTopic(), VotedLabelErrors()), neighbors=20, by_class=False),
-    "selfclean": Method((NearDuplicates(), OffTopic(), LabelErrors()), neighbors=12, by_class=True),
+    "default": Method(
+        (ScaledNearDuplicates(), BranchingOffTopic(), VotedLabelErrors()), 20, by_class=False, targets=True
+    ),
+    "selfclean": Method((NearDuplicates(), OffTopic(), LabelErrors()), 12, by_class=True, targets=False),
 }
 
 __all__ = ["METHODS", "Detector", "Finding", "Geometry", "Method", "Pairs"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ class Geometry:
     neighbors: Neighbors
     tree: Tree
     pair_quantile: Callable[[float], float]  # of the distances of all pairs strictly inside of (0, 1)
+    targets: NDArray[Any] | None = None  # labels that are no classes: (N,) numbers, NaN: none; or (N, C) booleans
     pairs_below: float = 0.0  # every pair nearer than this is wanted
 
 
@@ -46,6 +47,7 @@ class Finding:
     pairs: Pairs | None = None  # near duplicates only
     predicted_label: NDArray[np.int64] | None = None  # label errors only: the label that the neighbours suggest
     calibration: Calibration | None = None  # what the scores mean, where that was estimated
+    foretold: NDArray[np.float64] | None = None  # label errors only, of targets: see `Scores.foretold`
     reach: NDArray[np.float64] | None = None  # near duplicates only: (N,) distance usual around each sample
 
 

@@ -58,6 +58,9 @@ def error_rate(score: Floats, wrong: Floats, weight: Floats) -> tuple[Floats, Fl
     place = np.searchsorted(knots, wrong)  # past the last knot: better than any observed
     expected = np.bincount(place, weight, minlength=len(knots) + 1)[: len(knots)] / weight.sum()
     share = share_of_errors(knots, observed, expected, n)
+    tail = float(weight[wrong < LOW].sum() / weight.sum())
+    if share == 0 and tail > TAIL:  # whatever scores low is lower than most of what is wrong
+        share = min(1.0, float((score < LOW).mean()) / tail)
     both = observed + expected
     part = isotonic_regression(expected / both, weights=both, increasing=False).x
     return knots, np.minimum(1, share * part / np.maximum(1 - part, 1e-12))

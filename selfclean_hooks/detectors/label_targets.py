@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from selfclean_hooks.detectors.label_calibration import Labelled, calibrated, error_rate
-from selfclean_hooks.detectors.label_opinions import Floats, Opinions, Views, leave_one_out_ridge, opinions
+from selfclean_hooks.detectors.label_opinions import Floats, Ints, Opinions, Views, leave_one_out_ridge, opinions, views
 
 
 def multi_label(seen: Views, targets: NDArray[np.bool_]) -> tuple[Floats, Labelled]:
@@ -27,11 +31,11 @@ def multi_label(seen: Views, targets: NDArray[np.bool_]) -> tuple[Floats, Labell
     return scores, Labelled(scores.min(1), side, found.knots, found.clean)
 
 
-def regression(seen: Views, targets: Floats, others: int = 16) -> Labelled:
-    """Scores of numeric targets (N,): 1 / (1 + (r / scale)^2), r = distance to what neighbours and ridge foretell.
+def regression(seen: Views, targets: Floats, others: int = 16) -> tuple[Floats, Labelled]:
+    """What neighbours and ridge foretell (N,), and scores of numeric targets (N,): 1 / (1 + (r / scale)^2).
 
-    The scale of a sample is the usual residual where its neighbours are. Wrong targets, for the calibration, are
-    quantiles of all targets. `predicted` is -1.
+    r is the distance to what is foretold, the scale of a sample the usual residual where its neighbours are. Wrong
+    targets, for the calibration, are quantiles of all targets. `predicted` is -1.
     """
     indices, may, _ = seen.lists[0]
     votes = (may & (indices >= 0)).astype(np.float64)
@@ -50,4 +54,30 @@ def regression(seen: Views, targets: Floats, others: int = 16) -> Labelled:
     far = (wrong * scale[:, None] > 2 * usual).astype(np.float64)  # the same target again is no mistake
     score = 1 / (1 + (residual / scale) ** 2)
     knots, rate = error_rate(score, (1 / (1 + wrong**2)).ravel(), far.ravel())
-    return Labelled(score, np.full(len(targets), -1), knots, 1 - rate)
+    return foretold, Labelled(score, np.full(len(targets), -1), knots, 1 - rate)
+
+
+def audited_targets(
+    x: Tensor, targets: NDArray[Any], indices: Ints, distances: NDArray[np.float32]
+) -> tuple[Labelled, Floats]:
+    """Errors among targets that are no classes, and what is foretold, as in `Scores.foretold`.
+
+    Args:
+        x: (N, D) unit rows.
+        targets: (N,) numbers, NaN for none: such samples are not scored and have no say; or (N, C) booleans.
+        indices: (N, k) nearest other samples, -1 for none.
+        distances: (N, k) theirs.
+    """
+    if targets.ndim == 2:
+        _, labelled = multi_label(views(x, indices, distances), targets)
+        return labelled, labelled.predicted.astype(np.float64)
+    kept = np.nonzero(~np.isnan(targets))[0]
+    score, foretold = np.full(len(targets), np.nan), np.full(len(targets), np.nan)
+    if len(kept) < 3:
+        score[kept], foretold[kept] = 1.0, targets[kept]
+        return Labelled(score, np.full(len(targets), -1), np.array([0.0]), np.array([1.0])), foretold
+    place = np.full(len(targets) + 1, -1)  # the last entry: no neighbour
+    place[kept] = np.arange(len(kept))
+    foretold[kept], found = regression(views(x[kept], place[indices[kept]], distances[kept]), targets[kept])
+    score[kept] = found.score
+    return replace(found, score=score, predicted=np.full(len(targets), -1)), foretold

@@ -14,7 +14,6 @@ from selfclean_hooks.gate import Count, wilson
 from selfclean_hooks.leaks import Leaks
 from selfclean_hooks.report.words import WORST, digest_of, name_of
 from selfclean_hooks.summary import summary_rows
-from selfclean_hooks.thresholds import flagged
 
 if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
@@ -88,7 +87,7 @@ def _leakage(audits: Mapping[str, Audit]) -> Iterator[dict[str, Any]]:
     told = set()
     for name, audit in audits.items():
         leaks = audit.scores.leaks or Leaks.none()
-        near = flagged(leaks.score, audit.decisions.thresholds.get("leakage", -math.inf))
+        near = audit.decisions.leaks
         for number, other in enumerate(leaks.splits[1:], 1):
             hits = near & (leaks.other == number)
             own, its = (len(np.unique(positions[hits])) for positions in (leaks.index, leaks.other_index))

@@ -11,7 +11,6 @@ from selfclean_hooks.leaks import Leaks
 from selfclean_hooks.report.rules import RULES
 from selfclean_hooks.report.uris import location_of
 from selfclean_hooks.report.words import WORST, digest_of, name_of, visible, why
-from selfclean_hooks.thresholds import flagged
 
 if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
@@ -87,7 +86,7 @@ def _leaked(audit: Audit) -> dict[int, list[int]]:
     """Position: its flagged pairs with samples of other splits, nearest first."""
     pairs: dict[int, list[int]] = {}
     if (leaks := audit.scores.leaks) is not None:
-        for pair in flagged(leaks.score, audit.decisions.thresholds["leakage"]).nonzero()[0].tolist():
+        for pair in audit.decisions.leaks.nonzero()[0].tolist():
             pairs.setdefault(int(leaks.index[pair]), []).append(pair)
     return pairs
 

@@ -1,0 +1,68 @@
+// Export, load and help.
+
+/** @param {string} title @param {...(Node|string|false|null)} content @returns {HTMLDialogElement} */
+function dialog(title, ...content) {
+  const id = `dialog-${title.toLowerCase().replace(/\W+/g, "-")}`;
+  document.getElementById(id)?.remove();
+  const made = el("dialog", { id, "aria-labelledby": `${id}-title` });
+  made.append(el("h2", { id: `${id}-title` }, title), ...content.filter(Boolean), el("div", { class: "dialog-foot" }, el("button", { type: "button", click: () => made.close() }, "Close")));
+  made.addEventListener("close", () => made.remove());
+  document.body.append(made);
+  made.showModal();
+  return made;
+}
+
+/** @param {string} text @param {HTMLElement} button says what came of it */
+async function copyText(text, button) {
+  const before = button.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "Not allowed: select and copy it";
+  }
+  tell(button.textContent ?? "");
+  setTimeout(() => (button.textContent = before), 2000);
+}
+
+/** @param {string} command */
+function commandLine(command) {
+  const copy = el("button", { type: "button", class: "small", click: () => copyText(command, copy) }, "Copy");
+  return el("div", { class: "command" }, el("code", {}, command), copy);
+}
+
+function exportDecisions() {
+  download("decisions.json", decisions());
+  const total = issues.reduce((sum, issue) => sum + marks[issue].size, 0);
+  dialog("Decisions exported", el("p", {}, `decisions.json holds ${count(total)} decisions${moved.size ? ` and ${moved.size} moved ${moved.size > 1 ? "cuts" : "cut"}` : ""}.`),
+    el("p", {}, "Check the saved audit with them (DIR is its folder):"), commandLine("selfclean-hooks gate DIR --decisions decisions.json"),
+    el("p", {}, "Or audit the data again and leave out what you confirmed (SOURCE is the data):"), commandLine("selfclean-hooks audit SOURCE --decisions decisions.json"));
+}
+
+/** @param {File} file */
+async function loadFile(file) {
+  try {
+    dialog("Decisions loaded", el("p", {}, loadDecisions(await file.text())));
+  } catch (error) {
+    dialog("Not loaded", el("p", { role: "alert" }, `${visible(file.name)} was not loaded: ${/** @type {Error} */ (error).message}. Give a file that this page or the command line wrote; nothing was changed.`));
+  }
+}
+
+const KEYS_TOLD = [["j, →", "next finding"], ["k, ←", "previous finding"], ["↑, ↓", "a row up or down, with the list in focus"], ["c, Enter", "confirm"], ["x", "reject: it is fine"], ["r", "relabel as chosen"], ["u", "undo"], ["d", "difference of pictures"], ["?", "this help"]];
+
+function help() {
+  const keys = el("input", { type: "checkbox", change: () => setting("keys", keys.checked ? "on" : "off") });
+  keys.checked = setting("keys") !== "off";
+  dialog("Keys", el("dl", { class: "keys" }, ...KEYS_TOLD.map(([key, what]) => el("div", {}, el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)))), el("label", {}, keys, " Keys are on"),
+    el("p", { class: "soft" }, "Drag the cut, or type a score. The list is in order of suspicion; marks are kept in this browser until they are exported. Nothing leaves this page by itself."));
+}
+
+/** Buttons at the top. */
+function tools() {
+  const file = el("input", { type: "file", accept: ".json,application/json", class: "away", "aria-label": "Load decisions", tabindex: -1 });
+  file.addEventListener("change", async () => {
+    if (file.files[0]) await loadFile(file.files[0]);
+    file.value = "";
+  });
+  return [el("button", { type: "button", class: "primary", click: exportDecisions }, "Export decisions"), el("button", { type: "button", click: () => file.click() }, "Load decisions"), file, themeButton(), el("button", { type: "button", "aria-label": "Help: keys", "aria-keyshortcuts": "?", click: help }, "?")];
+}

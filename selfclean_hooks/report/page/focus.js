@@ -1,0 +1,143 @@
+// The finding in focus: large, with what speaks for and against it, and what can be said of it.
+
+const COPIES = 24; // members of a set that are shown before one asks for more
+
+const QUESTION = {
+  near_duplicates: "Do these show the same thing?",
+  off_topic: "Is this off topic?",
+  label_errors: "Is the label wrong?",
+  leakage: "Do these show the same thing?",
+};
+const ANSWER = {
+  near_duplicates: ["Confirm: drop the surplus", "Fine: keep all"],
+  off_topic: ["Confirm: off topic", "Fine: belongs here"],
+  label_errors: ["Confirm: label wrong", "Fine: label right"],
+  leakage: ["Confirm: drop here", "Fine: no leak"],
+};
+
+/** @param {Panel} panel @returns {HTMLElement} */
+function focusView(panel) {
+  const { issue } = panel;
+  const root = el("aside", { class: "focus", "aria-label": "Finding in focus", tabindex: -1 });
+  let whole = COPIES;
+  const show = () => {
+    const item = panel.gallery.focused();
+    root.replaceChildren(...(item ? focusParts(panel, item, whole, () => { whole = Infinity; show(); }) : [el("p", { class: "soft" }, "Choose a finding, or press ", el("kbd", {}, "j"), " for the first one.")]));
+  };
+  onChange("focus", (item) => {
+    if (item?.issue !== issue) return;
+    whole = COPIES;
+    look(item);
+    show();
+    tell(`${panel.gallery.list().indexOf(item) + 1} of ${panel.gallery.list().length}: ${item.samples.map((key) => numbered(sampleOf(key))).slice(0, 5).join(", ")}`);
+  });
+  onChange("marks", (which) => (!which || which === issue) && show());
+  show();
+  return root;
+}
+
+/** @param {Panel} panel @param {Item} item @param {number} whole @param {() => void} more */
+function focusParts(panel, item, whole, more) {
+  const list = panel.gallery.list();
+  const at = list.indexOf(item) + 1;
+  const heading = el("div", { class: "heading" },
+    el("button", { type: "button", "aria-label": "Previous finding", click: () => panel.gallery.step(-1) }, "‹"),
+    el("span", {}, at ? `${count(at)} of ${count(list.length)}` : "not in the list"),
+    el("button", { type: "button", "aria-label": "Next finding", click: () => panel.gallery.step(1) }, "›"));
+  const scores = el("p", { class: "soft" }, `Score ${score(item.score)}${isFlagged(item) ? "" : ", beyond the cut"}`);
+  return [heading, el("h3", {}, QUESTION[item.issue]), answers(panel, item), largeOf(item, whole, more), el("div", { class: "extra" }), scores, ...nearOf(item)];
+}
+
+/** @param {Item} item @param {number} whole @param {() => void} more */
+function largeOf(item, whole, more) {
+  if (item.samples.length === 1) return el("div", { class: "one" }, figureOf(item.samples[0], labelsOf(item)));
+  if (item.issue === "leakage") return el("div", { class: "two" }, figureOf(item.samples[0], el("span", { class: "soft" }, "here")), figureOf(item.samples[1], el("span", { class: "soft" }, "in the other split")));
+  const [keptCopy, ...surplus] = item.samples;
+  const kept = figureOf(keptCopy, el("span", { class: "good" }, item.flagged ? "kept copy" : "would be kept"));
+  const members = surplus.slice(0, whole).map((key, i) => figureOf(key, item.findings.length > 1 ? memberOf(item.findings[i]) : el("span", { class: "soft" }, "surplus")));
+  const rest = surplus.length - members.length;
+  return el("div", { class: surplus.length > 1 ? "many" : "two" }, kept, ...members, rest > 0 && el("button", { type: "button", click: more }, `Show ${count(rest)} more`));
+}
+
+/** @param {string} key @param {...(HTMLElement|null|false)} words */
+const figureOf = (key, ...words) => el("figure", { class: "sample" }, el("div", { class: "seen" }, picture(key)), el("figcaption", {}, caption(key), ...words));
+
+/** @param {Item} item */
+function labelsOf(item) {
+  const sample = sampleOf(item.samples[0]);
+  const now = markOf(item.findings[0]);
+  if (item.issue !== "label_errors") return sample.given === undefined ? null : el("span", { class: "labels" }, "class ", named(sample.given));
+  return el("span", { class: "labels" }, "given ", named(sample.given ?? "", "strong"), " → looks like ", named(sample.predicted ?? "", "strong"), now?.label !== undefined && el("span", {}, ", now ", named(now.label, "strong good")));
+}
+
+/** One copy of a set, marked by itself. @param {Finding} finding */
+function memberOf(finding) {
+  const state = markOf(finding)?.verdict ?? "";
+  const button = (verdict, text) => el("button", { type: "button", class: "small", "aria-pressed": state === verdict, "aria-label": `${text} #${finding.index}`, click: () => mark([finding], state === verdict ? null : { verdict }) }, text);
+  return el("span", { class: "member" }, el("span", { class: "soft" }, score(finding.score)), button("confirmed", "Drop"), button("rejected", "Keep"));
+}
+
+/** @param {Panel} panel @param {Item} item */
+function answers(panel, item) {
+  const state = stateOf(item);
+  const [yes, no] = ANSWER[item.issue];
+  const button = (verdict, text, key) => el("button", { type: "button", class: `answer ${verdict}`, "aria-pressed": state === verdict, "aria-keyshortcuts": key, click: () => decide(panel, { verdict }) }, text, " ", el("kbd", { "aria-hidden": "true" }, key));
+  const undoButton = el("button", { type: "button", "aria-keyshortcuts": "u", disabled: !done.length, click: () => takeBack(panel) }, "Undo ", el("kbd", { "aria-hidden": "true" }, "u"));
+  const canDiffer = item.samples.length > 1 && addressOf(item.samples[0]) && addressOf(item.samples[1]);
+  const differ = canDiffer && el("button", { type: "button", "aria-keyshortcuts": "d", click: () => showDifference(panel) }, "Difference ", el("kbd", { "aria-hidden": "true" }, "d"));
+  return el("div", { class: "answers" }, button("confirmed", yes, "c"), button("rejected", no, "x"), relabelOf(panel, item), undoButton, differ);
+}
+
+/** @param {Panel} panel @param {Item} item */
+function relabelOf(panel, item) {
+  if (item.issue !== "label_errors" || !["classes", "numbers"].includes(raw.labels)) return null;
+  const sample = sampleOf(item.samples[0]);
+  const label = markOf(item.findings[0])?.label ?? sample.predicted ?? "";
+  const field = raw.labels === "classes"
+    ? el("select", { class: "relabel", "aria-label": "New label" }, ...raw.classes.map((name, i) => el("option", { value: i, selected: name === label }, visible(name))))
+    : el("input", { class: "relabel", type: "number", step: "any", value: label, "aria-label": "New label" });
+  const chosen = () => (raw.labels === "classes" ? raw.classes[Number(field.value)] : field.value);
+  const button = el("button", { type: "button", class: "answer relabelled", "aria-pressed": stateOf(item) === "relabelled", "aria-keyshortcuts": "r", click: () => chosen() !== "" && decide(panel, { verdict: "relabelled", label: chosen() }) }, "Relabel ", el("kbd", { "aria-hidden": "true" }, "r"));
+  return el("span", { class: "relabelling" }, field, button);
+}
+
+/** @param {Item} item */
+function nearOf(item) {
+  const sample = sampleOf(item.samples[0]);
+  const titles = item.issue === "label_errors" ? [["Nearest of class ", sample.given], ["Nearest of class ", sample.predicted]] : [["Nearest samples", ""]];
+  return item.near.flatMap((row, i) => {
+    if (!row.length || (i === 1 && sample.given === sample.predicted)) return [];
+    const small = row.map((key) => el("figure", { class: "sample" }, el("div", { class: "seen" }, picture(key)), el("figcaption", {}, caption(key))));
+    return [el("h4", {}, titles[i][0], titles[i][1] ? named(titles[i][1]) : null), el("div", { class: "near" }, ...small)];
+  });
+}
+
+/** Say something of the finding in focus and go on to the next. @param {Panel} panel @param {Mark} verdict */
+function decide(panel, verdict) {
+  const item = panel.gallery.focused();
+  if (item === null) return;
+  mark(item.findings, verdict);
+  const rule = fineInARow(item.issue);
+  tell(rule.reached ? ruleText(item.issue) : `${verdict.verdict === "rejected" ? "fine" : verdict.verdict}: ${item.samples.map((key) => numbered(sampleOf(key))).slice(0, 3).join(", ")}`);
+  panel.next(item);
+}
+
+/** @param {Panel} panel */
+function takeBack(panel) {
+  const item = undo();
+  if (item === null) return;
+  tell("undone");
+  if (item.issue === panel.issue) panel.gallery.focus(item, true);
+  else openTab(item.issue, item);
+}
+
+/** @param {Panel} panel */
+async function showDifference(panel) {
+  const item = panel.gallery.focused();
+  const place = panel.focus.querySelector(".extra");
+  if (!item || !place || item.samples.length < 2) return;
+  if (place.childElementCount) return place.replaceChildren();
+  const pairs = item.samples.slice(1, 1 + COPIES).filter((key) => addressOf(key) && addressOf(item.samples[0]));
+  const shown = await Promise.all(pairs.map((key) => difference(item.samples[0], key)));
+  if (panel.gallery.focused() === item) place.replaceChildren(...shown);
+}

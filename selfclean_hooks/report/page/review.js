@@ -1,0 +1,89 @@
+// What the reviewer has said so far. Every change can be undone, the latest first.
+
+/** @typedef {{verdict: "confirmed"|"rejected"|"relabelled", label?: string}} Mark */
+
+const VERDICTS = ["confirmed", "rejected", "relabelled"];
+
+/** Issue: key of a finding: its mark. @type {Record<string, Map<string, Mark>>} */
+const marks = Object.fromEntries(issues.map((issue) => [issue, new Map()]));
+
+/** Issue: keys of the findings that were looked at. @type {Record<string, Set<string>>} */
+const seen = Object.fromEntries(issues.map((issue) => [issue, new Set()]));
+
+/** Issue: the cut that the reviewer chose. @type {Map<string, number>} */
+const moved = new Map();
+
+/** @type {{issue: string, before: [string, Mark|undefined][]}[]} */
+const done = [];
+
+/** @param {Finding} finding */
+const markOf = (finding) => marks[finding.issue].get(finding.key);
+
+/** The mark that all findings of a card have; "" where they differ or have none. @param {Item} item */
+function stateOf(item) {
+  const states = new Set(item.findings.map((finding) => markOf(finding)?.verdict ?? ""));
+  return states.size === 1 ? [...states][0] : "some";
+}
+
+/** @param {Finding[]} about all of one issue @param {Mark|null} mark null: none any more */
+function mark(about, mark) {
+  if (!about.length) return;
+  const { issue } = about[0];
+  done.push({ issue, before: about.map((finding) => [finding.key, markOf(finding)]) });
+  for (const finding of about) put(issue, finding.key, mark ?? undefined);
+  keep();
+  changed("marks", issue);
+}
+
+/** @param {string} issue @param {string} key @param {Mark|undefined} mark */
+function put(issue, key, mark) {
+  if (mark === undefined) marks[issue].delete(key);
+  else {
+    marks[issue].set(key, mark);
+    seen[issue].add(key);
+  }
+}
+
+/** Take the latest change back. @returns {Item|null} what it was about */
+function undo() {
+  const last = done.pop();
+  if (last === undefined) return null;
+  for (const [key, before] of last.before) put(last.issue, key, before);
+  keep();
+  changed("marks", last.issue);
+  return byKey[last.issue].get(last.before[0][0])?.item ?? null;
+}
+
+/** @param {Item} item */
+function look(item) {
+  const known = seen[item.issue];
+  const before = known.size;
+  for (const finding of item.findings) known.add(finding.key);
+  if (known.size > before) {
+    keep();
+    changed("marks", item.issue);
+  }
+}
+
+function keep() {
+  const of = (issue) => ({ marks: [...marks[issue]], seen: [...seen[issue]] });
+  store({ format: 1, issues: Object.fromEntries(issues.map((issue) => [issue, of(issue)])), moved: [...moved] });
+}
+
+/** @param {any} mark */
+const isMark = (mark) => VERDICTS.includes(mark?.verdict) && (mark.verdict !== "relabelled" || typeof mark.label === "string");
+
+/** What this browser kept of an earlier visit; else the review that the audit came with. */
+function restore() {
+  takeGiven();
+  const before = stored();
+  if (before?.format !== 1) {
+    return;
+  }
+  for (const issue of issues) {
+    marks[issue].clear();
+    for (const [key, mark] of before.issues?.[issue]?.marks ?? []) if (byKey[issue].has(key) && isMark(mark)) marks[issue].set(key, mark);
+    for (const key of before.issues?.[issue]?.seen ?? []) if (byKey[issue].has(key)) seen[issue].add(key);
+  }
+  for (const [issue, cut] of before.moved ?? []) if (issues.includes(issue) && Number.isFinite(cut)) moved.set(issue, cut);
+}

@@ -1,0 +1,168 @@
+"""What the scripts of a page are given: one JSON object. All of it is data, and none of it becomes markup."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfclean_hooks.calibration import clean_in_a_row
+from selfclean_hooks.duplicates import contradicted
+from selfclean_hooks.labels import label_texts, predicted_texts
+from selfclean_hooks.report.page_findings import findings_of, positions_of
+from selfclean_hooks.report.page_marks import marks_of
+from selfclean_hooks.report.page_pictures import Chosen, chosen
+from selfclean_hooks.shown import Shown
+from selfclean_hooks.thresholds import ISSUES
+
+if TYPE_CHECKING:
+    from selfclean_hooks.audit import Audit
+
+NAMES = 4_000_000  # characters of all names together; where they are longer, only samples that are shown have names
+UNSAFE = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+NO_PLACE = 65535  # of a sample that is not on the map
+
+
+def as_json(audit: Audit, shown: Shown, pictures: int) -> str:
+    """The data of a page, ASCII, without any character that could end a script or begin markup.
+
+    Args:
+        audit: what is shown.
+        shown: which of its findings.
+        pictures: budget for pictures, in characters.
+    """
+    found = findings_of(audit, shown)
+    text = json.dumps(
+        _data(audit, shown, found, chosen(audit, found, pictures)), allow_nan=False, separators=(",", ":")
+    )
+    return text.translate(UNSAFE)
+
+
+def _data(audit: Audit, shown: Shown, found: Mapping[str, Any], pictures: Chosen) -> dict[str, Any]:
+    evidence, leaks = audit.evidence, audit.scores.leaks
+    classes = _classes(audit)
+    return {
+        "format": 1,
+        "key": fingerprint(audit),
+        "dataset": str(audit.provenance.get("dataset", {}).get("name", "")),
+        "split": leaks.splits[0] if leaks is not None and leaks.splits else "",
+        "splits": list(leaks.splits) if leaks is not None else [],
+        "n": len(audit),
+        "cleanInARow": clean_in_a_row(),
+        "labels": _kind_of_labels(audit),
+        **classes,
+        "names": _names(audit),
+        "samples": _samples(audit, sorted(positions_of(found) | set(pictures.of_samples))),
+        "issues": {issue: _issue(audit, issue, shown, found[issue]) for issue in found},
+        "map": None if evidence is None or evidence.map is None else _map(evidence.map),
+        "projection": "" if evidence is None else evidence.projection,
+        "marks": marks_of(audit),
+        "pictures": pictures.pictures,
+        "previews": pictures.previews,
+        "withoutPicture": pictures.left_out,
+    }
+
+
+def fingerprint(audit: Audit) -> str:
+    """What marks of an audit are kept under in a browser: the same for the same scores of the same data."""
+    s, leaks = audit.scores, audit.scores.leaks
+    told = json.dumps([audit.provenance.get("dataset", {}), list(leaks.splits) if leaks else []], default=str)
+    parts = [told.encode(), *(np.ascontiguousarray(scores).tobytes() for scores in map(s.of, ISSUES))]
+    return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
+
+
+def packed(values: NDArray[Any]) -> str:
+    """An array as base64 of its bytes, the least significant first."""
+    return base64.b64encode(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()).decode()
+
+
+def _scores(scores: NDArray[np.floating]) -> dict[str, str]:
+    """Scores without loss: of single precision where that is all they have."""
+    short = scores.astype(np.float32)
+    is_short = bool((np.isnan(scores) | (short == scores)).all())
+    return {"kind": "f4" if is_short else "f8", "bytes": packed(short if is_short else scores.astype(np.float64))}
+
+
+def _issue(audit: Audit, issue: str, shown: Shown, found: list[dict[str, Any]]) -> dict[str, Any]:
+    s, leaks = audit.scores, audit.scores.leaks
+    scores = leaks.worst if issue == "leakage" and leaks is not None else s.of(issue)
+    threshold = audit.decisions.thresholds[issue]
+    calibration = s.calibration.get(issue)
+    finite = math.isfinite(threshold)
+    return {
+        "scores": _scores(scores),
+        "threshold": threshold if finite else None,
+        "limit": max(s.pairs_complete_below, threshold if finite else 0) if issue == "near_duplicates" else 1,
+        "also": _also(audit, issue),
+        "calibration": None
+        if calibration is None
+        else {"score": calibration.score.tolist(), "clean": calibration.clean.tolist()},
+        "counted": int(audit.decisions.counted(issue).sum()),
+        "findings": found,
+        "leftOut": int(shown.left_out.get(issue, 0)),
+    }
+
+
+def _also(audit: Audit, issue: str) -> list[int]:
+    """Samples flagged whatever their scores: labels that copies contradict."""
+    return [*contradicted(audit.scores, audit.decisions.thresholds["near_duplicates"])] if issue == "label_errors" else []
+
+
+def _kind_of_labels(audit: Audit) -> str:
+    targets = audit.scores.targets
+    if targets is not None:
+        return "numbers" if targets.ndim == 1 else "several"
+    return "classes" if bool((audit.scores.given_label >= 0).any()) else "none"
+
+
+def _classes(audit: Audit) -> dict[str, Any]:
+    """Names of classes, and the place of each sample's class among them plus one; 0: none."""
+    s = audit.scores
+    if _kind_of_labels(audit) != "classes":
+        return {"classes": [], "given": None}
+    named = np.arange(len(s.class_names or ()))
+    codes = np.union1d(np.union1d(s.given_label, s.predicted_label), named)
+    codes = codes[codes >= 0]
+    place = np.searchsorted(codes, s.given_label) + 1
+    place[s.given_label < 0] = 0
+    names = s.class_names or ()
+    texts = [names[code] if code < len(names) else str(code) for code in codes.tolist()]
+    return {"classes": texts, "given": packed(place.astype(np.uint32 if len(codes) >= NO_PLACE else np.uint16))}
+
+
+def _names(audit: Audit) -> list[str] | None:
+    return list(audit.names) if audit.names and sum(map(len, audit.names)) <= NAMES else None
+
+
+def _samples(audit: Audit, positions: list[int]) -> dict[str, dict[str, Any]]:
+    """What is told of each sample that is shown."""
+    given, predicted = label_texts(audit.scores), predicted_texts(audit.scores)
+    labelled, foretold = audit.scores.given_label >= 0, audit.scores.predicted_label >= 0
+    if audit.scores.targets is not None:
+        labelled[:] = foretold[:] = True
+
+    def told(i: int) -> Iterator[tuple[str, Any]]:
+        if audit.names:
+            yield "name", audit.names[i]
+        if audit.digests and audit.digests[i]:
+            yield "digest", audit.digests[i]
+        if labelled[i]:
+            yield "given", given[i]
+        if foretold[i]:
+            yield "predicted", predicted[i]
+
+    return {str(i): dict(told(i)) for i in positions}
+
+
+def _map(places: NDArray[np.float32]) -> str:
+    """(N, 2) places in [0, 1] as whole numbers; `NO_PLACE` for samples without one."""
+    known = np.isfinite(places).all(1)
+    whole = np.full(places.shape, NO_PLACE, np.uint16)
+    whole[known] = np.rint(places[known].clip(0, 1) * (NO_PLACE - 1)).astype(np.uint16)
+    return packed(whole)

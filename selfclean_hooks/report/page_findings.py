@@ -1,0 +1,107 @@
+"""The findings of each issue as the page lists them: which samples stand together, and what a mark is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selfclean_hooks.leaks import Leaks
+from selfclean_hooks.shown import Ints, Shown
+from selfclean_hooks.thresholds import flagged
+
+if TYPE_CHECKING:
+    from selfclean_hooks.audit import Audit
+
+Findings = dict[str, list[dict[str, Any]]]
+
+
+def findings_of(audit: Audit, shown: Shown) -> Findings:
+    """Issue: what is shown of it, worst first; issues that did not run are left out.
+
+    An entry holds `samples` (positions; of near duplicates the kept copy first), `scores` (one a mark: of every surplus
+    copy, else one), `flagged`, `near` (rows of neighbours, where these are known) and for leakage `other`.
+    """
+    found: Findings = {
+        "near_duplicates": [*_sets(audit, shown), *_pairs(audit, shown)],
+        "off_topic": _off_topic(audit, shown),
+        "label_errors": _labels(audit, shown),
+    }
+    leaks = audit.scores.leaks
+    if leaks is not None:
+        found["leakage"] = [_leak(audit, leaks, int(pair)) for pair in shown.leaks]
+    return {issue: entries for issue, entries in found.items() if issue not in audit.scores.not_run}
+
+
+def positions_of(found: Mapping[str, list[dict[str, Any]]]) -> set[int]:
+    """Samples of this data set that entries speak of, neighbours included."""
+    entries = [entry for listed in found.values() for entry in listed]
+    near = {i for entry in entries for row in entry.get("near", ()) for i in row}
+    return near | {i for entry in entries for i in entry["samples"]}
+
+
+def _sets(audit: Audit, shown: Shown) -> list[dict[str, Any]]:
+    known = _pair_scores(audit, {i for members in shown.sets for i in members})
+    entries = []
+    for kept, *surplus in shown.sets:
+        scores = [known.get((min(kept, i), max(kept, i)), float(audit.scores.near_duplicate[i])) for i in surplus]
+        entries.append({"samples": [kept, *surplus], "scores": scores, "flagged": True})
+    return entries
+
+
+def _pair_scores(audit: Audit, involved: set[int]) -> dict[tuple[int, int], float]:
+    """Scores of the pairs whose samples are both of those; exact copies beyond the list of pairs have a score of 0."""
+    s = audit.scores
+    index, score = np.concatenate([s.tree_index, s.pair_index]), np.concatenate([s.tree_score, s.pair_score])
+    of = np.zeros(len(s), bool)
+    of[list(involved)] = True
+    rows = of[index].all(1)
+    pairs = np.sort(index[rows], axis=1)
+    return dict(zip(map(tuple, pairs.tolist()), score[rows].astype(float).tolist(), strict=True))
+
+
+def _pairs(audit: Audit, shown: Shown) -> list[dict[str, Any]]:
+    s = audit.scores
+    return [
+        {"samples": s.pair_index[p].tolist(), "scores": [float(s.pair_score[p])], "flagged": False} for p in shown.pairs
+    ]
+
+
+def _off_topic(audit: Audit, shown: Shown) -> list[dict[str, Any]]:
+    near = {} if audit.evidence is None else audit.evidence.off_topic
+    return [
+        {**one, **({"near": [list(near[i])]} if i in near else {})}
+        for i, one in _ranked(audit, "off_topic", shown.off_topic)
+    ]
+
+
+def _labels(audit: Audit, shown: Shown) -> list[dict[str, Any]]:
+    near = {} if audit.evidence is None else audit.evidence.labels
+    return [
+        {**one, **({"near": [*map(list, near[i])]} if i in near else {})}
+        for i, one in _ranked(audit, "label_errors", shown.labels)
+    ]
+
+
+def _ranked(audit: Audit, issue: str, positions: Ints) -> list[tuple[int, dict[str, Any]]]:
+    """Single samples, worst first; those a review holds to be fine stay in their places among those below the cut."""
+    scores = audit.scores.of(issue)[positions]
+    below = flagged(scores, audit.decisions.thresholds[issue])
+    hits = audit.decisions.flags[issue][positions]
+    order = np.lexsort((positions, scores, ~(below | hits))).tolist()
+    told = [float(score) if np.isfinite(score) else None for score in scores]
+    return [
+        (int(positions[k]), {"samples": [int(positions[k])], "scores": [told[k]], "flagged": bool(hits[k])})
+        for k in order
+    ]
+
+
+def _leak(audit: Audit, leaks: Leaks, pair: int) -> dict[str, Any]:
+    split, index, score = leaks.name(pair), int(leaks.other_index[pair]), float(leaks.score[pair])
+    other = {"split": split, "index": index, "place": int(leaks.other[pair])}
+    other |= {"name": leaks.other_names[pair]} if leaks.other_names else {}
+    other |= {"digest": leaks.other_digests[pair]} if leaks.other_digests else {}
+    cut = audit.decisions.thresholds["leakage"]
+    is_flagged = score < cut or (score == 0 and cut > -np.inf)
+    return {"samples": [int(leaks.index[pair])], "scores": [score], "flagged": is_flagged, "other": other}

@@ -1,0 +1,135 @@
+"""Audits with pictures, and their pages in a real browser that tells of everything that should not happen."""
+
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from selfclean_hooks import Audit, audit_embeddings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+N = 300
+CLASSES = ("ant", "bee", "cat")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def required(reason: str) -> Any:
+    """Skip, or fail where browser tests are asked for: a check that is left out unnoticed is none."""
+    if os.environ.get("SELFCLEAN_BROWSER_TESTS") == "required":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@contextmanager
+def chromium() -> Iterator["Browser"]:
+    """The browser of the system; none is ever fetched."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        required("browser tests need the package playwright")
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        required("browser tests need Chromium (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Opened:
+    """A page and what went wrong in it."""
+
+    page: "Page"
+    problems: list[str] = field(default_factory=list)
+
+    def tab(self, name: str) -> "Page":
+        self.page.click(f"#tab-{name}")
+        return self.page
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    @property
+    def marks(self) -> dict[str, dict[str, str]]:
+        """Issue: key: verdict, as the browser keeps them."""
+        key = self.page.evaluate("Object.keys(localStorage).find((key) => key.startsWith('selfclean-hooks review'))")
+        kept = self.page.evaluate("(key) => JSON.parse(localStorage.getItem(key))", key)
+        return {issue: {k: m["verdict"] for k, m in of["marks"]} for issue, of in kept["issues"].items() if of["marks"]}
+
+
+@contextmanager
+def opened(browser: "Browser", path: Path, fragment: str = "", **settings: Any) -> Iterator[Opened]:
+    """Open a page; leaving checks that it asked for nothing, complained of nothing and showed no dialog."""
+    context = browser.new_context(accept_downloads=True, **settings)
+    page = context.new_page()
+    found = Opened(page)
+    address = path.as_uri()
+    page.on("console", lambda told: found.problems.append(f"{told.type}: {told.text}"))
+    page.on("pageerror", lambda error: found.problems.append(f"error: {error}"))
+    page.on("dialog", lambda dialog: (found.problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on(
+        "request",
+        lambda asked: None
+        if asked.url.startswith((address, "data:", "blob:"))
+        else found.problems.append(f"request: {asked.url}"),
+    )
+    page.goto(address + fragment)
+    page.wait_for_selector("#tabs:not([hidden])")
+    try:
+        yield found
+        assert found.problems == []
+    finally:
+        context.close()
+
+
+@cache
+def vectors() -> tuple[np.ndarray, np.ndarray]:
+    """Three clear classes with copies (some of them exact), samples far from all, and wrong labels."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(N) % 3
+    made = np.eye(24)[labels * 2] * 3 + rng.normal(size=(N, 24)) * 0.6
+    made[200:210] = made[100:110] + rng.normal(size=(10, 24)) * 0.01
+    made[[210, 211, 212]] = made[0]
+    made[220:232] = rng.normal(size=(12, 24)) * 3 - 2
+    labels[240:256] = (labels[240:256] + 1) % 3
+    return made.astype(np.float32), labels
+
+
+def png(seed: int, side: int = 24) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def made(**settings: Any) -> Audit:
+    """An audit of what `vectors` holds, with a picture, a name and a digest of every sample."""
+    x, y = vectors()
+    audit = audit_embeddings(x, y, **settings)
+    digests = [hashlib.blake2b(row.tobytes(), digest_size=16).hexdigest() for row in x]
+    return replace(
+        audit,
+        scores=replace(audit.scores, class_names=CLASSES),
+        names=tuple(f"{CLASSES[label]}/{i}.png" for i, label in enumerate(y)),
+        digests=tuple(digests),
+        thumbnails={i: png(i) for i in range(N)},
+    )
+
+
+def page_of(audit: Audit, folder: Path) -> Path:
+    audit.save(folder)
+    return folder / "report.html"
