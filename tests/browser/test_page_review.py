@@ -174,6 +174,7 @@ def test_relabelling_starts_from_the_predicted_class(review: Opened, audit: Audi
     review.press("r")
     two = focused(review)
     page.select_option("select.relabel", label="cat")
+    page.focus("select.relabel")
     review.press("Enter")
     found = {entry["index"]: entry for entry in exported(review, tmp_path / "d.json")["decisions"]}
     assert (found[one]["verdict"], found[one]["label"]) == ("relabelled", predicted)
