@@ -43,6 +43,11 @@ def limits_of(texts: Mapping[str, Sequence[str]], not_run: Sequence[str], splits
     return {split: Limits(**{**given[""], **given[split]}, not_run=allowed) for split in splits}
 
 
+def issues_of(texts: Sequence[str]) -> list[str]:
+    """The issues that thresholds such as "off-topic=none" are for."""
+    return [text.partition("=")[0].strip().replace("-", "_") for text in texts]
+
+
 def thresholds_of(texts: Sequence[str], before: Thresholds) -> Thresholds:
     """Thresholds from texts such as "label_errors=0.3", "off-topic=none", "label_errors=fdr:0.1", "off_topic=top:5%".
 
@@ -54,7 +59,7 @@ def thresholds_of(texts: Sequence[str], before: Thresholds) -> Thresholds:
         SettingError: a text cannot be read, or names an issue that there is not.
     """
     values: dict[str, Any] = {field.name: getattr(before, field.name) for field in fields(before)}
-    issues = [text.partition("=")[0].strip().replace("-", "_") for text in texts]
+    issues = issues_of(texts)
     if twice := {issue for issue in issues if issues.count(issue) > 1}:
         raise SettingError(f"the threshold of {min(twice)} is given twice: leave out one")
     for text in texts:

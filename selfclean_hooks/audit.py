@@ -20,6 +20,7 @@ from selfclean_hooks.thresholds import ISSUES, Thresholds
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from selfclean_hooks.baseline import Baseline
     from selfclean_hooks.evidence import Evidence
@@ -266,7 +267,8 @@ class Audit:
             hits = hits[~self.decisions.confirmed[hits]]  # these are dropped
             if len(hits) == 0 or action not in ("warn", "raise"):
                 continue
-            text = f"{len(hits)} of {len(self)} samples ({len(hits) / len(self):.2%}) flagged for {issue}; worst: {listing(hits)}"
+            count, n = len(hits), len(self)
+            text = f"{count} of {n} samples ({count / n:.2%}) flagged for {issue}; worst: {listing(hits)}"
             if action == "raise":
                 raise ContaminationError(text + f". The policy for {issue} is 'raise'")
             warnings.warn(text, DataWarning, stacklevel=3)
@@ -301,6 +303,33 @@ class Audit:
         from selfclean_hooks.storage import write
 
         write(Path(path), render(self).encode())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a summary and the worst findings."""
+        from selfclean_hooks.notebook import as_html
+
+        return as_html(self)
+
+    def plot(self, issue: str | None = None, most: int = 24) -> Figure:
+        """The worst findings of an issue as pictures, with the histogram of the scores and the threshold.
+
+        Beside a surplus copy stands the one that is kept; under label errors stands given label, predicted label. Red
+        is what is flagged. Nothing is set in matplotlib, and pyplot is not used: `.savefig(path)` writes the figure.
+
+        Args:
+            issue: "near_duplicates", "off_topic", "label_errors" or "leakage"; None: an overview of all.
+            most: pictures or pairs shown, at least 1.
+
+        Raises:
+            SettingError: there is no such issue, `most` makes no sense, or matplotlib is not installed.
+        """
+        try:
+            from selfclean_hooks.plots import plot
+        except ModuleNotFoundError as error:
+            if not str(error.name).startswith("matplotlib"):
+                raise
+            raise SettingError("plots need matplotlib: pip install matplotlib") from error
+        return plot(self, issue, most)
 
     def described(self, name: str, class_names: tuple[str, ...] | None = None, notes: Iterable[str] = ()) -> Audit:
         """The same audit with the name of its source, names for its class codes and notes."""

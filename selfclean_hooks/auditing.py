@@ -77,7 +77,7 @@ def audit_embeddings(
     fitness = fitness_of_given(array, class_codes(codes), digests)
     about = provenance({"fingerprint": fingerprint(array, codes)}, None, method, thresholds, policy, fitness=fitness)
     found = Audit(scores, thresholds, policy, about, digests=digests)
-    return with_evidence(with_max_items(found, max_items), array, umap=True, progress=progress)
+    return with_evidence(with_max_items(found, max_items), array, progress=progress)
 
 
 def audit(

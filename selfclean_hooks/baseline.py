@@ -20,18 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.baseline_file import Entry, Key, read_baseline, write_baseline
-from selfclean_hooks.duplicates import component_of, near_links
-from selfclean_hooks.errors import SettingError
+from selfclean_hooks.baseline_findings import Node, digests_of, entries_of, leaks, linked, nodes_of, single
 from selfclean_hooks.gate import turned_off
-from selfclean_hooks.labels import label_texts
-from selfclean_hooks.thresholds import Thresholds, flagged
+from selfclean_hooks.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
 
 Bools = NDArray[np.bool_]
-Node = tuple[int, str]  # 0 in this split, 1 in another; content
-NAMED = 20  # files told in an entry
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,19 +39,25 @@ class Baseline:
 
     @classmethod
     def of(cls, audits: Mapping[str, Audit], before: Baseline | None = None) -> Baseline:
-        """All findings of the audits (by split, "" for one data set).
+        """All findings of the audits (by split, "" for one data set) but those that people want to be acted upon.
 
-        Of `before` the notes are kept, and so are entries about what these audits did not look at: other splits, checks
-        that did not run. Findings about samples of unknown content (a broken link, say) cannot be held.
+        So samples that they confirmed and labels that they corrected are left out; what they found fine is noted as
+        such. Of `before` the notes are kept, and so are entries about what these audits did not look at: other splits,
+        checks that did not run. Findings about samples of unknown content (a broken link, say) cannot be held.
 
         Raises:
             SettingError: an audit does not say what its samples contain.
         """
-        found = {entry.key: entry for split, audit in audits.items() for entry in _entries(audit, split)}
+        return cls._made(audits, before, everything=False)
+
+    @classmethod
+    def _made(cls, audits: Mapping[str, Audit], before: Baseline | None, everything: bool) -> Baseline:
+        found = {entry.key: entry for split, audit in audits.items() for entry in entries_of(audit, split, everything)}
         old = {} if before is None else before.entries
         looked_at = _looked_at(audits)
         unseen = {key: entry for key, entry in old.items() if (entry.split, entry.issue) not in looked_at}
-        noted = {key: replace(entry, note=old[key].note) if key in old else entry for key, entry in found.items()}
+        notes = {key: old[key].note for key in found if key in old and old[key].note}
+        noted = {key: replace(entry, note=notes.get(key, entry.note)) for key, entry in found.items()}
         cuts = {} if before is None else {at: cut for at, cut in before.thresholds.items() if at not in looked_at}
         for split, audit in audits.items():
             cuts |= {(split, issue): cut for issue, cut in _automatic(audit).items() if (split, issue) in looked_at}
@@ -89,7 +91,8 @@ class Baseline:
 
         Of each content as many samples are accepted as there were; those whose file is named in the baseline come
         first. Of a set of near duplicates, those that accepted links lead to from another copy: so it does not matter
-        in which order the samples come and which copy is kept. A new copy may be the one that is kept.
+        in which order the samples come and which copy is kept. A new copy may be the one that is kept. What people
+        confirmed is new, whatever was accepted before.
 
         Raises:
             SettingError: the audit does not say what its samples contain.
@@ -98,13 +101,16 @@ class Baseline:
         counted = {issue: audit.decisions.counted(issue) for issue in audit.contamination}
         accepted = {issue: np.zeros(len(audit), bool) for issue in audit.contamination}
         used: Counter[Key] = Counter()
-        for issue, index, key in sorted(_single(audit, split), key=lambda finding: rank[finding[1]]):
+        sure = audit.decisions.confirmed
+        open_ = {issue: hits & ~sure for issue, hits in audit.decisions.flags.items()}
+        for issue, index, key in sorted(single(audit, split, open_), key=lambda finding: rank[finding[1]]):
             used[key] += 1
             accepted[issue][index] = key in self.entries and used[key] <= self.entries[key].copies
         for index in self._accepted_leaks(audit, split, rank):
             accepted["leakage"][index] = True
         divided = {issue: (counted[issue] & ~accepted[issue], accepted[issue]) for issue in accepted}
-        return {**divided, "near_duplicates": self._copies_divided(audit, split, rank)}
+        divided["near_duplicates"] = self._copies_divided(audit, split, rank)
+        return {issue: (new | (old & sure), old & ~sure) for issue, (new, old) in divided.items()}
 
     def _accepted_leaks(self, audit: Audit, split: str, rank: NDArray[np.int64]) -> Iterator[int]:
         """Samples with accepted links to all that they leak to; of each content as many as there were.
@@ -113,9 +119,10 @@ class Baseline:
         """
         groups, copies = self._groups("leakage", split)
         seen: Counter[str] = Counter()
-        leaks = sorted(_leaks(audit, split), key=lambda leak: rank[leak[1]])
-        for index, same in groupby(leaks, key=lambda leak: leak[1]):
-            own = _digests(audit)[index]
+        decisions = audit.decisions
+        pairs = (leak for leak in leaks(audit, split, decisions.leaks) if not decisions.confirmed[leak[1]])
+        for index, same in groupby(sorted(pairs, key=lambda leak: rank[leak[1]]), key=lambda leak: leak[1]):
+            own = digests_of(audit)[index]
             seen[own] += 1
             met = {groups.get((1, key.samples[1])) for _, _, key in same}
             if seen[own] <= copies.get(own, 0) and met == {groups[0, own]}:
@@ -131,7 +138,7 @@ class Baseline:
 
     def _copies_divided(self, audit: Audit, split: str, rank: NDArray[np.int64]) -> tuple[Bools, Bools]:
         groups, copies = self._groups("near_duplicates", split)
-        sets, kept, digests = audit.decisions.sets, audit.decisions.duplicates.kept, _digests(audit)
+        sets, kept, digests = audit.decisions.sets, audit.decisions.duplicates.kept, digests_of(audit)
         members = (sets >= 0).nonzero()[0]
         seen: Counter[str] = Counter()
         node: dict[int, object] = {}  # samples of one node are accepted together
@@ -139,7 +146,8 @@ class Baseline:
             seen[content := digests[i]] += 1
             node[i] = groups.get((0, content), content) if content and seen[content] <= copies.get(content, 1) else i
         is_strange = np.array([node[i] == i or (0, digests[i]) not in groups for i in members.tolist()], bool)
-        first = np.lexsort((rank[members], ~np.isin(members, kept), is_strange, sets[members]))
+        sure = audit.decisions.confirmed[members]
+        first = np.lexsort((rank[members], ~np.isin(members, kept), is_strange, sure, sets[members]))
         new, accepted = np.zeros(len(audit), bool), np.zeros(len(audit), bool)
         met: set[object] = set()
         for place, i in enumerate(members[first].tolist()):
@@ -162,7 +170,7 @@ class Baseline:
 
         copies: dict[str, int] = {}
         for entry in links:
-            first, second = _nodes(entry.key)
+            first, second = nodes_of(entry.key)
             group[root(first)] = root(second)
             for side, content in (first, second):
                 if side == 0:
@@ -172,18 +180,18 @@ class Baseline:
     def stale(self, audits: Mapping[str, Audit]) -> tuple[str, ...]:
         """The entries that nothing, or less than before, matches any more, of those that the audits looked at."""
         audits = {split: self._moved(audit, split, max) for split, audit in audits.items()}
-        today = self.of(audits)
+        today = self._made(audits, None, everything=True)
         live = {key: entry.copies for key, entry in today.entries.items()}
-        linked = {split: _linked(audit) for split, audit in audits.items()}
+        parts = {split: linked(audit) for split, audit in audits.items()}
         leaking = {split: today._groups("leakage", split)[0] for split in audits}
 
         def matches(entry: Entry) -> bool:
             if entry.issue == "leakage":
-                own, other = map(leaking[entry.split].get, _nodes(entry.key))
+                own, other = map(leaking[entry.split].get, nodes_of(entry.key))
                 return own is not None and own == other
             if entry.issue != "near_duplicates" or len(set(entry.samples)) == 1:
                 return live.get(entry.key, 0) >= entry.copies
-            sets = [linked.get(entry.split, {}).get(content, set()) for content in entry.samples]
+            sets = [parts.get(entry.split, {}).get(content, set()) for content in entry.samples]
             return bool(sets[0] & sets[1])
 
         looked_at = _looked_at(audits)
@@ -224,78 +232,3 @@ def _looked_at(audits: Mapping[str, Audit]) -> set[tuple[str, str]]:
     """Splits and issues that there was a check of."""
     ran = {(split, issue) for split, audit in audits.items() for issue in audit.contamination}
     return {(split, issue) for split, issue in ran if not turned_off(audits[split], issue)}
-
-
-def _entries(audit: Audit, split: str) -> Iterator[Entry]:
-    digests, names = _digests(audit), audit.names or ("",) * len(audit)
-    single: dict[Key, list[int]] = {}
-    for _, index, key in (*_single(audit, split), *_leaks(audit, split)):
-        single.setdefault(key, []).append(index)
-    leaks = audit.scores.leaks
-    others = dict(zip(leaks.other_digests or (), leaks.other_names or (), strict=False)) if leaks else {}
-    for key, indices in single.items():
-        if all(key.samples):
-            beside = [others.get(key.samples[1], "")] if key.issue == "leakage" else []
-            yield _entry(key, [names[i] for i in indices] + beside, len(indices))
-    component = component_of(audit.scores, audit.decisions.thresholds["near_duplicates"])
-    copies: dict[str, list[int]] = {}
-    for i in (np.bincount(component, minlength=1)[component] > 1).nonzero()[0].tolist():
-        copies.setdefault(digests[i], []).append(i)
-    for content, indices in copies.items():
-        if content and len(indices) > 1:
-            key = Key("near_duplicates", split, (content, content), "")
-            yield _entry(key, [names[i] for i in indices], len(indices))
-    for pair in near_links(audit.scores, audit.decisions.thresholds["near_duplicates"]).tolist():
-        first, second = sorted(pair, key=lambda i: digests[i])
-        if digests[first] and digests[first] != digests[second]:
-            key = Key("near_duplicates", split, (digests[first], digests[second]), "")
-            yield _entry(key, [names[first], names[second]])
-
-
-def _nodes(key: Key) -> tuple[Node, Node]:
-    """What a link joins. The same content in this split and in another are two things: none may move unseen."""
-    return (0, key.samples[0]), (int(key.issue == "leakage"), key.samples[-1])
-
-
-def _entry(key: Key, names: list[str], copies: int = 1) -> Entry:
-    told = tuple(name for name in dict.fromkeys(names) if name)[:NAMED]
-    return Entry(key.issue, key.samples, key.split, key.label, copies, told)
-
-
-def _single(audit: Audit, split: str) -> Iterator[tuple[str, int, Key]]:
-    """Findings about one sample by itself, of those whose content is known."""
-    digests, labels = _digests(audit), label_texts(audit.scores)
-    for issue in ("off_topic", "label_errors", "unreadable"):
-        for i in audit.decisions.flags[issue].nonzero()[0].tolist() if issue in audit.contamination else ():
-            if digests[i]:
-                label = labels[i] if issue == "label_errors" else ""
-                yield issue, i, Key(issue, split, (digests[i],), label)
-
-
-def _leaks(audit: Audit, split: str) -> Iterator[tuple[str, int, Key]]:
-    """Samples that other splits hold too, with each content they hold, once. One of unknown content has no match."""
-    leaks, digests = audit.scores.leaks, _digests(audit)
-    if leaks is None:
-        return
-    hits = flagged(leaks.score, audit.decisions.thresholds["leakage"]).nonzero()[0]
-    others = leaks.other_digests or ("",) * len(leaks)
-    for index, other in dict.fromkeys((int(leaks.index[pair]), others[pair]) for pair in hits.tolist()):
-        yield "leakage", index, Key("leakage", split, (digests[index], other), "")
-
-
-def _linked(audit: Audit) -> dict[str, set[int]]:
-    """Content: the components of near duplicates that it is in."""
-    component = component_of(audit.scores, audit.decisions.thresholds["near_duplicates"])
-    linked: dict[str, set[int]] = {}
-    for content, number in zip(_digests(audit), component.tolist(), strict=True):
-        linked.setdefault(content, set()).add(number)
-    return linked
-
-
-def _digests(audit: Audit) -> tuple[str, ...]:
-    if audit.digests is None:
-        raise SettingError(
-            "a baseline knows findings by the content of the samples, and this audit does not say what that was (an "
-            "older version wrote it): audit the data again"
-        )
-    return audit.digests

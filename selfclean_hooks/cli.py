@@ -6,6 +6,7 @@ Exit status: 0 passed, 1 contaminated beyond a limit, 2 wrong usage, unreadable 
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
@@ -15,10 +16,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from selfclean_hooks.deciding import Asked, Keeping, decided, opened, write_report
-from selfclean_hooks.errors import SelfCleanError
+from selfclean_hooks.deciding import Asked, Keeping, decided, opened, reviewed, write_report
+from selfclean_hooks.errors import DataWarning, SelfCleanError
 from selfclean_hooks.policy import Policy
 from selfclean_hooks.printing import Format, complain
+from selfclean_hooks.review import Review
 
 app = typer.Typer(
     add_completion=False,
@@ -73,6 +75,12 @@ BaselineFile = Annotated[
     typer.Option("--baseline", metavar="FILE", help="Accepted findings: only others count; without limits, none may."),
 ]
 UpdateBaseline = Annotated[bool, typer.Option("--update-baseline", help="Accept all findings: write FILE anew.")]
+DecisionFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--decisions", metavar="FILE", help="What people decided in the report, as it exports it; may be repeated."
+    ),
+]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the audit and its report.")]
 AsFormat = Annotated[Format, typer.Option("--format", help="What is printed on standard output.")]
 Saved = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a saved audit.")]
@@ -118,12 +126,14 @@ def audit(
     allow_not_run: AllowNotRun = None,
     baseline: BaselineFile = None,
     update_baseline: UpdateBaseline = False,
+    decisions: DecisionFiles = None,
     format: AsFormat = Format.table,
     cache_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep embeddings here between runs.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     precision: Annotated[Precision, typer.Option(help="Of the forward pass; bf16 and 16: mixed.")] = Precision.full,
     compile: Annotated[bool, typer.Option("--compile", help="Compile the model: pays for many images.")] = False,
     progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
+    max_items: Annotated[int, typer.Option(min=1, help="Findings of each issue that the report shows.")] = 500,
 ) -> None:
     """Audit SOURCE, save the result and check it against limits.
 
@@ -134,10 +144,9 @@ def audit(
     from selfclean_hooks.python_objects import is_attribute, load_attribute
     from selfclean_hooks.reading_settings import Reading
     from selfclean_hooks.storage import check_writable
-    from selfclean_hooks.thresholds import Thresholds
 
     limits = max_near_duplicates, max_off_topic, max_label_errors, max_unreadable, max_leakage, max_total
-    asked = Asked(limits, allow_not_run, threshold, keep, baseline, update_baseline, format)
+    asked = Asked(limits, allow_not_run, threshold, keep, baseline, update_baseline, format, decisions)
     reading = Reading("auto", 64, workers, 0, cache_dir, progress, precision.value, compile)
     with _stopping_plainly():
         named = named_sources(source)
@@ -147,7 +156,9 @@ def audit(
         policy = asked.policy(Policy("drop", "drop", "drop", "drop", leakage="drop"))
         is_object = is_attribute(backbone) and not is_checkpoint(backbone)
         encoder = load_attribute(backbone) if is_object else backbone
-        found = audit_sources(sources, encoder, method.value, asked.thresholds(Thresholds()), policy, reading)
+        thresholds = asked.thresholds_before(named)
+        with _doubts_told_once():
+            found = audit_sources(sources, encoder, method.value, thresholds, policy, reading, max_items)
         raise typer.Exit(decided(found, asked, output))
 
 
@@ -205,11 +216,12 @@ def gate(
     allow_not_run: AllowNotRun = None,
     baseline: BaselineFile = None,
     update_baseline: UpdateBaseline = False,
+    decisions: DecisionFiles = None,
     format: AsFormat = Format.table,
 ) -> None:
     """Check a saved audit against limits; no model is loaded."""
     limits = max_near_duplicates, max_off_topic, max_label_errors, max_unreadable, max_leakage, max_total
-    asked = Asked(limits, allow_not_run, threshold, keep, baseline, update_baseline, format)
+    asked = Asked(limits, allow_not_run, threshold, keep, baseline, update_baseline, format, decisions)
     with _stopping_plainly():
         raise typer.Exit(decided(opened(folder), asked))
 
@@ -217,11 +229,13 @@ def gate(
 @app.command()
 def report(
     folder: Saved,
+    decisions: DecisionFiles = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Write report.html anew from a saved audit; no model is loaded."""
     page = folder / "report.html"
-    write_report(opened(folder), folder)
+    review = Review.read(decisions) if decisions else None
+    write_report(reviewed(opened(folder), review), folder)
     Console().print(str(page), soft_wrap=True, markup=False, highlight=False)
     if open_:
         typer.launch(page.resolve().as_uri())
@@ -246,6 +260,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run() -> None:
     """Entry point of the installed command."""
     sys.exit(main())
+
+
+@contextmanager
+def _doubts_told_once() -> Iterator[None]:
+    """Doubts about the representation are notes of the audit too, which are printed with the result."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the representation ", DataWarning)
+        yield
 
 
 @contextmanager

@@ -42,75 +42,80 @@ def contact_sheet(audit: Audit, issue: str, most: int = 24) -> NDArray[np.uint8]
     Raises:
         SettingError: there is no such issue, or `most` is no positive whole number.
     """
-    tiles = findings(audit, issue, most, seen=True)
-    return np.asarray(_drawn(tiles)) if tiles else None
+    found = findings(audit, issue, most, seen=True)
+    return np.asarray(_drawn(found)) if found else None
 
 
-def _lines_under(tile: Finding) -> tuple[str, ...]:
+def _lines_under(one: Finding) -> tuple[str, ...]:
     """What is written below."""
-    if len(tile.indices) > 1:
-        return (f"{tile.indices[0]} and {tile.indices[1]}", f"score {tile.score:.4g}", *tile.words)
-    given, predicted = tile.words[:1], [f"-> {label}" for label in tile.words[1:]]
-    return (f"{tile.indices[0]}: {tile.score:.4g}", *given, *predicted)
+    if len(one.indices) > 1:
+        return (f"{one.indices[0]} and {one.indices[1]}", f"score {one.score:.4g}", *one.words)
+    given, predicted = one.words[:1], [f"-> {label}" for label in one.words[1:]]
+    return (f"{one.indices[0]}: {one.score:.4g}", *given, *predicted)
 
 
-def _drawn(tiles: list[Finding]) -> Image.Image:
-    across = len(tiles[0].indices)
-    columns = min(COLUMNS // across, len(tiles))
-    width, height = across * SIDE + 2 * GAP, SIDE + len(_lines_under(tiles[0])) * LINE + 2 * GAP
-    sheet = Image.new("RGB", (columns * width, math.ceil(len(tiles) / columns) * height), PAPER)
-    for number, tile in enumerate(tiles):
+def _drawn(found: list[Finding]) -> Image.Image:
+    across = len(found[0].indices)
+    columns = min(COLUMNS // across, len(found))
+    width, height = across * SIDE + 2 * GAP, SIDE + len(_lines_under(found[0])) * LINE + 2 * GAP
+    sheet = Image.new("RGB", (columns * width, math.ceil(len(found) / columns) * height), PAPER)
+    for number, one in enumerate(found):
         row, column = divmod(number, columns)
-        _draw(sheet, tile, column * width + GAP, row * height + GAP)
+        _draw(sheet, one, column * width + GAP, row * height + GAP)
     return sheet
 
 
-def _draw(sheet: Image.Image, tile: Finding, x: int, y: int) -> None:
-    pen, width = ImageDraw.Draw(sheet), len(tile.indices) * SIDE
-    for place, content in enumerate(tile.pictures):
-        picture = _small(content or b"")
-        left, top = x + place * SIDE + (SIDE - picture.width) // 2, y + (SIDE - picture.height) // 2
-        sheet.paste(picture, (left, top))
+def _draw(sheet: Image.Image, one: Finding, x: int, y: int) -> None:
+    pen, width = ImageDraw.Draw(sheet), len(one.indices) * SIDE
+    for place, content in enumerate(one.pictures):
+        sheet.paste(tile(content or b"", SIDE), (x + place * SIDE, y))
     frame = (x - 2, y - 2, x + width + 1, y + SIDE + 1)
-    pen.rectangle(frame, outline=RED if tile.is_flagged else FAINT, width=2)
+    pen.rectangle(frame, outline=RED if one.is_flagged else FAINT, width=2)
     font = ImageFont.load_default(FONT_SIZE)
-    for number, line in enumerate(_lines_under(tile)):
+    for number, line in enumerate(_lines_under(one)):
         pen.text((x, y + SIDE + 2 + number * LINE), _fitting(line, width, font), fill=INK, font=font)
 
 
-def _small(content: bytes) -> Image.Image:
+def tile(content: bytes, side: int) -> Image.Image:
+    """A thumbnail on a square of paper, `side` pixels wide, or the preview drawn."""
+    paper, picture = Image.new("RGB", (side, side), PAPER), _small(content, side)
+    paper.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    return paper
+
+
+def _small(content: bytes, side: int) -> Image.Image:
     """The picture in a thumbnail, in the size of a tile, or the preview drawn."""
     if is_picture(content):
-        return _fitted(content)
-    drawn, shown = Image.new("RGB", (SIDE, SIDE), PAPER), decoded(content)
+        return _fitted(content, side)
+    drawn, shown = Image.new("RGB", (side, side), PAPER), decoded(content)
     pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(SMALL)
     for outline in filter(None, shown.outlines if isinstance(shown, Curve) else ()):
-        pen.polygon([(x * SIDE / 100, y * SIDE / 100) for x, y in outline], fill=BLUE, outline=BLUE)
-    for number, line in enumerate(_lines(shown, font)[: SIDE // SMALL - 1]):
-        pen.text((2, number * SMALL), _fitting(line, SIDE - 4, font), fill=INK, font=font)
+        pen.polygon([(x * side / 100, y * side / 100) for x, y in outline], fill=BLUE, outline=BLUE)
+    for number, line in enumerate(_lines(shown, font, side)[: side // SMALL - 1]):
+        pen.text((2, number * SMALL), _fitting(line, side - 4, font), fill=INK, font=font)
     return drawn
 
 
-def _fitted(content: bytes) -> Image.Image:
+def _fitted(content: bytes, side: int) -> Image.Image:
     """On paper where it is transparent; very small ones are enlarged by a whole factor."""
     with Image.open(io.BytesIO(content)) as opened:
         picture = opened.convert("RGBA")
     paper: Image.Image = Image.new("RGBA", picture.size, PAPER)
     paper.alpha_composite(picture)
-    factor = SIDE / max(picture.size)
-    width, height = (max(1, round(side * (int(factor) if factor >= 1 else factor))) for side in picture.size)
+    factor = side / max(picture.size)
+    width, height = (max(1, round(length * (int(factor) if factor >= 1 else factor))) for length in picture.size)
     how = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.LANCZOS
     return paper.convert("RGB").resize((width, height), how)
 
 
-def _lines(shown: Preview | None, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+def _lines(shown: Preview | None, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, side: int) -> list[str]:
     if isinstance(shown, Table):
         return [f"{name}: {value}" for name, value in shown.rows]
     words = shown.text.split() if isinstance(shown, Text) else []
     lines: list[str] = []
     for word in words:
         longer = f"{lines[-1]} {word}" if lines else word
-        if lines and font.getlength(_known(longer)) <= SIDE - 4:
+        if lines and font.getlength(_known(longer)) <= side - 4:
             lines[-1] = longer
         else:
             lines.append(word)

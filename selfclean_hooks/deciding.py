@@ -6,21 +6,25 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from selfclean_hooks.amounts import limits_of, thresholds_of
+from selfclean_hooks.amounts import issues_of, limits_of, thresholds_of
 from selfclean_hooks.baseline import Baseline
 from selfclean_hooks.errors import PolicyError, SettingError
-from selfclean_hooks.gate import Limits, check
+from selfclean_hooks.gate import Limits, Verdict, called, check
 from selfclean_hooks.policy import Policy
 from selfclean_hooks.printing import Format, complain, print_result, say
+from selfclean_hooks.review import Review
+from selfclean_hooks.ruling import unknown_labels
+from selfclean_hooks.stopping import rows_of
 from selfclean_hooks.storage import check_writable, holds_audit, is_of_splits
-from selfclean_hooks.thresholds import Thresholds
+from selfclean_hooks.thresholds import ISSUES, Thresholds
 
 if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
     from selfclean_hooks.splits import SplitsAudit
 
+SHOWN = 5  # samples named
 LIMITED = ("near_duplicates", "off_topic", "label_errors", "unreadable", "leakage", "total")
 
 
@@ -43,16 +47,18 @@ class Asked:
     baseline: Path | None
     update: bool
     format: Format
+    decisions: Sequence[Path] | None = None
 
     def check(self, splits: Collection[str]) -> None:
         """See that everything makes sense, before hours of work.
 
         Raises:
             SettingError: something does not.
-            AuditFileError: the baseline cannot be read.
+            AuditFileError: the baseline or a file of decisions cannot be read.
         """
         self.limits_of(splits)
         self.thresholds(Thresholds())
+        self.review()
         self.accepted()
 
     def limits_of(self, splits: Collection[str]) -> dict[str, Limits]:
@@ -63,6 +69,25 @@ class Asked:
     def thresholds(self, before: Thresholds) -> Thresholds:
         """The thresholds, where others than these were asked for."""
         return thresholds_of(self.threshold or (), before)
+
+    def review(self) -> Review | None:
+        """What people decided, without cuts that others were asked for; None where no file was given.
+
+        Raises:
+            AuditFileError: a file is none.
+        """
+        if not self.decisions:
+            return None
+        asked = issues_of(self.threshold or ())
+        led = ["leakage"] if "near_duplicates" in asked else []  # which has the same threshold
+        return Review.read(self.decisions).without_thresholds([*asked, *led])
+
+    def thresholds_before(self, splits: Collection[str]) -> Thresholds:
+        """Thresholds to audit with; of one data set with the cuts that a reviewer moved: so all pairs are listed."""
+        review = self.review()
+        moved = {} if review is None or "" not in splits else review.thresholds_of("")
+        cuts: dict[str, Any] = {issue: cut for issue, cut in moved.items() if issue in ISSUES}
+        return self.thresholds(Thresholds(**cuts))
 
     def policy(self, before: Policy) -> Policy:
         """The policy, where another copy is to be kept."""
@@ -107,7 +132,7 @@ def decided(found: SplitsAudit, asked: Asked, output: Path | None = None) -> int
     Where a threshold flags most of the data the status is 2, and also where the policy would drop most of it and no
     limit fails. An earlier audit in `output` and the baseline are left as they are then.
     """
-    found = _reconsidered(found, asked)
+    found = reviewed(_reconsidered(found, asked), asked.review())
     audits = found.audits
     limits, baseline = asked.limits_of(audits), asked.accepted()
     doubtful, refused = tuple(_doubtful(audits)), tuple(_refused(audits))
@@ -119,12 +144,8 @@ def decided(found: SplitsAudit, asked: Asked, output: Path | None = None) -> int
         baseline.write(asked.baseline)
         say(_told(asked.baseline, before, baseline))
         verdict = check(audits, limits, baseline)
-        left = [name for one in verdict.checks for name in one.worst]
-        if left:
-            say(
-                "not accepted, as what they contain is not known (a broken link, a file above 256 MiB, a frame of a "
-                f"video): {', '.join(dict.fromkeys(left))}. Mend or remove them"
-            )
+        for told in _not_accepted(audits, verdict):
+            say(told)
     print_result(found, verdict, asked.format, place)
     if problem:
         without = ", without clean_indices.txt" if refused else ""
@@ -144,13 +165,61 @@ def _reconsidered(found: SplitsAudit, asked: Asked) -> SplitsAudit:
     return replace(found, audits=audits)
 
 
+def reviewed(found: SplitsAudit, review: Review | None) -> SplitsAudit:
+    """The audit with what people decided now and before; what came of that is told on standard error."""
+    found = found if review is None else found.with_decisions(review)
+    kept = [audit.review for audit in found.audits.values() if audit.review is not None]
+    if not kept:
+        return found
+    say(_about_marks(found.audits, Review.merged([*kept, *([] if review is None else [review])])))
+    for name, audit in found.audits.items():
+        for issue, row in rows_of(audit):
+            say(_split(name) + row.told(issue))
+    return found
+
+
+def _about_marks(audits: Mapping[str, Audit], review: Review) -> str:
+    """How many marks there are, and those that match nothing."""
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in review.counts.items())
+    told = f"decisions: {len(review.marks)} marks" + (f" ({counts})" if counts else "")
+    nowhere = {mark.finding for audit in audits.values() for mark in audit.decisions.unmatched}
+    lost = [m for m in review.marks if m.finding in nowhere or (m.split not in audits and "" not in audits)]
+    if lost:
+        more = ", ..." if len(lost) > SHOWN else ""
+        told += f", {len(lost)} match nothing here: {', '.join(map(str, lost[:SHOWN]))}{more}"
+    splits = sorted({mark.split for mark in lost if mark.split and mark.split not in audits})
+    if splits and "" not in audits:
+        told += f" (there is no split {', '.join(splits)})"
+    new = [label for audit in audits.values() for label in unknown_labels(audit.scores, audit.relabelled)]
+    return told + (f"; new labels that no sample has: {', '.join(dict.fromkeys(new))}" if new else "")
+
+
+def _not_accepted(audits: Mapping[str, Audit], verdict: Verdict) -> Iterator[str]:
+    """What a baseline that was just written leaves out, and why."""
+    confirmed = {name: audit.decisions.confirmed for name, audit in audits.items()}
+    count = sum(int(each.sum()) for each in confirmed.values())
+    corrected = sum(len(audit.relabelled) for audit in audits.values())
+    if count or corrected:
+        yield f"not accepted: {count} samples that people want dropped, {corrected} labels that they want mended"
+    unknown = [
+        called(audits[one.split], i)
+        for one in verdict.checks
+        for i in one.found[~confirmed[one.split][one.found]][:SHOWN].tolist()
+    ]
+    if unknown:
+        yield (
+            "not accepted, as what they contain is not known (a broken link, a file above 256 MiB, a frame of a "
+            f"video): {', '.join(dict.fromkeys(unknown))}. Mend or remove them"
+        )
+
+
 def _doubtful(audits: Mapping[str, Audit]) -> Iterator[str]:
     """Thresholds that flag most of the data. Exact copies are no matter of a threshold."""
     for name, audit in audits.items():
         s = audit.scores
         by_issue = {"near_duplicates": s.near_duplicate, "off_topic": s.off_topic, "label_errors": s.label}
         for issue, scores in by_issue.items():
-            share = (audit.decisions.counted(issue) & (scores > 0)).mean()
+            share = (audit.decisions.counted(issue) & ~audit.decisions.confirmed & (scores > 0)).mean()
             if share > audit.policy.max_drop_fraction:
                 yield (
                     f"{_split(name)}the threshold {audit.decisions.thresholds[issue]:.4g} flags {share:.0%} of the "

@@ -233,7 +233,7 @@ def _checks(split: str, audit: Audit, limits: Limits, baseline: Baseline | None)
             samples=len(audit),
             found=found,
             accepted=accepted.nonzero()[0],
-            worst=tuple(_called(audit, i) for i in found[:5].tolist()),
+            worst=tuple(called(audit, i) for i in found[:5].tolist()),
             not_run=_not_run(audit, issue, limits),
             limit=given.get(issue),
             is_allowed=issue in limits.not_run,
@@ -250,6 +250,7 @@ def _not_run(audit: Audit, issue: str, limits: Limits) -> str:
     return "it is turned off: its threshold is None" if turned_off(audit, issue) else ""
 
 
-def _called(audit: Audit, i: int) -> str:
+def called(audit: Audit, i: int) -> str:
+    """File and position of a sample, in words."""
     name = audit.names[i] if audit.names else ""
     return f"{name} ({i})" if name else listing(np.array([i]))

@@ -26,7 +26,7 @@ SAME_PLACE, ANY = 3, 4
 class Who(NamedTuple):
     """A sample as a mark tells it."""
 
-    index: int
+    place: int
     sample: str
     digest: str
 
@@ -71,22 +71,22 @@ class Samples:
             return who.digest == self.digests[i]
         if who.sample and self.names[i]:
             return who.sample == self.names[i]
-        return who.index == i
+        return who.place == i
 
     def candidates(self, who: Who) -> Iterator[int]:
         """All that can be the one, some twice."""
         yield from self.of_digest.get(who.digest, ())
         yield from (i for i in self.of_name.get(who.sample, ()) if self.may_be(who, i))
-        if 0 <= who.index < self.n and self.may_be(who, who.index):
-            yield who.index
+        if 0 <= who.place < self.n and self.may_be(who, who.place):
+            yield who.place
 
     def rank(self, who: Who, i: int) -> int:
         """How close a candidate is."""
         if who.sample and who.sample == self.names[i]:
-            return 0 if who.index == i else 1
+            return 0 if who.place == i else 1
         if who.sample and self.names[i] and _end(who.sample) == _end(self.names[i]):
             return 2
-        return 3 if who.index == i else 4
+        return 3 if who.place == i else 4
 
     def best(self, who: Who, besides: int) -> int:
         """The closest one but `besides`, the first of those equally close; -1: there is none."""

@@ -66,9 +66,16 @@ def complain(text: str) -> None:
 
 def _print_table(found: SplitsAudit, verdict: Verdict, place: Path | None) -> None:
     from selfclean_hooks.report.table import show
+    from selfclean_hooks.report.worth import worth_table
 
     console = Console()
     show(found.audits, verdict, console)
+    worth = worth_table(found.audits, bars=console.is_terminal and console.encoding.lower().startswith("utf"))
+    if worth is not None:
+        if verdict.reasons:
+            console.print()
+        console.print(worth)
+        console.print()
     place_told = [] if place is None else [f"report: {place / 'report.html'}"]
     for line in (*_about_fitness(found), *_about_splits(found), *place_told):
         console.print(line, soft_wrap=True, markup=False, highlight=False)

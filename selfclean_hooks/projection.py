@@ -15,6 +15,7 @@ EXACT = 2048  # dimensions, or samples where these are fewer, up to which the ax
 EXTRA, ROUNDS = 14, 12  # directions beside the two wanted, and passes over the data, of the search for axes of more
 MOST_UMAP = 20_000
 EDGE = 0.005  # share of the samples beyond each end of an axis, which are put on the edge
+NOTHING = 1e-6  # of the longer axis: rounding
 CHUNK = 4096
 
 
@@ -63,8 +64,9 @@ def by_umap(rows: Floats) -> Floats | None:
 def scaled(points: Floats) -> Floats:
     """(N, 2) with each axis stretched to [0, 1] between its outer 0.5%, which go onto the edge; 0.5 where all agree."""
     low, high = np.quantile(points.astype(np.float64), [EDGE, 1 - EDGE], axis=0)
-    spread = np.where(high > low, high - low, 1)
-    return np.where(high > low, np.clip((points - low) / spread, 0, 1), 0.5).astype(np.float32)
+    differ = (high - low) > NOTHING * (high - low).max()
+    spread = np.where(differ, high - low, 1)
+    return np.where(differ, np.clip((points - low) / spread, 0, 1), 0.5).astype(np.float32)
 
 
 def _centred(rows: Floats, mean: NDArray[np.float64]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
@@ -87,7 +89,8 @@ def _of_rows(rows: Floats, mean: NDArray[np.float64]) -> NDArray[np.float64]:
     """(D, 2) axes from the products of the rows, (N, N)."""
     centred = rows - mean
     axes: NDArray[np.float64] = centred.T @ _top(centred @ centred.T)
-    return axes / np.maximum(np.linalg.norm(axes, axis=0), np.finfo(np.float64).tiny)
+    length = np.linalg.norm(axes, axis=0)
+    return np.where(length > NOTHING * length.max(), axes, 0) / np.maximum(length, np.finfo(np.float64).tiny)
 
 
 def _iterated(rows: Floats, mean: NDArray[np.float64]) -> NDArray[np.float64]:

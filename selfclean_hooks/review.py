@@ -98,8 +98,11 @@ class Review:
         Raises:
             SettingError: a threshold or a number makes no sense.
         """
-        last = {mark.finding: mark for mark in reversed(self.marks)}
-        object.__setattr__(self, "marks", tuple(reversed(last.values())))
+        last: dict[object, Mark] = {}
+        for mark in self.marks:
+            last.pop(mark.finding, None)  # so that it is told where the last one stood
+            last[mark.finding] = mark
+        object.__setattr__(self, "marks", tuple(last.values()))
         for name, cut in self.thresholds.items():
             if _issue_of(name) not in CUT or not is_fraction(cut):
                 wanted = f"a threshold must be a score in [0, 1] for one of {', '.join(CUT)}"

@@ -39,8 +39,6 @@ def read_review(path: str | Path) -> Review:
 
 def as_json(review: Review) -> bytes:
     """The content of a file of decisions: ASCII, so that names that are no valid text survive; one line a mark."""
-    splits = {mark.split for mark in review.marks} | {review.split}
-    split = review.split if len(splits) == 1 else ""
     head = {
         "format": VERSION,
         "kind": KIND,
@@ -49,7 +47,7 @@ def as_json(review: Review) -> bytes:
         "thresholds": dict(review.thresholds),
         "seen": dict(review.seen),
     }
-    lines = ",\n".join(json.dumps(_entry(mark, split)) for mark in review.marks)
+    lines = ",\n".join(json.dumps(_entry(mark, review.split)) for mark in review.marks)
     return (json.dumps(head)[:-1] + ', "decisions": [' + (f"\n{lines}\n" if lines else "") + "]}\n").encode()
 
 

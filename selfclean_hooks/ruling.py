@@ -42,31 +42,35 @@ def ruling_of(
 ) -> Ruling:
     """What a review says about the samples of an audit."""
     n, leaks = len(scores), scores.leaks
-    confirmed, settled = ({issue: np.zeros(n, bool) for issue in SINGLE} for _ in range(2))
     no_leak = np.zeros(0 if leaks is None else len(leaks), bool)
-    if review is None or not review.marks:
-        return Ruling({}, confirmed, settled, no_leak, (), ())
     own = ("", *(() if leaks is None else leaks.splits[:1]))
-    marks = [mark for mark in review.marks if mark.split in own]
-    lost = [mark for mark in review.marks if mark.split not in own]
-    places, nowhere = placed(marks, scores, names, digests)
+    marks = [] if review is None else [mark for mark in review.marks if mark.split in own]
+    lost = [] if review is None else [mark for mark in review.marks if mark.split not in own]
+    places, nowhere = placed(marks, scores, names, digests) if marks else ([], [])
+    places.sort(key=lambda place: -place.rank)  # closer matches, then later marks, have the last word
     pairs = _LeakPairs.of(scores, [place.mark for place in places if place.mark.issue == "leakage"])
     held: dict[str, dict[int, Mark]] = defaultdict(dict)
-    for place in sorted(places, key=lambda place: -place.rank):  # closer matches, then later marks, have the last word
+    for place in (place for place in places if place.mark.issue != "near_duplicates"):
         mark, at = place.mark, place.position
-        if mark.issue == "leakage" and not pairs.may_be_there(place):
+        is_there = pairs.may_be_there(place) if mark.issue == "leakage" else True
+        if not is_there or (mark.issue == "unreadable" and at not in scores.errors):
             nowhere.append(mark)
         elif mark.issue == "leakage" and mark.verdict == "rejected":
             no_leak[pairs.of_place(place)] = True
-        elif mark.issue == "unreadable" and at not in scores.errors:
-            nowhere.append(mark)
-        elif mark.issue != "near_duplicates":
+        else:
             held[mark.issue][at] = mark
+    near = tuple(place for place in places if place.mark.issue == "near_duplicates")
+    confirmed, settled = _masks(held, n)
+    return Ruling(dict(held), confirmed, settled, no_leak, near, (*lost, *nowhere))
+
+
+def _masks(held: Mapping[str, Mapping[int, Mark]], n: int) -> tuple[dict[str, Bools], dict[str, Bools]]:
+    """Issue: (N,) confirmed, and what has another verdict."""
+    confirmed, settled = ({issue: np.zeros(n, bool) for issue in SINGLE} for _ in range(2))
     for issue, there in held.items():
         for at, mark in there.items():
             (confirmed if mark.verdict == "confirmed" else settled)[issue][at] = True
-    near = sorted((place for place in places if place.mark.issue == "near_duplicates"), key=lambda place: -place.rank)
-    return Ruling(dict(held), confirmed, settled, no_leak, tuple(near), (*lost, *nowhere))
+    return confirmed, settled
 
 
 def corrected(scores: Scores, labels: Mapping[int, str]) -> Scores:

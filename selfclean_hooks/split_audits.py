@@ -78,7 +78,7 @@ def audit_splits(
     for name, dataset in ordered.items():
         with _about(name):
             embeddings[name] = embed(dataset, encoder, reading, labels=(labels or {}).get(name))
-    found = splits_of(embeddings, method, thresholds, policies, seed, progress, max_items)
+    found = splits_of(embeddings, method, thresholds, policies, seed, progress, max_items, umap=True)
     return _pictured(found, ordered, reading)
 
 
@@ -90,6 +90,7 @@ def splits_of(
     seed: int = 0,
     progress: bool = False,
     max_items: int = MAX_ITEMS,
+    umap: bool = False,
 ) -> SplitsAudit:
     """Score what `embed` read of each split; without thumbnails. See `audit_splits`."""
     from selfclean_hooks.leakage import leaks_among, listed_below
@@ -98,7 +99,7 @@ def splits_of(
     audits = {}
     for name, found in embeddings.items():
         with _about(name):
-            audits[name] = audit_of(found, method, thresholds, policies[name], progress, max_items, umap=True)
+            audits[name] = audit_of(found, method, thresholds, policies[name], progress, max_items, umap)
     first = next(iter(audits.values()))
     reach = {name: audit.scores.reach for name, audit in audits.items()}
     leaks = leaks_among(embeddings, reach, listed_below(first), first.scores.automatic["near_duplicates"])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 COLUMNS = (*LEAKAGE, "sample_1", "label_1", "sample_2", "label_2")
+BACK = "../report.html"  # from the page of a split to that of all
 LONGEST = 100  # characters of a folder's name
 RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)  # no names of files on Windows
 
@@ -43,7 +44,7 @@ def save(found: SplitsAudit, folder: Path) -> None:
     refused = []
     for name, audit in found.audits.items():
         try:
-            save_one(audit, folder / places[name])
+            save_one(audit, folder / places[name], BACK)
         except PolicyError as error:
             refused.append(f"split {name!r}: {error}")
     for file, content in contents.items():
@@ -91,11 +92,12 @@ def write_reports(found: SplitsAudit, folder: Path) -> None:
     Raises:
         AuditFileError: the folder cannot be written.
     """
+    from selfclean_hooks.report.html import render
     from selfclean_hooks.report.split_page import render_splits
 
     places = _places(found)
     for name, audit in found.audits.items():
-        audit.to_html(folder / places[name] / "report.html")
+        write(folder / places[name] / "report.html", render(audit, back=BACK).encode())
     write(folder / "report.html", render_splits(found, places, _leakage(found)).encode())
 
 

@@ -45,10 +45,15 @@ NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
 UNSAFE = {0: "\\0", 13: "\\r"}  # characters that readers of CSV stumble over, even in quotes
 
 
-def save(audit: Audit, folder: Path) -> None:
+def save(audit: Audit, folder: Path, back: str = "") -> None:
     """Write an audit into a folder, which is made if need be.
 
     Everything is computed before the first file is touched. The manifest comes last: without it nothing is loaded.
+
+    Args:
+        audit: what is written.
+        folder: where to.
+        back: address of the page of all splits, relative to the one written; "": there is none.
 
     Raises:
         AuditFileError: the folder cannot be written.
@@ -64,7 +69,7 @@ def save(audit: Audit, folder: Path) -> None:
         "scores.npz": scores,
         "samples.csv": as_csv(_samples(audit)),
         "pairs.csv": as_csv(audit.pairs, index=False),
-        "report.html": render(audit).encode(),
+        "report.html": render(audit, back=back).encode(),
         "manifest.json": _manifest(audit, _digest(scores)),
     }
     if audit.scores.leaks is not None:

@@ -412,7 +412,7 @@ def test_it_is_saved_loaded_and_shown(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "manifest.json").read_text())["fitness"]["samples"] == 200
     assert json.loads(as_json(loaded))["fitness"] == figures(found).as_dict()
     page = render(loaded)
-    assert "random weights</td>" in page
+    assert "random weights</th>" in page
     assert f"{figures(found).own.agreement:.2%}" in page
     assert figures(found).told().startswith("representation, of 200 samples: neighbours of the same label ")
     assert figures(found).told().endswith("with random weights)")
@@ -424,7 +424,7 @@ def test_what_older_or_odd_manifests_hold_is_no_fitness(told: Any) -> None:
     found = audit_embeddings(vectors, labels)
     odd = replace(found, provenance={**found.provenance, "fitness": told})
     assert odd.fitness is None
-    assert "random weights" not in render(odd)
+    assert "random weights</th>" not in render(odd)
     without = replace(found, provenance={key: value for key, value in found.provenance.items() if key != "fitness"})
     assert without.fitness is None
     assert json.loads(as_json(without))["fitness"] is None

@@ -15,16 +15,15 @@ from selfclean_hooks.detectors.label_opinions import (
     TEMPER,
     Opinions,
     Views,
-    leave_one_out_ridge,
     log_votes,
     margins,
     nearness,
-    principal,
     softmax,
     views,
     voters,
     weighed,
 )
+from selfclean_hooks.detectors.label_regression import leave_one_out_ridge, principal
 from selfclean_hooks.detectors.label_targets import multi_label, regression
 from selfclean_hooks.neighbors import nearest
 from selfclean_hooks.vectors import UnitRows
@@ -66,7 +65,7 @@ def test_principal_is_the_singular_value_decomposition(shape: tuple[int, int]) -
 
 
 def test_ridge_leaves_each_sample_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfclean_hooks.detectors.label_opinions.RIDGES", (0.3,))
+    monkeypatch.setattr("selfclean_hooks.detectors.label_regression.RIDGES", (0.3,))
     x = np.random.default_rng(0).normal(size=(30, 4))
     x -= x.mean(0)
     y = np.eye(3)[np.arange(30) % 3]

@@ -1,9 +1,10 @@
-"""Label errors: four leave-one-out opinions on the label of every sample, weighed by how well they foretell labels.
+"""Label errors: five leave-one-out opinions on the label of every sample, weighed by how well they foretell labels.
 
 The opinions on class c for sample i, none of which has seen i's own label: the log vote of its neighbours in the
-whitened embedding; a ridge regression of the class indicators (closed-form leave-one-out); the log distance to the
-nearest sample of class c, whitened and plain. Their weights are fitted to the given labels by the likelihood
-(1 - e) softmax + e/K, which lets a share e of the labels be random, so that wrong labels do not bend the fit.
+whitened embedding; a kernel ridge regression of the class indicators (closed-form leave-one-out); the log density of
+class c, normal with one covariance for all; the log distance to the nearest sample of class c, whitened and plain.
+Their weights are fitted to the given labels by the likelihood (1 - e) softmax + e/K, which lets a share e of the labels
+be random, so that wrong labels do not bend the fit.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from selfclean_hooks.detectors.label_densities import log_densities
+from selfclean_hooks.detectors.label_regression import kernel_principal, leave_one_out_ridge, principal
 from selfclean_hooks.neighbors import nearest
 from selfclean_hooks.vectors import UnitRows
 
@@ -29,8 +31,7 @@ PRIOR = 1.0  # votes that the class frequencies count for
 CANDIDATES = 24  # classes considered per sample
 TEMPER = 0.3  # the opinions are correlated: a third of their sum ranks better than all of it
 RIVALS = 3  # other labels that share the probability
-RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)  # times the mean squared singular value
-START = (0.5, 3.5, 1.5, 1.5)  # weights of the four opinions to begin with
+START = (0.5, 3.5, 0.1, 1.5, 1.5)  # weights of the five opinions to begin with
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,7 @@ class Views:
 
     u: NDArray[np.float32]  # (N, r) principal components of unit length
     s: Floats  # (r,) singular values
+    kernel: tuple[NDArray[np.float32], Floats]  # the same of the arc-cosine kernel
     lists: tuple[tuple[Ints, NDArray[np.bool_], Floats], tuple[Ints, NDArray[np.bool_], Floats]]
 
 
@@ -54,55 +56,6 @@ class Opinions:
 
     classes: Ints  # (N, M)
     support: Floats  # (N, M)
-
-
-def principal(x: Tensor, most: int) -> tuple[NDArray[np.float32], Floats]:
-    """Left singular vectors (N, r) of the centred rows `x` (N, D) and their singular values (r,), r <= `most`."""
-    n, dim = x.shape
-    centred = (x - x.mean(0)).numpy()
-    if min(n, dim) > 1536:  # the spectrum of a wide, long matrix is too dear: subspace iteration, fixed start
-        start = torch.randn(dim, most + 32, generator=torch.Generator().manual_seed(0)).numpy()
-        for _ in range(2):
-            start = np.linalg.qr(centred.T @ (centred @ start))[0].astype(np.float32)
-        centred = centred @ start
-        dim = centred.shape[1]
-    gram = (centred @ centred.T if n < dim else centred.T @ centred).astype(np.float32)
-    squares, vectors = torch.linalg.eigh(torch.from_numpy(gram))
-    s = squares.flip(0)[:most].double().clamp(min=0).sqrt().numpy()
-    s = s[s > 1e-3 * s[:1]]  # below lies the rounding of float32 products
-    v = vectors.flip(1)[:, : len(s)].numpy()
-    return (v if n < dim else (centred @ v) / s.astype(np.float32)), s
-
-
-def leave_one_out_ridge(
-    u: NDArray[np.float32], s: Floats, targets: Floats | NDArray[np.bool_], block: int = 4096
-) -> NDArray[np.float32]:
-    """Leave-one-out predictions (N, C) of ridge regression from the rows `u * s`, strength by least squared error.
-
-    Closed form: residual / (1 - leverage).
-
-    Args:
-        u: (N, r) orthonormal columns, each of mean 0.
-        s: (r,) singular values.
-        targets: (N, C) numbers or booleans.
-        block: rows at a time; the result does not depend on it.
-    """
-    rows = [slice(start, start + block) for start in range(0, len(u), block)]
-    mean = np.asarray(targets.mean(0), np.float64)
-    along = np.zeros((u.shape[1], targets.shape[1]))
-    for r in rows:
-        along += u[r].T @ (targets[r] - mean)
-
-    def residuals(kept: Floats, r: slice) -> Floats:
-        leverage = (u[r].astype(np.float64) ** 2) @ kept + 1 / len(u)
-        fitted = u[r] @ (kept[:, None] * along).astype(np.float32)
-        left: Floats = (targets[r] - mean - fitted) / np.maximum(1 - leverage, 1e-6)[:, None]
-        return left
-
-    shrinkage = [s**2 / (s**2 + strength * (s @ s) / max(1, len(s))) for strength in RIDGES]
-    errors = [sum(float((residuals(kept, r) ** 2).sum()) for r in rows) for kept in shrinkage]
-    best = shrinkage[int(np.argmin(errors))]
-    return np.concatenate([(targets[r] - residuals(best, r)).astype(np.float32) for r in rows])
 
 
 def voters(distances: NDArray[np.float32]) -> tuple[NDArray[np.bool_], Floats]:
@@ -179,7 +132,7 @@ def views(x: Tensor, indices: Ints, distances: NDArray[np.float32]) -> Views:
     u, s = principal(x, max(2, min(WHITENED, n // PER_DIRECTION)))
     white = nearest(UnitRows.of(u if u.shape[1] else np.ones((n, 1), np.float32)), indices.shape[1])
     lists = (white.indices.numpy(), *voters(white.distances.numpy())), (indices, *voters(distances))
-    return Views(u, s, lists)
+    return Views(u, s, kernel_principal(x), lists)
 
 
 def opinions(seen: Views, labels: Ints, block: int = 2048) -> Opinions:
@@ -192,11 +145,12 @@ def opinions(seen: Views, labels: Ints, block: int = 2048) -> Opinions:
     """
     n, count = len(labels), int(labels.max()) + 1
     prior = np.bincount(labels, minlength=count) / n
-    ridge = leave_one_out_ridge(seen.u, seen.s, labels[:, None] == np.arange(count))
+    ridge = leave_one_out_ridge(*seen.kernel, labels[:, None] == np.arange(count), scale=n)
+    density = log_densities(seen.u * seen.s, labels)
     classes, features = [], []
     for rows in (slice(start, start + block) for start in range(0, n, block)):
         near = [(np.where(i[rows] >= 0, labels[i[rows]], -1), may[rows], far[rows]) for i, may, far in seen.lists]
-        said = [log_votes(*near[0][:2], prior), ridge[rows].astype(np.float64)]
+        said = [log_votes(*near[0][:2], prior), ridge[rows].astype(np.float64), density[rows].astype(np.float64)]
         said += [nearness(*part, count) for part in near]
         kept = first_and_best(labels[rows], np.tensordot(np.array(START), np.stack(said), 1), CANDIDATES)
         classes.append(kept)

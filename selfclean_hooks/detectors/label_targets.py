@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfclean_hooks.detectors.label_calibration import Labelled, calibrated, error_rate
-from selfclean_hooks.detectors.label_opinions import Floats, Ints, Opinions, Views, leave_one_out_ridge, opinions, views
+from selfclean_hooks.detectors.label_opinions import Floats, Ints, Opinions, Views, opinions, views
+from selfclean_hooks.detectors.label_regression import leave_one_out_ridge
 
 
 def multi_label(seen: Views, targets: NDArray[np.bool_]) -> tuple[Floats, Labelled]:
@@ -41,7 +42,7 @@ def regression(seen: Views, targets: Floats, others: int = 16) -> tuple[Floats, 
     votes = (may & (indices >= 0)).astype(np.float64)
     count = np.maximum(votes.sum(1), 1e-12)
     mean = (votes * targets[indices]).sum(1) / count
-    ridge = leave_one_out_ridge(seen.u, seen.s, targets[:, None])[:, 0].astype(np.float64)
+    ridge = leave_one_out_ridge(*seen.kernel, targets[:, None], scale=len(targets))[:, 0].astype(np.float64)
     near = np.where(votes.any(1), mean, ridge)
     share = min((0.0, 0.25, 0.5, 0.75, 1.0), key=lambda a: float(np.abs(targets - a * near - (1 - a) * ridge).mean()))
     foretold = share * near + (1 - share) * ridge

@@ -1,4 +1,4 @@
-"""The default detector of label errors: four opinions on every label, and what a wrong one would look like."""
+"""The default detector of label errors: five opinions on every label, and what a wrong one would look like."""
 
 from __future__ import annotations
 

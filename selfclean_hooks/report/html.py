@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 PAGE = 24_000_000  # characters: what mail servers let through
 PICTURES = 20_000_000  # characters of these at most for pictures
-LEAST = 1_000_000  # for pictures, however long the rest is
 STYLES = ("base.css", "parts.css", "gallery.css", "print.css")
 SCRIPTS = (  # one scope, in this order
     "dom.js",
@@ -74,7 +73,7 @@ def render(audit: Audit, max_items: int | None = None, verdict: Verdict | None =
     text = page.render(**facts_of(audit, verdict), back=back, data=Markup("@data@"))
     text = text.encode("utf-8", "backslashreplace").decode()
     before, after = text.rsplit("@data@", 1)  # the last one: names may hold anything
-    data = as_json(audit, findings, max(LEAST, min(PICTURES, PAGE - len(text))))
+    data = as_json(audit, findings, PICTURES, PAGE - len(text))
     return f"{before}{data}{after}"
 
 
@@ -89,7 +88,11 @@ def environment() -> jinja2.Environment:
     environment.filters["words"] = lambda issue: issue.replace("_", " ")
     environment.tests["number"] = lambda value: isinstance(value, (int, float)) and math.isfinite(value)
     style, script = source(STYLES), source(SCRIPTS)
-    environment.globals |= {"style": Markup(style), "script": Markup(script), "policy": content_policy(style, script)}
+    environment.globals |= {
+        "style": Markup(style),
+        "script": Markup(script),
+        "policy": Markup(content_policy(style, script)),
+    }
     return environment
 
 

@@ -17,34 +17,42 @@ from selfclean_hooks.duplicates import contradicted
 from selfclean_hooks.labels import label_texts, predicted_texts
 from selfclean_hooks.report.page_findings import findings_of, positions_of
 from selfclean_hooks.report.page_marks import marks_of
-from selfclean_hooks.report.page_pictures import Chosen, chosen
+from selfclean_hooks.report.page_pictures import chosen
 from selfclean_hooks.shown import Shown
 from selfclean_hooks.thresholds import ISSUES
 
 if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
 
+LEAST = 1_000_000  # characters for pictures, however long the rest is
 NAMES = 4_000_000  # characters of all names together; where they are longer, only samples that are shown have names
 UNSAFE = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 NO_PLACE = 65535  # of a sample that is not on the map
 
 
-def as_json(audit: Audit, shown: Shown, pictures: int) -> str:
+def as_json(audit: Audit, shown: Shown, pictures: int, room: int) -> str:
     """The data of a page, ASCII, without any character that could end a script or begin markup.
 
     Args:
         audit: what is shown.
         shown: which of its findings.
         pictures: budget for pictures, in characters.
+        room: for all data, in characters; pictures may take what the rest leaves of it, and `LEAST`.
     """
     found = findings_of(audit, shown)
-    text = json.dumps(
-        _data(audit, shown, found, chosen(audit, found, pictures)), allow_nan=False, separators=(",", ":")
+    rest = _written(_data(audit, shown, found))
+    held = chosen(audit, found, max(LEAST, min(pictures, room - len(rest))))
+    return f'{rest[:-1]},"pictures":{_written(held.pictures)},"previews":{_written(held.previews)},' + (
+        f'"withoutPicture":{held.left_out}}}'
     )
-    return text.translate(UNSAFE)
 
 
-def _data(audit: Audit, shown: Shown, found: Mapping[str, Any], pictures: Chosen) -> dict[str, Any]:
+def _written(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).translate(UNSAFE)
+
+
+def _data(audit: Audit, shown: Shown, found: Mapping[str, Any]) -> dict[str, Any]:
+    """All but the pictures."""
     evidence, leaks = audit.evidence, audit.scores.leaks
     classes = _classes(audit)
     return {
@@ -58,14 +66,11 @@ def _data(audit: Audit, shown: Shown, found: Mapping[str, Any], pictures: Chosen
         "labels": _kind_of_labels(audit),
         **classes,
         "names": _names(audit),
-        "samples": _samples(audit, sorted(positions_of(found) | set(pictures.of_samples))),
+        "samples": _samples(audit, sorted(positions_of(found))),
         "issues": {issue: _issue(audit, issue, shown, found[issue]) for issue in found},
         "map": None if evidence is None or evidence.map is None else _map(evidence.map),
         "projection": "" if evidence is None else evidence.projection,
         "marks": marks_of(audit),
-        "pictures": pictures.pictures,
-        "previews": pictures.previews,
-        "withoutPicture": pictures.left_out,
     }
 
 
@@ -98,7 +103,7 @@ def _issue(audit: Audit, issue: str, shown: Shown, found: list[dict[str, Any]]) 
     return {
         "scores": _scores(scores),
         "threshold": threshold if finite else None,
-        "limit": max(s.pairs_complete_below, threshold if finite else 0) if issue == "near_duplicates" else 1,
+        "limit": min(1, max(s.pairs_complete_below, threshold if finite else 0)) if issue == "near_duplicates" else 1,
         "also": _also(audit, issue),
         "calibration": None
         if calibration is None
@@ -111,7 +116,9 @@ def _issue(audit: Audit, issue: str, shown: Shown, found: list[dict[str, Any]]) 
 
 def _also(audit: Audit, issue: str) -> list[int]:
     """Samples flagged whatever their scores: labels that copies contradict."""
-    return [*contradicted(audit.scores, audit.decisions.thresholds["near_duplicates"])] if issue == "label_errors" else []
+    return (
+        [*contradicted(audit.scores, audit.decisions.thresholds["near_duplicates"])] if issue == "label_errors" else []
+    )
 
 
 def _kind_of_labels(audit: Audit) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +46,7 @@ def _sets(audit: Audit, shown: Shown) -> list[dict[str, Any]]:
     entries = []
     for kept, *surplus in shown.sets:
         scores = [known.get((min(kept, i), max(kept, i)), float(audit.scores.near_duplicate[i])) for i in surplus]
-        entries.append({"samples": [kept, *surplus], "scores": scores, "flagged": True})
+        entries.append({"samples": [kept, *surplus], "scores": _told(scores), "flagged": True})
     return entries
 
 
@@ -64,7 +64,7 @@ def _pair_scores(audit: Audit, involved: set[int]) -> dict[tuple[int, int], floa
 def _pairs(audit: Audit, shown: Shown) -> list[dict[str, Any]]:
     s = audit.scores
     return [
-        {"samples": s.pair_index[p].tolist(), "scores": [float(s.pair_score[p])], "flagged": False} for p in shown.pairs
+        {"samples": s.pair_index[p].tolist(), "scores": _told(s.pair_score[[p]]), "flagged": False} for p in shown.pairs
     ]
 
 
@@ -90,11 +90,16 @@ def _ranked(audit: Audit, issue: str, positions: Ints) -> list[tuple[int, dict[s
     below = flagged(scores, audit.decisions.thresholds[issue])
     hits = audit.decisions.flags[issue][positions]
     order = np.lexsort((positions, scores, ~(below | hits))).tolist()
-    told = [float(score) if np.isfinite(score) else None for score in scores]
+    told = _told(scores)
     return [
         (int(positions[k]), {"samples": [int(positions[k])], "scores": [told[k]], "flagged": bool(hits[k])})
         for k in order
     ]
+
+
+def _told(scores: Iterable[float]) -> list[float | None]:
+    """As JSON has them; None: no number."""
+    return [float(score) if np.isfinite(score) else None for score in scores]
 
 
 def _leak(audit: Audit, leaks: Leaks, pair: int) -> dict[str, Any]:
@@ -104,4 +109,4 @@ def _leak(audit: Audit, leaks: Leaks, pair: int) -> dict[str, Any]:
     other |= {"digest": leaks.other_digests[pair]} if leaks.other_digests else {}
     cut = audit.decisions.thresholds["leakage"]
     is_flagged = score < cut or (score == 0 and cut > -np.inf)
-    return {"samples": [int(leaks.index[pair])], "scores": [score], "flagged": is_flagged, "other": other}
+    return {"samples": [int(leaks.index[pair])], "scores": _told([score]), "flagged": is_flagged, "other": other}

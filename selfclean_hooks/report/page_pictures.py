@@ -23,7 +23,6 @@ class Chosen:
     pictures: dict[str, str] = field(default_factory=dict)  # base64 of PNG or WebP
     previews: dict[str, dict[str, Any]] = field(default_factory=dict)
     left_out: int = 0
-    of_samples: list[int] = field(default_factory=list)  # of the split audited
 
 
 def chosen(audit: Audit, found: Mapping[str, list[dict[str, Any]]], budget: int) -> Chosen:
@@ -44,7 +43,6 @@ def chosen(audit: Audit, found: Mapping[str, list[dict[str, Any]]], budget: int)
             kept.left_out += 1
             continue
         spent += cost
-        kept.of_samples += [] if split else [index]
         if preview is None:
             kept.pictures[name] = base64.b64encode(content).decode()
         else:

@@ -10,19 +10,27 @@ from selfclean_hooks.report.html import environment
 
 if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
+    from selfclean_hooks.gate import Verdict
     from selfclean_hooks.splits import SplitsAudit
 
 SHOWN = 100  # pairs that leak
 
 
-def render_splits(found: SplitsAudit, places: Mapping[str, str], leakage: Sequence[Mapping[str, Any]]) -> str:
+def render_splits(
+    found: SplitsAudit,
+    places: Mapping[str, str],
+    leakage: Sequence[Mapping[str, Any]],
+    verdict: Verdict | None = None,
+) -> str:
     """The page.
 
     Args:
         found: the audits.
         places: the folder of each split, beside the page.
         leakage: `found.leaking` with the samples and labels of both sides.
+        verdict: told on the page, if given.
     """
+    worst = sorted(leakage, key=lambda row: not _differ(row))[:SHOWN]  # first what is labelled twice
     issues = list(dict.fromkeys(issue for audit in found.audits.values() for issue in audit.scores.issues))
     text = (
         environment()
@@ -33,21 +41,30 @@ def render_splits(found: SplitsAudit, places: Mapping[str, str], leakage: Sequen
             rows=[
                 {
                     "name": name,
-                    "link": quote(places[name]) + "/report.html",
+                    "link": _page(places[name]),
                     "samples": len(audit),
                     "cells": [_cell(audit, issue) for issue in issues],
                 }
                 for name, audit in found.audits.items()
             ],
             shift=found.shifts,
-            leakage=sorted(leakage, key=lambda row: not _differ(row))[
-                :SHOWN
-            ],  # the worst first: what is labelled twice
+            leakage=[_linked(row, places) for row in worst],
+            verdict=verdict,
             leakage_total=len(leakage),
             disagreements=len(found.disagreeing),
         )
     )
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _page(place: str) -> str:
+    return quote(place) + "/report.html"
+
+
+def _linked(row: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
+    """A pair with the addresses of its pictures, in the pages of both splits."""
+    links = {f"link_{side}": f"{_page(places[row[f'split_{side}']])}#leakage/{row[f'index_{side}']}" for side in "12"}
+    return {**row, **links}
 
 
 def _differ(row: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pytest
@@ -18,14 +19,14 @@ from PIL import Image
 from selfclean_hooks import Audit, audit_embeddings
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Dialog, Page
 
 N = 300
 CLASSES = ("ant", "bee", "cat")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-def required(reason: str) -> Any:
+def required(reason: str) -> NoReturn:
     """Skip, or fail where browser tests are asked for: a check that is left out unnoticed is none."""
     if os.environ.get("SELFCLEAN_BROWSER_TESTS") == "required":
         pytest.fail(reason)
@@ -63,6 +64,15 @@ class Opened:
         for key in keys:
             self.page.keyboard.press(key)
 
+    def dismiss(self, dialog: "Dialog") -> None:
+        self.problems.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def note(self, asked: str, own: str) -> None:
+        """A request: only for the page and what it holds."""
+        if not asked.startswith((own, "data:", "blob:")):
+            self.problems.append(f"request: {asked}")
+
     @property
     def marks(self) -> dict[str, dict[str, str]]:
         """Issue: key: verdict, as the browser keeps them."""
@@ -80,13 +90,8 @@ def opened(browser: "Browser", path: Path, fragment: str = "", **settings: Any) 
     address = path.as_uri()
     page.on("console", lambda told: found.problems.append(f"{told.type}: {told.text}"))
     page.on("pageerror", lambda error: found.problems.append(f"error: {error}"))
-    page.on("dialog", lambda dialog: (found.problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    page.on(
-        "request",
-        lambda asked: None
-        if asked.url.startswith((address, "data:", "blob:"))
-        else found.problems.append(f"request: {asked.url}"),
-    )
+    page.on("dialog", found.dismiss)
+    page.on("request", lambda asked: found.note(asked.url, address))
     page.goto(address + fragment)
     page.wait_for_selector("#tabs:not([hidden])")
     try:
@@ -130,6 +135,42 @@ def made(**settings: Any) -> Audit:
     )
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def audit() -> Audit:
+    return made()
+
+
+@pytest.fixture(scope="module")
+def path(audit: Audit, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return page_of(audit, tmp_path_factory.mktemp("audit"))
+
+
+@pytest.fixture
+def review(browser: "Browser", path: Path) -> Iterator[Opened]:
+    with opened(browser, path) as found:
+        yield found
+
+
 def page_of(audit: Audit, folder: Path) -> Path:
     audit.save(folder)
     return folder / "report.html"
+
+
+def exported(review: Opened, place: Path) -> dict[str, Any]:
+    with review.page.expect_download() as waiting:
+        review.page.click("text=Export decisions")
+    waiting.value.save_as(place)
+    review.press("Escape")
+    content: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+    return content
+
+
+def focused(review: Opened) -> int:
+    """Number of the (first) sample in focus."""
+    return int(review.page.inner_text("[role=tabpanel]:not([hidden]) .focus figcaption strong >> nth=0")[1:])

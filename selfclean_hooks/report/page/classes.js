@@ -34,12 +34,12 @@ function classTable() {
 /** @returns {any[]} */
 function classRows() {
   const rows = raw.classes.map((name, place) => ({ class: name, place, samples: 0, ...Object.fromEntries(issues.map((issue) => [issue, 0])) }));
-  const flaggers = issues.map((issue) => [issue, flagger(issue)]);
+  const flaggers = issues.map((issue) => ({ issue, isHit: flagger(issue) }));
   for (let i = 0; i < raw.n; i++) {
     const row = given === null || given[i] === 0 ? undefined : rows[given[i] - 1];
     if (row === undefined) continue;
     row.samples++;
-    for (const [issue, isHit] of flaggers) if (isHit(i)) row[issue]++;
+    for (const { issue, isHit } of flaggers) if (isHit(i)) row[issue]++;
   }
   return rows.filter((row) => row.samples);
 }

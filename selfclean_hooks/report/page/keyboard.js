@@ -14,6 +14,7 @@ function press(event) {
   const panel = openPanel();
   if (panel === null || isTaken(event) || setting("keys") === "off") return;
   const inList = event.target === panel.gallery.root;
+  const relabel = /** @type {HTMLElement|null} */ (panel.focus.querySelector("button.relabelled"));
   const inRelabel = /** @type {HTMLElement} */ (event.target).matches("select.relabel");
   const acts = {
     j: () => panel.gallery.step(1),
@@ -25,9 +26,9 @@ function press(event) {
     Home: inList && (() => panel.gallery.step(-Infinity)),
     End: inList && (() => panel.gallery.step(Infinity)),
     c: () => decide(panel, { verdict: "confirmed" }),
-    Enter: () => (inRelabel ? panel.focus.querySelector("button.relabelled")?.click() : decide(panel, { verdict: "confirmed" })),
+    Enter: () => (inRelabel ? relabel?.click() : decide(panel, { verdict: "confirmed" })),
     x: () => decide(panel, { verdict: "rejected" }),
-    r: () => panel.focus.querySelector("button.relabelled")?.click(),
+    r: () => relabel?.click(),
     u: () => takeBack(panel),
     d: () => showDifference(panel),
   };

@@ -11,7 +11,7 @@ const openPanel = () => tabs.get(openName)?.parts ?? null;
 
 /** @param {string} name @param {string} title @param {HTMLElement} panel @param {number|null} [number] @param {() => Panel|null} [build] called when it is opened first */
 function addTab(name, title, panel, number = null, build) {
-  const tab = el("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": panel.id, "aria-selected": "false", tabindex: -1, click: () => openTab(name) }, title, number !== null && el("span", { class: "number" }, count(number)));
+  const tab = el("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": panel.id, "aria-selected": "false", tabindex: -1, click: (event) => chooseTab(name, event.detail > 0) }, title, number !== null && el("span", { class: "number" }, count(number)));
   panel.setAttribute("role", "tabpanel");
   panel.setAttribute("aria-labelledby", tab.id);
   panel.hidden = true;
@@ -21,6 +21,12 @@ function addTab(name, title, panel, number = null, build) {
     entry.parts?.gallery.fill();
   };
   tabs.set(name, entry);
+}
+
+/** By pointer the keys go to the findings at once; by keyboard they stay on the tabs. @param {string} name @param {boolean} byPointer */
+function chooseTab(name, byPointer) {
+  openTab(name);
+  if (byPointer) openPanel()?.gallery.root.focus({ preventScroll: true });
 }
 
 /** @param {string} name @param {Item|null} [item] to be put in focus */

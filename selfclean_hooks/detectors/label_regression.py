@@ -1,0 +1,108 @@
+"""Principal directions, and ridge regression on them in closed form: plain, or of the arc-cosine kernel."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Floats = NDArray[np.float64]
+
+RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)  # times the mean squared singular value
+EXACT = 1200  # samples up to which the regression is exact
+LANDMARKS = 512  # samples that span it beyond
+ROUNDING = 1e-6  # share of the largest eigenvalue of a kernel that float32 does not tell from 0
+
+
+def principal(x: Tensor, most: int) -> tuple[NDArray[np.float32], Floats]:
+    """Left singular vectors (N, r) of the centred rows `x` (N, D) and their singular values (r,), r <= `most`."""
+    n, dim = x.shape
+    centred = (x - x.mean(0)).numpy()
+    if min(n, dim) > 1536:  # the spectrum of a wide, long matrix is too dear: subspace iteration, fixed start
+        start = torch.randn(dim, most + 32, generator=torch.Generator().manual_seed(0)).numpy()
+        for _ in range(2):
+            start = np.linalg.qr(centred.T @ (centred @ start))[0].astype(np.float32)
+        centred = centred @ start
+        dim = centred.shape[1]
+    gram = (centred @ centred.T if n < dim else centred.T @ centred).astype(np.float32)
+    squares, vectors = torch.linalg.eigh(torch.from_numpy(gram))
+    s = squares.flip(0)[:most].double().clamp(min=0).sqrt().numpy()
+    s = s[s > 1e-3 * s[:1]]  # below lies the rounding of float32 products
+    v = vectors.flip(1)[:, : len(s)].numpy()
+    return (v if n < dim else (centred @ v) / s.astype(np.float32)), s
+
+
+def arc_cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Kernel (N, M) in [0, 1] of unit rows (N, D) and (M, D): a wide layer of rectified random directions.
+
+    Source: Cho & Saul, "Kernel methods for deep learning", 2009, order 1.
+    """
+    cosine = np.clip(a @ b.T, -1, 1)
+    angle = np.arccos(cosine)
+    out: NDArray[np.float32] = (np.sin(angle) + (np.float32(np.pi) - angle) * cosine) / np.float32(np.pi)
+    return out
+
+
+def spread(x: NDArray[np.float32], most: int) -> NDArray[np.float32]:
+    """`most` of the rows of x, far and wide whatever their order: equally spaced along a random direction."""
+    if len(x) <= most:
+        return x
+    along = torch.randn(x.shape[1], generator=torch.Generator().manual_seed(0)).numpy()
+    ranked = np.argsort(x @ along, kind="stable")
+    out: NDArray[np.float32] = x[ranked[np.linspace(0, len(x) - 1, most).round().astype(np.int64)]]
+    return out
+
+
+def kernel_principal(x: Tensor) -> tuple[NDArray[np.float32], Floats]:
+    """Left singular vectors (N, r) and singular values (r,) of what the kernel maps the rows `x` (N, D) to, centred.
+
+    With more than `EXACT` rows the kernel is that of its projection on the span of some of them (Nystroem).
+    """
+    rows = torch.nn.functional.normalize(x - x.mean(0)).numpy()
+    few = rows if len(rows) <= EXACT else spread(rows, LANDMARKS)
+    k = arc_cosine(rows, few)
+    k -= k.mean(0)
+    if few is rows:
+        squares, v = torch.linalg.eigh(torch.from_numpy(k - k.mean(1, keepdims=True)))
+        kept = squares > ROUNDING * squares[-1]
+        return v[:, kept].numpy(), squares[kept].double().sqrt().numpy()
+    values, vectors = torch.linalg.eigh(torch.from_numpy(arc_cosine(few, few)))
+    kept = values > ROUNDING * values[-1]
+    root = (vectors[:, kept] / values[kept].sqrt()).numpy()
+    squares, v = torch.linalg.eigh(torch.from_numpy(root.T @ (k.T @ k) @ root))
+    kept = squares > ROUNDING * squares[-1]
+    s = squares[kept].double().sqrt().numpy()
+    return k @ (root @ v[:, kept].numpy() / s.astype(np.float32)), s
+
+
+def leave_one_out_ridge(
+    u: NDArray[np.float32], s: Floats, targets: Floats | NDArray[np.bool_], block: int = 4096, scale: int = 0
+) -> NDArray[np.float32]:
+    """Leave-one-out predictions (N, C) of ridge regression from the rows `u * s`, strength by least squared error.
+
+    Closed form: residual / (1 - leverage).
+
+    Args:
+        u: (N, r) orthonormal columns, each of mean 0.
+        s: (r,) singular values.
+        targets: (N, C) numbers or booleans.
+        block: rows at a time; the result does not depend on it.
+        scale: the strength is in units of s @ s over this, by default r.
+    """
+    rows = [slice(start, start + block) for start in range(0, len(u), block)]
+    mean = np.asarray(targets.mean(0), np.float64)
+    along = np.zeros((u.shape[1], targets.shape[1]))
+    for r in rows:
+        along += u[r].T @ (targets[r] - mean)
+
+    def residuals(kept: Floats, r: slice) -> Floats:
+        leverage = (u[r] ** 2) @ kept.astype(np.float32) + np.float32(1 / len(u))
+        fitted = u[r] @ (kept[:, None] * along).astype(np.float32)
+        left: Floats = (targets[r] - mean - fitted) / np.maximum(1 - leverage, 1e-6)[:, None]
+        return left
+
+    shrinkage = [s**2 / (s**2 + strength * (s @ s) / max(1, scale or len(s))) for strength in RIDGES]
+    errors = [sum(float((residuals(kept, r) ** 2).sum()) for r in rows) for kept in shrinkage]
+    best = shrinkage[int(np.argmin(errors))]
+    return np.concatenate([(targets[r] - residuals(best, r)).astype(np.float32) for r in rows])

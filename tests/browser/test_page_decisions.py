@@ -1,0 +1,90 @@
+"""The file of decisions: from the page to the command line and back."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from browser_pages import Opened, exported, opened, page_of
+from command_line import Call
+
+from selfclean_hooks import Audit
+from selfclean_hooks.review import Review
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytest_plugins = ["browser_pages"]
+
+
+def decide_some(review: Opened) -> None:
+    review.tab("off_topic")
+    review.press("j", "c", "x", "c")
+    review.tab("near_duplicates")
+    review.press("j", "c", "x", "c")
+    review.tab("label_errors")
+    review.press("j", "c", "x", "r")
+    review.page.fill("#panel-label_errors input.exact", "0.2")
+    review.press("Enter")
+
+
+def test_decisions_come_back_through_the_command_line(
+    review: Opened, audit: Audit, path: Path, tmp_path: Path, call: Call
+) -> None:
+    decide_some(review)
+    content = exported(review, tmp_path / "decisions.json")
+    assert content["kind"] == "selfclean-hooks decisions"
+    assert content["thresholds"] == {"label_errors": 0.2}
+    assert content["seen"]["off_topic"] >= 3
+    found = audit.with_decisions(Review.read(tmp_path / "decisions.json"))
+    kept = set(found.clean_indices.tolist())
+    for entry in content["decisions"]:
+        i, issue = entry["index"], entry["issue"]
+        assert entry["sample"] == audit.names[i] if audit.names else False
+        if entry["verdict"] == "confirmed":
+            assert found.decisions.counted(issue)[i]
+            assert i not in kept
+        else:
+            assert not found.decisions.counted(issue)[i]
+    relabelled = {e["index"]: e["label"] for e in content["decisions"] if e["verdict"] == "relabelled"}
+    assert found.relabelled == relabelled
+    ran = call("gate", path.parent, "--decisions", tmp_path / "decisions.json", "--format", "json")
+    assert ran.status == 0, ran.err
+    told = json.loads(ran.out)
+    assert told["contamination"]["label_errors"] == found.contamination["label_errors"]
+
+
+def test_decisions_are_loaded_again_and_other_files_are_refused(
+    review: Opened, browser: "Browser", path: Path, tmp_path: Path
+) -> None:
+    decide_some(review)
+    before = exported(review, tmp_path / "decisions.json")
+    (tmp_path / "other.json").write_text('{"kind": "shopping", "format": 1}')
+    (tmp_path / "odd.json").write_text(json.dumps({**before, "surprise": 1}))
+    (tmp_path / "none.json").write_text("no JSON")
+    with opened(browser, path) as fresh:
+        for name, why in (("other", "no file of decisions"), ("odd", "surprise"), ("none", "no JSON")):
+            fresh.page.set_input_files("input[type=file]", tmp_path / f"{name}.json")
+            assert why in fresh.page.inner_text("dialog [role=alert]")
+            fresh.press("Escape")
+            assert fresh.page.evaluate("localStorage.length") == 0
+        fresh.page.set_input_files("input[type=file]", tmp_path / "decisions.json")
+        assert f"{len(before['decisions'])} decisions read" in fresh.page.inner_text("dialog")
+        fresh.press("Escape")
+        after = exported(fresh, tmp_path / "again.json")
+    assert after["decisions"] == before["decisions"]
+    assert after["thresholds"] == before["thresholds"]
+
+
+def test_a_review_that_the_audit_came_with_is_taken_up(
+    review: Opened, browser: "Browser", audit: Audit, tmp_path: Path
+) -> None:
+    decide_some(review)
+    before = exported(review, tmp_path / "decisions.json")
+    reviewed = page_of(audit.with_decisions(tmp_path / "decisions.json"), tmp_path / "reviewed")
+    with opened(browser, reviewed) as fresh:
+        after = exported(fresh, tmp_path / "again.json")
+
+    def told(content: dict[str, Any]) -> set[tuple[Any, ...]]:
+        return {(e["issue"], e["verdict"], e["index"], e.get("label", "")) for e in content["decisions"]}
+
+    assert told(after) == told(before)
