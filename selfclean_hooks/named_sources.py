@@ -84,8 +84,8 @@ def audit_sources(
         for name, source in opened.items():
             with _about(name):
                 given[name] = embedded(source.vectors, source.labels, source.class_names, source.name)
-        policies, shown = policies_of(policy, opened), {"progress": reading.progress, "max_items": max_items}
-        found = splits_of(given, method, thresholds, policies, **shown)
+        policies, bars = policies_of(policy, opened), reading.progress
+        found = splits_of(given, method, thresholds, policies, progress=bars, max_items=max_items)
     else:
         found = audit_splits(
             {name: source.dataset for name, source in opened.items()},

@@ -12,7 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from selfclean_hooks.labels import label_texts
@@ -172,6 +172,7 @@ def _beside(mark: Mark) -> Who | None:
     return Who(mark.other_index, mark.other_sample, mark.other_digest) if mark.issue == "near_duplicates" else None
 
 
+@lru_cache(2**14)
 def _end(name: str) -> tuple[str, ...]:
     """Folder and name of a file, wherever the folder lies."""
     return tuple(re.split(r"[/\\]", name)[-2:])

@@ -46,9 +46,8 @@ def plot(audit: Audit, issue: str | None = None, most: int = 24) -> Figure:
     across = ACROSS // max((len(one.indices) for one in found), default=1)
     rows = math.ceil(len(found) / across)
     figure = Plot(figsize=(11, 2.2 + 1.75 * rows), facecolor="white", layout="constrained")
-    top, *below = np.atleast_1d(
-        figure.subfigures(1 + bool(rows), 1, height_ratios=[2.2, 1.75 * rows][: 1 + bool(rows)])
-    )
+    heights = [2.2, 1.75 * rows] if rows else [2.2]
+    top, *below = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     top.suptitle(_headline(audit, issue), x=0.01, ha="left", color=INK, fontsize=12, fontweight="bold")
     _histogram(top.subplots(), audit, issue)
     for part in below:
@@ -60,7 +59,7 @@ def _overview(audit: Audit) -> Figure:
     """A row for each issue that was looked for: its histogram and its worst findings."""
     issues = [issue for issue in audit.scores.issues if issue != "unreadable" and issue not in audit.scores.not_run]
     figure = Plot(figsize=(11, 2.1 * len(issues)), facecolor="white", layout="constrained")
-    for part, issue in zip(np.atleast_1d(figure.subfigures(len(issues), 1)), issues, strict=True):
+    for part, issue in zip(figure.subfigures(len(issues), 1, squeeze=False)[:, 0], issues, strict=True):
         part.suptitle(_headline(audit, issue), x=0.01, ha="left", color=INK, fontsize=11, fontweight="bold")
         found = findings(audit, issue, STRIP, seen=True)
         across = STRIP // max((len(one.indices) for one in found), default=1)

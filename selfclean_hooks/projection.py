@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 
 import numpy as np
@@ -53,8 +54,7 @@ def by_umap(rows: Floats) -> Floats | None:
     with kept_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of compilers and unconnected samples: nothing a user can act upon
         try:
-            import umap
-
+            umap = import_module("umap")
             found = umap.UMAP(metric="euclidean", random_state=0, n_jobs=1).fit_transform(rows)
         except Exception:  # whatever that library raises: there is another map
             return None
@@ -90,7 +90,8 @@ def _of_rows(rows: Floats, mean: NDArray[np.float64]) -> NDArray[np.float64]:
     centred = rows - mean
     axes: NDArray[np.float64] = centred.T @ _top(centred @ centred.T)
     length = np.linalg.norm(axes, axis=0)
-    return np.where(length > NOTHING * length.max(), axes, 0) / np.maximum(length, np.finfo(np.float64).tiny)
+    kept: NDArray[np.float64] = np.where(length > NOTHING * length.max(), axes, 0)
+    return np.asarray(kept / np.maximum(length, np.finfo(np.float64).tiny))
 
 
 def _iterated(rows: Floats, mean: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -44,6 +44,7 @@ def score(
     codes = class_codes(labels)
     values, classes = _from_zero(codes)
     targets = labels if codes is None and how.targets else None
+    classes = sets_of(targets) if targets is not None and targets.ndim == 2 else classes
     why = _why_not(labels, why_no_labels, method, how.targets)
     not_run = {"label_errors": why} if why else {}
     with torch.device("cpu"):  # whatever the default device is
@@ -90,6 +91,11 @@ def _from_zero(codes: NDArray[np.int64] | None) -> tuple[NDArray[np.int64], NDAr
     values, classes = np.unique(codes[codes != -1]), np.full(len(codes), -1)
     classes[codes != -1] = np.searchsorted(values, codes[codes != -1])
     return values, classes if len(values) > 1 else None
+
+
+def sets_of(targets: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """What stands for the class of samples (N, C) with several labels: the number of their combination."""
+    return np.unique(targets, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
 def _why_not(labels: Labels | None, why_no_labels: str, method: str, knows_targets: bool) -> str:

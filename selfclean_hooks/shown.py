@@ -24,14 +24,14 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """The findings that are shown, worst first; flagged ones before those beyond the cut."""
+    """The findings that are shown, worst first: flagged ones and those that people looked at, then what lies beyond."""
 
     sets: tuple[tuple[int, ...], ...]  # positions of each duplicate set: its kept copy, then the surplus ones
-    pairs: Ints  # rows of `Scores.pair_index` beyond the cut, of samples that are in no set together
+    pairs: Ints  # rows of `Scores.pair_index` beyond the cut, or refused, of samples that are in no set together
     off_topic: Ints  # positions
     labels: Ints  # positions
     leaks: Ints  # numbers of pairs in `Scores.leaks`
-    left_out: Mapping[str, int]  # issue: flagged and not shown (samples; of leakage pairs); 0 where all are
+    left_out: Mapping[str, int]  # issue: flagged, or looked at, and not shown (samples; of leakage pairs)
 
 
 def shown(audit: Audit, max_items: int | None = None) -> Shown:
@@ -102,29 +102,32 @@ def _sets(audit: Audit, most: int) -> tuple[tuple[tuple[int, ...], ...], int, in
 
 
 def _pairs(audit: Audit, room: int, hits: int) -> Ints:
-    """Pairs beyond the cut, nearest first."""
+    """Pairs beyond the cut and those that a person found to be none, nearest first."""
     s, d = audit.scores, audit.decisions
     first, second = d.sets[s.pair_index].T
-    beyond = ~flagged(s.pair_score, d.thresholds["near_duplicates"]) & ((first != second) | (first < 0))
-    rows = beyond.nonzero()[0]
-    return rows[np.argsort(s.pair_score[rows], kind="stable")[: max(0, min(room, _beyond(hits)))]]
+    beyond = ~d.pairs & ((first != second) | (first < 0))
+    rows: Ints = beyond.nonzero()[0]
+    refused = int(flagged(s.pair_score[rows], d.thresholds["near_duplicates"]).sum())
+    return rows[np.argsort(s.pair_score[rows], kind="stable")[: max(0, min(room, refused + _beyond(hits)))]]
 
 
 def _worst(audit: Audit, issue: str, most: int) -> tuple[Ints, int]:
     if issue in audit.scores.not_run:
         return np.empty(0, np.int64), 0
-    return _cut(audit.scores.of(issue), audit.decisions.flags[issue], most)
+    d, scores = audit.decisions, audit.scores.of(issue)
+    looked_at = np.isin(np.arange(len(scores)), list(d.marks.get(issue, ())))
+    return _cut(scores, d.flags[issue] | d.fine[issue] | looked_at, most)
 
 
 def _leaks(audit: Audit, most: int) -> tuple[Ints, int]:
-    leaks = audit.scores.leaks
+    leaks, d = audit.scores.leaks, audit.decisions
     if leaks is None:
         return np.empty(0, np.int64), 0
-    return _cut(leaks.score, flagged(leaks.score, audit.decisions.thresholds["leakage"]), most)
+    return _cut(leaks.score, d.leaks | flagged(leaks.score, d.thresholds["leakage"]), most)
 
 
 def _cut(scores: NDArray[np.floating], hits: NDArray[np.bool_], most: int) -> tuple[Ints, int]:
-    """Places of the flagged scores, then of those beyond, each worst first; and how many flagged ones are left out."""
+    """Places of the hits, then of those beyond, each worst first; and how many hits are left out."""
     count, scored = int(hits.sum()), int((hits | ~np.isnan(scores)).sum())
     order = np.lexsort((np.arange(len(scores)), scores, ~hits))  # NaN comes last
     taken = min(most, count + _beyond(count), scored)

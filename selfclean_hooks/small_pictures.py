@@ -48,7 +48,8 @@ def _plain(image: Image.Image) -> Image.Image:
 
     if image.mode in ALPHA or "transparency" in image.info:
         coloured = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-        return coloured if coloured.getextrema()[3] != (255, 255) else coloured.convert("RGB")
+        is_opaque = coloured.getchannel("A").getextrema() == (255, 255)
+        return coloured.convert("RGB") if is_opaque else coloured
     is_grey = image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16")
     rgb = to_rgb(image)
     return rgb.convert("L") if is_grey else rgb

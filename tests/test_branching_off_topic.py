@@ -58,7 +58,7 @@ def slow_branches(distances: Doubles, labels: Ints | None) -> tuple[Doubles, lis
         one, two = sorted(below, key=lambda child: (-child.count, child.id))
         for child in (one, two):
             inside = set(child.pre_order(lambda leaf: leaf.id))
-            part = child is one or len(inside) > n / 4
+            part = child is one or len(inside) > n / (10 if labels is None else 4)
             if labels is not None and len(inside) >= 5 and len(set(labels.tolist())) > 1:
                 held = [[i for i in inside if labels[i] == label] for label in sorted(set(labels.tolist()))]
                 members = max(held, key=len)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from selfclean_hooks import Audit, Thresholds, audit, audit_embeddings, audit_splits, projection
 from selfclean_hooks.errors import AuditFileError, SettingError
 from selfclean_hooks.evidence import LABELS, OFF_TOPIC, Evidence, with_evidence
+from selfclean_hooks.review import Mark, Review
 from selfclean_hooks.shown import BEYOND, TRANCHE, shown, with_max_items
 from selfclean_hooks.vectors import UnitRows
 
@@ -167,7 +168,7 @@ def test_it_comes_out_the_same_again_and_leaves_random_state_alone() -> None:
 def unit(n: int, width: int) -> Floats:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(n, width)) * (1 + 3 / np.arange(1, width + 1)) + rng.normal(size=width)
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32)
 
 
 @pytest.mark.parametrize("shape", [(50, 8), (5000, 20), (30, 100), (2, 1), (7, 1), (2, 5)])
@@ -357,3 +358,20 @@ def test_evidence_that_cannot_be_is_refused(name: str, value: Any, message: str,
 def test_an_audit_of_a_version_that_had_no_evidence_loads(tmp_path: Path) -> None:
     replace(made(), evidence=None).save(tmp_path)
     assert Audit.load(tmp_path).evidence is None
+
+
+def test_what_people_looked_at_stays_in_view() -> None:
+    audit = made(thresholds=Thresholds(near_duplicates=0.0))
+    before, last = shown(audit), int(np.nanargmax(audit.scores.off_topic))
+    assert last not in before.off_topic
+    digests = audit.digests or ()
+    marks = [
+        Mark("off_topic", "confirmed", last, "", digests[last]),
+        Mark("off_topic", "rejected", int(before.off_topic[0]), "", digests[before.off_topic[0]]),
+        Mark("near_duplicates", "rejected", 101, "", digests[101], 100, "", digests[100]),
+    ]
+    reviewed = audit.with_decisions(Review(tuple(marks), {}, {}))
+    after = shown(reviewed)
+    assert {last, int(before.off_topic[0])} <= set(after.off_topic.tolist())
+    assert (100, 101) not in after.sets
+    assert audit.scores.pair_index[after.pairs[0]].tolist() == [100, 101]

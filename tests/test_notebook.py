@@ -4,15 +4,18 @@ import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import Call
 from pictured_audit import N, leaking, pictured, png
 from PIL import Image
 from rich.console import Console
 
 from selfclean_hooks import audit_embeddings
 from selfclean_hooks.findings import findings
+from selfclean_hooks.fitness import Fitness
 from selfclean_hooks.report.worth import worth_table
 
 HOSTILE = "</bdi><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}\x00\u202e\udcff"
@@ -133,3 +136,14 @@ def test_bars_split_at_the_threshold_and_are_plain_elsewhere() -> None:
 
 def test_without_estimates_there_is_no_table() -> None:
     assert worth_table({"": audit_embeddings(np.eye(4), method="selfclean")}) is None
+
+
+def test_a_doubt_is_told_once(
+    source: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(Fitness, "doubts", lambda self: ("the representation has collapsed, as far as can be told",))
+    ran = call("audit", f"train={source}", f"val={source}", "--output", tmp_path / "out", "--no-progress")
+    assert " ".join((ran.out + ran.err).split()).count("the representation has collapsed") == 1
+    assert not [warning for warning in recwarn if "collapsed" in str(warning.message)]
+    assert "val: label_errors" in ran.out
+    assert ran.out.rstrip().endswith(f"report: {tmp_path / 'out' / 'report.html'}")

@@ -17,7 +17,9 @@ from selfclean_hooks.errors import SettingError
 from selfclean_hooks.findings import findings
 
 matplotlib = pytest.importorskip("matplotlib")
+from matplotlib.colors import to_rgb  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.patches import Rectangle  # noqa: E402
 
 HOSTILE = ("$\\frac{1}$ $$ \\x", "a\nb\x00\udcff\u202e", "<b>" + "long " * 500)
 
@@ -67,7 +69,7 @@ def test_the_kept_copy_stands_beside_the_surplus_ones() -> None:
 def test_flagged_ones_have_a_red_frame() -> None:
     audit = pictured()
     figure = audit.plot("label_errors")
-    frames = [axes.spines["left"].get_edgecolor() for axes in figure.get_axes() if axes.images]
+    frames = [to_rgb(axes.spines["left"].get_edgecolor()) for axes in figure.get_axes() if axes.images]
     hits = [one.is_flagged for one in findings(audit, "label_errors", 24)]
     assert 0 < sum(hits) < 24
     assert [frame[0] > 0.7 > frame[1] + 0.3 for frame in frames] == hits
@@ -76,10 +78,11 @@ def test_flagged_ones_have_a_red_frame() -> None:
 def test_the_histogram_counts_every_score_and_marks_the_threshold() -> None:
     audit = pictured()
     bars = audit.plot("off_topic").get_axes()[0]
-    heights = [patch.get_height() for patch in bars.patches]
+    places = [(patch.get_x(), patch.get_height()) for patch in bars.patches if isinstance(patch, Rectangle)]
+    heights = [height for _, height in places]
     assert np.square(heights).sum() == pytest.approx(N)
     assert bars.lines[0].get_xdata()[0] == audit.decisions.thresholds["off_topic"]  # type: ignore[index]
-    below = np.square([p.get_height() for p in bars.patches if p.get_x() < audit.decisions.thresholds["off_topic"]])
+    below = np.square([height for x, height in places if x < audit.decisions.thresholds["off_topic"]])
     assert below.sum() >= audit.decisions.flags["off_topic"].sum()
 
 

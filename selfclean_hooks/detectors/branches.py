@@ -18,6 +18,7 @@ from selfclean_hooks.vectors import UnitRows, multiplied
 SHARE = 0.03  # of the samples, within the second distance; 1% and 6% are worse on most data sets tried
 LEAST = 5  # samples within the second distance at least
 LARGE = 0.25  # a branch with more than this share of all samples is a part of the body
+LARGE_UNLABELLED = 0.1  # the same where no labels tell that it is a class
 REFERENCES = 2048  # evenly spaced samples that stand for all where there are more
 
 Ints = NDArray[np.int64]
@@ -111,7 +112,7 @@ def _leaf_order(children: Ints, leaves: Ints) -> tuple[Ints, Ints]:
 
 def _belongs(inside: Ints, n: int, labels: Ints | None, classes: Ints) -> bool:
     """Whether a branch of these samples is a part of the body: large, or at least half of a class and mostly that."""
-    if len(inside) > LARGE * n:
+    if len(inside) > (LARGE_UNLABELLED if labels is None else LARGE) * n:
         return True
     if labels is None or len(inside) < LEAST or np.count_nonzero(classes) < 2:
         return False

@@ -122,7 +122,7 @@ def weighed(features: Floats, classes: int, rounds: int = 25) -> Floats:
         weighted = (features * (p * trust[:, None])).reshape(count, -1)
         curvature = weighted @ features.reshape(count, -1).T - (mean * trust) @ mean.T + pull
         step = np.linalg.solve(curvature, slope)
-        weights = np.maximum(weights + step * min(1.0, 2 / np.abs(step).max()), 0)
+        weights = np.maximum(weights + step * (2 / max(2.0, float(np.abs(step).max()))), 0)
     return weights
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BARS = " \u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 BINS = 20
 TITLE = "what the flags are worth, as estimated"
-CAPTION = "Of near duplicates it is samples that have one, kept copies too."
+CAPTION = "Of near duplicates kept copies count too."
 
 
 def worth_table(audits: Mapping[str, Audit], bars: bool = False) -> Table | None:

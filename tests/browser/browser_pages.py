@@ -135,28 +135,6 @@ def made(**settings: Any) -> Audit:
     )
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def audit() -> Audit:
-    return made()
-
-
-@pytest.fixture(scope="module")
-def path(audit: Audit, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return page_of(audit, tmp_path_factory.mktemp("audit"))
-
-
-@pytest.fixture
-def review(browser: "Browser", path: Path) -> Iterator[Opened]:
-    with opened(browser, path) as found:
-        yield found
-
-
 def page_of(audit: Audit, folder: Path) -> Path:
     audit.save(folder)
     return folder / "report.html"

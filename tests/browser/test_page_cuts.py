@@ -9,7 +9,7 @@ from browser_pages import CLASSES, N, Opened
 
 from selfclean_hooks import Audit
 
-pytest_plugins = ["browser_pages"]
+pytest_plugins = ["browser_fixtures"]
 
 
 def test_the_summary_leads_to_the_issues(review: Opened, audit: Audit) -> None:

@@ -1,19 +1,22 @@
 """The file of decisions: from the page to the command line and back."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from browser_pages import Opened, exported, opened, page_of
+import numpy as np
+from browser_pages import N, Opened, exported, opened, page_of
 from command_line import Call
 
 from selfclean_hooks import Audit
+from selfclean_hooks.leaks import Leaks
 from selfclean_hooks.review import Review
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytest_plugins = ["browser_pages"]
+pytest_plugins = ["browser_fixtures"]
 
 
 def decide_some(review: Opened) -> None:
@@ -88,3 +91,23 @@ def test_a_review_that_the_audit_came_with_is_taken_up(
         return {(e["issue"], e["verdict"], e["index"], e.get("label", "")) for e in content["decisions"]}
 
     assert told(after) == told(before)
+
+
+def test_decisions_on_leaks_come_back(browser: "Browser", audit: Audit, tmp_path: Path) -> None:
+    cut = audit.decisions.thresholds["near_duplicates"]
+    distance = np.linspace(0, cut / 2, 6).astype(np.float32)
+    names, digests = tuple(f"v{i}.png" for i in range(6)), tuple(f"{i:032x}" for i in range(6))
+    leaks = Leaks(
+        ("train", "val"), (N, 50), np.ones(6, int), np.arange(6), np.arange(20, 26), distance, names, digests,
+        automatic=cut,
+    )  # fmt: skip
+    audit = replace(audit, scores=replace(audit.scores, leaks=leaks))
+    with opened(browser, page_of(audit, tmp_path / "audit"), "#leakage") as found:
+        found.press("j", "c", "x", "x")
+        content = exported(found, tmp_path / "decisions.json")
+    told = [(e["index"], e["other_index"], e["other_split"], e["verdict"]) for e in content["decisions"]]
+    assert told == [(0, 20, "val", "confirmed"), (1, 21, "val", "rejected"), (2, 22, "val", "rejected")]
+    after = audit.with_decisions(tmp_path / "decisions.json")
+    assert audit.decisions.counted("leakage").nonzero()[0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert after.decisions.counted("leakage").nonzero()[0].tolist() == [0, 3, 4, 5]
+    assert 0 not in after.clean_indices

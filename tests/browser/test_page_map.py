@@ -19,7 +19,7 @@ from selfclean_hooks.thresholds import Thresholds
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytest_plugins = ["browser_pages"]
+pytest_plugins = ["browser_fixtures"]
 
 MANY = 20_000
 

@@ -7,11 +7,12 @@ from browser_pages import CLASSES, Opened, exported, focused
 
 from selfclean_hooks import Audit
 from selfclean_hooks.calibration import clean_in_a_row
+from selfclean_hooks.stopping import Row, stopping_rule
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytest_plugins = ["browser_pages"]
+pytest_plugins = ["browser_fixtures"]
 
 
 def test_marks_by_keyboard_undo_and_reload(review: Opened) -> None:
@@ -83,6 +84,8 @@ def test_the_rule_for_stopping(review: Opened) -> None:
     assert page.inner_text("#panel-label_errors .rule") == f"{row - 1} of {row} fine in a row"
     review.press("x")
     assert page.inner_text("#panel-label_errors .rule").startswith(f"{row} fine in a row from the 3rd on: the rest")
+    verdicts = ["rejected", "confirmed", *["rejected"] * row]
+    assert stopping_rule(verdicts) == Row(row, 3, True)
     review.press("u", "c")
     assert page.inner_text("#panel-label_errors .rule") == f"0 of {row} fine in a row"
 

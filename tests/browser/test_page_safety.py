@@ -18,7 +18,7 @@ from selfclean_hooks.report.html import SCRIPTS, STYLES, content_policy, source
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytest_plugins = ["browser_pages"]
+pytest_plugins = ["browser_fixtures"]
 
 EVIL = {
     "script": "</script><script>alert(1)</script>",

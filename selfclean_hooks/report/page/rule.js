@@ -1,19 +1,18 @@
 // When the rest may be left, and what was saved by then.
 
 /**
- * How many findings in a row are fine, after the last one that is not, from the worst. One that was not looked at ends
- * the row: nothing is known of it.
+ * How many findings in a row are fine, up to the last one with a mark; as `stopping_rule` of stopping.py. One that has
+ * no mark ends the row: nothing is known of it, so what follows it is never enough.
  * @param {string} issue
  * @returns {{row: number, from: number, reached: boolean}} from: the rank of the first of the row, from 1
  */
 function fineInARow(issue) {
   const verdicts = findings[issue].map((finding) => markOf(finding)?.verdict ?? "");
-  const last = Math.max(verdicts.lastIndexOf("confirmed"), verdicts.lastIndexOf("relabelled"));
-  let from = last + 1;
-  while (from < verdicts.length && verdicts[from] === "") from++;
-  let end = from;
-  while (end < verdicts.length && verdicts[end] === "rejected") end++;
-  return { row: end - from, from: from + 1, reached: end - from >= raw.cleanInARow && from === last + 1 };
+  const end = verdicts.findLastIndex((verdict) => verdict !== "") + 1;
+  let start = end;
+  while (start > 0 && verdicts[start - 1] === "rejected") start--;
+  const isKnown = start === 0 || verdicts[start - 1] !== "";
+  return { row: end - start, from: start + 1, reached: isKnown && end - start >= raw.cleanInARow };
 }
 
 /** @param {string} issue */
