@@ -273,10 +273,11 @@ class Audit:
                 raise ContaminationError(text + f". The policy for {issue} is 'raise'")
             warnings.warn(text, DataWarning, stacklevel=3)
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, verdict: Verdict | None = None) -> None:
         """Write manifest.json, samples.csv, pairs.csv, clean_indices.txt, scores.npz and report.html into `folder`.
 
         Where other splits were given, leakage.csv too; where people decided, decisions.json and relabelled.csv.
+        A verdict is told on the page.
 
         Raises:
             AuditFileError: the folder cannot be written.
@@ -284,7 +285,7 @@ class Audit:
         """
         from selfclean_hooks.storage import save
 
-        save(self, Path(folder))
+        save(self, Path(folder), verdict=verdict)
 
     @staticmethod
     def load(folder: str | Path) -> Audit:

@@ -138,7 +138,7 @@ def decided(found: SplitsAudit, asked: Asked, output: Path | None = None) -> int
     doubtful, refused = tuple(_doubtful(audits)), tuple(_refused(audits))
     problem = "; ".join(doubtful or refused)
     verdict = check(audits, limits, baseline)
-    place = None if output is None else _saved(found, output, bool(problem))
+    place = None if output is None else _saved(found, output, bool(problem), verdict)
     if asked.update and asked.baseline is not None and not problem:
         before, baseline = baseline, Baseline.of(audits, baseline)
         baseline.write(asked.baseline)
@@ -240,12 +240,12 @@ def _split(name: str) -> str:
     return f"split {name!r}: " if name else ""
 
 
-def _saved(found: SplitsAudit, output: Path, is_refused: bool) -> Path:
+def _saved(found: SplitsAudit, output: Path, is_refused: bool, verdict: Verdict) -> Path:
     """Save and say where: beside an earlier audit if this one is not to be trusted."""
     whole = output.absolute()  # "." has no name
     place = whole.with_name(f"{whole.name}.refused") if is_refused and holds_audit(output) else output
     try:
-        (found.audits.get("") or found).save(place)
+        (found.audits.get("") or found).save(place, verdict)
     except PolicyError:
         if not is_refused:
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -151,6 +151,10 @@ class Verdict:
     def failures(self) -> tuple[str, ...]:
         """A sentence for every limit that is not kept."""
         return tuple(check.reason for check in self.checks if not check.passed)
+
+    def of(self, split: str) -> Verdict:
+        """What is about one split."""
+        return replace(self, checks=tuple(check for check in self.checks if check.split == split), stale=())
 
     def __bool__(self) -> bool:
         return self.passed

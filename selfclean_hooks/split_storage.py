@@ -16,6 +16,7 @@ from selfclean_hooks.storage import save as save_one
 
 if TYPE_CHECKING:
     from selfclean_hooks.audit import Audit
+    from selfclean_hooks.gate import Verdict
 
 FORMAT = 1
 COLUMNS = (*LEAKAGE, "sample_1", "label_1", "sample_2", "label_2")
@@ -24,8 +25,10 @@ LONGEST = 100  # characters of a folder's name
 RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)  # no names of files on Windows
 
 
-def save(found: SplitsAudit, folder: Path) -> None:
+def save(found: SplitsAudit, folder: Path, verdict: Verdict | None = None) -> None:
     """Write the audits of all splits; splits.json comes last, without it nothing is loaded.
+
+    A verdict is told on the pages, of each split what is about it.
 
     Raises:
         AuditFileError: the folder cannot be written.
@@ -38,13 +41,13 @@ def save(found: SplitsAudit, folder: Path) -> None:
     leakage = _leakage(found)
     contents = {
         "leakage.csv": _as_csv(leakage),
-        "report.html": render_splits(found, places, leakage).encode(),
+        "report.html": render_splits(found, places, leakage, verdict).encode(),
     }
     clear(folder, (SPLITS, *FILES))  # what an earlier audit left there must not be taken for this one's
     refused = []
     for name, audit in found.audits.items():
         try:
-            save_one(audit, folder / places[name], BACK)
+            save_one(audit, folder / places[name], BACK, None if verdict is None else verdict.of(name))
         except PolicyError as error:
             refused.append(f"split {name!r}: {error}")
     for file, content in contents.items():

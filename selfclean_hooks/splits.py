@@ -153,8 +153,10 @@ class SplitsAudit:
         by_split = limits if isinstance(limits, Mapping) else dict.fromkeys(self.audits, limits or Limits())
         return check(self.audits, by_split, Baseline.given(baseline))
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, verdict: Verdict | None = None) -> None:
         """Write a folder for each split as `Audit.save` does, leakage.csv, splits.json and report.html.
+
+        A verdict is told on the pages.
 
         Raises:
             AuditFileError: the folder cannot be written.
@@ -162,7 +164,7 @@ class SplitsAudit:
         """
         from selfclean_hooks.split_storage import save
 
-        save(self, Path(folder))
+        save(self, Path(folder), verdict)
 
     @staticmethod
     def load(folder: str | Path) -> SplitsAudit:

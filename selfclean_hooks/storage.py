@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from selfclean_hooks.audit import Audit
+    from selfclean_hooks.gate import Verdict
 
 FORMAT = 1
 SPLITS = "splits.json"  # of an audit of several splits
@@ -45,7 +46,7 @@ NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
 UNSAFE = {0: "\\0", 13: "\\r"}  # characters that readers of CSV stumble over, even in quotes
 
 
-def save(audit: Audit, folder: Path, back: str = "") -> None:
+def save(audit: Audit, folder: Path, back: str = "", verdict: Verdict | None = None) -> None:
     """Write an audit into a folder, which is made if need be.
 
     Everything is computed before the first file is touched. The manifest comes last: without it nothing is loaded.
@@ -54,6 +55,7 @@ def save(audit: Audit, folder: Path, back: str = "") -> None:
         audit: what is written.
         folder: where to.
         back: address of the page of all splits, relative to the one written; "": there is none.
+        verdict: told on the page.
 
     Raises:
         AuditFileError: the folder cannot be written.
@@ -69,7 +71,7 @@ def save(audit: Audit, folder: Path, back: str = "") -> None:
         "scores.npz": scores,
         "samples.csv": as_csv(_samples(audit)),
         "pairs.csv": as_csv(audit.pairs, index=False),
-        "report.html": render(audit, back=back).encode(),
+        "report.html": render(audit, verdict=verdict, back=back).encode(),
         "manifest.json": _manifest(audit, _digest(scores)),
     }
     if audit.scores.leaks is not None:

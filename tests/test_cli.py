@@ -40,6 +40,7 @@ def test_audit_saves_prints_and_passes_without_limits(source: Path, tmp_path: Pa
     kept = [int(line) for line in (tmp_path / "out" / "clean_indices.txt").read_text().split()]
     assert kept == found.clean_indices.tolist()
     assert found.provenance["dataset"]["name"] == str(source)
+    assert "the limits</strong>" not in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(("limit", "status"), [("0.04", 0), ("0.03", 1), ("0", 1), ("1", 0)])
@@ -53,7 +54,8 @@ def test_the_status_is_the_verdict(
         word = "exceeds the limit" if status else "is within the limit"
         assert f"near_duplicates: 0.0333 (2 of 60 samples; 95% interval 0.0092 to 0.1136) {word}" in ran.out
         assert ran.err.strip() == ""
-    assert (tmp_path / "out" / "report.html").exists()  # saved also where it failed
+    page = (tmp_path / "out" / "report.html").read_text()  # saved also where it failed
+    assert ("Within the limits" in page, "Beyond the limits" in page) == (status == 0, status == 1)
 
 
 def test_a_check_that_did_not_run_cannot_pass(source: Path, tmp_path: Path, call: Any) -> None:

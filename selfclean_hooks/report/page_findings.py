@@ -107,6 +107,5 @@ def _leak(audit: Audit, leaks: Leaks, pair: int) -> dict[str, Any]:
     other = {"split": split, "index": index, "place": int(leaks.other[pair])}
     other |= {"name": leaks.other_names[pair]} if leaks.other_names else {}
     other |= {"digest": leaks.other_digests[pair]} if leaks.other_digests else {}
-    cut = audit.decisions.thresholds["leakage"]
-    is_flagged = score < cut or (score == 0 and cut > -np.inf)
+    is_flagged = bool(audit.decisions.leaks[pair])
     return {"samples": [int(leaks.index[pair])], "scores": _told([score]), "flagged": is_flagged, "other": other}
