@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfclean_hooks.detectors.label_densities import log_densities
-from selfclean_hooks.detectors.label_regression import kernel_principal, leave_one_out_ridge, principal
+from selfclean_hooks.detectors.label_regression import Rows, kernel_principal, leave_one_out_ridge, principal
 from selfclean_hooks.neighbors import nearest
 from selfclean_hooks.vectors import UnitRows
 
@@ -43,7 +43,7 @@ class Views:
 
     u: NDArray[np.float32]  # (N, r) principal components of unit length
     s: Floats  # (r,) singular values
-    kernel: tuple[NDArray[np.float32], Floats]  # the same of the arc-cosine kernel
+    kernel: tuple[Rows, Floats]  # the same of the arc-cosine kernel
     lists: tuple[tuple[Ints, NDArray[np.bool_], Floats], tuple[Ints, NDArray[np.bool_], Floats]]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.floating[Any]]
 
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)  # times the mean squared singular value
 EXACT = 1200  # samples up to which the regression is exact
@@ -33,37 +36,39 @@ def principal(x: Tensor, most: int) -> tuple[NDArray[np.float32], Floats]:
     return (v if n < dim else (centred @ v) / s.astype(np.float32)), s
 
 
-def arc_cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+def arc_cosine(a: Rows, b: Rows) -> Rows:
     """Kernel (N, M) in [0, 1] of unit rows (N, D) and (M, D): a wide layer of rectified random directions.
 
     Source: Cho & Saul, "Kernel methods for deep learning", 2009, order 1.
     """
     cosine = np.clip(a @ b.T, -1, 1)
     angle = np.arccos(cosine)
-    out: NDArray[np.float32] = (np.sin(angle) + (np.float32(np.pi) - angle) * cosine) / np.float32(np.pi)
+    out: Rows = (np.sin(angle) + (a.dtype.type(np.pi) - angle) * cosine) / a.dtype.type(np.pi)
     return out
 
 
-def spread(x: NDArray[np.float32], most: int) -> NDArray[np.float32]:
+def spread(x: Rows, most: int) -> Rows:
     """`most` of the rows of x, far and wide whatever their order: equally spaced along a random direction."""
     if len(x) <= most:
         return x
     along = torch.randn(x.shape[1], generator=torch.Generator().manual_seed(0)).numpy()
     ranked = np.argsort(x @ along, kind="stable")
-    out: NDArray[np.float32] = x[ranked[np.linspace(0, len(x) - 1, most).round().astype(np.int64)]]
+    out: Rows = x[ranked[np.linspace(0, len(x) - 1, most).round().astype(np.int64)]]
     return out
 
 
-def kernel_principal(x: Tensor) -> tuple[NDArray[np.float32], Floats]:
+def kernel_principal(x: Tensor) -> tuple[Rows, Floats]:
     """Left singular vectors (N, r) and singular values (r,) of what the kernel maps the rows `x` (N, D) to, centred.
 
     With more than `EXACT` rows the kernel is that of its projection on the span of some of them (Nystroem).
     """
+    is_small = len(x) <= EXACT
+    x = x.double() if is_small else x  # costs little there, and the number of threads does not show in the scores
     rows = torch.nn.functional.normalize(x - x.mean(0)).numpy()
-    few = rows if len(rows) <= EXACT else spread(rows, LANDMARKS)
+    few = rows if is_small else spread(rows, LANDMARKS)
     k = arc_cosine(rows, few)
     k -= k.mean(0)
-    if few is rows:
+    if is_small:
         squares, v = torch.linalg.eigh(torch.from_numpy(k - k.mean(1, keepdims=True)))
         kept = squares > ROUNDING * squares[-1]
         return v[:, kept].numpy(), squares[kept].double().sqrt().numpy()
@@ -77,7 +82,7 @@ def kernel_principal(x: Tensor) -> tuple[NDArray[np.float32], Floats]:
 
 
 def leave_one_out_ridge(
-    u: NDArray[np.float32], s: Floats, targets: Floats | NDArray[np.bool_], block: int = 4096, scale: int = 0
+    u: Rows, s: Floats, targets: Floats | NDArray[np.bool_], block: int = 4096, scale: int = 0
 ) -> NDArray[np.float32]:
     """Leave-one-out predictions (N, C) of ridge regression from the rows `u * s`, strength by least squared error.
 
@@ -97,8 +102,8 @@ def leave_one_out_ridge(
         along += u[r].T @ (targets[r] - mean)
 
     def residuals(kept: Floats, r: slice) -> Floats:
-        leverage = (u[r] ** 2) @ kept.astype(np.float32) + np.float32(1 / len(u))
-        fitted = u[r] @ (kept[:, None] * along).astype(np.float32)
+        leverage = (u[r] ** 2) @ kept.astype(u.dtype) + u.dtype.type(1 / len(u))
+        fitted = u[r] @ (kept[:, None] * along).astype(u.dtype)
         left: Floats = (targets[r] - mean - fitted) / np.maximum(1 - leverage, 1e-6)[:, None]
         return left
 
