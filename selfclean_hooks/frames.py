@@ -154,4 +154,5 @@ def _target_labels(scores: Scores, given: bool) -> pd.Series[Any]:
         return pd.Series(targets)
     texts = label_texts(scores) if given else predicted_texts(scores)
     unknown = np.isin(np.arange(len(texts)), list(scores.errors))
-    return pd.Series(texts, dtype=object).mask(unknown, None)
+    told: pd.Series[Any] = pd.Series(texts, dtype=object).mask(unknown, None)
+    return told

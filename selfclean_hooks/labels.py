@@ -96,7 +96,7 @@ def fit(names: Sequence[str], labels: Labels | None) -> bool:
     if labels is None or labels.dtype.kind == "f":
         return False
     if labels.ndim == 2:
-        return len(names) == labels.shape[1]
+        return len(names) == int(labels.shape[1])
     return bool(((labels >= -1) & (labels < len(names))).all())
 
 
