@@ -151,7 +151,8 @@ def _target_labels(scores: Scores, given: bool) -> pd.Series[Any]:
     if targets is None:
         return pd.Series(pd.array([pd.NA] * len(scores)))
     if scores.targets is not None and scores.targets.ndim == 1:
-        return pd.Series(targets)
+        numbers: pd.Series[Any] = pd.Series(targets)
+        return numbers
     texts = label_texts(scores) if given else predicted_texts(scores)
     unknown = np.isin(np.arange(len(texts)), list(scores.errors))
     told: pd.Series[Any] = pd.Series(texts, dtype=object).mask(unknown, None)
