@@ -149,7 +149,8 @@ def _target_labels(scores: Scores, given: bool) -> pd.Series[Any]:
     """Numbers, or which of several labels a sample has, as text; those foretold are missing where none are."""
     targets = scores.targets if given else scores.foretold
     if targets is None:
-        return pd.Series(pd.array([pd.NA] * len(scores)))
+        none: pd.Series[Any] = pd.Series(pd.array([pd.NA] * len(scores)))
+        return none
     if scores.targets is not None and scores.targets.ndim == 1:
         numbers: pd.Series[Any] = pd.Series(targets)
         return numbers
