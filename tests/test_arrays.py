@@ -58,9 +58,9 @@ def test_npz_that_cannot_be_used(tmp_path: Path) -> None:
     assert "got int64: scale to 0..255" in message(images=pictures.astype(np.int64))
     assert "got [-1, 0]: undo the normalisation" in message(images=pictures - 1.0)
     assert "embeddings must be (N, D) numbers, got (4,)" in message(embeddings=np.zeros(4))
-    assert "(4,), got (4, 1)" in message(images=pictures, labels=np.zeros((4, 1), int))
+    assert "got (4, 1, 1)" in message(images=pictures, labels=np.zeros((4, 1, 1), int))
     assert "no Python objects" in message(images=pictures, labels=np.array(["a", None, "b", "c"], object))
-    assert "labels must be classes" in message(images=pictures, labels=np.array([1, np.nan, 1, 0]))
+    assert "labels must be finite" in message(images=pictures, labels=np.array([1, np.inf, 1, 0]))
     for content in (b"", b"nonsense", pickle.dumps([1])):
         file.write_bytes(content)
         assert "cannot be read as .npz" in refused(file)
