@@ -22,6 +22,8 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
+Targets = list[int] | list[float]  # classes, or numbers to be foretold
+
 
 class Labelled:
     """Base of data sets whose items are (PIL image, label), or (PIL image,) without labels.
@@ -31,10 +33,10 @@ class Labelled:
         classes: Name of label 0, 1, ...: absent where labels have no names.
     """
 
-    targets: list[int]
+    targets: Targets
     classes: tuple[str, ...]
 
-    def __init__(self, targets: list[int] | None, classes: tuple[str, ...] | None) -> None:
+    def __init__(self, targets: Targets | None, classes: tuple[str, ...] | None) -> None:
         """Keep what there is."""
         if targets is not None:
             self.targets = targets
@@ -49,7 +51,7 @@ class Labelled:
 class PictureFiles(Labelled):
     """Pictures in files, each read when it is asked for; an unreadable one raises OSError then."""
 
-    def __init__(self, paths: list[str], targets: list[int] | None, classes: tuple[str, ...] | None) -> None:
+    def __init__(self, paths: list[str], targets: Targets | None, classes: tuple[str, ...] | None) -> None:
         """Nothing is read yet."""
         super().__init__(targets, classes)
         self.paths = paths

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -94,9 +95,18 @@ def corrected(scores: Scores, labels: Mapping[int, str]) -> Scores:
 
 
 def unknown_labels(scores: Scores, labels: Mapping[int, str]) -> tuple[str, ...]:
-    """New labels that no sample and no class of the data has, each once."""
+    """New labels that no sample and no class of the data has, each once; of numbers those that are none."""
     known = {*label_texts(scores), *(scores.class_names or ())}
-    return tuple(dict.fromkeys(label for label in labels.values() if label not in known))
+    is_number = scores.targets is not None and scores.targets.ndim == 1
+    unknown = (label for label in labels.values() if not (_is_finite(label) if is_number else label in known))
+    return tuple(dict.fromkeys(unknown))
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,7 +38,7 @@ class Source:
     name: str
     dataset: Any | None = None
     vectors: NDArray[np.float32] | None = None
-    labels: Sequence[int] | None = None
+    labels: Sequence[float] | None = None
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
 

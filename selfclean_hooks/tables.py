@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import math
 import os
 import re
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from selfclean_hooks.errors import SourceError
-from selfclean_hooks.pictures import PictureFiles, ending
+from selfclean_hooks.pictures import PictureFiles, Targets, ending
 from selfclean_hooks.scores import listing
+
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,2})?", re.IGNORECASE)
 
 
 class TableDataset(PictureFiles):
@@ -18,7 +21,8 @@ class TableDataset(PictureFiles):
 
     Args:
         table: A .csv file (UTF-8, comma) or a .parquet file. Paths are relative to the table's folder. Labels that are
-            all whole numbers stay numbers, any others are class names.
+            all whole numbers are classes without names, all numbers and some with a fraction numbers to be foretold;
+            any others are class names.
 
     Attributes:
         paths: N paths, in the order of the rows.
@@ -45,10 +49,12 @@ class TableDataset(PictureFiles):
         super().__init__(paths, *(_targets(_texts(labels, f"{name}: column `label`")) if labels else (None, None)))
 
 
-def _targets(texts: list[str]) -> tuple[list[int], tuple[str, ...] | None]:
-    """Labels as numbers, and their names unless all are whole numbers anyway."""
+def _targets(texts: list[str]) -> tuple[Targets, tuple[str, ...] | None]:
+    """Labels as numbers, and their names unless all are numbers anyway."""
     if all(re.fullmatch(r"[+-]?[0-9]+", text) for text in texts):
         return [int(text) for text in texts], None
+    if all(NUMBER.fullmatch(text) for text in texts) and any(math.modf(float(text))[0] for text in texts):
+        return [float(text) for text in texts], None
     names, codes = np.unique(texts, return_inverse=True)
     return codes.tolist(), tuple(names.tolist())
 

@@ -27,6 +27,7 @@ from selfclean_hooks.report.markdown import as_markdown
 from selfclean_hooks.report.sarif import as_sarif
 from selfclean_hooks.review import Mark, Review
 from selfclean_hooks.review_file import KIND
+from selfclean_hooks.ruling import unknown_labels
 from selfclean_hooks.splits import SplitsAudit
 from selfclean_hooks.stopping import stopping_rule
 
@@ -113,6 +114,13 @@ def test_new_labels_are_kept_and_told() -> None:
     assert found.corrected_labels.dtype == object
     assert found.decisions.reason[3] == "looked at: label dog is to be cat"
     assert (audit.relabelled, audit.corrected_labels[3]) == ({}, "dog")
+
+
+def test_any_number_is_known_where_labels_are_numbers() -> None:
+    numbers = {"targets": np.arange(10) / 3, "foretold": np.zeros(10)}
+    audit = ten(label=low(3, 4), **numbers)
+    assert unknown_labels(audit.scores, {3: "98.75", 4: "1e400", 5: "many", 6: "nan"}) == ("1e400", "many", "nan")
+    assert unknown_labels(ten().scores, {3: "98.75"}) == ("98.75",)
 
 
 def test_a_new_label_settles_what_copies_contradict() -> None:

@@ -44,6 +44,19 @@ def test_tables_name_pictures_beside_them(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_labels_with_fractions_are_numbers(tmp_path: Path, kind: str) -> None:
+    write(tmp_path / "a.png")
+    paths = ["a.png"] * 4
+    numbers = open_source(str(write_table(tmp_path / f"n.{kind}", {"path": paths, "label": [1.5, -2.0, 3e-7, 4.0]})))
+    assert (numbers.class_names, numbers.labels) == (None, [1.5, -2.0, 3e-7, 4.0])
+    assert numbers.dataset is not None
+    assert numbers.dataset[0][1] == 1.5
+    for names in (["1.0", "2.0", "3.0", "2.0"], ["1.5", "2.0", "3.x", "2.0"]):
+        named = open_source(str(write_table(tmp_path / f"t.{kind}", {"path": paths, "label": names})))
+        assert named.class_names == tuple(sorted(set(names)))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_tables_that_cannot_be_used(tmp_path: Path, kind: str) -> None:
     table = tmp_path / f"t.{kind}"
     write(tmp_path / "a.png")

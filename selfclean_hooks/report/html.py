@@ -34,6 +34,7 @@ SCRIPTS = (  # one scope, in this order
     "store.js",
     "review.js",
     "rule.js",
+    "placing.js",
     "decisions.js",
     "cut.js",
     "histogram.js",

@@ -16,7 +16,7 @@ from selfclean_hooks.calibration import clean_in_a_row
 from selfclean_hooks.duplicates import contradicted
 from selfclean_hooks.labels import label_texts, predicted_texts
 from selfclean_hooks.report.page_findings import findings_of, positions_of
-from selfclean_hooks.report.page_marks import marks_of
+from selfclean_hooks.report.page_marks import cuts_of, marks_of
 from selfclean_hooks.report.page_pictures import chosen
 from selfclean_hooks.shown import Shown
 from selfclean_hooks.thresholds import ISSUES
@@ -71,6 +71,7 @@ def _data(audit: Audit, shown: Shown, found: Mapping[str, Any]) -> dict[str, Any
         "map": None if evidence is None or evidence.map is None else _map(evidence.map),
         "projection": "" if evidence is None else evidence.projection,
         "marks": marks_of(audit),
+        "cuts": cuts_of(audit),
     }
 
 

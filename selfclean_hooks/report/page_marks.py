@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from selfclean_hooks.placing import placed
 from selfclean_hooks.ruling import ruling_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,15 @@ def marks_of(audit: Audit) -> list[dict[str, Any]]:
     return [{"entry": _entry(mark), "at": found.get(id(mark), [-1, -1])} for mark in audit.review.marks]
 
 
+def cuts_of(audit: Audit) -> dict[str, float]:
+    """Issue: cut that the review moved, where it is in force still."""
+    if audit.review is None:
+        return {}
+    splits = ("", *(() if audit.scores.leaks is None else audit.scores.leaks.splits[:1]))
+    moved = audit.review.thresholds_of(*splits)
+    return {issue: cut for issue, cut in moved.items() if cut == audit.decisions.thresholds.get(issue)}
+
+
 def _placed(audit: Audit) -> Iterator[tuple[Mark, list[int]]]:
     ruling = ruling_of(audit.review, audit.scores, audit.names, audit.digests)
     for issue, marks in ruling.marks.items():
@@ -28,9 +38,10 @@ def _placed(audit: Audit) -> Iterator[tuple[Mark, list[int]]]:
             yield mark, [position, mark.other_index if issue == "leakage" else -1]
     for place in ruling.near:
         yield place.mark, [place.position, place.other]
-    for mark in audit.review.marks if audit.review is not None else ():
-        if mark.issue == "leakage" and mark.verdict == "rejected":
-            yield mark, [mark.index, mark.other_index]
+    marks = audit.review.marks if audit.review is not None else ()
+    no_leaks = [mark for mark in marks if mark.issue == "leakage" and mark.verdict == "rejected"]
+    for place in placed(no_leaks, audit.scores, audit.names, audit.digests)[0]:
+        yield place.mark, [place.position, place.mark.other_index]
 
 
 def _entry(mark: Mark) -> dict[str, Any]:

@@ -67,10 +67,10 @@ def test_before_the_audit_it_is_said_what_is_audited(caplog: pytest.LogCaptureFi
 
 
 class Vague(Items):
-    """Labels that are no classes."""
+    """Labels that are neither classes nor numbers."""
 
     def __getitem__(self, index: int) -> Any:
-        return self.x[index], nn.functional.one_hot(self.y[index], 10).float()
+        return self.x[index], nn.functional.one_hot(self.y[index], 10) / 2
 
 
 class Bare(Items):
@@ -98,9 +98,9 @@ def paragraph_of(made: type[Items], policy: Policy, caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.parametrize("action", ["drop", "raise", "warn"])
-def test_labels_that_are_no_classes_are_told_of(action: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_labels_that_are_none_are_told_of(action: Any, caplog: pytest.LogCaptureFixture) -> None:
     told = paragraph_of(Vague, Policy(label_errors=action), caplog)
-    assert "; label errors not looked for: the targets are no classes (index 0: a class label must be one" in told
+    assert "; label errors not looked for: the targets are no labels (index 0: a label must be one" in told
 
 
 @pytest.mark.parametrize(("action", "is_told"), [("drop", True), ("raise", True), ("warn", False), ("ignore", False)])

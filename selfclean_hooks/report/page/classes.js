@@ -21,7 +21,7 @@ function classTable() {
     const way = sorted.down ? -1 : 1;
     rows.sort((a, b) => way * (sorted.column === "class" ? a.class.localeCompare(b.class, "en", { numeric: true }) : a[sorted.column] - b[sorted.column]) || a.place - b.place);
     for (const [column, head] of heads) head.setAttribute("aria-sort", column !== sorted.column ? "none" : sorted.down ? "descending" : "ascending");
-    body.replaceChildren(...rows.slice(0, ROWS).map((row) => el("tr", {}, el("th", { scope: "row" }, el("button", { type: "button", class: "link", click: () => openClass(row.class) }, named(row.class))),
+    body.replaceChildren(...rows.slice(0, ROWS).map((row) => el("tr", {}, el("th", { scope: "row" }, el("button", { type: "button", class: "link", click: () => openClass(row.class) }, named(row.class.trim() ? row.class : "(blank)"))),
       ...columns.slice(1).map((column) => el("td", { class: "number" }, count(row[column]), column !== "samples" && row[column] > 0 && el("span", { class: "soft" }, ` ${share(row[column] / row.samples)}`))))));
     told.textContent = rows.length > ROWS ? `${count(ROWS)} of ${count(rows.length)} classes: sort to see others.` : "Flags are those at the cuts in force. Choose a class to list its findings.";
   };

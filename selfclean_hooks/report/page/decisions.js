@@ -1,6 +1,8 @@
 // The file of decisions: what is written, and what is read from one.
 
 const KIND = "selfclean-hooks decisions";
+const REVIEWED = ["near_duplicates", "off_topic", "label_errors", "leakage", "unreadable"];
+const TEXTS = ["sample", "digest", "label", "other_sample", "other_digest", "other_split", "split"];
 const KEYS = {
   file: ["format", "kind", "dataset", "split", "thresholds", "seen", "decisions"],
   entry: ["issue", "verdict", "index", "sample", "digest", "label", "other_index", "other_sample", "other_digest", "other_split", "split"],
@@ -22,41 +24,39 @@ function entryOf(finding, mark) {
   return entry;
 }
 
+/** Cuts that were moved here, or by the review that the audit came with. @returns {Record<string, number>} */
+const cuts = () => ({ ...raw.cuts, ...Object.fromEntries(moved) });
+
 /** All that was decided, as the text of a file. */
 function decisions() {
   const entries = issues.flatMap((issue) => findings[issue].flatMap((finding) => (markOf(finding) ? [entryOf(finding, /** @type {Mark} */ (markOf(finding)))] : [])));
   const looked = issues.filter((issue) => seen[issue].size).map((issue) => [issue, seen[issue].size]);
-  const content = { format: 1, kind: KIND, dataset: raw.dataset, split: raw.split, thresholds: Object.fromEntries(moved), seen: Object.fromEntries(looked), decisions: [...carried, ...entries] };
+  const content = { format: 1, kind: KIND, dataset: raw.dataset, split: raw.split, thresholds: cuts(), seen: Object.fromEntries(looked), decisions: [...carried, ...loaded, ...entries] };
   return `${JSON.stringify(content, null, 1)}\n`;
-}
-
-/** @param {any} entry @param {string} issue @returns {Finding|undefined} the finding that an entry is about */
-function findingOf(entry, issue) {
-  const both = [entry.index, entry.other_index ?? -1];
-  const keys = both[1] < 0 ? [String(both[0])] : [`${both[0]}|${both[1]}|${entry.other_split ?? ""}`, `${both[1]}|${both[0]}|`];
-  const found = keys.map((key) => byKey[issue]?.get(key)).find(Boolean);
-  const digest = found && sampleOf(String(found.index)).digest;
-  return found && found.index === entry.index && digest && entry.digest && digest !== entry.digest ? undefined : found;
 }
 
 /** Marks that the audit came with and that are about nothing that is shown: they are written again as they are. @type {any[]} */
 const carried = [];
 
+/** The same of files that were loaded here. @type {any[]} */
+const loaded = [];
+
 /** The review that the audit came with, where its samples are now. */
 function takeGiven() {
   for (const { entry, at } of raw.marks) {
-    const here = { ...entry, index: at[0], other_index: at[1], digest: "" };
-    if (at[0] < 0 || take([here])) carried.push(entry);
+    const here = { ...entry, index: at[0], sample: "", digest: "" };
+    if (entry.issue === "near_duplicates") Object.assign(here, { other_index: at[1], other_sample: "", other_digest: "" });
+    if (at[0] < 0 || take([here]).length) carried.push(entry);
   }
 }
 
-/** Marks from entries of a file. @param {any[]} entries @returns {number} how many are of no finding here */
+/** Marks from entries of a file. @param {any[]} entries @returns {any[]} those about no finding here */
 function take(entries) {
-  let unknown = 0;
+  const unknown = [];
   for (const entry of entries) {
-    const isHere = !entry.split || !raw.split || entry.split === raw.split;
-    const finding = isHere ? findingOf(entry, entry.issue) : undefined;
-    if (finding === undefined) unknown++;
+    const isHere = !entry.split || entry.split === raw.split;
+    const finding = isHere ? findingOf(entry) : undefined;
+    if (finding === undefined) unknown.push(entry);
     else put(entry.issue, finding.key, entry.verdict === "relabelled" ? { verdict: entry.verdict, label: entry.label } : { verdict: entry.verdict });
   }
   return unknown;
@@ -79,14 +79,25 @@ function readDecisions(text) {
   entries.forEach(checkEntry);
   for (const [issue, cut] of Object.entries(content.thresholds ?? {}))
     if (typeof cut !== "number" || cut < 0 || cut > 1) throw new Error(`the threshold of ${visible(issue)} is no score in [0, 1]`);
-  return { ...content, decisions: entries, thresholds: content.thresholds ?? {} };
+  return { ...content, decisions: entries.map((entry) => (content.split ? { split: content.split, ...entry } : entry)), thresholds: content.thresholds ?? {} };
 }
 
 /** @param {any} entry @param {number} i */
 function checkEntry(entry, i) {
   const odd = Object.keys(entry ?? {}).find((key) => !KEYS.entry.includes(key));
   if (odd !== undefined) throw new Error(`decision ${i + 1} holds "${visible(odd)}", which this page does not know`);
-  if (typeof entry?.issue !== "string" || !Number.isInteger(entry.index) || !isMark(entry)) throw new Error(`decision ${i + 1} is not as this page writes it`);
+  if (!isEntry(entry)) throw new Error(`decision ${i + 1} is not as this page writes it`);
+}
+
+/** As the command line checks it. @param {any} entry */
+function isEntry(entry) {
+  const { issue, verdict, index = -1, other_index: otherIndex = -1, label = "", other_split: otherSplit = "" } = entry ?? {};
+  const isPlace = (value) => Number.isSafeInteger(value) && value >= -1;
+  const isText = (name) => entry[name] === undefined || (typeof entry[name] === "string" && (!name.endsWith("digest") || /^([0-9a-f]{32})?$/.test(entry[name])));
+  if (!REVIEWED.includes(issue) || !isMark({ verdict, label }) || !isPlace(index) || !isPlace(otherIndex) || !TEXTS.every(isText)) return false;
+  const [isTold, hasOther] = [index >= 0 || entry.sample || entry.digest, otherIndex >= 0 || Boolean(entry.other_sample || entry.other_digest)];
+  const isRelabelled = verdict === "relabelled";
+  return isTold && hasOther === ["near_duplicates", "leakage"].includes(issue) && Boolean(otherSplit) === (issue === "leakage") && isRelabelled === Boolean(label.trim()) && (!isRelabelled || issue === "label_errors");
 }
 
 /** Decisions of a file, on top of those made here. @param {string} text @returns {string} what was done */
@@ -94,10 +105,13 @@ function loadDecisions(text) {
   const content = readDecisions(text);
   const before = issues.reduce((sum, issue) => sum + marks[issue].size, 0);
   done.length = 0;
+  const known = new Set(loaded.map((entry) => JSON.stringify(entry)));
   const unknown = take(content.decisions);
-  for (const [issue, cut] of Object.entries(content.thresholds)) if (issues.includes(issue)) setCut(issue, cut);
+  loaded.push(...unknown.filter((entry) => !known.has(JSON.stringify(entry))));
+  const isOfHere = !content.split || content.split === raw.split;
+  for (const [issue, cut] of Object.entries(content.thresholds)) if (isOfHere && issues.includes(issue)) setCut(issue, cut);
   keep();
   changed("marks");
   const after = issues.reduce((sum, issue) => sum + marks[issue].size, 0);
-  return `${count(content.decisions.length)} decisions read, ${count(after - before)} new${unknown ? `; ${count(unknown)} are about nothing that is shown here` : ""}.`;
+  return `${count(content.decisions.length)} decisions read, ${count(after - before)} new${unknown.length ? `; ${count(unknown.length)} are about nothing that is shown here, and are exported again as they are` : ""}.`;
 }

@@ -33,8 +33,9 @@ function commandLine(command) {
 
 function exportDecisions() {
   download("decisions.json", decisions());
-  const total = issues.reduce((sum, issue) => sum + marks[issue].size, 0);
-  dialog("Decisions exported", el("p", {}, `decisions.json holds ${count(total)} decisions${moved.size ? ` and ${moved.size} moved ${moved.size > 1 ? "cuts" : "cut"}` : ""}.`),
+  const total = issues.reduce((sum, issue) => sum + marks[issue].size, carried.length + loaded.length);
+  const number = Object.keys(cuts()).length;
+  dialog("Decisions exported", el("p", {}, `decisions.json holds ${count(total)} decisions${number ? ` and ${number} moved ${number > 1 ? "cuts" : "cut"}` : ""}.`),
     el("p", {}, "Check the saved audit with them (DIR is its folder):"), commandLine("selfclean-hooks gate DIR --decisions decisions.json"),
     el("p", {}, "Or audit the data again and leave out what you confirmed (SOURCE is the data):"), commandLine("selfclean-hooks audit SOURCE --decisions decisions.json"));
 }

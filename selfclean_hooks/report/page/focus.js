@@ -93,11 +93,12 @@ function relabelOf(panel, item) {
   if (item.issue !== "label_errors" || !["classes", "numbers"].includes(raw.labels)) return null;
   const sample = sampleOf(item.samples[0]);
   const label = markOf(item.findings[0])?.label ?? sample.predicted ?? "";
+  const names = raw.classes.includes(label) || !label ? raw.classes : [...raw.classes, label]; // a file may tell of a new class
   const field = raw.labels === "classes"
-    ? el("select", { class: "relabel", "aria-label": "New label" }, ...raw.classes.map((name, i) => el("option", { value: i, selected: name === label }, visible(name))))
+    ? el("select", { class: "relabel", "aria-label": "New label" }, ...names.map((name, i) => el("option", { value: i, selected: name === label, disabled: !name.trim() }, visible(name))))
     : el("input", { class: "relabel", type: "number", step: "any", value: label, "aria-label": "New label" });
-  const chosen = () => (raw.labels === "classes" ? raw.classes[Number(field.value)] : field.value);
-  const button = el("button", { type: "button", class: "answer relabelled", "aria-pressed": stateOf(item) === "relabelled", "aria-keyshortcuts": "r", click: () => chosen() !== "" && decide(panel, { verdict: "relabelled", label: chosen() }) }, "Relabel ", el("kbd", { "aria-hidden": "true" }, "r"));
+  const chosen = () => (raw.labels === "classes" ? names[Number(field.value)] : field.value);
+  const button = el("button", { type: "button", class: "answer relabelled", "aria-pressed": stateOf(item) === "relabelled", "aria-keyshortcuts": "r", click: () => chosen()?.trim() && decide(panel, { verdict: "relabelled", label: chosen() }) }, "Relabel ", el("kbd", { "aria-hidden": "true" }, "r"));
   return el("span", { class: "relabelling" }, field, button);
 }
 

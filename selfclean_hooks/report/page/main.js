@@ -30,6 +30,7 @@ function start() {
   if (!isKept) byId("panel-summary").append(el("p", { class: "note" }, "This browser does not let the page keep anything: decisions are lost when it is closed. Export them before."));
   openAddressed();
   addEventListener("hashchange", openAddressed);
+  addEventListener("storage", takeFromOtherPage);
   document.addEventListener("keydown", press);
   let waiting = false;
   const fill = () => {

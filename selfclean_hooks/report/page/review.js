@@ -66,24 +66,48 @@ function look(item) {
 }
 
 function keep() {
-  const of = (issue) => ({ marks: [...marks[issue]], seen: [...seen[issue]] });
-  store({ format: 1, issues: Object.fromEntries(issues.map((issue) => [issue, of(issue)])), moved: [...moved] });
+  const of = (issue) => ({ marks: [...elsewhere[issue], ...marks[issue]], seen: [...seen[issue]], given: [...came[issue]] });
+  store({ format: 1, issues: Object.fromEntries(issues.map((issue) => [issue, of(issue)])), moved: [...moved], loaded });
 }
 
 /** @param {any} mark */
 const isMark = (mark) => VERDICTS.includes(mark?.verdict) && (mark.verdict !== "relabelled" || typeof mark.label === "string");
 
-/** What this browser kept of an earlier visit; else the review that the audit came with. */
+/** Issue: the marks that the audit came with. @type {Record<string, Map<string, Mark>>} */
+const came = Object.fromEntries(issues.map((issue) => [issue, new Map()]));
+
+/** Issue: marks that this browser keeps of findings that are not shown here: another page of this data shows them. @type {Record<string, Map<string, Mark>>} */
+const elsewhere = Object.fromEntries(issues.map((issue) => [issue, new Map()]));
+
+/** The review that the audit came with, and on top of it what this browser kept of earlier visits. */
 function restore() {
   takeGiven();
+  for (const issue of issues) for (const entry of marks[issue]) came[issue].set(...entry);
+  takeStored();
+}
+
+/** What the browser keeps, where it is another than what the audit came with at that time. */
+function takeStored() {
   const before = stored();
-  if (before?.format !== 1) {
-    return;
-  }
+  if (before?.format !== 1) return;
   for (const issue of issues) {
-    marks[issue].clear();
-    for (const [key, mark] of before.issues?.[issue]?.marks ?? []) if (byKey[issue].has(key) && isMark(mark)) marks[issue].set(key, mark);
-    for (const key of before.issues?.[issue]?.seen ?? []) if (byKey[issue].has(key)) seen[issue].add(key);
+    const kept = before.issues?.[issue] ?? {};
+    const [own, then] = [new Map((kept.marks ?? []).filter(([, mark]) => isMark(mark))), new Map(kept.given ?? [])];
+    const isChanged = (key) => JSON.stringify(own.get(key)) !== JSON.stringify(then.get(key));
+    for (const map of [marks[issue], elsewhere[issue]]) map.clear();
+    for (const [key, mark] of came[issue]) if (own.has(key) || !then.has(key) || JSON.stringify(then.get(key)) !== JSON.stringify(mark)) marks[issue].set(key, mark);
+    for (const [key, mark] of own) if (isChanged(key) || !came[issue].has(key)) (byKey[issue].has(key) ? marks : elsewhere)[issue].set(key, mark);
+    for (const key of kept.seen ?? []) if (byKey[issue].has(key)) seen[issue].add(key);
   }
+  moved.clear();
   for (const [issue, cut] of before.moved ?? []) if (issues.includes(issue) && Number.isFinite(cut)) moved.set(issue, cut);
+  loaded.splice(0, Infinity, ...(before.loaded ?? []));
+}
+
+/** The same data may be open twice: what is said there counts here too. @param {StorageEvent} event */
+function takeFromOtherPage(event) {
+  if (event.key !== PLACE || event.newValue === null) return;
+  takeStored();
+  changed("cut");
+  changed("marks");
 }

@@ -80,7 +80,7 @@ function moveTab(event) {
 
 /** Open what the address names. */
 function openAddressed() {
-  const [name, place] = decodeURIComponent(location.hash.slice(1)).split("/");
+  const [name, place] = location.hash.slice(1).split("/");
   if (!tabs.has(name)) return openTab(openName);
   const item = place === undefined ? null : (items[name]?.find((one) => one.findings.some((finding) => String(finding.index) === place)) ?? null);
   openTab(name, item);

@@ -1,0 +1,233 @@
+"""Marks outlive what happens between two visits: other people's decisions, data that moved, a page open twice."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from browser_pages import CLASSES, N, Opened, exported, opened, page_of
+
+from selfclean_hooks import Audit
+from selfclean_hooks.leaks import Leaks
+from selfclean_hooks.report.html import render
+from selfclean_hooks.review import Mark, Review
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytest_plugins = ["browser_fixtures"]
+
+Told = set[tuple[str, str, int]]
+
+
+def told(content: dict[str, Any]) -> Told:
+    return {(e["issue"], e["verdict"], e["index"]) for e in content["decisions"]}
+
+
+def off_topic(audit: Audit, i: int, verdict: Any) -> Mark:
+    assert audit.names is not None
+    assert audit.digests is not None
+    return Mark("off_topic", verdict, i, audit.names[i], audit.digests[i])
+
+
+def written(audit: Audit, path: Path, *marks: Mark) -> Path:
+    """The page anew, with a review."""
+    audit.with_decisions(Review(marks)).to_html(path)
+    return path
+
+
+def again(page: "Page") -> None:
+    page.reload()
+    page.wait_for_selector("#tabs:not([hidden])")
+
+
+def load(found: Opened, content: dict[str, Any], place: Path) -> str:
+    """What the page says of a file."""
+    place.write_text(json.dumps(content))
+    found.page.set_input_files("input[type=file]", place)
+    text = found.page.inner_text("dialog p")
+    found.press("Escape")
+    return text
+
+
+def test_decisions_given_later_are_added_to_those_made_here(browser: "Browser", audit: Audit, tmp_path: Path) -> None:
+    path = page_of(audit, tmp_path / "audit")
+    a, b, c = audit.worst("off_topic")[:3].tolist()
+    with opened(browser, path) as found:
+        found.tab("off_topic")
+        found.press("j", "c")  # a
+        written(audit, path, off_topic(audit, a, "rejected"), off_topic(audit, b, "confirmed"))
+        again(found.page)
+        both = {("off_topic", "confirmed", a), ("off_topic", "confirmed", b)}
+        assert told(exported(found, tmp_path / "d.json")) == both
+        found.page.click("#tab-off_topic")
+        found.page.click("#panel-off_topic .card >> nth=2")
+        found.press("x")
+        written(audit, path, off_topic(audit, b, "rejected"))  # changed there, and not here
+        again(found.page)
+        after = {("off_topic", "confirmed", a), ("off_topic", "rejected", b), ("off_topic", "rejected", c)}
+        assert told(exported(found, tmp_path / "d.json")) == after
+
+
+def test_a_given_mark_that_was_taken_back_stays_away(browser: "Browser", audit: Audit, tmp_path: Path) -> None:
+    path = page_of(audit, tmp_path / "audit")
+    (a,) = audit.worst("near_duplicates")[:1].tolist()
+    kept = int(audit.decisions.duplicates.kept[audit.decisions.sets[a]])
+    names, digests = audit.names or (), audit.digests or ()
+    about = (a, names[a], digests[a], kept, names[kept], digests[kept])
+    written(audit, path, Mark("near_duplicates", "confirmed", *about))
+    with opened(browser, path, "#near_duplicates") as found:
+        found.page.click(".card:has-text('in part')")
+        found.page.click(f"[aria-label='Drop #{a}']")
+        assert exported(found, tmp_path / "d.json")["decisions"] == []
+        again(found.page)
+        assert exported(found, tmp_path / "d.json")["decisions"] == []
+
+
+def test_the_same_page_open_twice(browser: "Browser", path: Path, audit: Audit, tmp_path: Path) -> None:
+    a, b = audit.worst("off_topic")[:2].tolist()
+    with opened(browser, path, "#off_topic") as one:
+        page = one.page.context.new_page()
+        page.goto(f"{path.as_uri()}#off_topic")
+        two = Opened(page)
+        one.press("j", "c")
+        page.wait_for_selector(".card[data-state=confirmed]")
+        two.press("j", "j", "x")
+        one.page.wait_for_selector(".card[data-state=rejected]")
+        both = {("off_topic", "confirmed", a), ("off_topic", "rejected", b)}
+        assert told(exported(one, tmp_path / "d.json")) == both
+        again(page)
+        assert told(exported(two, tmp_path / "d.json")) == both
+
+
+def test_a_page_that_shows_less_keeps_the_other_marks(browser: "Browser", audit: Audit, tmp_path: Path) -> None:
+    path = page_of(audit, tmp_path / "audit")
+    worst = audit.worst("off_topic").tolist()
+    with opened(browser, path, "#off_topic") as found:
+        found.press("j", "c", "c", "c")
+        path.write_text(render(audit, max_items=2), encoding="utf-8")
+        again(found.page)
+        found.press("j", "x")
+        audit.to_html(path)
+        again(found.page)
+        after = {("off_topic", "rejected", worst[0]), *(("off_topic", "confirmed", i) for i in worst[1:3])}
+        assert told(exported(found, tmp_path / "d.json")) == after
+
+
+def test_cuts_of_the_review_are_exported_again(browser: "Browser", audit: Audit, tmp_path: Path) -> None:
+    reviewed = audit.with_decisions(Review(thresholds={"label_errors": 0.2, "off_topic": 0.3}))
+    with opened(browser, page_of(reviewed, tmp_path / "audit")) as found:
+        assert exported(found, tmp_path / "d.json")["thresholds"] == {"label_errors": 0.2, "off_topic": 0.3}
+        found.tab("off_topic")
+        found.page.fill("#panel-off_topic input.exact", "0.1")
+        found.press("Enter")
+        assert exported(found, tmp_path / "d.json")["thresholds"] == {"label_errors": 0.2, "off_topic": 0.1}
+
+
+@pytest.mark.parametrize("known", ["digests", "names"])
+def test_files_that_moved_are_found_when_loaded(
+    browser: "Browser", review: Opened, audit: Audit, known: str, tmp_path: Path
+) -> None:
+    review.tab("off_topic")
+    review.press("j", "c", "x")
+    review.tab("near_duplicates")
+    review.press("j", "j", "c")  # not the first set: these are exact copies of each other
+    content = exported(review, tmp_path / "decisions.json")
+    for entry in content["decisions"]:
+        entry["index"] += 1  # as if a file had stood before all of them
+        entry |= {"other_index": entry["other_index"] + 1} if "other_index" in entry else {}
+        for key in ("digest", "other_digest") if known == "names" else ("sample", "other_sample"):
+            entry |= {key: ""} if key in entry else {}
+    changed = replace(audit, digests=None) if known == "names" else audit
+    with opened(browser, page_of(changed, tmp_path / "audit")) as found:
+        assert "nothing that is shown" not in load(found, content, tmp_path / "moved.json")
+        after = exported(found, tmp_path / "again.json")
+    assert {(i, v, at + 1) for i, v, at in told(after)} == told(content)
+
+
+def test_what_is_about_other_files_lands_nowhere_and_is_exported_again(
+    browser: "Browser", audit: Audit, tmp_path: Path
+) -> None:
+    (i,) = audit.worst("off_topic")[:1].tolist()
+    entries = [
+        {"issue": "off_topic", "verdict": "confirmed", "index": i, "sample": "elsewhere.png", "digest": ""},
+        {"issue": "off_topic", "verdict": "confirmed", "index": i, "sample": "", "digest": "0" * 32},
+    ]
+    plain = {"format": 1, "kind": "selfclean-hooks decisions", "decisions": entries}
+    of_split = {**plain, "split": "val", "decisions": [{"issue": "off_topic", "verdict": "confirmed", "index": i}]}
+    of_split |= {"thresholds": {"off_topic": 0.9}}
+    with opened(browser, page_of(audit, tmp_path / "audit")) as found:
+        assert "2 are about nothing that is shown here" in load(found, plain, tmp_path / "a.json")
+        assert "1 are about nothing that is shown here" in load(found, of_split, tmp_path / "b.json")
+        assert found.marks == {}
+        again(found.page)
+        content = exported(found, tmp_path / "d.json")
+    assert content["decisions"] == [*entries, {"split": "val", **of_split["decisions"][0]}]
+    assert content["thresholds"] == {}
+    assert len(Review.read(tmp_path / "d.json").marks) == 3
+
+
+ODD: dict[str, dict[str, Any]] = {
+    "no such issue": {"issue": "constructor"},
+    "relabelled, of no label": {"issue": "off_topic", "verdict": "relabelled", "label": "ant"},
+    "blank label": {"issue": "label_errors", "verdict": "relabelled", "label": " "},
+    "name of another kind": {"sample": 7},
+    "no digest": {"digest": "xyz"},
+    "about one": {"issue": "near_duplicates"},
+    "about two": {"other_index": 3},
+    "no place": {"index": 1.5},
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_what_the_command_line_would_refuse_is_refused(review: Opened, kind: str, tmp_path: Path) -> None:
+    fine = {"issue": "off_topic", "verdict": "confirmed", "index": 220}
+    content = {"format": 1, "kind": "selfclean-hooks decisions", "decisions": [fine, {**fine, **ODD[kind]}]}
+    assert "decision 2 is not as this page writes it" in load(review, content, tmp_path / "odd.json")
+    assert review.page.evaluate("localStorage.length") == 0
+
+
+def test_a_leak_that_is_none_is_found_where_its_samples_are_now(
+    browser: "Browser", audit: Audit, tmp_path: Path
+) -> None:
+    cut = audit.decisions.thresholds["near_duplicates"]
+    distance = np.linspace(0, cut / 2, 6).astype(np.float32)
+    digests = tuple(f"{i:032x}" for i in range(6))
+    leaks = Leaks(("train", "val"), (N, 50), np.ones(6, int), np.arange(6), np.arange(20, 26), distance, None, digests,
+                  automatic=cut)  # fmt: skip
+    audit = replace(audit, scores=replace(audit.scores, leaks=leaks))
+    assert audit.digests is not None
+    about = {"other_digest": digests[3], "other_split": "val", "split": "train"}
+    mark = Mark("leakage", "rejected", 2, digest=audit.digests[3], other_index=22, **about)  # now 3 and 23
+    with opened(browser, page_of(audit.with_decisions(Review((mark,))), tmp_path / "audit"), "#leakage") as found:
+        assert "#3" in found.page.inner_text("#panel-leakage .card[data-state=rejected]")
+        (entry,) = exported(found, tmp_path / "d.json")["decisions"]
+        assert (entry["index"], entry["other_index"]) == (3, 23)
+
+
+def test_an_address_that_is_no_address_opens_the_summary(browser: "Browser", path: Path) -> None:
+    with opened(browser, path, "#%zz/1") as found:
+        assert found.page.get_attribute("#tab-summary", "aria-selected") == "true"
+
+
+def test_a_class_without_a_name_cannot_be_chosen(browser: "Browser", audit: Audit, tmp_path: Path) -> None:
+    named = replace(audit, scores=replace(audit.scores, class_names=(" ", *CLASSES[1:])))
+    with opened(browser, page_of(named, tmp_path / "audit"), "#label_errors") as found:
+        found.press("j")
+        assert found.page.locator("select.relabel option:disabled").count() == 1
+        for _ in range(20):
+            found.press("r", "j")
+        exported(found, tmp_path / "d.json")
+    assert all(mark.label.strip() for mark in Review.read(tmp_path / "d.json").marks)
+
+
+def test_a_new_class_of_a_file_can_be_kept(browser: "Browser", audit: Audit, tmp_path: Path) -> None:
+    (i,) = audit.worst("label_errors")[:1].tolist()
+    reviewed = audit.with_decisions(Review((Mark("label_errors", "relabelled", i, label="moth"),)))
+    with opened(browser, page_of(reviewed, tmp_path / "audit"), "#label_errors") as found:
+        found.page.click(".card[data-state=relabelled]")
+        found.press("r")
+        (entry,) = exported(found, tmp_path / "d.json")["decisions"]
+    assert (entry["index"], entry["label"]) == (i, "moth")
