@@ -117,8 +117,7 @@ def test_new_labels_are_kept_and_told() -> None:
 
 
 def test_any_number_is_known_where_labels_are_numbers() -> None:
-    numbers = {"targets": np.arange(10) / 3, "foretold": np.zeros(10)}
-    audit = ten(label=low(3, 4), **numbers)
+    audit = ten(label=low(3, 4), targets=np.arange(10) / 3, foretold=np.zeros(10))
     assert unknown_labels(audit.scores, {3: "98.75", 4: "1e400", 5: "many", 6: "nan"}) == ("1e400", "many", "nan")
     assert unknown_labels(ten().scores, {3: "98.75"}) == ("98.75",)
 

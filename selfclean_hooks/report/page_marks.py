@@ -38,8 +38,8 @@ def _placed(audit: Audit) -> Iterator[tuple[Mark, list[int]]]:
             yield mark, [position, mark.other_index if issue == "leakage" else -1]
     for place in ruling.near:
         yield place.mark, [place.position, place.other]
-    marks = audit.review.marks if audit.review is not None else ()
-    no_leaks = [mark for mark in marks if mark.issue == "leakage" and mark.verdict == "rejected"]
+    every = audit.review.marks if audit.review is not None else ()
+    no_leaks = [mark for mark in every if mark.issue == "leakage" and mark.verdict == "rejected"]
     for place in placed(no_leaks, audit.scores, audit.names, audit.digests)[0]:
         yield place.mark, [place.position, place.mark.other_index]
 

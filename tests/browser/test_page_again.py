@@ -155,16 +155,16 @@ def test_what_is_about_other_files_lands_nowhere_and_is_exported_again(
         {"issue": "off_topic", "verdict": "confirmed", "index": i, "sample": "elsewhere.png", "digest": ""},
         {"issue": "off_topic", "verdict": "confirmed", "index": i, "sample": "", "digest": "0" * 32},
     ]
-    plain = {"format": 1, "kind": "selfclean-hooks decisions", "decisions": entries}
-    of_split = {**plain, "split": "val", "decisions": [{"issue": "off_topic", "verdict": "confirmed", "index": i}]}
-    of_split |= {"thresholds": {"off_topic": 0.9}}
+    plain: dict[str, Any] = {"format": 1, "kind": "selfclean-hooks decisions", "decisions": entries}
+    alone = {"issue": "off_topic", "verdict": "confirmed", "index": i}
+    of_split = {**plain, "split": "val", "thresholds": {"off_topic": 0.9}, "decisions": [alone]}
     with opened(browser, page_of(audit, tmp_path / "audit")) as found:
         assert "2 are about nothing that is shown here" in load(found, plain, tmp_path / "a.json")
         assert "1 are about nothing that is shown here" in load(found, of_split, tmp_path / "b.json")
         assert found.marks == {}
         again(found.page)
         content = exported(found, tmp_path / "d.json")
-    assert content["decisions"] == [*entries, {"split": "val", **of_split["decisions"][0]}]
+    assert content["decisions"] == [*entries, {"split": "val", **alone}]
     assert content["thresholds"] == {}
     assert len(Review.read(tmp_path / "d.json").marks) == 3
 
