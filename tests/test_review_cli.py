@@ -165,6 +165,12 @@ def test_marks_that_match_nothing_are_told_and_hold_nothing_up(saved: Path, tmp_
     )
 
 
+def test_marks_of_a_split_are_not_about_data_without_splits(saved: Path, tmp_path: Path, call: Call) -> None:
+    Review((Mark("off_topic", "confirmed", 3, split="val"),), split="val").write(tmp_path / "val.json")
+    ran = call("gate", saved, "--decisions", tmp_path / "val.json")
+    assert "1 match nothing here: sample 3 (they are about the split val)" in told(ran)
+
+
 def test_rows_of_fine_samples_and_new_labels_are_told(saved: Path, tmp_path: Path, call: Call) -> None:
     audit = Audit.load(saved)
     ranking = audit.ranking("label_errors")["index"].tolist()
