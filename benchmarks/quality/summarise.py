@@ -81,20 +81,31 @@ def plot(rows: Frame, file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, len(ISSUES), figsize=(12, 3.8), sharey=True)
+    rows = of_common_seeds(rows)
+    tools = sorted(rows.tool.unique(), key=lambda tool: (tool != "default", tool != "selfclean", tool.lower()))
+    colours = dict(zip(tools, ["#c1121f", "#003049", *map(pyplot.get_cmap("tab20"), range(2, 20))], strict=False))
+    figure, panels = pyplot.subplots(1, len(ISSUES), figsize=(13, 3.8), sharey=True)
     for panel, issue in zip(panels, ISSUES, strict=True):
         dirty = rows[(rows.issue == issue) & (rows.level > 0) & rows.ap.notna()]
-        for tool, part in dirty.groupby("tool"):
-            mean = part.groupby("level").ap.mean()
-            ours = tool in ("default", "selfclean")
-            panel.plot(mean.index * 100, mean, marker="o", ms=4, lw=2.5 if ours else 1.2, label=str(tool))
+        for tool in [tool for tool in tools if (dirty.tool == tool).any()]:
+            mean = dirty[dirty.tool == tool].groupby("level").ap.mean()
+            width = 2.8 if tool in tools[:2] else 1.2
+            panel.plot(mean.index * 100, mean, marker="o", ms=4, lw=width, color=colours[tool], label=str(tool))
         panel.set(title=issue.replace("_", " "), xscale="log", xlabel="contamination, %", ylim=(0, 1))
         panel.set_xticks([1, 5, 10, 20], ["1", "5", "10", "20"])
         panel.minorticks_off()
-        panel.legend(fontsize=7)
     panels[0].set_ylabel("average precision")
-    figure.tight_layout()
+    lines = {line.get_label(): line for panel in panels for line in panel.get_lines()}
+    figure.tight_layout(rect=(0, 0, 0.83, 1))
+    figure.legend(lines.values(), lines.keys(), loc="center right", fontsize=8, frameon=False)
     figure.savefig(file, dpi=90)
+
+
+def of_common_seeds(rows: Frame) -> Frame:
+    """The rows of seeds that every tool was run with: means of other draws do not compare."""
+    common = set.intersection(*(set(part.seed) for _, part in rows.groupby("tool")))
+    kept: Frame = rows[rows.seed.isin(common)]
+    return kept
 
 
 if __name__ == "__main__":
