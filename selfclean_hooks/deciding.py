@@ -187,12 +187,12 @@ def _about_marks(audits: Mapping[str, Audit], review: Review) -> str:
     if lost:
         more = ", ..." if len(lost) > SHOWN else ""
         told += f", {len(lost)} match nothing here: {', '.join(map(str, lost[:SHOWN]))}{more}"
-    own = {
-        name for audit in audits.values() if audit.scores.leaks is not None for name in audit.scores.leaks.splits[:1]
-    }
+    leaks = [audit.scores.leaks for audit in audits.values() if audit.scores.leaks is not None]
+    own = {name for each in leaks for name in each.splits[:1]}
     splits = sorted({mark.split for mark in lost} - {"", *audits, *own})
     if splits:
-        told += f" ({'they are about the' if '' in audits else 'there is no'} split {', '.join(splits)})"
+        of = f"{sum(mark.split in splits for mark in lost)} about the" if "" in audits else "there is no"
+        told += f" ({of} split {', '.join(splits)})"
     new = [label for audit in audits.values() for label in unknown_labels(audit.scores, audit.relabelled)]
     return told + (f"; new labels that no sample has: {', '.join(dict.fromkeys(new))}" if new else "")
 

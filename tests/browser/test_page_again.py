@@ -220,6 +220,8 @@ def test_a_class_without_a_name_cannot_be_chosen(browser: "Browser", audit: Audi
         for _ in range(20):
             found.press("r", "j")
         exported(found, tmp_path / "d.json")
+        found.tab("classes")
+        assert "(blank)" in found.page.inner_text("#panel-classes")
     assert all(mark.label.strip() for mark in Review.read(tmp_path / "d.json").marks)
 
 
