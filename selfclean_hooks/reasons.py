@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.duplicates import DuplicateSets
-from selfclean_hooks.labels import doubt_of, label_texts
+from selfclean_hooks.labels import class_name, doubt_of, label_texts
 from selfclean_hooks.scores import Scores
 from selfclean_hooks.thresholds import flagged
 
@@ -140,9 +140,5 @@ def _leaked(scores: Scores, near: Bools) -> Iterator[tuple[int, str]]:
 def _counted(scores: Scores, labels: Mapping[int, int]) -> str:
     """Labels with how often they are there, the most frequent first."""
     common = sorted(labels.items(), key=lambda label: (-label[1], label[0]))
-    shown = ", ".join(f"{_name(scores, code)} ({count})" for code, count in common[:SHOWN])
+    shown = ", ".join(f"{class_name(scores, code)} ({count})" for code, count in common[:SHOWN])
     return shown + (f" and {len(common) - SHOWN} more" if len(common) > SHOWN else "")
-
-
-def _name(scores: Scores, code: int) -> str:
-    return scores.class_names[code] if scores.class_names and 0 <= code < len(scores.class_names) else str(code)

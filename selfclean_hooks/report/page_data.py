@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.calibration import clean_in_a_row
 from selfclean_hooks.duplicates import contradicted
-from selfclean_hooks.labels import label_texts, predicted_texts
+from selfclean_hooks.labels import class_name, label_texts, predicted_texts
 from selfclean_hooks.report.page_findings import findings_of, positions_of
 from selfclean_hooks.report.page_marks import cuts_of, marks_of
 from selfclean_hooks.report.page_pictures import chosen
@@ -139,8 +139,7 @@ def _classes(audit: Audit) -> dict[str, Any]:
     codes = codes[codes >= 0]
     place = np.searchsorted(codes, s.given_label) + 1
     place[s.given_label < 0] = 0
-    names = s.class_names or ()
-    texts = [names[code] if code < len(names) else str(code) for code in codes.tolist()]
+    texts = [class_name(s, code) for code in codes.tolist()]
     return {"classes": texts, "given": packed(place.astype(np.uint32 if len(codes) >= NO_PLACE else np.uint16))}
 
 
