@@ -26,7 +26,7 @@ from sklearn.metrics import average_precision_score
 from torch.utils.data import DataLoader
 
 from selfclean_hooks import audit_embeddings
-from selfclean_hooks.dynamics import with_margins
+from selfclean_hooks.audits.pipeline import with_margins
 from selfclean_hooks_lightning import DataAudit
 
 WRONG = 0.1

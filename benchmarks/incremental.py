@@ -95,8 +95,8 @@ def embed(images: str, cache: str) -> dict[str, float]:
     import timm  # noqa: F401  # imports are not what is compared
     from torchvision.datasets import ImageFolder
 
-    import selfclean_hooks.embed
-    import selfclean_hooks.pretrain
+    import selfclean_hooks.embedding.embed
+    import selfclean_hooks.embedding.pretrain.run
 
     def work() -> None:
         selfclean_hooks.embed.embed(ImageFolder(images), encoder(), cache_dir=cache, progress=False)
@@ -109,9 +109,9 @@ def encoder() -> Any:
     import timm
     import torch
 
-    from selfclean_hooks.encoders import Encoder, weights_fingerprint
-    from selfclean_hooks.features import penultimate
-    from selfclean_hooks.pretrain import shrink
+    from selfclean_hooks.data.images import shrink
+    from selfclean_hooks.embedding.encoders.encoder import Encoder, weights_fingerprint
+    from selfclean_hooks.embedding.encoders.features import penultimate
 
     torch.manual_seed(0)
     model = timm.create_model("efficientnet_lite0", num_classes=0).eval()
@@ -129,7 +129,7 @@ def read(images: str, _cache: str) -> dict[str, float]:
     """What every run has to do: open each picture and see what it is."""
     from torchvision.datasets import ImageFolder
 
-    from selfclean_hooks.items import digest
+    from selfclean_hooks.data.digests import digest
 
     def work() -> None:
         for picture, _ in ImageFolder(images):

@@ -26,8 +26,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from selfclean_hooks import audit_embeddings
-from selfclean_hooks.pretrain import OBJECTIVES, Recipe, pretrain
-from selfclean_hooks.pretrain.networks import network_of
+from selfclean_hooks.embedding.pretrain.networks import network_of
+from selfclean_hooks.embedding.pretrain.recipe import OBJECTIVES, Recipe
+from selfclean_hooks.embedding.pretrain.run import pretrain
 from selfclean_hooks.testing import Contaminated, contaminate, digits, off_topic_patches
 
 CLIP_ART = Path("/usr/share/openclipart/png")

@@ -34,12 +34,12 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from selfclean_hooks.embed import embed_among
-from selfclean_hooks.encoders import Encoder, weights_fingerprint
-from selfclean_hooks.forward import Forward, tuned
-from selfclean_hooks.pretrain import shrink
-from selfclean_hooks.ranks import Ranks
-from selfclean_hooks.reading_settings import Reading
+from selfclean_hooks.core.settings import Reading
+from selfclean_hooks.data.images import shrink
+from selfclean_hooks.embedding.embed import embed_among
+from selfclean_hooks.embedding.encoders.encoder import Encoder, weights_fingerprint
+from selfclean_hooks.embedding.encoders.forward_pass import Forward, tuned
+from selfclean_hooks.utils.processes import Ranks
 
 MODEL, SIZE, SIDE, BATCH = "efficientnet_lite0", 128, 224, 64
 COLUMNS = ["source", "arm", "workers", "images", "wall_s", "cpu_s", "images_per_s", "images_per_cpu_s", "start_s"]

@@ -1,18 +1,21 @@
 """Audit any image data set for near duplicates, off-topic samples and label errors before training on it."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
-from selfclean_hooks.audit import Audit
-from selfclean_hooks.auditing import audit, audit_embeddings
-from selfclean_hooks.baseline import Baseline
-from selfclean_hooks.gate import Count, Limits, Verdict
-from selfclean_hooks.policy import Policy
-from selfclean_hooks.split_audits import audit_splits
-from selfclean_hooks.splits import SplitsAudit
-from selfclean_hooks.thresholds import FDR, Thresholds, Top
+from selfclean_hooks.audits.audit import Audit
+from selfclean_hooks.audits.audit_dataset import audit, audit_embeddings
+from selfclean_hooks.audits.audit_splits import audit_splits
+from selfclean_hooks.audits.splits import SplitsAudit
+from selfclean_hooks.decisions.policy import Policy
+from selfclean_hooks.decisions.thresholds import FDR, Thresholds, Top
+from selfclean_hooks.gate.baseline import Baseline
+from selfclean_hooks.gate.limits import Count, Limits
+from selfclean_hooks.gate.verdict import Verdict
 
 if TYPE_CHECKING:
-    from selfclean_hooks.dataset import AuditedDataset
+    from selfclean_hooks.audits.audited_dataset import AuditedDataset
 
 __version__ = "0.1.0"
 __all__ = [
@@ -35,7 +38,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "AuditedDataset":  # the one name that needs torch at import: a gate on a saved audit does without
-        from selfclean_hooks.dataset import AuditedDataset
+        from selfclean_hooks.audits.audited_dataset import AuditedDataset
 
         return AuditedDataset
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

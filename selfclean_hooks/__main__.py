@@ -1,5 +1,7 @@
 """`python -m selfclean_hooks`: the command line."""
 
-from selfclean_hooks.cli import run
+from __future__ import annotations
+
+from selfclean_hooks.cli.main import run
 
 run()

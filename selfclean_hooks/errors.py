@@ -12,6 +12,8 @@
 Each message says what was wanted, what came and what to do.
 """
 
+from __future__ import annotations
+
 
 class SelfCleanError(Exception):
     """Base class: catch this to catch everything the package raises on purpose."""

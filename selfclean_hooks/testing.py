@@ -1,5 +1,7 @@
 """Contaminated pictures with known answers, to see what an audit finds: for tests, examples and benchmarks."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable
 from dataclasses import dataclass

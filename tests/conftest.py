@@ -9,9 +9,10 @@ import datasets as huggingface
 import numpy as np
 import pytest
 import torch
-from command_line import call, saved, source  # noqa: F401  (fixtures)
 from PIL import Image
 from torchvision.datasets import ImageFolder
+
+from tests.helpers.command_line import call, saved, source  # noqa: F401  (fixtures)
 
 
 def pytest_configure() -> None:
@@ -50,7 +51,7 @@ def hub(folder: Path) -> Any:
 @pytest.fixture
 def audits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The epochs that callbacks audit for; an entry for each audit made."""
-    import selfclean_hooks_lightning.auditor
+    import selfclean_hooks_lightning.audit_runner
 
     made: list[int] = []
     really: Any = selfclean_hooks_lightning.auditor.audit_among  # type: ignore[attr-defined]

@@ -20,7 +20,8 @@ from PIL import Image
 from representations import efficientnet, run
 from sets import DEVELOPMENT, Material
 
-from selfclean_hooks.pretrain import Recipe, pretrain
+from selfclean_hooks.embedding.pretrain.recipe import Recipe
+from selfclean_hooks.embedding.pretrain.run import pretrain
 
 ROLES = ("clean", "scattered", "clustered", "one operation", "chain")
 ONE, CHAINS = 600, 100  # sources

@@ -5,6 +5,8 @@ For `lightning`. For the package `pytorch_lightning`:
     from selfclean_hooks_lightning.pytorch_lightning import DataAudit
 """
 
+from __future__ import annotations
+
 from lightning.pytorch import Callback
 
 from selfclean_hooks_lightning.callback import DataAuditHooks

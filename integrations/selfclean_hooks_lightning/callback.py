@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 from torch import nn
 
-from selfclean_hooks import Audit, Limits, Policy, Thresholds
-from selfclean_hooks.policy import Action
-from selfclean_hooks.reading_settings import Precision
+from selfclean_hooks.audits.audit import Audit
+from selfclean_hooks.core.settings import Precision
+from selfclean_hooks.decisions.policy import Action, Policy
+from selfclean_hooks.decisions.thresholds import Thresholds
+from selfclean_hooks.gate.limits import Limits
+from selfclean_hooks.training.settings import Known, enabled, settings
 from selfclean_hooks_lightning.fit import Fit
-from selfclean_hooks_lightning.margins import Margins
-from selfclean_hooks_lightning.memory import Known
-from selfclean_hooks_lightning.settings import enabled, settings
+from selfclean_hooks_lightning.margin_recorder import Margins
 
 
 class DataAuditHooks:

@@ -10,14 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selfclean_hooks.audit import Audit
+from selfclean_hooks.audits.audit import Audit
+from selfclean_hooks.data.dataset_tree import check_map_style
 from selfclean_hooks.errors import AuditFileError, BackboneError, DataError, PolicyError, SettingError
-from selfclean_hooks.ranks import Ranks
-from selfclean_hooks.scores import listing
-from selfclean_hooks.trees import check_map_style
-from selfclean_hooks_lightning.auditor import Auditor
-from selfclean_hooks_lightning.held_out import HeldOut, data_of
-from selfclean_hooks_lightning.loaders import (
+from selfclean_hooks.training.loaders import (
     batches,
     filtered,
     lonely_last_batch,
@@ -27,11 +23,14 @@ from selfclean_hooks_lightning.loaders import (
     refusal,
     trained_on,
 )
-from selfclean_hooks_lightning.margins import Margins, Recorder
-from selfclean_hooks_lightning.memory import Known, met
+from selfclean_hooks.training.settings import Known, Settings, met
+from selfclean_hooks.utils.processes import Ranks
+from selfclean_hooks.utils.text import listing
+from selfclean_hooks_lightning.audit_runner import Auditor
+from selfclean_hooks_lightning.held_out import HeldOut, data_of
+from selfclean_hooks_lightning.margin_recorder import Margins, Recorder
+from selfclean_hooks_lightning.method_override import StandIn
 from selfclean_hooks_lightning.patches import unpatch
-from selfclean_hooks_lightning.settings import Settings
-from selfclean_hooks_lightning.standing_in import StandIn
 
 
 class Fit:

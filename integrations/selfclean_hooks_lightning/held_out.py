@@ -7,12 +7,12 @@ from typing import Any
 
 from torch.utils.data import Subset
 
+from selfclean_hooks.data.dataset_tree import check_map_style
 from selfclean_hooks.errors import DataError
-from selfclean_hooks.randomness import kept_rng
-from selfclean_hooks.trees import check_map_style
-from selfclean_hooks_lightning.loaders import mapped, trained_on
-from selfclean_hooks_lightning.representation import HOSTS
-from selfclean_hooks_lightning.standing_in import StandIn
+from selfclean_hooks.training.loaders import mapped, trained_on
+from selfclean_hooks.training.module_features import HOSTS
+from selfclean_hooks.utils.rng import kept_rng
+from selfclean_hooks_lightning.method_override import StandIn
 
 
 class HeldOut:

@@ -1,10 +1,10 @@
 """`DataAudit` for the package `pytorch_lightning`."""
 
+from __future__ import annotations
+
 from pytorch_lightning import Callback
 
 from selfclean_hooks_lightning.callback import DataAuditHooks
-
-__all__ = ["DataAudit"]
 
 
 class DataAudit(DataAuditHooks, Callback):  # noqa: D101, the docstring is that of the hooks

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from selfclean_hooks_pytest.runs import REPORTS, RUNNING, Run
+from selfclean_hooks_pytest.session import REPORTS, RUNNING, Run
 
 RUN = pytest.StashKey[Run]()
 OWN = ("selfclean-audits", REPORTS, "embeddings.sqlite", "embeddings.sqlite-journal")  # in a cache folder

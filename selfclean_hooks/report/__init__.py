@@ -1,1 +1,1 @@
-"""Reports: each a function of an Audit."""
+"""Report."""

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selfclean_hooks.errors import PolicyError
-from selfclean_hooks.gate import Count, wilson
-from selfclean_hooks.leaks import Leaks
-from selfclean_hooks.report.words import WORST, digest_of, name_of
-from selfclean_hooks.summary import summary_rows
+from selfclean_hooks.core.scores import Leaks
+from selfclean_hooks.gate.limits import Count
+from selfclean_hooks.report.text import WORST, digest_of, name_of
+from selfclean_hooks.results.tables import summary_rows
+from selfclean_hooks.utils.statistics import wilson
 
 if TYPE_CHECKING:
-    from selfclean_hooks.audit import Audit
-    from selfclean_hooks.gate import Check, Verdict
+    from selfclean_hooks.gate.verdict import Check, Verdict
+    from selfclean_hooks.results.result import AuditResult
+from selfclean_hooks.results.result import kept
+from selfclean_hooks.utils.text import plain
 
 FORMAT = 1  # raised where something written before changes its meaning or goes; not where something is added
 
 
 def as_json(
-    audits: Audit | Mapping[str, Audit],
+    audits: AuditResult | Mapping[str, AuditResult],
     verdict: Verdict | None = None,
     shift: Sequence[Mapping[str, Any]] = (),
 ) -> str:
@@ -65,7 +66,7 @@ def as_json(
     return json.dumps(plain(content), indent=2, allow_nan=False)
 
 
-def _split(audit: Audit) -> dict[str, Any]:
+def _split(audit: AuditResult) -> dict[str, Any]:
     counts = {issue: int(audit.decisions.counted(issue).sum()) for issue in audit.contamination}
     return {
         "samples": len(audit),
@@ -82,7 +83,7 @@ def _split(audit: Audit) -> dict[str, Any]:
     }
 
 
-def _leakage(audits: Mapping[str, Audit]) -> Iterator[dict[str, Any]]:
+def _leakage(audits: Mapping[str, AuditResult]) -> Iterator[dict[str, Any]]:
     """Samples on either side that the other side holds too, once for every two splits that were compared."""
     told = set()
     for name, audit in audits.items():
@@ -96,7 +97,7 @@ def _leakage(audits: Mapping[str, Audit]) -> Iterator[dict[str, Any]]:
         told.add(name)
 
 
-def _verdict(audits: Mapping[str, Audit], verdict: Verdict) -> dict[str, Any]:
+def _verdict(audits: Mapping[str, AuditResult], verdict: Verdict) -> dict[str, Any]:
     return {
         "passed": verdict.passed,
         "reasons": verdict.reasons,
@@ -106,7 +107,7 @@ def _verdict(audits: Mapping[str, Audit], verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _check(audit: Audit, check: Check) -> dict[str, Any]:
+def _check(audit: AuditResult, check: Check) -> dict[str, Any]:
     ran = not check.not_run
     return {
         "split": check.split,
@@ -123,26 +124,6 @@ def _check(audit: Audit, check: Check) -> dict[str, Any]:
     }
 
 
-def _sample(audit: Audit, index: int) -> dict[str, Any]:
+def _sample(audit: AuditResult, index: int) -> dict[str, Any]:
     reason = audit.decisions.reason[index]
     return {"index": index, "sample": name_of(audit, index), "digest": digest_of(audit, index), "reason": reason}
-
-
-def kept(audit: Audit) -> int | None:
-    """How many samples the policy keeps; None where it would drop too much."""
-    try:
-        return len(audit.clean_indices)
-    except PolicyError:
-        return None
-
-
-def plain(value: Any) -> Any:
-    """The value as JSON knows it: NaN and infinity as None, unknown objects as their text."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(entry) for entry in value]
-    value = value.item() if isinstance(value, np.generic) else value
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return value if isinstance(value, (str, int, float)) else str(value)

@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from selfclean_hooks.report.words import LONGEST, WORST, by_split, called, contamination_of, limit_of, visible, why
+from selfclean_hooks.report.text import WORST, by_split, called, contamination_of, limit_of, why
+from selfclean_hooks.utils.text import LONGEST, visible
 
 if TYPE_CHECKING:
-    from selfclean_hooks.audit import Audit
-    from selfclean_hooks.gate import Check, Verdict
+    from selfclean_hooks.gate.verdict import Check, Verdict
+    from selfclean_hooks.results.result import AuditResult
 
 PACKAGE = "selfclean_hooks"
 OUTCOMES = {"failure": "failures", "error": "errors", "skipped": "skipped"}  # element: the attribute that counts it
 
 
-def as_junit(audits: Mapping[str, Audit], verdict: Verdict) -> str:
+def as_junit(audits: Mapping[str, AuditResult], verdict: Verdict) -> str:
     """The verdict as JUnit XML, ASCII only. What XML forbids or hides in a name is written as an escape, as \\x00.
 
     A case fails where a limit is not kept, is an error where a check that has a limit could not run, and is skipped
@@ -39,7 +40,7 @@ def as_junit(audits: Mapping[str, Audit], verdict: Verdict) -> str:
     return text.decode("ascii")
 
 
-def _suite(split: str, audit: Audit, checks: Sequence[Check]) -> ElementTree.Element:
+def _suite(split: str, audit: AuditResult, checks: Sequence[Check]) -> ElementTree.Element:
     name = f"{PACKAGE}.{visible(split)}" if split else PACKAGE
     suite = ElementTree.Element("testsuite", {"name": name, "tests": str(len(checks))})
     outcomes = [_outcome(check) for check in checks]
@@ -53,7 +54,7 @@ def _suite(split: str, audit: Audit, checks: Sequence[Check]) -> ElementTree.Ele
     return suite
 
 
-def _properties(audit: Audit, checks: Sequence[Check]) -> Iterator[tuple[str, str]]:
+def _properties(audit: AuditResult, checks: Sequence[Check]) -> Iterator[tuple[str, str]]:
     yield "samples", str(len(audit))
     for check in checks:
         if not check.not_run:
@@ -72,7 +73,7 @@ def _outcome(check: Check) -> str:
     return "error" if check.not_run else "failure"
 
 
-def _add_case(suite: ElementTree.Element, name: str, audit: Audit, check: Check, outcome: str) -> None:
+def _add_case(suite: ElementTree.Element, name: str, audit: AuditResult, check: Check, outcome: str) -> None:
     case = ElementTree.SubElement(suite, "testcase", {"classname": name, "name": check.issue})
     message = visible(_message(check), 5 * LONGEST)
     if not outcome:
@@ -90,7 +91,7 @@ def _message(check: Check) -> str:
     return f"not run: {check.not_run}" if check.not_run else f"no limit; {contamination_of(check)}"
 
 
-def _worst(audit: Audit, check: Check) -> Iterator[str]:
+def _worst(audit: AuditResult, check: Check) -> Iterator[str]:
     for index in check.found[:WORST].tolist():
         yield f"{called(audit, index)}: {why(audit, index)}"
     if len(check.found) > WORST:

@@ -6,21 +6,12 @@ import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from selfclean_hooks.report.words import (
-    LONGEST,
-    WORST,
-    by_split,
-    called,
-    contamination_of,
-    issue_in_words,
-    limit_of,
-    visible,
-    why,
-)
+from selfclean_hooks.report.text import WORST, by_split, called, contamination_of, issue_in_words, limit_of, why
+from selfclean_hooks.utils.text import LONGEST, visible
 
 if TYPE_CHECKING:
-    from selfclean_hooks.audit import Audit
-    from selfclean_hooks.gate import Check, Verdict
+    from selfclean_hooks.gate.verdict import Check, Verdict
+    from selfclean_hooks.results.result import AuditResult
 
 MOST_BYTES = 900_000  # a step's summary may have 1 MiB
 LISTED = 50  # notes, and entries of the baseline that are out of date
@@ -28,7 +19,7 @@ HEAD = "| issue | found | contamination (95% interval) | limit | result |\n|:---
 ENTITY = {ord(c): f"&#{ord(c)};" for c in string.punctuation if c not in "-/,;=()"}  # an entity is never mark-up
 
 
-def as_markdown(audits: Mapping[str, Audit], verdict: Verdict, shift: Sequence[Mapping[str, Any]] = ()) -> str:
+def as_markdown(audits: Mapping[str, AuditResult], verdict: Verdict, shift: Sequence[Mapping[str, Any]] = ()) -> str:
     """A line that says passed or failed, a table a split, the worst samples of what failed, notes; at most 900 kB.
 
     Whatever comes from the data stands as code, all its punctuation as entities: it makes no mark-up, no link and no
@@ -63,7 +54,7 @@ def _headline(verdict: Verdict) -> str:
     return f"## selfclean-hooks: {'passed' if verdict.passed else 'failed'}\n\n{told}{new}."
 
 
-def _table(split: str, audit: Audit, checks: Sequence[Check]) -> str:
+def _table(split: str, audit: AuditResult, checks: Sequence[Check]) -> str:
     size = f"{len(audit)} samples"
     title = f"### {data(split)}: {size}" if split else f"### {size}"
     return "\n".join([f"{title}\n", HEAD, *map(_row, checks)])
@@ -93,7 +84,7 @@ def _shift(shift: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield "\n".join(["### Shift between splits\n", head, *rows])
 
 
-def _details(audit: Audit, check: Check) -> str:
+def _details(audit: AuditResult, check: Check) -> str:
     shown = check.found[:WORST].tolist()
     where = f"{data(check.split)}: " if check.split else ""
     title = f"{where}{issue_in_words(check.issue)}: the worst {len(shown)} of {len(check.found)}"

@@ -1,4 +1,4 @@
-"""The result as tables for a terminal."""
+"""What the flags are worth, as a table for a terminal: estimates, how many samples to look at, the scores as bars."""
 
 from __future__ import annotations
 
@@ -11,13 +11,25 @@ from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from selfclean_hooks.report.words import LONGEST, by_split, contamination_of, limit_of, visible
+from selfclean_hooks.report.text import by_split, contamination_of, limit_of
+from selfclean_hooks.utils.text import LONGEST, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from selfclean_hooks.audit import Audit
-    from selfclean_hooks.gate import Check, Verdict
+    from selfclean_hooks.gate.verdict import Check, Verdict
+    from selfclean_hooks.results.result import AuditResult
+
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfclean_hooks.results.tables import calibration_rows
+
+if TYPE_CHECKING:
+    from selfclean_hooks.results.result import AuditResult
 
 WORST = 5  # samples in a row
 NARROW: Any = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "padding": (0, 1, 0, 0)}
@@ -32,7 +44,7 @@ COLUMNS: dict[str, JustifyMethod] = {
 }
 
 
-def show(audits: Mapping[str, Audit], verdict: Verdict, console: Console) -> None:
+def show(audits: Mapping[str, AuditResult], verdict: Verdict, console: Console) -> None:
     """Print a table for every split, then what the verdict says, what fails in red.
 
     Args:
@@ -47,12 +59,12 @@ def show(audits: Mapping[str, Audit], verdict: Verdict, console: Console) -> Non
         console.print(text, soft_wrap=True, highlight=False)
 
 
-def tables(audits: Mapping[str, Audit], verdict: Verdict) -> list[Table]:
+def tables(audits: Mapping[str, AuditResult], verdict: Verdict) -> list[Table]:
     """One a split: an issue a row. Limits are a column where there are any, and new findings where a baseline is."""
     return [_table(split, audit, checks, verdict.baseline) for split, audit, checks in by_split(audits, verdict)]
 
 
-def _table(split: str, audit: Audit, checks: Sequence[Check], has_baseline: bool) -> Table:
+def _table(split: str, audit: AuditResult, checks: Sequence[Check], has_baseline: bool) -> Table:
     size = f"{len(audit)} samples"
     title = Text(f"{visible(split)}: {size}" if split else size)
     told = Text("\n".join(visible(f"{check.issue}: {check.not_run}") for check in checks if check.not_run))
@@ -87,3 +99,49 @@ def _sentences(verdict: Verdict) -> Iterator[Text]:
         yield Text(visible(reason, 5 * LONGEST), style="red" if count < len(verdict.failures) else "green")
     for entry in verdict.stale:
         yield Text(f"matches nothing any more, in the baseline: {visible(entry)}", style="yellow")
+
+
+BARS = " \u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
+BINS = 20
+TITLE = "what the flags are worth, as estimated"
+CAPTION = "Of near duplicates kept copies count too."
+
+
+def worth_table(audits: Mapping[str, AuditResult], bars: bool = False) -> Table | None:
+    """One row a split and issue whose scores were calibrated; None where there are none.
+
+    Args:
+        audits: by name of the split; {"": audit} for one data set.
+        bars: how often each score is there too, from 0 on; for terminals that show the characters.
+    """
+    rows = [(split, audit, row) for split, audit in audits.items() for row in calibration_rows(audit)]
+    if not rows:
+        return None
+    table = Table(title=Text(TITLE), title_justify="left", caption=Text(CAPTION), caption_justify="left", **NARROW)
+    names = {"issue": "left", "right": "right", "in all (95%)": "right", "look at for 90%": "right"}
+    for name, justify in names.items():
+        table.add_column(name, justify=justify, no_wrap=name != "issue", overflow="fold")  # type: ignore[arg-type]
+    if bars:
+        table.add_column("scores, flagged | not", no_wrap=True)
+    for split, audit, row in rows:
+        issue = row["issue"]
+        cells = [Text(visible(f"{split}: {issue}" if split else issue)), *map(Text, _told(row))]
+        table.add_row(*cells, *([_bars(audit.scores.of(issue), audit.decisions.thresholds[issue])] if bars else []))
+    return table
+
+
+def _told(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Share of the flags that are right, how many there are in all, how many to look at."""
+    right = "" if math.isnan(row["precision"]) else f"{row['precision']:.0%}"
+    between = f"{row['estimated_low']:,.0f}-{row['estimated_high']:,.0f}"
+    return right, f"{row['estimated']:,.0f} ({between})", f"{row['inspect_for_90']:,}"
+
+
+def _bars(scores: NDArray[np.float64], cut: float) -> Text:
+    """Heights are square roots of the counts: the few bad ones are seen beside the many good."""
+    scored = scores[~np.isnan(scores)]
+    end = max(float(scored.max(initial=0)), cut) or 1.0
+    counts, edges = np.histogram(scored, BINS, (0, end))
+    heights = np.ceil((len(BARS) - 1) * np.sqrt(counts / max(1, counts.max()))).astype(int)
+    drawn, below = "".join(BARS[height] for height in heights), int((edges[:-1] < cut).sum())
+    return Text.assemble((drawn[:below], "red"), "|", (drawn[below:], "blue"))

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browser_pages import Opened, chromium, made, opened, page_of
 
 from selfclean_hooks import Audit
+from tests.browser.browser_pages import Opened, chromium, made, opened, page_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

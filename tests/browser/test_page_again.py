@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from browser_pages import CLASSES, N, Opened, exported, opened, page_of
 
 from selfclean_hooks import Audit
-from selfclean_hooks.leaks import Leaks
-from selfclean_hooks.report.html import render
-from selfclean_hooks.review import Mark, Review
+from selfclean_hooks.core.scores import Leaks
+from selfclean_hooks.decisions.review.marks import Mark, Review
+from selfclean_hooks.report.html.page import render
+from tests.browser.browser_pages import CLASSES, N, Opened, exported, opened, page_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytest_plugins = ["browser_fixtures"]
+pytest_plugins = ["tests.browser.browser_fixtures"]
 
 Told = set[tuple[str, str, int]]
 

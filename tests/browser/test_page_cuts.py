@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser_pages import CLASSES, N, Opened
 
 from selfclean_hooks import Audit
+from tests.browser.browser_pages import CLASSES, N, Opened
 
-pytest_plugins = ["browser_fixtures"]
+pytest_plugins = ["tests.browser.browser_fixtures"]
 
 
 def test_the_summary_leads_to_the_issues(review: Opened, audit: Audit) -> None:

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from browser_pages import N, Opened, exported, opened, page_of
-from command_line import Call
 
 from selfclean_hooks import Audit
-from selfclean_hooks.leaks import Leaks
-from selfclean_hooks.review import Review
+from selfclean_hooks.core.scores import Leaks
+from selfclean_hooks.decisions.review.marks import Review
+from tests.browser.browser_pages import N, Opened, exported, opened, page_of
+from tests.helpers.command_line import Call
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytest_plugins = ["browser_fixtures"]
+pytest_plugins = ["tests.browser.browser_fixtures"]
 
 
 def decide_some(review: Opened) -> None:

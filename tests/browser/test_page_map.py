@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from browser_pages import CLASSES, N, made, opened
 from PIL import Image
 
 from selfclean_hooks import Audit
-from selfclean_hooks.evidence import Evidence
-from selfclean_hooks.report.html import render
-from selfclean_hooks.scores import Scores
-from selfclean_hooks.thresholds import Thresholds
+from selfclean_hooks.core.evidence import Evidence
+from selfclean_hooks.core.scores import Scores
+from selfclean_hooks.decisions.thresholds import Thresholds
+from selfclean_hooks.report.html.page import render
+from tests.browser.browser_pages import CLASSES, N, made, opened
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytest_plugins = ["browser_fixtures"]
+pytest_plugins = ["tests.browser.browser_fixtures"]
 
 MANY = 20_000
 
@@ -115,7 +115,7 @@ def many(n: int = MANY, shown: int = 400) -> Audit:
     )  # fmt: skip
     audit = Audit(made_up, Thresholds(), names=tuple(f"folder {i % 97}/picture {i:06}.jpg" for i in range(n)))
     audit = replace(audit, provenance={"settings": {"max_items": shown}})
-    from selfclean_hooks.thumbnails import pictured
+    from selfclean_hooks.results.thumbnails import pictured
 
     bank = [webp(rng) for _ in range(30)]
     evidence = Evidence({}, {}, rng.random((n, 2)).astype(np.float32), "PCA")
@@ -146,8 +146,8 @@ def test_pictures_beyond_the_budget_are_left_out_and_told(
 ) -> None:
     audit = made()
     whole = render(audit)
-    monkeypatch.setattr("selfclean_hooks.report.html.PICTURES", 100_000)
-    monkeypatch.setattr("selfclean_hooks.report.page_data.LEAST", 0)
+    monkeypatch.setattr("selfclean_hooks.report.html.page.PICTURES", 100_000)
+    monkeypatch.setattr("selfclean_hooks.report.html.data.LEAST", 0)
     path = tmp_path / "small.html"
     audit.to_html(path)
     assert len(path.read_text(encoding="utf-8")) < len(whole)

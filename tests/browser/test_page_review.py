@@ -3,16 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from browser_pages import CLASSES, Opened, exported, focused
-
 from selfclean_hooks import Audit
-from selfclean_hooks.calibration import clean_in_a_row
-from selfclean_hooks.stopping import Row, stopping_rule
+from selfclean_hooks.core.calibration import clean_in_a_row
+from selfclean_hooks.results.stopping_rule import Row, stopping_rule
+from tests.browser.browser_pages import CLASSES, Opened, exported, focused
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytest_plugins = ["browser_fixtures"]
+pytest_plugins = ["tests.browser.browser_fixtures"]
 
 
 def test_marks_by_keyboard_undo_and_reload(review: Opened) -> None:

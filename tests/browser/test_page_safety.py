@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from browser_pages import N, exported, made, opened, page_of
 
 from selfclean_hooks import Audit
-from selfclean_hooks.leaks import Leaks
-from selfclean_hooks.previews import preview
-from selfclean_hooks.report.html import SCRIPTS, STYLES, content_policy, source
+from selfclean_hooks.core.scores import Leaks
+from selfclean_hooks.data.previews.preview import preview
+from selfclean_hooks.report.html.page import SCRIPTS, STYLES, content_policy, source
+from tests.browser.browser_pages import N, exported, made, opened, page_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytest_plugins = ["browser_fixtures"]
+pytest_plugins = ["tests.browser.browser_fixtures"]
 
 EVIL = {
     "script": "</script><script>alert(1)</script>",

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ci_steps import ACTION, BINARIES, GITLAB, HOOKS, ROOT, document, yaml_blocks
 from packaging.requirements import Requirement
+
+from tests.ci_templates.ci_steps import ACTION, BINARIES, GITLAB, HOOKS, ROOT, document, yaml_blocks
 
 PAGES = {name: ROOT / "integrations" / name / "README.md" for name in ("github-action", "gitlab", "pre-commit")}
 SCRIPTS = {step["name"]: step["run"] for step in document(ACTION)["runs"]["steps"] if "run" in step} | {

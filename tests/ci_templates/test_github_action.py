@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from ci_steps import ACTION, ROOT, Action, calls, document, stub
+
+from tests.ci_templates.ci_steps import ACTION, ROOT, Action, calls, document, stub
 
 FORMATS = ["json", "junit", "sarif", "markdown"]
 HOSTILE = "my \"photos\" 'of' $(touch x) `touch x`; touch x && * \\ --help"

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from ci_steps import calls, gitlab, stub
+
+from tests.ci_templates.ci_steps import calls, gitlab, stub
 
 HOSTILE = "my \"photos\" 'of' $(touch x) `touch x`; touch x && * \\ --help"
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ci_steps import HOOKS, ROOT, calls, environment, stub, yaml_blocks
+
+from tests.ci_templates.ci_steps import HOOKS, ROOT, calls, environment, stub, yaml_blocks
 
 PAGE = ROOT / "integrations" / "pre-commit" / "README.md"
 

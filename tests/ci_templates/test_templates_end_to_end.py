@@ -6,7 +6,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from ci_steps import BINARIES, Action, gitlab
+
+from tests.ci_templates.ci_steps import BINARIES, Action, gitlab
 
 LIMITS = "--max-near-duplicates 0 --max-unreadable 0"
 

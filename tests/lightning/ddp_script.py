@@ -19,20 +19,20 @@ from unittest.mock import patch
 
 import lightning
 import torch
-from fits import DROP, Module, Net, audit_callback, train_data, trainer, val_data, weights
 from lightning.pytorch.loggers.logger import Logger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler, WeightedRandomSampler, random_split
 
-import selfclean_hooks.embed
-import selfclean_hooks.pretrain
-import selfclean_hooks.self_supervised
+import selfclean_hooks.embedding.backbones.self_supervised
+import selfclean_hooks.embedding.embed
+import selfclean_hooks.embedding.pretrain.run
 from selfclean_hooks import Audit, Limits, Policy
-from selfclean_hooks.backbones import resolve_among
-from selfclean_hooks.encoders import weights_fingerprint
-from selfclean_hooks.reading import Reader
-from selfclean_hooks.views import raw_view
+from selfclean_hooks.data.reader import Reader
+from selfclean_hooks.data.views.dataset_view import raw_view
+from selfclean_hooks.embedding.backbones.resolve import resolve_among
+from selfclean_hooks.embedding.encoders.encoder import weights_fingerprint
 from selfclean_hooks_lightning import DataAudit
+from tests.lightning.fits import DROP, Module, Net, audit_callback, train_data, trainer, val_data, weights
 
 TWO: dict[str, Any] = {"strategy": "ddp", "devices": 2}
 WARN = Policy()

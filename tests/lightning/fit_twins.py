@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import lightning
 import numpy as np
 import torch
-from fits import Net, audit_callback, clean_data, trainer, val_data, weights
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from selfclean_hooks.randomness import kept_rng
+from selfclean_hooks.utils.rng import kept_rng
+from tests.lightning.fits import Net, audit_callback, clean_data, trainer, val_data, weights
 
 
 class Outcome(NamedTuple):

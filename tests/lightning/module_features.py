@@ -7,14 +7,14 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from fits import audit_callback, train_data, trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from selfclean_hooks import backbones
-from selfclean_hooks.embed import embed_among
-from selfclean_hooks.encoders import Encoder, of_callable
+from selfclean_hooks.embedding.backbones import resolve as backbones
+from selfclean_hooks.embedding.embed import embed_among
+from selfclean_hooks.embedding.encoders.encoder import Encoder, of_callable
 from selfclean_hooks.errors import DataWarning
+from tests.lightning.fits import audit_callback, train_data, trainer
 
 
 def quick_auto(patch: pytest.MonkeyPatch) -> None:
@@ -32,7 +32,7 @@ def embedded(patch: pytest.MonkeyPatch) -> list[Tensor]:
         vectors.append(torch.from_numpy(found.vectors))
         return found
 
-    patch.setattr("selfclean_hooks.among.embed_among", reading)
+    patch.setattr("selfclean_hooks.embedding.embed.embed_among", reading)
     return vectors
 
 

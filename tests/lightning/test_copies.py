@@ -11,17 +11,17 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from beside import Calm
-from fit_twins import Watched, all_global, assert_same, outcome
-from fits import DROP, FIRM, Module, Net, audit_callback, clean_data, train_data, trainer, val_data
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import callbacks as host_callbacks
 from lightning.pytorch.callbacks import StochasticWeightAveraging
-from scenes import SOURCES, OwnHooks, Scene
 from torch.utils.data import DataLoader
 
 from selfclean_hooks import Policy, Thresholds
-from selfclean_hooks_lightning.standing_in import StandIn
+from selfclean_hooks_lightning.method_override import StandIn
+from tests.lightning.fit_twins import Watched, all_global, assert_same, outcome
+from tests.lightning.fits import DROP, FIRM, Module, Net, audit_callback, clean_data, train_data, trainer, val_data
+from tests.lightning.loader_sources import SOURCES, OwnHooks, Scene
+from tests.lightning.parallel_fits import Calm
 
 
 def saved(net: Any) -> Any:

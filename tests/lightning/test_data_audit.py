@@ -5,15 +5,15 @@ from typing import Any
 
 import lightning
 import pytest
-from fits import Net, audit_callback, clean_data, train_data, trainer
 from torch import nn
 from torch.utils.data import DataLoader
 
 from selfclean_hooks import Audit, Limits, Policy, Thresholds
+from selfclean_hooks.core.settings import Reading
 from selfclean_hooks.errors import DataWarning, SettingError
-from selfclean_hooks.reading_settings import Reading
+from selfclean_hooks.training.settings import enabled
 from selfclean_hooks_lightning import DataAudit
-from selfclean_hooks_lightning.settings import enabled
+from tests.lightning.fits import Net, audit_callback, clean_data, train_data, trainer
 
 EPOCHS = "audit_epochs must be whole numbers from 0 (before the first step), as (0, 5), got "
 NUMBER = " must be a whole number of at least "

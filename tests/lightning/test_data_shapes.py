@@ -7,8 +7,6 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from beside import BATCH, Sorted, dropped, dropping, fitted, loader, trained
-from fits import DROP, Items, Module, audit_callback, train_data, trainer, val_data
 from lightning.pytorch.utilities import CombinedLoader
 from torch import nn
 from torch.utils.data import (
@@ -26,6 +24,8 @@ from selfclean_hooks import Audit, Policy, Thresholds
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.testing import digits
 from selfclean_hooks_lightning import DataAudit
+from tests.lightning.fits import DROP, Items, Module, audit_callback, train_data, trainer, val_data
+from tests.lightning.parallel_fits import BATCH, Sorted, dropped, dropping, fitted, loader, trained
 
 ALL = set(range(220))
 

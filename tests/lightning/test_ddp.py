@@ -16,10 +16,10 @@ import lightning
 import numpy as np
 import pytest
 import torch
-from ddp_script import Memory, ShiftedBatchNorm
-from fits import DROP, FIRM, Module, Net, audit_callback, train_data, trainer, val_data
 
 from selfclean_hooks import Audit, audit
+from tests.lightning.ddp_script import Memory, ShiftedBatchNorm
+from tests.lightning.fits import DROP, FIRM, Module, Net, audit_callback, train_data, trainer, val_data
 
 PATIENCE = 150  # seconds; a hang must fail and not last
 BATCH = 16

@@ -8,13 +8,13 @@ import lightning
 import numpy as np
 import pytest
 import torch
-from fits import DROP, Module, Net, Norm, audit_callback, train_data, trainer, val_data, weights
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler, Subset, SubsetRandomSampler, WeightedRandomSampler
 
 from selfclean_hooks import Policy
+from tests.lightning.fits import DROP, Module, Net, Norm, audit_callback, train_data, trainer, val_data, weights
 
 N = 110  # samples of train_data(100)
 WEIGHTS = np.random.default_rng(0).choice([0.5, 1, 3], N).tolist()

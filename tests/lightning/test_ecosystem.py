@@ -10,9 +10,6 @@ import lightning
 import pytest
 import pytorch_lightning
 import torch
-from beside import BATCH, Calm, caught, dropped, dropping, fitted, trained
-from fits import DROP, FIRM, Module, train_data, val_data
-from fits import trainer as quiet_trainer
 from lightning.pytorch.callbacks import (
     BatchSizeFinder,
     EarlyStopping,
@@ -30,6 +27,9 @@ from torch.utils.data import DataLoader
 import selfclean_hooks_lightning
 import selfclean_hooks_lightning.pytorch_lightning as for_pytorch_lightning
 from selfclean_hooks import Thresholds
+from tests.lightning.fits import DROP, FIRM, Module, train_data, val_data
+from tests.lightning.fits import trainer as quiet_trainer
+from tests.lightning.parallel_fits import BATCH, Calm, caught, dropped, dropping, fitted, trained
 
 ALL = set(range(220))
 QUIET: dict[str, Any] = {

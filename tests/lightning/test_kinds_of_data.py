@@ -8,13 +8,13 @@ import datasets as huggingface
 import lightning
 import pytest
 import torch
-from beside import BATCH, Calm, caught, dropped, dropping, fitted, trained
-from fits import DROP, Items, audit_callback, train_data
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from selfclean_hooks import Limits, Policy
 from selfclean_hooks.errors import DataError
+from tests.lightning.fits import DROP, Items, audit_callback, train_data
+from tests.lightning.parallel_fits import BATCH, Calm, caught, dropped, dropping, fitted, trained
 
 ALL = set(range(220))
 

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fits import Items, Module, Net, audit_callback, clean_data, train_data, trainer, val_data
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from selfclean_hooks import Audit, Limits, Policy, Thresholds
 from selfclean_hooks.errors import ContaminationError, DataWarning
+from tests.lightning.fits import Items, Module, Net, audit_callback, clean_data, train_data, trainer, val_data
 
 COPIES = Thresholds(near_duplicates=0.0, off_topic=None, label_errors=None)  # identical content alone
 QUIET = Policy("ignore", "ignore", "ignore", "ignore", leakage="drop")

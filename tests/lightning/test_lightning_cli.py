@@ -9,12 +9,12 @@ import pytorch_lightning
 import pytorch_lightning.cli
 import torch
 import yaml
-from beside import BATCH, Calm, dropped, trained
-from fits import Module, train_data, val_data
 from lightning.pytorch.cli import LightningCLI
 from torch import nn
 
 from selfclean_hooks import Limits, Policy, Thresholds
+from tests.lightning.fits import Module, train_data, val_data
+from tests.lightning.parallel_fits import BATCH, Calm, dropped, trained
 
 TRAINER: dict[str, Any] = {
     "accelerator": "cpu",

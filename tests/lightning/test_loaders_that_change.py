@@ -8,8 +8,6 @@ import lightning
 import numpy as np
 import pytest
 import torch
-from beside import BATCH, Calm, caught, dropping, fitted, trained
-from fits import audit_callback, clean_data, train_data, trainer, val_data
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, SubsetRandomSampler
 
@@ -17,6 +15,8 @@ from selfclean_hooks import Audit, Policy, Thresholds
 from selfclean_hooks.errors import PolicyError
 from selfclean_hooks.testing import digits
 from selfclean_hooks_lightning import DataAudit
+from tests.lightning.fits import audit_callback, clean_data, train_data, trainer, val_data
+from tests.lightning.parallel_fits import BATCH, Calm, caught, dropping, fitted, trained
 
 COPIES_ONLY = Thresholds(near_duplicates=1e-6, off_topic=None, label_errors=None)
 

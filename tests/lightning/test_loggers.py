@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from beside import BATCH, Calm, Sorted, dropping, fitted, loader
-from fits import DROP, Module, audit_callback, train_data, trainer, val_data
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 from selfclean_hooks import Audit
+from tests.lightning.fits import DROP, Module, audit_callback, train_data, trainer, val_data
+from tests.lightning.parallel_fits import BATCH, Calm, Sorted, dropping, fitted, loader
 
 NAMES = ("near_duplicates", "off_topic", "label_errors", "leakage", "unreadable", "kept_fraction", "rank_me")
 PICTURED = ("near_duplicates", "off_topic", "label_errors")

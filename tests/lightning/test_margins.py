@@ -17,17 +17,28 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from fit_twins import all_global, check_same, fit_of
-from fits import DROP, FIRM, Module, Net, audit_callback, clean_data, planted, train_data, trainer, val_data
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SubsetRandomSampler, dataloader
 
-import selfclean_hooks_lightning.auditor
+import selfclean_hooks_lightning.audit_runner
 from selfclean_hooks import Audit, Policy, Thresholds
-from selfclean_hooks.dynamics import blended
+from selfclean_hooks.detectors.label_errors.training_margins import blended
+from selfclean_hooks.training.batch_indices import Draws
 from selfclean_hooks_lightning import DataAudit
-from selfclean_hooks_lightning.drawn import Draws
+from tests.lightning.fit_twins import all_global, check_same, fit_of
+from tests.lightning.fits import (
+    DROP,
+    FIRM,
+    Module,
+    Net,
+    audit_callback,
+    clean_data,
+    planted,
+    train_data,
+    trainer,
+    val_data,
+)
 
 DRAW = vars(dataloader._BaseDataLoaderIter)["_next_index"]
 NOTHING = Thresholds(near_duplicates=1e-12, off_topic=1e-12, label_errors=1e-12)

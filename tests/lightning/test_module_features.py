@@ -8,13 +8,13 @@ import pytest
 import timm
 import torch
 import torchvision
-from fits import Net, audit_callback, trainer, weights
-from module_features import by_hand, close, embedded, encoded, loader, pictures, quick_auto, taught
 from torch import Tensor, nn
 
+from selfclean_hooks.embedding.encoders.features import fed_to
 from selfclean_hooks.errors import BackboneError, DataWarning
-from selfclean_hooks.features import fed_to
-from selfclean_hooks_lightning.representation import features_of, representation
+from selfclean_hooks.training.module_features import features_of, representation
+from tests.lightning.fits import Net, audit_callback, trainer, weights
+from tests.lightning.module_features import by_hand, close, embedded, encoded, loader, pictures, quick_auto, taught
 
 
 @pytest.fixture(autouse=True)

@@ -7,12 +7,23 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from fits import DROP, Net, audit_callback, trainer
-from module_features import Plain, audited, by_hand, close, embedded, encoded, loader, pictures, quick_auto, taught
 from torch import Tensor, nn
 
 from selfclean_hooks.errors import BackboneError, DataWarning
-from selfclean_hooks_lightning.representation import features_of, representation
+from selfclean_hooks.training.module_features import features_of, representation
+from tests.lightning.fits import DROP, Net, audit_callback, trainer
+from tests.lightning.module_features import (
+    Plain,
+    audited,
+    by_hand,
+    close,
+    embedded,
+    encoded,
+    loader,
+    pictures,
+    quick_auto,
+    taught,
+)
 
 
 @pytest.fixture(autouse=True)

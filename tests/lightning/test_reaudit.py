@@ -8,12 +8,12 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from fits import DROP, Module, Net, audit_callback, train_data, trainer, val_data, weights
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from selfclean_hooks import Audit, Limits, Policy
 from selfclean_hooks.errors import ContaminationError, DataWarning
+from tests.lightning.fits import DROP, Module, Net, audit_callback, train_data, trainer, val_data, weights
 
 View = Callable[[Tensor], Tensor]
 VIEWS: list[View] = [lambda rows: rows, lambda rows: rows[:, 32:], lambda rows: rows[:, ::3]]

@@ -7,8 +7,14 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from fits import Net, audit_callback, trainer, weights
-from module_features import (
+from torch import Tensor, nn
+
+from selfclean_hooks.embedding.backbones import resolve as backbones
+from selfclean_hooks.embedding.encoders.encoder import Encoder, of_module
+from selfclean_hooks.errors import DataWarning
+from selfclean_hooks.training.module_features import Representation, representation, trained
+from tests.lightning.fits import Net, audit_callback, trainer, weights
+from tests.lightning.module_features import (
     Plain,
     audited,
     by_hand,
@@ -19,12 +25,6 @@ from module_features import (
     pixels,
     quick_auto,
 )
-from torch import Tensor, nn
-
-from selfclean_hooks import backbones
-from selfclean_hooks.encoders import Encoder, of_module
-from selfclean_hooks.errors import DataWarning
-from selfclean_hooks_lightning.representation import Representation, representation, trained
 
 
 @pytest.fixture(autouse=True)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from fits import DROP, FIRM, Items, Module, Net, audit_callback, planted, train_data, trainer, val_data
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from selfclean_hooks import Limits, Policy, Thresholds
 from selfclean_hooks.errors import DataWarning
 from selfclean_hooks_lightning import DataAudit
+from tests.lightning.fits import DROP, FIRM, Items, Module, Net, audit_callback, planted, train_data, trainer, val_data
 
 
 def trained(folder: Path, *callbacks: Any, data: Any = None, net: Net | None = None, **settings: Any) -> Path:

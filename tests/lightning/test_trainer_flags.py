@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from beside import BATCH, Calm, dropped, dropping, fitted, trained
-from fits import DROP, Module, audit_callback, train_data, val_data
 from torch import nn
+
+from tests.lightning.fits import DROP, Module, audit_callback, train_data, val_data
+from tests.lightning.parallel_fits import BATCH, Calm, dropped, dropping, fitted, trained
 
 KEPT, ALL = 175, 220
 BARE: dict[str, Any] = dict.fromkeys(

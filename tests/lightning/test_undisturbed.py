@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from fit_twins import OwnNoise, Watched, all_global, check_same, fit_of
-from fits import DROP, Items, Module, Net, clean_data, train_data, trainer, val_data
 from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
@@ -21,6 +19,8 @@ from torch.utils.data import (
 )
 
 from selfclean_hooks import Policy, Thresholds
+from tests.lightning.fit_twins import OwnNoise, Watched, all_global, check_same, fit_of
+from tests.lightning.fits import DROP, Items, Module, Net, clean_data, train_data, trainer, val_data
 
 NOTHING = Thresholds(near_duplicates=1e-12, off_topic=1e-12, label_errors=1e-12)
 

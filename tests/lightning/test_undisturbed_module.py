@@ -8,13 +8,13 @@ import lightning
 import numpy as np
 import pytest
 import torch
-from fit_twins import OwnNoise, Watched, all_global, assert_same, check_same, fit_of, outcome
-from fits import FIRM, Module, Net, audit_callback, clean_data, train_data, trainer, val_data
 from torch import Tensor, nn
 
-import selfclean_hooks.self_supervised
+import selfclean_hooks.embedding.backbones.self_supervised
 from selfclean_hooks import Policy
-from selfclean_hooks.randomness import kept_rng
+from selfclean_hooks.utils.rng import kept_rng
+from tests.lightning.fit_twins import OwnNoise, Watched, all_global, assert_same, check_same, fit_of, outcome
+from tests.lightning.fits import FIRM, Module, Net, audit_callback, clean_data, train_data, trainer, val_data
 
 # The module in training is what the audit runs: it must not be left changed by that.
 

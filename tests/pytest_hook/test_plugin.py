@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from inner_runs import TEST, cache, change, failure, outcomes, run, told, write_pictures
 
 import selfclean_hooks_pytest.plugin
 from selfclean_hooks import Audit, audit_embeddings
-from selfclean_hooks.cli import main
-from selfclean_hooks_pytest.runs import RUNNING
+from selfclean_hooks.cli.main import main
+from selfclean_hooks_pytest.session import RUNNING
+from tests.pytest_hook.inner_runs import TEST, cache, change, failure, outcomes, run, told, write_pictures
 
 pytest_plugins = ["pytester"]
-HEAVY = ("torch", "pandas", "numpy", "selfclean_hooks", "selfclean_hooks_pytest.asserting")
+HEAVY = ("torch", "pandas", "numpy", "selfclean_hooks", "selfclean_hooks_pytest.assertion")
 
 
 @pytest.fixture

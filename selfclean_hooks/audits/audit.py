@@ -1,0 +1,166 @@
+"""`Audit`: an audit result that can be shown, checked, saved and loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selfclean_hooks.errors import SettingError
+from selfclean_hooks.results.result import AuditResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from selfclean_hooks.decisions.review.marks import Review
+    from selfclean_hooks.gate.baseline import Baseline
+    from selfclean_hooks.gate.limits import Limits
+    from selfclean_hooks.gate.verdict import Verdict
+
+
+class Audit(AuditResult):
+    """What was measured, and what follows from it under `thresholds` and `policy`. See `AuditResult`."""
+
+    def with_decisions(self, review: Review | str | Path | Iterable[str | Path]) -> Audit:
+        """The same measurements with what people decided about findings; see `AuditResult.with_review`."""
+        from selfclean_hooks.decisions.review.file import given_review
+
+        return self.with_review(given_review(review))
+
+    def save(self, folder: str | Path, verdict: Verdict | None = None) -> None:
+        """Write the audit and its report into `folder`."""
+        from selfclean_hooks.report.html.page import render
+        from selfclean_hooks.storage.folder import save
+
+        save(self, Path(folder), pages={"report.html": render(self, verdict=verdict).encode()})
+
+    @staticmethod
+    def load(folder: str | Path) -> Audit:
+        """Read what `save` wrote."""
+        from selfclean_hooks.storage.folder import load
+
+        return as_audit(load(Path(folder)))
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row a sample, indexed by its position in the data set; a new copy each time."""
+        from selfclean_hooks.results.tables import frame_of
+
+        return frame_of(self)
+
+    @property
+    def pairs(self) -> pd.DataFrame:
+        """The closest pairs, worst score first: all below the threshold and at least N; a new copy each time."""
+        from selfclean_hooks.results.tables import pairs_of
+
+        return pairs_of(self)
+
+    @property
+    def duplicate_sets(self) -> pd.DataFrame:
+        """The sets of near duplicates, one row a member, the kept copy of each set first; a new copy each time.
+
+        Columns near_duplicate_set, index, is_kept, distance (to the kept copy), given_label,
+        is_label_conflict (copies of the set carry different labels).
+        """
+        from selfclean_hooks.results.tables import duplicates_of
+
+        return duplicates_of(self)
+
+    @property
+    def leakage(self) -> pd.DataFrame:
+        """Pairs of samples of this and of another split, worst score first, of those flagged and of others the nearest.
+
+        Columns split_1, index_1, split_2, index_2, distance, is_leakage_issue; no rows where no other split was given.
+        """
+        from selfclean_hooks.results.tables import leakage_of
+
+        return leakage_of(self.scores.leaks, self.decisions.leaks)
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """One row an issue: issue, num_issues, contamination, threshold, action. NaN and "not run": it did not run."""
+        from selfclean_hooks.results.tables import summary_of
+
+        return summary_of(self)
+
+    def ranking(self, issue: str) -> pd.DataFrame:
+        """All samples scored for near_duplicates, off_topic or label_errors, worst first: for review from the top.
+
+        Columns index, score, is_issue, probability (that it is an issue) and expected_found (how many of the estimated
+        issues are seen down to here); the last two are NaN where the method estimates no probabilities. After
+        `calibration.clean_in_a_row()` fine samples in a row the rest may be left.
+
+        Raises:
+            SettingError: there is no such issue, or it did not run.
+        """
+        from selfclean_hooks.results.tables import ranking_of
+
+        return ranking_of(self, issue)
+
+    @property
+    def calibration(self) -> pd.DataFrame:
+        """One row an issue whose probabilities were estimated: what the flags are worth, and what there may be beside.
+
+        Columns issue, num_issues (flagged), precision (share of the flags that are estimated to be right), estimated
+        (issues in all the data), estimated_low and estimated_high (95% interval), recall (share of them flagged) and
+        inspect_for_90 (samples to look at, from the worst, to see 90% of them). For near duplicates these are samples
+        that have a near duplicate, kept copies included.
+        """
+        from selfclean_hooks.results.tables import calibration_of
+
+        return calibration_of(self)
+
+    def check(self, limits: Limits | None = None, baseline: Baseline | str | Path | None = None) -> Verdict:
+        """Whether the contamination is within `limits`; findings in `baseline`, or in that file, do not count.
+
+        With a baseline and no limit, no finding beside it is tolerated.
+
+        Raises:
+            AuditFileError: the file cannot be read.
+        """
+        from selfclean_hooks.gate.baseline import Baseline
+        from selfclean_hooks.gate.limits import Limits
+        from selfclean_hooks.gate.verdict import check
+
+        return check({"": self}, {"": limits or Limits()}, Baseline.given(baseline))
+
+    def to_html(self, path: str | Path) -> None:
+        """Write the report, one self-contained HTML file."""
+        from selfclean_hooks.report.html.page import render
+        from selfclean_hooks.utils.files import write
+
+        write(Path(path), render(self).encode())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a summary and the worst findings."""
+        from selfclean_hooks.report.figures.notebook import as_html
+
+        return as_html(self)
+
+    def plot(self, issue: str | None = None, most: int = 24) -> Figure:
+        """The worst findings of an issue as pictures, with the histogram of the scores and the threshold.
+
+        Beside a surplus copy stands the one that is kept; under label errors stands given label, predicted label. Red
+        is what is flagged. Nothing is set in matplotlib, and pyplot is not used: `.savefig(path)` writes the figure.
+
+        Args:
+            issue: "near_duplicates", "off_topic", "label_errors" or "leakage"; None: an overview of all.
+            most: pictures or pairs shown, at least 1.
+
+        Raises:
+            SettingError: there is no such issue, `most` makes no sense, or matplotlib is not installed.
+        """
+        try:
+            from selfclean_hooks.report.figures.plots import plot
+        except ModuleNotFoundError as error:
+            if not str(error.name).startswith("matplotlib"):
+                raise
+            raise SettingError("plots need matplotlib: pip install matplotlib") from error
+        return plot(self, issue, most)
+
+
+def as_audit(result: AuditResult) -> Audit:
+    """The result as an `Audit`."""
+    return Audit(**{field.name: getattr(result, field.name) for field in fields(result)})

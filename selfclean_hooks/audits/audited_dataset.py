@@ -1,0 +1,146 @@
+"""The data set without what the audit found: a drop-in replacement for training."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from selfclean_hooks.data.dataset_tree import check_map_style, is_huggingface
+from selfclean_hooks.errors import DataError, SettingError
+
+if TYPE_CHECKING:
+    from selfclean_hooks.audits.audit import Audit
+    from selfclean_hooks.decisions.policy import Policy
+    from selfclean_hooks.decisions.thresholds import Thresholds
+
+OWN = ("dataset", "audit", "indices")
+TRANSFORMS = ("transform", "target_transform", "transforms")
+PER_SAMPLE = ("targets", "labels", "samples", "imgs", "paths", "data")
+
+
+class AuditedDataset(Dataset[Any]):
+    """The samples of a data set that the policy keeps, as the user's own items with the user's own augmentation.
+
+    Other attributes are those of the inner data set. `targets`, `labels`, `samples`, `imgs`, `paths` and `data` hold
+    the kept samples only, and setting `transform`, `target_transform` or `transforms` sets it on the inner data set.
+
+    Args:
+        dataset: Map-style.
+        policy: What a flag does; None: the audit's own, `Policy()` for a new one.
+        thresholds: Where a score becomes a flag; None: the audit's own, `Thresholds()` for a new one.
+        audit: An audit of this very data set, to use instead of running one.
+        **audit_arguments: For `audit()`, such as `backbone=`.
+
+    Attributes:
+        dataset: The data set given.
+        audit: The `Audit` with this policy and these thresholds.
+        indices: (K,) int64, ascending: the position in `dataset` of each sample here.
+
+    Raises:
+        DataError: `dataset` is not map-style, or `audit` is of a data set of another length.
+        SettingError: Both `audit` and arguments for a new one.
+        ContaminationError: The policy says "raise" and there is something to raise about.
+        PolicyError: The policy would drop more than its `max_drop_fraction`.
+    """
+
+    dataset: Any
+    audit: Audit
+    indices: NDArray[np.int64]
+
+    def __init__(
+        self,
+        dataset: Any,
+        policy: Policy | None = None,
+        thresholds: Thresholds | None = None,
+        audit: Audit | None = None,
+        **audit_arguments: Any,
+    ) -> None:
+        """See the class."""
+        check_map_style(dataset)
+        given = {"policy": policy, "thresholds": thresholds}
+        settings = {name: value for name, value in given.items() if value is not None}
+        if audit is None:
+            audit = _run(dataset, {**settings, **audit_arguments})
+        else:
+            audit = _reused(dataset, audit, settings, audit_arguments)
+        self.dataset, self.audit = dataset, audit
+        self.indices = np.asarray(audit.clean_indices, dtype=np.int64)
+        audit.enforce()
+
+    def __len__(self) -> int:
+        """How many samples are kept."""
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Any:
+        """The item of the inner data set at `indices[index]`; a negative index counts from the end."""
+        return self.dataset[self._inner(index)]
+
+    def __getitems__(self, indices: Sequence[int]) -> Any:
+        """A batch at once, for inner data sets that can do this: the DataLoader asks for it."""
+        together = getattr(self.dataset, "__getitems__", None)
+        if together is None:
+            return [self[index] for index in indices]
+        return together([self._inner(index) for index in indices])
+
+    def _inner(self, index: int) -> int:
+        position = operator.index(index)
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"index {position} is outside the {len(self)} samples that were kept")
+        return int(self.indices[position])
+
+    def __getattr__(self, name: str) -> Any:
+        """Attributes of the inner data set. Never those with a leading underscore: pickle and copy look for them."""
+        if name.startswith("_") or name in OWN:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        value = getattr(self.dataset, name)
+        if callable(value) and is_huggingface(self.dataset) and not name.startswith("set_"):
+            raise AttributeError(
+                f".{name}() would return all samples, the dropped ones included: call it on "
+                "audited.dataset.select(audited.indices), or before the audit"
+            )
+        return self._kept(name, value) if name in PER_SAMPLE else value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Transforms are set on the inner data set, where they are applied."""
+        if name in TRANSFORMS:
+            setattr(self.dataset, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def _kept(self, name: str, values: Any) -> Any:
+        """Of an attribute with one entry a sample, the entries of the samples kept; anything else as it is."""
+        if not hasattr(type(values), "__len__") or len(values) != len(self.dataset):
+            return values
+        if isinstance(values, (np.ndarray, torch.Tensor)):
+            return values[self.indices]
+        if isinstance(values, (list, tuple)):
+            return type(values)([values[index] for index in self.indices])
+        raise AttributeError(
+            f".{name} holds {len(values)} entries in a {type(values).__name__}, which cannot be cut to those kept: "
+            f"use audited.dataset.{name} together with audited.indices"
+        )
+
+
+def _run(dataset: Any, arguments: dict[str, Any]) -> Audit:
+    from selfclean_hooks.audits.audit_dataset import (
+        audit as run_audit,  # an audit reads data sets and may meet this class
+    )
+
+    return run_audit(dataset, **arguments)
+
+
+def _reused(dataset: Any, audit: Audit, settings: dict[str, Any], unused: dict[str, Any]) -> Audit:
+    if unused:
+        raise SettingError(f"{', '.join(unused)} would go to a new audit, but audit= gives one: leave out either")
+    if audit.n != len(dataset):
+        raise DataError(
+            f"the audit must be of this data set, which has {len(dataset)} samples; it is of {audit.n}: "
+            "audit this one, or pass the data set that was audited"
+        )
+    return audit.at(**settings) if settings else audit

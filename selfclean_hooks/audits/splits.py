@@ -1,0 +1,108 @@
+"""`SplitsAudit`: the audits of several splits, shown, checked, saved and loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selfclean_hooks.audits.audit import as_audit
+from selfclean_hooks.results.splits import LEAKAGE, SHIFT, SplitsResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from selfclean_hooks.decisions.review.marks import Review
+    from selfclean_hooks.gate.baseline import Baseline
+    from selfclean_hooks.gate.limits import Limits
+    from selfclean_hooks.gate.verdict import Verdict
+
+
+class SplitsAudit(SplitsResult):
+    """The audits of several splits by one encoder. See `SplitsResult`."""
+
+    def with_decisions(self, review: Review | str | Path | Iterable[str | Path]) -> SplitsAudit:
+        """The same measurements with what people decided about findings of each split."""
+        from selfclean_hooks.decisions.review.file import given_review
+
+        given = given_review(review)
+        decided = {name: audit.with_review(given.of(name) if name else given) for name, audit in self.audits.items()}
+        return replace(self, audits=decided)
+
+    def save(self, folder: str | Path, verdict: Verdict | None = None) -> None:
+        """Write a folder for each split, and the page of all."""
+        from selfclean_hooks.audits.pages import split_pages
+        from selfclean_hooks.storage.splits import save
+
+        save(self, Path(folder), *split_pages(self, verdict))
+
+    @staticmethod
+    def load(folder: str | Path) -> SplitsAudit:
+        """Read what `save` wrote."""
+        from selfclean_hooks.storage.splits import load
+
+        found = load(Path(folder))
+        return SplitsAudit({name: as_audit(one) for name, one in found.audits.items()}, found.shifts)
+
+    @property
+    def shift(self) -> pd.DataFrame:
+        """How far splits lie apart, one row for each two of them.
+
+        Columns split_1, split_2, distance (squared Frechet distance in the embedding), expected (its median for random
+        splits of the same samples), p_value, components, explained (share of the variance in these components).
+        """
+        import pandas as pd
+
+        table: pd.DataFrame = pd.DataFrame(list(self.shifts), columns=list(SHIFT))
+        return table
+
+    @property
+    def leakage(self) -> pd.DataFrame:
+        """Pairs of near duplicates in two splits: split_1, index_1, split_2, index_2, distance; worst first.
+
+        One threshold decides on all of them, that for near duplicates of the split that is trained on. Listed are the
+        nearest of every flagged sample in every other split, and up to 7 more where it has as many.
+        """
+        return self._table(self.leaking, LEAKAGE)
+
+    @property
+    def label_disagreements(self) -> pd.DataFrame:
+        """The rows of `leakage` whose samples carry different labels, with label_1 and label_2."""
+        return self._table(self.disagreeing, (*LEAKAGE, "label_1", "label_2"))
+
+    def _table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+        import pandas as pd
+
+        kinds = {column: np.int64 if column.startswith("index") else object for column in columns}
+        table: pd.DataFrame = pd.DataFrame(
+            {
+                column: np.array([row[column] for row in rows], np.float32 if column == "distance" else kinds[column])
+                for column in columns
+            }
+        )
+        return table
+
+    def check(
+        self,
+        limits: Limits | Mapping[str, Limits] | None = None,
+        baseline: Baseline | str | Path | None = None,
+    ) -> Verdict:
+        """Whether every split is within its limits; findings in `baseline` do not count.
+
+        Args:
+            limits: the same for every split, or by name of the split (one left out has none).
+            baseline: or the path of one; with one and no limit, no finding beside it is tolerated.
+
+        Raises:
+            SettingError: limits are given for a split that there is not.
+            AuditFileError: the baseline cannot be read.
+        """
+        from selfclean_hooks.gate.baseline import Baseline
+        from selfclean_hooks.gate.limits import Limits
+        from selfclean_hooks.gate.verdict import check
+
+        by_split = limits if isinstance(limits, Mapping) else dict.fromkeys(self.audits, limits or Limits())
+        return check(self.audits, by_split, Baseline.given(baseline))

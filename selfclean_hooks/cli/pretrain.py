@@ -1,0 +1,94 @@
+"""`selfclean-hooks pretrain`: an encoder trained on a source, as a file that `--backbone` takes."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from selfclean_hooks.embedding.pretrain.recipe import Recipe
+from selfclean_hooks.errors import SettingError, SourceError
+from selfclean_hooks.utils.files import check_writable
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+WARNED_BELOW = 32  # pictures
+
+
+def seconds_of(text: str) -> float:
+    """Seconds of a text as 600, 90s, 10m, 1h30m or 01:30:00.
+
+    Raises:
+        SettingError: it is none.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if parts and "".join(map("".join, parts)) == text:
+        return math.fsum(float(number) * UNITS[unit] for number, unit in parts)
+    if re.fullmatch(r"\d+(\.\d+)?|\d+(:\d{1,2}){1,3}", text):
+        scales = (1.0, 60.0, 3600.0, 86400.0)
+        return math.fsum(float(n) * s for n, s in zip(reversed(text.split(":")), scales, strict=False))
+    raise SettingError(f"--max-time must be a time as 600 (seconds), 90s, 10m, 1h30m or 01:30:00, got {text!r}")
+
+
+def run(
+    source: str,
+    output: Path,
+    recipe: Recipe,
+    device: str = "auto",
+    devices: int = 1,
+    precision: str = "32",
+    log: Path | None = None,
+    progress: bool = True,
+) -> str:
+    """Train on a source, write the file, and say what it is like ("" in the processes of further devices).
+
+    An interrupted training lies beside the file, named after it and `.partial`, and goes on when the same is asked for
+    again.
+
+    Raises:
+        SourceError: there are no pictures in it.
+        SelfCleanError: see `pretrain`.
+    """
+    from selfclean_hooks.cli.sources.open import open_source
+    from selfclean_hooks.data.reader import Pictures
+    from selfclean_hooks.data.views.dataset_view import raw_view
+    from selfclean_hooks.embedding.encoders.encoder import device_of
+    from selfclean_hooks.embedding.pretrain.run import pretrain, save
+    from selfclean_hooks.utils.progress import bar
+
+    check_writable(output.parent)
+    found = open_source(source)
+    if found.vectors is not None:
+        raise SourceError(f"an encoder is trained on pictures, and {source} holds embeddings: give the pictures")
+    partial = output.with_name(f"{output.name}.partial")
+    with bar("training an encoder", progress) as tick:
+        trained = pretrain(
+            Pictures(raw_view(found.dataset).dataset),
+            recipe,
+            device=device_of(device),
+            partial=partial,
+            progress=tick,
+            trainer=_settings(devices, precision, log),
+        )
+    if devices > 1 and os.environ.get("LOCAL_RANK", "0") != "0":  # Lightning runs this command once a device
+        return ""
+    save(trained, output)
+    few = f"; {trained.pictures} pictures are few to learn from" if trained.pictures < WARNED_BELOW else ""
+    return (
+        f"{output}: {trained.recipe.objective} of {trained.recipe.encoder} at {trained.canvas.size} px, "
+        f"{trained.pictures} pictures, {trained.epochs} epochs in {trained.seconds:.0f} s{few}\n"
+        f"use it with: selfclean-hooks audit {source} --backbone {output}"
+    )
+
+
+def _settings(devices: int, precision: str, log: Path | None) -> dict[str, Any]:
+    """Of Lightning's Trainer, those that were asked for."""
+    settings: dict[str, Any] = {} if precision == "32" else {"precision": f"{precision}-mixed"}
+    if devices > 1:
+        settings |= {"devices": devices, "plugins": None, "strategy": "ddp"}
+    if log is not None:
+        from lightning.pytorch.loggers import CSVLogger
+
+        settings["logger"] = CSVLogger(log, name="", version="")
+    return settings

@@ -1,0 +1,111 @@
+"""A folder of pictures as a data set."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+from selfclean_hooks.data.image_files import PictureFiles, ending, picture_endings
+from selfclean_hooks.errors import SourceError
+
+SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "dev", "test"})
+
+
+class FolderDataset(PictureFiles):
+    """The pictures under a folder, in sorted order.
+
+    Where every picture lies in a sub-folder, the first-level folder is its class; otherwise there are no labels.
+    Links are followed, and a folder reached a second time is passed over. Hidden files and ``__MACOSX`` are left out.
+    Pictures come upright (EXIF) and at most 2048 pixels long.
+
+    Args:
+        folder: Where to look.
+
+    Attributes:
+        paths: N paths, each beginning with ``folder`` as given.
+        targets: N labels, an index into ``classes``. Absent without class folders.
+        classes: Names of the class folders. Absent without class folders.
+        notes: What was passed over, one sentence each.
+
+    Raises:
+        SourceError: No picture is there, or a folder cannot be listed.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """List the pictures; none is opened."""
+        root = os.fspath(folder)
+        files, repeated = _walk(root)
+        endings = picture_endings()
+        pictures = sorted(parts for parts in files if ending(parts[-1]) in endings)
+        others = [ending(parts[-1]) for parts in files if ending(parts[-1]) not in endings]
+        if not pictures:
+            raise SourceError(_no_pictures(root, others))
+        names = tuple(sorted({parts[0] for parts in pictures if len(parts) > 1}))
+        loose = sum(len(parts) == 1 for parts in pictures)
+        labelled = bool(names) and not loose
+        position = {name: label for label, name in enumerate(names)}
+        targets = [position[parts[0]] for parts in pictures] if labelled else None
+        super().__init__([os.path.join(root, *parts) for parts in pictures], targets, names if labelled else None)
+        self.notes = _notes(names, loose, others, repeated)
+
+
+def listdir(folder: str) -> list[str]:
+    """Sorted names in a folder, without hidden ones and without ``__MACOSX``.
+
+    Raises:
+        SourceError: The folder cannot be listed.
+    """
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith(".") and name != "__MACOSX")
+    except OSError as error:
+        raise SourceError(f"{folder}: the folder cannot be listed: {error.strerror}; check its permissions") from error
+
+
+def _walk(root: str) -> tuple[list[tuple[str, ...]], int]:
+    """Every file below root as path parts, and how many folders were passed over because they were reached before.
+
+    Real folders come before linked ones, so that a picture is listed under its own name; each is entered once, so that
+    links in a circle end.
+    """
+    folders: list[tuple[str, ...]] = [()]
+    links: list[tuple[str, ...]] = []
+    entered: set[str] = set()
+    files: list[tuple[str, ...]] = []
+    repeated = 0
+    while folders or links:
+        parts = folders.pop() if folders else links.pop()
+        folder = os.path.join(root, *parts)
+        if (real := os.path.realpath(folder)) in entered:
+            repeated += 1
+            continue
+        entered.add(real)
+        for name in listdir(folder):
+            entry = os.path.join(folder, name)
+            kind = files if not os.path.isdir(entry) else links if os.path.islink(entry) else folders
+            kind.append((*parts, name))
+    return files, repeated
+
+
+def _no_pictures(root: str, others: list[str]) -> str:
+    found = f"{len(others)} files, none of them a picture: {_counted(others)}" if others else "no files"
+    wanted = "wanted a folder with pictures (.jpg, .png, ...) or class folders of them"
+    return f"{root}: {wanted}, found {found}; check the path, or list the pictures in a .csv file with a `path` column"
+
+
+def _notes(names: tuple[str, ...], loose: int, others: list[str], repeated: int) -> tuple[str, ...]:
+    notes = []
+    if names and loose:
+        notes.append(f"{loose} pictures lie beside folders with pictures: no labels are taken from folder names")
+    elif names and SPLIT_NAMES.issuperset(name.lower() for name in names):
+        notes.append(f"the class folders {', '.join(names)} look like splits, not classes: audit each by itself")
+    if others:
+        notes.append(f"{len(others)} files that are no pictures were passed over: {_counted(others)}")
+    if repeated:
+        notes.append(f"{repeated} linked folders were passed over: they lead to folders already listed")
+    return tuple(notes)
+
+
+def _counted(endings: list[str]) -> str:
+    """How many of each ending, the most frequent first: ".txt (2), .md (1)"."""
+    common = Counter(end or "no ending" for end in endings).most_common()
+    return ", ".join(f"{end} ({count})" for end, count in common[:8]) + (", ..." if len(common) > 8 else "")

@@ -1,0 +1,129 @@
+"""Opens what SOURCE on the command line names: a folder, an array, a table, a saved data set or a Python object."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfclean_hooks.cli.sources.array import ArrayDataset, read_npz
+from selfclean_hooks.cli.sources.folder import FolderDataset, listdir
+from selfclean_hooks.cli.sources.python_object import is_attribute, load_object
+from selfclean_hooks.cli.sources.table import TableDataset
+from selfclean_hooks.core.labels import as_labels
+from selfclean_hooks.data.image_files import Labelled, ending
+from selfclean_hooks.errors import DataError, SourceError
+
+WANTED = (
+    "SOURCE is a folder of pictures, a .npz file with `images` or `embeddings`, a .csv or .parquet table with a `path` "
+    "column, a Hugging Face data set saved on disk, or module:attribute"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """An opened SOURCE.
+
+    Attributes:
+        name: The SOURCE as it was written.
+        dataset: A map-style data set, or None where there are only vectors.
+        vectors: (N, D) float32 embeddings, or None.
+        labels: N labels given beside the items, or None.
+        class_names: The name of label 0, 1, ..., or None where labels have no names.
+        notes: What the user should know, one sentence each.
+    """
+
+    name: str
+    dataset: Any | None = None
+    vectors: NDArray[np.float32] | None = None
+    labels: Sequence[float] | None = None
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def open_source(text: str) -> Source:
+    """Open what the command line names.
+
+    Args:
+        text: A folder, a file or ``module:attribute``. What exists on disk is taken as a path first.
+
+    Raises:
+        SourceError: Nothing can be read there; the message says what was wanted, what came and what to do.
+    """
+    path = os.path.expanduser(text)
+    if os.path.isdir(path):
+        return _open_folder(text, path)
+    if os.path.isfile(path):
+        return _open_file(text, path)
+    if is_attribute(text):
+        return _map_style(text, load_object(text))
+    raise SourceError(f"{WANTED}; {text!r} is none of these and no such file or folder exists: check the spelling")
+
+
+def _open_folder(text: str, path: str) -> Source:
+    present = set(listdir(path))
+    if "dataset_dict.json" in present or {"dataset_info.json", "state.json"} <= present:
+        return _map_style(text, _load_saved(path))
+    dataset = FolderDataset(path)
+    return _with_labels(text, dataset, dataset.notes)
+
+
+def _open_file(text: str, path: str) -> Source:
+    if ending(path) == ".npz":
+        return _open_npz(text, path)
+    if ending(path) in (".csv", ".parquet"):
+        return _with_labels(text, TableDataset(path))
+    raise SourceError(f"{WANTED}; {text!r} is another kind of file: give its folder, or list it in a table")
+
+
+def _with_labels(text: str, dataset: Labelled, notes: tuple[str, ...] = ()) -> Source:
+    labels, names = getattr(dataset, "targets", None), getattr(dataset, "classes", None)
+    return Source(text, dataset, labels=labels, class_names=names, notes=notes)
+
+
+def _open_npz(text: str, path: str) -> Source:
+    arrays = read_npz(path)
+    images, vectors, labels = (arrays.get(key) for key in ("images", "embeddings", "labels"))
+    if vectors is not None and (vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or not len(vectors)):
+        raise SourceError(f"{path}: embeddings must be (N, D) numbers, got {vectors.shape} {vectors.dtype}")
+    if images is not None and vectors is not None and len(images) != len(vectors):
+        raise SourceError(f"{path}: {len(images)} images but {len(vectors)} embeddings: as many are wanted of both")
+    try:
+        dataset = None if images is None else ArrayDataset(images, labels)
+        codes, names = as_labels(labels, len(arrays["embeddings" if images is None else "images"]))
+    except DataError as error:
+        raise SourceError(f"{path}: {error}") from None
+    targets = None if codes is None else codes.tolist()
+    return Source(text, dataset, None if vectors is None else vectors.astype(np.float32), targets, names)
+
+
+def _load_saved(path: str) -> Any:
+    try:
+        from datasets import load_from_disk
+    except ImportError as error:
+        cure = "install it with pip install 'selfclean-hooks[huggingface]'"
+        raise SourceError(f"{path}: reading a saved Hugging Face data set needs `datasets`: {cure}") from error
+    try:
+        return load_from_disk(path)
+    except Exception as error:  # whatever the library raises about files that are not its own
+        raise SourceError(f"{path}: cannot be read as a saved Hugging Face data set: {error}") from error
+
+
+def _map_style(text: str, found: Any) -> Source:
+    from selfclean_hooks.data.dataset_tree import check_map_style  # needs torch, which a folder or a file does not
+
+    notes: tuple[str, ...] = ()
+    if hasattr(found, "keys") and hasattr(found, "num_rows"):  # a Hugging Face DatasetDict
+        splits = ", ".join(found)
+        if "train" not in found:
+            raise SourceError(f"{text}: wanted a data set or a `train` split, got {splits}: give the folder of one")
+        found, notes = found["train"], (f"the split `train` was taken out of {splits}",)
+    try:
+        check_map_style(found)
+    except DataError as error:
+        raise SourceError(f"{text}: {error}") from None
+    return Source(text, found, notes=notes)

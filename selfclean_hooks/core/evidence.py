@@ -1,0 +1,40 @@
+"""Evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    pass
+
+OFF_TOPIC = 4  # neighbours of a sample that looks off topic
+LABELS = 3  # of the given and of the predicted class
+Places = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a person wants to see beside a finding: its neighbours, and where it lies among all samples.
+
+    Attributes:
+        off_topic: position: its nearest samples, up to 4, nearest first; no exact copies of it or of each other.
+        labels: position: its nearest samples of the given and of the predicted class, up to 3 each, likewise; none of
+            the predicted class where that is the given one. Of labels that are no classes: its nearest samples, none.
+        map: (N, 2) float32, a projection of the embeddings, both axes scaled to [0, 1]; NaN: unreadable.
+        projection: how the map was made, "PCA" or "UMAP"; "" without one.
+    """
+
+    off_topic: Mapping[int, Places]
+    labels: Mapping[int, tuple[Places, Places]]
+    map: NDArray[np.float32] | None
+    projection: str
+
+    def beside(self) -> set[int]:
+        """All neighbours."""
+        of_labels = (places for both in self.labels.values() for places in both)
+        return {i for places in (*self.off_topic.values(), *of_labels) for i in places}

@@ -1,0 +1,67 @@
+"""Labels: classes, numbers, or several labels a sample; and what they are called."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfclean_hooks.core.scores import Scores
+
+SHOWN = 12  # labels of one sample that are told
+
+
+def class_name(scores: Scores, code: int) -> str:
+    """What a class is called: its code where it has no name."""
+    names = scores.class_names
+    return names[code] if names and 0 <= code < len(names) else str(code)
+
+
+def label_texts(scores: Scores) -> list[str]:
+    """What the given label of each sample is called."""
+    targets = scores.targets
+    if targets is None:
+        return [class_name(scores, code) for code in scores.given_label.tolist()]
+    if targets.ndim == 1:
+        return _number_texts(targets)
+    return [_listed(scores, row.nonzero()[0], i) for i, row in enumerate(targets)]
+
+
+def predicted_texts(scores: Scores) -> list[str]:
+    """What the label that most speaks for is called; of numbers what is foretold. "" where there is none."""
+    targets, foretold = scores.targets, scores.foretold
+    if targets is None or foretold is None:
+        return [class_name(scores, code) for code in scores.predicted_label.tolist()]
+    if targets.ndim == 1:
+        return _number_texts(foretold)
+    texts = []
+    for i, code in enumerate(foretold.tolist()):
+        better = targets[i].copy()
+        if code >= 0:
+            better[int(code) // 2] = bool(int(code) % 2)
+        texts.append(_listed(scores, better.nonzero()[0], i))
+    return texts
+
+
+def doubt_of(scores: Scores, i: int) -> str:
+    """What speaks against the label of a sample, in plain words."""
+    targets, foretold = scores.targets, scores.foretold
+    if targets is None or foretold is None:
+        given, other = (class_name(scores, int(codes[i])) for codes in (scores.given_label, scores.predicted_label))
+        return f"label {given} " + (f"looks like {other}" if other != given else "in doubt")
+    if targets.ndim == 1:
+        return f"target {targets[i]:.4g} where {foretold[i]:.4g} is foretold"
+    code = int(foretold[i])
+    if code < 0 or bool(code % 2) == bool(targets[i, code // 2]):
+        return f"labels {_listed(scores, targets[i].nonzero()[0], i)} in doubt"
+    return f"label {class_name(scores, code // 2)} seems " + ("missing" if code % 2 else "wrong")
+
+
+def _number_texts(values: NDArray[np.float64]) -> list[str]:
+    return ["" if np.isnan(value) else f"{value:.6g}" for value in values.tolist()]
+
+
+def _listed(scores: Scores, held: NDArray[np.int64], i: int) -> str:
+    if i in scores.errors:
+        return ""
+    told = ", ".join(class_name(scores, int(c)) for c in held[:SHOWN]) or "none"
+    return told + (f" and {len(held) - SHOWN} more" if len(held) > SHOWN else "")

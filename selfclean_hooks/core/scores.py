@@ -1,0 +1,149 @@
+"""Scores: all that an audit measured, as plain arrays. Flags, actions and clean indices are derived from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfclean_hooks.core.calibration import Calibration
+from selfclean_hooks.core.issues import ISSUES
+from selfclean_hooks.core.labels import spread_labels
+
+
+@dataclass(frozen=True, eq=False)
+class Leaks:
+    """The nearest pairs of samples between one split and others, worst first.
+
+    Listed are the nearest sample in the other split of every sample on both sides, and all neighbours looked at that
+    lie below the near-duplicate threshold. Unreadable samples are in no pair.
+    """
+
+    splits: tuple[str, ...]  # the audited split first, then the others
+    sizes: tuple[int, ...]  # samples in each
+    other: NDArray[np.int64]  # (P,) number of the other split in `splits`, from 1
+    index: NDArray[np.int64]  # (P,) position in the audited split
+    other_index: NDArray[np.int64]  # (P,) position in the other split
+    distance: NDArray[np.float32]  # (P,) in [0, 1]; 0: the same content
+    other_names: tuple[str, ...] | None = None  # (P,) file behind each sample of the other split, "" where unknown
+    other_digests: tuple[str, ...] | None = None  # (P,) content of each sample of the other split, "" where unknown
+    scaled: NDArray[np.float32] | None = None  # (P,) score by the neighbourhood in the split trained on; None: distance
+    automatic: float = 0.0  # score below which "auto" flags: that for near duplicates of the split trained on
+
+    @classmethod
+    def none(cls) -> Leaks:
+        """No pairs."""
+        nothing = np.empty(0, np.int64)
+        return cls((), (0,), nothing, nothing, nothing, nothing.astype(np.float32))
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.distance)
+
+    @property
+    def score(self) -> NDArray[np.float32]:
+        """(P,) in [0, 1], low = near duplicates."""
+        return self.distance if self.scaled is None else self.scaled
+
+    @cached_property
+    def worst(self) -> NDArray[np.float32]:
+        """(N,) smallest score of the pairs that each sample of the audited split is in; NaN: not compared."""
+        found = np.full(self.sizes[0], np.nan, np.float32)
+        np.fmin.at(found, self.index, self.score)
+        return found
+
+    def spread(self, positions: NDArray[np.int64], n: int) -> Leaks:
+        """The same where the samples of the audited split are those at `positions` among n."""
+        return replace(self, index=positions[self.index], sizes=(n, *self.sizes[1:]))
+
+    def name(self, pair: int) -> str:
+        """The other split of a pair."""
+        return self.splits[int(self.other[pair])]
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What was measured of N samples. Scores are in [0, 1], low = worse, NaN = not scored (unreadable or not run)."""
+
+    near_duplicate: NDArray[np.float64]  # (N,) smallest score of its pairs
+    off_topic: NDArray[np.float64]  # (N,)
+    label: NDArray[np.float64]  # (N,)
+    nearest_neighbor: NDArray[np.int64]  # (N,) -1: none
+    given_label: NDArray[np.int64]  # (N,) class code, -1: none
+    predicted_label: NDArray[np.int64]  # (N,) class code, -1: none
+    pair_index: NDArray[np.int64]  # (P, 2) smaller position first; nearest first
+    pair_distance: NDArray[np.float32]  # (P,)
+    pair_score: NDArray[np.float32]  # (P,)
+    tree_index: NDArray[np.int64]  # (M, 2) single-linkage tree
+    tree_distance: NDArray[np.float32]  # (M,) ascending
+    pairs_complete_below: float  # score below which every pair is listed
+    automatic: Mapping[str, float]  # issue: score below which "auto" flags
+    not_run: Mapping[str, str] = field(default_factory=dict)  # issue: why
+    errors: Mapping[int, str] = field(default_factory=dict)  # position: why it could not be read
+    class_names: tuple[str, ...] | None = None
+    pixels: NDArray[np.int64] | None = None  # (N,) width x height, -1: unknown; None: no images
+    leaks: Leaks | None = None  # what other splits share with this one; None: not checked
+    tree_scaled: NDArray[np.float32] | None = None  # (M,) scores of the tree's pairs; None: their distances
+    reach: NDArray[np.float32] | None = None  # (N,) distance that makes up a sample's neighbourhood; None: not measured
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)  # issue: what its scores mean, where known
+    # Labels that are no classes: numbers (N,) float64, NaN: none; or several labels a sample, (N, C) bool.
+    targets: NDArray[Any] | None = None
+    # (N,) float64: the number foretold, NaN: none; or of several labels 2 c + 1 where label c seems missing, 2 c where
+    # it seems wrong, -1: none.
+    foretold: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.near_duplicate)
+
+    @property
+    def tree_score(self) -> NDArray[np.float32]:
+        """(M,) scores of the tree's pairs."""
+        return self.tree_distance if self.tree_scaled is None else self.tree_scaled
+
+    def of(self, issue: str) -> NDArray[np.float64]:
+        """(N,) scores of near duplicates, off-topic samples or label errors."""
+        return {"near_duplicates": self.near_duplicate, "off_topic": self.off_topic, "label_errors": self.label}[issue]
+
+    @property
+    def issues(self) -> tuple[str, ...]:
+        """What there may be in a report: leakage only where it was looked for."""
+        return (*ISSUES, *(() if self.leaks is None else ("leakage",)), "unreadable")
+
+
+def spread(scores: Scores, positions: NDArray[np.int64], n: int, **changes: Any) -> Scores:
+    """The scores of the samples at `positions` among n samples; the others (unreadable ones) get NaN and -1."""
+
+    def of_samples(values: NDArray[Any], missing: float) -> NDArray[Any]:
+        out = np.full(n, missing, values.dtype)
+        out[positions] = values
+        return out
+
+    neighbor = np.where(scores.nearest_neighbor >= 0, positions[scores.nearest_neighbor], -1)
+    return Scores(
+        near_duplicate=of_samples(scores.near_duplicate, np.nan),
+        off_topic=of_samples(scores.off_topic, np.nan),
+        label=of_samples(scores.label, np.nan),
+        nearest_neighbor=of_samples(neighbor, -1),
+        given_label=of_samples(scores.given_label, -1),
+        predicted_label=of_samples(scores.predicted_label, -1),
+        pair_index=positions[scores.pair_index],
+        pair_distance=scores.pair_distance,
+        pair_score=scores.pair_score,
+        tree_index=positions[scores.tree_index],
+        tree_distance=scores.tree_distance,
+        tree_scaled=scores.tree_scaled,
+        reach=None if scores.reach is None else of_samples(scores.reach, np.nan),
+        pairs_complete_below=scores.pairs_complete_below,
+        automatic=scores.automatic,
+        not_run=scores.not_run,
+        pixels=None if scores.pixels is None else of_samples(scores.pixels, -1),
+        targets=None if scores.targets is None else spread_labels(scores.targets, positions, n),
+        foretold=None if scores.foretold is None else of_samples(scores.foretold, np.nan),
+        leaks=None if scores.leaks is None else scores.leaks.spread(positions, n),
+        calibration=scores.calibration,
+        **changes,
+    )

@@ -1,0 +1,127 @@
+"""Picture files: read upright, whole, and no larger than anyone looks at them; and data sets of pictures."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from functools import cache
+from typing import Any
+
+from PIL import ExifTags, Image
+
+STORED = "selfclean_hooks_stored_size"  # width and height in the file, in the info of what was shrunk
+LONGEST = 2048  # longest side kept, in pixels: no encoder looks closer, and memory stays bounded
+JPEG_LONGEST = 1024  # a JPEG decodes to a half, a quarter or an eighth for almost nothing: down to this much is enough
+# Pillow opens these, but they are containers, films or programs (EPS starts another process) and not pictures.
+NOT_PICTURES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+Targets = list[int] | list[float]  # classes, or numbers to be foretold
+
+
+class Labelled:
+    """Base of data sets whose items are (PIL image, label), or (PIL image,) without labels.
+
+    Attributes:
+        targets: N labels. Absent without labels.
+        classes: Name of label 0, 1, ...: absent where labels have no names.
+    """
+
+    targets: Targets
+    classes: tuple[str, ...]
+
+    def __init__(self, targets: Targets | None, classes: tuple[str, ...] | None) -> None:
+        """Keep what there is."""
+        if targets is not None:
+            self.targets = targets
+        if classes is not None:
+            self.classes = classes
+
+    def item(self, image: Image.Image, index: int) -> tuple[Any, ...]:
+        """The picture, and its label if there are labels."""
+        return (image, self.targets[index]) if hasattr(self, "targets") else (image,)
+
+
+class PictureFiles(Labelled):
+    """Pictures in files, each read when it is asked for; an unreadable one raises OSError then."""
+
+    def __init__(self, paths: list[str], targets: Targets | None, classes: tuple[str, ...] | None) -> None:
+        """Nothing is read yet."""
+        super().__init__(targets, classes)
+        self.paths = paths
+
+    def __len__(self) -> int:
+        """The number of files."""
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        """Read one file."""
+        return self.item(read_picture(self.paths[index]), index)
+
+
+def ending(name: str) -> str:
+    """The part of a file name from its last dot on, in small letters: ".png"."""
+    return os.path.splitext(name)[1].lower()
+
+
+@cache
+def picture_endings() -> frozenset[str]:
+    """Endings of the files that `read_picture` reads."""
+    formats = Image.registered_extensions()  # fills Image.OPEN too
+    return frozenset(end for end, name in formats.items() if name in Image.OPEN and name not in NOT_PICTURES)
+
+
+def read_picture(path: str) -> Image.Image:
+    """A picture as it is seen: turned upright by its EXIF tag, at most `LONGEST` pixels long, free of the file.
+
+    Raises:
+        OSError: It is not there, damaged, cut off, no picture, or larger than Pillow opens.
+    """
+    if not os.path.isfile(path):  # also: opening a named pipe would wait for ever
+        raise FileNotFoundError(f"{path}: no such file, or a broken link")
+    try:
+        return _decoded(path)
+    except Exception as error:  # a damaged file makes decoders raise SyntaxError, struct.error, ...: one kind for all
+        raise OSError(f"{path}: cannot be read as a picture: {type(error).__name__}: {error}") from error
+
+
+def _decoded(path: str) -> Image.Image:
+    Image.init()
+    formats = [name for name in Image.OPEN if name not in NOT_PICTURES]
+    with warnings.catch_warnings():
+        # Photographs of 90 to 178 megapixels are real and are read; beyond that Pillow raises an error.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        # Given a name, Pillow maps the file to memory, and garbles raw TIFF files that are to be turned.
+        with open(path, "rb") as file, Image.open(file, formats=formats) as image:
+            if max(image.size) > LONGEST:
+                image.info[STORED] = image.size
+                scale = JPEG_LONGEST / max(image.size)
+                image.draft(None, (round(image.width * scale), round(image.height * scale)))
+            image.load()
+            return _upright(_shrunk(image), image.getexif().get(ExifTags.Base.Orientation, 1))
+
+
+def _shrunk(image: Image.Image) -> Image.Image:
+    if max(image.size) <= LONGEST:
+        return image
+    if image.mode in ("1", "P"):  # Pillow would pick single pixels of these instead of averaging
+        image = image.convert("L" if image.mode == "1" else None)
+    image.thumbnail((LONGEST, LONGEST), reducing_gap=2.0)
+    return image
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    """A copy free of the file. ImageOps.exif_transpose would also write the tags back and fail on odd ones."""
+    turn = TURNS.get(orientation)
+    upright = image.copy() if turn is None else image.transpose(turn)
+    for key in ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"):
+        upright.info.pop(key, None)  # whoever looks for an orientation later must not turn the picture again
+    return upright

@@ -1,0 +1,131 @@
+"""Pictures of any number of channels: satellite bands, stacks of a microscope."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from selfclean_hooks.data.signals import is_signal
+from selfclean_hooks.errors import DataError
+
+CHANNELS = (1, 3, 4)
+
+
+def picture(value: Any) -> Image.Image | None:
+    """What a person should see of a value, or None where it is no picture.
+
+    Args:
+        value: A PIL image (returned as it is), or an ndarray or tensor (H, W), (H, W, C) or (C, H, W), C in 1, 3, 4.
+            A signal (see signals.py) is no picture.
+            Integers in [0, 255] and floats in [0, 1] are shown as they are, other ranges stretched from black to white.
+    """
+    if isinstance(value, Image.Image):
+        return value
+    array = as_array(value)
+    if array is None or array.ndim not in (2, 3) or 0 in array.shape or array.dtype.kind not in "buif":
+        return None
+    if is_signal(array.shape):
+        return None
+    if array.ndim == 3:
+        channels_last = _channels_last(array, tensor=isinstance(value, torch.Tensor))
+        if channels_last is None:
+            return None
+        array = channels_last[..., 0] if channels_last.shape[2] == 1 else channels_last
+    return Image.fromarray(_eight_bit(array))
+
+
+def as_array(value: Any) -> NDArray[Any] | None:
+    """An ndarray as it is, a tensor as an ndarray of its shape (bfloat16 as float32), None for anything else."""
+    if isinstance(value, np.ndarray):
+        return value
+    if not isinstance(value, torch.Tensor):
+        return None
+    plain = value.detach().cpu().as_subclass(torch.Tensor)
+    return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
+
+
+def _channels_last(array: NDArray[Any], tensor: bool) -> NDArray[Any] | None:
+    first, last = array.shape[0] in CHANNELS, array.shape[2] in CHANNELS
+    if first and (tensor or not last):
+        return np.moveaxis(array, 0, 2)
+    return array if last else None
+
+
+def _eight_bit(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Values as uint8: as they are where they fit, otherwise stretched so that the least is 0 and the greatest 255."""
+    if array.dtype == np.uint8:
+        return np.ascontiguousarray(array)
+    finite = array[np.isfinite(array)].astype(np.float64)
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    limit = 1.0 if array.dtype.kind in "fb" else 255.0
+    if low < 0 or high > limit:
+        limit = high - low
+    else:
+        low = 0.0
+    filled = np.nan_to_num(array.astype(np.float64), nan=low, posinf=high, neginf=low)
+    return np.rint((filled - low) * (255.0 / (limit or 1.0))).astype(np.uint8)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The image in mode RGB: transparency laid on white; 16-bit, 32-bit and float modes scaled to 8 bits, unclipped."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return Image.fromarray(_eight_bit(np.asarray(image))).convert("RGB")
+    if image.mode == "LAB":
+        return _lab_to_rgb(image)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("LA") if image.mode == "La" else image
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _lab_to_rgb(image: Image.Image) -> Image.Image:
+    from PIL import ImageCms  # the only mode that convert() does not know
+
+    profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+    assert converted is not None  # None only for inPlace=True
+    return converted
+
+
+def shrink(picture: Image.Image, size: int, channels: int = 3) -> torch.Tensor:
+    """One picture as an encoder is shown it.
+
+    Args:
+        picture: a PIL image of any mode and size. It is not changed.
+        size: side of the result, in pixels; the picture is squeezed to a square.
+        channels: 1 for grey, 3 for RGB.
+
+    Returns:
+        (channels, size, size) uint8.
+    """
+    if not isinstance(picture, Image.Image):
+        raise DataError(
+            f"this backbone embeds pictures of up to 4 channels, got an array {tuple(picture.shape)}: use "
+            'backbone="self-supervised", or pass a module or function of your own'
+        )
+    image = to_rgb(picture)
+    if channels == 1:
+        image = image.convert("L")
+    image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(image).reshape(size, size, channels)).permute(2, 0, 1).contiguous()
+
+
+MOST = 512  # channels
+
+
+def raster(value: Any) -> NDArray[Any] | None:
+    """(C, H, W) of an array with three axes, or None where it is no picture.
+
+    Of a tensor the channels are the first axis, of an ndarray the shorter one of the first and the last.
+    """
+    array = as_array(value)
+    if array is None or array.ndim != 3 or array.dtype.kind not in "buif" or 0 in array.shape:
+        return None
+    first = isinstance(value, torch.Tensor) or array.shape[0] <= array.shape[2]
+    found = array if first else np.moveaxis(array, 2, 0)
+    return found if found.shape[0] <= MOST and min(found.shape[1:]) > 1 else None

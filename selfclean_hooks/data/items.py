@@ -1,0 +1,154 @@
+"""What one item of a data set holds: a value, perhaps a label, perhaps something a person can look at.
+
+Data sets return tuples, dicts, named tuples, dataclasses or the bare image. `split` is the one place that knows these
+conventions; everything after it sees an `Item`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from selfclean_hooks.data.images import as_array
+from selfclean_hooks.data.signals import samples_of
+from selfclean_hooks.errors import DataError
+
+ItemLabel = int | str | float | tuple[int, ...]
+
+
+def item_label(label: Any) -> ItemLabel | None:
+    """The label as a plain value.
+
+    Args:
+        label: None; a string; a number of Python, numpy or torch, 0-d and 1-element arrays count; or a list, array or
+            tensor of at least two zeros and ones.
+
+    Returns:
+        A word or whole number is a class, a fraction or NaN a number, zeros and ones are a tuple.
+
+    Raises:
+        DataError: it is none of these: infinity, a vector of other numbers, a dict of boxes.
+    """
+    plain = label.item() if isinstance(label, (np.ndarray, np.generic, torch.Tensor)) and _numel(label) == 1 else label
+    if plain is None:
+        return None
+    if isinstance(plain, str):
+        return str(plain)
+    if isinstance(plain, int) or (isinstance(plain, float) and plain.is_integer()):
+        return int(plain)
+    if isinstance(plain, float) and not math.isinf(plain):
+        return plain
+    held = _zeros_and_ones(plain)
+    if held:
+        return held
+    raise DataError(
+        "a label must be one integer or word (a class), one number, or zeros and ones (several labels a sample), got "
+        f"{_describe(label)}: pass labels= with such a label per sample, or leave label errors out"
+    )
+
+
+def _zeros_and_ones(label: Any) -> tuple[int, ...]:
+    """The entries of a vector of nothing else, () for anything other."""
+    array = as_array(label)
+    entries = label if isinstance(label, (list, tuple)) else [] if array is None else array.tolist()
+    if not isinstance(entries, (list, tuple)) or len(entries) < 2:
+        return ()
+    is_fine = all(isinstance(entry, (bool, int, float)) and entry in (0, 1) for entry in entries)
+    return tuple(int(entry) for entry in entries) if is_fine else ()
+
+
+def _numel(value: Any) -> int:
+    return int(np.prod(tuple(value.shape), dtype=np.int64))
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, (np.ndarray, torch.Tensor)) and _numel(value) != 1:
+        return f"a {type(value).__name__} of shape {tuple(value.shape)}"
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__} with the keys {', '.join(map(repr, value)) or 'none'}"
+    if isinstance(value, (list, tuple, set)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"{value!r:.60} ({type(value).__name__})"
+
+
+# The first name an item has wins. "pixel_values" is what a model is fed, so it goes before a stored "image" beside it;
+# so do "input_ids" before the text they stand for.
+PICTURE_NAMES = ("pixel_values", "image", "img", "x")
+OTHER_NAMES = ("input_ids", "input_values", "input_features", "text", "sentence", "audio", "waveform", "features")
+VALUE_NAMES = PICTURE_NAMES + OTHER_NAMES
+LABEL_NAMES = ("label", "labels", "y", "target")
+
+
+class Item(NamedTuple):
+    """One item: what is audited and its label, None where the item has none."""
+
+    value: Any
+    label: Any
+
+
+def split(item: Any) -> Item:
+    """Tell the value of an item from its label.
+
+    Args:
+        item: What `dataset[i]` returned. A tuple or list has the value first and the label second; a mapping, named
+            tuple or dataclass by name (`VALUE_NAMES`, `LABEL_NAMES`); anything else is a value without a label. Of a
+            sound as Hugging Face's data sets hold it, the value is its array.
+
+    Raises:
+        DataError: An empty tuple or list, or a mapping with none of the names.
+    """
+    value, label = _parted(item)
+    return Item(samples_of(value), label)
+
+
+def _parted(item: Any) -> Item:
+    if isinstance(item, Mapping):
+        return _by_name(item)
+    if dataclasses.is_dataclass(item) and not isinstance(item, type):
+        fields = {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
+        first = next(iter(fields.values()), item)
+        return Item(_first(fields, _names_beside(first), first), _first(fields, LABEL_NAMES, None))
+    if isinstance(item, (tuple, list)):
+        return _by_position(item)
+    return Item(item, None)
+
+
+def _by_name(item: Mapping[Any, Any]) -> Item:
+    names = PICTURE_NAMES if any(isinstance(entry, Image.Image) for entry in item.values()) else VALUE_NAMES
+    if not any(name in item for name in names):
+        came = ", ".join(map(repr, item)) or "none"
+        raise DataError(
+            f"a dict item needs its image under one of the keys {', '.join(map(repr, PICTURE_NAMES))}, or text, sound "
+            f"or a row of numbers under one of {', '.join(map(repr, OTHER_NAMES))}; its keys: {came}. "
+            "Rename the key, or wrap the data set so that it returns (value, label)"
+        )
+    return Item(_first(item, names, None), _first(item, LABEL_NAMES, None))
+
+
+def _by_position(item: tuple[Any, ...] | list[Any]) -> Item:
+    if not item:
+        raise DataError(f"an item must hold a value, got an empty {type(item).__name__}: leave such items out")
+    second = item[1] if len(item) > 1 else None
+    fields = getattr(item, "_fields", None)
+    if fields is None:
+        return Item(item[0], second)
+    by_name, names = dict(zip(fields, item, strict=True)), _names_beside(item[0])
+    named = any(name in by_name for name in names)
+    default = second if not named or fields[0] in names else None
+    return Item(_first(by_name, names, item[0]), _first(by_name, LABEL_NAMES, default))
+
+
+def _names_beside(first: Any) -> tuple[str, ...]:
+    """Names that win over the first field: a picture there is not passed over for the text beside it."""
+    is_picture = isinstance(first, Image.Image) or getattr(first, "ndim", 0) > 1
+    return PICTURE_NAMES if is_picture else VALUE_NAMES
+
+
+def _first(fields: Mapping[Any, Any], names: tuple[str, ...], default: Any) -> Any:
+    return next((fields[name] for name in names if name in fields), default)

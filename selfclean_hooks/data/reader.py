@@ -1,0 +1,219 @@
+"""How samples are read for the encoder, in this process or in workers: errors caught, labels told from contents."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from selfclean_hooks.core.settings import Reading
+from selfclean_hooks.data.digests import digest, file_key
+from selfclean_hooks.data.image_files import STORED
+from selfclean_hooks.data.images import CHANNELS, as_array, picture, raster, to_rgb
+from selfclean_hooks.data.items import ItemLabel, item_label, split
+from selfclean_hooks.data.signals import is_signal
+from selfclean_hooks.errors import DataError
+
+NOTHING = np.zeros(0, "S32")  # sorted digests: an array is small to send and quick to search
+
+
+class Pictures(Dataset[Any]):
+    """The pictures of a data set, without labels."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Image.Image | NDArray[Any]:
+        """The picture at a position, or the (C, H, W) array of many channels; raises what the data set raises."""
+        value = split(self.dataset[index]).value
+        found = _shown(value)
+        if found is None:
+            raise DataError(
+                f"this backbone embeds pictures, got {type(value).__name__} at index {index}: pass a function from a "
+                "batch of such items to (B, D) as backbone"
+            )
+        return found
+
+    def are_rasters(self) -> bool:
+        """Whether the first that can be read has more channels than a picture."""
+        for index in range(len(self)):
+            try:
+                return not isinstance(self[index], Image.Image)
+            except Exception:  # an unreadable item is the embedding's to report
+                continue
+        return False
+
+
+def _shown(value: Any) -> Image.Image | NDArray[Any] | None:
+    found = picture(value)
+    return raster(value) if found is None else found
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is known of one item besides its content."""
+
+    index: int
+    label: ItemLabel | None = None
+    no_label: str = ""  # why the target is no label
+    digest: str = ""
+    error: str = ""  # why it could not be read
+    key: str = ""  # of its file or else its content
+    pixels: int = -1  # of the picture as the data set returns it
+    known: bool = False  # the cache has its features: it comes without content
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples as a worker sends them, and the contents of those that are readable and not known, in order."""
+
+    samples: list[Sample]
+    contents: Tensor | list[Any]  # a tensor (B, ...) where they are tensors of one shape and dtype
+
+    def pin_memory(self) -> Batch:
+        """The batch with its tensor in memory that an accelerator can read by itself; the DataLoader asks for it."""
+        return replace(self, contents=self.contents.pin_memory()) if isinstance(self.contents, Tensor) else self
+
+
+class Reader(Dataset[tuple[Sample, Any]]):
+    """Reads, catches what an item raises, and prepares it for the encoder; runs in the workers."""
+
+    def __init__(
+        self,
+        dataset: Any,
+        prepare: Callable[[Any], Tensor] | None,
+        files: Sequence[str] = (),
+        known: NDArray[np.bytes_] = NOTHING,
+    ) -> None:
+        """`files`: see `own_files`. `known`: sorted digests of contents that are not wanted."""
+        self.dataset, self.prepare, self.files, self.known = dataset, prepare, files, known
+        self.pictures = Pictures(dataset)
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Sample, Any]:
+        """The sample at a position, and its content if it can be read."""
+        try:
+            value, target = split(self.dataset[index])
+            if value is None:
+                raise DataError("the data set returned None")
+            seen, size = digest(value), pixels(value)
+            known = self._is_known(seen)
+            content = None if known else self._content(value, index)
+        except Exception as error:  # anything a user's data set raises: recorded by index, and the audit goes on
+            return Sample(index, error=f"{type(error).__name__}: {error}".strip(), key=self._file_key(index)), None
+        sample = Sample(index, digest=seen, key=self._file_key(index) or seen, pixels=size, known=known)
+        try:
+            return replace(sample, label=item_label(target)), content
+        except DataError as error:
+            return replace(sample, no_label=str(error)), content
+
+    def _file_key(self, index: int) -> str:
+        """Right after the item: its file need not be fetched twice."""
+        return file_key(self.files[index]) if self.files and self.files[index] else ""
+
+    def content(self, index: int) -> Any:
+        """Of a sample that was known and is not any more."""
+        return self._content(split(self.dataset[index]).value, index)
+
+    def _is_known(self, seen: str) -> bool:
+        at = int(np.searchsorted(self.known, seen.encode()))
+        return at < len(self.known) and self.known[at] == seen.encode()
+
+    def _content(self, value: Any, index: int) -> Any:
+        if self.prepare is None:
+            return as_input(value)
+        found = _shown(value)
+        return self.prepare(found if found is not None else self.pictures[index])
+
+
+def loader_of(
+    reader: Reader, reading: Reading, share: Sequence[int], device: torch.device | None = None
+) -> tuple[DataLoader[tuple[Sample, Any]], tuple[str, ...]]:
+    """A loader of `Batch`es of the positions in `share`; a note where workers were asked for and cannot be had.
+
+    Args:
+        reader: what is read.
+        reading: how.
+        share: positions, in order.
+        device: where the batches go; for CUDA they are put in pinned memory.
+    """
+    workers, notes = _workers(reader, int(reading.num_workers))
+    generator = torch.Generator().manual_seed(int(reading.seed))  # else the loader draws from the global one
+    loader = DataLoader(
+        reader,
+        int(reading.batch_size),
+        sampler=share,
+        num_workers=workers,
+        collate_fn=_batch,
+        pin_memory=device is not None and device.type == "cuda",
+        generator=generator,
+    )
+    return loader, notes
+
+
+def _batch(read: list[tuple[Sample, Any]]) -> Batch:
+    """One tensor a batch and not one a sample: each tensor that a worker sends holds a file descriptor open."""
+    contents = [content for sample, content in read if not sample.error and not sample.known]
+    tensors = [content.detach() for content in contents if isinstance(content, Tensor)]
+    alike = len(tensors) == len(contents) and len({(t.shape, t.dtype, t.layout) for t in tensors}) == 1
+    return Batch([sample for sample, _ in read], torch.stack(tensors) if alike else contents)
+
+
+def pixels(value: Any) -> int:
+    """Width x height of what `picture` shows as a picture (of its file where it was shrunk), -1 of anything else."""
+    if isinstance(value, Image.Image):
+        width, height = value.info.get(STORED, value.size)
+        return int(width * height)
+    array = as_array(value)
+    if array is None or array.ndim not in (2, 3) or array.size == 0 or array.dtype.kind not in "buif":
+        return -1
+    if array.ndim == 2:
+        return -1 if is_signal(array.shape) else array.size
+    channels_last = array.shape[2] in CHANNELS and not (isinstance(value, Tensor) and array.shape[0] in CHANNELS)
+    channels = array.shape[2 if channels_last else 0]
+    return array.size // channels if channels in CHANNELS else -1
+
+
+def as_input(value: Any) -> Any:
+    """An item as a user's own model is fed it: pictures become (C, H, W) floats in [0, 1], tensors of floats stay.
+
+    Arrays, and lists of numbers (token ids, say), become tensors; everything else stays.
+    """
+    if isinstance(value, Image.Image):
+        value = np.asarray(value if value.mode in ("L", "RGB") else to_rgb(value))
+    if isinstance(value, np.ndarray) and value.ndim in (2, 3) and not is_signal(value.shape):
+        value = value[..., None] if value.ndim == 2 else value
+        if value.shape[-1] in (1, 3, 4) and value.shape[0] not in (1, 3, 4):
+            value = np.moveaxis(value, -1, 0)
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(np.array(value))  # a copy: torch warns of arrays that are read-only
+    if isinstance(value, list) and value and all(type(entry) in (int, float) for entry in value):
+        value = torch.tensor(value)  # torch's default_collate would turn a batch of lists on its side
+    return value.float() / 255 if isinstance(value, Tensor) and value.dtype == torch.uint8 else value
+
+
+def _workers(reader: Reader, wanted: int) -> tuple[int, tuple[str, ...]]:
+    """How many workers can read: none where they are not forked and the data set cannot be sent to them."""
+    if wanted == 0 or multiprocessing.get_start_method() == "fork":
+        return wanted, ()
+    try:
+        pickle.dumps(reader)
+    except Exception as error:  # pickle raises whatever an object's own __reduce__ does
+        return 0, (f"the data set cannot be sent to worker processes ({error}): it is read without workers",)
+    return wanted, ()

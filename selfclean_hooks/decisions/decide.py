@@ -1,0 +1,160 @@
+"""What a flag does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfclean_hooks.core.scores import Scores
+from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, conflicting
+from selfclean_hooks.decisions.flags import flags_of, reasons_of
+from selfclean_hooks.decisions.policy import Policy
+from selfclean_hooks.decisions.review.marks import Mark, Review
+from selfclean_hooks.decisions.review.reviewed_sets import reviewed_sets
+from selfclean_hooks.decisions.review.verdicts import ruling_of
+from selfclean_hooks.decisions.thresholds import Thresholds
+from selfclean_hooks.errors import PolicyError
+from selfclean_hooks.utils.arrays import BoolArray
+
+
+@dataclass(frozen=True, eq=False)
+class Decisions:
+    """What scores, thresholds, policy and the review of people lead to, per sample."""
+
+    thresholds: Mapping[str, float]  # issue: score below which it is flagged, -inf: none are
+    flags: Mapping[str, BoolArray]  # issue: (N,) flagged, and not found to be fine by whoever looked at it
+    duplicates: DuplicateSets
+    conflicts: frozenset[int]  # numbers of the duplicate sets whose copies carry different labels
+    dropped: BoolArray  # (N,) left out of the clean indices
+    action: NDArray[Any]  # (N,) "keep", "warn", "drop" or "raise", the strongest where several apply
+    reason: tuple[str, ...]  # in plain words
+    policy: Policy
+    pairs: BoolArray  # (P,) listed pairs of near duplicates, but those found to be none
+    leaks: BoolArray  # (L,) the same of pairs with samples of other splits
+    confirmed: BoolArray  # (N,) dropped, as a person confirmed a finding
+    fine: Mapping[str, BoolArray]  # issue: (N,) a finding, had no person found it fine
+    relabelled: Mapping[int, str]  # position: new label, given by a person
+    marks: Mapping[str, Mapping[int, Mark]]  # issue: position: the mark that counts; of a leak only confirmed ones
+    unmatched: tuple[Mark, ...]  # marks that match nothing here
+
+    @property
+    def sets(self) -> NDArray[np.int64]:
+        """(N,) number of the duplicate set, -1: none."""
+        return self.duplicates.number
+
+    @cached_property
+    def surplus(self) -> BoolArray:
+        """(N,) in a duplicate set and not its kept copy."""
+        return self.duplicates.surplus
+
+    def counted(self, issue: str) -> BoolArray:
+        """(N,) the samples that count as contamination: of a duplicate set all but the kept copy."""
+        return self.surplus if issue == "near_duplicates" else self.flags[issue]
+
+    def clean_indices(self) -> NDArray[np.int64]:
+        """(K,) ascending: all samples that are not dropped.
+
+        Raises:
+            PolicyError: more than `max_drop_fraction` would be, beside what people confirmed.
+        """
+        dropped = self.dropped & ~self.confirmed
+        if dropped.mean() > self.policy.max_drop_fraction:
+            causes = {
+                issue: int((self.counted(issue) & dropped).sum())
+                for issue in self.flags
+                if self.policy.action(issue) == "drop"
+            }
+            raise PolicyError(
+                f"the policy would drop {dropped.sum()} of {len(dropped)} samples ({dropped.mean():.0%}), more than "
+                f"max_drop_fraction={self.policy.max_drop_fraction} ("
+                + ", ".join(f"{issue} {count}" for issue, count in causes.items() if count)
+                + "). An issue that hits this much says more about the thresholds or the representation than about the "
+                "data: look at the flags, lower the thresholds, or raise max_drop_fraction"
+            )
+        return (~self.dropped).nonzero()[0]
+
+
+def decide(
+    scores: Scores,
+    thresholds: Thresholds,
+    policy: Policy,
+    names: Sequence[str] | None = None,
+    digests: Sequence[str] | None = None,
+    review: Review | None = None,
+) -> Decisions:
+    """Flags, duplicate sets, actions and reasons; all are derived, nothing is kept between calls.
+
+    Args:
+        scores: of N samples.
+        thresholds: where a score becomes a flag.
+        policy: what a flag does.
+        names: (N,) file of each sample, "" where unknown; told in reasons.
+        digests: (N,) content of each sample, "" where unknown; for finding the samples that people looked at.
+        review: what people decided. What they found fine is no finding; what they confirmed is one, and is dropped.
+    """
+    ruling = ruling_of(review, scores, names, digests)
+    found = flags_of(scores, thresholds, review, ruling)
+    away = np.any([_dropped(found.flags, policy), *ruling.confirmed.values()], axis=0)
+    last = 2 * away + np.isin(np.arange(len(scores)), list(found.doubts))  # better one in doubt than one to be dropped
+    copies = reviewed_sets(scores, found.cuts["near_duplicates"], policy.keep, last, ruling.near)
+    confirmed: BoolArray = np.any([copies.confirmed, *ruling.confirmed.values()], axis=0)
+    surplus, flags = copies.duplicates.surplus, {"near_duplicates": copies.flags, **found.flags}
+    dropped = away | confirmed | (surplus & (policy.near_duplicates == "drop"))
+    rescued = _last_of_class(found.scores, dropped, confirmed)
+    action = _actions({**flags, "near_duplicates": surplus}, policy)
+    action[confirmed], action[rescued], dropped[rescued] = "drop", "keep", False
+    marks = {**ruling.marks, "near_duplicates": copies.marks}
+    return Decisions(
+        thresholds=found.cuts,
+        flags=flags,
+        duplicates=copies.duplicates,
+        conflicts=conflicting(copies.duplicates, found.scores),
+        dropped=dropped,
+        action=action,
+        reason=reasons_of(scores, names, found, copies, rescued, marks),
+        policy=policy,
+        pairs=copies.pairs,
+        leaks=found.leaks,
+        confirmed=confirmed,
+        fine={"near_duplicates": copies.fine, **found.fine},
+        relabelled=ruling.relabelled,
+        marks=marks,
+        unmatched=(*ruling.lost, *copies.lost),
+    )
+
+
+def _dropped(flags: Mapping[str, BoolArray], policy: Policy) -> BoolArray:
+    """What is dropped by itself, and not as a surplus copy."""
+    issues = [issue for issue in flags if issue != "near_duplicates" and policy.action(issue) == "drop"]
+    dropped: BoolArray = np.any([np.zeros_like(flags["unreadable"]), *(flags[issue] for issue in issues)], axis=0)
+    return dropped
+
+
+def _last_of_class(scores: Scores, dropped: BoolArray, confirmed: BoolArray) -> NDArray[np.int64]:
+    """Readable samples to keep all the same, the least suspicious one of every class that would be emptied.
+
+    Of those that no person confirmed: a class whose samples all were is left empty.
+    """
+    labels, readable = scores.given_label, ~np.isnan(scores.near_duplicate)
+    worst = np.nanmin(np.stack([scores.off_topic, np.where(np.isnan(scores.label), 1, scores.label)]), axis=0)
+    emptied = np.setdiff1d(labels[readable & dropped], labels[readable & ~dropped])
+    rescued = []
+    for label in emptied[emptied >= 0] if (labels >= 0).any() else emptied[:0]:
+        members = (readable & (labels == label) & ~confirmed).nonzero()[0]
+        rescued += [members[np.argmax(worst[members])]] if len(members) else []
+    return np.array(rescued, np.int64)
+
+
+def _actions(counted: Mapping[str, BoolArray], policy: Policy) -> NDArray[Any]:
+    """The strongest action of every sample."""
+    action = np.full(len(next(iter(counted.values()))), "keep", dtype="<U5")
+    for name in ("warn", "drop", "raise"):
+        for issue, hit in counted.items():
+            if policy.action(issue) == name:
+                action[hit] = name
+    return action

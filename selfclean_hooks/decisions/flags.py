@@ -1,0 +1,203 @@
+"""Why a sample is flagged, dropped or kept, in plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfclean_hooks.core.issues import ISSUES
+from selfclean_hooks.core.label_text import class_name, doubt_of, label_texts
+from selfclean_hooks.core.scores import Scores
+from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, contradicted
+from selfclean_hooks.decisions.review.marks import Review
+from selfclean_hooks.decisions.review.verdicts import Ruling, corrected
+from selfclean_hooks.decisions.thresholds import Thresholds, flagged
+from selfclean_hooks.utils.arrays import BoolArray
+
+if TYPE_CHECKING:
+    pass
+    from selfclean_hooks.decisions.review.marks import Mark
+    from selfclean_hooks.decisions.review.reviewed_sets import ReviewedSets
+
+
+@dataclass(frozen=True, eq=False)
+class Flags:
+    """Flags of N samples for every issue but near duplicates, and what they rest on."""
+
+    cuts: Mapping[str, float]  # issue: score below which it is flagged, -inf: none are
+    flags: Mapping[str, BoolArray]  # issue: (N,)
+    fine: Mapping[str, BoolArray]  # issue: (N,) flagged, had no person found it fine
+    doubts: Mapping[int, Mapping[int, int]]  # see `contradicted`
+    leaks: BoolArray  # (L,) pairs with samples of other splits that are near duplicates
+    scores: Scores  # with the labels that people gave
+
+
+def flags_of(scores: Scores, thresholds: Thresholds, review: Review | None, ruling: Ruling) -> Flags:
+    """What is below the cuts or was confirmed, and was not found fine.
+
+    Args:
+        scores: of N samples.
+        thresholds: where a score becomes a flag.
+        review: what people decided, or None.
+        ruling: what that amounts to.
+    """
+    cuts, now = cuts_of(scores, thresholds, review), corrected(scores, ruling.relabelled)
+    doubts = contradicted(now, cuts["near_duplicates"]) if cuts["label_errors"] > -math.inf else {}
+    every = np.arange(len(scores))
+    leaks, raw = np.zeros(0, bool), {issue: flagged(scores.of(issue), cuts[issue]) for issue in ISSUES[1:]}
+    raw["label_errors"] |= np.isin(every, list(doubts))
+    raw["leakage"] = np.zeros(len(scores), bool)
+    if scores.leaks is not None:
+        leaks = flagged(scores.leaks.score, cuts["leakage"])
+        raw["leakage"][scores.leaks.index[leaks]] = True
+        leaks &= ~ruling.no_leak
+    raw["unreadable"] = np.isin(every, list(scores.errors))
+    open_ = {**raw, "leakage": np.zeros(len(scores), bool)}
+    if scores.leaks is not None:
+        open_["leakage"][scores.leaks.index[leaks]] = True
+    flags = {issue: (hits | ruling.confirmed[issue]) & ~ruling.settled[issue] for issue, hits in open_.items()}
+    fine = {issue: hits & ~flags[issue] for issue, hits in raw.items()}
+    fine["label_errors"][list(ruling.relabelled)] = False
+    return Flags(cuts, flags, fine, doubts, leaks, now)
+
+
+def cuts_of(scores: Scores, thresholds: Thresholds, review: Review | None) -> dict[str, float]:
+    """Issue: score below which it is flagged; leakage as near duplicates are, unless a reviewer moved its own cut."""
+    cuts = dict.fromkeys(ISSUES, -math.inf)
+    for issue, automatic in scores.automatic.items():
+        cuts[issue] = thresholds.resolve(issue, automatic, scores.of(issue), scores.calibration.get(issue))
+    if scores.leaks is not None:
+        is_auto = thresholds.near_duplicates == "auto"
+        cuts["leakage"] = scores.leaks.automatic if is_auto else cuts["near_duplicates"]
+        moved = {} if review is None else review.thresholds_of("", *scores.leaks.splits[:1])
+        cuts["leakage"] = moved.get("leakage", cuts["leakage"])
+    return cuts
+
+
+Marks = Mapping[str, Mapping[int, "Mark"]]
+NOTHING = "no issue found"
+SHOWN = 5  # labels in a reason
+WORDS = {
+    "near_duplicates": "near duplicate",
+    "off_topic": "off topic",
+    "label_errors": "label",
+    "leakage": "leakage",
+    "unreadable": "unreadable",
+}
+
+
+def reasons_of(
+    scores: Scores,
+    names: Sequence[str] | None,
+    found: Flags,
+    copies: ReviewedSets,
+    rescued: NDArray[np.int64],
+    marks: Marks,
+) -> tuple[str, ...]:
+    """Why each of N samples is flagged, and what people said of it.
+
+    Args:
+        scores: with the labels given.
+        names: (N,) files, "" where unknown.
+        found: what is flagged of single samples.
+        copies: sets of near duplicates.
+        rescued: positions of what is kept as the last of its class.
+        marks: issue: position: what was decided there.
+    """
+    reasons: dict[int, list[str]] = {}
+    told = (
+        _copies(scores, names, copies.flags, copies.duplicates),
+        _off_topic(scores, found),
+        _labels(scores, found),
+        _leaked(scores, found.leaks),
+        ((i, f"unreadable ({error})") for i, error in scores.errors.items() if found.flags["unreadable"][i]),
+        _looked_at(scores, marks, found),
+        ((i, "kept all the same: its class would be empty") for i in rescued.tolist()),
+    )
+    for each in told:
+        for i, text in each:
+            reasons.setdefault(i, []).append(text)
+    return tuple("; ".join(reasons.get(i, (NOTHING,))) for i in range(len(scores)))
+
+
+def _off_topic(scores: Scores, found: Flags) -> Iterator[tuple[int, str]]:
+    cut = found.cuts["off_topic"]
+    for i in (flagged(scores.off_topic, cut) & found.flags["off_topic"]).nonzero()[0].tolist():
+        yield i, f"off topic (score {scores.off_topic[i]:.4g} below {cut:.4g})"
+
+
+def _labels(scores: Scores, found: Flags) -> Iterator[tuple[int, str]]:
+    cut, flags = found.cuts["label_errors"], found.flags["label_errors"]
+    for i in (flagged(scores.label, cut) & flags).nonzero()[0].tolist():
+        yield i, f"{doubt_of(scores, i)} (score {scores.label[i]:.4g} below {cut:.4g})"
+    told = {id(labels): _counted(found.scores, labels) for labels in found.doubts.values()}
+    for i, labels in found.doubts.items():
+        if flags[i]:
+            yield i, f"its copies carry different labels: {told[id(labels)]}"
+
+
+def _looked_at(scores: Scores, marks: Marks, found: Flags) -> Iterator[tuple[int, str]]:
+    """What people said, issue by issue."""
+    given = label_texts(scores) if marks else []
+    for issue, word in WORDS.items():
+        for i, mark in marks.get(issue, {}).items():
+            if mark.verdict == "relabelled":
+                yield i, f"looked at: label {given[i]} is to be {mark.label}"
+            else:
+                yield i, f"confirmed by review ({word})" if mark.verdict == "confirmed" else f"looked at: fine ({word})"
+    fine = found.fine["leakage"].nonzero()[0].tolist()
+    yield from ((i, f"looked at: fine ({WORDS['leakage']})") for i in fine)
+
+
+def _copies(
+    scores: Scores, names: Sequence[str] | None, near: BoolArray, duplicates: DuplicateSets
+) -> Iterator[tuple[int, str]]:
+    """Per near duplicate, which set it is in."""
+
+    def called(i: int) -> str:
+        return f"{i}, {names[i]}" if names is not None and names[i] else str(i)
+
+    size = np.bincount(duplicates.number[duplicates.number >= 0], minlength=1)
+    for i in (near | (duplicates.number >= 0)).nonzero()[0].tolist():
+        if duplicates.number[i] < 0:
+            pair = int((scores.pair_index == i).any(1).argmax())  # the worst one
+            other = int(scores.pair_index[pair].sum()) - i
+            yield (
+                i,
+                f"near duplicate of {called(other)} (distance {scores.pair_distance[pair]:.4g}), but of no kept copy",
+            )
+            continue
+        number, kept = duplicates.of(i)
+        if i == kept:
+            yield i, f"kept copy of duplicate set {number} ({size[number]} copies)"
+        else:
+            apart = f", distance {duplicates.distance[i]:.4g}" if not math.isnan(duplicates.distance[i]) else ""
+            where = f"set {number}, {size[number]} copies{apart}"
+            yield i, f"near duplicate of {called(kept)} ({where})"
+
+
+def _leaked(scores: Scores, near: BoolArray) -> Iterator[tuple[int, str]]:
+    """Per sample and other split that holds it too, where its nearest there is."""
+    leaks = scores.leaks
+    if leaks is None:
+        return
+    seen = set()
+    for pair in near.nonzero()[0].tolist():  # worst first
+        at, split = int(leaks.index[pair]), leaks.name(pair)
+        if (at, split) not in seen:
+            seen.add((at, split))
+            name = leaks.other_names[pair] if leaks.other_names else ""
+            place = f"index {leaks.other_index[pair]}" + (f", {name}" if name else "")
+            yield at, f"also in {split} ({place}, distance {leaks.distance[pair]:.4g})"
+
+
+def _counted(scores: Scores, labels: Mapping[int, int]) -> str:
+    """Labels with how often they are there, the most frequent first."""
+    common = sorted(labels.items(), key=lambda label: (-label[1], label[0]))
+    shown = ", ".join(f"{class_name(scores, code)} ({count})" for code, count in common[:SHOWN])
+    return shown + (f" and {len(common) - SHOWN} more" if len(common) > SHOWN else "")

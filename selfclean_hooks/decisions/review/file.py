@@ -1,0 +1,133 @@
+"""A review as a file of decisions: what the page exports, and what --decisions reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from selfclean_hooks.decisions.review.marks import Mark, Review
+from selfclean_hooks.errors import AuditFileError, SettingError
+from selfclean_hooks.utils.files import write
+
+VERSION = 1
+KIND = "selfclean-hooks decisions"
+KNOWN = ("format", "kind", "dataset", "split", "thresholds", "seen", "decisions")
+OF_MARK = {each.name: each.default for each in fields(Mark)}  # name: what an absent key stands for
+HOW = "Export the decisions from the report again, or mend the file"
+
+
+def read_review(path: str | Path) -> Review:
+    """Read a file of decisions, strictly.
+
+    Raises:
+        AuditFileError: it is none; says where and why.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AuditFileError(
+            f"cannot read the decisions {path}: {getattr(error, 'strerror', None) or error}. Give the file that the "
+            "report exported"
+        ) from error
+    with _about(path):
+        content = json.loads(text, object_pairs_hook=_unambiguous, parse_constant=_refused)
+        return _review(content)
+
+
+def as_json(review: Review) -> bytes:
+    """The content of a file of decisions: ASCII, so that names that are no valid text survive; one line a mark."""
+    head = {
+        "format": VERSION,
+        "kind": KIND,
+        "dataset": review.dataset,
+        "split": review.split,
+        "thresholds": dict(review.thresholds),
+        "seen": dict(review.seen),
+    }
+    lines = ",\n".join(json.dumps(_entry(mark, review.split)) for mark in review.marks)
+    return (json.dumps(head)[:-1] + ', "decisions": [' + (f"\n{lines}\n" if lines else "") + "]}\n").encode()
+
+
+def _entry(mark: Mark, split: str) -> dict[str, Any]:
+    """Without what says nothing; `split` is said of the whole file."""
+    told = {name: getattr(mark, name) for name in OF_MARK}
+    always = ("issue", "verdict", "index", "sample", "digest")
+    assumed = {**OF_MARK, "split": split}
+    return {name: value for name, value in told.items() if name in always or value != assumed[name]}
+
+
+def _review(content: Any) -> Review:
+    _check_keys(content, KNOWN)
+    for name, wanted in (("kind", KIND), ("format", VERSION)):
+        if content.get(name) != wanted or isinstance(content.get(name), bool):
+            raise ValueError(f"{name} must be {wanted!r}, got {content.get(name)!r}")
+    split, entries = content.get("split", ""), content.get("decisions", [])
+    dataset, cuts, seen = content.get("dataset", ""), content.get("thresholds", {}), content.get("seen", {})
+    kinds = (("split", split, str), ("dataset", dataset, str), ("thresholds", cuts, dict), ("seen", seen, dict))
+    for name, value, kind in (*kinds, ("decisions", entries, list)):
+        if not isinstance(value, kind):
+            raise ValueError(f"{name} must be a {kind.__name__}, got {value!r:.60}")
+    marks = tuple(_mark(number, entry, split) for number, entry in enumerate(entries, 1))
+    return Review(marks, cuts, seen, split, dataset)
+
+
+def _mark(number: int, entry: Any, split: str) -> Mark:
+    try:
+        _check_keys(entry, OF_MARK)
+        missing = [name for name in ("issue", "verdict") if name not in entry]
+        if missing:
+            raise ValueError(f"it lacks {missing[0]!r}")
+        return Mark(**{"split": split, **entry})
+    except ValueError as error:
+        raise ValueError(f"decision {number}: {error}") from error
+
+
+def _check_keys(content: Any, known: Iterable[str]) -> None:
+    if not isinstance(content, Mapping):
+        raise ValueError(f"an object was wanted, got {content!r:.60}")
+    unknown = [name for name in content if name not in known]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is no key of it ({', '.join(known)})")
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is given twice")
+    return dict(pairs)
+
+
+def _refused(word: str) -> None:
+    raise ValueError(f"{word} is no number")
+
+
+@contextmanager
+def _about(path: str | Path) -> Iterator[None]:
+    """What is wrong inside is said with the file."""
+    try:
+        yield
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise AuditFileError(f"the decisions {path} must be JSON, got {error.msg} in {place}. {HOW}") from error
+    except (ValueError, SettingError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise AuditFileError(f"{path} must be a file of decisions: {why}. {HOW}") from error
+
+
+def read_reviews(paths: str | Path | Iterable[str | Path]) -> Review:
+    """Read a file of decisions, or several: of marks about the same finding that of the last file counts."""
+    return Review.merged(read_review(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths))
+
+
+def given_review(review: Review | str | Path | Iterable[str | Path]) -> Review:
+    """A review itself, or what files hold."""
+    return review if isinstance(review, Review) else read_reviews(review)
+
+
+def write_review(review: Review, path: str | Path) -> None:
+    """Put a file of decisions in place at once."""
+    write(Path(path), as_json(review))

@@ -1,0 +1,209 @@
+"""What a person decided about findings, one mark a finding. What follows from it is derived in `policy.decide`."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal, TypeVar, get_args
+
+from selfclean_hooks.core.issues import ISSUES
+from selfclean_hooks.errors import SettingError
+from selfclean_hooks.utils.arrays import is_fraction
+
+Judgement = Literal["confirmed", "rejected", "relabelled"]
+REVIEWED = (*ISSUES, "leakage", "unreadable")
+CUT = (*ISSUES, "leakage")  # issues with a threshold that a reviewer may move
+DIGEST = re.compile(r"[0-9a-f]{32}|")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What was decided about one finding.
+
+    A sample is told by its position, its file and the digest of its content, each as far as it is known; see
+    `placing.py` for how it is found again. A near duplicate is told with the copy kept beside it, a leak with the
+    sample of the other split.
+    """
+
+    issue: str
+    verdict: Judgement
+    index: int = -1  # position; -1: unknown
+    sample: str = ""  # file
+    digest: str = ""  # of the content, 32 hexadecimal digits
+    other_index: int = -1
+    other_sample: str = ""
+    other_digest: str = ""
+    other_split: str = ""  # of a leak: where the other sample is
+    split: str = ""
+    label: str = ""  # the new one, where relabelled
+
+    def __post_init__(self) -> None:
+        """See that it makes sense.
+
+        Raises:
+            SettingError: it does not; says what was wanted and what came.
+        """
+        problem = next(_problems(self), None)
+        if problem is not None:
+            raise SettingError(problem)
+
+    @property
+    def finding(self) -> tuple[object, ...]:
+        """What it is about: marks of the same finding replace each other. Of a pair either sample may come first."""
+        own = (self.split, *_known_by(self.index, self.sample, self.digest))
+        if self.issue not in ("near_duplicates", "leakage"):
+            return self.issue, own
+        split = self.other_split if self.issue == "leakage" else self.split
+        other = (split, *_known_by(self.other_index, self.other_sample, self.other_digest))
+        return self.issue, *sorted((own, other))
+
+    @property
+    def seen_from_there(self) -> Mark:
+        """The mark about a leak as it stands in the other split."""
+        own = {"other_index": self.index, "other_sample": self.sample, "other_digest": self.digest}
+        there = {"index": self.other_index, "sample": self.other_sample, "digest": self.other_digest}
+        return replace(self, split=self.other_split, other_split=self.split, **own, **there)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        """The sample, for people."""
+        return self.sample or (f"sample {self.index}" if self.index >= 0 else self.digest)
+
+
+@dataclass(frozen=True)
+class Review:
+    """The decisions of people about one data set, or about several splits of one.
+
+    Attributes:
+        marks: one a finding, in the order they were made.
+        thresholds: issue: cut that the reviewer moved. Where decisions on several splits came together, those of the
+            split "val" are called "val:label_errors".
+        seen: issue (called alike): how many findings were looked at.
+        split: that thresholds and seen are of.
+        dataset: what the data set was called.
+    """
+
+    marks: tuple[Mark, ...] = ()
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    seen: Mapping[str, int] = field(default_factory=dict)
+    split: str = ""
+    dataset: str = ""
+
+    def __post_init__(self) -> None:
+        """Of marks about one finding the last stays.
+
+        Raises:
+            SettingError: a threshold or a number makes no sense.
+        """
+        last: dict[object, Mark] = {}
+        for mark in self.marks:
+            last.pop(mark.finding, None)  # so that it is told where the last one stood
+            last[mark.finding] = mark
+        object.__setattr__(self, "marks", tuple(last.values()))
+        for name, cut in self.thresholds.items():
+            if _issue_of(name) not in CUT or not is_fraction(cut):
+                wanted = f"a threshold must be a score in [0, 1] for one of {', '.join(CUT)}"
+                raise SettingError(f"{wanted}, got {cut!r} for {name!r}")
+        for name, count in self.seen.items():
+            if _issue_of(name) not in REVIEWED or not _is_count(count):
+                wanted = f"seen must be a number of findings of one of {', '.join(REVIEWED)}"
+                raise SettingError(f"{wanted}, got {count!r} for {name!r}")
+
+    @classmethod
+    def merged(cls, reviews: Iterable[Review]) -> Review:
+        """Several reviews as one; where they differ the last one counts."""
+        every = list(reviews)
+        splits = {review.split for review in every}
+        split = splits.pop() if len(splits) == 1 else ""
+        cuts: dict[str, float] = {}
+        seen: dict[str, int] = {}
+        for review in every:
+            cuts |= {review._called(name, split): cut for name, cut in review.thresholds.items()}
+            for name, count in review.seen.items():
+                called = review._called(name, split)
+                seen[called] = max(count, seen.get(called, 0))
+        marks = tuple(mark for review in every for mark in review.marks)
+        dataset = next((review.dataset for review in every if review.dataset), "")
+        return cls(marks, cuts, seen, split, dataset)
+
+    def of(self, split: str) -> Review:
+        """What is about one split; what is no leak on one side is none on the other."""
+        own = tuple(mark for mark in self.marks if mark.split == split)
+        there = [m for m in self.marks if m.issue == "leakage" and m.verdict == "rejected" and m.other_split == split]
+        marks = (*(mark.seen_from_there for mark in there if mark.split), *own)
+        return Review(marks, self.thresholds_of(split), self._of(self.seen, split), split, self.dataset)
+
+    def thresholds_of(self, *splits: str) -> dict[str, float]:
+        """Issue: cut that was moved in any of these splits."""
+        return {issue: cut for split in splits for issue, cut in self._of(self.thresholds, split).items()}
+
+    def without_thresholds(self, issues: Iterable[str]) -> Review:
+        """The same without the cuts of some issues."""
+        left_out = set(issues)
+        kept = {name: cut for name, cut in self.thresholds.items() if _issue_of(name) not in left_out}
+        return replace(self, thresholds=kept)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Verdict: number of marks, of those there are."""
+        count = Counter(mark.verdict for mark in self.marks)
+        return {verdict: count[verdict] for verdict in get_args(Judgement) if count[verdict]}
+
+    def _of(self, values: Mapping[str, Value], split: str) -> dict[str, Value]:
+        full = {self._called(name, ""): value for name, value in values.items()}
+        start = f"{split}:" if split else ""
+        return {_issue_of(name): value for name, value in full.items() if name == start + _issue_of(name)}
+
+    def _called(self, name: str, split: str) -> str:
+        """The name of a threshold in a review of `split`."""
+        own = self.split if ":" not in name else ""
+        return f"{own}:{name}" if own != split and own else name
+
+
+def _problems(mark: Mark) -> Iterator[str]:
+    """What speaks against a mark."""
+    if mark.issue not in REVIEWED:
+        yield f"the issue must be one of {', '.join(REVIEWED)}, got {mark.issue!r}"
+    if mark.verdict not in get_args(Judgement):
+        yield f"the verdict must be one of {', '.join(get_args(Judgement))}, got {mark.verdict!r}"
+    for each in fields(mark):
+        value = getattr(mark, each.name)
+        if each.name in ("index", "other_index"):
+            if not isinstance(value, int) or isinstance(value, bool) or not -1 <= value < 2**53:
+                yield f"{each.name} must be a position, 0 or more, got {value!r}"
+        elif not isinstance(value, str):
+            yield f"{each.name} must be a text, got {value!r}"
+        elif "digest" in each.name and not DIGEST.fullmatch(value):
+            yield f"{each.name} must be 32 hexadecimal digits or empty, got {value!r}"
+    if mark.index < 0 and not mark.sample and not mark.digest:
+        yield "a mark must tell its sample by index, sample or digest, got none of them"
+    yield from _problems_of_kind(mark)
+
+
+def _problems_of_kind(mark: Mark) -> Iterator[str]:
+    has_other = mark.other_index >= 0 or bool(mark.other_sample or mark.other_digest)
+    if (mark.verdict == "relabelled") != bool(mark.label.strip()):
+        yield f"a new label goes with the verdict relabelled, got the label {mark.label!r} with {mark.verdict!r}"
+    if mark.verdict == "relabelled" and mark.issue != "label_errors":
+        yield f"relabelled is a verdict on label_errors, got it for {mark.issue!r}"
+    if has_other != (mark.issue in ("near_duplicates", "leakage")):
+        wanted = "near_duplicates and leakage are about two samples, other issues about one"
+        yield f"{wanted}, got {mark.issue!r} about {'two' if has_other else 'one'}"
+    if bool(mark.other_split) != (mark.issue == "leakage"):
+        yield f"other_split goes with leakage, got {mark.other_split!r} for {mark.issue!r}"
+
+
+def _known_by(index: int, sample: str, digest: str) -> tuple[str, str, int]:
+    """Who a sample is, wherever it has moved."""
+    return digest, sample, -1 if digest and sample else index
+
+
+def _issue_of(name: str) -> str:
+    return name.rpartition(":")[2]
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < math.inf

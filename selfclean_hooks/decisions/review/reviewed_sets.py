@@ -1,0 +1,172 @@
+"""Sets of near duplicates once people have looked at them.
+
+A mark is about a surplus copy and the one kept beside it. Where both are in one set, it counts for whichever of them
+is surplus there today (the one that was told, where both are). A rejected copy leaves its set: it is kept, and nothing
+else changes. A confirmed one stays, or joins the set of the other where the cut no longer puts them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from selfclean_hooks.core.scores import Scores
+from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, duplicate_sets
+from selfclean_hooks.decisions.policy import Keep
+from selfclean_hooks.decisions.review.marks import Mark
+from selfclean_hooks.decisions.review.matching import Place
+from selfclean_hooks.decisions.thresholds import flagged
+from selfclean_hooks.utils.arrays import BoolArray, IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class ReviewedSets:
+    """Sets and pairs as decided."""
+
+    duplicates: DuplicateSets
+    flags: BoolArray  # (N,) near duplicate of some sample
+    pairs: BoolArray  # (P,) listed pairs of near duplicates
+    fine: BoolArray  # (N,) would be surplus, had it not been looked at
+    marks: Mapping[int, Mark]  # position of a surplus copy: the mark that counts
+    lost: tuple[Mark, ...]  # matching nothing
+
+    @property
+    def confirmed(self) -> BoolArray:
+        """(N,) surplus, as a person confirmed."""
+        confirmed = np.zeros(len(self.flags), bool)
+        confirmed[[i for i, mark in self.marks.items() if mark.verdict == "confirmed"]] = True
+        return confirmed
+
+
+def reviewed_sets(scores: Scores, threshold: float, keep: Keep, last: IntArray, near: Sequence[Place]) -> ReviewedSets:
+    """Duplicate sets with what was decided about them.
+
+    Args:
+        scores: N samples.
+        threshold: score below which two are near duplicates.
+        keep: which copy of a set is kept.
+        last: (N,) copies to keep only where there are no others; the higher the later.
+        near: where the marks about near duplicates belong; those that count more later.
+    """
+    flags, pairs = flagged(scores.near_duplicate, threshold), flagged(scores.pair_score, threshold)
+    sets = duplicate_sets(scores, threshold, keep, last)
+    if not near:
+        return ReviewedSets(sets, flags, pairs, np.zeros(len(scores), bool), {}, ())
+    sets = _without_lost_kept_copies(sets, scores, threshold, keep, last, near)
+    about, lost = _resolved(sets, near)
+    rejected = {i: place for i, place in about.items() if place.mark.verdict == "rejected"}
+    owner, apart = _taken_out(sets, rejected)
+    ringed = _joined(owner, {i: place for i, place in about.items() if i not in rejected})
+    marks = {i: place.mark for i, place in sorted(about.items()) if i not in ringed}
+    fine = np.isin(np.arange(len(scores)), list(rejected))
+    pairs &= ~_among(scores.pair_index, apart, len(scores))
+    flags = _still_flagged(scores, threshold, flags, apart) & ~fine
+    flags[[i for i, mark in marks.items() if mark.verdict == "confirmed"]] = True
+    lost += [about[i].mark for i in ringed]
+    return ReviewedSets(_numbered(owner, sets, scores), flags, pairs, fine, marks, tuple(lost))
+
+
+def _without_lost_kept_copies(
+    sets: DuplicateSets, scores: Scores, threshold: float, keep: Keep, last: IntArray, near: Sequence[Place]
+) -> DuplicateSets:
+    """Sets whose kept copies are not confirmed to be surplus beside samples of other sets, where others can be kept."""
+    away: set[int] = set()
+    while True:
+        apart = {p.position for p in near if p.mark.verdict == "confirmed" and _surplus_one(sets, p) < 0}
+        more = (apart & set(sets.kept.tolist())) - away
+        if not more:
+            return sets
+        away |= more
+        later = last.astype(np.int64)
+        later[list(away)] += later.max(initial=0) + 1
+        sets = duplicate_sets(scores, threshold, keep, later)
+
+
+def _surplus_one(sets: DuplicateSets, place: Place) -> int:
+    """Which of the two is surplus; -1: they are in no set together."""
+    number, other = sets.number[[place.position, place.other]]
+    if number < 0 or number != other:
+        return -1
+    return place.position if sets.kept[number] != place.position else place.other
+
+
+def _resolved(sets: DuplicateSets, near: Sequence[Place]) -> tuple[dict[int, Place], list[Mark]]:
+    """Position of a surplus copy: what was decided about it; and the marks about pairs that are none."""
+    about: dict[int, Place] = {}
+    lost = []
+    for place in near:
+        target = _surplus_one(sets, place)
+        if target >= 0 or place.mark.verdict == "confirmed":
+            about[target if target >= 0 else place.position] = place
+        else:
+            lost.append(place.mark)
+    return about, lost
+
+
+def _taken_out(sets: DuplicateSets, rejected: Mapping[int, Place]) -> tuple[IntArray, IntArray]:
+    """(N,) kept copy beside each sample, itself where it is one, -1: none; and (K, 2) pairs that are no duplicates."""
+    owner = np.where(sets.number >= 0, np.append(sets.kept, -1)[sets.number], -1)
+    apart = [(i, int(owner[i])) for i in rejected] + [(place.position, place.other) for place in rejected.values()]
+    owner[list(rejected)] = -1
+    return owner, np.array(apart, np.int64).reshape(-1, 2)
+
+
+def _joined(owner: IntArray, confirmed: Mapping[int, Place]) -> list[int]:
+    """Put confirmed copies beside what is kept in the set of the other, and all that was beside them.
+
+    Returns:
+        Those that are left as they are, for in a ring of copies one has to stay.
+    """
+    ringed = []
+    for i, place in confirmed.items():
+        if owner[i] not in (-1, i):
+            continue
+        kept = int(owner[place.other]) if owner[place.other] >= 0 else place.other
+        if kept == i:
+            ringed.append(i)
+            continue
+        owner[owner == i] = kept
+        owner[[i, kept]] = kept
+    return ringed
+
+
+def _numbered(owner: IntArray, before: DuplicateSets, scores: Scores) -> DuplicateSets:
+    """Sets of at least two, in order of their first members."""
+    alone = (owner == np.arange(len(owner))) & (np.bincount(owner[owner >= 0], minlength=len(owner)) == 1)
+    owner = np.where(alone, -1, owner)
+    was = np.where(before.number >= 0, np.append(before.kept, -1)[before.number], -1)
+    distance = np.where(owner >= 0, before.distance, np.float32("nan"))
+    distance[owner == np.arange(len(owner))] = 0
+    for i in ((owner >= 0) & (owner != was) & (owner != np.arange(len(owner)))).nonzero()[0].tolist():
+        distance[i] = _distance(scores, i, int(owner[i]))
+    owners, first, inverse = np.unique(owner, return_index=True, return_inverse=True)
+    order = np.argsort(np.where(owners < 0, -1, first), kind="stable")  # no set comes first if there are such
+    none = int((owners < 0).any())
+    number = np.empty(len(owners), np.int64)
+    number[order] = np.arange(len(owners)) - none
+    return DuplicateSets(number[inverse], owners[order][none:], distance)
+
+
+def _distance(scores: Scores, i: int, j: int) -> float:
+    """Of a pair that is listed; NaN where it is not."""
+    rows = (scores.pair_index == sorted((i, j))).all(1).nonzero()[0]
+    return float(scores.pair_distance[rows[0]]) if len(rows) else float("nan")
+
+
+def _among(index: IntArray, pairs: IntArray, n: int) -> BoolArray:
+    """(P,) whether a pair is one of others, whichever of its samples comes first."""
+    codes = [np.sort(each, axis=1) @ np.array([n, 1]) for each in (index, pairs)]
+    return np.isin(codes[0], codes[1])
+
+
+def _still_flagged(scores: Scores, threshold: float, flags: BoolArray, apart: IntArray) -> BoolArray:
+    """The flags without those of samples that were near duplicates of such alone as are none."""
+    index, score = np.concatenate([scores.tree_index, scores.pair_index]), [scores.tree_score, scores.pair_score]
+    near = flagged(np.concatenate(score), threshold) & ~_among(index, apart, len(scores))
+    has_other = np.zeros(len(scores), bool)
+    has_other[index[near]] = True
+    flags, beside = flags.copy(), np.unique(apart)
+    flags[beside] &= has_other[beside]
+    return flags

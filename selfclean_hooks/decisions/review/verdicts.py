@@ -1,0 +1,167 @@
+"""What the marks of a review amount to, sample by sample; of near duplicates see `reviewed_sets.py`."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from selfclean_hooks.core.label_text import label_texts
+from selfclean_hooks.core.scores import Leaks, Scores
+from selfclean_hooks.decisions.review.marks import Mark, Review
+from selfclean_hooks.decisions.review.matching import Place, placed
+from selfclean_hooks.utils.arrays import BoolArray
+
+SINGLE = ("off_topic", "label_errors", "unreadable", "leakage")
+
+
+@dataclass(frozen=True, eq=False)
+class Ruling:
+    """What was decided about N samples."""
+
+    marks: Mapping[str, Mapping[int, Mark]]  # issue but near duplicates: position: the mark that counts there
+    confirmed: Mapping[str, BoolArray]  # issue: (N,)
+    settled: Mapping[str, BoolArray]  # issue: (N,) rejected or relabelled
+    no_leak: BoolArray  # (L,) pairs with samples of other splits that are none
+    near: tuple[Place, ...]  # about near duplicates, those that count more later
+    lost: tuple[Mark, ...]  # matching nothing
+
+    @property
+    def relabelled(self) -> dict[int, str]:
+        """Position: new label."""
+        marks = self.marks.get("label_errors", {})
+        return {i: mark.label for i, mark in sorted(marks.items()) if mark.verdict == "relabelled"}
+
+
+def ruling_of(
+    review: Review | None, scores: Scores, names: Sequence[str] | None, digests: Sequence[str] | None
+) -> Ruling:
+    """What a review says about the samples of an audit."""
+    n, leaks = len(scores), scores.leaks
+    no_leak = np.zeros(0 if leaks is None else len(leaks), bool)
+    own = ("", *(() if leaks is None else leaks.splits[:1]))
+    marks = [] if review is None else [mark for mark in review.marks if mark.split in own]
+    lost = [] if review is None else [mark for mark in review.marks if mark.split not in own]
+    places, nowhere = placed(marks, scores, names, digests) if marks else ([], [])
+    places.sort(key=lambda place: -place.rank)  # closer matches, then later marks, have the last word
+    pairs = _LeakPairs.of(scores, [place.mark for place in places if place.mark.issue == "leakage"])
+    held: dict[str, dict[int, Mark]] = defaultdict(dict)
+    for place in (place for place in places if place.mark.issue != "near_duplicates"):
+        mark, at = place.mark, place.position
+        is_there = pairs.may_be_there(place) if mark.issue == "leakage" else True
+        if not is_there or (mark.issue == "unreadable" and at not in scores.errors):
+            nowhere.append(mark)
+        elif mark.issue == "leakage" and mark.verdict == "rejected":
+            no_leak[pairs.of_place(place)] = True
+        else:
+            held[mark.issue][at] = mark
+    near = tuple(place for place in places if place.mark.issue == "near_duplicates")
+    confirmed, settled = _masks(held, n)
+    return Ruling(dict(held), confirmed, settled, no_leak, near, (*lost, *nowhere))
+
+
+def _masks(held: Mapping[str, Mapping[int, Mark]], n: int) -> tuple[dict[str, BoolArray], dict[str, BoolArray]]:
+    """Issue: (N,) confirmed, and what has another verdict."""
+    confirmed, settled = ({issue: np.zeros(n, bool) for issue in SINGLE} for _ in range(2))
+    for issue, there in held.items():
+        for at, mark in there.items():
+            (confirmed if mark.verdict == "confirmed" else settled)[issue][at] = True
+    return confirmed, settled
+
+
+def corrected(scores: Scores, labels: Mapping[int, str]) -> Scores:
+    """The scores with other labels given to some samples; a class that there is not is added where classes have names.
+
+    Labels that are no classes are left as they are.
+    """
+    if not labels or scores.targets is not None:
+        return scores
+    code = dict(zip(reversed(label_texts(scores)), reversed(scores.given_label.tolist()), strict=True))
+    names = list(scores.class_names or ())
+    code |= {name: number for number, name in enumerate(names)}
+    is_named = scores.class_names is not None and int(scores.given_label.max(initial=-1)) < len(names)
+    given = scores.given_label.copy()
+    for i, label in labels.items():
+        if label not in code:
+            code[label] = len(names) if is_named else -1
+            names.append(label)
+        given[i] = code[label]
+    return replace(scores, given_label=given, class_names=tuple(names) if is_named else scores.class_names)
+
+
+def unknown_labels(scores: Scores, labels: Mapping[int, str]) -> tuple[str, ...]:
+    """New labels that no sample and no class of the data has, each once; of numbers those that are none."""
+    known = {*label_texts(scores), *(scores.class_names or ())}
+    is_number = scores.targets is not None and scores.targets.ndim == 1
+    unknown = (label for label in labels.values() if not (_is_finite(label) if is_number else label in known))
+    return tuple(dict.fromkeys(unknown))
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, eq=False)
+class _LeakPairs:
+    """The pairs with samples of other splits, by what these samples are known by."""
+
+    leaks: Leaks | None
+    known: Mapping[object, Sequence[int]]  # (split, digest), (split, name) and (split, position): pairs
+
+    @classmethod
+    def of(cls, scores: Scores, marks: Collection[Mark]) -> _LeakPairs:
+        """Ready for what these marks tell."""
+        leaks = scores.leaks
+        known: dict[object, list[int]] = {key: [] for mark in marks for key in _keys(mark)}
+        if leaks is None or not known:
+            return cls(leaks, {})
+        digests, files = (texts or ("",) * len(leaks) for texts in (leaks.other_digests, leaks.other_names))
+        told = zip(digests, files, leaks.other_index.tolist(), strict=True)
+        for pair, keys in enumerate(told):
+            for key in keys:
+                if (leaks.name(pair), key) in known:
+                    known[leaks.name(pair), key].append(pair)
+        return cls(leaks, known)
+
+    def candidates(self, mark: Mark) -> Iterator[int]:
+        """Pairs whose other sample is the one that was told, some twice. See `placing.py`."""
+        leaks = self.leaks
+        if leaks is None:
+            return
+        for pair in (pair for key in _keys(mark) for pair in self.known[key]):
+            digest = leaks.other_digests[pair] if leaks.other_digests else ""
+            name = leaks.other_names[pair] if leaks.other_names else ""
+            if mark.other_digest and digest:
+                fits = mark.other_digest == digest
+            elif mark.other_sample and name:
+                fits = mark.other_sample == name
+            else:
+                fits = mark.other_index == int(leaks.other_index[pair])
+            if fits:
+                yield pair
+
+    def of_place(self, place: Place) -> list[int]:
+        """The pairs of a sample that a mark is about."""
+        leaks = self.leaks
+        return [p for p in self.candidates(place.mark) if leaks is not None and leaks.index[p] == place.position]
+
+    def may_be_there(self, place: Place) -> bool:
+        """Whether the sample of the other split is there still; where that cannot be seen a confirmed leak stands."""
+        mark = place.mark
+        if mark.verdict == "rejected":
+            return bool(self.of_place(place))
+        if self.leaks is None or mark.other_split not in self.leaks.splits[1:]:
+            return True
+        return any(True for _ in self.candidates(mark))  # the nearest pair of every sample there is listed
+
+
+def _keys(mark: Mark) -> Iterator[object]:
+    for value in (mark.other_digest, mark.other_sample, mark.other_index):
+        if value not in ("", -1):
+            yield mark.other_split, value

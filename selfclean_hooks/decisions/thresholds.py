@@ -1,0 +1,162 @@
+"""Where a score becomes a flag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfclean_hooks.errors import SettingError
+
+if TYPE_CHECKING:
+    pass
+
+
+import math
+from dataclasses import fields
+from typing import Literal
+
+from selfclean_hooks.core.calibration import Calibration
+from selfclean_hooks.utils.arrays import is_fraction
+
+
+def required_pair_score(thresholds: Thresholds) -> float:
+    """Every pair with a score below this is wanted."""
+    cut = thresholds.near_duplicates
+    return float(cut) if isinstance(cut, Real) else 0.0
+
+
+@dataclass(frozen=True)
+class FDR:
+    """As many flags as there may be with at most a share `q` of them wrong, as far as can be told (0 <= q < 1)."""
+
+    q: float
+
+    def __post_init__(self) -> None:
+        if not is_fraction(self.q) or self.q == 1:
+            raise SettingError(f"FDR takes the share of flags that may be wrong, in [0, 1), got {self.q!r}")
+
+    def __str__(self) -> str:
+        return f"fdr:{self.q:g}"
+
+
+@dataclass(frozen=True)
+class Top:
+    """The worst `fraction` of all samples, in [0, 1], whatever their scores; of equal scores all or none."""
+
+    fraction: float
+
+    def __post_init__(self) -> None:
+        if not is_fraction(self.fraction):
+            raise SettingError(f"Top takes a fraction of the samples in [0, 1], got {self.fraction!r}")
+
+    def __str__(self) -> str:
+        return f"top:{self.fraction:g}"
+
+
+Threshold = float | FDR | Top | Literal["auto"] | None
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Per issue: what is flagged.
+
+    "auto": what the detector judges best (see `selfclean_hooks/detectors/README.md`). `FDR(0.1)`: as much as there may
+    be with at most 10% of the flags wrong. `Top(0.05)`: the worst 5%. A score in [0, 1]: what lies below it. None:
+    nothing. For near duplicates the score is that of a pair. Exact copies (score 0) are flagged by every threshold but
+    None.
+    """
+
+    near_duplicates: Threshold = "auto"
+    off_topic: Threshold = "auto"
+    label_errors: Threshold = "auto"
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None or isinstance(value, (FDR, Top)) or (isinstance(value, str) and value == "auto"):
+                continue
+            if not is_fraction(value):
+                raise SettingError(
+                    f'the threshold of {field.name} must be "auto", a score in [0, 1], FDR(...), Top(...) or None, '
+                    f"got {value!r}"
+                )
+
+    def resolve(
+        self, issue: str, automatic: float, scores: NDArray[np.floating], calibration: Calibration | None = None
+    ) -> float:
+        """The score below which `issue` is flagged; -inf where nothing is to be flagged.
+
+        Args:
+            issue: which.
+            automatic: what "auto" stands for.
+            scores: (N,) of that issue.
+            calibration: what these mean; FDR needs it.
+
+        Raises:
+            SettingError: FDR is asked for, and the scores have no calibration.
+        """
+        value = getattr(self, issue)
+        if value is None:
+            return -math.inf
+        if isinstance(value, str):
+            return automatic
+        if isinstance(value, Top):
+            return _below_which(scores, value.fraction)
+        if not isinstance(value, FDR):
+            return float(value)
+        if calibration is None:
+            raise SettingError(
+                f"the threshold {value} of {issue} needs scores whose meaning was estimated: audit with "
+                'method="default", or give a score'
+            )
+        return calibration.cut(scores, value.q)
+
+    def is_chosen(self, issue: str) -> bool:
+        """Whether the cut of `issue` was given, and does not depend on the data."""
+        value = getattr(self, issue)
+        return value is None or isinstance(value, Real)
+
+    def written(self) -> dict[str, float | str | None]:
+        """The settings as numbers and words that `read` understands."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {issue: str(value) if isinstance(value, (FDR, Top)) else value for issue, value in values.items()}
+
+    @classmethod
+    def read(cls, written: Mapping[str, Any]) -> Thresholds:
+        """Settings as `written` wrote them.
+
+        Raises:
+            SettingError: they make no sense.
+        """
+        return cls(**{issue: threshold_of(value) for issue, value in written.items()})
+
+
+def threshold_of(value: Any) -> Any:
+    """A threshold from a word such as "fdr:0.1" or "top:5%"; all else is returned as it is."""
+    kind, colon, number = value.partition(":") if isinstance(value, str) else ("", "", "")
+    made = {"fdr": FDR, "top": Top}.get(kind)
+    if made is None or not colon:
+        return value
+    try:
+        share = float(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
+    except ValueError:
+        return value
+    return made(share)
+
+
+def _below_which(scores: NDArray[np.floating], fraction: float) -> float:
+    """The score below which at most that share of the samples lies."""
+    ordered = np.sort(np.asarray(scores, np.float64)[~np.isnan(scores)])
+    count = int(fraction * len(ordered) + 1e-9)
+    return float(ordered[count]) if count < len(ordered) else math.nextafter(1, 2)
+
+
+def flagged(score: NDArray[np.floating], threshold: float) -> NDArray[np.bool_]:
+    """True where a score is below the threshold, or exactly 0 unless the threshold is -inf. NaN is never flagged."""
+    exact = np.asarray(score, np.float64)  # numpy would round the threshold to the precision of the scores
+    return np.asarray((exact < threshold) | ((exact == 0) & (threshold > -math.inf)))

@@ -1,0 +1,178 @@
+"""Label errors: five leave-one-out opinions on the label of every sample, weighed by how well they foretell labels.
+
+The opinions on class c for sample i, none of which has seen i's own label: the log vote of its neighbours in the
+whitened embedding; a kernel ridge regression of the class indicators (closed-form leave-one-out); the log density of
+class c, normal with one covariance for all; the log distance to the nearest sample of class c, whitened and plain.
+Their weights are fitted to the given labels by the likelihood (1 - e) softmax + e/K, which lets a share e of the labels
+be random, so that wrong labels do not bend the fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from selfclean_hooks.detectors.label_errors.predictors import (
+    Rows,
+    kernel_principal,
+    leave_one_out_ridge,
+    log_densities,
+    principal,
+)
+from selfclean_hooks.neighbors.knn import nearest
+from selfclean_hooks.neighbors.unit_vectors import UnitRows
+from selfclean_hooks.utils.arrays import FloatArray, IntArray
+
+WHITENED = 256  # directions kept
+PER_DIRECTION = 8  # samples needed per direction: with as many directions as samples all lie equally far apart
+COPY = 0.3  # a neighbour nearer than this share of the 10th distance is a copy: its label is no second opinion
+FLOOR = 0.5  # below this share of the 10th distance nearer is no more evidence
+PRIOR = 1.0  # votes that the class frequencies count for
+CANDIDATES = 24  # classes considered per sample
+TEMPER = 0.3  # the opinions are correlated: a third of their sum ranks better than all of it
+RIVALS = 3  # other labels that share the probability
+START = (0.5, 3.5, 0.1, 1.5, 1.5)  # weights of the five opinions to begin with
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """What the opinions are taken from, for N samples; knows no labels.
+
+    `lists`: whitened and plain neighbours, each of indices (N, k), -1 for none, who may vote, and log distances.
+    """
+
+    u: NDArray[np.float32]  # (N, r) principal components of unit length
+    s: FloatArray  # (r,) singular values
+    kernel: tuple[Rows, FloatArray]  # the same of the arc-cosine kernel
+    lists: tuple[tuple[IntArray, NDArray[np.bool_], FloatArray], tuple[IntArray, NDArray[np.bool_], FloatArray]]
+
+
+@dataclass(frozen=True, eq=False)
+class Opinions:
+    """Per sample M classes, the given label first, and how much speaks for each.
+
+    `support` is a log probability up to a constant per row; classes that are not listed have next to none.
+    """
+
+    classes: IntArray  # (N, M)
+    support: FloatArray  # (N, M)
+
+
+def voters(distances: NDArray[np.float32]) -> tuple[NDArray[np.bool_], FloatArray]:
+    """Which neighbours (N, k) may vote, copies left out, and log distances clipped from below (N, k)."""
+    finite = np.where(np.isfinite(distances), distances, 0.0).astype(np.float64)
+    reference = finite[:, : min(10, finite.shape[1])].max(1, keepdims=True)
+    tiny = np.finfo(np.float64).tiny
+    return (finite > COPY * reference), np.log(np.maximum(finite, FLOOR * reference) + tiny)
+
+
+def log_votes(labels: IntArray, may: NDArray[np.bool_], prior: FloatArray) -> FloatArray:
+    """Log of the votes per class (R, C) with `PRIOR` votes spread by the class frequencies.
+
+    Args:
+        labels: (R, k) labels of the neighbours, -1 for none.
+        may: (R, k) who votes.
+        prior: (C,) class frequencies.
+    """
+    row, place = np.nonzero(may & (labels >= 0))
+    flat = np.bincount(row * len(prior) + labels[row, place], minlength=len(labels) * len(prior))
+    votes: FloatArray = flat.reshape(len(labels), len(prior)) + PRIOR * prior
+    logs: FloatArray = np.log(np.maximum(votes, np.finfo(np.float64).tiny))
+    return logs
+
+
+def nearness(labels: IntArray, may: NDArray[np.bool_], log_distance: FloatArray, classes: int) -> FloatArray:
+    """Minus the log distance to the nearest voter per class (R, C); a class without one: the end of the list."""
+    out = np.repeat(-log_distance.max(1, keepdims=True), classes, axis=1)
+    for place in range(labels.shape[1] - 1, -1, -1):  # nearest last, so that it stays
+        row = np.nonzero(may[:, place] & (labels[:, place] >= 0))[0]
+        out[row, labels[row, place]] = -log_distance[row, place]
+    return out
+
+
+def first_and_best(given: IntArray, total: FloatArray, most: int) -> IntArray:
+    """The given class and the best of the others: (R, M) classes, M = min(C, most)."""
+    ranked = total.copy()
+    ranked[np.arange(len(given)), given] = np.inf
+    return np.argsort(-ranked, axis=1, kind="stable")[:, : min(most, total.shape[1])].astype(np.int64)
+
+
+def softmax(support: FloatArray) -> FloatArray:
+    """Probabilities (N, M) that sum to 1 in every row."""
+    raised = np.exp(support - support.max(1, keepdims=True))
+    p: FloatArray = raised / raised.sum(1, keepdims=True)
+    return p
+
+
+def weighed(features: FloatArray, classes: int, rounds: int = 25) -> FloatArray:
+    """Weights (F,) >= 0 of `features` (F, N, M), column 0 the given label.
+
+    Expectation-maximisation of (1 - e) softmax(weights . features)[0] + e / classes, one Newton step a round.
+    """
+    count, n, _ = features.shape
+    weights, noise = np.array(START[:count]), 0.02
+    pull = 1e-3 * n * np.eye(count)  # keeps the step finite where classes are separable
+    for _ in range(rounds):
+        p = softmax(np.tensordot(weights, features, 1))
+        own = (1 - noise) * p[:, 0]
+        trust = own / (own + noise / classes)
+        noise = float(np.clip(1 - trust.mean(), 1e-4, 0.5))
+        mean = (features * p).sum(2)
+        slope = ((features[:, :, 0] - mean) * trust).sum(1) - pull @ weights
+        weighted = (features * (p * trust[:, None])).reshape(count, -1)
+        curvature = weighted @ features.reshape(count, -1).T - (mean * trust) @ mean.T + pull
+        step = np.linalg.solve(curvature, slope)
+        weights = np.maximum(weights + step * (2 / max(2.0, float(np.abs(step).max()))), 0)
+    return weights
+
+
+def views(x: Tensor, indices: IntArray, distances: NDArray[np.float32]) -> Views:
+    """The two neighbourhoods and the principal directions of unit rows `x` (N, D); see `Views`."""
+    n = len(x)
+    u, s = principal(x, max(2, min(WHITENED, n // PER_DIRECTION)))
+    white = nearest(UnitRows.of(u if u.shape[1] else np.ones((n, 1), np.float32)), indices.shape[1])
+    lists = (white.indices.numpy(), *voters(white.distances.numpy())), (indices, *voters(distances))
+    return Views(u, s, kernel_principal(x), lists)
+
+
+def opinions(seen: Views, labels: IntArray, block: int = 2048) -> Opinions:
+    """What speaks for which label.
+
+    Args:
+        seen: what is known of the N samples without labels.
+        labels: (N,) classes 0 to C - 1.
+        block: rows at a time; the result does not depend on it.
+    """
+    n, count = len(labels), int(labels.max()) + 1
+    prior = np.bincount(labels, minlength=count) / n
+    ridge = leave_one_out_ridge(*seen.kernel, labels[:, None] == np.arange(count), scale=n)
+    density = log_densities(seen.u * seen.s, labels)
+    classes, features = [], []
+    for rows in (slice(start, start + block) for start in range(0, n, block)):
+        near = [(np.where(i[rows] >= 0, labels[i[rows]], -1), may[rows], far[rows]) for i, may, far in seen.lists]
+        said = [log_votes(*near[0][:2], prior), ridge[rows].astype(np.float64), density[rows].astype(np.float64)]
+        said += [nearness(*part, count) for part in near]
+        kept = first_and_best(labels[rows], np.tensordot(np.array(START), np.stack(said), 1), CANDIDATES)
+        classes.append(kept)
+        features.append(np.stack([np.take_along_axis(part, kept, 1) for part in said]))
+    every = np.concatenate(features, 1)
+    return Opinions(np.concatenate(classes), np.tensordot(weighed(every, count), every, 1))
+
+
+def margins(found: Opinions) -> FloatArray:
+    """Score (N, M) of each listed label, were it the given one: 1/2 + half the lead over the best other label.
+
+    The lead is in probability among the label and the three best others, so it means the same whatever the number of
+    classes, and a sample that several labels fit is in less doubt than one that another label fits alone. In [0, 1],
+    low = another label is far more likely.
+    """
+    support = found.support
+    top = -np.sort(-support, axis=1)[:, : RIVALS + 1]
+    raised, best = np.exp(TEMPER * (support - top[:, :1])), np.exp(TEMPER * (top - top[:, :1]))
+    is_rival = support >= top[:, [min(RIVALS, top.shape[1]) - 1]]  # then the next best takes its place
+    others = np.where(is_rival, best.sum(1, keepdims=True) - raised, best[:, :RIVALS].sum(1, keepdims=True))
+    rival = np.where(support >= top[:, :1], best[:, [1]], best[:, [0]])
+    return np.asarray((1 + (raised - rival) / (raised + others)) / 2)

@@ -1,0 +1,139 @@
+"""The nearest samples of one split to those of another, exact, in one blocked product that serves both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from selfclean_hooks.core.scores import Leaks
+from selfclean_hooks.detectors.near_duplicates.local_scale import score_of
+from selfclean_hooks.errors import DataError
+from selfclean_hooks.neighbors.unit_vectors import UnitRows
+from selfclean_hooks.utils.arrays import Float32Array, not_finite
+
+if TYPE_CHECKING:
+    from selfclean_hooks.core.embeddings import Embeddings
+from selfclean_hooks.neighbors.cross_search import nearest_across
+
+Pairs = tuple[
+    NDArray[np.int64], NDArray[np.int64], Float32Array, Float32Array
+]  # positions in two splits, distances and scores
+Reach = Mapping[str, "Float32Array | None"]  # split: distance usual around each sample; None: distances are scores
+
+
+def leaks_among(
+    splits: Mapping[str, Embeddings],
+    reach: Reach,
+    below: float,
+    automatic: float = 0.0,
+    of: Collection[str] | None = None,
+) -> dict[str, Leaks]:
+    """What each split shares with the others: see `Leaks`. Identical content lies at distance 0.
+
+    A pair is scored as if its sample of the later split lay beside that of the earlier one in the earlier split.
+
+    Args:
+        splits: by name; by the same encoder; the one that is trained on first.
+        reach: `Scores.reach` of all splits but the last, or of those in `of`.
+        below: score up to which further neighbours than the nearest are listed.
+        automatic: score below which "auto" flags.
+        of: the splits to look at; default: all. Each pair of splits is compared once.
+
+    Raises:
+        DataError: as `with_leakage`.
+    """
+    wanted = list(splits if of is None else of)
+    _check(splits)
+    rows = {name: UnitRows.of(e.vectors) for name, e in splits.items()}
+    pairs: dict[tuple[str, str], Pairs] = {}
+    for name, other in combinations(sorted(splits, key=lambda name: name not in wanted), 2):
+        if name in wanted:
+            usual = reach.get(name)
+            far = below if usual is None else float(np.nanmax(usual)) * (below / max(1 - below, 1e-9)) ** 2
+            first, second, distance = _pairs(rows[name], splits[name], rows[other], splits[other], far)
+            score = distance if usual is None else score_of(distance, usual[first]).astype(np.float32)
+            pairs[name, other], pairs[other, name] = (first, second, distance, score), (second, first, distance, score)
+    is_scaled = any(usual is not None for usual in reach.values())
+    return {name: _leaks(name, splits, pairs, automatic, is_scaled) for name in wanted}
+
+
+def _leaks(
+    name: str, splits: Mapping[str, Embeddings], pairs: Mapping[tuple[str, str], Pairs], automatic: float, scaled: bool
+) -> Leaks:
+    """The pairs of one split with the others, worst first."""
+    others = [split for split in splits if split != name]
+    found = [pairs[name, other] for other in others]
+    number = np.repeat(np.arange(1, len(found) + 1), [len(score) for *_, score in found])
+    index, other_index, distance, score = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = np.lexsort((other_index, index, number, distance, score))
+    places = list(zip((number[order] - 1).tolist(), other_index[order].tolist(), strict=True))
+
+    def of_each(texts: list[tuple[str, ...]]) -> tuple[str, ...] | None:
+        told = tuple(texts[split][at] for split, at in places)
+        return told if any(told) else None
+
+    return Leaks(
+        splits=(name, *others),
+        sizes=tuple(splits[split].n for split in (name, *others)),
+        other=number[order],
+        index=index[order],
+        other_index=other_index[order],
+        distance=distance[order],
+        scaled=score[order] if scaled else None,
+        other_names=of_each([splits[split].names or ("",) * splits[split].n for split in others]),
+        other_digests=of_each([splits[split].keys or ("",) * splits[split].n for split in others]),
+        automatic=automatic,
+    )
+
+
+def _check(splits: Mapping[str, Embeddings]) -> None:
+    (name, embeddings), *others = splits.items()
+    if not others:
+        raise DataError(f"leakage is looked for between {name} and other splits, got none")
+    for split, other in others:
+        mine, its = ((e.vectors.shape[1], e.encoder.get("fingerprint")) for e in (embeddings, other))
+        if mine != its:
+            told = [f"{width} features" + (f" of {encoder}" if encoder else "") for width, encoder in (mine, its)]
+            raise DataError(
+                f"all splits must be embedded by one encoder: {name} has {told[0]}, {split} has {told[1]}. Embed them "
+                "with the same Encoder"
+            )
+        if len(not_finite(other.vectors)):
+            raise DataError(f"embeddings must be finite, got NaN or infinity in {split}: mend the encoder")
+
+
+def _pairs(
+    own: UnitRows, mine: Embeddings, its: UnitRows, other: Embeddings, below: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Float32Array]:
+    """Positions in both splits and the distance of every pair found from either side, each once."""
+    its = _same_where_identical(own, mine, its, other)
+    (to_its, near_its), (to_own, near_own) = nearest_across(own, its, below=below)
+    rows, columns = (torch.arange(len(side)).unsqueeze(1) for side in (own, its))
+    first = torch.cat([rows.expand_as(to_its).flatten(), to_own.flatten()])
+    second = torch.cat([to_its.flatten(), columns.expand_as(to_own).flatten()])
+    distance = torch.cat([near_its.flatten(), near_own.flatten()]).numpy()
+    there = ((first >= 0) & (second >= 0)).nonzero()[:, 0]
+    _, once = np.unique((first * len(its) + second)[there].numpy(), return_index=True)
+    kept = there[torch.from_numpy(once)].numpy()
+    return mine.readable[first.numpy()[kept]], other.readable[second.numpy()[kept]], distance[kept]
+
+
+def _same_where_identical(own: UnitRows, mine: Embeddings, its: UnitRows, other: Embeddings) -> UnitRows:
+    """The other's unit rows; where the content is one of mine, the very row it has there.
+
+    Features of one content differ in the last bits between batches, and copies are to lie at distance 0 exactly.
+    """
+    row_of = {mine.digests[p]: row for row, p in enumerate(mine.readable.tolist())}
+    row_of.pop("", None)
+    rows = torch.tensor([row_of.get(other.digests[p], -1) for p in other.readable.tolist()])
+    same = (rows >= 0).nonzero()[:, 0]
+    values, zero = (
+        its.values.index_copy(0, same, own.values[rows[same]]),
+        its.zero.index_copy(0, same, own.zero[rows[same]]),
+    )
+    return UnitRows(values, zero)

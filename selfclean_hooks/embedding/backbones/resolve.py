@@ -1,0 +1,110 @@
+"""Backbone -> Encoder: what turns a batch of samples into features, whoever it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from selfclean_hooks.data.reader import Pictures
+from selfclean_hooks.embedding.backbones.checkpoint import named, of_checkpoint
+from selfclean_hooks.embedding.backbones.self_supervised import trained_on
+from selfclean_hooks.embedding.backbones.timm import of_timm
+from selfclean_hooks.embedding.encoders.encoder import Encoder, device_of, of_callable, of_module, received
+from selfclean_hooks.embedding.encoders.features import tensors_of
+from selfclean_hooks.embedding.weights.timm_hub import PRETRAINED
+from selfclean_hooks.errors import BackboneError
+from selfclean_hooks.utils.processes import Ranks
+
+WANTED = (
+    'backbone must be "auto", "self-supervised", a timm name, a file of weights, an nn.Module or a callable from a '
+    "batch to (B, D)"
+)
+
+
+def resolve(
+    backbone: Any,
+    pictures: Pictures,
+    *,
+    device: str | torch.device = "auto",
+    seed: int = 0,
+    progress: bool = False,
+) -> Encoder:
+    """The encoder that `backbone` means.
+
+    Args:
+        backbone: "auto", "self-supervised", a timm name, a file of weights ("last.ckpt", "resnet18:FILE"), an
+            nn.Module, a callable from a batch to (B, D), an Encoder.
+        pictures: the data set's pictures; a self-supervised encoder is trained on them, input sizes follow them.
+        device: "auto" or a torch device. "auto" leaves a module where it is and puts others on an accelerator if any.
+        seed: of self-supervised training.
+        progress: show a bar while training.
+
+    Raises:
+        BackboneError: nothing can be made of it; says what to do.
+        DataError: an encoder was to be trained on the data, and there are no pictures in it.
+        SettingError: there is no such device.
+    """
+    if isinstance(backbone, Encoder):
+        return backbone
+    if isinstance(backbone, nn.Module):
+        return of_module(backbone, device)
+    if isinstance(backbone, (str, Path)):
+        return _named(str(backbone), pictures, device, seed, progress)
+    if isinstance(backbone, type):
+        raise BackboneError(f"{WANTED}, got the class {backbone.__name__}: make an instance of it")
+    if callable(backbone):
+        return of_callable(backbone, device)
+    raise BackboneError(f"{WANTED}, got {type(backbone).__name__}")
+
+
+def resolve_among(
+    ranks: Ranks,
+    backbone: Any,
+    pictures: Pictures,
+    *,
+    device: str | torch.device = "auto",
+    seed: int = 0,
+    progress: bool = False,
+) -> Encoder:
+    """`resolve` by each process for its own copy of a module; what has a name is fetched or trained by the first."""
+
+    def resolved() -> Encoder:
+        return resolve(backbone, pictures, device=device, seed=seed, progress=progress)
+
+    if ranks.size == 1 or not isinstance(backbone, (str, Path)):
+        return _alike(ranks, ranks.each(resolved))
+    content = ranks.once(lambda: resolved().sent())
+    return received(content, device_of(device))
+
+
+def _alike(ranks: Ranks, encoder: Encoder) -> Encoder:
+    """The encoder with the first process's weights in all: in training each has batch statistics of its own."""
+    module, prints = encoder.module, ranks.every(lambda: encoder.fingerprint)
+    if module is None or len(set(prints)) == 1:
+        return encoder
+    state = ranks.once(lambda: {name: value.cpu() for name, value in tensors_of(module).items()})
+    return replace(encoder, fingerprint=prints[0], state=state)
+
+
+def _named(name: str, pictures: Pictures, device: str | torch.device, seed: int, progress: bool) -> Encoder:
+    if name == "auto":
+        return _auto(pictures, device, seed, progress)
+    if name == "self-supervised":
+        return trained_on(pictures, device, seed, progress)
+    found = named(name)
+    return of_checkpoint(*found, pictures, device) if found else of_timm(name, pictures, device)
+
+
+def _auto(pictures: Pictures, device: str | torch.device, seed: int, progress: bool) -> Encoder:
+    """Pretrained weights where the data are pictures they are made for and they can be had soon; else trained ones."""
+    why = "pretrained weights are for pictures of up to 4 channels"
+    if not pictures.are_rasters():
+        try:
+            return replace(of_timm(PRETRAINED, pictures, device), note=f"backbone: pretrained {PRETRAINED}")
+        except BackboneError:
+            why = f"no pretrained weights can be had ({PRETRAINED})"
+    return trained_on(pictures, device, seed, progress, why)

@@ -1,0 +1,86 @@
+"""Encoders that are trained on the data itself, and those that were and lie in a file."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from selfclean_hooks.data.reader import Pictures
+from selfclean_hooks.embedding.encoders.encoder import Encoder, device_of, weights_fingerprint
+from selfclean_hooks.embedding.pretrain.recipe import Recipe
+from selfclean_hooks.embedding.pretrain.run import Pretrained, pretrain
+from selfclean_hooks.errors import DataError
+from selfclean_hooks.utils.progress import bar
+
+GUARD_SECONDS = 600.0  # ends a training that a busy machine drags out
+EPOCHS: int | None = None  # None: as many as the number of pictures asks for
+
+
+def trained_on(pictures: Pictures, device: str | torch.device, seed: int, progress: bool, why: str = "") -> Encoder:
+    """An encoder trained on the pictures, and in its note why.
+
+    Raises:
+        DataError: fewer than two can be read; tells what is wrong with the first.
+    """
+    from rich.console import Console
+
+    if progress and why:
+        Console(stderr=True).print(f"{why}: training a small encoder on the data itself", soft_wrap=True, markup=False)
+    recipe = Recipe(epochs=EPOCHS, max_seconds=GUARD_SECONDS, seed=seed)
+    try:
+        with bar("training an encoder", progress) as tick:
+            trained = pretrain(pictures, recipe, device=device_of(device), progress=tick)
+    except DataError as error:
+        raise DataError(f"{error}{_first_failure(pictures)}") from error
+    note = f"backbone: trained on the data itself, {trained.epochs} epochs in {trained.seconds:.0f} s"
+    return of_pretrained(trained, "self-supervised", note + (f"; {why}" if why else ""))
+
+
+def of_file(path: str | Path, device: str | torch.device) -> Encoder:
+    """The encoder that `selfclean-hooks pretrain` wrote.
+
+    Raises:
+        BackboneError: it cannot be read.
+    """
+    from selfclean_hooks.embedding.pretrain.run import load
+
+    trained = load(path, device_of(device))
+    return of_pretrained(
+        trained,
+        Path(path).name,
+        f"backbone: {path}, trained on {trained.pictures} pictures for {trained.epochs} epochs",
+    )
+
+
+def of_pretrained(trained: Pretrained, name: str, note: str = "") -> Encoder:
+    """What runs a trained encoder on a data set."""
+    where = next(iter(trained.encoder.parameters())).device
+    return Encoder(
+        f"{name}, {trained.recipe.objective}, {trained.epochs} epochs at {trained.canvas.size} px",
+        partial(_unit_range, trained.encoder),
+        where,
+        weights_fingerprint(trained.encoder, repr(trained.canvas)),
+        trained.canvas,
+        trained.encoder,
+        note,
+    )
+
+
+def _first_failure(pictures: Pictures) -> str:
+    for index in range(len(pictures)):
+        try:
+            found = pictures[index]
+            if isinstance(found, Image.Image):
+                found.load()
+        except Exception as error:  # whatever a user's data set raises: it is what the message is about
+            return f"; index {index}: {error}"
+    return ""
+
+
+def _unit_range(model: nn.Module, batch: Tensor) -> Tensor:
+    features: Tensor = model(batch.float() / 255)
+    return features

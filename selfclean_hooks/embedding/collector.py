@@ -1,0 +1,226 @@
+"""Batches of samples -> features of every sample, read by one process or by several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from selfclean_hooks.core.labels import Labels, as_labels, spread_labels
+from selfclean_hooks.data.items import ItemLabel
+from selfclean_hooks.data.reader import Batch, Reader
+from selfclean_hooks.embedding.cache import Cache
+from selfclean_hooks.embedding.encoders.encoder import Encoder
+from selfclean_hooks.embedding.quality import is_constant
+from selfclean_hooks.errors import BackboneError, DataError
+from selfclean_hooks.utils.arrays import not_finite
+from selfclean_hooks.utils.text import listing
+
+
+@dataclass(frozen=True, eq=False)
+class Share:
+    """What one process has read: of the positions given, in order."""
+
+    positions: range
+    vectors: NDArray[np.float32] | None  # (len(positions), D)
+    labels: list[ItemLabel | None]
+    digests: list[str]
+    keys: list[str]
+    pixels: NDArray[np.int64]
+    errors: dict[int, str]
+    no_label: dict[int, str]
+
+
+def joined(n: int, shares: list[Share]) -> Collected:
+    """The reading of all processes as one; copies get the vector of the first of them, as if read by one."""
+    read = Collected(n)
+    for share in shares:
+        rows = slicing(share.positions)
+        read.labels[rows], read.digests[rows], read.keys[rows] = share.labels, share.digests, share.keys
+        read.pixels[rows] = share.pixels
+        read.errors.update(share.errors)
+        read.no_label.update(share.no_label)
+    read.errors, read.no_label = dict(sorted(read.errors.items())), dict(sorted(read.no_label.items()))
+    for position in range(n):
+        share = shares[position % len(shares)]
+        if position not in read.errors and share.vectors is not None:
+            read.file(position, read.digests[position], share.vectors[position // len(shares)])
+    return read
+
+
+def slicing(positions: range) -> slice:
+    """The same positions, for lists and arrays."""
+    return slice(positions.start, positions.stop, positions.step)
+
+
+class Collected:
+    """What has been read so far."""
+
+    def __init__(self, n: int) -> None:
+        self.n, self.seen = n, 0
+        self.vectors: NDArray[np.float32] | None = None
+        self.errors: dict[int, str] = {}
+        self.labels: list[ItemLabel | None] = [None] * n
+        self.no_label: dict[int, str] = {}
+        self.digests, self.keys = [""] * n, [""] * n
+        self.pixels = np.full(n, -1, np.int64)
+        self.first: dict[str, int] = {}  # content: its first position; copies get the very same vector
+
+    def take(self, batch: Batch, encoder: Encoder, cache: Cache, reader: Reader) -> None:
+        """Embed a batch, what the cache does not know of it, and file it."""
+        self.seen += len(batch.samples)
+        good = [sample for sample in batch.samples if not sample.error]
+        for sample in batch.samples:
+            self.keys[sample.index], self.pixels[sample.index] = sample.key, sample.pixels
+        self.errors.update({sample.index: sample.error for sample in batch.samples if sample.error})
+        for sample in good:
+            self.labels[sample.index], self.digests[sample.index] = sample.label, sample.digest
+            if sample.no_label:
+                self.no_label[sample.index] = sample.no_label
+        vectors = self._features(batch, encoder)
+        wanted = {s.digest: s.index for s in good if s.known and s.digest not in self.first}
+        kept = cache.get(wanted)
+        for digest in wanted.keys() - kept.keys():  # removed meanwhile, by another process
+            vectors[digest] = _features(encoder, [reader.content(wanted[digest])])[0]
+        cache.keep(vectors)
+        vectors.update(kept)
+        for sample in good:
+            self.file(sample.index, sample.digest, vectors.get(sample.digest))
+
+    def _features(self, batch: Batch, encoder: Encoder) -> dict[str, NDArray[np.float32]]:
+        """By digest, of contents that have not been seen before."""
+        sent = [sample.digest for sample in batch.samples if not sample.error and not sample.known]
+        new = {digest: at for at, digest in enumerate(sent) if digest not in self.first}
+        rows = list(new.values())
+        contents = batch.contents
+        if len(rows) < len(sent):  # else it stays as it came, in pinned memory where there is any
+            contents = contents[rows] if isinstance(contents, Tensor) else [contents[at] for at in rows]
+        return dict(zip(new, _features(encoder, contents), strict=True)) if new else {}
+
+    def file(self, index: int, digest: str, vector: NDArray[np.float32] | None) -> None:
+        """Put the vector of a sample in its place; a copy of an earlier sample gets that one's."""
+        first = self.first.setdefault(digest, index)
+        if self.vectors is not None and first != index:
+            vector = self.vectors[first]
+        assert vector is not None
+        if self.vectors is None:
+            self.vectors = np.zeros((self.n, len(vector)), np.float32)
+        if vector.shape != self.vectors[index].shape:
+            raise BackboneError(
+                f"the backbone must give every sample as many features, got {self.vectors.shape[1]} and, "
+                f"at index {index}, {len(vector)}"
+            )
+        self.vectors[index] = vector
+
+    def share(self, positions: range) -> Share:
+        """What was read of `positions`, to be sent."""
+        rows = slicing(positions)
+        vectors = None if self.vectors is None else self.vectors[rows].copy()
+        labels, digests, keys, pixels = self.labels[rows], self.digests[rows], self.keys[rows], self.pixels[rows].copy()
+        return Share(positions, vectors, labels, digests, keys, pixels, self.errors, self.no_label)
+
+    def matrix(self, least: int = 2) -> NDArray[np.float32]:
+        """(R, D) features of the readable samples."""
+        readable = np.setdiff1d(np.arange(self.n), list(self.errors))
+        if self.vectors is None or len(readable) < least:
+            index, error = next(iter(self.errors.items()))
+            raise DataError(
+                f"{len(self.errors)} of {self.n} samples cannot be read, so there is nothing to compare; "
+                f"index {index}: {error}"
+            )
+        vectors = self.vectors if len(readable) == self.n else self.vectors[readable]
+        bad = not_finite(vectors)
+        if len(bad):
+            raise BackboneError(
+                f"the backbone gave NaN or infinity for {len(bad)} of {self.n} samples, "
+                f"index {listing(readable[bad])}: look at these samples, or choose another backbone"
+            )
+        contents = len(set(self.digests) - {""})
+        if contents > 1 and is_constant(vectors):
+            raise BackboneError(
+                f"the backbone must tell samples apart, got the same features (up to rounding) for all {len(vectors)}, "
+                f"though {contents} of them differ in content: it is dead or collapsed. Load trained weights, or "
+                "choose another backbone"
+            )
+        return vectors
+
+    def known_labels(self) -> tuple[Labels | None, tuple[str, ...] | None, str]:
+        """Labels of the n samples (see labels.py), class names where they were words, or why there are none."""
+        if self.no_label:
+            index, why = next(iter(self.no_label.items()))
+            return None, None, f"the targets are no labels (index {index}: {why})"
+        known = [i for i in range(self.n) if i not in self.errors]
+        unknown = [i for i in known if self.labels[i] is None]
+        if len(unknown) == len(known):
+            return None, None, "there are no labels"
+        if unknown:
+            return None, None, f"{len(unknown)} of {len(known)} samples carry no label, index {listing(unknown)}"
+        held = [self.labels[i] for i in known]
+        if len({type(label) if isinstance(label, (str, tuple)) else float for label in held}) > 1:
+            return (
+                None,
+                None,
+                "labels must be all numbers, all words or all vectors, and are of several kinds",
+            )
+        try:
+            labels, names = as_labels(held, len(known))
+        except DataError as error:
+            return None, None, str(error)
+        assert labels is not None  # there are some
+        return spread_labels(labels, np.array(known), self.n), names, ""
+
+
+def _features(encoder: Encoder, contents: Tensor | list[Any]) -> NDArray[np.float32]:
+    """(B, D) float32 of the samples' contents."""
+    batch = contents if isinstance(contents, Tensor) else _collated(contents, lists=encoder.module is None)
+    if isinstance(batch, Tensor) and encoder.device is not None:
+        batch = batch.to(encoder.device, non_blocking=True)  # of pinned memory; else it waits
+    shape = (
+        f"a batch of shape {tuple(batch.shape)}" if isinstance(batch, Tensor) else f"a batch, a {type(batch).__name__}"
+    )
+    try:
+        features = encoder.features(batch)
+    except BackboneError:
+        raise
+    except Exception as error:  # whatever a user's model raises
+        raise BackboneError(_failure(encoder, shape, error)) from error
+    features = torch.from_numpy(features) if isinstance(features, np.ndarray) else features
+    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(contents) or not features.numel():
+        came = tuple(features.shape) if isinstance(features, Tensor) else f"a {type(features).__name__}"
+        raise BackboneError(f"the backbone must give (B, D) features, ({len(contents)}, D) for {shape}, got {came}")
+    return features.detach().float().cpu().numpy()
+
+
+def _failure(encoder: Encoder, shape: str, error: Exception) -> str:
+    if "out of memory" in str(error):
+        return f"the backbone {encoder.name} ran out of memory on {shape}: pass a smaller batch_size"
+    told = f"the backbone {encoder.name} does not take {shape}: {type(error).__name__}: {error}"
+    if encoder.module is None:
+        return f"{told}. A function is given what the data set returns, collated: adapt it, or the data set's transform"
+    cure = "Give the data set the transform that the model was trained with, or pass a timm name: it brings its own"
+    return f"{told}. {cure}"
+
+
+def _collated(contents: list[Any], lists: bool = False) -> Any:
+    """As torch's default_collate does; with `lists`, sequences of several lengths are a list of tensors."""
+    shapes = sorted({tuple(content.shape) for content in contents if isinstance(content, Tensor)})
+    if lists and len(shapes) > 1 and all(isinstance(content, Tensor) and content.ndim <= 2 for content in contents):
+        return contents
+    if len(shapes) > 1:
+        raise DataError(
+            f"the samples of a batch must have one shape, got {' and '.join(map(str, shapes[:3]))}: give the data set "
+            "a transform that resizes, or pass a timm name as backbone, which brings its own"
+        )
+    try:
+        return default_collate(contents)
+    except (TypeError, RuntimeError, KeyError, ValueError, AttributeError) as error:
+        kinds = ", ".join(dict.fromkeys(type(content).__name__ for content in contents))
+        raise DataError(
+            f"the samples of a batch must be alike, pictures, tensors, numbers, text or dicts of these, got {kinds} "
+            f"({error}): let the data set return one kind"
+        ) from error

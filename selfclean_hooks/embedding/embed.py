@@ -1,0 +1,194 @@
+"""Data set + encoder -> Embeddings. The one file that runs a DataLoader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfclean_hooks.core.embeddings import Embeddings
+from selfclean_hooks.core.labels import as_labels, class_codes, fit
+from selfclean_hooks.core.settings import AS_USUAL, Reading
+from selfclean_hooks.data.dataset_tree import check_map_style, class_names, file_name
+from selfclean_hooks.data.digests import own_files
+from selfclean_hooks.data.reader import Pictures, Reader, loader_of
+from selfclean_hooks.data.views.dataset_view import View, eval_view, raw_view
+from selfclean_hooks.embedding.backbones.resolve import resolve_among
+from selfclean_hooks.embedding.cache import Cache
+from selfclean_hooks.embedding.collector import Collected, joined
+from selfclean_hooks.embedding.encoders import forward_pass as forward
+from selfclean_hooks.embedding.encoders.encoder import Encoder
+from selfclean_hooks.embedding.encoders.random_weights import random_copy
+from selfclean_hooks.embedding.quality import FEW, LEAST, SAMPLES, SHARE, chosen, fitness_of
+from selfclean_hooks.errors import BackboneError, DataError
+from selfclean_hooks.utils.arrays import fingerprint
+from selfclean_hooks.utils.processes import Ranks
+from selfclean_hooks.utils.progress import bar
+from selfclean_hooks.utils.rng import kept_rng
+
+
+def embed(
+    dataset: Any, backbone: Any = "auto", reading: Reading = AS_USUAL, *, labels: Any = None, **settings: Any
+) -> Embeddings:
+    """Read every sample once, without augmentation, and embed it.
+
+    Args:
+        dataset: see `audit`.
+        backbone: see `audit`, or an Encoder.
+        reading: how.
+        labels: see `audit`.
+        **settings: fields of `reading` that are to have another value.
+
+    Raises:
+        DataError: the data set is empty, of one sample, iterable only, or nothing in it can be read.
+        BackboneError: the backbone gives no finite (B, D) features for what the data set holds.
+        SettingError: there is no such device, or a setting makes no sense.
+        AuditFileError: the embedding cache is damaged or cannot be written.
+    """
+    alone = embed_among(Ranks(), dataset, backbone, replace(reading, **settings), labels=labels)
+    assert alone is not None  # the only process is the first
+    return alone
+
+
+def embed_among(
+    ranks: Ranks, dataset: Any, backbone: Any, reading: Reading, *, labels: Any = None, least: int = 2, fit: bool = True
+) -> Embeddings | None:
+    """`embed`, each process reading its share of the data set; the result for the first process, None for the others.
+
+    Args:
+        ranks: the processes, all of which call this with the same data set.
+        dataset: see `audit`.
+        backbone: see `audit`, or an Encoder.
+        reading: how; the workers are those of each process, progress is shown by the first.
+        labels: see `audit`.
+        least: how many samples there must be.
+        fit: whether the representation is compared with that of random weights.
+    """
+    stored = ranks.each(lambda: _stored(dataset, labels, least))
+    n, progress, seed = len(dataset), reading.progress and ranks.is_first, reading.seed
+    files = ranks.each(lambda: [file_name(dataset, i) for i in range(n)])
+    with kept_rng(dataset):
+        pictures = Pictures(stored.dataset)
+        resolved = resolve_among(ranks, backbone, pictures, device=reading.device, seed=seed, progress=progress)
+        encoder = ranks.each(lambda: forward.tuned(resolved, reading))
+
+        view = stored if encoder.prepare else ranks.each(lambda: eval_view(dataset))
+        source = _Source(view.dataset, own_files(files), reading, progress)
+        read, notes, cache = ranks.each(lambda: source.read(encoder, ranks.share(n), "embedding"))
+        shares = ranks.collect(lambda: read.share(ranks.share(n))) if ranks.size > 1 else []
+
+        def finished() -> Embeddings | None:
+            if not ranks.is_first:
+                return None
+            whole = joined(n, shares) if shares else read
+            cache.finish(whole.first)
+            vectors = whole.matrix(least)
+            told = (encoder.note, forward.note(encoder), *view.notes, *notes, cache.note)
+            described = _described(dataset, whole, vectors, labels, files, encoder, told)
+            return _compared(described, encoder, source) if fit else described
+
+        return ranks.each(finished)
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """A data set as it is read for an encoder, once or again in part."""
+
+    dataset: Any
+    files: Sequence[str]
+    reading: Reading
+    progress: bool
+
+    def read(self, encoder: Encoder, positions: Sequence[int], what: str) -> tuple[Collected, tuple[str, ...], Cache]:
+        """What the encoder makes of the samples there, notes, and the cache that what is new was written to."""
+        cache, read = Cache(self.reading.cache_dir, encoder.fingerprint), Collected(len(self.dataset))
+        reader = Reader(self.dataset, encoder.prepare, self.files, cache.known)
+        loader, notes = loader_of(reader, self.reading, positions, encoder.device)
+        with encoder.ready(), bar(what, self.progress) as tick:
+            for batch in loader:
+                read.take(batch, encoder, cache, reader)
+                if tick is not None:
+                    tick(read.seen, len(positions))
+        cache.flush()
+        return read, notes, cache
+
+
+def _compared(own: Embeddings, encoder: Encoder, source: _Source) -> Embeddings:
+    """With how fit the representation is, beside random weights where the encoder has weights.
+
+    Some of the samples are read again for that: of more than 2,400 it costs about a tenth of the embedding.
+    """
+    copy = random_copy(encoder)
+    at = chosen(own.digests, SAMPLES if copy is None else min(SAMPLES, max(FEW, own.n // SHARE)))
+    random, note = None, ""
+    if copy is not None and len(at) >= LEAST:
+        try:
+            random = _by_random_weights(copy, source, at, [own.digests[i] for i in at])
+        except (BackboneError, DataError) as error:  # the audit does not depend on it
+            note = f"the representation could not be compared with that of random weights: {error}"
+    vectors = own.vectors if len(at) == len(own.vectors) else own.vectors[np.searchsorted(own.readable, at)]
+    known = class_codes(own.labels)
+    fitness = fitness_of(vectors, None if known is None else known[at], random)
+    return replace(own, fitness=fitness, notes=(*own.notes, *filter(None, (note,))))
+
+
+def _by_random_weights(
+    copy: Encoder, source: _Source, positions: NDArray[np.int64], digests: Sequence[str]
+) -> NDArray[np.float32] | None:
+    """(K, D) features, of what the cache does not have from the data set; None if they are not finite."""
+    known = Cache(source.reading.cache_dir, copy.fingerprint).get(digests)
+    new = [int(at) for at, seen in zip(positions, digests, strict=True) if seen not in known]
+    if new:
+        read, _, cache = source.read(copy, new, "comparing with random weights")
+        cache.finish(read.first)
+        if read.vectors is None or read.errors:
+            index, error = next(iter(read.errors.items()))
+            raise DataError(f"index {index} could be read once and not again: {error}")
+        known.update((seen, read.vectors[at]) for at, seen in zip(positions, digests, strict=True) if seen not in known)
+    features = np.stack([known[seen] for seen in digests])
+    return features if np.isfinite(features).all() else None
+
+
+def _described(
+    dataset: Any,
+    read: Collected,
+    vectors: NDArray[np.float32],
+    labels: Any,
+    files: Sequence[str | None],
+    encoder: Encoder,
+    notes: tuple[str, ...],
+) -> Embeddings:
+    """What was read, with its labels and names; `labels` given take the place of those in the items."""
+    codes, names = as_labels(labels, read.n)
+    why = ""
+    if codes is None:
+        codes, names, why = read.known_labels()
+    names = names or (class_names(dataset) if codes is not None else None)
+    names = names if names is not None and fit(names, codes) else None
+    return Embeddings(
+        vectors=vectors,
+        n=read.n,
+        errors=read.errors,
+        labels=codes,
+        why_no_labels=why,
+        class_names=names,
+        names=tuple(file or "" for file in files) if any(files) else None,
+        digests=tuple(read.digests),
+        data={"name": type(dataset).__name__, "fingerprint": fingerprint(*read.digests, codes)},
+        encoder={"name": encoder.name, "fingerprint": encoder.fingerprint},
+        notes=tuple(filter(None, notes)),
+        keys=tuple(read.keys),
+        pixels=read.pixels if (read.pixels >= 0).any() else None,
+    )
+
+
+def _stored(dataset: Any, labels: Any, least: int) -> View:
+    """What the data set holds, once everything about it makes sense."""
+    check_map_style(dataset)
+    if len(dataset) < least:
+        raise DataError(f"an audit compares samples: the data set must hold at least {least}, got {len(dataset)}")
+    as_labels(labels, len(dataset))  # now and not after an hour
+    return raw_view(dataset)

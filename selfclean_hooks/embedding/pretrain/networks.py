@@ -1,0 +1,214 @@
+"""What an audit sees of a trained encoder: learned features beside two that need no training.
+
+No training shows all three issues. Learned features bring together what is of one class, which shows wrong labels; they
+forget what tells the odd one out. Orientations of edges and a thumbnail show that, and near copies.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812, the field's own name for it
+from torch import Tensor, nn
+
+from selfclean_hooks.embedding.pretrain.recipe import SMALL, SMALL_VIT
+from selfclean_hooks.errors import SettingError
+
+WIDTH = 16  # channels of the small network's first layer
+VIT: dict[str, Any] = {"embed_dim": 96, "depth": 4, "num_heads": 4, "global_pool": "avg", "class_token": False}
+
+
+class Network(nn.Module):
+    """A trunk that normalises its input, and gives features as a map or as tokens."""
+
+    def __init__(self, trunk: nn.Module, dim: int, mean: Tensor, std: Tensor) -> None:
+        """`dim`: features of a position. `mean`, `std`: (1, C, 1, 1) of pictures in [0, 1]."""
+        super().__init__()
+        self.trunk, self.dim = trunk, dim
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) in [0, 1] as the trunk is fed it."""
+        return (x - self.mean) / self.std
+
+    def positions(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) in [0, 1] to (B, dim, H, W)."""
+        run = getattr(self.trunk, "forward_features", self.trunk)
+        found: Tensor = run(self.normalised(x))
+        if found.ndim == 4:
+            return found if found.shape[1] == self.dim else found.permute(0, 3, 1, 2)
+        skipped = int(getattr(self.trunk, "num_prefix_tokens", 0))
+        tokens = found[:, skipped:]
+        side = math.isqrt(tokens.shape[1])
+        return tokens.transpose(1, 2).reshape(len(x), self.dim, -1, side)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) in [0, 1] to (B, dim): averaged over the picture."""
+        return self.positions(x).mean((2, 3))
+
+
+def brightness(data: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and spread of each channel of (N, C, S, S) uint8, (1, C, 1, 1) each, in [0, 1].
+
+    A spread of nothing counts as a grey level.
+    """
+    levels = data[:: 1 + len(data) // 4096].float() / 255
+    std, mean = torch.std_mean(levels, dim=(0, 2, 3), keepdim=True)
+    return mean, std.clamp_min(1 / 255)
+
+
+def network_of(name: str, start: str, mean: Tensor, std: Tensor, size: int) -> Network:
+    """A network by the name of its encoder, for pictures of C channels and S pixels a side.
+
+    Args:
+        name: "small", "small-vit" or a timm model.
+        start: "random", "pretrained" or the path of a checkpoint for it.
+        mean: (1, C, 1, 1) of the pictures.
+        std: (1, C, 1, 1).
+        size: S.
+
+    Raises:
+        SettingError: there is no such model, or it cannot be made for pictures like these.
+        BackboneError: its weights cannot be had.
+    """
+    channels = mean.shape[1]
+    trunk: Any
+    if name == SMALL:
+        trunk, dim = _small(channels, size), 4 * WIDTH
+    else:
+        ours = name == SMALL_VIT
+        trunk = _small_vit(channels, size) if ours else _timm(name, start == "pretrained", channels, size)
+        dim = int(trunk.num_features)
+    if start not in ("random", "pretrained"):
+        from selfclean_hooks.embedding.weights.state_dict import load_weights
+
+        load_weights(trunk, start)
+    return Network(trunk, dim, mean, std)
+
+
+def size_for(name: str, size: int) -> int:
+    """The side at which `name` can work on pictures of `size` pixels: at least two positions a side."""
+    if name == SMALL:
+        return size
+    if name == SMALL_VIT:
+        return _patch(size) * -(-size // _patch(size))
+    made = _made(name, {"num_classes": 0})
+    if hasattr(made, "patch_embed"):
+        patch = _patch(size)
+        return patch * -(-size // patch)
+    stride = max(int(stage["reduction"]) for stage in getattr(made, "feature_info", None) or [{"reduction": 32}])
+    return max(size, 2 * stride)
+
+
+def _small(channels: int, size: int) -> nn.Sequential:
+    """A four-times narrower ResNet with a stem that leaves about 16 x 16 positions, whatever the size."""
+    from torchvision.models.resnet import BasicBlock
+
+    stride = 2 if size < 48 else 4
+    stem = [
+        nn.Conv2d(channels, WIDTH, 2 * stride - 1, stride, stride - 1, bias=False),
+        nn.BatchNorm2d(WIDTH),
+        nn.ReLU(),
+    ]
+    wider = [WIDTH, 2 * WIDTH, 4 * WIDTH]
+    blocks = [BasicBlock(n, 2 * n, 2, _shortcut(n)) for n in wider[:2]]
+    return nn.Sequential(*stem, BasicBlock(WIDTH, WIDTH), *blocks)
+
+
+def _shortcut(channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels, 2 * channels, 1, 2, bias=False), nn.BatchNorm2d(2 * channels))
+
+
+def _small_vit(channels: int, size: int) -> nn.Module:
+    from timm.models.vision_transformer import VisionTransformer
+
+    return VisionTransformer(size, _patch(size), channels, num_classes=0, **VIT)
+
+
+def _patch(size: int) -> int:
+    """Side of a patch: seven to twelve of them a side."""
+    return 4 if size < 48 else 8 * max(1, size // 96)
+
+
+def _timm(name: str, pretrained: bool, channels: int, size: int) -> Any:
+    settings: dict[str, Any] = {"num_classes": 0, "in_chans": channels}
+    if pretrained:
+        from selfclean_hooks.embedding.weights.timm_hub import weights_of
+
+        settings |= {"pretrained": True, "pretrained_cfg_overlay": {"file": weights_of(name)}}
+    if hasattr(_made(name, {"num_classes": 0}), "patch_embed"):
+        settings |= {"img_size": size, "patch_size": _patch(size)}
+    return _made(name, settings)
+
+
+def _made(name: str, settings: dict[str, Any]) -> Any:
+    import timm
+
+    from selfclean_hooks.embedding.weights.timm_hub import check_known
+
+    check_known(name)
+    try:
+        return timm.create_model(name, **settings)
+    except (TypeError, AssertionError, RuntimeError, ValueError) as error:
+        raise SettingError(f"encoder {name!r} cannot be made for these pictures: {error}") from error
+
+
+# weight of each part's cosine distance beside the thumbnail's
+EDGES, LEARNED = 1.0, 0.5
+DIRECTIONS, CELLS = 8, 7  # of edges, and cells a side
+CROP = 0.07  # of each side, for a view of the middle
+
+
+class Representation(nn.Module):
+    """Three parts side by side, each of fixed length: cosine distance is their weighted mean."""
+
+    def __init__(self, network: Network, projection: nn.Module, channels: int) -> None:
+        """`projection`: from the features of `network` to what is compared in training."""
+        super().__init__()
+        self.network, self.projection = network, projection
+        self.side = 28 if channels == 1 else 16  # of the thumbnail: about 780 values either way
+
+    def learned(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) in [0, 1] to (B, F): of the picture, its middle and the mirror images of both."""
+        margin = round(CROP * x.shape[-1])
+        middle = x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin]
+        middle = F.interpolate(middle, x.shape[-2:], mode="bilinear", align_corners=False)
+        seen = (x, x.flip(-1), middle, middle.flip(-1))
+        return torch.stack([F.normalize(self.projection(self.network(view)).float()) for view in seen]).sum(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) float in [0, 1] to (B, D) float32."""
+        parts = [F.normalize(part) for part in (thumbnail(x, self.side), edges(x), self.learned(x))]
+        weights = (1.0, EDGES, LEARNED)
+        return torch.cat([math.sqrt(weight) * part for weight, part in zip(weights, parts, strict=True)], 1)
+
+
+def thumbnail(x: Tensor, side: int) -> Tensor:
+    """(B, C, S, S) to (B, C side^2): a small copy, less its mean, so that brightness counts for little."""
+    small = F.adaptive_avg_pool2d(x, side).flatten(1)
+    return small - small.mean(1, keepdim=True)
+
+
+def edges(x: Tensor) -> Tensor:
+    """(B, C, S, S) in [0, 1] to (B, 392): how much of an edge runs in each of 8 directions in each of 7 x 7 cells.
+
+    Histograms of oriented gradients (Dalal and Triggs, 2005) of the mean of the channels, unsigned, at about 28 pixels;
+    their square root: a strong edge says little more than a weak one.
+    """
+    side = 28 if x.shape[1] == 1 else 32
+    grey = x.mean(1, keepdim=True)
+    if grey.shape[-1] != side:
+        grey = F.interpolate(grey, (side, side), mode="bilinear", antialias=True)
+    sobel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], device=x.device, dtype=x.dtype) / 8
+    padded = F.pad(grey, (1, 1, 1, 1), mode="replicate")
+    across, down = F.conv2d(padded, sobel[None, None]), F.conv2d(padded, sobel.T[None, None])
+    angle = torch.atan2(down, across) % math.pi
+    centres = torch.arange(DIRECTIONS, device=x.device, dtype=x.dtype)[None, :, None, None] * (math.pi / DIRECTIONS)
+    away = (angle - centres + math.pi / 2) % math.pi - math.pi / 2
+    votes = (1 - away.abs() * (DIRECTIONS / math.pi)).clamp_min(0) * (across**2 + down**2).sqrt()
+    return F.adaptive_avg_pool2d(votes, CELLS).sqrt().flatten(1)

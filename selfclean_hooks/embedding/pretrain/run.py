@@ -1,0 +1,175 @@
+"""A trained encoder as one file: weights as safetensors, what it expects in their metadata. Nothing in it is code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from selfclean_hooks.embedding.pretrain.images import Canvas
+from selfclean_hooks.embedding.pretrain.recipe import Recipe
+from selfclean_hooks.utils.progress import Tick
+from selfclean_hooks.utils.rng import kept_rng
+
+if TYPE_CHECKING:
+    from selfclean_hooks.embedding.pretrain.networks import Representation
+
+
+import json
+from dataclasses import asdict
+
+from selfclean_hooks.errors import BackboneError
+from selfclean_hooks.utils.files import write
+
+
+@dataclass(frozen=True, eq=False)
+class Pretrained:
+    """A trained encoder and what it expects.
+
+    Attributes:
+        encoder: in eval mode, on the device it was trained on. (B, channels, size, size) float in [0, 1] to
+            (B, D) float32.
+        canvas: from a picture to the (channels, size, size) uint8 that it is fed, divided by 255.
+        recipe: how it was trained; size and encoder are told.
+        epochs: whole epochs trained; fewer than asked for where the time was up or nothing changed any more.
+        pictures: number it was trained on.
+        seconds: wall time of reading and training.
+    """
+
+    encoder: Representation
+    canvas: Canvas
+    recipe: Recipe
+    epochs: int
+    pictures: int
+    seconds: float
+
+
+def pretrain(
+    pictures: Any,
+    recipe: Recipe | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    partial: str | Path | None = None,
+    progress: Tick | None = None,
+    trainer: Mapping[str, Any] | None = None,
+) -> Pretrained:
+    """Train an encoder on the pictures themselves, without labels and without the network.
+
+    The random states of torch, numpy and `random` are left as they were.
+
+    Args:
+        pictures: anything with a length whose items are PIL images of any mode and size or (C, H, W) arrays. An item
+            that raises is skipped. Of very many pictures a sample drawn with the seed is read (20,000, or 2 GiB).
+        recipe: what to train, and how.
+        device: where to train.
+        partial: file that the state is kept in after each epoch; where it exists, the training goes on from there. It
+            is removed at the end.
+        progress: called after each step with the steps done and the steps planned.
+        trainer: settings of Lightning's Trainer: precision, devices, strategy, logger, callbacks.
+
+    Raises:
+        DataError: fewer than two pictures can be read.
+        SettingError: the encoder cannot be made for such pictures.
+        BackboneError: the starting weights cannot be had, or the training diverged.
+        AuditFileError: `partial` is of another training.
+    """
+    from selfclean_hooks.embedding.pretrain.images import read
+    from selfclean_hooks.embedding.pretrain.networks import Representation, brightness, network_of, size_for
+    from selfclean_hooks.embedding.pretrain.objectives import objective_of
+    from selfclean_hooks.embedding.pretrain.resume import check_partial
+    from selfclean_hooks.embedding.pretrain.training import Training, fit
+
+    recipe, start = recipe or Recipe(), time.monotonic()
+    with kept_rng(pictures):
+        data, canvas = read(pictures, recipe.size, recipe.seed)
+        side = size_for(recipe.network, canvas.size)
+        if side != canvas.size:
+            data, canvas = read(pictures, side, recipe.seed)
+        recipe = replace(recipe, encoder=recipe.network, size=canvas.size)
+        # torch.manual_seed would also touch the accelerators, which are not restored
+        torch.default_generator.manual_seed(recipe.seed)
+        network = network_of(recipe.network, recipe.start, *brightness(data), canvas.size)
+        settings = dict(trainer or {})
+        objective = objective_of(recipe.objective, network, settings.get("devices", 1) != 1)
+        training = Training(objective, data, recipe)
+        kept = check_partial(partial, training)
+        epochs = fit(training, torch.device(device), progress, kept, settings)
+    if kept is not None:
+        kept.unlink(missing_ok=True)
+    encoder = Representation(network, objective.projection, canvas.channels).eval().to(device)
+    return Pretrained(encoder, canvas, recipe, epochs, len(data), time.monotonic() - start)
+
+
+MARK = "selfclean_hooks_encoder"
+VERSION = 1
+
+
+def save(trained: Pretrained, path: str | Path) -> None:
+    """Put the file in place at once.
+
+    Raises:
+        AuditFileError: it cannot be written.
+    """
+    from safetensors.torch import save as packed
+
+    facts = {
+        "version": VERSION,
+        "canvas": asdict(trained.canvas),
+        "recipe": asdict(trained.recipe),
+        "epochs": trained.epochs,
+        "pictures": trained.pictures,
+        "seconds": trained.seconds,
+    }
+    state = {name: value.cpu().contiguous() for name, value in trained.encoder.state_dict().items()}
+    write(Path(path), packed(state, {MARK: json.dumps(facts)}))
+
+
+def is_encoder(path: str | Path) -> bool:
+    """Whether a file is one that `save` wrote."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "pt") as file:
+            return MARK in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
+def load(path: str | Path, device: torch.device | str = "cpu") -> Pretrained:
+    """The encoder that `save` wrote, in eval mode.
+
+    Raises:
+        BackboneError: it is none, damaged, or of another version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    from selfclean_hooks.embedding.pretrain.networks import Representation, network_of
+    from selfclean_hooks.embedding.pretrain.objectives import projection_of
+
+    try:
+        with safe_open(str(path), "pt") as file:
+            facts = json.loads((file.metadata() or {})[MARK])
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise BackboneError(f"{path} is no encoder that selfclean-hooks pretrain wrote ({error})") from error
+    if facts.get("version") != VERSION:
+        raise BackboneError(
+            f"the encoder {path} must be of version {VERSION}, got {facts.get('version')!r}: use the version of "
+            "selfclean-hooks that wrote it, or train it anew"
+        )
+    told = facts["canvas"]
+    canvas = Canvas(told["size"], told["channels"], tuple(told["low"]), tuple(told["high"]))
+    recipe = Recipe(**{**facts["recipe"], "start": "random"})
+    mean, std = state["network.mean"], state["network.std"]
+    with kept_rng():
+        network = network_of(recipe.network, "random", mean, std, canvas.size)
+        encoder = Representation(network, projection_of(recipe.objective, network.dim), canvas.channels)
+    try:
+        encoder.load_state_dict(state)
+    except RuntimeError as error:
+        raise BackboneError(f"the encoder {path} does not fit its own description: {error}") from error
+    return Pretrained(encoder.eval().to(device), canvas, recipe, facts["epochs"], facts["pictures"], facts["seconds"])

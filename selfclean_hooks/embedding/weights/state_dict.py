@@ -1,0 +1,175 @@
+"""Which tensors of a file are a module's: one rule for where they are and what is in front of their names.
+
+In front may be anything: the name of a dictionary in the file, what a LightningModule calls the model, what DDP or
+torch.compile add ("state_dict.net.backbone.", "module.", "model_ema._orig_mod."). The rule:
+
+1. A prefix is taken under which the file has every name of the module; if several, one whose shapes are right too.
+2. Of several that with the fewest parts, "module" and "_orig_mod" not counted.
+3. Of as many parts, averaged weights (ema, teacher, momentum, ...) before others, those before a student's or query's.
+4. If there is still a choice, the weights must be the same.
+
+All tensors under it must be the module's, except those of a classifier that the module does without. Counters of
+batches may be missing or left over: they are no weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from selfclean_hooks.embedding.encoders.features import tensors_of
+from selfclean_hooks.embedding.weights.checkpoint_file import Checkpoint, read
+from selfclean_hooks.errors import BackboneError
+
+
+def load_weights(module: nn.Module, path: str | Path) -> nn.Module:
+    """Load the weights in a file into a module of your own, whatever is in front of their names there.
+
+    For architectures that timm has not, or other sizes of picture: ``audit(data, load_weights(net, "last.ckpt"))``.
+
+    Args:
+        module: whose parameters and buffers are overwritten, in their own precision and on their own device. Its
+            classifier, if it has one, must be in the file; one that is an nn.Identity need not be.
+        path: a Lightning checkpoint, a state dict saved by torch.save, timm's training checkpoint, or safetensors. EMA
+            weights are taken if there are such; the rule is in `selfclean_hooks.fitting`.
+
+    Returns:
+        The module.
+
+    Raises:
+        BackboneError: the file cannot be read without running code in it, or does not fit; the module is as it was.
+    """
+    inner: Any = getattr(module, "_orig_mod", module)  # torch.compile
+    inner = inner.module if type(inner).__name__ in ("DistributedDataParallel", "DataParallel") else inner
+    put(inner, read(path), type(inner).__name__)
+    return module
+
+
+COUNTER = "num_batches_tracked"
+WRAPPERS = {"module", "_orig_mod"}
+AVERAGED = {"ema", "teacher", "momentum", "target", "average", "averaged", "swa", "k"}  # k: MoCo's encoder_k
+STUDENT = {"student", "query", "online", "current", "q"}  # current: Lightning's current_model_state
+HEADS = ("fc", "classifier", "head", "heads")  # where torchvision's models and most others have their classifier
+
+
+def put(module: nn.Module, file: Checkpoint, name: str) -> None:
+    """Load a file's weights into a module, in its own precision and place. All or nothing.
+
+    Args:
+        module: whose parameters and buffers are overwritten.
+        file: where from.
+        name: what messages call the module.
+
+    Raises:
+        BackboneError: they do not fit, or one is not finite.
+    """
+    if any(is_lazy(tensor) or tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
+        raise BackboneError(f"{name} has parameters without memory: run one batch through it, or call to_empty, first")
+    own = tensors_of(module)
+    found = under(prefix(own, file), file)
+    wrong = [*_names_wrong(own, found, classifiers(module)), *_values_wrong(own, found)]
+    if wrong:
+        hint = " (pos_embed follows the size of pictures in training)" if "pos_embed" in " ".join(wrong) else ""
+        cure = "name the architecture that was saved, or build it and use selfclean_hooks.checkpoints.load_weights"
+        raise BackboneError(f"{file.path} does not fit {name}: {'; '.join(wrong)}{hint}: {cure}")
+    state = {key: found[key] for key in own if key in found}
+    _check_finite(own, state, file)
+    module.load_state_dict(state, strict=False)  # what may be missing has been seen to
+
+
+def prefix(own: Mapping[str, Tensor], file: Checkpoint) -> str:
+    """What is in front of a module's names in a file, by the rule; if nothing fits, what comes nearest.
+
+    Raises:
+        BackboneError: several fit equally well, and their weights differ.
+    """
+    names = {name for name in own if not name.endswith(COUNTER)}
+    counts = Counter(front for key in file.tensors for front, name in _splits(key) if name in names)
+    fits = [front for front, count in counts.items() if count == len(names)]
+    if not fits:
+        return max(counts, key=lambda front: (counts[front], -len(front)), default="")
+    fits = [front for front in fits if not _values_wrong(own, under(front, file))] or fits
+    best = min(map(_standing, fits))
+    tied = [front for front in fits if _standing(front) == best]
+    if not all(_alike(names, under(tied[0], file), under(other, file)) for other in tied[1:]):
+        raise BackboneError(
+            f"{file.path} must hold one set of weights, got several that fit: {', '.join(map(repr, sorted(tied)))}: "
+            "save the state_dict() of the one that is meant"
+        )
+    return tied[0]
+
+
+def under(front: str, file: Checkpoint) -> dict[str, Tensor]:
+    """The tensors whose names start so, by the rest of their names."""
+    return {key[len(front) :]: value for key, value in file.tensors.items() if key.startswith(front)}
+
+
+def classifiers(module: nn.Module) -> tuple[str, ...]:
+    """Names of the classifier's parts of which a module does without."""
+    config: Any = getattr(module, "pretrained_cfg", None)
+    named = config.get("classifier") if isinstance(config, Mapping) else None
+    names = HEADS if named is None else (named,) if isinstance(named, str) else tuple(named)
+    parts = dict(module.named_modules())
+    return tuple(name for name in names if isinstance(parts.get(name), (nn.Identity, type(None))))
+
+
+def _splits(key: str) -> Iterator[tuple[str, str]]:
+    """Each way to take a name apart before or after its dots: ("", "a.b"), ("a.", "b")."""
+    for at in (0, *(match.end() for match in re.finditer(r"\.", key))):
+        yield key[:at], key[at:]
+
+
+def _standing(front: str) -> tuple[int, int]:
+    """The lower, the better."""
+    words = set(re.split(r"[._]", front))
+    rank = 0 if words & AVERAGED else 2 if words & STUDENT else 1
+    return len([part for part in front.split(".") if part and part not in WRAPPERS]), rank
+
+
+def _alike(names: Collection[str], a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    return all(a[name].dtype == b[name].dtype and torch.equal(a[name], b[name]) for name in names)
+
+
+def _names_wrong(own: Mapping[str, Tensor], found: Mapping[str, Tensor], heads: tuple[str, ...]) -> Iterator[str]:
+    missing = [name for name in own if name not in found and not name.endswith(COUNTER)]
+    left_out = tuple(f"{head}." for head in heads)
+    unknown = [name for name in found if name not in own and not name.endswith(COUNTER)]
+    unknown = [name for name in unknown if not name.startswith(left_out)]
+    if missing:
+        yield f"the file lacks {_listed(missing)}"
+    if unknown:
+        yield f"the model lacks {_listed(unknown)}"
+
+
+def _values_wrong(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """What cannot be copied: another shape, or integers for floats (quantized weights)."""
+    pairs = [(name, own[name], found[name]) for name in own if name in found]
+    wrong = [
+        f"{name}: model {tuple(a.shape)}, file {tuple(b.shape)}"
+        if a.shape != b.shape
+        else f"{name}: model {a.dtype}, file {b.dtype}"
+        for name, a, b in pairs
+        if a.shape != b.shape or a.is_floating_point() != b.is_floating_point()
+    ]
+    return [_listed(wrong)] if wrong else []
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
+
+
+def _check_finite(own: Mapping[str, Tensor], state: Mapping[str, Tensor], file: Checkpoint) -> None:
+    """No NaN, and infinity only where the module has it too (masks of attention)."""
+    for name, value in state.items():
+        if value.is_floating_point():
+            new, old = value.float(), own[name].cpu().float()
+            if bool((new.isnan() | (new.isinf() & ~old.isinf())).any()):
+                raise BackboneError(f"{file.path} has NaN or infinity in {name}: use a checkpoint from before that")

@@ -1,0 +1,62 @@
+"""Timm hub."""
+
+from __future__ import annotations
+
+from selfclean_hooks.errors import BackboneError
+
+PRETRAINED = "efficientnet_lite0.ra_in1k"  # what "auto" asks for: small, and good at all three issues
+HUB_SECONDS = 3.0  # how long an unreachable hub may hold up an audit
+FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def check_known(name: str) -> None:
+    """See that timm has a model.
+
+    Raises:
+        BackboneError: it has none; says which are called nearly so.
+    """
+    import timm
+
+    if not timm.is_model(name.split(".")[0]):
+        raise BackboneError(f"backbone {name!r} is no timm model: did you mean {', '.join(_near(name))}?")
+
+
+def _near(name: str) -> list[str]:
+    """Names of models that `name` may be a slip of."""
+    import difflib
+
+    import timm
+
+    base = name.split(".")[0].lower()
+    known = timm.list_models()
+    near = difflib.get_close_matches(base, known, 3, cutoff=0.6) + [
+        name for name in known if len(base) > 2 and base in name
+    ]
+    return list(dict.fromkeys(near))[:5] or [PRETRAINED]
+
+
+def weights_of(name: str) -> str:
+    """Path of a timm model's pretrained weights.
+
+    Raises:
+        BackboneError: they are not in the local cache, and the hub does not answer soon.
+    """
+    import huggingface_hub
+    import timm
+
+    repository = getattr(timm.get_pretrained_cfg(name), "hf_hub_id", None)
+    if not repository:
+        raise BackboneError(f"timm has no pretrained weights for {name!r}: choose a name with a tag, as {PRETRAINED!r}")
+    for file in FILES:
+        cached = huggingface_hub.try_to_load_from_cache(repository, file)
+        if isinstance(cached, str):
+            return cached
+    try:
+        huggingface_hub.HfApi().model_info(repository, timeout=HUB_SECONDS)
+        return huggingface_hub.hf_hub_download(repository, FILES[0])
+    except Exception as error:  # every HTTP library that the hub has used raises its own
+        raise BackboneError(
+            f"the weights of {name!r} are not in the local cache and the hub cannot be reached "
+            f"({type(error).__name__}): "
+            'connect once, pass an nn.Module, or use backbone="self-supervised"'
+        ) from error

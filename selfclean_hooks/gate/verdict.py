@@ -1,0 +1,177 @@
+"""Audits + Limits -> Verdict. No file is read or written here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selfclean_hooks.errors import SettingError
+from selfclean_hooks.utils.arrays import IntArray
+
+if TYPE_CHECKING:
+    from selfclean_hooks.gate.baseline import Baseline
+    from selfclean_hooks.results.result import AuditResult
+from selfclean_hooks.gate.limits import Count, Limits
+from selfclean_hooks.results.result import called, turned_off
+from selfclean_hooks.utils.statistics import wilson
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """One issue of one split, beside its limit if it has one."""
+
+    issue: str  # or "total"
+    split: str  # "" where one data set was audited
+    samples: int  # N of the split
+    found: IntArray  # what counts for the issue and is not in the baseline, worst first
+    accepted: IntArray  # what counts and is in the baseline
+    worst: tuple[str, ...]  # what the first of `found` are called
+    not_run: str = ""  # why it could not run
+    limit: float | Count | None = None
+    is_allowed: bool = False  # not to have run
+
+    @property
+    def passed(self) -> bool:
+        """Whether the limit, if there is one, is kept."""
+        if self.limit is None or self.not_run:
+            return self.limit is None or self.is_allowed
+        most = self.limit.samples if isinstance(self.limit, Count) else self.limit * self.samples
+        return len(self.found) <= most or math.isclose(len(self.found), most)
+
+    @property
+    def fraction(self) -> float:
+        """Contamination: share of the samples in `found`."""
+        return len(self.found) / self.samples
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the contamination, 95%."""
+        return wilson(len(self.found), self.samples)
+
+    @property
+    def reason(self) -> str:
+        """Issue, figure, limit and worst examples in a sentence."""
+        what = f"{self.split}: {self.issue}" if self.split else self.issue
+        limit = "" if self.limit is None else str(self.limit) if isinstance(self.limit, Count) else f"{self.limit:g}"
+        if self.not_run:
+            end = ", which is allowed" if self.is_allowed else f", so the limit {limit} is not met" if limit else ""
+            return f"{what}: not run ({self.not_run}){end}"
+        low, high = self.interval
+        accepted = f", {len(self.accepted)} more are in the baseline" if len(self.accepted) else ""
+        figure = (
+            f"{what}: {self.fraction:.4f} ({len(self.found)} of {self.samples} samples{accepted}; "
+            f"95% interval {low:.4f} to {high:.4f})"
+        )
+        if self.limit is None:
+            return f"{figure}, no limit"
+        if self.passed:
+            return f"{figure} is within the limit {limit}"
+        more = len(self.found) - len(self.worst)
+        return f"{figure} exceeds the limit {limit}; worst: {', '.join(self.worst)}" + f" and {more} more" * (more > 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """Whether audits are within their limits, and why; true where they are."""
+
+    checks: tuple[Check, ...]  # every issue of every split, with a limit or without
+    stale: tuple[str, ...] = ()  # entries of the baseline that nothing matches any more
+    baseline: bool = False  # whether findings in a baseline were left out
+
+    @property
+    def passed(self) -> bool:
+        """Whether every limit is kept."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """A sentence for every limit, failures first."""
+        return (*self.failures, *(check.reason for check in self.checks if check.passed and check.limit is not None))
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """A sentence for every limit that is not kept."""
+        return tuple(check.reason for check in self.checks if not check.passed)
+
+    def of(self, split: str) -> Verdict:
+        """What is about one split."""
+        return replace(self, checks=tuple(check for check in self.checks if check.split == split), stale=())
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+
+def check(audits: Mapping[str, AuditResult], limits: Mapping[str, Limits], baseline: Baseline | None = None) -> Verdict:
+    """Compare the contamination of every split with its limits.
+
+    Args:
+        audits: by name of the split; {"": audit} for one data set.
+        limits: by name of the split; a split without any has no limit.
+        baseline: findings in it do not count, nor does what lies above an automatic threshold that it was written at.
+            Where there is no limit at all, none beside them is tolerated.
+
+    Raises:
+        SettingError: limits are given for a split that there is not, or an audit cannot be compared with a baseline.
+    """
+    unknown = [split for split in limits if split not in audits]
+    if unknown:
+        raise SettingError(
+            f"limits are given for the split {unknown[0]!r}, and there "
+            + (f"are only {', '.join(audits)}" if "" not in audits else "are no splits: one data set was audited")
+        )
+    if baseline is not None and not any(limit.given() for limit in limits.values()):
+        limits = {split: _nothing_new(audit) for split, audit in audits.items()}
+    stale = () if baseline is None else baseline.stale(audits)
+    if baseline is not None:
+        audits = {split: baseline.narrowed(audit, split) for split, audit in audits.items()}
+    checks = [
+        each for split, audit in audits.items() for each in _checks(split, audit, limits.get(split, Limits()), baseline)
+    ]
+    return Verdict(tuple(checks), stale, baseline is not None)
+
+
+def _nothing_new(audit: AuditResult) -> Limits:
+    ran = [issue for issue in audit.contamination if not _not_run(audit, issue, Limits())]
+    none: dict[str, Any] = dict.fromkeys(ran, Count(0))
+    return Limits(**none)
+
+
+def _checks(split: str, audit: AuditResult, limits: Limits, baseline: Baseline | None) -> Iterator[Check]:
+    none = np.zeros(len(audit), bool)
+    if baseline is None:
+        divided = {issue: (audit.decisions.counted(issue), none) for issue in audit.contamination}
+    else:
+        divided = baseline.divide(audit, split)
+    given = limits.given()
+    for issue in dict.fromkeys((*audit.scores.issues, *given)):
+        new, accepted = divided.get(issue, (none, none))
+        found = audit.ranked(issue, new.nonzero()[0])
+        if issue == "total":
+            issues = np.sum([none.astype(np.int64), *(new for new, _ in divided.values())], axis=0)
+            found = np.lexsort((np.arange(len(audit)), -issues))[: int((issues > 0).sum())]
+            accepted = np.any([none, *(old for _, old in divided.values())], axis=0) & (issues == 0)
+        yield Check(
+            issue=issue,
+            split=split,
+            samples=len(audit),
+            found=found,
+            accepted=accepted.nonzero()[0],
+            worst=tuple(called(audit, i) for i in found[:5].tolist()),
+            not_run=_not_run(audit, issue, limits),
+            limit=given.get(issue),
+            is_allowed=issue in limits.not_run,
+        )
+
+
+def _not_run(audit: AuditResult, issue: str, limits: Limits) -> str:
+    """Why a check could not run; of the total where any could not that may not go unchecked."""
+    if issue == "total":
+        checked = [i for i in audit.scores.issues if i not in limits.not_run]
+        return "; ".join(f"{i}: {why}" for i in checked if (why := _not_run(audit, i, limits)))
+    if issue not in audit.contamination:
+        return audit.scores.not_run.get(issue, "no other split was given")  # the reason where leakage is not looked for
+    return "it is turned off: its threshold is None" if turned_off(audit, issue) else ""

@@ -1,0 +1,106 @@
+"""Cross search."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from selfclean_hooks.neighbors.exact_search import TILE, rescored, screen_of, search
+from selfclean_hooks.neighbors.unit_vectors import UnitRows, multiplied
+
+if TYPE_CHECKING:
+    pass
+
+NEIGHBORS = 8
+Found = tuple[Tensor, Tensor]  # positions and distances
+
+
+def nearest_across(
+    x: UnitRows,
+    y: UnitRows,
+    k: int = NEIGHBORS,
+    *,
+    below: float = math.inf,
+    block: int = 4096,
+    screen: torch.dtype | None = None,
+) -> tuple[Found, Found]:
+    """For every row of x its nearest row of y, and up to k where they are near; the same for y. O(N + M) memory.
+
+    Certified as in `neighbors`: what a fast product leaves in doubt is searched again in a higher precision. To ask
+    for the k nearest of rows without near ones would leave many in doubt, for nothing.
+
+    Args:
+        x: N unit rows.
+        y: M unit rows.
+        k: how many neighbours at most.
+        below: the nearest is found at any distance, the others of the k nearest up to this one.
+        block: rows of a block; the result does not depend on it.
+        screen: precision of the first pass; bfloat16 where that is fast.
+
+    Returns:
+        Positions in y and distances, each (N, k), nearest first, -1 and inf where there are none; and the same for y,
+        each (M, k).
+    """
+    n, m = len(x), len(y)
+    both = UnitRows(torch.cat([x.values, y.values]), torch.cat([x.zero, y.zero]))
+    fast = screen_of(both, screen)
+    xs, ys = torch.arange(n), torch.arange(n, n + m)
+    of_x, of_y = _Best.of(n, 3 * k), _Best.of(m, 3 * k)
+    for a in range(0, n, block):
+        for b in range(n, n + m, block):
+            rows, columns = slice(a, min(a + block, n)), slice(b, min(b + block, n + m))
+            similarity = multiplied(fast.rows[rows], fast.rows[columns])
+            of_x.offer(rows, similarity, b)
+            of_y.offer(slice(b - n, columns.stop - n), similarity.T, a)
+    to_y, near_y = _settled(both, xs, ys, of_x, fast.bound[:n], k, below)
+    return (torch.where(to_y >= 0, to_y - n, -1), near_y), _settled(both, ys, xs, of_y, fast.bound[n:], k, below)
+
+
+@dataclass(eq=False)
+class _Best:
+    """The highest similarities of every row so far."""
+
+    values: Tensor  # (N, m) float32, -inf: none
+    indices: Tensor  # (N, m)
+
+    @classmethod
+    def of(cls, n: int, m: int) -> _Best:
+        return cls(torch.full((n, m), -torch.inf), torch.full((n, m), -1))
+
+    def offer(self, rows: slice, similarity: Tensor, first: int) -> None:
+        """Take what is better from a block (R, C) whose first column is sample `first`."""
+        m = self.values.shape[1]
+        values, columns = _highest(similarity, m)
+        values = torch.cat([self.values[rows], values], 1)
+        self.values[rows], keep = values.topk(m, dim=1)
+        self.indices[rows] = torch.cat([self.indices[rows], first + columns], 1).gather(1, keep)
+
+
+def _highest(similarity: Tensor, m: int) -> tuple[Tensor, Tensor]:
+    """The m highest of every row, or all: float32 values and columns. They lie in the m tiles of highest maximum."""
+    width = similarity.shape[1]
+    padded = functional.pad(similarity, (0, -width % TILE), value=-torch.inf).contiguous()
+    tiles = torch.unflatten(padded, 1, (-1, TILE))
+    best = tiles.amax(-1).float()
+    best = best.topk(min(m, best.shape[1]), dim=1).indices
+    inside = tiles.gather(1, best.unsqueeze(-1).expand(-1, -1, TILE)).flatten(1).float()
+    values, place = inside.topk(min(m, width), dim=1)
+    return values, best.gather(1, place // TILE) * TILE + place % TILE
+
+
+def _settled(both: UnitRows, own: Tensor, others: Tensor, best: _Best, bound: Tensor, k: int, below: float) -> Found:
+    """The nearest by true distance; the rows that the first pass leaves in doubt are searched again."""
+    last = best.values[:, -1]  # -inf: nothing was left out
+    indices, distances = rescored(both, own, best.indices)
+    indices, distances = indices[:, :k].contiguous(), distances[:, :k].contiguous()
+    needed = torch.minimum(distances[:, -1], distances[:, 0].clamp(min=below))
+    again = ((1 - 2 * needed < last + bound) & (needed > 0)).nonzero()[:, 0]  # nothing is nearer than a copy
+    indices[again], distances[again] = search(both, own[again], k, own, columns=others)
+    far = distances >= below
+    far[:, 0] = False
+    return indices.masked_fill_(far, -1), distances.masked_fill_(far, torch.inf)

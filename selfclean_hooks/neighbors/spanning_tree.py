@@ -1,0 +1,153 @@
+"""The single-linkage tree of N samples, exact and in O(N) memory.
+
+Boruvka's algorithm: every component joins its nearest neighbour until one is left. The nearest sample outside of the
+component is read off the neighbour lists. An edge found there is the shortest one out of its component unless some
+member has its whole list inside and ends it below that edge's length; only such members are searched for again, those
+of the components that need the least work first, and never those of the largest component (it is joined by the
+others). The edges, sorted, are the tree; joining them in that order gives the dendrogram in the format of
+`scipy.cluster.hierarchy`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from selfclean_hooks.neighbors.exact_search import OTHER, Screen, screen_of, search
+from selfclean_hooks.neighbors.knn import Neighbors
+from selfclean_hooks.neighbors.unit_vectors import UnitRows
+from selfclean_hooks.utils.arrays import Float32Array, IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """A minimum spanning tree, shortest edge first."""
+
+    edges: IntArray  # (N - 1, 2), smaller position first
+    lengths: Float32Array  # (N - 1,) distances in [0, 1], ascending
+    searched_again: int  # samples whose neighbour list was not enough
+
+    def linkage(self) -> NDArray[np.float64]:
+        """The dendrogram, (N - 1, 4): clusters joined (lower id first), height, number of samples."""
+        n = len(self.edges) + 1
+        parent, size = list(range(2 * n - 1)), [1] * (2 * n - 1)
+
+        def root(node: int) -> int:
+            top = node
+            while parent[top] != top:
+                top = parent[top]
+            while parent[node] != top:
+                parent[node], node = top, parent[node]
+            return top
+
+        merges = np.empty((n - 1, 4))
+        for step, ((i, j), height) in enumerate(zip(self.edges.tolist(), self.lengths.tolist(), strict=True)):
+            a, b = sorted((root(i), root(j)))
+            new = n + step
+            parent[a] = parent[b] = new
+            size[new] = size[a] + size[b]
+            merges[step] = a, b, height, size[new]
+        return merges
+
+
+def minimum_spanning_tree(x: UnitRows, neighbors: Neighbors) -> Tree:
+    """Minimum spanning tree of all N(N - 1)/2 distances, started from the neighbour lists of `nearest`."""
+    n, screen = len(x), screen_of(x)
+    indices, distances = neighbors.indices.numpy().copy(), neighbors.distances.numpy().copy()
+    component, count, searched = np.arange(n), n, 0
+    chosen: list[tuple[IntArray, IntArray, Float32Array]] = []
+    while count > 1:
+        target, length = _first_outside(component, indices, distances)
+        row, doubtful, best = _shortest_edges(component, count, target, length)
+        if len(row) == 0:
+            searched += _search_again(x, screen, component, doubtful, best, length, indices, distances)
+            continue
+        chosen.append((row, target[row], length[row]))
+        ends = component[np.stack([row, target[row]])].astype(np.int32)  # older scipy searches graphs of int32 only
+        links = coo_array((np.ones(len(row)), tuple(ends)), shape=(count, count))
+        count, joined = connected_components(links, directed=False)
+        component = joined[component].astype(np.int64)
+    start, end, lengths = (np.concatenate(part) for part in zip(*chosen, strict=True))
+    return _sorted_tree(n, np.stack([np.minimum(start, end), np.maximum(start, end)], 1), lengths, searched)
+
+
+def _first_outside(component: IntArray, indices: IntArray, distances: Float32Array) -> tuple[IntArray, Float32Array]:
+    """Per sample: its nearest listed sample outside of its component, or -1 and the list's end as a lower bound."""
+    outside = component[indices] != component[:, None]
+    outside &= indices >= 0
+    place = outside.argmax(1)
+    every = np.arange(len(indices))
+    known = outside[every, place]
+    target = np.where(known, indices[every, place], -1)
+    return target, np.where(known, distances[every, place], distances[:, -1])
+
+
+def _shortest_edges(
+    component: IntArray, count: int, target: IntArray, length: Float32Array
+) -> tuple[IntArray, IntArray, Float32Array]:
+    """What the lists tell of the shortest edge out of every component.
+
+    Returns samples whose edge is that for certain, samples that leave it in doubt, and per component the shortest
+    length known.
+    """
+    known = target >= 0
+    best = np.full(count, np.inf, np.float32)
+    np.minimum.at(best, component[known], length[known])
+    doubtful = (~known & (length < best[component])).nonzero()[0]
+    certain = np.isfinite(best)
+    certain[component[doubtful]] = False
+    row = (known & certain[component] & (length == best[component])).nonzero()[0]
+    low, high = np.minimum(row, target[row]), np.maximum(row, target[row])
+    row = row[np.lexsort((high, low, component[row]))]
+    return row[np.unique(component[row], return_index=True)[1]], doubtful, best
+
+
+def _search_again(
+    x: UnitRows,
+    screen: Screen,
+    component: IntArray,
+    doubtful: IntArray,
+    best: Float32Array,
+    length: Float32Array,
+    indices: IntArray,
+    distances: Float32Array,
+) -> int:
+    """Replace lists that lie inside of their component, where that settles a component with the least work.
+
+    Nothing could be joined without a search, so every component is in doubt. The largest is left alone: others will
+    join it. An edge shorter than `limit` has both ends closer than that to what is outside of theirs, so no other
+    column counts.
+    """
+    work = np.bincount(component[doubtful], minlength=len(best))
+    largest = np.bincount(component).argmax()
+    chosen = work <= 2 * np.delete(work, largest).min()
+    chosen[largest] = False
+    limit = float(best[chosen].max())
+    parts = doubtful[chosen[component[doubtful]]], (length < limit).nonzero()[0], component
+    rows, columns, groups = map(torch.from_numpy, parts)
+    found, at = search(x, rows, indices.shape[1], groups, OTHER, columns, screen)
+    # from here on these lists hold what is nearest outside of the component: the inside can only grow
+    indices[rows] = torch.where(at < limit, found, -1).numpy()
+    distances[rows] = at.clamp(max=limit).numpy()
+    return len(rows)
+
+
+def _sorted_tree(n: int, edges: IntArray, lengths: Float32Array, searched: int) -> Tree:
+    """Order the edges; leave out doubles (two components may choose the same one) and, among equals, cycles."""
+    order = np.lexsort((edges[:, 1], edges[:, 0], lengths))
+    parent = list(range(n))
+    keep = []
+    for edge, (i, j) in zip(order.tolist(), edges[order].tolist(), strict=True):
+        while parent[i] != i:
+            parent[i] = i = parent[parent[i]]
+        while parent[j] != j:
+            parent[j] = j = parent[parent[j]]
+        if i != j:
+            parent[i] = j
+            keep.append(edge)
+    return Tree(edges[keep], lengths[keep], searched)

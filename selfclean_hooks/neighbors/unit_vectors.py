@@ -1,0 +1,91 @@
+"""Unit vectors, and the one form in which distances between them are computed.
+
+The distance of two samples is `d(i, j) = (1 - cos(x_i, x_j)) / 2`, in [0, 1]; a zero row has no direction and lies at
+0.5 from everything. For unit rows `d = |x_i - x_j|^2 / 4`: copies come out at exactly 0, and small distances keep
+their relative accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+BINS = 1 << 16
+
+
+def pair_distance_quantile(x: UnitRows, budget: int = 1 << 22) -> Callable[[float], float]:
+    """Quantile function of all pair distances strictly inside of (0, 1), from a histogram.
+
+    All pairs where N^2 <= `budget`, else those of evenly spaced rows with all others. The bins are even in the square
+    root of the distance, so that small distances, which a threshold is fitted to, are resolved to a fraction of a
+    percent. Distances below the rounding of a dot product count as 0.
+    """
+    n = len(x)
+    rows = torch.from_numpy(np.linspace(0, n - 1, min(n, max(1, budget // n))).astype(np.int64))
+    counts = torch.zeros(BINS, dtype=torch.float64)
+    for part in torch.split(rows, max(1, (1 << 22) // n)):
+        similarity = multiplied(x.values[part], x.values)
+        similarity[torch.arange(len(part)), part] = 1  # itself: distance 0
+        root = similarity.neg_().add_(1).div_(2).clamp_(0, 1).sqrt_()
+        counts += torch.histc(root, BINS, 0, 1).double()
+    rounding = x.values.shape[1] ** 0.5 * 2.0**-23  # of a float32 product; nearer than that tells nothing
+    counts[: int(BINS * rounding**0.5) + 1] = 0
+    heights, edges = counts.numpy(), np.linspace(0, 1, BINS + 1)
+    cumulative = np.concatenate([[0.0], heights.cumsum()])
+    if cumulative[-1] == 0:
+        return lambda p: np.nan
+    return lambda p: float(np.interp(p * cumulative[-1], cumulative, edges) ** 2)
+
+
+@dataclass(frozen=True, eq=False)
+class UnitRows:
+    """Vectors scaled to length 1. `zero` is 1.0 where a row had no length, else 0.0."""
+
+    values: Tensor  # (N, D) float32
+    zero: Tensor  # (N,) float32
+
+    @classmethod
+    def of(cls, vectors: NDArray[np.floating], chunk: int = 4096) -> UnitRows:
+        """Scale (N, D) `vectors` to unit rows, chunk by chunk and safe from overflow; the input is left alone."""
+        values = torch.empty(vectors.shape, dtype=torch.float32)
+        zero = torch.empty(len(vectors), dtype=torch.float32)
+        for start in range(0, len(vectors), chunk):
+            part = np.array(vectors[start : start + chunk], order="C")  # a copy: torch wants it writable
+            rows = torch.from_numpy(part)
+            rows = rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
+            largest = rows.abs().amax(1, keepdim=True)
+            rows = rows / torch.where(largest > 0, largest, 1.0)
+            length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+            values[start : start + chunk] = rows / torch.where(length > 0, length, 1.0)
+            zero[start : start + chunk] = (length[:, 0] == 0).float()
+        return cls(values, zero)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, index: Tensor) -> UnitRows:
+        return UnitRows(self.values[index], self.zero[index])
+
+    def distances(self, rows: Tensor, columns: Tensor, budget: int = 1 << 18) -> Tensor:
+        """Distances of `rows` (R,) to `columns` (R, m): (R, m) float32 in [0, 1]. Independent of how it is chunked."""
+        out = torch.empty(columns.shape, dtype=torch.float32)
+        step = max(1, budget // (columns.shape[1] * self.values.shape[1] + 1))
+        for start in range(0, len(rows), step):
+            r, c = rows[start : start + step], columns[start : start + step]
+            gap = self.values.index_select(0, c.flatten()).view(*c.shape, -1)
+            gap = gap.sub_(self.values[r].unsqueeze(1)).square_().sum(-1)
+            out[start : start + step] = (gap + self.zero[c] + self.zero[r].unsqueeze(1)) / 4
+        return out.clamp_(0, 1)
+
+
+def multiplied(a: Tensor, b: Tensor) -> Tensor:
+    """`a @ b.T` in the precision of the rows, whatever matmul precision and autocast are set for training."""
+    if a.dtype == torch.float32:
+        return torch.from_numpy(a.numpy() @ b.numpy().T)  # numpy knows of neither
+    with torch.autocast("cpu", enabled=False):
+        return a @ b.T

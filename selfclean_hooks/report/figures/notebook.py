@@ -1,0 +1,100 @@
+"""What a notebook shows of an audit: a table and the worst findings. No script; what comes from the data is data."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from selfclean_hooks.data.previews.preview import PNG, Preview, Table, Text, decoded, is_picture
+from selfclean_hooks.report.html.page import environment
+from selfclean_hooks.report.text import name_of
+from selfclean_hooks.results.findings import Finding, findings
+from selfclean_hooks.results.tables import calibration_rows, summary_rows
+from selfclean_hooks.utils.text import visible
+
+if TYPE_CHECKING:
+    from selfclean_hooks.results.result import AuditResult
+
+STRIP = 8  # pictures of an issue
+MOST = 190_000  # bytes of all pictures: half as much again as text, and notebooks keep it
+WORDS = 60  # characters of a text or name
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One of a strip."""
+
+    source: str  # data: URI, "" where it is no picture
+    words: str  # the beginning of a text in its place
+    told: str  # index, name
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The worst of one issue."""
+
+    issue: str
+    findings: tuple[tuple[tuple[Picture, ...], str, bool], ...]  # pictures, caption, flagged
+
+
+def as_html(audit: AuditResult) -> str:
+    """A part of a page: counts, intervals, thresholds, the worst findings, how fit the representation is."""
+    estimated = {row["issue"]: row for row in calibration_rows(audit)}
+    rows: list[dict[str, Any]] = [
+        {**row, "interval": audit.intervals.get(row["issue"]), "estimated": estimated.get(row["issue"])}
+        for row in summary_rows(audit)
+    ]
+    page = environment().get_template("notebook.html.jinja")
+    text = page.render(
+        name=visible(str(audit.provenance.get("dataset", {}).get("name", ""))),
+        n=len(audit),
+        rows=rows,
+        strips=_strips(audit),
+        not_run={issue: visible(why) for issue, why in audit.scores.not_run.items()},
+        fitness="" if audit.fitness is None else audit.fitness.told(),
+    )
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _strips(audit: AuditResult) -> list[Strip]:
+    """As many pictures as there is room for, the worst of every issue first."""
+    issues = [issue for issue in audit.scores.issues if issue != "unreadable" and issue not in audit.scores.not_run]
+    worst = {issue: findings(audit, issue, STRIP, seen=True) for issue in issues}
+    room, chosen = MOST, {issue: list[Finding]() for issue in issues}
+    for place in range(STRIP):
+        for issue in issues:
+            one = worst[issue][place] if place < len(worst[issue]) else None
+            if one is None or len(chosen[issue]) * len(one.indices) >= STRIP:
+                continue
+            room -= sum(map(len, filter(None, one.pictures)))
+            if room >= 0:
+                chosen[issue].append(one)
+    return [Strip(issue, tuple(_shown(audit, one) for one in found)) for issue, found in chosen.items() if found]
+
+
+def _shown(audit: AuditResult, one: Finding) -> tuple[tuple[Picture, ...], str, bool]:
+    names = [
+        name_of(audit, one.indices[0]),
+        *("" if len(one.words) > 1 else name_of(audit, i) for i in one.indices[1:]),
+    ]
+    told = [visible(f"#{i} {name}".strip(), WORDS) for i, name in zip(one.indices, names, strict=True)]
+    pictures = tuple(_picture(content or b"", name) for content, name in zip(one.pictures, told, strict=True))
+    labels = " \u2192 ".join(visible(word, WORDS // 2) for word in one.words)
+    return pictures, labels or f"{one.score:.3g}", one.is_flagged
+
+
+def _picture(content: bytes, told: str) -> Picture:
+    if is_picture(content):
+        kind = "png" if content.startswith(PNG) else "webp"
+        return Picture(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", "", told)
+    return Picture("", visible(_words(decoded(content)), WORDS), told)
+
+
+def _words(shown: Preview | None) -> str:
+    """What stands in place of a picture."""
+    if isinstance(shown, Text):
+        return shown.text
+    if isinstance(shown, Table):
+        return "; ".join(f"{name}: {value}" for name, value in shown.rows)
+    return "" if shown is None else "a signal"

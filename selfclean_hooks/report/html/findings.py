@@ -1,0 +1,177 @@
+"""Which pictures a page carries: all, or those of the worst findings where all would make it too large to mail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selfclean_hooks.core.scores import Leaks
+from selfclean_hooks.decisions.thresholds import flagged
+from selfclean_hooks.results.findings import Shown
+from selfclean_hooks.utils.arrays import IntArray
+
+if TYPE_CHECKING:
+    from selfclean_hooks.results.result import AuditResult
+
+
+import base64
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+from selfclean_hooks.data.previews.preview import PNG, decoded
+
+if TYPE_CHECKING:
+    from selfclean_hooks.results.result import AuditResult
+
+Findings = dict[str, list[dict[str, Any]]]
+
+
+def findings_of(audit: AuditResult, shown: Shown) -> Findings:
+    """Issue: what is shown of it, worst first; issues that did not run are left out.
+
+    An entry holds `samples` (positions; of near duplicates the kept copy first), `scores` (one a mark: of every surplus
+    copy, else one), `flagged`, `near` (rows of neighbours, where these are known) and for leakage `other`.
+    """
+    found: Findings = {
+        "near_duplicates": [*_sets(audit, shown), *_pairs(audit, shown)],
+        "off_topic": _off_topic(audit, shown),
+        "label_errors": _labels(audit, shown),
+    }
+    leaks = audit.scores.leaks
+    if leaks is not None:
+        found["leakage"] = [_leak(audit, leaks, int(pair)) for pair in shown.leaks]
+    return {issue: entries for issue, entries in found.items() if issue not in audit.scores.not_run}
+
+
+def positions_of(found: Mapping[str, list[dict[str, Any]]]) -> set[int]:
+    """Samples of this data set that entries speak of, neighbours included."""
+    entries = [entry for listed in found.values() for entry in listed]
+    near = {i for entry in entries for row in entry.get("near", ()) for i in row}
+    return near | {i for entry in entries for i in entry["samples"]}
+
+
+def _sets(audit: AuditResult, shown: Shown) -> list[dict[str, Any]]:
+    known = _pair_scores(audit, {i for members in shown.sets for i in members})
+    entries = []
+    for kept, *surplus in shown.sets:
+        scores = [known.get((min(kept, i), max(kept, i)), float(audit.scores.near_duplicate[i])) for i in surplus]
+        entries.append({"samples": [kept, *surplus], "scores": _told(scores), "flagged": True})
+    return entries
+
+
+def _pair_scores(audit: AuditResult, involved: set[int]) -> dict[tuple[int, int], float]:
+    """Scores of the pairs whose samples are both of those; exact copies beyond the list of pairs have a score of 0."""
+    s = audit.scores
+    index, score = np.concatenate([s.tree_index, s.pair_index]), np.concatenate([s.tree_score, s.pair_score])
+    of = np.zeros(len(s), bool)
+    of[list(involved)] = True
+    rows = of[index].all(1)
+    pairs = np.sort(index[rows], axis=1)
+    return dict(zip(map(tuple, pairs.tolist()), score[rows].astype(float).tolist(), strict=True))
+
+
+def _pairs(audit: AuditResult, shown: Shown) -> list[dict[str, Any]]:
+    s = audit.scores
+    return [
+        {"samples": s.pair_index[p].tolist(), "scores": _told(s.pair_score[[p]]), "flagged": False} for p in shown.pairs
+    ]
+
+
+def _off_topic(audit: AuditResult, shown: Shown) -> list[dict[str, Any]]:
+    near = {} if audit.evidence is None else audit.evidence.off_topic
+    return [
+        {**one, **({"near": [list(near[i])]} if i in near else {})}
+        for i, one in _ranked(audit, "off_topic", shown.off_topic)
+    ]
+
+
+def _labels(audit: AuditResult, shown: Shown) -> list[dict[str, Any]]:
+    near = {} if audit.evidence is None else audit.evidence.labels
+    return [
+        {**one, **({"near": [*map(list, near[i])]} if i in near else {})}
+        for i, one in _ranked(audit, "label_errors", shown.labels)
+    ]
+
+
+def _ranked(audit: AuditResult, issue: str, positions: IntArray) -> list[tuple[int, dict[str, Any]]]:
+    """Single samples, worst first; those a review holds to be fine stay in their places among those below the cut."""
+    scores = audit.scores.of(issue)[positions]
+    below = flagged(scores, audit.decisions.thresholds[issue])
+    hits = audit.decisions.flags[issue][positions]
+    order = np.lexsort((positions, scores, ~(below | hits))).tolist()
+    told = _told(scores)
+    return [
+        (int(positions[k]), {"samples": [int(positions[k])], "scores": [told[k]], "flagged": bool(hits[k])})
+        for k in order
+    ]
+
+
+def _told(scores: Iterable[float]) -> list[float | None]:
+    """As JSON has them; None: no number."""
+    return [float(score) if np.isfinite(score) else None for score in scores]
+
+
+def _leak(audit: AuditResult, leaks: Leaks, pair: int) -> dict[str, Any]:
+    split, index, score = leaks.name(pair), int(leaks.other_index[pair]), float(leaks.score[pair])
+    other = {"split": split, "index": index, "place": int(leaks.other[pair])}
+    other |= {"name": leaks.other_names[pair]} if leaks.other_names else {}
+    other |= {"digest": leaks.other_digests[pair]} if leaks.other_digests else {}
+    is_flagged = bool(audit.decisions.leaks[pair])
+    return {"samples": [int(leaks.index[pair])], "scores": _told([score]), "flagged": is_flagged, "other": other}
+
+
+Place = tuple[str, int]  # split ("" for the one audited) and position
+
+
+@dataclass
+class Chosen:
+    """Pictures and previews by the name of their sample: its position, or "2:17" for one of the split number 2."""
+
+    pictures: dict[str, str] = field(default_factory=dict)  # base64 of PNG or WebP
+    previews: dict[str, dict[str, Any]] = field(default_factory=dict)
+    left_out: int = 0
+
+
+def chosen(audit: AuditResult, found: Mapping[str, list[dict[str, Any]]], budget: int) -> Chosen:
+    """Pictures within a budget of characters, each once.
+
+    Those of findings come first, the worst of every issue before the next; neighbours follow.
+    """
+    leaks, kept, spent = audit.scores.leaks, Chosen(), 0
+    for split, index in dict.fromkeys(_wanted(found)):
+        number = leaks.splits.index(split) if split and leaks is not None else 0
+        content = audit.leak_thumbnails.get((split, index)) if split else audit.thumbnails.get(index)
+        name = f"{number}:{index}" if split else str(index)
+        preview = decoded(content)
+        if content is None or (preview is None and not is_picture(content)):
+            continue
+        cost = 4 * -(-len(content) // 3)
+        if spent + cost > budget:
+            kept.left_out += 1
+            continue
+        spent += cost
+        if preview is None:
+            kept.pictures[name] = base64.b64encode(content).decode()
+        else:
+            kept.previews[name] = {"kind": preview.kind, **asdict(preview)}
+    return kept
+
+
+def is_picture(content: bytes) -> bool:
+    """Whether bytes are a PNG or a WebP, by their first ones."""
+    return content.startswith(PNG) or (content.startswith(b"RIFF") and content[8:12] == b"WEBP")
+
+
+def _wanted(found: Mapping[str, list[dict[str, Any]]]) -> Iterator[Place]:
+    """Samples in the order in which their pictures matter."""
+    ranked = [entry for row in zip_longest(*found.values()) for entry in row if entry is not None]
+    for entry in ranked:
+        yield from (("", i) for i in entry["samples"])
+        if "other" in entry:
+            yield entry["other"]["split"], entry["other"]["index"]
+    for entry in ranked:
+        yield from (("", i) for row in entry.get("near", ()) for i in row)

@@ -1,0 +1,179 @@
+"""What a page says in words and tables, readable without any script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import jinja2
+from markupsafe import Markup
+
+from selfclean_hooks.report.html.data import as_json
+from selfclean_hooks.results.findings import shown
+
+if TYPE_CHECKING:
+    from selfclean_hooks.gate.verdict import Verdict
+    from selfclean_hooks.results.result import AuditResult
+
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from selfclean_hooks.errors import PolicyError
+from selfclean_hooks.results.tables import calibration_rows, summary_rows
+
+if TYPE_CHECKING:
+    from selfclean_hooks.gate.verdict import Verdict
+    from selfclean_hooks.results.result import AuditResult
+
+PAGE = 24_000_000  # characters: what mail servers let through
+PICTURES = 20_000_000  # characters of these at most for pictures
+STYLES = ("styles/base.css", "styles/parts.css", "styles/gallery.css", "styles/print.css")
+SCRIPTS = (  # one scope, in this order
+    "scripts/app/dom.js",
+    "scripts/app/data.js",
+    "scripts/views/picture.js",
+    "scripts/app/store.js",
+    "scripts/review/review.js",
+    "scripts/review/stopping_rule.js",
+    "scripts/review/matching.js",
+    "scripts/review/decisions.js",
+    "scripts/views/threshold.js",
+    "scripts/views/histogram.js",
+    "scripts/review/filters.js",
+    "scripts/views/gallery.js",
+    "scripts/views/difference.js",
+    "scripts/views/focus.js",
+    "scripts/review/classes.js",
+    "scripts/views/map.js",
+    "scripts/views/lasso.js",
+    "scripts/review/progress.js",
+    "scripts/app/dialogs.js",
+    "scripts/app/keyboard.js",
+    "scripts/app/tabs.js",
+    "scripts/app/theme.js",
+    "scripts/app/printing.js",
+    "scripts/app/main.js",
+)
+
+
+def render(audit: AuditResult, max_items: int | None = None, verdict: Verdict | None = None, back: str = "") -> str:
+    """The page. Samples are shown with the pictures that the audit carries.
+
+    Characters that cannot be encoded (from file names) are written as escapes, so the page always encodes to UTF-8.
+
+    Args:
+        audit: what is shown.
+        max_items: findings of each issue at most; default: as many as the audit was made with.
+        verdict: told on the page, if given.
+        back: address of the page of all splits, relative to this one; "": there is none.
+
+    Raises:
+        SettingError: `max_items` is less than 1.
+    """
+    findings = shown(audit, max_items)
+    page = environment().get_template("report.html.jinja")
+    text = page.render(**facts_of(audit, verdict), back=back, data=Markup("@data@"))
+    text = text.encode("utf-8", "backslashreplace").decode()
+    before, after = text.rsplit("@data@", 1)  # the last one: names may hold anything
+    data = as_json(audit, findings, PICTURES, PAGE - len(text))
+    return f"{before}{data}{after}"
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Where the templates of pages come from; what they are given is data and never markup."""
+    loader = jinja2.PackageLoader("selfclean_hooks", "report/html/templates")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"count": "{:,}".format, "percent": "{:.2%}".format, "score": "{:.4g}".format}
+    environment.filters["words"] = lambda issue: issue.replace("_", " ")
+    environment.tests["number"] = lambda value: isinstance(value, (int, float)) and math.isfinite(value)
+    style, script = source(STYLES), source(SCRIPTS)
+    environment.globals |= {
+        "style": Markup(style),
+        "script": Markup(script),
+        "policy": Markup(content_policy(style, script)),
+    }
+    return environment
+
+
+def source(names: tuple[str, ...]) -> str:
+    """Files of `page/` as one text; scripts see each other's names and nothing else does."""
+    folder = files("selfclean_hooks") / "report" / "html"
+    text = "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
+    return f'(() => {{\n"use strict";\n{text}\n}})();' if names[0].endswith(".js") else text
+
+
+def content_policy(style: str, script: str) -> str:
+    """What the browser is told to refuse: all but this style, this script and pictures that the page itself holds."""
+    return (
+        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src data: blob:; "
+        "connect-src 'none'; form-action 'none'; base-uri 'none'; require-trusted-types-for 'script'; "
+        "trusted-types 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+UNREADABLE = 200
+LEFT_OUT = ("notes", "fitness")  # told elsewhere on the page
+
+
+def facts_of(audit: AuditResult, verdict: Verdict | None) -> dict[str, Any]:
+    """What the template is given."""
+    about, errors, names = audit.provenance, audit.scores.errors, audit.names
+    return {
+        "n": len(audit),
+        "name": about.get("dataset", {}).get("name", ""),
+        "summary": list(_summary(audit)),
+        "not_run": audit.scores.not_run,
+        "kept": _kept(audit),
+        "verdict": verdict,
+        "notes": about.get("notes", ()),
+        "rank_me": (about.get("encoder") or {}).get("rank_me"),
+        "fitness": audit.fitness,
+        "unreadable": [(i, names[i] if names else "", errors[i]) for i in sorted(errors)[:UNREADABLE]],
+        "unreadable_total": len(errors),
+        "facts": list(_facts(_about(audit))),
+    }
+
+
+def _summary(audit: AuditResult) -> Iterator[dict[str, Any]]:
+    """An issue a row, with Wilson's interval and what is estimated to be there in all."""
+    estimates = {row["issue"]: row for row in calibration_rows(audit)}
+    intervals = audit.intervals
+    for row in summary_rows(audit):
+        yield {**row, "interval": intervals.get(row["issue"]), "estimate": estimates.get(row["issue"])}
+
+
+def _kept(audit: AuditResult) -> str:
+    try:
+        return f"The policy keeps {len(audit.clean_indices):,} of {len(audit):,} samples."
+    except PolicyError as error:
+        return f"There is no clean list: {error}."
+
+
+def _about(audit: AuditResult) -> dict[str, Any]:
+    """What the page says of the audit's origin; thresholds and policy are those in force."""
+    facts = {key: value for key, value in audit.provenance.items() if key not in LEFT_OUT}
+    in_force = {"thresholds": audit.thresholds.written(), "policy": asdict(audit.policy)}
+    return {**facts, "settings": {**facts.get("settings", {}), **in_force}}
+
+
+def _facts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Nested mappings as rows: ("settings: policy: off topic", "warn")."""
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            yield from _facts(entry, f"{name}: {key}" if name else str(key))
+    else:
+        text = f"{value:.6g}" if isinstance(value, float) else str(value)
+        yield name.replace("_", " "), "none" if value is None else text

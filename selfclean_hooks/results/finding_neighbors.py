@@ -1,0 +1,105 @@
+"""What a person wants to see beside a finding: its neighbours, and where it lies among all samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from selfclean_hooks.results.findings import shown
+from selfclean_hooks.utils.arrays import IntArray
+
+if TYPE_CHECKING:
+    from selfclean_hooks.core.scores import Scores
+    from selfclean_hooks.neighbors.unit_vectors import UnitRows
+    from selfclean_hooks.results.result import AuditResult
+from selfclean_hooks.core.evidence import LABELS, OFF_TOPIC, Evidence, Places
+
+TIES = 4  # looked for beside those wanted: of equally near ones the first are to be told
+
+
+def with_evidence(
+    audit: AuditResult, vectors: NDArray[np.floating], umap: bool = False, progress: bool = False
+) -> AuditResult:
+    """The audit with the neighbours of the findings that are shown, exact, and a map. O(N D) memory.
+
+    Args:
+        audit: of these vectors.
+        vectors: (R, D) of its readable samples, in order of position.
+        umap: make the map by UMAP where umap-learn is installed and there are not too many samples.
+        progress: show a progress bar.
+    """
+    import torch  # not needed to read what was saved
+
+    from selfclean_hooks.neighbors.projection import projected
+    from selfclean_hooks.neighbors.unit_vectors import UnitRows
+    from selfclean_hooks.utils.progress import bar
+
+    n, found = len(audit), shown(audit)
+    readable = np.setdiff1d(np.arange(n), list(audit.scores.errors))
+    with torch.device("cpu"), bar("looking at neighbours", progress):  # whatever the default device is
+        x = UnitRows.of(vectors)
+        near = _Near(x, readable, _copies(audit.scores)[readable])
+        off_topic = near.of(found.off_topic, OFF_TOPIC)
+        labels = _of_labels(audit, near, found.labels)
+        points, how = projected(x.values.numpy(), umap)
+    places = np.full((n, 2), np.nan, np.float32)
+    places[readable] = points
+    return replace(audit, evidence=Evidence(off_topic, labels, places, how))
+
+
+def _of_labels(audit: AuditResult, near: _Near, positions: IntArray) -> dict[int, tuple[Places, Places]]:
+    """Neighbours of the given and of the predicted class; of labels that are no classes the nearest of all."""
+    given, predicted = audit.scores.given_label, audit.scores.predicted_label
+    if (given == -1).all():
+        return {i: (places, ()) for i, places in near.of(positions, LABELS).items()}
+    labelled = positions[given[positions] != -1]
+    of_given = near.of_class(labelled, given[labelled], given)
+    other = labelled[(predicted[labelled] != given[labelled]) & (predicted[labelled] != -1)]
+    of_predicted = near.of_class(other, predicted[other], given)
+    return {int(i): (of_given.get(int(i), ()), of_predicted.get(int(i), ())) for i in positions}
+
+
+@dataclass(frozen=True, eq=False)
+class _Near:
+    """Looks for the nearest of R readable samples."""
+
+    x: UnitRows  # R rows
+    readable: IntArray  # (R,) their positions, ascending
+    copies: IntArray  # (R,) number shared by exact copies
+
+    def of(self, positions: IntArray, k: int, among: IntArray | None = None) -> dict[int, Places]:
+        """Position: its k nearest of all or `among` the rows given, of exact copies the first only."""
+        import torch
+
+        from selfclean_hooks.neighbors.exact_search import OTHER, search
+
+        among = np.arange(len(self.readable)) if among is None else among
+        columns = among[np.sort(np.unique(self.copies[among], return_index=True)[1])]
+        if not len(positions) or not len(columns):
+            return {}
+        rows = torch.from_numpy(np.searchsorted(self.readable, positions))
+        copies = torch.from_numpy(self.copies)
+        places = search(self.x, rows, k + TIES, copies, OTHER, torch.from_numpy(columns))[0][:, :k].tolist()
+        near = [tuple(int(self.readable[p]) for p in found if p >= 0) for found in places]
+        return dict(zip(positions.tolist(), near, strict=True))
+
+    def of_class(self, positions: IntArray, wanted: IntArray, labels: IntArray) -> dict[int, Places]:
+        """Position: its nearest of the samples whose label is the one wanted there."""
+        found: dict[int, Places] = {}
+        own = labels[self.readable]
+        for label in np.unique(wanted):
+            found |= self.of(positions[wanted == label], LABELS, (own == label).nonzero()[0])
+        return found
+
+
+def _copies(scores: Scores) -> IntArray:
+    """(N,) number that exact copies share and no others."""
+    start, end = scores.tree_index[scores.tree_distance == 0].astype(np.int32).T  # older scipy wants int32
+    graph = coo_array((np.ones(len(start)), (start, end)), shape=(len(scores), len(scores)))
+    numbers: IntArray = connected_components(graph, directed=False)[1].astype(np.int64)
+    return numbers

@@ -1,0 +1,229 @@
+"""Which findings of an audit are shown to people: all that are flagged, and what lies just beyond each cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from selfclean_hooks.core.label_text import label_texts, predicted_texts
+from selfclean_hooks.decisions.thresholds import flagged
+from selfclean_hooks.errors import SettingError
+from selfclean_hooks.utils.arrays import IntArray
+
+if TYPE_CHECKING:
+    from selfclean_hooks.results.result import AuditResult
+
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from selfclean_hooks.results.result import AuditResult
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sample, or the two of a pair: the kept copy and a surplus one, or samples of two splits."""
+
+    indices: tuple[int, ...]  # positions; of a leak the second one is in another split
+    pictures: tuple[bytes | None, ...]  # thumbnails or previews
+    score: float
+    is_flagged: bool
+    words: tuple[str, ...] = ()  # given and predicted label, or the two splits
+
+
+def findings(audit: AuditResult, issue: str, most: int | None = None, seen: bool = False) -> list[Finding]:
+    """What `shown` shows of an issue, flagged ones first, each worst first.
+
+    Args:
+        audit: any.
+        issue: "near_duplicates", "off_topic", "label_errors" or, where it was looked for, "leakage".
+        most: how many; default: all that are shown.
+        seen: only those of which all samples have a thumbnail.
+
+    Returns:
+        An empty list where there are none or the issue was not looked for.
+
+    Raises:
+        SettingError: there is no such issue, or `most` is no whole number of at least 1.
+    """
+    known = [name for name in audit.scores.issues if name != "unreadable"]
+    if issue not in known:
+        raise SettingError(f"issue must be one of {', '.join(known)}, got {issue!r}")
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+        raise SettingError(f"most must be a whole number of at least 1, got {most!r}")
+    if issue in audit.scores.not_run:
+        return []
+    found = {
+        "near_duplicates": _pair_findings,
+        "leakage": _leak_findings,
+        "off_topic": _off_topic,
+        "label_errors": _labels,
+    }[issue]
+    every = found(audit, shown(audit))
+    return list(islice((one for one in every if not seen or None not in one.pictures), most))
+
+
+def _pair_findings(audit: AuditResult, found: Shown) -> Iterator[Finding]:
+    s = audit.scores
+    for kept, *surplus in found.sets:
+        for i in surplus:
+            yield Finding((kept, i), _pictures(audit, kept, i), float(s.near_duplicate[i]), True)
+    for row in found.pairs.tolist():
+        first, second = (int(i) for i in s.pair_index[row])
+        yield Finding((first, second), _pictures(audit, first, second), float(s.pair_score[row]), False)
+
+
+def _off_topic(audit: AuditResult, found: Shown) -> Iterator[Finding]:
+    hits = audit.decisions.flags["off_topic"]
+    for i in found.off_topic.tolist():
+        yield Finding((i,), _pictures(audit, i), float(audit.scores.off_topic[i]), bool(hits[i]))
+
+
+def _labels(audit: AuditResult, found: Shown) -> Iterator[Finding]:
+    s, hits = audit.scores, audit.decisions.flags["label_errors"]
+    given, predicted = label_texts(s), predicted_texts(s)
+    for i in found.labels.tolist():
+        yield Finding((i,), _pictures(audit, i), float(s.label[i]), bool(hits[i]), (given[i], predicted[i]))
+
+
+def _leak_findings(audit: AuditResult, found: Shown) -> Iterator[Finding]:
+    leaks = audit.scores.leaks
+    assert leaks is not None  # else it is no issue
+    hits = flagged(leaks.score, audit.decisions.thresholds["leakage"])
+    for pair in found.leaks.tolist():
+        own, other, split = int(leaks.index[pair]), int(leaks.other_index[pair]), leaks.name(pair)
+        both = audit.thumbnails.get(own), audit.leak_thumbnails.get((split, other))
+        yield Finding((own, other), both, float(leaks.score[pair]), bool(hits[pair]), (leaks.splits[0], split))
+
+
+def _pictures(audit: AuditResult, *positions: int) -> tuple[bytes | None, ...]:
+    return tuple(audit.thumbnails.get(i) for i in positions)
+
+
+MAX_ITEMS = 500  # findings shown of each issue
+BEYOND = 48  # shown beyond the cut, at least
+TRANCHE = 24  # copies shown of one set before those of others, at most
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """The findings that are shown, worst first: flagged ones and those that people looked at, then what lies beyond."""
+
+    sets: tuple[tuple[int, ...], ...]  # positions of each duplicate set: its kept copy, then the surplus ones
+    pairs: IntArray  # rows of `Scores.pair_index` beyond the cut, or refused, of samples that are in no set together
+    off_topic: IntArray  # positions
+    labels: IntArray  # positions
+    leaks: IntArray  # numbers of pairs in `Scores.leaks`
+    left_out: Mapping[str, int]  # issue: flagged, or looked at, and not shown (samples; of leakage pairs)
+
+
+def shown(audit: AuditResult, max_items: int | None = None) -> Shown:
+    """The findings that are shown: all flagged ones and half as many beyond the cut (at least 48), up to `max_items`.
+
+    Args:
+        audit: with the thresholds, and the review, that are in force.
+        max_items: most findings of one issue, at least 1 (of near duplicates surplus copies and pairs beyond the cut);
+            default: what the audit was made with, else 500.
+
+    Raises:
+        SettingError: `max_items` is no whole number of at least 1.
+    """
+    most = checked_max_items(_asked(audit) if max_items is None else max_items)
+    sets, surplus, surplus_out = _sets(audit, most)
+    off_topic, off_topic_out = _worst(audit, "off_topic", most)
+    labels, labels_out = _worst(audit, "label_errors", most)
+    leaks, leaks_out = _leaks(audit, most)
+    left_out = {"near_duplicates": surplus_out, "off_topic": off_topic_out, "label_errors": labels_out}
+    left_out |= {} if audit.scores.leaks is None else {"leakage": leaks_out}
+    return Shown(sets, _pairs(audit, most - surplus, surplus), off_topic, labels, leaks, left_out)
+
+
+def with_max_items(audit: AuditResult, max_items: int) -> AuditResult:
+    """The audit, of which so many findings of each issue are shown from now on."""
+    if max_items == _asked(audit):
+        return audit
+    settings = {**audit.provenance.get("settings", {}), "max_items": int(max_items)}
+    return replace(audit, provenance={**audit.provenance, "settings": settings})
+
+
+def checked_max_items(max_items: object) -> int:
+    """The number of findings to show of each issue.
+
+    Raises:
+        SettingError: it is no whole number of at least 1.
+    """
+    if isinstance(max_items, bool) or not isinstance(max_items, (int, np.integer)) or max_items < 1:
+        raise SettingError(f"max_items must be a whole number of at least 1, got {max_items!r}")
+    return int(max_items)
+
+
+def _asked(audit: AuditResult) -> Any:
+    return audit.provenance.get("settings", {}).get("max_items", MAX_ITEMS)
+
+
+def _sets(audit: AuditResult, most: int) -> tuple[tuple[tuple[int, ...], ...], int, int]:
+    """Sets with at most so many surplus copies in all, how many these are, and how many are left out.
+
+    Sets are in order of their worst scores; of each the nearest copies to the kept one come first. Of a huge set only
+    the first `TRANCHE`, or what its share is, are taken before other sets had their turn.
+    """
+    d, score = audit.decisions, audit.scores.near_duplicate
+    surplus = d.surplus.nonzero()[0]
+    number = d.sets[surplus]
+    best = np.full(len(d.duplicates.kept), np.inf)
+    np.fmin.at(best, number, score[surplus])
+    order = np.lexsort((surplus, d.duplicates.distance[surplus], number, best[number]))
+    surplus, number = surplus[order], number[order]
+    starts = np.concatenate([[True], number[1:] != number[:-1]]).nonzero()[0] if len(number) else number
+    within = np.arange(len(number)) - np.repeat(starts, np.diff([*starts, len(number)]))
+    share = max(1, min(TRANCHE, most // max(1, len(starts))))
+    taken = np.sort(np.argsort(within // share, kind="stable")[:most])
+    members: dict[int, list[int]] = {}
+    for i, of in zip(surplus[taken].tolist(), number[taken].tolist(), strict=True):
+        members.setdefault(of, [int(d.duplicates.kept[of])]).append(i)
+    return tuple(map(tuple, members.values())), len(taken), len(surplus) - len(taken)
+
+
+def _pairs(audit: AuditResult, room: int, hits: int) -> IntArray:
+    """Pairs beyond the cut and those that a person found to be none, nearest first."""
+    s, d = audit.scores, audit.decisions
+    first, second = d.sets[s.pair_index].T
+    beyond = ~d.pairs & ((first != second) | (first < 0))
+    rows: IntArray = beyond.nonzero()[0]
+    refused = int(flagged(s.pair_score[rows], d.thresholds["near_duplicates"]).sum())
+    return rows[np.argsort(s.pair_score[rows], kind="stable")[: max(0, min(room, refused + _beyond(hits)))]]
+
+
+def _worst(audit: AuditResult, issue: str, most: int) -> tuple[IntArray, int]:
+    if issue in audit.scores.not_run:
+        return np.empty(0, np.int64), 0
+    d, scores = audit.decisions, audit.scores.of(issue)
+    looked_at = np.isin(np.arange(len(scores)), list(d.marks.get(issue, ())))
+    return _cut(scores, d.flags[issue] | d.fine[issue] | looked_at, most)
+
+
+def _leaks(audit: AuditResult, most: int) -> tuple[IntArray, int]:
+    leaks, d = audit.scores.leaks, audit.decisions
+    if leaks is None:
+        return np.empty(0, np.int64), 0
+    return _cut(leaks.score, d.leaks | flagged(leaks.score, d.thresholds["leakage"]), most)
+
+
+def _cut(scores: NDArray[np.floating], hits: NDArray[np.bool_], most: int) -> tuple[IntArray, int]:
+    """Places of the hits, then of those beyond, each worst first; and how many hits are left out."""
+    count, scored = int(hits.sum()), int((hits | ~np.isnan(scores)).sum())
+    order = np.lexsort((np.arange(len(scores)), scores, ~hits))  # NaN comes last
+    taken = min(most, count + _beyond(count), scored)
+    return order[:taken], max(0, count - taken)
+
+
+def _beyond(hits: int) -> int:
+    return max(BEYOND, math.ceil(hits / 2))

@@ -1,0 +1,230 @@
+"""`Audit`: what was measured, and what follows from it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfclean_hooks.core.issues import ISSUES
+from selfclean_hooks.core.scores import Scores
+from selfclean_hooks.decisions.decide import Decisions, decide
+from selfclean_hooks.decisions.policy import Policy
+from selfclean_hooks.decisions.thresholds import Thresholds
+from selfclean_hooks.errors import ContaminationError, DataWarning, SettingError
+from selfclean_hooks.utils.text import listing
+
+if TYPE_CHECKING:
+    from selfclean_hooks.core.embeddings import Fitness
+    from selfclean_hooks.core.evidence import Evidence
+    from selfclean_hooks.decisions.review.marks import Review
+from typing import TYPE_CHECKING
+
+from selfclean_hooks.decisions.thresholds import required_pair_score
+
+if TYPE_CHECKING:
+    pass
+
+
+from typing import TYPE_CHECKING
+
+from selfclean_hooks.errors import PolicyError
+from selfclean_hooks.utils.statistics import wilson
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, eq=False)
+class AuditResult:
+    """What was measured, and what follows from it under `thresholds` and `policy`. Nothing in it changes.
+
+    Attributes:
+        scores: the arrays everything else is derived from.
+        thresholds: where a score becomes a flag.
+        policy: what a flag does.
+        provenance: data set, encoder, settings and versions, as in manifest.json.
+        names: what the samples are called (file paths), where they are called anything.
+        digests: what each sample contains, 32 hexadecimal digits, "" where unknown; None: not told.
+        thumbnails: position: PNG bytes, of the worst samples; of what is no picture a preview (see previews.py).
+        leak_thumbnails: (split, position): the same of samples of other splits.
+        evidence: neighbours of the findings that are shown and a map of all samples; None: not measured.
+        review: what people decided about findings; None: nothing.
+    """
+
+    scores: Scores
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    policy: Policy = field(default_factory=Policy)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...] | None = None
+    thumbnails: Mapping[int, bytes] = field(default_factory=dict)
+    leak_thumbnails: Mapping[tuple[str, int], bytes] = field(default_factory=dict)
+    digests: tuple[str, ...] | None = None
+    evidence: Evidence | None = None
+    review: Review | None = None
+
+    def __len__(self) -> int:
+        """Number of samples audited."""
+        return len(self.scores)
+
+    @property
+    def n(self) -> int:
+        """Number of samples audited."""
+        return len(self.scores)
+
+    @cached_property
+    def decisions(self) -> Decisions:
+        """Flags, sets, actions and reasons as arrays."""
+        return decide(self.scores, self.thresholds, self.policy, self.names, self.digests, self.review)
+
+    @property
+    def contamination(self) -> dict[str, float]:
+        """Issue: fraction of the N samples; absent where it did not run.
+
+        Of near duplicates surplus copies only; of leakage those that have a near duplicate in another split.
+        """
+        ran = [issue for issue in self.scores.issues if issue not in self.scores.not_run]
+        return {issue: float(self.decisions.counted(issue).mean()) for issue in ran}
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Issue: Wilson's 95% interval of its contamination in all data like these N samples."""
+
+        ran = self.contamination
+        return {issue: wilson(int(self.decisions.counted(issue).sum()), len(self)) for issue in ran}
+
+    @property
+    def fitness(self) -> Fitness | None:
+        """How the representation compares with random weights; None where too few samples or an older audit tell."""
+        from selfclean_hooks.core.embeddings import Fitness
+
+        return Fitness.of(self.provenance.get("fitness"))
+
+    @property
+    def clean_indices(self) -> NDArray[np.int64]:
+        """(K,) ascending positions of what the policy keeps.
+
+        Raises:
+            PolicyError: the policy would drop more than `max_drop_fraction` of the samples.
+        """
+        return self.decisions.clean_indices()
+
+    @property
+    def relabelled(self) -> dict[int, str]:
+        """Position: label that people gave in place of the one there was."""
+        return dict(self.decisions.relabelled)
+
+    @property
+    def corrected_labels(self) -> NDArray[Any]:
+        """(N,) objects, what the label of each sample is called once people corrected it; "" where there is none."""
+        from selfclean_hooks.core.label_text import label_texts
+
+        labels = np.array(label_texts(self.scores), object)
+        if self.scores.targets is None:
+            labels[self.scores.given_label < 0] = ""
+        for i, label in self.decisions.relabelled.items():
+            labels[i] = label
+        return labels
+
+    def worst(self, issue: str) -> NDArray[np.int64]:
+        """Positions of the samples that count for `issue`, worst first."""
+        return self.ranked(issue, self.decisions.counted(issue).nonzero()[0])
+
+    def ranked(self, issue: str, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Positions in order of their scores for `issue`, worst first."""
+        leaks = self.scores.leaks
+        if issue in ISSUES:
+            positions = positions[np.argsort(self.scores.of(issue)[positions], kind="stable")]
+        elif issue == "leakage" and leaks is not None:
+            positions = positions[np.argsort(leaks.worst[positions], kind="stable")]
+        return positions
+
+    def at(self, *, thresholds: Thresholds | None = None, policy: Policy | None = None) -> AuditResult:
+        """The same measurements under other thresholds or another policy; costs nothing.
+
+        Raises:
+            SettingError: the near-duplicate threshold lies above the pairs that were kept.
+        """
+        other = replace(self, thresholds=thresholds or self.thresholds, policy=policy or self.policy)
+        complete, known = self.scores.pairs_complete_below, other.thresholds.near_duplicates == "auto"
+        cut = 0.0 if known else other.decisions.thresholds["near_duplicates"]
+        if cut > max(complete, required_pair_score(self.thresholds)):
+            raise SettingError(
+                f"pairs were kept up to a score of {complete:.4g}, so the threshold {cut:g} for near_duplicates cannot "
+                f"be applied to them: run the audit again with thresholds=Thresholds(near_duplicates={cut:g})"
+            )
+        return other
+
+    def with_review(self, new: Review) -> AuditResult:
+        """The same measurements with what people decided about findings, on top of what was decided before.
+
+        What was found fine is no finding any more, whatever the threshold. What was confirmed is one, and is dropped
+        whatever the policy. What was relabelled is kept: see `relabelled` and `corrected_labels`. Thresholds that the
+        reviewer moved are in force. Samples are found again by content, else by file, else by position (see
+        `placing.py`); marks that match nothing are in `decisions.unmatched`.
+
+        Args:
+            review: a `Review`, or files of decisions as the report exports them; of several the last counts.
+
+        Raises:
+            AuditFileError: a file is none.
+            SettingError: the near-duplicate threshold lies above the pairs that were kept.
+        """
+        from selfclean_hooks.decisions.review.marks import Review
+
+        splits = ("", *(() if self.scores.leaks is None else self.scores.leaks.splits[:1]))
+        cuts: dict[str, Any] = {i: cut for i, cut in new.thresholds_of(*splits).items() if i in ISSUES}
+        whole = new if self.review is None else Review.merged((self.review, new))
+        found = replace(self, review=whole)
+        return found.at(thresholds=replace(self.thresholds, **cuts)) if cuts else found
+
+    def enforce(self) -> None:
+        """Warn or raise where the policy says so.
+
+        Raises:
+            ContaminationError: samples were flagged for an issue whose policy is "raise".
+        """
+        for issue in self.contamination:
+            action, hits = self.policy.action(issue), self.worst(issue)
+            hits = hits[~self.decisions.confirmed[hits]]  # these are dropped
+            if len(hits) == 0 or action not in ("warn", "raise"):
+                continue
+            count, n = len(hits), len(self)
+            text = f"{count} of {n} samples ({count / n:.2%}) flagged for {issue}; worst: {listing(hits)}"
+            if action == "raise":
+                raise ContaminationError(text + f". The policy for {issue} is 'raise'")
+            warnings.warn(text, DataWarning, stacklevel=3)
+
+    def described(
+        self, name: str, class_names: tuple[str, ...] | None = None, notes: Iterable[str] = ()
+    ) -> AuditResult:
+        """The same audit with the name of its source, names for its class codes and notes."""
+        data = {**self.provenance.get("dataset", {}), "name": name}
+        about = {**self.provenance, "dataset": data, "notes": [*notes, *self.provenance.get("notes", ())]}
+        scores = replace(self.scores, class_names=class_names or self.scores.class_names)
+        return replace(self, scores=scores, provenance=about)
+
+
+def turned_off(audit: AuditResult, issue: str) -> bool:
+    """Whether nothing can be flagged for an issue, as its threshold is None; leakage has that of near duplicates."""
+    by = "near_duplicates" if issue == "leakage" else issue
+    return by in ISSUES and getattr(audit.thresholds, by) is None
+
+
+def called(audit: AuditResult, i: int) -> str:
+    """File and position of a sample, in words."""
+    name = audit.names[i] if audit.names else ""
+    return f"{name} ({i})" if name else listing(np.array([i]))
+
+
+def kept(audit: AuditResult) -> int | None:
+    """How many samples the policy keeps; None where it would drop too much."""
+    try:
+        return len(audit.clean_indices)
+    except PolicyError:
+        return None

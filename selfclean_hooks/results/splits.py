@@ -1,0 +1,81 @@
+"""`SplitsAudit`: the audits of several splits, what they share, and how far they lie apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selfclean_hooks.core.label_text import label_texts
+from selfclean_hooks.decisions.policy import Policy
+from selfclean_hooks.decisions.thresholds import Thresholds
+from selfclean_hooks.results.result import AuditResult
+
+if TYPE_CHECKING:
+    pass
+from selfclean_hooks.decisions.policy import policies_of
+
+LEAKAGE = ("split_1", "index_1", "split_2", "index_2", "distance")
+SHIFT = ("split_1", "split_2", "distance", "expected", "p_value", "components", "explained")
+
+
+@dataclass(frozen=True, eq=False)
+class SplitsResult:
+    """The audits of several splits by one encoder.
+
+    Attributes:
+        audits: name: audit, the split that is trained on first. Each holds what it shares with the others.
+        shifts: a mapping for each two splits: the rows of `shift`.
+    """
+
+    audits: Mapping[str, AuditResult]
+    shifts: tuple[Mapping[str, Any], ...] = ()
+
+    @cached_property
+    def leaking(self) -> list[dict[str, Any]]:
+        """The rows of `leakage`."""
+        names = list(self.audits)
+        rows = []
+        for at, (name, audit) in enumerate(self.audits.items()):
+            leaks = audit.scores.leaks
+            if leaks is None:
+                continue
+            near = audit.decisions.leaks
+            later = np.isin(np.array(leaks.splits, object), names[at + 1 :])[
+                leaks.other
+            ]  # pairs are listed on both sides
+            for pair in (near & later).nonzero()[0].tolist():
+                other = leaks.name(pair), int(leaks.other_index[pair])
+                values = (name, int(leaks.index[pair]), *other, float(leaks.distance[pair]))
+                rows.append(dict(zip(LEAKAGE, values, strict=True)))
+        return sorted(rows, key=lambda row: float(row["distance"]))
+
+    @cached_property
+    def disagreeing(self) -> list[dict[str, Any]]:
+        """The rows of `label_disagreements`."""
+        labels = {name: labels_told(audit) for name, audit in self.audits.items()}
+        rows = []
+        for row in self.leaking:
+            told = {f"label_{side}": labels[row[f"split_{side}"]][row[f"index_{side}"]] for side in (1, 2)}
+            rows += [{**row, **told}] if "" not in told.values() and len(set(told.values())) == 2 else []
+        return rows
+
+    def at(
+        self, *, thresholds: Thresholds | None = None, policy: Policy | Mapping[str, Policy] | None = None
+    ) -> SplitsResult:
+        """The same measurements under other thresholds or policies; costs nothing. See `Audit.at`."""
+        policies = {} if policy is None else policies_of(policy, self.audits)
+        audits = self.audits.items()
+        decided = {name: audit.at(thresholds=thresholds, policy=policies.get(name)) for name, audit in audits}
+        return replace(self, audits=decided)
+
+
+def labels_told(audit: AuditResult) -> list[str]:
+    """What the label of each sample is called, "" where there is none."""
+    texts, scores = label_texts(audit.scores), audit.scores
+    if scores.targets is not None:
+        return texts
+    return [text if code >= 0 else "" for text, code in zip(texts, scores.given_label.tolist(), strict=True)]

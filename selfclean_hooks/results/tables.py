@@ -1,0 +1,206 @@
+"""What an audit comes to, an issue a row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from selfclean_hooks.core.issues import ISSUES
+from selfclean_hooks.core.label_text import label_texts, predicted_texts
+from selfclean_hooks.core.scores import Leaks, Scores
+from selfclean_hooks.errors import SettingError
+
+if TYPE_CHECKING:
+    from selfclean_hooks.results.result import AuditResult
+
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from selfclean_hooks.results.result import AuditResult
+
+
+def frame_of(audit: AuditResult) -> pd.DataFrame:
+    """One row a sample: scores, flags, labels, error, action and reason."""
+    s, d = audit.scores, audit.decisions
+    frame: pd.DataFrame = pd.DataFrame(
+        {
+            "near_duplicate_score": s.near_duplicate,
+            "is_near_duplicate_issue": d.flags["near_duplicates"],
+            "near_duplicate_set": d.sets,
+            "nearest_neighbor": s.nearest_neighbor,
+            "off_topic_score": s.off_topic,
+            "is_off_topic_issue": d.flags["off_topic"],
+            "label_score": s.label,
+            "is_label_issue": d.flags["label_errors"],
+            "given_label": _labels(s, s.given_label),
+            "predicted_label": _labels(s, s.predicted_label),
+            # objects: a file name that is no valid text, in an error, does not fit into other columns of text
+            "error": pd.Series([s.errors.get(i, "") for i in range(len(s))], dtype=object),
+            "action": d.action.astype(object),
+            "reason": pd.Series(d.reason, dtype=object),
+        },
+        index=pd.RangeIndex(len(s), name="index"),
+    )
+    return frame
+
+
+def pairs_of(audit: AuditResult) -> pd.DataFrame:
+    """One row a pair that was kept, nearest first."""
+    s = audit.scores
+    pairs: pd.DataFrame = pd.DataFrame(
+        {
+            "index_1": s.pair_index[:, 0],
+            "index_2": s.pair_index[:, 1],
+            "distance": s.pair_distance,
+            "near_duplicate_score": s.pair_score,
+            "is_near_duplicate_issue": audit.decisions.pairs,
+        },
+        copy=True,
+    )
+    return pairs
+
+
+def ranking_of(audit: AuditResult, issue: str) -> pd.DataFrame:
+    """One row a sample that was scored for the issue, worst first."""
+    ran = [name for name in ISSUES if name not in audit.scores.not_run]
+    if issue not in ran:
+        raise SettingError(f"there is a ranking for {', '.join(ran)}, got {issue!r}")
+    scores, calibration = audit.scores.of(issue), audit.scores.calibration.get(issue)
+    order = audit.ranked(issue, (~np.isnan(scores)).nonzero()[0])
+    missing = np.full(len(order), np.nan)
+    wrong = missing if calibration is None else 1 - calibration.probability_clean(scores[order])
+    frame: pd.DataFrame = pd.DataFrame(
+        {
+            "index": order,
+            "score": scores[order],
+            "is_issue": audit.decisions.flags[issue][order],
+            "probability": wrong,
+            "expected_found": wrong.cumsum(),
+        },
+        copy=True,
+    )
+    return frame
+
+
+def calibration_of(audit: AuditResult) -> pd.DataFrame:
+    """One row an issue whose probabilities were estimated."""
+    frame: pd.DataFrame = pd.DataFrame(calibration_rows(audit), columns=list(CALIBRATION))
+    return frame
+
+
+def duplicates_of(audit: AuditResult) -> pd.DataFrame:
+    """One row a member of a duplicate set, by set, the kept copy first."""
+    d, labels = audit.decisions, _labels(audit.scores, audit.scores.given_label)
+    members = (d.sets >= 0).nonzero()[0]
+    members = members[np.lexsort((members, d.surplus[members], d.sets[members]))]
+    frame: pd.DataFrame = pd.DataFrame(
+        {
+            "near_duplicate_set": d.sets[members],
+            "index": members,
+            "is_kept": ~d.surplus[members],
+            "distance": d.duplicates.distance[members],
+            "given_label": labels.iloc[members].reset_index(drop=True),
+            "is_label_conflict": np.isin(d.sets[members], list(d.conflicts)),
+        },
+        copy=True,
+    )
+    return frame
+
+
+def leakage_of(leaks: Leaks | None, near: NDArray[np.bool_]) -> pd.DataFrame:
+    """One row a pair of samples of two splits, worst first; none where no other split was given."""
+    found = leaks if leaks is not None else Leaks.none()
+    splits = np.array(found.splits, object)
+    frame: pd.DataFrame = pd.DataFrame(
+        {
+            "split_1": pd.Series(splits[np.zeros(len(found), np.int64)], dtype=object),
+            "index_1": found.index,
+            "split_2": pd.Series(splits[found.other], dtype=object),
+            "index_2": found.other_index,
+            "distance": found.distance,
+            "is_leakage_issue": near,
+        },
+        copy=True,
+    )
+    return frame
+
+
+def summary_of(audit: AuditResult) -> pd.DataFrame:
+    """One row an issue."""
+    summary: pd.DataFrame = pd.DataFrame(summary_rows(audit), columns=list(COLUMNS)).astype({"num_issues": "Int64"})
+    return summary
+
+
+def _labels(scores: Scores, codes: NDArray[np.int64]) -> pd.Series[Any]:
+    """Class names where there are any, codes else; missing where there is no label."""
+    names = scores.class_names
+    if scores.targets is not None:
+        return _target_labels(scores, given=codes is scores.given_label)
+    if names is not None:
+        return pd.Series([names[c] if 0 <= c < len(names) else None for c in codes.tolist()], dtype=object)
+    unknown = np.isin(np.arange(len(codes)), list(scores.errors))
+    if (scores.given_label == -1).all() or (codes is scores.predicted_label and "label_errors" in scores.not_run):
+        unknown[:] = True
+    numbers: pd.Series[Any] = pd.Series(pd.array(codes, dtype="Int64"))
+    return numbers.mask(unknown)
+
+
+def _target_labels(scores: Scores, given: bool) -> pd.Series[Any]:
+    """Numbers, or which of several labels a sample has, as text; those foretold are missing where none are."""
+    targets = scores.targets if given else scores.foretold
+    if targets is None:
+        none: pd.Series[Any] = pd.Series(pd.array([pd.NA] * len(scores)))
+        return none
+    if scores.targets is not None and scores.targets.ndim == 1:
+        numbers: pd.Series[Any] = pd.Series(targets)
+        return numbers
+    texts = label_texts(scores) if given else predicted_texts(scores)
+    unknown = np.isin(np.arange(len(texts)), list(scores.errors))
+    told: pd.Series[Any] = pd.Series(texts, dtype=object).mask(unknown, None)
+    return told
+
+
+COLUMNS = ("issue", "num_issues", "contamination", "threshold", "action")
+CALIBRATION = (
+    "issue",
+    "num_issues",
+    "precision",
+    "estimated",
+    "estimated_low",
+    "estimated_high",
+    "recall",
+    "inspect_for_90",
+)
+
+
+def summary_rows(audit: AuditResult) -> list[dict[str, Any]]:
+    """`Audit.summary` as plain values: None for the count and NaN for the figures of what did not run."""
+    rows = []
+    for issue in audit.scores.issues:
+        ran = issue in audit.contamination
+        count = int(audit.decisions.counted(issue).sum()) if ran else None
+        threshold = audit.decisions.thresholds.get(issue, math.nan) if ran else math.nan
+        action = audit.policy.action(issue) if ran else "not run"
+        values = (issue, count, audit.contamination.get(issue, math.nan), threshold, action)
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
+    return rows
+
+
+def calibration_rows(audit: AuditResult) -> list[dict[str, Any]]:
+    """`Audit.calibration` as plain values; NaN where there are no flags or no issues to speak of."""
+    rows = []
+    for issue, calibration in audit.scores.calibration.items():
+        scores, flags = audit.scores.of(issue), audit.decisions.flags[issue]
+        wrong = 1 - calibration.probability_clean(scores)[flags]
+        right = float(np.nansum(wrong))
+        estimated, low, high = calibration.estimated(scores)
+        precision = right / len(wrong) if len(wrong) else math.nan
+        recall = min(1.0, right / estimated) if estimated else math.nan
+        values = (issue, int(flags.sum()), precision, estimated, low, high, recall, calibration.effort(scores))
+        rows.append(dict(zip(CALIBRATION, values, strict=True)))
+    return rows

@@ -1,0 +1,208 @@
+"""The measurements of an Audit as one .npz file without pickle, and back, exactly."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfclean_hooks.core.calibration import Calibration
+from selfclean_hooks.core.issues import ISSUES
+from selfclean_hooks.core.scores import Leaks, Scores
+from selfclean_hooks.storage.evidence_arrays import evidence_packed, evidence_unpacked
+
+if TYPE_CHECKING:
+    from selfclean_hooks.results.result import AuditResult
+
+Arrays = dict[str, NDArray[Any]]
+
+PER_SAMPLE = ("near_duplicate", "off_topic", "label", "nearest_neighbor", "given_label", "predicted_label")
+PER_PAIR = ("pair_index", "pair_distance", "pair_score")
+PER_EDGE = ("tree_index", "tree_distance")
+OPTIONAL = ("pixels", "tree_scaled", "reach", "targets", "foretold")  # where they are known
+PER_LEAK = ("other", "index", "other_index", "distance")  # stored as leak_other and so on
+POSITIONS = ("nearest_neighbor", "pair_index", "tree_index", "error_index", "thumbnail_index")
+UNREADABLE = (
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+)
+
+
+def pack(audit: AuditResult) -> bytes:
+    """Scores, names, thumbnails and evidence as the content of scores.npz, which loads with allow_pickle=False."""
+    s = audit.scores
+    arrays: Arrays = {name: getattr(s, name) for name in (*PER_SAMPLE, *PER_PAIR, *PER_EDGE)}
+    arrays["pairs_complete_below"] = np.float64(s.pairs_complete_below)[None]
+    arrays["automatic"] = np.array([s.automatic.get(issue, np.nan) for issue in ISSUES])
+    arrays["error_index"] = np.array(list(s.errors), np.int64)
+    arrays["thumbnail_index"] = np.array(list(audit.thumbnails), np.int64)
+    arrays |= _packed("error", map(_encode, s.errors.values()))
+    arrays |= _packed("thumbnail", audit.thumbnails.values())
+    arrays |= {name: getattr(s, name) for name in OPTIONAL if getattr(s, name) is not None}
+    arrays |= {f"calibration_{i}": np.stack([c.score, c.clean]) for i, c in s.calibration.items()}
+    for name, texts in (("class_name", s.class_names), ("name", audit.names), ("digest", audit.digests)):
+        arrays |= {} if texts is None else _packed(name, map(_encode, texts))
+    if s.leaks is not None:
+        arrays |= _leaks_packed(s.leaks, audit.leak_thumbnails)
+    arrays |= {} if audit.evidence is None else evidence_packed(audit.evidence)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def unpack(content: bytes, n: int, not_run: Mapping[str, str]) -> dict[str, Any]:
+    """What `pack` took from an audit of n samples, by name of the field: scores, names, digests, thumbnails, evidence.
+
+    Raises:
+        ValueError: the content is no such file, or its parts do not fit together.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays: Arrays = {name: file[name] for name in file.files}
+        _check(arrays, n)
+        errors = dict(zip(arrays["error_index"].tolist(), _texts(arrays, "error") or (), strict=True))
+        thumbnails = dict(zip(arrays["thumbnail_index"].tolist(), _unpacked(arrays, "thumbnail"), strict=True))
+        texts = {f"{what}s": _texts(arrays, what) for what in ("name", "digest")}
+        for what, held in texts.items():
+            if held is not None and len(held) != n:
+                raise ValueError(f"it holds {len(held)} {what} for {n} samples")
+        leaks = _leaks(arrays, n)
+        pictures = {} if leaks is None else _leak_thumbnails(arrays, leaks)
+        scores = replace(_scores(arrays, not_run, errors), leaks=leaks)
+        evidence = evidence_unpacked(arrays, n)
+        return {"scores": scores, **texts, "thumbnails": thumbnails, "leak_thumbnails": pictures, "evidence": evidence}
+    except UNREADABLE as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _scores(arrays: Arrays, not_run: Mapping[str, str], errors: Mapping[int, str]) -> Scores:
+    automatic = zip(ISSUES, arrays["automatic"].tolist(), strict=True)
+    measured: dict[str, Any] = {name: arrays[name] for name in (*PER_SAMPLE, *PER_PAIR, *PER_EDGE)}
+    measured |= {name: arrays.get(name) for name in OPTIONAL}
+    return Scores(
+        **measured,
+        pairs_complete_below=float(arrays["pairs_complete_below"][0]),
+        automatic={issue: value for issue, value in automatic if not np.isnan(value)},
+        not_run=not_run,
+        errors=errors,
+        class_names=_texts(arrays, "class_name"),
+        calibration={i: Calibration(*arrays[f"calibration_{i}"]) for i in ISSUES if f"calibration_{i}" in arrays},
+    )
+
+
+def _check(arrays: Arrays, n: int) -> None:
+    """What the rest of the package takes for granted: lengths that agree, positions that exist."""
+    pairs, edges = len(arrays["pair_distance"]), len(arrays["tree_distance"])
+    there = {name for name in OPTIONAL if name in arrays}
+    per_sample, per_edge = (*PER_SAMPLE, *(there - {"tree_scaled"})), (*PER_EDGE, *(there & {"tree_scaled"}))
+    for names, length in ((per_sample, n), (PER_PAIR, pairs), (per_edge, edges)):
+        for name in names:
+            shape: tuple[int, ...] = (length, 2) if name in ("pair_index", "tree_index") else (length,)
+            if name == "targets" and arrays[name].dtype == bool:
+                shape = (length, *arrays[name].shape[1:2])
+            if arrays[name].shape != shape:
+                raise ValueError(f"{name} must be of shape {shape} for {n} samples, got {arrays[name].shape}")
+    for issue in ISSUES:
+        knots = arrays.get(f"calibration_{issue}", np.zeros((2, 1)))
+        if knots.shape[:1] != (2,) or knots.size == 0 or not (np.diff(knots) >= 0).all():
+            raise ValueError(f"calibration_{issue} must be ascending scores and probabilities, got {knots.shape}")
+    _check_targets(arrays)
+    for name in POSITIONS:
+        if not ((arrays[name] >= -1) & (arrays[name] < n)).all():
+            raise ValueError(f"{name} points outside of {n} samples")
+
+
+def _check_targets(arrays: Arrays) -> None:
+    """Numbers, or booleans with an entry of theirs foretold."""
+    targets, foretold = arrays.get("targets"), arrays.get("foretold")
+    if targets is None or foretold is None:
+        return
+    if targets.dtype not in (np.float64, np.bool_) or foretold.dtype != np.float64:
+        raise ValueError(f"targets must be float64 or bool and foretold float64, got {targets.dtype}, {foretold.dtype}")
+    if targets.ndim == 2 and not (np.isnan(foretold) | (foretold >= -1) & (foretold < 2 * targets.shape[1])).all():
+        raise ValueError(f"foretold points outside of {targets.shape[1]} labels")
+
+
+def _leaks_packed(leaks: Leaks, thumbnails: Mapping[tuple[str, int], bytes]) -> Arrays:
+    """What other splits share with this one; there where it was looked for."""
+    shown = [(leaks.splits.index(split), index) for split, index in thumbnails]
+    return {
+        **{f"leak_{name}": getattr(leaks, name) for name in PER_LEAK},
+        **({} if leaks.scaled is None else {"leak_scaled": leaks.scaled}),
+        "leak_sizes": np.array(leaks.sizes, np.int64),
+        "leak_thumbnail_index": np.array(shown, np.int64).reshape(-1, 2),
+        **_packed("leak_split", map(_encode, leaks.splits)),
+        **_packed("leak_thumbnail", thumbnails.values()),
+        "leak_automatic": np.float64(leaks.automatic)[None],
+        **({} if leaks.other_names is None else _packed("leak_name", map(_encode, leaks.other_names))),
+        **({} if leaks.other_digests is None else _packed("leak_digest", map(_encode, leaks.other_digests))),
+    }
+
+
+def _leaks(arrays: Arrays, n: int) -> Leaks | None:
+    splits = _texts(arrays, "leak_split")
+    if splits is None:
+        return None
+    sizes, (other, index, other_index, distance) = (
+        tuple(arrays["leak_sizes"].tolist()),
+        (arrays[f"leak_{name}"] for name in PER_LEAK),
+    )
+    names, digests = _texts(arrays, "leak_name"), _texts(arrays, "leak_digest")
+    cut = float(arrays["leak_automatic" if "leak_automatic" in arrays else "automatic"][0])  # of near duplicates
+    told: dict[str, Any] = {"other_names": names, "other_digests": digests, "scaled": arrays.get("leak_scaled")}
+    leaks = Leaks(splits, sizes, other, index, other_index, distance, **told, automatic=cut)
+    shapes = {values.shape for values in (getattr(leaks, name) for name in (*PER_LEAK, "score"))}
+    if shapes != {(len(leaks),)} or len(sizes) != len(splits) or sizes[0] != n:
+        raise ValueError(f"the pairs between splits do not fit together: {shapes}, {splits} of {sizes} samples")
+    for texts in (names, digests):
+        if texts is not None and len(texts) != len(leaks):
+            raise ValueError(f"it holds {len(texts)} names or digests for {len(leaks)} samples of other splits")
+    there = (leaks.other >= 1) & (leaks.other < len(splits)) & (leaks.index >= 0) & (leaks.index < n)
+    if not there.all() or not (leaks.other_index >= 0).all():
+        raise ValueError("leak_other, leak_index or leak_other_index points outside of the splits")
+    if not (leaks.other_index < np.array(sizes)[leaks.other]).all():
+        raise ValueError("leak_other_index points outside of the other splits")
+    return leaks
+
+
+def _leak_thumbnails(arrays: Arrays, leaks: Leaks) -> dict[tuple[str, int], bytes]:
+    shown = [(leaks.splits[split], index) for split, index in arrays["leak_thumbnail_index"].tolist()]
+    return dict(zip(shown, _unpacked(arrays, "leak_thumbnail"), strict=True))
+
+
+def _packed(name: str, parts: Iterable[bytes]) -> Arrays:
+    """Byte strings end to end, and where each starts; the last entry is the end."""
+    parts = list(parts)
+    ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+    return {f"{name}_bytes": np.frombuffer(b"".join(parts), np.uint8), f"{name}_offsets": ends}
+
+
+def _unpacked(arrays: Arrays, name: str) -> list[bytes]:
+    content, ends = arrays[f"{name}_bytes"].tobytes(), arrays[f"{name}_offsets"].tolist()
+    if ends[:1] != [0] or ends[-1] != len(content) or ends != sorted(ends):
+        raise ValueError(f"{name}_offsets do not fit the {len(content)} bytes of {name}_bytes")
+    return [content[start:end] for start, end in pairwise(ends)]
+
+
+def _texts(arrays: Arrays, name: str) -> tuple[str, ...] | None:
+    if f"{name}_bytes" not in arrays:
+        return None
+    return tuple(part.decode("utf-8", "surrogatepass") for part in _unpacked(arrays, name))
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

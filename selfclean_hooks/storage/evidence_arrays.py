@@ -1,0 +1,75 @@
+"""Evidence as arrays, and back, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfclean_hooks.core.evidence import LABELS, OFF_TOPIC, Evidence
+
+Arrays = Mapping[str, NDArray[Any]]
+PROJECTIONS = ("", "PCA", "UMAP")
+
+
+def evidence_packed(evidence: Evidence) -> dict[str, NDArray[Any]]:
+    """Positions in tables that are filled up with -1."""
+    both = [places for pair in evidence.labels.values() for places in pair]
+    arrays: dict[str, NDArray[Any]] = {
+        "evidence_off_topic_index": np.array(list(evidence.off_topic), np.int64),
+        "evidence_off_topic": _table(list(evidence.off_topic.values()), OFF_TOPIC),
+        "evidence_labels_index": np.array(list(evidence.labels), np.int64),
+        "evidence_labels": _table(both, LABELS).reshape(-1, 2, LABELS),
+        "evidence_projection": np.array([PROJECTIONS.index(evidence.projection)], np.int64),
+    }
+    return arrays | ({} if evidence.map is None else {"evidence_map": evidence.map})
+
+
+def evidence_unpacked(arrays: Arrays, n: int) -> Evidence | None:
+    """What `evidence_packed` took from an audit of n samples; None where there is none.
+
+    Raises:
+        ValueError: it does not fit.
+        KeyError: a part of it is missing.
+    """
+    if "evidence_projection" not in arrays:
+        return None
+    shapes = {"off_topic": (OFF_TOPIC,), "labels": (2, LABELS)}
+    for name, shape in shapes.items():
+        _check(f"evidence_{name}", arrays[f"evidence_{name}_index"], arrays[f"evidence_{name}"], shape, n)
+    places = arrays.get("evidence_map")
+    if places is not None and (places.shape != (n, 2) or places.dtype != np.float32):
+        raise ValueError(f"evidence_map must be ({n}, 2) float32, got {places.shape} {places.dtype}")
+    if places is not None and not (np.isnan(places) | ((places >= 0) & (places <= 1))).all():
+        raise ValueError("evidence_map must lie in [0, 1]")
+    (projection,) = arrays["evidence_projection"].tolist()
+    if projection not in range(len(PROJECTIONS)):
+        raise ValueError(f"evidence_projection must be one of {len(PROJECTIONS)}, got {projection}")
+    off_topic, labels = (arrays[f"evidence_{name}"].tolist() for name in shapes)
+    at = (arrays[f"evidence_{name}_index"].tolist() for name in shapes)
+    return Evidence(
+        dict(zip(next(at), map(_there, off_topic), strict=True)),
+        {i: (_there(given), _there(predicted)) for i, (given, predicted) in zip(next(at), labels, strict=True)},
+        places,
+        PROJECTIONS[projection],
+    )
+
+
+def _table(rows: Sequence[tuple[int, ...]], width: int) -> NDArray[np.int64]:
+    filled = [[*row, *(-1 for _ in range(width - len(row)))] for row in rows]
+    return np.array(filled, np.int64).reshape(-1, width)
+
+
+def _there(places: Sequence[int]) -> tuple[int, ...]:
+    return tuple(place for place in places if place >= 0)
+
+
+def _check(name: str, index: NDArray[Any], table: NDArray[Any], shape: tuple[int, ...], n: int) -> None:
+    if index.ndim != 1 or table.shape != (len(index), *shape):
+        raise ValueError(f"{name} must be of shape {(len(index), *shape)}, got {table.shape}")
+    if any(array.dtype != np.int64 for array in (index, table)):
+        raise ValueError(f"{name} must hold int64, got {index.dtype} and {table.dtype}")
+    if not (((index >= 0) & (index < n)).all() and ((table >= -1) & (table < n)).all()):
+        raise ValueError(f"{name} points outside of {n} samples")

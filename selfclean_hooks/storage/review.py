@@ -1,0 +1,105 @@
+"""The review of an audit in its folder: decisions.json, and relabelled.csv for whoever mends the labels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selfclean_hooks.core.label_text import label_texts
+from selfclean_hooks.decisions.review.file import as_json, read_review
+from selfclean_hooks.decisions.review.marks import Review
+from selfclean_hooks.errors import AuditFileError
+
+if TYPE_CHECKING:
+    from selfclean_hooks.results.result import AuditResult
+
+DECISIONS = "decisions.json"
+RELABELLED = "relabelled.csv"
+IN_MANIFEST = "decisions_blake2b"
+
+
+def files_of(audit: AuditResult) -> dict[str, bytes]:
+    """Name: content of what belongs into the folder; nothing where nothing was decided."""
+    if audit.review is None:
+        return {}
+    files = {DECISIONS: as_json(audit.review)}
+    return {RELABELLED: _relabelled(audit), **files} if audit.relabelled else files
+
+
+def in_manifest(audit: AuditResult) -> dict[str, str]:
+    """What the manifest says of the decisions."""
+    return {} if audit.review is None else {IN_MANIFEST: _digest(as_json(audit.review))}
+
+
+def loaded(folder: Path, manifest: Mapping[str, Any]) -> Review | None:
+    """The review that belongs to the manifest. Any other file of decisions in the folder is none of the audit's.
+
+    Raises:
+        AuditFileError: it cannot be read, or is another one.
+    """
+    expected, path = manifest.get(IN_MANIFEST), folder / DECISIONS
+    if expected is None:
+        return None
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise AuditFileError(
+            f"cannot read {path}, which belongs to the audit: {error.strerror or error}. Restore it from a copy, or "
+            "run the audit again"
+        ) from error
+    if _digest(content) != expected:
+        raise AuditFileError(
+            f"{path} must be as the audit was saved with it, and was changed. Put that file elsewhere and give it with "
+            "--decisions; restore the old one from a copy, or run the audit again"
+        )
+    return read_review(path)
+
+
+def make_room(folder: Path, review: Review | None) -> None:
+    """Move a file of decisions out of the way that holds more than the new one will: it may be a day's work.
+
+    Raises:
+        AuditFileError: that cannot be done.
+    """
+    path = folder / DECISIONS
+    if review is None or not path.is_file() or _is_held(path, review):
+        return
+    number = 1
+    while (aside := folder / f"decisions.{number}.json").exists():
+        number += 1
+    try:
+        path.rename(aside)
+    except OSError as error:
+        raise AuditFileError(f"cannot move {path} out of the way: {error.strerror or error}. Move it") from error
+
+
+def _is_held(path: Path, review: Review) -> bool:
+    """Whether all that a file says is in the review too."""
+    try:
+        before = read_review(path)
+    except AuditFileError:
+        return False  # whatever it is, it is not to be lost
+    return set(before.marks) <= set(review.marks) and before.thresholds.items() <= review.thresholds.items()
+
+
+def _relabelled(audit: AuditResult) -> bytes:
+    import pandas as pd
+
+    from selfclean_hooks.utils.text import as_csv
+
+    given, names, labels = label_texts(audit.scores), audit.names or ("",) * len(audit), audit.relabelled
+    columns = {
+        "sample": [names[i] for i in labels],
+        "given_label": [given[i] for i in labels],
+        "new_label": list(labels.values()),
+    }
+    frame: pd.DataFrame = pd.DataFrame({"index": list(labels)})
+    return as_csv(
+        frame.assign(**{name: pd.Series(texts, dtype=object) for name, texts in columns.items()}), index=False
+    )
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

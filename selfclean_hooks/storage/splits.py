@@ -1,0 +1,140 @@
+"""An audit of several splits as a folder: one folder a split, and splits.json that says which belong together."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selfclean_hooks.errors import AuditFileError, PolicyError
+from selfclean_hooks.results.splits import LEAKAGE, SplitsResult, labels_told
+from selfclean_hooks.storage.folder import FILES, SPLITS, damaged, read_index
+from selfclean_hooks.storage.folder import load as load_one
+from selfclean_hooks.storage.folder import save as save_one
+from selfclean_hooks.utils.files import clear, write
+from selfclean_hooks.utils.text import as_csv
+
+if TYPE_CHECKING:
+    from selfclean_hooks.results.result import AuditResult
+
+FORMAT = 1
+COLUMNS = (*LEAKAGE, "sample_1", "label_1", "sample_2", "label_2")
+BACK = "../report.html"  # from the page of a split to that of all
+LONGEST = 100  # characters of a folder's name
+RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)  # no names of files on Windows
+
+
+def save(found: SplitsResult, folder: Path, page: bytes, pages: Mapping[str, bytes]) -> None:
+    """Write the audits of all splits; splits.json comes last, without it nothing is loaded.
+
+    A verdict is told on the pages, of each split what is about it.
+
+    Raises:
+        AuditFileError: the folder cannot be written.
+        PolicyError: a policy would drop too much; all is written but the clean_indices.txt of that split.
+    """
+    from selfclean_hooks.utils.text import plain
+
+    places = _places(found)
+    leakage = _leakage(found)
+    contents = {
+        "leakage.csv": _as_csv(leakage),
+        "report.html": page,
+    }
+    clear(folder, (SPLITS, *FILES))  # what an earlier audit left there must not be taken for this one's
+    refused = []
+    for name, audit in found.audits.items():
+        try:
+            save_one(audit, folder / places[name], {"report.html": pages[name]})
+        except PolicyError as error:
+            refused.append(f"split {name!r}: {error}")
+    for file, content in contents.items():
+        write(folder / file, content)
+    index = {
+        "format": FORMAT,
+        "splits": [
+            {"name": name, "folder": place, "scores_blake2b": _scores_of(folder / place)}
+            for name, place in places.items()
+        ],
+        "shift": found.shifts,
+    }
+    write(folder / SPLITS, (json.dumps(plain(index), indent=2) + "\n").encode())
+    if refused:
+        raise PolicyError("; ".join(refused))
+
+
+def load(folder: Path) -> SplitsResult:
+    """Read what `save` wrote.
+
+    Raises:
+        AuditFileError: the folder holds no audit of splits, is damaged, or is of another version.
+    """
+    index = read_index(folder / SPLITS, FORMAT)
+    try:
+        audits: dict[str, AuditResult] = {}
+        for entry in index["splits"]:
+            place = folder / re.fullmatch(r"[\w=-]+", entry["folder"]).group()  # type: ignore[union-attr]
+            if _scores_of(place) != entry["scores_blake2b"]:
+                raise damaged(place / "manifest.json", "it is from another audit than splits.json")
+            if not isinstance(entry["name"], str) or entry["name"] in ("", *audits):
+                raise ValueError(f"a split is called {entry['name']!r}")
+            audits[entry["name"]] = load_one(place)
+        shifts = tuple(dict(row) for row in index["shift"])
+        if not audits:
+            raise ValueError("it lists no split")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise damaged(folder / SPLITS, f"{type(error).__name__}: {error}") from error
+    return SplitsResult(audits, shifts)
+
+
+def write_reports(found: SplitsResult, folder: Path, page: bytes, pages: Mapping[str, bytes]) -> None:
+    """Write the page of every split and the one that leads to them.
+
+    Raises:
+        AuditFileError: the folder cannot be written.
+    """
+
+    places = _places(found)
+    for name, content in pages.items():
+        write(folder / places[name] / "report.html", content)
+    write(folder / "report.html", page)
+
+
+def _places(found: SplitsResult) -> dict[str, str]:
+    """A folder's name for every split: its own, without what file systems may refuse."""
+    places: dict[str, str] = {}
+    for name in found.audits:
+        place = re.sub(r"[^\w=-]+", "_", name, flags=re.ASCII)[:LONGEST]
+        while RESERVED.fullmatch(place) or place.lower() in (other.lower() for other in places.values()):
+            place += "_"
+        places[name] = place
+    return places
+
+
+def _scores_of(place: Path) -> str:
+    digest = read_index(place / "manifest.json").get("scores_blake2b")
+    if not isinstance(digest, str):
+        raise AuditFileError(f"{place / 'manifest.json'} must be as Audit.save wrote it: run the audit again")
+    return digest
+
+
+def _leakage(found: SplitsResult) -> list[dict[str, Any]]:
+    """The pairs with the files and labels of both samples."""
+    names = {split: audit.names or ("",) * len(audit) for split, audit in found.audits.items()}
+    labels = {split: labels_told(audit) for split, audit in found.audits.items()}
+
+    def told(row: Mapping[str, Any], side: str) -> dict[str, str]:
+        split, index = row[f"split_{side}"], row[f"index_{side}"]
+        return {f"sample_{side}": names[split][index], f"label_{side}": labels[split][index]}
+
+    return [{**row, **told(row, "1"), **told(row, "2")} for row in found.leaking]
+
+
+def _as_csv(rows: list[dict[str, Any]]) -> bytes:
+    import pandas as pd
+
+    kinds = {"index_1": "int64", "index_2": "int64", "distance": "float32"}
+    columns = {name: pd.Series([row[name] for row in rows], dtype=kinds.get(name, object)) for name in COLUMNS}
+    return as_csv(pd.DataFrame(columns), index=False)

@@ -1,0 +1,265 @@
+"""A user's DataLoader made anew for the samples that are kept: nothing else about it changes."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, RandomSampler, SequentialSampler, Subset
+
+from selfclean_hooks.data.dataset_tree import check_map_style
+from selfclean_hooks.errors import DataError
+from selfclean_hooks.training import samplers
+
+ELSEWHERE = "wrap the data set in AuditedDataset before the loader is made, or use policy 'warn'"
+REPLACED = {"dataset", "shuffle", "sampler", "batch_sampler"}
+SETTINGS = inspect.signature(DataLoader).parameters.keys() - REPLACED
+PLAIN = (bool, int, float, str, bytes, type(None))  # values that compare to True or False
+
+
+def trained_on(loader: Any) -> NDArray[np.int64] | None:
+    """The samples that a loader can draw, where its sampler leaves some out.
+
+    Args:
+        loader: A DataLoader; nothing is drawn from it. Of anything else there is no telling.
+
+    Returns:
+        (K,) int64, ascending, each once: positions in `loader.dataset`. None: all, or there is no telling.
+    """
+    sampler = getattr(loader, "batch_sampler", None)
+    if sampler is None:
+        sampler = getattr(loader, "sampler", None)
+    while isinstance(sampler, BatchSampler) and type(sampler).__iter__ is BatchSampler.__iter__:
+        sampler = sampler.sampler
+    if samplers.refusal(sampler) is not None:
+        return None  # before the length is asked for, which a stream has not
+    positions = samplers.drawn(sampler, _size(loader))
+    return None if positions is None or len(positions) == _size(loader) else positions
+
+
+def refusal(loader: object) -> str | None:
+    """Why samples cannot be left out of this loader, and what to do about it; None: `filtered` can.
+
+    A loader of the same class is made to find out, without a sample being read.
+    """
+    if not isinstance(loader, DataLoader):
+        return f"a DataLoader is needed to leave samples out, got a {type(loader).__name__}: {_cure('return one')}"
+    try:
+        check_map_style(loader.dataset)
+    except DataError as error:
+        return str(error)
+    return _batching(loader) or _sampling(loader) or _making(loader)
+
+
+def filtered(loader: DataLoader[Any], kept: NDArray[np.int64]) -> DataLoader[Any]:
+    """A new loader of the same class and settings that draws nothing but the samples kept.
+
+    It shares the generator with the user's loader, and nothing is drawn from that or from a global one now. Attributes
+    that the user set on a loader after it was made are not taken over.
+
+    Args:
+        loader: The user's, left as it is.
+        kept: (K,) int, ascending: positions in `loader.dataset`.
+
+    Returns:
+        A loader over `Subset(loader.dataset, kept)`; `loader` itself if all that it draws is kept.
+
+    Raises:
+        DataError: Nothing that the loader draws is kept, or samples cannot be left out: see `refusal`.
+    """
+    if isinstance(loader, DataLoader):
+        check_map_style(loader.dataset)
+        if _draws_only(loader, kept):
+            return loader
+    reason = refusal(loader)
+    if reason is not None:
+        raise DataError(reason)
+    dataset: Subset[Any] = Subset(loader.dataset, np.asarray(kept).tolist())
+    return _made(loader, dataset, samplers.moved(loader.sampler, dataset))
+
+
+def problem(loader: DataLoader[Any], before: int, world_size: int = 1) -> str | None:
+    """Why a loader from `filtered` would train nothing at all, None: it trains.
+
+    Args:
+        loader: From `filtered`.
+        before: How many samples there were to draw.
+        world_size: The number of processes that share the samples by a sampler of Lightning's; 1 if it adds none.
+    """
+    share, batch_size = _share(loader, world_size), loader.batch_size or 1
+    if share >= (batch_size if loader.drop_last else 1):
+        return None
+    positions = trained_on(loader)
+    left = _size(loader) if positions is None else len(positions)
+    return (
+        f"training would run 0 steps: {left} of {before} samples are left, {share} an epoch for each process, while a "
+        f"batch takes {batch_size} and drop_last=True; lower batch_size, pass drop_last=False or drop fewer samples"
+    )
+
+
+def batches(loader: DataLoader[Any], world_size: int = 1) -> int:
+    """Batches of an epoch for each of the processes."""
+    share, batch_size = _share(loader, world_size), loader.batch_size or 1
+    return share // batch_size if loader.drop_last else -(-share // batch_size)
+
+
+def lonely_last_batch(loader: DataLoader[Any], before_loader: DataLoader[Any], world_size: int = 1) -> bool:
+    """Whether the last batch has come to hold one sample only, of several, which BatchNorm cannot train on.
+
+    Args:
+        loader: From `filtered`.
+        before_loader: The user's.
+        world_size: As for `problem`.
+    """
+    if loader is before_loader:
+        return False
+    return _ends_alone(loader, world_size) and not _ends_alone(before_loader, world_size)
+
+
+def mapped(loaders: Any, change: Callable[[str, Any], Any]) -> Any:
+    """Change every loader of a collection as Lightning takes it.
+
+    Args:
+        loaders: A loader, or a list, tuple, dict or CombinedLoader of them, nested at will; left as it is.
+        change: Called with the name and the loader. Names: keys and positions joined with "."; "" for a loader alone.
+
+    Returns:
+        A new collection of the same make, or `loaders` itself if `change` returned every loader itself.
+    """
+    return _mapped("", loaders, change)
+
+
+def names_of(loaders: Any) -> list[str]:
+    """The names that `mapped` gives to the loaders of a collection."""
+    names: list[str] = []
+
+    def note(name: str, loader: Any) -> Any:
+        names.append(name)
+        return loader
+
+    mapped(loaders, note)
+    return names
+
+
+def _mapped(name: str, held: Any, change: Callable[[str, Any], Any]) -> Any:
+    if type(held).__name__ == "CombinedLoader":  # of either namespace
+        return _combined(held, _mapped(name, held.iterables, change))
+    if not _holds_loaders(held):
+        return change(name, held)
+    before = held if isinstance(held, dict) else dict(enumerate(held))
+    after = {key: _mapped(f"{name}.{key}" if name else str(key), value, change) for key, value in before.items()}
+    if all(after[key] is value for key, value in before.items()):
+        return held
+    if isinstance(held, dict):
+        same_make = copy.copy(held)
+        same_make.update(after)
+        return same_make
+    return type(held)(*after.values()) if hasattr(held, "_fields") else type(held)(after.values())
+
+
+def _holds_loaders(held: Any) -> bool:
+    """Lightning itself takes a list of numbers or strings, an empty one too, for a loader."""
+    values = held.values() if isinstance(held, dict) else held
+    return isinstance(held, (list, tuple, dict)) and not all(isinstance(value, (int, float, str)) for value in values)
+
+
+def _combined(before: Any, iterables: Any) -> Any:
+    if iterables is before.iterables:
+        return before
+    after = type(before)(iterables, before._mode)
+    after.limits = before.limits
+    return after
+
+
+def _cure(first: str) -> str:
+    return f"{first}, {ELSEWHERE}"
+
+
+def _batching(loader: DataLoader[Any]) -> str | None:
+    own = loader.batch_sampler
+    if own is None or (type(own) is BatchSampler and own.sampler is loader.sampler and loader.batch_size is not None):
+        return None
+    cure = _cure("pass batch_size= with shuffle=True or sampler= instead")
+    return f"a loader that makes its batches itself is needed, got the batch sampler {type(own).__name__}: {cure}"
+
+
+def _sampling(loader: DataLoader[Any]) -> str | None:
+    reason = samplers.refusal(loader.sampler)
+    return None if reason is None else f"{reason}: {_cure('pass shuffle=True or one of those')}"
+
+
+def _making(loader: DataLoader[Any]) -> str | None:
+    """Make the loader once more as it is and compare, the one way to know what the constructor of a subclass does."""
+    wanted = f"a DataLoader that can be made anew is needed, got a {type(loader).__name__}"
+    cure = _cure("let its __init__ hand DataLoader's keyword arguments on as they come and keep its own as attributes")
+    own = _names(type(loader))
+    gone = sorted(name for name in own if not hasattr(loader, name))
+    if gone:
+        return f"{wanted} without the attribute {', '.join(gone)}: {cure}"
+    everything: Subset[Any] = Subset(loader.dataset, range(_size(loader)))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the user has seen them once
+            again = _made(loader, everything, loader.sampler)
+    except Exception as error:  # whatever the code of the user raises
+        return f"{wanted} that raises {type(error).__name__} ({error}): {cure}"
+    changed = _changed(loader, again)
+    if again.dataset is not everything or again.sampler is not loader.sampler or changed:
+        return f"{wanted} that changes {', '.join(changed) or 'its data set or sampler'}: {cure}"
+    return None
+
+
+def _made(loader: DataLoader[Any], dataset: Subset[Any], sampler: Any) -> DataLoader[Any]:
+    settings = {name: getattr(loader, name) for name in _names(type(loader))}
+    return type(loader)(dataset=dataset, sampler=sampler, **settings)
+
+
+def _names(made: type) -> set[str]:
+    """Arguments of a class of loaders, its own and those that **kwargs hand to the classes below."""
+    names: set[str] = set()
+    for base in (base for base in made.__mro__ if "__init__" in vars(base)):
+        parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]  # all but self
+        names.update(p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return names - REPLACED
+
+
+def _changed(loader: DataLoader[Any], again: DataLoader[Any]) -> list[str]:
+    own = {name for name, value in vars(loader).items() if not name.startswith("_") and isinstance(value, PLAIN)}
+    before = {name: getattr(loader, name) for name in SETTINGS | own}
+    return sorted(name for name, value in before.items() if getattr(again, name, value) != value)
+
+
+def _draws_only(loader: DataLoader[Any], kept: NDArray[np.int64]) -> bool:
+    positions = trained_on(loader)
+    stays = np.isin(np.arange(_size(loader)) if positions is None else positions, kept)
+    if not stays.all() and not stays.any():
+        raise DataError(f"samples to train on are needed, but all {len(stays)} would be dropped: drop fewer of them")
+    return bool(stays.all())
+
+
+def _size(loader: DataLoader[Any]) -> int:
+    return len(loader.dataset)  # type: ignore[arg-type]  # of a map-style data set
+
+
+def _share(loader: DataLoader[Any], world_size: int) -> int:
+    """How many samples one process draws an epoch."""
+    sampler: Any = loader.sampler
+    if isinstance(sampler, DistributedSampler) or world_size == 1:
+        return len(sampler)
+    # Lightning puts a sampler over the whole data set in the place of these, whatever their number of samples.
+    whole = isinstance(sampler, (RandomSampler, SequentialSampler))
+    return math.ceil((_size(loader) if whole else len(sampler)) / world_size)
+
+
+def _ends_alone(loader: DataLoader[Any], world_size: int) -> bool:
+    if loader.batch_size is None or loader.drop_last:
+        return False
+    return _share(loader, world_size) % loader.batch_size == 1  # never so for batches of one

@@ -1,0 +1,71 @@
+"""What the user gets to read of an audit: a paragraph, metrics for the loggers, pictures of the worst samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from selfclean_hooks.audits.audit import Audit
+from selfclean_hooks.errors import PolicyError
+from selfclean_hooks.report.figures.contact_sheet import contact_sheet
+from selfclean_hooks.utils.text import listing
+
+DONE = {"drop": "dropped", "warn": "kept", "ignore": "ignored", "raise": "not tolerated"}
+WORDS = {"leakage": "leaking into other splits"}
+PICTURED = ("near_duplicates", "off_topic", "label_errors")
+
+
+def findings(audit: Audit) -> Iterator[str]:
+    """One phrase for every issue with something flagged, unless it is to be ignored."""
+    for issue, fraction in audit.contamination.items():
+        hits, action = audit.worst(issue), audit.policy.action(issue)
+        if not len(hits) or action == "ignore":
+            continue
+        words = WORDS.get(issue, issue.replace("_", " "))
+        told = f"{len(hits)} {words} ({fraction:.2%}, {DONE[action]}; "
+        if issue == "unreadable":
+            spared = "" if action == "drop" else ". Training may fail there too; policy 'drop' leaves them out"
+            yield f"{told}index {listing(hits, 5)}; the first: {audit.scores.errors[int(hits[0])]}{spared})"
+        else:
+            yield f"{told}worst: {listing(hits, 5)})"
+
+
+def paragraph(audit: Audit, what: str, folder: Path | None) -> str:
+    """The audit in one paragraph: counts, shares, worst samples, representation, where the report lies."""
+    encoder = audit.provenance["encoder"]
+    found = "; ".join(findings(audit)) or "nothing flagged"
+    for issue, why in audit.scores.not_run.items():
+        if audit.policy.action(issue) in ("drop", "raise") or why != "there are no labels":
+            found += f"; {issue.replace('_', ' ')} not looked for: {why}"
+    report = f"Report: {folder / 'report.html'}" if folder is not None else "No output_dir, so no report was written"
+    return (
+        f"DataAudit of {what}: {len(audit)} samples, {found}. Representation: {encoder['name']}, RankMe "
+        f"{encoder['rank_me']:.1f}. {report}"
+    )
+
+
+def metrics(audit: Audit, name: str = "") -> dict[str, float]:
+    """Contamination per issue, kept fraction and RankMe, as `audit/off_topic` or `audit/<loader>/off_topic`."""
+    try:
+        kept = {"kept_fraction": len(audit.clean_indices) / len(audit)}
+    except PolicyError:
+        kept = {}
+    figures = {**audit.contamination, **kept, "rank_me": audit.provenance["encoder"]["rank_me"]}
+    return {f"audit/{name and name + '/'}{key}": float(value) for key, value in figures.items()}
+
+
+def log(loggers: list[Any], audit: Audit, name: str, step: int) -> None:
+    """Metrics to every logger, pictures to those that take them: TensorBoard's, and any with `log_image`."""
+    pictures = {issue: contact_sheet(audit, issue) for issue in PICTURED if loggers}
+    for logger in loggers:
+        logger.log_metrics(metrics(audit, name), step=step)
+        draw = getattr(getattr(logger, "experiment", None), "add_image", None)
+        for issue, picture in pictures.items():
+            tag = f"audit/{name and name + '/'}{issue}"
+            if picture is None:
+                continue
+            if callable(getattr(logger, "log_image", None)):
+                logger.log_image(key=tag, images=[picture], step=step)
+            elif callable(draw):
+                draw(tag, picture, step, dataformats="HWC")

@@ -1,0 +1,101 @@
+"""Which features the audit of a training looks at: those of the module in training, if it has learned anything."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from selfclean_hooks.embedding.encoders.encoder import of_module
+from selfclean_hooks.errors import BackboneError
+
+NORMS = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.SyncBatchNorm,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.InstanceNorm3d,
+)
+HOSTS = ("lightning", "pytorch_lightning")
+COLLAPSED = 1.1  # RankMe of features that are all but constant, as with batch statistics that lag behind
+
+
+class Representation(NamedTuple):
+    """What to embed with, and why in one line."""
+
+    backbone: Any  # for `embed`
+    why: str
+    by_rule: bool = False  # features of the module in training, found without a name given
+    least_rank: float = 0.0  # RankMe that they must have
+
+
+def representation(backbone: Any, module: nn.Module, progress: str) -> Representation:
+    """What the `backbone` of a `DataAudit` means at this moment.
+
+    Args:
+        backbone: None (the module in training), the name of a part of it, or what `audit` takes.
+        module: the LightningModule.
+        progress: why the module is known to have learned something ("a checkpoint was loaded"), or "".
+
+    Raises:
+        BackboneError: the module is to be used, and which part of it cannot be told.
+    """
+    part = dict(module.named_modules()).get(backbone) if isinstance(backbone, str) and backbone else None
+    if backbone is not None and part is None:
+        if isinstance(backbone, str):
+            _check_no_slip(backbone, module)
+        return Representation(backbone, "")
+    what = f"{type(module).__name__}{f'.{backbone}' if backbone else ''}"
+    learned = progress or trained(module if part is None else part)
+    if not learned:
+        return Representation(
+            "auto",
+            f"{what} looks freshly initialised, so its features say nothing yet: backbone='auto' is used, pretrained "
+            "weights where they can be had, else a small encoder that is now trained on the data",
+        )
+    return Representation(features_of(module, part), f"features of {what}, {learned}", backbone is None, COLLAPSED)
+
+
+def _check_no_slip(name: str, module: nn.Module) -> None:
+    """See that a name that is none of a part is not meant to be one."""
+    parts = [part for part, _ in module.named_modules() if part]
+    near = difflib.get_close_matches(name, parts, 3, cutoff=0.75) or [p for p in parts if p == name.split(".")[0]]
+    if near:
+        raise BackboneError(
+            f'{type(module).__name__} has no part {name!r}: did you mean {", ".join(near)}? Else it is "auto", '
+            '"self-supervised", a timm name, a module or a function'
+        )
+
+
+def features_of(module: nn.Module, part: nn.Module | None = None) -> Any:
+    """The Encoder of a LightningModule: its `forward`, or that of a part of it as `forward` feeds it."""
+    runs = type(module).forward.__module__.split(".")[0] not in (*HOSTS, "torch")
+    if runs:
+        return of_module(module) if part is None else of_module(part, within=module)
+    if part is not None:
+        return of_module(part)
+    parts = [name for name, child in module.named_children() if any(True for _ in child.parameters())]
+    if len(parts) != 1:
+        raise BackboneError(
+            f"{type(module).__name__} has no forward(), and which part of it gives the features cannot be told from "
+            f"{', '.join(parts) or 'none'}: name one, as backbone={(parts or ['encoder'])[0]!r}, or write forward()"
+        )
+    return of_module(module.get_submodule(parts[0]))
+
+
+def trained(module: nn.Module) -> str:
+    """By what a module shows that it was trained before, or "".
+
+    The scale of a normalisation layer starts as a constant, and training alone makes its entries differ. A module
+    without such layers shows nothing.
+    """
+    for name, layer in module.named_modules():
+        weight = getattr(layer, "weight", None) if isinstance(layer, NORMS) else None
+        if weight is not None and weight.numel() > 1 and bool((weight != weight.flatten()[0]).any()):
+            return f"trained before (the weights of {name or type(layer).__name__} have moved)"
+    return ""

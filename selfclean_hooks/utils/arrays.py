@@ -1,0 +1,83 @@
+"""Arrays."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfclean_hooks.errors import DataError
+
+if TYPE_CHECKING:
+    pass
+from numbers import Real
+
+from selfclean_hooks.utils.text import listing
+
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+Float32Array = NDArray[np.float32]
+
+
+def fingerprint(*parts: NDArray[Any] | str | None) -> str:
+    """blake2b of arrays (dtype, shape, content) and texts, 32 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(f"{part.dtype} {part.shape}".encode())
+            for start in range(0, len(part), 4096):
+                digest.update(np.ascontiguousarray(part[start : start + 4096]).data)
+        else:
+            digest.update(repr(part).encode())
+    return digest.hexdigest()
+
+
+def as_vectors(vectors: Any) -> NDArray[np.floating]:
+    """Check (N, D) vectors: real, finite, not all alike, at least two. Copies nothing that is a float array already."""
+    array = any_array(vectors, "embeddings must be (N, D)")
+    if array.ndim != 2:
+        raise DataError(f"embeddings must be (N, D), got {array.shape}")
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"embeddings must be real numbers, got dtype {array.dtype}")
+    if len(array) < 2 or array.shape[1] == 0:
+        raise DataError(
+            f"an audit compares samples: it needs at least 2 embeddings of at least 1 dimension, got {array.shape}"
+        )
+    array = array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+    bad = not_finite(array)
+    if len(bad):
+        raise DataError(
+            f"embeddings must be finite, got NaN or infinity in {len(bad)} of {len(array)} rows, index {listing(bad)}: "
+            "leave these samples out or mend the encoder"
+        )
+    if all(bool((array[start : start + 4096] == array[0]).all()) for start in range(0, len(array), 4096)):
+        raise DataError(
+            f"all {len(array)} embeddings are identical: nothing can be compared. Check that the data set returns "
+            "different samples, or choose another backbone"
+        )
+    return array
+
+
+def any_array(values: Any, wanted: str) -> NDArray[Any]:
+    """Anything like an array as one; tensors of a type that numpy lacks as float32."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        values = values.float() if str(values.dtype) == "torch.bfloat16" else values
+    try:
+        return np.asarray(values)
+    except ValueError:  # rows of different lengths
+        raise DataError(f"{wanted}, got {type(values).__name__} with items of different shapes") from None
+
+
+def not_finite(array: NDArray[np.floating], chunk: int = 4096) -> NDArray[np.int64]:
+    """Rows of (N, D) with NaN or infinity in them, found without an (N, D) of bools."""
+    parts = [np.isfinite(array[start : start + chunk]).all(1) for start in range(0, len(array), chunk)]
+    return (~np.concatenate(parts)).nonzero()[0]
+
+
+def is_fraction(value: object) -> bool:
+    """Whether `value` is a number in [0, 1]."""
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= 1

@@ -1,0 +1,86 @@
+"""Text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    pass
+
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+from typing import TYPE_CHECKING
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    pass
+
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON knows it: NaN and infinity as None, unknown objects as their text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value if isinstance(value, (str, int, float)) else str(value)
+
+
+LONGEST = 200  # characters of a name or a sentence where it is shown to people
+JOINER = "\u200d"  # not printable by itself, and a part of many emojis
+
+
+def visible(text: str, most: int = LONGEST) -> str:
+    """On one line, for people: what cannot be printed becomes an escape, and of a long text the middle is left out.
+
+    No control character, line break, change of direction or lone surrogate is left.
+    """
+    shown = "".join(c if c.isprintable() or c == JOINER else c.encode("unicode_escape").decode() for c in text)
+    if len(shown) <= most:
+        return shown
+    half = (most - 3) // 2
+    return f"{shown[:half]}...{shown[-half:]}"
+
+
+def listing(positions: Sequence[int] | NDArray[np.int64], most: int = 10) -> str:
+    """Positions as text, the first `most` of them: "3, 17, 40 and 2 more"."""
+    shown = ", ".join(str(int(p)) for p in positions[:most])
+    return shown + (f" and {len(positions) - most} more" if len(positions) > most else "")
+
+
+FORMULA = tuple("=+-@\t\n\r\uff1d\uff0b\uff0d\uff20")  # (and full-width): a cell that starts so may run as a formula
+NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
+UNSAFE = {0: "\\0", 13: "\\r"}  # characters that readers of CSV stumble over, even in quotes
+
+
+def as_csv(frame: pd.DataFrame, index: bool = True) -> bytes:
+    """A table as CSV. Undecodable bytes in names become escapes; words that would run as formulas get an apostrophe."""
+    words = frame.select_dtypes(exclude=["number", "bool"]).columns
+    safe = frame.assign(**{str(name): frame[name].map(_cell, na_action="ignore") for name in words})
+    text: str = safe.to_csv(index=index, lineterminator="\n")
+    return text.encode()
+
+
+def _cell(text: str) -> str:
+    risky = text.startswith(FORMULA) and not NUMBER.fullmatch(text)
+    escaped = ("'" + text if risky else text).translate(UNSAFE)
+    return escaped.encode("utf-8", "backslashreplace").decode()

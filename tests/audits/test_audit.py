@@ -1,0 +1,452 @@
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from selfclean_hooks import Audit, Limits, Policy, Thresholds, audit, audit_embeddings
+from selfclean_hooks.errors import ContaminationError, DataError, DataWarning, PolicyError, SettingError
+from tests.decisions.test_policy import low, scores_of
+from tests.helpers.reference import KINDS, distance_matrix, pair_scores, random_vectors, unit_rows
+
+DROP = Policy(near_duplicates="drop", off_topic="drop", label_errors="drop", max_drop_fraction=1.0)
+ISSUES = ["near_duplicates", "off_topic", "label_errors", "unreadable"]
+
+
+def vectors_and_labels(n: int = 200, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Four separate classes, and a few exact copies at the end."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 4, n)
+    vectors = rng.normal(size=(4, 12))[labels] + 0.3 * rng.normal(size=(n, 12))
+    vectors[n - 5 :], labels[n - 5 :] = vectors[:5], labels[:5]
+    return vectors, labels
+
+
+@pytest.fixture(scope="module")
+def found() -> Audit:
+    return audit_embeddings(*vectors_and_labels())
+
+
+def test_the_frame_has_a_row_a_sample_and_the_columns_agreed_on(found: Audit) -> None:
+    assert list(found.frame.columns) == [
+        "near_duplicate_score",
+        "is_near_duplicate_issue",
+        "near_duplicate_set",
+        "nearest_neighbor",
+        "off_topic_score",
+        "is_off_topic_issue",
+        "label_score",
+        "is_label_issue",
+        "given_label",
+        "predicted_label",
+        "error",
+        "action",
+        "reason",
+    ]
+    assert found.frame.index.tolist() == list(range(200))
+    for column in ("near_duplicate_score", "off_topic_score", "label_score"):
+        assert found.frame[column].between(0, 1).all()
+
+
+def test_pairs_are_worst_first_and_at_least_as_many_as_samples(found: Audit) -> None:
+    assert list(found.pairs.columns) == [
+        "index_1",
+        "index_2",
+        "distance",
+        "near_duplicate_score",
+        "is_near_duplicate_issue",
+    ]
+    assert (found.pairs.index_1 < found.pairs.index_2).all()
+    assert found.pairs.near_duplicate_score.is_monotonic_increasing
+    assert len(found.pairs) >= 200
+    ends = [found.pairs.groupby(column).near_duplicate_score.min() for column in ("index_1", "index_2")]
+    worst = pd.concat(ends).groupby(level=0).min()
+    np.testing.assert_allclose(worst, found.frame.near_duplicate_score[worst.index])
+
+
+def test_copied_rows_are_flagged_and_one_of_each_is_kept(found: Audit) -> None:
+    assert found.frame.is_near_duplicate_issue[[*range(5), *range(195, 200)]].all()
+    assert (found.frame.near_duplicate_score[195:] == 0).all()
+    kept = set(found.at(policy=DROP, thresholds=Thresholds(0.0, None, None)).clean_indices)
+    assert kept == set(range(195))
+
+
+@pytest.mark.parametrize("method", ["default", "selfclean"])
+def test_permuting_rows_permutes_the_answer(method: str) -> None:
+    vectors, labels = vectors_and_labels()
+    vectors, labels = vectors[:195], labels[:195]  # copies tie, and either may be the first
+    order = np.random.default_rng(1).permutation(195)
+    one, other = (audit_embeddings(v, y, method) for v, y in ((vectors, labels), (vectors[order], labels[order])))
+    for column in ("near_duplicate_score", "off_topic_score", "label_score"):
+        np.testing.assert_allclose(other.frame[column], one.frame[column].to_numpy()[order], atol=1e-6)
+    np.testing.assert_array_equal(other.frame.predicted_label, one.frame.predicted_label.to_numpy()[order])
+    np.testing.assert_array_equal(order[other.scores.nearest_neighbor], one.scores.nearest_neighbor[order])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32"])
+def test_any_array_will_do_and_is_left_alone(dtype: str) -> None:
+    vectors, labels = vectors_and_labels(60)
+    given = (vectors * 100).astype(dtype)
+    before = given.copy()
+    expected = audit_embeddings(given.astype(np.float64), labels).frame
+    given.setflags(write=False)
+    tensor = torch.from_numpy(before.copy())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for same in (given, given.tolist(), np.asfortranarray(given), tensor, pd.DataFrame(given)):
+            pd.testing.assert_frame_equal(audit_embeddings(same, labels).frame, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(given, before)
+
+
+def test_tensors_with_a_gradient_and_in_bfloat16_will_do() -> None:
+    vectors = torch.from_numpy(vectors_and_labels(60)[0]).bfloat16()
+    expected = audit_embeddings(vectors.float()).frame
+    pd.testing.assert_frame_equal(audit_embeddings(vectors.clone().requires_grad_()).frame, expected)
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e-300])
+def test_huge_and_tiny_vectors_are_only_directions(scale: float, found: Audit) -> None:
+    vectors, labels = vectors_and_labels()
+    pd.testing.assert_frame_equal(audit_embeddings(vectors * scale, labels).frame, found.frame, atol=1e-5, rtol=1e-4)
+
+
+def test_default_device_and_dtype_and_random_state_do_not_matter_and_are_left_alone(found: Audit) -> None:
+    state = torch.get_rng_state()
+    torch.set_default_device("meta")
+    torch.set_default_dtype(torch.float64)
+    try:
+        other = audit_embeddings(*vectors_and_labels())
+        assert torch.get_default_dtype() == torch.float64
+        assert torch.get_default_device() == torch.device("meta")
+    finally:
+        torch.set_default_device("cpu")
+        torch.set_default_dtype(torch.float32)
+    pd.testing.assert_frame_equal(other.frame, found.frame)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_lowered_matmul_precision_does_not_matter_and_is_left_alone() -> None:
+    vectors, labels = random_vectors("positive", 400, 256, 0), np.arange(400) % 4
+    expected = audit_embeddings(vectors, labels)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        lowered = audit_embeddings(vectors, labels)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    pd.testing.assert_frame_equal(lowered.frame, expected.frame)
+    pd.testing.assert_frame_equal(lowered.pairs, expected.pairs)
+    assert lowered.scores.automatic == expected.scores.automatic
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("n", "dim"), [(2, 1), (2, 4), (3, 2), (20, 2), (33, 1), (64, 5), (500, 3)])
+def test_awkward_data_is_audited_whole(n: int, dim: int, kind: str, labelled: bool) -> None:
+    vectors = random_vectors(kind, n, dim, 0)
+    if len(np.unique(vectors, axis=0)) == 1:
+        vectors[0] += 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DataWarning)
+        found = audit_embeddings(vectors, np.arange(n) % 3 if labelled else None, policy=DROP)
+        check_consistent(found)
+
+
+def check_consistent(a: Audit) -> None:
+    """Nothing that is derived from the scores disagrees."""
+    frame, kept = a.frame, a.clean_indices
+    assert len(a) == len(frame)
+    assert (a.pairs.index_1 < a.pairs.index_2).all()
+    assert len(a.pairs) >= min(len(a), len(a) * (len(a) - 1) // 2)
+    np.testing.assert_array_equal(kept, np.unique(kept))
+    assert ((frame.near_duplicate_set >= 0) <= frame.is_near_duplicate_issue).all()
+    paired = a.pairs[a.pairs.is_near_duplicate_issue]
+    same_set = frame.near_duplicate_set.to_numpy()
+    np.testing.assert_array_equal(frame.is_near_duplicate_issue[paired.index_1], True)
+    sets = a.duplicate_sets
+    kept_copy = sets[sets.is_kept].set_index("near_duplicate_set")["index"]
+    to_kept = to_kept_copy(a, sets["index"].to_numpy(), kept_copy[sets.near_duplicate_set].to_numpy())
+    assert ((to_kept < a.decisions.thresholds["near_duplicates"]) | (to_kept == 0)).all()
+    np.testing.assert_array_equal(same_set[sets["index"]], sets.near_duplicate_set)
+    assert (sets.groupby("near_duplicate_set").is_kept.sum() == 1).all()
+    assert a.summary.issue.tolist() == ISSUES
+    for issue, count, fraction in a.summary[["issue", "num_issues", "contamination"]].itertuples(index=False):
+        if issue in a.contamination:
+            assert count == len(a.worst(issue)) == round(fraction * len(a))
+            assert fraction == a.contamination[issue]
+            assert a.check(Limits(**{issue: fraction}))
+    sizes = frame.near_duplicate_set[frame.near_duplicate_set >= 0].value_counts()
+    assert a.summary.num_issues[0] == (sizes - 1).sum()
+    given = frame.given_label
+    assert set(given[kept].dropna()) == set(given.dropna())
+    assert (frame.reason != "").all()
+    assert ((frame.reason == "no issue found") <= (frame.action == "keep")).all()
+
+
+def to_kept_copy(a: Audit, members: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Scores of the pairs of set members and their kept copies; 0 of exact copies, which need not be listed."""
+    ends = np.sort(np.stack([members, kept], 1), axis=1)
+    listed = a.pairs.set_index(["index_1", "index_2"]).near_duplicate_score
+    found = listed.reindex(pd.MultiIndex.from_arrays(ends.T)).to_numpy(np.float64)
+    exact = a.duplicate_sets.set_index("index").distance[members].to_numpy() == 0
+    return np.where(exact, 0, found)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.sampled_from(KINDS),
+    st.sampled_from(["default", "selfclean"]),
+)
+def test_whatever_the_thresholds_nothing_disagrees(
+    seed: int, a: float, b: float, c: float, kind: str, method: str
+) -> None:
+    vectors, labels = random_vectors(kind, 40, 4, seed), np.random.default_rng(seed).integers(0, 5, 40)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        whole = audit_embeddings(vectors, labels, method)
+    check_consistent(whole.at(thresholds=Thresholds(a, b, c), policy=DROP))
+    lower = whole.at(thresholds=Thresholds(a, b / 2, c / 2))
+    for column in ("is_near_duplicate_issue", "is_off_topic_issue", "is_label_issue"):
+        assert (lower.frame[column] <= whole.at(thresholds=Thresholds(a, b, c)).frame[column]).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_of_every_duplicate_set_one_stays(seed: int) -> None:
+    vectors, labels = random_vectors("copies", 100, 4, seed), np.random.default_rng(seed).integers(0, 3, 100)
+    found = audit_embeddings(vectors, labels, thresholds=Thresholds(1e-4, None, None), policy=DROP)
+    kept = found.frame.loc[found.clean_indices]
+    counts = kept.near_duplicate_set[kept.near_duplicate_set >= 0].value_counts()
+    assert (counts == 1).all()
+    assert len(counts) == found.frame.near_duplicate_set.max() + 1
+
+
+def test_at_changes_only_what_is_derived(found: Audit) -> None:
+    other = found.at(thresholds=Thresholds(off_topic=1.0))
+    assert other.scores is found.scores
+    assert other.frame.is_off_topic_issue.sum() > found.frame.is_off_topic_issue.sum()
+    assert found.thresholds == Thresholds()
+    pd.testing.assert_frame_equal(other.at(thresholds=Thresholds()).frame, found.frame)
+
+
+@pytest.mark.parametrize(("method", "cut"), [("default", 0.5), ("selfclean", 0.9)])
+def test_all_pairs_below_the_threshold_are_listed(method: str, cut: float) -> None:
+    vectors, labels = vectors_and_labels(300)
+    found = audit_embeddings(vectors, labels, method, Thresholds(near_duplicates=np.float32(cut)))
+    every = every_pair(found, vectors)
+    assert (every < cut).sum() > 200
+    assert set(every[every < cut - 1e-5].index) <= set(zip(found.pairs.index_1, found.pairs.index_2, strict=True))
+    assert found.pairs.is_near_duplicate_issue.sum() == (found.pairs.near_duplicate_score < np.float32(cut)).sum()
+    assert abs(found.pairs.is_near_duplicate_issue.sum() - (every < cut).sum()) <= (abs(every - cut) <= 1e-5).sum()
+    near = np.zeros((300, 300), bool)
+    hits = found.pairs[found.pairs.is_near_duplicate_issue]
+    near[hits.index_1, hits.index_2] = near[hits.index_2, hits.index_1] = True
+    stays = (~found.decisions.surplus).nonzero()[0]
+    assert not near[np.ix_(stays, stays)].any()
+    assert near[found.decisions.surplus][:, stays].any(1).all()
+
+
+def every_pair(found: Audit, vectors: NDArray[np.float64]) -> "pd.Series[float]":
+    """Scores of all pairs of the audited vectors, by the positions of both."""
+    score = pair_scores(distance_matrix(unit_rows(vectors)), found.scores.reach)
+    ends = np.triu_indices(len(score), 1)
+    return pd.Series(score[ends], index=pd.MultiIndex.from_arrays(ends))
+
+
+def test_a_threshold_above_the_listed_pairs_is_refused_unless_asked_for_from_the_start() -> None:
+    vectors, _ = vectors_and_labels(300)
+    found = audit_embeddings(vectors)
+    with pytest.raises(
+        SettingError, match=r"pairs were kept up to a score of .*run the audit again with thresholds=Thresh"
+    ):
+        found.at(thresholds=Thresholds(near_duplicates=0.99))
+
+
+def test_a_list_of_pairs_that_is_cut_short_says_so() -> None:
+    vectors = random_vectors("gauss", 1600, 8, 0)
+    with pytest.warns(DataWarning, match="the 1000000 worst are, all of those below"):
+        found = audit_embeddings(vectors, method="selfclean", thresholds=Thresholds(near_duplicates=0.9))
+    assert len(found.pairs) == 10**6
+    assert found.pairs.distance.iloc[-1] <= found.scores.pairs_complete_below < 0.9
+    assert found.at(policy=DROP).thresholds == found.thresholds  # no reason to refuse what it was made with
+    assert found.contamination["near_duplicates"] > 0.99
+
+
+@pytest.mark.parametrize(("method", "listed"), [("default", 200_000), ("selfclean", 10**6)])
+def test_half_of_the_rows_identical(method: str, listed: int) -> None:
+    vectors = random_vectors("gauss", 3000, 16, 0)
+    vectors[::2] = vectors[0]
+    with pytest.warns(DataWarning, match=f"the {listed} worst are, all of those below 0"):
+        found = audit_embeddings(vectors, np.arange(3000) % 7, method, Thresholds(0.0, None, None), DROP)
+    assert len(found.pairs) == listed
+    assert found.frame.near_duplicate_set.max() == 0
+    # every class of a copy has other members, so one copy is kept
+    np.testing.assert_array_equal(found.clean_indices, [0, *range(1, 3000, 2)])
+
+
+@pytest.mark.parametrize("method", ["default", "selfclean"])
+def test_copies_with_different_labels_are_label_errors_and_the_class_survives(method: str) -> None:
+    vectors, labels = vectors_and_labels(100)
+    labels[99] = 7
+    found = audit_embeddings(vectors, labels, method, policy=Policy(near_duplicates="drop"))
+    assert found.frame.is_label_issue[[4, 99]].all()
+    assert found.frame.predicted_label[99] == labels[4]
+    if method == "selfclean":  # where one neighbour says it all; the default asks more of them, which are for 4
+        assert found.frame.label_score[[4, 99]].tolist() == [0, 0]
+        assert found.frame.predicted_label[4] == 7
+    for copy in (4, 99):
+        assert f"its copies carry different labels: {labels[4]} (1), 7 (1)" in found.frame.reason[copy]
+    assert 99 in found.clean_indices
+    assert "its class would be empty" in found.frame.reason[99]
+
+
+@pytest.mark.parametrize(("method", "label_score"), [("default", 1.0), ("selfclean", 0.5)])
+def test_a_class_of_one_and_two_samples(method: str, label_score: float) -> None:
+    found = audit_embeddings([[1.0, 0.0], [0.0, 1.0]], [0, 1], method)
+    assert found.frame.label_score.tolist() == [label_score, label_score]
+    assert not found.frame.filter(like="is_").to_numpy().any()
+    assert found.frame.near_duplicate_score.tolist() == [0.5, 0.5]
+    assert len(found.pairs) == 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"), [(None, "there are no labels"), ([3] * 60, "all samples carry the same label (3)")]
+)
+def test_label_errors_that_cannot_run_say_why(labels: Any, why: str) -> None:
+    found = audit_embeddings(vectors_and_labels(60)[0], labels, policy=DROP)
+    assert found.scores.not_run == {"label_errors": why}
+    assert "label_errors" not in found.contamination
+    assert found.summary.set_index("issue").action["label_errors"] == "not run"
+    assert found.frame.label_score.isna().all()
+    assert found.frame.predicted_label.isna().all()
+    assert not found.check(Limits(label_errors=1.0))
+    assert not found.frame.is_label_issue.any()
+
+
+def test_labels_as_words_numbers_and_fractions_of_none(found: Audit) -> None:
+    vectors, labels = vectors_and_labels()
+    words = np.array(["ant", "bee", "cat", "dog"])[labels]
+    for same in (words, words.astype(object), list(words), pd.Series(words)):
+        named = audit_embeddings(vectors, same).frame
+        assert named.given_label.tolist() == words.tolist()
+        np.testing.assert_array_equal(named.label_score, found.frame.label_score)
+    for numbers in (labels.astype(float), torch.from_numpy(labels), labels.tolist(), labels.astype(np.uint8)):
+        pd.testing.assert_frame_equal(audit_embeddings(vectors, numbers).frame, found.frame)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1], r"labels must be one class or number per sample, shape \(5,\), .*, got \(2,\)"),
+        (np.eye(5)[:4], r"shape \(5,\), .* got \(4, 5\)"),
+        (np.eye(5) / 2, r"labels of shape \(5, 5\) must be zeros and ones, .* got float64 \[0.5\]"),
+        ([[0], [1, 2], [0], [1], [2]], r"shape \(5,\), .* got list with items of different shapes"),
+        ([0, 1, np.nan, 2, np.inf], r"got inf at index 4 \(1 of 5\)"),
+        (["a", "b", None, "a", "b"], r"got str \(first 'a' at index 0\), NoneType \(first None at index 2\)"),
+    ],
+)
+def test_labels_that_are_none_are_refused(labels: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        audit_embeddings(random_vectors("gauss", 5, 3, 0), labels)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        (np.ones(512), r"embeddings must be \(N, D\), got \(512,\)"),
+        (np.ones((2, 3, 3)), r"embeddings must be \(N, D\), got \(2, 3, 3\)"),
+        (None, r"embeddings must be \(N, D\), got \(\)"),
+        ([[1, 2], [3]], r"embeddings must be \(N, D\), got list with items of different shapes"),
+        (np.ones((0, 3)), r"at least 2 embeddings of at least 1 dimension, got \(0, 3\)"),
+        (np.ones((1, 3)), r"at least 2 embeddings of at least 1 dimension, got \(1, 3\)"),
+        (np.ones((3, 0)), r"at least 2 embeddings of at least 1 dimension, got \(3, 0\)"),
+        (np.ones((3, 2), complex), "embeddings must be real numbers, got dtype complex128"),
+        (np.full((3, 2), "a"), "embeddings must be real numbers, got dtype <U1"),
+        (np.ones((9, 2)), "all 9 embeddings are identical.*choose another backbone"),
+        (np.zeros((9, 2)), "all 9 embeddings are identical"),
+    ],
+)
+def test_vectors_that_cannot_be_compared_are_refused(vectors: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        audit_embeddings(vectors)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_vectors_that_are_not_finite_are_refused_by_index(bad: float) -> None:
+    vectors = random_vectors("gauss", 5000, 3, 0)
+    vectors[[3, 17, 4999], [0, 1, 2]] = bad
+    with pytest.raises(
+        DataError, match="NaN or infinity in 3 of 5000 rows, index 3, 17, 4999: leave these samples out"
+    ):
+        audit_embeddings(vectors)
+
+
+def test_zero_rows_are_named_and_lie_halfway() -> None:
+    vectors = random_vectors("gauss", 30, 3, 0)
+    vectors[[4, 9]] = 0
+    with pytest.warns(DataWarning, match="2 of 30 embeddings are zero, index 4, 9"):
+        found = audit_embeddings(vectors)
+    assert found.frame.near_duplicate_score[[4, 9]].tolist() == [0.5, 0.5]
+
+
+def test_an_unknown_method_is_refused() -> None:
+    with pytest.raises(SettingError, match="method must be one of default, selfclean, got 'best'"):
+        audit_embeddings(np.eye(3), method="best")
+
+
+def test_enforce_raises_where_the_policy_says_so() -> None:
+    found = Audit(scores_of(near=[(0, 1, 0.0)], off_topic=low(4)), policy=Policy("ignore", "raise", "raise"))
+    with pytest.raises(
+        ContaminationError, match=r"1 of 10 samples \(10.00%\) flagged for off_topic; worst: 4\. The policy"
+    ):
+        found.enforce()
+
+
+def test_enforce_warns_where_the_policy_says_so() -> None:
+    with pytest.warns(DataWarning, match="1 of 10 samples .* flagged for near_duplicates; worst: 1"):
+        Audit(scores_of(near=[(0, 1, 0.0)])).enforce()
+
+
+@pytest.mark.parametrize("policy", [Policy(), Policy("raise", "raise", "raise", "raise")])
+def test_enforce_says_nothing_of_clean_data(policy: Policy) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Audit(scores_of(), policy=policy).enforce()
+
+
+def test_a_policy_that_drops_too_much_is_an_error_and_ignored_flags_are_not() -> None:
+    vectors, labels = vectors_and_labels()
+    found = audit_embeddings(vectors, labels, thresholds=Thresholds(near_duplicates=0.9), policy=Policy("drop"))
+    with pytest.raises(PolicyError, match=r"more than max_drop_fraction=0\.5"):
+        _ = found.clean_indices
+    assert len(found.at(policy=Policy()).clean_indices) == 200
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"thresholds": {"off_topic": 0.1}}, "thresholds must be a Thresholds"),
+        ({"policy": "drop"}, "policy must be a Policy"),
+        ({"method": "best"}, "method must be one of default, selfclean, got 'best'"),
+    ],
+)
+def test_senseless_settings_are_refused_before_any_work(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        audit(["never read"], **wrong)
+    with pytest.raises(SettingError, match=message):
+        audit_embeddings("never read", **wrong)
+
+
+def test_a_list_of_words_and_numbers_is_no_list_of_words() -> None:
+    with pytest.raises(DataError, match=r"all integers or all words, got str .*, int"):
+        audit_embeddings(np.eye(3), ["a", "b", 1])

@@ -1,0 +1,85 @@
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from selfclean_hooks.cli.sources.array import ArrayDataset
+from selfclean_hooks.cli.sources.open import open_source
+from tests.helpers.image_files import refused
+
+
+@pytest.mark.parametrize("shape", [(5, 8, 6), (5, 8, 6, 1), (5, 8, 6, 3), (5, 8, 6, 4)])
+def test_npz_images_of_any_kind_of_number(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    images.flat[:2] = 0, 255
+    for given in (images, (images / 255).astype(np.float32), images.astype(np.float64)):
+        np.savez(tmp_path / "x.npz", images=given, labels=np.array([4, 2, 4, 2, 0]))
+        source = open_source(str(tmp_path / "x.npz"))
+        assert isinstance(source.dataset, ArrayDataset)
+        assert source.labels == source.dataset.targets == [4, 2, 4, 2, 0]
+        assert (source.class_names, len(source.dataset)) == (None, 5)
+        image, label = source.dataset[1]
+        assert label == 2
+        np.testing.assert_array_equal(np.asarray(image), images[1].squeeze())
+
+
+def test_npz_embeddings_alone_and_beside_images(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(4, 3))
+    np.savez(tmp_path / "x.npz", embeddings=vectors, labels=np.array(["dog", "cat", "dog", "10"]))
+    source = open_source(str(tmp_path / "x.npz"))
+    assert source.dataset is None
+    assert source.vectors is not None
+    assert source.vectors.dtype == np.float32
+    np.testing.assert_allclose(source.vectors, vectors, rtol=1e-6)
+    assert (source.labels, source.class_names) == ([2, 1, 2, 0], ("10", "cat", "dog"))
+    np.savez(tmp_path / "y.npz", embeddings=vectors, images=np.zeros((4, 5, 5), np.uint8))
+    both = open_source(str(tmp_path / "y.npz"))
+    assert both.dataset is not None
+    assert both.vectors is not None
+    assert len(both.dataset[0]) == 1
+    np.savez(tmp_path / "z.npz", embeddings=vectors, images=np.zeros((3, 5, 5), np.uint8))
+    assert "3 images but 4 embeddings" in refused(tmp_path / "z.npz")
+
+
+def test_npz_that_cannot_be_used(tmp_path: Path) -> None:
+    file, pictures = tmp_path / "x.npz", np.zeros((4, 5, 5), np.uint8)
+
+    def message(**arrays: Any) -> str:
+        np.savez(file, **arrays)
+        return refused(file)
+
+    assert "got x, y: save it under" in message(x=pictures, y=pictures)
+    assert "images.transpose(0, 2, 3, 1)" in message(images=np.zeros((4, 3, 32, 32), np.uint8))
+    assert "got (4, 5)" in message(images=np.zeros((4, 5), np.uint8))
+    assert "got (0, 5, 5)" in message(images=pictures[:0])
+    assert "got int64: scale to 0..255" in message(images=pictures.astype(np.int64))
+    assert "got [-1, 0]: undo the normalisation" in message(images=pictures - 1.0)
+    assert "embeddings must be (N, D) numbers, got (4,)" in message(embeddings=np.zeros(4))
+    assert "got (4, 1, 1)" in message(images=pictures, labels=np.zeros((4, 1, 1), int))
+    assert "no Python objects" in message(images=pictures, labels=np.array(["a", None, "b", "c"], object))
+    assert "labels must be finite" in message(images=pictures, labels=np.array([1, np.inf, 1, 0]))
+    for content in (b"", b"nonsense", pickle.dumps([1])):
+        file.write_bytes(content)
+        assert "cannot be read as .npz" in refused(file)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("images.npy", b"\x93NUMPY cut")
+    assert "cannot be read as .npz" in refused(file)
+
+
+def test_an_item_that_is_not_finite_is_unreadable_and_the_others_are_read() -> None:
+    images = np.ones((3, 4, 4), np.float32)
+    images[1, 2, 2] = np.nan
+    dataset = ArrayDataset(images)
+    assert dataset[0][0].getextrema() == (255, 255)
+    with pytest.raises(ValueError, match="picture 1 holds values that are not finite"):
+        dataset[1]
+
+
+def test_labels_that_are_whole_floats_are_numbers_and_words_are_names() -> None:
+    pictures = np.zeros((3, 4, 4), np.uint8)
+    assert ArrayDataset(pictures, [2.0, 0.0, 2.0]).targets == [2, 0, 2]
+    named = ArrayDataset(pictures, ["dog", "cat", "dog"])
+    assert (named.targets, named.classes) == ([1, 0, 1], ("cat", "dog"))

@@ -1,0 +1,468 @@
+"""What must hold of the default method as a whole, on any data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.stats import rankdata
+
+from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
+from selfclean_hooks.audits.pipeline import audit_of, with_leakage
+from selfclean_hooks.core.issues import ISSUES
+from selfclean_hooks.core.scores import Scores
+from selfclean_hooks.decisions.policy import Keep
+from selfclean_hooks.decisions.thresholds import FDR, Top
+from selfclean_hooks.detectors.leakage import leaks_among
+from selfclean_hooks.testing import contaminate, digits, off_topic_patches
+from tests.detectors.test_leakage import embeddings
+from tests.helpers.reference import distance_matrix, duplicate_sets, unit_rows
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Data = tuple[Floats, "Ints | None"]
+
+
+def clouds(n: int = 240, classes: int = 4, dim: int = 16, seed: int = 0) -> tuple[Floats, Ints]:
+    """Classes around centres near each other: (N, D), and (N,) true labels."""
+    rng, labels = np.random.default_rng(seed), np.arange(n) % classes
+    return 2 + rng.normal(0, 1.2, (classes, dim))[labels] + rng.normal(0, 0.5, (n, dim)), labels
+
+
+def spoiled(seed: int = 0) -> tuple[Floats, Ints]:
+    """As `clouds`; 10 wrong labels (at 100), 20 near copies of the first samples (at 240), 8 strange ones (at 260)."""
+    rng, (rows, labels) = np.random.default_rng(seed), clouds(seed=seed)
+    labels = np.concatenate([labels, labels[:20], np.arange(8) % 4])
+    labels[100:110] = (labels[100:110] + 1) % 4
+    near, strange = rows[:20] + rng.normal(0, 0.02, (20, 16)), rng.normal(-2, 3, (8, 16))
+    return np.concatenate([rows, near, strange]), labels
+
+
+def half_spoiled() -> tuple[Floats, Ints]:
+    """Half of the labels wrong, half of the samples near copies, and half of all strange."""
+    rng, (rows, labels) = np.random.default_rng(0), clouds(120)
+    rows = np.concatenate([rows, rows + rng.normal(0, 0.02, rows.shape), rng.normal(0, 5, (240, 16))])
+    labels = np.concatenate([labels, labels, rng.integers(0, 4, 240)])
+    return rows, np.where(rng.uniform(size=480) < 0.5, (labels + 1) % 4, labels)
+
+
+def gauss(n: int, dim: int, seed: int = 0) -> Floats:
+    return np.random.default_rng(seed).normal(size=(n, dim))
+
+
+def alike_but_one(n: int) -> Floats:
+    rows = np.ones((n, 4))
+    rows[n // 2] = [1, -1, 1, -1]
+    return rows
+
+
+def some_unlabelled() -> tuple[Floats, Ints]:
+    rows, labels = spoiled()
+    return rows, np.where(np.arange(len(labels)) % 7 == 3, -1, labels)
+
+
+CASES: Mapping[str, Callable[[], Data]] = {
+    "clean": clouds,
+    "spoiled": spoiled,
+    "half spoiled": half_spoiled,
+    "no labels": lambda: (spoiled()[0], None),
+    "one class": lambda: (spoiled()[0], np.zeros(268, np.int64)),
+    "some unlabelled": some_unlabelled,
+    "labels by chance": lambda: (spoiled()[0], np.random.default_rng(0).integers(0, 4, 268)),
+    "a class of one": lambda: (clouds()[0], np.append(np.arange(239) % 3, 3)),
+    "1,000 classes of two": lambda: (np.repeat(gauss(1000, 16), 2, 0) + 0.3 * gauss(2000, 16, 1), np.arange(2000) // 2),
+    "every sample a class": lambda: (gauss(50, 8), np.arange(50)),
+    "class numbers far apart": lambda: (clouds()[0], clouds()[1] * 10**12 + 7),
+    "two": lambda: (gauss(2, 5), np.arange(2)),
+    "two without labels": lambda: (gauss(2, 5), None),
+    "three": lambda: (gauss(3, 5), np.array([0, 0, 1])),
+    "twenty": lambda: (gauss(20, 5), np.arange(20) % 2),
+    "two alike and another": lambda: (alike_but_one(3), np.arange(3) % 2),
+    "all alike but one": lambda: (alike_but_one(60), np.arange(60) % 3),
+    "nothing but copies": lambda: (np.repeat(gauss(40, 8), 6, 0), np.repeat(np.arange(40) % 2, 6)),
+    "one dimension": lambda: (gauss(50, 1), np.arange(50) % 2),
+    "two dimensions": lambda: (clouds(dim=2)[0], clouds()[1]),
+    "more dimensions than samples": lambda: (gauss(40, 500), np.arange(40) % 2),
+    "zero rows": lambda: (np.concatenate([clouds()[0], np.zeros((3, 16))]), np.arange(243) % 4),
+    "huge numbers": lambda: (clouds()[0] * 1e30, clouds()[1]),
+}
+
+
+@cache
+def audited(case: str) -> Audit:
+    return audit_embeddings(*CASES[case]())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_scores_and_probabilities_are_shares(case: str) -> None:
+    rows, labels = CASES[case]()
+    audit = audited(case)
+    is_run = "label_errors" not in audit.scores.not_run
+    unlabelled = np.full(len(rows), not is_run) | (False if labels is None else labels == -1)
+    for issue in ISSUES:
+        score = audit.scores.of(issue)
+        np.testing.assert_array_equal(np.isnan(score), unlabelled & (issue == "label_errors"))
+        there = score[~np.isnan(score)]
+        assert ((there >= 0) & (there <= 1)).all()
+        if len(there):
+            ranking = audit.ranking(issue)
+            assert ranking["probability"].between(0, 1).all()
+            assert (np.diff(ranking["probability"]) <= 1e-12).all()
+    table = audit.calibration.set_index("issue")
+    assert table.index.tolist() == [issue for issue in ISSUES if issue != "label_errors" or is_run]
+    assert (table["estimated"] <= len(rows)).all()
+    assert audit.frame["action"].isin(["keep", "warn", "drop"]).all()
+
+
+@pytest.mark.parametrize("case", [*CASES])
+def test_what_exact_thresholds_flag(case: str) -> None:
+    """Flags are what lies below the threshold in force, whatever kind of threshold it is."""
+    for thresholds in (Thresholds(), Thresholds(*[FDR(0.1)] * 3), Thresholds(*[Top(0.05)] * 3), Thresholds(0.2)):
+        audit = audited(case).at(thresholds=thresholds)
+        cuts = audit.decisions.thresholds
+        for issue in ("near_duplicates", "off_topic"):
+            score = audit.scores.of(issue)
+            np.testing.assert_array_equal(audit.decisions.flags[issue], (score < cuts[issue]) | (score == 0))
+        below = (audit.scores.label < cuts["label_errors"]) | (audit.scores.label == 0)
+        assert audit.decisions.flags["label_errors"][below & (cuts["label_errors"] > -np.inf)].all()
+
+
+@pytest.mark.parametrize("case", ["clean", "a class of one", "twenty", "two dimensions"])
+def test_clean_data_stay_clean(case: str) -> None:
+    flags = audited(case).decisions.flags
+    assert flags["near_duplicates"].mean() <= 0.01
+    assert flags["label_errors"].mean() <= 0.01 or case == "two dimensions"  # where classes lie over each other
+
+
+def test_what_was_spoiled_is_found() -> None:
+    flags = audited("spoiled").decisions.flags
+    assert flags["near_duplicates"][[*range(20), *range(240, 260)]].all()
+    assert flags["near_duplicates"].sum() <= 42
+    assert flags["label_errors"][100:110].sum() >= 9
+    assert flags["label_errors"][:240].sum() <= 12
+    worst = audited("spoiled").ranking("off_topic")["index"][:8]
+    assert set(worst) == set(range(260, 268))
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_order_of_samples_does_not_matter(labelled: bool) -> None:
+    rows, labels = spoiled(1)
+    order = np.random.default_rng(2).permutation(len(rows))
+    one = audit_embeddings(rows, labels if labelled else None)
+    two = audit_embeddings(rows[order], labels[order] if labelled else None)
+    for issue in ISSUES:
+        np.testing.assert_allclose(two.scores.of(issue), one.scores.of(issue)[order], atol=1e-3)
+        if issue != "label_errors" or labelled:
+            assert two.scores.automatic[issue] == pytest.approx(one.scores.automatic[issue], abs=2e-3)
+            np.testing.assert_array_equal(two.decisions.flags[issue], one.decisions.flags[issue][order])
+    np.testing.assert_array_equal(two.scores.predicted_label, one.scores.predicted_label[order])
+
+
+def test_scale_of_rows_and_names_of_classes_do_not_matter() -> None:
+    rows, labels = spoiled()
+    lengths = np.random.default_rng(3).uniform(0.1, 10, (len(rows), 1))
+    other = audit_embeddings(rows * lengths, np.array(["dog", "cat", "ant", "bee"])[labels])
+    for issue in ISSUES:
+        np.testing.assert_allclose(other.scores.of(issue), audited("spoiled").scores.of(issue), atol=1e-3)
+
+
+EVERY = ("auto", FDR(0), FDR(0.5), Top(0), Top(0.01), 0.0, 0.3, 1.0)
+
+
+@pytest.mark.parametrize("threshold", EVERY)
+def test_exact_copies_are_flagged_by_every_threshold(threshold: Any) -> None:
+    rows, labels = clouds()
+    rows[[5, 100, 239]] = rows[0]
+    rows[50] = rows[51]
+    copies = [0, 5, 50, 51, 100, 239]
+    audit = audit_embeddings(rows, labels, thresholds=Thresholds(near_duplicates=threshold))
+    assert (audit.scores.near_duplicate == 0).nonzero()[0].tolist() == copies
+    assert audit.decisions.flags["near_duplicates"][copies].all()
+    assert set(audit.worst("near_duplicates")) >= {5, 51, 100, 239}
+    nothing = audit.at(thresholds=Thresholds(near_duplicates=None)).decisions
+    assert not nothing.flags["near_duplicates"].any()
+    assert (nothing.sets == -1).all()
+
+
+def test_unlabelled_samples_have_no_say() -> None:
+    """Whatever samples without labels look like, the others' labels are as likely as without them."""
+    rows, labels = spoiled()
+    beside = np.random.default_rng(0).permutation(240)[:60]
+    alone = audit_embeddings(rows, labels)
+    more = audit_embeddings(np.concatenate([rows, rows[beside] + 0.3]), np.concatenate([labels, np.full(60, -1)]))
+    assert np.isnan(more.scores.label[268:]).all()
+    assert (more.scores.predicted_label[268:] == -1).all()
+    assert not more.decisions.flags["label_errors"][268:].any()
+    assert more.decisions.flags["label_errors"][100:110].sum() >= 9
+    assert (more.scores.predicted_label[:268] >= 0).all()
+    agree = more.decisions.flags["label_errors"][:268] == alone.decisions.flags["label_errors"]
+    assert agree.mean() > 0.98
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        (None, "there are no labels"),
+        (np.zeros(60, np.int64), "all samples carry the same label (0)"),
+        (np.full(60, 7), "all samples carry the same label (7)"),
+    ],
+)
+def test_labels_that_cannot_be_audited(labels: Ints | None, why: str) -> None:
+    audit = audit_embeddings(gauss(60, 8), labels)
+    assert audit.scores.not_run == {"label_errors": why}
+    assert np.isnan(audit.scores.label).all()
+    assert not audit.decisions.flags["label_errors"].any()
+    assert "label_errors" not in audit.contamination
+    assert audit.calibration["issue"].tolist() == ["near_duplicates", "off_topic"]
+
+
+def test_one_class_and_samples_without_any_cannot_be_audited() -> None:
+    audit = audit_embeddings(gauss(60, 8), np.where(np.arange(60) < 30, -1, 5))
+    assert "label_errors" in audit.scores.not_run
+    assert np.isnan(audit.scores.label).all()
+
+
+def test_one_class_is_no_class_for_the_other_issues() -> None:
+    for issue in ("near_duplicates", "off_topic"):
+        np.testing.assert_array_equal(audited("one class").scores.of(issue), audited("no labels").scores.of(issue))
+
+
+def test_half_of_everything_spoiled_is_ranked() -> None:
+    audit, labels = audited("half spoiled"), half_spoiled()[1]
+    wrong = labels[:240] != np.tile(np.arange(120) % 4, 2)
+    ranks = rankdata(audit.scores.label[:240])
+    area = (ranks[~wrong].sum() - (~wrong).sum() * ((~wrong).sum() + 1) / 2) / (wrong.sum() * (~wrong).sum())
+    assert area > 0.7
+    assert audit.decisions.flags["near_duplicates"][:240].mean() > 0.95
+    assert audit.scores.off_topic[:240].mean() > audit.scores.off_topic[240:].mean()
+
+
+# --- near duplicate sets ----------------------------------------------------------------------------
+
+
+def score_table(rows: Floats, scores: Scores) -> Floats:
+    """(N, N) score of every pair, one by one."""
+    assert scores.reach is not None
+    d, table = distance_matrix(unit_rows(rows)), np.zeros((len(rows), len(rows)))
+    for i in range(len(rows)):
+        for j in range(len(rows)):
+            e, r = d[i, j] ** 0.5, (float(scores.reach[i]) * float(scores.reach[j])) ** 0.25
+            table[i, j] = e / (e + r) if e > 0 else 0.0
+    return table
+
+
+def chains() -> Floats:
+    """Copies of copies, each a step further from the first, exact copies, and groups of many."""
+    rng, rows = np.random.default_rng(5), clouds(120)[0]
+    steps = rng.normal(0, 0.12, (8, 5, 16)).cumsum(1)
+    series = (rows[:8, None] + steps).reshape(-1, 16)
+    crowd = rows[20] + rng.normal(0, 0.05, (30, 16))
+    return np.concatenate([rows, series, rows[10:14], rows[10:12], crowd])[rng.permutation(196)]
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.2, 0.3, 0.45, "auto"])
+@pytest.mark.parametrize("keep", ["first", "most_central"])
+def test_sets_of_near_duplicates(threshold: Any, keep: Keep) -> None:
+    rows = chains()
+    audit = audit_embeddings(rows, thresholds=Thresholds(near_duplicates=threshold), policy=Policy(keep=keep))
+    table, cut = score_table(rows, audit.scores), audit.decisions.thresholds["near_duplicates"]
+    near = (table < cut) | (table == 0)
+    np.fill_diagonal(near, False)
+    kept, sets, surplus = audit.decisions.duplicates.kept, audit.decisions.sets, audit.decisions.surplus
+    assert len(kept) > 3
+    assert sets.max() + 1 == len(kept)
+    for a in kept:
+        assert not any(near[a, b] for b in kept)
+    for i in surplus.nonzero()[0]:
+        assert near[i, kept[sets[i]]]
+    for i in (sets < 0).nonzero()[0]:  # what is in no set is kept, beside nothing that is kept
+        assert not any(near[i, j] for j in range(len(rows)) if not surplus[j])
+    np.testing.assert_array_equal(audit.decisions.flags["near_duplicates"], near.any(1))
+    shown = audit.duplicate_sets
+    assert shown["index"].tolist() == sorted(shown["index"], key=lambda i: (sets[i], surplus[i], i))
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.2, 0.3, 0.45])
+def test_sets_are_those_of_a_loop(threshold: float) -> None:
+    rows = chains()
+    audit = audit_embeddings(rows, thresholds=Thresholds(near_duplicates=threshold))
+    table, nothing = score_table(rows, audit.scores), np.zeros(len(rows), np.int64)
+    number, kept = duplicate_sets(table, threshold, "first", nothing, nothing)
+    assert audit.decisions.sets.tolist() == number
+    assert audit.decisions.duplicates.kept.tolist() == kept
+
+
+def test_every_pair_below_the_threshold_is_listed_with_its_score() -> None:
+    rows = chains()
+    audit = audit_embeddings(rows, thresholds=Thresholds(near_duplicates=0.4))
+    table = score_table(rows, audit.scores)
+    listed = {(i, j): s for i, j, s in zip(*audit.scores.pair_index.T.tolist(), audit.scores.pair_score, strict=True)}
+    below = {(i, j) for i in range(len(rows)) for j in range(i + 1, len(rows)) if table[i, j] < 0.4}
+    assert below <= set(listed)
+    assert all(abs(table[pair] - score) < 1e-4 for pair, score in listed.items())
+    np.fill_diagonal(table, 1)
+    lowest = table.min(1)
+    certain = lowest < 0.5  # beyond that only the nearest by distance are looked at
+    assert certain.sum() > 100
+    np.testing.assert_allclose(audit.scores.near_duplicate[certain], lowest[certain], atol=1e-4)
+    assert (audit.scores.near_duplicate[~certain] >= 0.5).all()
+    assert audit.pairs["near_duplicate_score"].is_monotonic_increasing
+
+
+# --- leakage ----------------------------------------------------------------------------------------
+
+
+def splits() -> tuple[Floats, dict[str, Floats]]:
+    """Train; val with near copies (0 to 9) and an exact one (10); test with near ones, further (0 to 4)."""
+    rng, rows = np.random.default_rng(7), clouds(260)[0]
+    train, val, test = rows[:160], rows[160:220], rows[220:]
+    val = np.concatenate([train[:10] + rng.normal(0, 0.02, (10, 16)), train[20:21], val])
+    return train, {"val": val, "test": np.concatenate([train[30:35] + rng.normal(0, 0.08, (5, 16)), test])}
+
+
+def slow_leaks(train: Floats, other: Floats, reach: NDArray[np.floating]) -> Floats:
+    """(N, M) score of every pair of samples of two splits: the yardstick is that of the one in train."""
+    d = distance_matrix(unit_rows(np.concatenate([train, other])))[: len(train), len(train) :]
+    table = np.zeros(d.shape)
+    for i in range(d.shape[0]):
+        for j in range(d.shape[1]):
+            e, r = d[i, j] ** 0.5, float(reach[i]) ** 0.5
+            table[i, j] = e / (e + r) if e > 0 else 0.0
+    return table
+
+
+@pytest.mark.parametrize("below", [0.15, 0.25, 0.4])
+def test_leaks_are_measured_by_the_split_that_is_trained_on(below: float) -> None:
+    train, others = splits()
+    reach = audit_embeddings(train).scores.reach
+    assert reach is not None
+    sides = {"train": embeddings(train), **{name: embeddings(rows) for name, rows in others.items()}}
+    found = leaks_among(sides, {"train": reach}, below, 0.3, ("train",))["train"]
+    tables = [slow_leaks(train, rows, reach) for rows in others.values()]
+    assert found.automatic == 0.3
+    assert (np.diff(found.score) >= 0).all()
+    np.testing.assert_allclose(found.worst, np.minimum(*[t.min(1) for t in tables]), rtol=1e-4, atol=1e-6)
+    for number, table in enumerate(tables, 1):
+        mine = found.other == number
+        ends = list(zip(found.index[mine].tolist(), found.other_index[mine].tolist(), strict=True))
+        np.testing.assert_allclose(found.score[mine], [table[end] for end in ends], rtol=1e-4, atol=1e-6)
+        nearest = {(i, int(table[i].argmin())) for i in range(len(train))}
+        assert (table < below).sum() > 0
+        assert nearest | {(int(i), int(j)) for i, j in np.argwhere(table < below)} <= set(ends)
+        assert len(set(ends)) == len(ends)
+
+
+def test_both_sides_of_a_leak_score_alike() -> None:
+    train, others = splits()
+    reach = audit_embeddings(train).scores.reach
+    sides = {"train": embeddings(train), "val": embeddings(others["val"])}
+    found = leaks_among(sides, {"train": reach}, 0.3)
+    one, other = (
+        {(*sorted(((0, i), (1, j))),): s for i, j, s in ends}
+        for ends in (
+            zip(found["train"].index.tolist(), found["train"].other_index.tolist(), found["train"].score, strict=True),
+            zip(found["val"].other_index.tolist(), found["val"].index.tolist(), found["val"].score, strict=True),
+        )
+    )
+    assert one == other
+
+
+@pytest.mark.parametrize("threshold", ["auto", 0.0, 0.15, 0.35, Top(0.1), FDR(0.2), None])
+def test_leaks_are_flagged_as_near_duplicates_are(threshold: Any) -> None:
+    train, others = splits()
+    sides = {name: embeddings(rows) for name, rows in {"train": train, **others}.items()}
+    alone = audit_of(sides["train"], "default", Thresholds(near_duplicates=threshold), Policy())
+    audit = with_leakage(alone, sides.pop("train"), sides)
+    cut, reach = audit.decisions.thresholds["near_duplicates"], audit.scores.reach
+    assert audit.decisions.thresholds["leakage"] == cut
+    assert reach is not None
+    worst = np.minimum(*[slow_leaks(train, rows, reach).min(1) for rows in others.values()])
+    np.testing.assert_array_equal(audit.decisions.flags["leakage"], (worst < cut) | ((worst == 0) & (cut > -np.inf)))
+    assert audit.decisions.flags["leakage"][20] == (threshold is not None)
+    table = audit.leakage
+    assert set(table["index_1"][table["is_leakage_issue"]]) == set(audit.worst("leakage").tolist())
+
+
+def test_leaks_at_auto_are_those_planted() -> None:
+    train, others = splits()
+    sides = {name: embeddings(rows) for name, rows in others.items()}
+    one = embeddings(train)
+    audit = with_leakage(audit_of(one, "default", Thresholds(), Policy()), one, sides)
+    assert audit.decisions.flags["leakage"].nonzero()[0].tolist() == [*range(10), 20, *range(30, 35)]
+
+
+def test_a_split_with_an_unreadable_sample_is_measured_in_place() -> None:
+    train, others = splits()
+    whole = embeddings(train)
+    broken = embeddings(train, errors=(0,))  # all others a place further
+    sides = {"val": embeddings(others["val"])}
+    one, moved = (
+        with_leakage(audit_of(e, "default", Thresholds(), Policy()), e, sides).scores.leaks for e in (whole, broken)
+    )
+    assert one is not None
+    assert moved is not None
+    positions = broken.readable
+    np.testing.assert_array_equal(positions[one.index], moved.index)
+    np.testing.assert_array_equal(one.score, moved.score)
+
+
+# --- estimates --------------------------------------------------------------------------------------
+
+
+def pictures(n: int = 500, size: int = 14) -> tuple[NDArray[np.uint8], Ints]:
+    """Smooth random pictures (n, size, size), of which a fifth each share a part, and that part (n,)."""
+    rng, labels = np.random.default_rng(0), np.arange(n) % 5
+    fields = gaussian_filter(rng.normal(size=(n + 5, size, size)), (0, 2, 2))
+    mixed = fields[:5][labels] + fields[5:]
+    return np.clip(128 + 50 * mixed / mixed.std(), 0, 255).astype(np.uint8), labels
+
+
+@pytest.mark.parametrize(("share", "seed"), [(0.03, 0), (0.1, 1), (0.2, 2)])
+def test_estimated_numbers_are_near_the_truth(share: float, seed: int) -> None:
+    data = contaminate(
+        *pictures(),
+        off_topic_patches(50, 14),
+        near_duplicates=share,
+        label_errors=share,
+        off_topic=0.02,
+        seed=seed,
+    )
+    rows = data.images.reshape(len(data.images), -1).astype(np.float64)
+    estimated = audit_embeddings(rows - rows.mean(), data.labels).calibration.set_index("issue")["estimated"]
+    copies, wrong = 2 * len(data.duplicate_pairs), data.is_label_error.sum()
+    assert copies / 2 <= estimated["near_duplicates"] <= copies * 2
+    assert wrong / 2 <= estimated["label_errors"] <= (wrong + data.is_off_topic.sum()) * 2  # those have any label
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1])
+def test_estimated_label_errors_of_digits_are_near_the_truth(share: float) -> None:
+    images, labels = digits()
+    data = contaminate(images, labels, images[:0], near_duplicates=0, off_topic=0, label_errors=share)
+    audit = audit_embeddings(data.images.reshape(len(data.images), -1), data.labels)
+    estimated = audit.calibration.set_index("issue").loc["label_errors"]
+    wrong = data.is_label_error.sum()
+    assert wrong / 2 <= estimated["estimated"] <= wrong * 2
+    right = audit.decisions.flags["label_errors"][data.is_label_error].sum() / estimated["num_issues"]
+    assert estimated["precision"] <= right + 0.1  # no more is promised than there is
+
+
+def test_clean_data_are_estimated_to_hold_little() -> None:
+    audit = audited("clean")
+    estimated = audit.calibration.set_index("issue")["estimated"]
+    assert estimated["near_duplicates"] <= 5
+    assert estimated["label_errors"] <= 5
+
+
+def test_the_method_of_the_paper_is_left_alone() -> None:
+    rows, labels = spoiled()
+    audit = audit_embeddings(rows, labels, method="selfclean")
+    assert audit.scores.calibration == {}
+    assert audit.scores.reach is None
+    np.testing.assert_array_equal(audit.scores.pair_score, audit.scores.pair_distance)
+    assert replace(audit.scores).tree_score is audit.scores.tree_distance

@@ -1,0 +1,223 @@
+"""Label scores against slow twins, and what must hold for any data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.special import softmax as scipy_softmax
+
+from selfclean_hooks.core.calibration import Calibration
+from selfclean_hooks.detectors.label_errors.calibration import Labelled, audited, error_rate, mistakes
+from selfclean_hooks.detectors.label_errors.detector import multi_label, regression
+from selfclean_hooks.detectors.label_errors.ensemble import (
+    RIVALS,
+    TEMPER,
+    Opinions,
+    Views,
+    log_votes,
+    margins,
+    nearness,
+    softmax,
+    views,
+    voters,
+    weighed,
+)
+from selfclean_hooks.detectors.label_errors.predictors import leave_one_out_ridge, principal
+from selfclean_hooks.neighbors.knn import nearest
+from selfclean_hooks.neighbors.unit_vectors import UnitRows
+
+Singles = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+
+def blobs(n: int = 300, dim: int = 16, classes: int = 3, spread: float = 0.5, seed: int = 0) -> tuple[Singles, Ints]:
+    """Classes around random centres: (N, D), and (N,) true labels."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % classes
+    return (rng.normal(size=(classes, dim))[y] + spread * rng.normal(size=(n, dim))).astype(np.float32), y
+
+
+def run(x: Singles, y: Ints, k: int = 20) -> Labelled:
+    unit = UnitRows.of(x)
+    near = nearest(unit, k)
+    return audited(unit.values, y, near.indices.numpy(), near.distances.numpy())
+
+
+def cut_of(found: Labelled) -> float:
+    return Calibration(found.knots, found.clean).best_f1(found.score)
+
+
+def seen(x: Singles, k: int = 20) -> Views:
+    unit = UnitRows.of(x)
+    near = nearest(unit, k)
+    return views(unit.values, near.indices.numpy(), near.distances.numpy())
+
+
+@pytest.mark.parametrize("shape", [(60, 8), (20, 50)])
+def test_principal_is_the_singular_value_decomposition(shape: tuple[int, int]) -> None:
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+    u, s = principal(x, 5)
+    uu, ss, _ = np.linalg.svd((x - x.mean(0)).double().numpy(), full_matrices=False)
+    assert np.allclose(s, ss[:5], rtol=1e-4)
+    assert np.allclose(np.abs((u * uu[:, :5]).sum(0)), 1, atol=1e-3)
+
+
+def test_ridge_leaves_each_sample_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selfclean_hooks.detectors.label_errors.predictors.RIDGES", (0.3,))
+    x = np.random.default_rng(0).normal(size=(30, 4))
+    x -= x.mean(0)
+    y = np.eye(3)[np.arange(30) % 3]
+    u, s, _ = np.linalg.svd(x, full_matrices=False)
+    fast = leave_one_out_ridge(u.astype(np.float32), s, y)
+    penalty = 0.3 * (s**2).mean() * np.diag([1.0] * 4 + [0.0])  # the intercept is free
+    design = np.c_[x, np.ones(30)]
+    for i in range(30):
+        rest = np.arange(30) != i
+        beta = np.linalg.solve(design[rest].T @ design[rest] + penalty, design[rest].T @ y[rest])
+        assert np.allclose(design[i] @ beta, fast[i], atol=1e-4)
+
+
+def test_votes_and_nearness_by_hand() -> None:
+    rng = np.random.default_rng(2)
+    labels = rng.integers(-1, 4, (50, 6))
+    distances = np.sort(rng.random((50, 6)), 1).astype(np.float32)
+    may, far = voters(distances)
+    prior = np.full(4, 0.25)
+    votes, near = log_votes(labels, may, prior), nearness(labels, may, far, 4)
+    for i in range(50):
+        for c in range(4):
+            voting = [j for j in range(6) if labels[i, j] == c and distances[i, j] > 0.3 * distances[i].max()]
+            assert np.isclose(votes[i, c], np.log(len(voting) + 0.25))
+            ends = [np.log(max(distances[i, j], 0.5 * distances[i].max())) for j in (voting or [5])]
+            assert np.isclose(near[i, c], -min(ends), atol=1e-5)
+
+
+def test_softmax_and_margins_by_hand() -> None:
+    support = np.random.default_rng(3).normal(size=(40, 5)) * 4
+    assert np.allclose(softmax(support), scipy_softmax(support, 1))
+    found = margins(Opinions(np.tile(np.arange(5), (40, 1)), support))
+    for i in range(40):
+        for c in range(5):
+            rivals = np.sort(np.delete(support[i], c))[::-1][:RIVALS]
+            p = scipy_softmax(TEMPER * np.append(support[i, c], rivals))
+            assert np.isclose(found[i, c], (1 + p[0] - p[1]) / 2)
+
+
+def test_weights_prefer_the_opinion_that_knows() -> None:
+    rng = np.random.default_rng(4)
+    knows, guesses = rng.normal(size=(2, 500, 3))
+    knows[:, 0] += 2
+    knows[::10, 0] -= 4  # wrong labels
+    weights = weighed(np.stack([knows, guesses]), 3)
+    assert weights[0] > 5 * weights[1] >= 0
+
+
+def test_mistakes_by_hand() -> None:
+    given, believed, doubt = np.array([0, 1, 1, 2]), np.array([0, 0, 1, 2]), np.array([0.1, 0.8, 0.2, 0.0])
+    table = mistakes(given, believed, doubt, 3)
+    size = np.array([1, 2, 1])
+    slow = 10 / 2 * (size / 4)[:, None] * (1 - np.eye(3))
+    slow[0, 1] += 0.8
+    assert np.allclose(table, slow / size[:, None])
+
+
+def test_error_rate_finds_the_share_of_a_known_mixture() -> None:
+    rng = np.random.default_rng(5)
+    wrong = rng.beta(1, 8, 20_000)
+    score = np.concatenate([rng.beta(8, 1, 4_500), rng.beta(1, 8, 500)])
+    knots, rate = error_rate(score, wrong, np.ones(len(wrong)))
+    assert np.interp(score, knots, rate).sum() == pytest.approx(500, rel=0.15)
+    assert (np.diff(knots) > 0).all()
+    assert (np.diff(rate) <= 1e-12).all()
+
+
+def test_wrong_labels_are_found_and_named() -> None:
+    x, y = blobs(600, classes=4)
+    given = y.copy()
+    given[:30] = (y[:30] + 1) % 4
+    found = run(x, given)
+    flagged = found.score < cut_of(found)
+    assert (found.predicted[:30] == y[:30]).mean() > 0.9
+    assert 2 * flagged[:30].sum() / (flagged.sum() + 30) > 0.9
+
+
+def test_permutation_of_samples_permutes_scores() -> None:
+    x, y = blobs(200)
+    y[:10] = (y[:10] + 1) % 3
+    order = np.random.default_rng(6).permutation(200)
+    assert np.allclose(run(x, y).score[order], run(x[order], y[order]).score, atol=1e-3)
+
+
+def test_names_of_classes_do_not_matter() -> None:
+    x, y = blobs(200)
+    assert np.allclose(run(x, y).score, run(x, np.array([7, 3, 900])[y]).score, atol=1e-6)
+
+
+def test_no_label_is_no_score_and_no_vote() -> None:
+    x, y = blobs(200)
+    some = y.copy()
+    some[::5] = -1
+    found = run(x, some)
+    assert (np.isnan(found.score) == (some == -1)).all()
+    assert (found.predicted[some == -1] == -1).all()
+
+
+def test_a_copy_has_no_say() -> None:
+    x, y = blobs(300, spread=0.3)
+    x[1], y[:2] = x[0], 1  # 0 is of class 0: a copy with the same wrong label
+    assert (run(x, y).score[:2] < 0.3).all()
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        (blobs(20)[0], np.arange(20) % 2),
+        (np.r_[np.zeros((1, 3)), np.ones((49, 3))].astype(np.float32), np.arange(50) % 3),
+        (np.repeat(blobs(50)[0], 4, 0), np.repeat(blobs(50)[1], 4)),
+        (blobs(100)[0], np.r_[np.zeros(99, int), 1]),
+        (blobs(1000, 32, 500, 0.1)[0], np.arange(1000) % 500),
+        (blobs(30)[0], np.zeros(30, int)),
+        (blobs(30)[0], np.full(30, -1)),
+        (blobs(100)[0], np.random.default_rng(0).integers(0, 3, 100)),
+    ],
+)
+def test_edges_stay_in_range(x: Singles, y: Ints) -> None:
+    found = run(x, y)
+    score = found.score[y >= 0]
+    assert ((score >= 0) & (score <= 1)).all()
+    assert ((found.clean >= 0) & (found.clean <= 1)).all()
+    assert (np.diff(found.clean) >= 0).all()
+    assert (np.diff(found.knots) > 0).all()
+    assert 0 <= cut_of(found) <= np.nextafter(1, 2)
+
+
+def test_clean_data_stay_clean() -> None:
+    x, y = blobs(1000, classes=5)
+    found = run(x, y)
+    assert (found.score < cut_of(found)).mean() < 0.01
+
+
+def test_regression_finds_wrong_numbers() -> None:
+    x, _ = blobs(500, spread=2.0)
+    t = x @ np.random.default_rng(7).normal(size=x.shape[1]) + 0.1
+    wrong = t.copy()
+    wrong[:20] = t[::-1][:20] + 10
+    foretold, found = regression(seen(x), wrong)
+    assert np.median(np.abs(foretold[:20] - t[:20])) < np.median(np.abs(wrong[:20] - t[:20])) / 3
+    assert np.median(found.score[:20]) < 0.1 < np.median(found.score)
+    assert ((found.score >= 0) & (found.score <= 1)).all()
+
+
+def test_multi_label_finds_the_entry() -> None:
+    x, y = blobs(600, classes=4)
+    truth = np.stack([y == 0, y == 1, y >= 1, np.zeros(600, bool)], 1)
+    given = truth.copy()
+    given[:15, 1] ^= True
+    scores, found = multi_label(seen(x), given)
+    assert scores.shape == (600, 4)
+    assert (scores[:, 3] == 1).all()
+    assert (scores[:15, 1] < 0.5).mean() > 0.9
+    assert (found.predicted[:15] // 2 == 1).mean() > 0.9
+    assert np.allclose(found.score, scores.min(1))

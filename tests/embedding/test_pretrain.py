@@ -1,0 +1,473 @@
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning import Callback
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.neighbors import KNeighborsClassifier
+
+from selfclean_hooks import audit
+from selfclean_hooks.cli import main as cli
+from selfclean_hooks.cli import pretrain as command
+from selfclean_hooks.data.images import shrink
+from selfclean_hooks.embedding.pretrain import convergence as settling
+from selfclean_hooks.embedding.pretrain import images as module
+from selfclean_hooks.embedding.pretrain import run as files
+from selfclean_hooks.embedding.pretrain.images import Canvas
+from selfclean_hooks.embedding.pretrain.recipe import OBJECTIVES, Recipe
+from selfclean_hooks.embedding.pretrain.run import Pretrained
+from selfclean_hooks.embedding.pretrain.run import pretrain as train
+from selfclean_hooks.errors import AuditFileError, BackboneError, DataError, SettingError
+
+Pictures = Sequence[Any]
+
+
+def pretrain(
+    pictures: Any, progress: Any = None, trainer: Any = None, partial: Any = None, **recipe: Any
+) -> Pretrained:
+    return train(pictures, Recipe(**recipe), progress=progress, trainer=trainer, partial=partial)
+
+
+def noise(count: int, shape: tuple[int, ...] = (28, 28), seed: int = 0) -> list[Image.Image]:
+    rng = np.random.default_rng(seed)
+    return [Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)) for _ in range(count)]
+
+
+def digits(count: int) -> tuple[list[Image.Image], NDArray[np.int64]]:
+    data = load_digits()
+    pixels = (data.images[:count] * (255 / 16)).astype(np.uint8)
+    return [Image.fromarray(image) for image in pixels], data.target[:count]
+
+
+def embed(trained: Pretrained, pictures: Pictures) -> torch.Tensor:
+    batch = torch.stack([trained.canvas(picture) for picture in pictures]).float() / 255
+    with torch.no_grad():
+        embedded: torch.Tensor = trained.encoder(batch)
+    return embedded
+
+
+@pytest.mark.parametrize("count", range(2, 11))
+def test_tiny_data_train(count: int) -> None:
+    pictures = noise(count)
+    trained = pretrain(pictures, epochs=2)
+    embedded = embed(trained, pictures)
+    assert trained.epochs == 2
+    assert embedded.dtype == torch.float32
+    assert embedded.shape[0] == count
+    assert torch.isfinite(embedded).all()
+
+
+@pytest.mark.parametrize(("picture", "channels"), [(Image.new("L", (9, 9)), 1), (Image.new("RGB", (9, 9), "red"), 3)])
+def test_identical_pictures_get_identical_finite_embeddings(picture: Image.Image, channels: int) -> None:
+    trained = pretrain([picture] * 6, epochs=3)
+    embedded = embed(trained, [picture] * 6)
+    assert trained.canvas.channels == channels
+    assert torch.isfinite(embedded).all()
+    assert torch.allclose(embedded, embedded[:1].expand_as(embedded), atol=1e-6)
+
+
+def test_mixed_sizes_and_modes_train_and_stay_as_they_were() -> None:
+    alpha = Image.new("RGBA", (40, 70), (0, 200, 0, 100))
+    pictures = [*noise(2, (10, 90, 3)), *noise(2, (33, 20)), alpha, Image.new("P", (1, 1))]
+    before = [picture.tobytes() for picture in pictures]
+    trained = pretrain(pictures, epochs=1)
+    assert trained.canvas.channels == 3
+    assert torch.isfinite(embed(trained, pictures)).all()
+    assert [picture.tobytes() for picture in pictures] == before
+
+
+@pytest.mark.parametrize(("side", "size"), [(8, 28), (28, 28), (37, 36), (500, 64)])
+def test_size_follows_the_pictures(side: int, size: int) -> None:
+    assert pretrain(noise(2, (side, side)), epochs=1).canvas.size == size
+
+
+def test_grey_pictures_saved_as_colour_count_as_grey_until_one_is_not() -> None:
+    grey = [picture.convert("RGB") for picture in noise(5)]
+    assert pretrain(grey, epochs=1).canvas.channels == 1
+    assert pretrain([*grey, Image.new("RGB", (28, 28), "red")], epochs=1).canvas.channels == 3
+
+
+def test_unreadable_pictures_are_skipped() -> None:
+    good = noise(6)
+
+    class Broken(Sequence[Image.Image]):
+        def __len__(self) -> int:
+            return 8
+
+        def __getitem__(self, index):  # type: ignore[no-untyped-def]
+            if index in (0, 7):
+                raise OSError("truncated")
+            return good[index - 1]
+
+    trained = pretrain(Broken(), epochs=1)
+    assert torch.equal(embed(trained, good), embed(pretrain(good, epochs=1), good))
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_pictures_is_said(count: int) -> None:
+    with pytest.raises(
+        DataError, match=f"at least two pictures that can be read, got {count} of {count}: pass backbone="
+    ):
+        pretrain(noise(count))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"epochs": 0},
+        {"batch_size": 1},
+        {"max_seconds": 0.0},
+        {"max_seconds": np.nan},
+        {"size": 4},
+        {"learning_rate": -1.0},
+        {"patience": -1},
+        {"objective": "supervised"},
+        {"start": "nowhere.ckpt"},
+        {"start": "pretrained"},
+    ],
+)
+def test_settings_without_sense_are_refused(setting: dict[str, Any]) -> None:
+    with pytest.raises(SettingError, match=next(iter(setting))):
+        pretrain(noise(4), **setting)
+
+
+def test_seed_decides() -> None:
+    pictures = noise(40)
+    first, again, other = (embed(pretrain(pictures, seed=s, epochs=2, batch_size=16), pictures) for s in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other, atol=1e-3)
+
+
+def states() -> tuple[object, bytes, bytes]:
+    numpy_state = pickle.dumps(np.random.get_state())  # noqa: NPY002, read in order to compare it
+    return random.getstate(), numpy_state, torch.get_rng_state().numpy().tobytes()
+
+
+def test_global_random_states_and_threads_are_left_alone_also_after_an_exception() -> None:
+    before, threads = states(), torch.get_num_threads()
+    pretrain(noise(8), seed=7, epochs=1)
+    assert states() == before
+
+    def stop(done: int, planned: int) -> None:
+        torch.rand(1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(noise(8), epochs=1, progress=stop)
+    assert states() == before
+    assert torch.get_num_threads() == threads
+
+
+def test_progress_reports_every_step() -> None:
+    seen: list[tuple[int, int]] = []
+    pretrain(noise(10), epochs=3, batch_size=4, progress=lambda done, planned: seen.append((done, planned)))
+    assert seen == [(step, 6) for step in range(1, 7)]
+
+
+def test_max_seconds_ends_training_after_a_whole_step() -> None:
+    seen: list[int] = []
+    trained = pretrain(
+        noise(10), epochs=1000, batch_size=4, max_seconds=1e-9, progress=lambda done, _: seen.append(done)
+    )
+    assert len(seen) == 1
+    assert trained.epochs == 0
+    assert torch.isfinite(embed(trained, noise(10))).all()
+
+
+def test_large_data_are_sampled_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PICTURES", 5)
+    seen: list[int] = []
+    pretrain(noise(50), epochs=1, batch_size=2, progress=lambda done, planned: seen.append(planned))
+    assert seen == [2, 2]  # five pictures, two a step
+    few = [pretrain(noise(50), epochs=1, seed=s).encoder.network.mean for s in (0, 0, 1)]
+    assert few[0] == few[1]
+    assert few[0] != few[2]
+
+
+def test_encoder_is_ready_and_scale_free_in_the_batch() -> None:
+    pictures = noise(12)
+    trained = pretrain(pictures, epochs=2)
+    assert not any(part.training for part in trained.encoder.modules())
+    alone = torch.cat([embed(trained, [picture]) for picture in pictures])
+    assert torch.allclose(alone, embed(trained, pictures), atol=1e-5)
+
+
+def test_training_beats_the_same_network_untrained() -> None:
+    """Nearest neighbours by the learned half alone: the thumbnail does not help here."""
+    pictures, labels = digits(800)
+
+    def accuracy(trained: Pretrained) -> float:
+        batch = torch.stack([trained.canvas(picture) for picture in pictures]).float() / 255
+        with torch.no_grad():
+            features = trained.encoder.learned(batch).numpy()
+        knn = KNeighborsClassifier(5, metric="cosine").fit(features[:400], labels[:400])
+        return float(knn.score(features[400:], labels[400:]))
+
+    untrained = pretrain(pictures, epochs=1, max_seconds=1e-9)
+    assert accuracy(pretrain(pictures, epochs=12, batch_size=128)) > accuracy(untrained) + 0.02
+
+
+def test_shrink_gives_channels_first_bytes() -> None:
+    red = Image.new("RGB", (50, 20), "red")
+    assert shrink(red, 30).shape == (3, 30, 30)
+    assert shrink(red, 30).dtype == torch.uint8
+    assert shrink(red, 30).amax((1, 2)).tolist() == [255, 0, 0]
+    assert set(shrink(red, 30, 1).flatten().tolist()) == {76}
+
+
+OFFLINE = """
+import socket, sys
+def refuse(*arguments, **named):
+    raise SystemExit("the network was used")
+socket.socket.connect = socket.getaddrinfo = refuse
+from PIL import Image
+from selfclean_hooks.pretrain import Recipe, pretrain
+assert not {"lightly", "lightning", "timm", "torchvision"} & set(sys.modules), "imported too early"
+pretrain([Image.new("L", (9, 9), i) for i in range(4)], Recipe(epochs=1))
+"""
+
+
+def test_training_needs_no_network_prints_nothing_and_imports_late() -> None:
+    done = subprocess.run([sys.executable, "-c", OFFLINE], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+# --- objectives, encoders and kinds of pictures ------------------------------------------------------
+
+
+def accuracy_of(trained: Pretrained, pictures: Pictures, labels: NDArray[np.int64]) -> float:
+    with torch.no_grad():
+        features = trained.encoder.learned(torch.stack([trained.canvas(p) for p in pictures]).float() / 255).numpy()
+    half = len(labels) // 2
+    knn = KNeighborsClassifier(5, metric="cosine").fit(features[:half], labels[:half])
+    return float(knn.score(features[half:], labels[half:]))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_learns_the_same_twice(objective: str) -> None:
+    pictures, labels = digits(300)
+    losses: list[float] = []
+
+    class Losses(Callback):
+        def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, *_: Any) -> None:
+            losses.append(float(outputs["loss"]))
+
+    settings: dict[str, Any] = {"objective": objective, "epochs": 10, "batch_size": 50, "size": 28, "patience": 0}
+    trained = pretrain(pictures, trainer={"callbacks": [Losses()]}, **settings)
+    assert len(losses) == 60
+    assert np.mean(losses[-6:]) < np.mean(losses[:6])
+    assert accuracy_of(trained, pictures, labels) > 0.2  # ten classes
+    again = pretrain(pictures, **settings)
+    assert torch.equal(embed(trained, pictures), embed(again, pictures))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "objective", "size"),
+    [("resnet10t", "simclr", 64), ("vit_tiny_patch16_224", "dino", 28), ("vit_tiny_patch16_224", "mae", 30)],
+)
+def test_any_timm_model_is_sized_to_the_data(encoder: str, objective: str, size: int) -> None:
+    pictures = noise(6)
+    trained = pretrain(pictures, encoder=encoder, objective=objective, epochs=1, size=None if size == 64 else size)
+    assert trained.canvas.size == {30: 32}.get(size, size)
+    assert torch.isfinite(embed(trained, pictures)).all()
+    assert trained.recipe.encoder == encoder
+
+
+def test_an_encoder_that_cannot_be_had_is_said() -> None:
+    with pytest.raises(BackboneError, match="'resnet99' is no timm model: did you mean"):
+        pretrain(noise(4), encoder="resnet99")
+    with pytest.raises(SettingError, match="must be a ViT"):
+        pretrain(noise(4), objective="mae", encoder="small")
+
+
+@pytest.mark.parametrize("channels", [2, 5, 13])
+def test_pictures_of_many_channels(channels: int) -> None:
+    rng = np.random.default_rng(0)
+    scale = np.arange(1, channels + 1)[:, None, None] * 1000.0
+    pictures = [scale * rng.random((channels, 20, 30)) for _ in range(8)]
+    trained = pretrain(pictures, epochs=2)
+    assert (trained.canvas.channels, trained.canvas.size) == (channels, 32)
+    np.testing.assert_allclose(trained.canvas.high, 990 * np.arange(1, channels + 1), rtol=0.02)
+    fed = trained.canvas(pictures[0])
+    assert (fed.shape, fed.dtype) == ((channels, 32, 32), torch.uint8)
+    assert fed.float().mean((1, 2)).sub(127).abs().max() < 12  # each channel over its own range
+    assert torch.isfinite(embed(trained, pictures)).all()
+    with pytest.raises(DataError, match=f"as many channels as the first ones, {channels}: got 4"):
+        trained.canvas(np.zeros((4, 9, 9)))
+
+
+def test_sixteen_bits_are_not_clipped() -> None:
+    ramp = np.linspace(0, 60_000, 32 * 32).reshape(32, 32).astype(np.uint16)
+    fed = Canvas(32, 1)(Image.fromarray(ramp))
+    assert len(np.unique(fed.numpy())) > 200
+
+
+def test_a_data_set_of_many_channels_is_audited() -> None:
+    rng = np.random.default_rng(0)
+    data = [(rng.random((6, 12, 12)).astype(np.float32), i % 2) for i in range(30)]
+    data[7] = data[3]
+    found = audit(data, "auto", progress=False)
+    assert found.pairs.loc[0, ["index_1", "index_2"]].tolist() == [3, 7]
+    assert any("for pictures of up to 4 channels" in note for note in found.provenance["notes"])
+
+
+# --- ends, interruptions and files -------------------------------------------------------------------
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_a_training_that_was_killed_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    pictures, _ = digits(300)
+    partial = tmp_path / "state"
+    settings: dict[str, Any] = {"epochs": 6, "batch_size": 50, "objective": "dino", "patience": 3}
+    whole = pretrain(pictures, **settings)
+
+    def die(done: int, planned: int) -> None:
+        if done == 20:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        pretrain(pictures, progress=die, partial=partial, **settings)
+    assert partial.exists()
+    with pytest.raises(AuditFileError, match="of other data or with other settings"):
+        pretrain(pictures[:-1], partial=partial, **settings)
+    seen: list[int] = []
+    resumed = pretrain(pictures, partial=partial, progress=lambda done, _: seen.append(done), **settings)
+    assert seen[0] == 19  # three epochs of six steps were kept
+    assert torch.equal(embed(whole, pictures), embed(resumed, pictures))
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "other").write_bytes(b"no training")
+    with pytest.raises(AuditFileError, match="is no training that was interrupted"):
+        pretrain(pictures, partial=tmp_path / "other", **settings)
+    assert (tmp_path / "other").read_bytes() == b"no training"
+
+
+def test_an_interrupt_is_an_interrupt() -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupt(done: int, planned: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(noise(8), epochs=2, progress=interrupt)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_training_ends_early_where_nothing_changes_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "PICTURES_BETWEEN", 1)
+    pictures, _ = digits(100)
+    still: dict[str, Any] = {"epochs": 14, "batch_size": 10, "learning_rate": 1e-12}
+    assert 4 <= pretrain(pictures, patience=3, **still).epochs < 14  # batch norm comes to rest first
+    assert pretrain(pictures, patience=0, **still).epochs == 14
+
+
+def test_the_learning_rate_comes_down_in_the_time_there_is() -> None:
+    rates: list[float] = []
+
+    class Rates(Callback):
+        def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    pictures, _ = digits(200)
+    pretrain(pictures, epochs=100_000, max_seconds=2.0, batch_size=100, patience=0, trainer={"callbacks": [Rates()]})
+    assert max(rates) > 5 * rates[-1]
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    cases: list[tuple[Any, dict[str, Any]]] = [
+        (noise(6), {"epochs": 1}),
+        ([rng.random((5, 9, 9)) for _ in range(4)], {"epochs": 1, "seed": 3}),
+        (noise(4, (30, 30, 3)), {"epochs": 1, "encoder": "resnet10t", "objective": "simclr"}),
+        (noise(4), {"epochs": 1, "objective": "mae"}),
+    ]
+    for pictures, settings in cases:
+        trained = pretrain(pictures, **settings)
+        files.save(trained, tmp_path / "e.safetensors")
+        loaded = files.load(tmp_path / "e.safetensors")
+        assert files.is_encoder(tmp_path / "e.safetensors")
+        assert (loaded.canvas, loaded.recipe, loaded.epochs) == (trained.canvas, trained.recipe, trained.epochs)
+        assert torch.equal(embed(loaded, pictures), embed(trained, pictures))
+    found = audit([(picture, 0) for picture in noise(20)], tmp_path / "e.safetensors", progress=False)
+    assert "mae" in found.provenance["encoder"]["name"]
+
+
+def test_a_damaged_encoder_is_said(tmp_path: Path) -> None:
+    files.save(pretrain(noise(4), epochs=1), tmp_path / "e")
+    whole = (tmp_path / "e").read_bytes()
+    for damaged in (b"", b"x" * 100, whole[: len(whole) // 2]):
+        (tmp_path / "bad").write_bytes(damaged)
+        assert not files.is_encoder(tmp_path / "bad")
+        with pytest.raises(BackboneError, match="is no encoder that selfclean-hooks pretrain wrote"):
+            files.load(tmp_path / "bad")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("600", 600), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("01:30:00", 5400), ("2:00", 120), ("1.5h", 5400)],
+)
+def test_times(text: str, seconds: float) -> None:
+    assert command.seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "ten", "5 m", "10m5", "-3", "1:2:3:4:5"])
+def test_times_that_are_none(text: str) -> None:
+    with pytest.raises(SettingError, match="--max-time must be a time as 600"):
+        command.seconds_of(text)
+
+
+def test_the_command_writes_an_encoder_that_audit_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for i, picture in enumerate(noise(12)):
+        picture.save(tmp_path / f"{i}.png")
+    (tmp_path / "out").mkdir()
+    file = tmp_path / "out" / "encoder.safetensors"
+    log = tmp_path / "out" / "log"
+    arguments = [
+        "pretrain",
+        str(tmp_path),
+        "-o",
+        str(file),
+        "--epochs",
+        "2",
+        "--objective",
+        "simclr",
+        "--log",
+        str(log),
+    ]
+    assert cli.main(arguments) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"{file}: simclr of small at 28 px, 12 pictures, 2 epochs in ")
+    assert "12 pictures are few" in told
+    assert "loss" in (log / "metrics.csv").read_text()
+    assert cli.main(["audit", str(tmp_path), "-o", str(tmp_path / "audit"), "--backbone", str(file)]) == 0
+    assert cli.main([*arguments, "--max-time", "soon"]) == 2
+    np.savez(tmp_path / "vectors.npz", embeddings=np.eye(4))
+    assert cli.main(["pretrain", str(tmp_path / "vectors.npz"), "-o", str(file)]) == 2
+    assert "holds embeddings: give the pictures" in capsys.readouterr().err
+
+
+def test_several_devices_train_one_encoder(tmp_path: Path) -> None:
+    for i, picture in enumerate(noise(40)):
+        picture.save(tmp_path / f"{i}.png")
+    file = tmp_path / "encoder"
+    settings = ["--devices", "2", "--device", "cpu", "--epochs", "2", "--batch-size", "5"]
+    command = [sys.executable, "-m", "selfclean_hooks", "pretrain", str(tmp_path), "-o", str(file), *settings]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("use it with") == 1
+    assert files.load(file).epochs == 2

@@ -1,0 +1,149 @@
+"""What a notebook and a terminal show of an audit."""
+
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from selfclean_hooks import audit_embeddings
+from selfclean_hooks.core.embeddings import Fitness
+from selfclean_hooks.report.table import worth_table
+from selfclean_hooks.results.findings import findings
+from tests.helpers.command_line import Call
+from tests.helpers.image_audit import N, leaking, pictured, png
+
+HOSTILE = "</bdi><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}\x00\u202e\udcff"
+
+
+class Seen(HTMLParser):
+    """Tags with their attributes, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += " " + data.strip()
+
+
+def test_it_tells_counts_shares_and_estimates() -> None:
+    audit = pictured()
+    seen = Seen(audit._repr_html_())
+    for row in audit.summary.to_dict("records"):
+        low, high = audit.intervals[row["issue"]]
+        share = f"{row['contamination']:.2%} ({100 * low:.2f}\u2013{100 * high:.2f})"
+        assert f"{row['issue'].replace('_', ' ')} {row['num_issues']} {share}" in re.sub(r"\s+", " ", seen.text)
+    for row in audit.calibration.to_dict("records"):
+        assert f"{row['estimated']:.0f} ({row['estimated_low']:.0f}\u2013{row['estimated_high']:.0f})" in seen.text
+    assert audit.fitness is not None
+    assert audit.fitness.told() in seen.text
+    assert '.to_html("report.html")' in seen.text
+
+
+@pytest.mark.parametrize("make", [pictured, leaking])
+def test_it_shows_the_worst_of_each_issue(make: object) -> None:
+    audit = leaking() if make is leaking else pictured()
+    images = [attributes for tag, attributes in Seen(audit._repr_html_()).tags if tag == "img"]
+    issues = [issue for issue in audit.scores.issues if issue != "unreadable"]
+    expected = []
+    for issue in issues:
+        found = findings(audit, issue, 8, seen=True)
+        expected += [f"#{i}" for one in found[: 8 // len(found[0].indices)] for i in one.indices]
+    assert [str(image["alt"]) for image in images] == expected
+    assert all(str(image["src"]).startswith("data:image/png;base64,") for image in images)
+
+
+def test_hostile_names_and_labels_are_text() -> None:
+    names = tuple(f"{HOSTILE}{i}" for i in range(N))
+    audit = pictured(names=(HOSTILE, f"b{HOSTILE}", "c"))
+    audit = replace(audit, names=names).described(HOSTILE)
+    text = audit._repr_html_()
+    text.encode()
+    seen = Seen(text)
+    assert {tag for tag, _ in seen.tags} <= {
+        "div", "span", "strong", "bdi", "table", "thead", "tbody", "tr", "th", "td", "img", "code",
+    }  # fmt: skip
+    assert all(name in ("style", "src", "alt", "title", "colspan") for _, found in seen.tags for name in found)
+    assert "{{ 7 * 7 }}" in seen.text
+    assert "\x00" not in text
+    assert "\u202e" not in text
+
+
+def test_it_stays_small() -> None:
+    rng = np.random.default_rng(0)
+    heavy = {i: png(Image.fromarray(rng.integers(0, 256, (160, 160, 3), np.uint8))) for i in range(N)}
+    assert min(map(len, heavy.values())) > 50_000
+    text = pictured(thumbnails=heavy)._repr_html_()
+    assert len(text) < 300_000
+    assert text.count("<img") == 2  # there is room for one pair
+
+
+def test_previews_and_audits_without_pictures() -> None:
+    words = b'{"text": {"text": "<b>a text</b>", "rest": 0}}'
+    seen = Seen(pictured(thumbnails=dict.fromkeys(range(N), words))._repr_html_())
+    assert "<b>a text</b>" in seen.text
+    assert not [tag for tag, _ in seen.tags if tag in ("img", "b")]
+    assert "Label errors" not in Seen(pictured(thumbnails={})._repr_html_()).text
+    assert "not run: there are no labels" in Seen(audit_embeddings(np.eye(5))._repr_html_()).text
+
+
+def test_fifteen_samples_and_none_flagged() -> None:
+    assert "15 samples" in Seen(audit_embeddings(np.random.default_rng(0).normal(size=(15, 4)))._repr_html_()).text
+
+
+# the terminal
+
+
+def printed(width: int = 80, bars: bool = True, split: str = "") -> str:
+    table = worth_table({split: pictured()}, bars)
+    assert table is not None
+    console = Console(file=io.StringIO(), width=width)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_terminal_tells_what_the_flags_are_worth() -> None:
+    text, audit = printed(), pictured()
+    assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
+    for row in audit.calibration.to_dict("records"):
+        (line,) = [line for line in text.splitlines() if line.startswith(row["issue"])]
+        assert f"{row['estimated']:,.0f} ({row['estimated_low']:,.0f}-{row['estimated_high']:,.0f})" in line
+        assert f" {row['inspect_for_90']} " in line
+    assert printed(split="val").count("val: ") == len(audit.calibration)
+
+
+def test_bars_split_at_the_threshold_and_are_plain_elsewhere() -> None:
+    audit = pictured()
+    (line,) = [line for line in printed().splitlines() if line.startswith("label_errors")]
+    flagged, rest = line.split("  ", 1)[1].split("|")
+    assert any(bar in flagged for bar in "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588")
+    assert "\u2588" in flagged + rest
+    assert audit.decisions.flags["label_errors"].any()
+    assert printed(bars=False).isascii() or "\u2588" not in printed(bars=False)
+
+
+def test_without_estimates_there_is_no_table() -> None:
+    assert worth_table({"": audit_embeddings(np.eye(4), method="selfclean")}) is None
+
+
+def test_a_doubt_is_told_once(
+    source: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(Fitness, "doubts", lambda self: ("the representation has collapsed, as far as can be told",))
+    ran = call("audit", f"train={source}", f"val={source}", "--output", tmp_path / "out", "--no-progress")
+    assert " ".join((ran.out + ran.err).split()).count("the representation has collapsed") == 1
+    assert not [warning for warning in recwarn if "collapsed" in str(warning.message)]
+    assert "val: label_errors" in ran.out
+    assert ran.out.rstrip().endswith(f"report: {tmp_path / 'out' / 'report.html'}")

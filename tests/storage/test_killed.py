@@ -1,0 +1,135 @@
+"""A process that is killed while it saves leaves the old audit, the new one, or what says that it is neither."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from selfclean_hooks.cli import main as cli
+from selfclean_hooks.cli.outcome import opened
+from selfclean_hooks.errors import AuditFileError
+from selfclean_hooks.gate.baseline import Baseline
+from tests.helpers.command_line import contents, two_classes, write_npz, write_splits
+from tests.helpers.disk_steps import before_every_step
+
+STRICT = "--threshold", "near_duplicates=none"  # what is measured stays the same, what is kept does not
+SINGLE = "audit", "one.npz", "-o", "audit", "--no-progress"
+SPLITS = "audit", "train=train.npz", "val=val.npz", "-o", "audit", "--no-progress"
+UPDATE = "--baseline", "baseline.jsonl", "--update-baseline"
+CASES = {  # what was saved before, and what is killed
+    "less is dropped": (SINGLE, (*SINGLE, *STRICT)),
+    "more is dropped": ((*SINGLE, *STRICT), SINGLE),
+    "splits": (SPLITS, (*SPLITS, *STRICT)),
+    "one over splits": (SPLITS, SINGLE),
+    "splits over one": (SINGLE, SPLITS),
+    "with a baseline": ((*SINGLE, *STRICT, *UPDATE), (*SINGLE, *UPDATE)),
+    "baseline alone": ((*SINGLE, *STRICT, *UPDATE), ("gate", "audit", "--threshold", "near_duplicates=auto", *UPDATE)),
+}
+AUDITS = [case for case, (_, command) in CASES.items() if command[0] == "audit"]
+BASELINES = [case for case, (_, command) in CASES.items() if UPDATE[0] in command]
+
+
+class Killed(NamedTuple):
+    """Files and their digests before, after, and at every moment between; and these moments as folders."""
+
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+    between: list[Mapping[str, str]]
+    folders: list[Path]
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Killed]:
+    return {case: all_kills(tmp_path_factory.mktemp("killed"), *commands) for case, commands in CASES.items()}
+
+
+def all_kills(root: Path, earlier: tuple[str, ...], command: tuple[str, ...]) -> Killed:
+    work, here = root / "work", os.getcwd()
+    write_splits(work)
+    vectors, labels = two_classes(60)
+    vectors[[10, 20]] = vectors[0]
+    write_npz(work / "one.npz", vectors, labels)
+    os.chdir(work)
+    try:
+        assert cli.main(list(earlier)) == 0
+        before = contents(work)
+        with before_every_step(work, root / "steps") as folders:
+            assert cli.main(list(command)) == 0
+        return Killed(before, contents(work), [contents(folder) for folder in folders], folders)
+    finally:
+        os.chdir(here)
+
+
+def of_audit(files: Mapping[str, str]) -> dict[str, str]:
+    """Those of the audit, without what was on its way into place."""
+    return {name: digest for name, digest in files.items() if name.startswith("audit/") and "/." not in name}
+
+
+def loads(folder: Path) -> bool:
+    try:
+        return bool(opened(folder / "audit").audits)
+    except AuditFileError:  # that it is told is the point
+        return False
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_file_is_the_old_or_the_new_one(killed: Mapping[str, Killed], case: str) -> None:
+    before, after, between, _ = killed[case]
+    written = [name for name, digest in after.items() if digest != before.get(name)]
+    assert len(between) >= 2 * len(written) >= 2  # each is made beside its place, and put there
+    for files in between:
+        named = {name: digest for name, digest in files.items() if "/." not in name and not name.startswith(".")}
+        assert all(digest in (before.get(name), after.get(name)) for name, digest in named.items())
+        sources = {name for name in before if name.endswith(".npz") and "/" not in name}
+        assert {name: files[name] for name in sources} == {name: before[name] for name in sources}
+
+
+@pytest.mark.parametrize("case", AUDITS)
+def test_what_loads_is_one_audit_in_all_its_files(killed: Mapping[str, Killed], case: str) -> None:
+    before, after, between, folders = killed[case]
+    old, new = of_audit(before).items(), of_audit(after).items()
+    assert old != new
+    seen = set()
+    for number, (files, folder) in enumerate(zip(between, folders, strict=True), 1):
+        found = of_audit(files).items()
+        whose = "old" if found <= old else "new" if found <= new else "both"
+        does_load = loads(folder)
+        assert whose != "both" or not does_load, f"killed at step {number} of {len(between)} a mixture loads"
+        seen.add(whose if does_load else "none")
+    assert seen >= {"old", "none"}
+    assert loads(folders[0].parent.parent / "work")
+
+
+@pytest.mark.parametrize("case", BASELINES)
+def test_the_baseline_is_the_old_or_the_new_one(killed: Mapping[str, Killed], case: str) -> None:
+    before, after, between, folders = killed[case]
+    assert before["baseline.jsonl"] != after["baseline.jsonl"]
+    for files, folder in zip(between, folders, strict=True):
+        Baseline.read(folder / "baseline.jsonl")
+        is_old = files["baseline.jsonl"] == before["baseline.jsonl"]
+        assert is_old or files["baseline.jsonl"] == after["baseline.jsonl"]
+        assert is_old or of_audit(files) == of_audit(after)  # accepted only once the audit that has it is there
+
+
+KILL = """
+import os, signal, sys
+from selfclean_hooks import cli
+os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
+cli.main(sys.argv[1:])
+"""
+
+
+def test_a_process_that_is_really_killed(tmp_path: Path, saved: Path) -> None:
+    baseline = tmp_path / "baseline.jsonl"
+    Baseline({}).write(baseline)
+    before = contents(saved), baseline.read_bytes()
+    command = [
+        str(part) for part in (sys.executable, "-c", KILL, "gate", saved, "--baseline", baseline, "--update-baseline")
+    ]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert (contents(saved), baseline.read_bytes()) == before
