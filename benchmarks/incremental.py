@@ -99,7 +99,7 @@ def embed(images: str, cache: str) -> dict[str, float]:
     import selfclean_hooks.embedding.pretrain.run
 
     def work() -> None:
-        selfclean_hooks.embed.embed(ImageFolder(images), encoder(), cache_dir=cache, progress=False)
+        selfclean_hooks.embedding.embed.embed(ImageFolder(images), encoder(), cache_dir=cache, progress=False)
 
     return measure(work)
 

@@ -10,6 +10,7 @@ import pytest
 
 from selfclean_hooks import Audit
 from selfclean_hooks.core.scores import Leaks
+from selfclean_hooks.decisions.review.file import read_reviews
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.report.html.page import render
 from tests.browser.browser_pages import CLASSES, N, Opened, exported, opened, page_of
@@ -166,7 +167,7 @@ def test_what_is_about_other_files_lands_nowhere_and_is_exported_again(
         content = exported(found, tmp_path / "d.json")
     assert content["decisions"] == [*entries, {"split": "val", **alone}]
     assert content["thresholds"] == {}
-    assert len(Review.read(tmp_path / "d.json").marks) == 3
+    assert len(read_reviews(tmp_path / "d.json").marks) == 3
 
 
 ODD: dict[str, dict[str, Any]] = {
@@ -222,7 +223,7 @@ def test_a_class_without_a_name_cannot_be_chosen(browser: "Browser", audit: Audi
         exported(found, tmp_path / "d.json")
         found.tab("classes")
         assert "(blank)" in found.page.inner_text("#panel-classes")
-    assert all(mark.label.strip() for mark in Review.read(tmp_path / "d.json").marks)
+    assert all(mark.label.strip() for mark in read_reviews(tmp_path / "d.json").marks)
 
 
 def test_a_new_class_of_a_file_can_be_kept(browser: "Browser", audit: Audit, tmp_path: Path) -> None:

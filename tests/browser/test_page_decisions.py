@@ -9,7 +9,7 @@ import numpy as np
 
 from selfclean_hooks import Audit
 from selfclean_hooks.core.scores import Leaks
-from selfclean_hooks.decisions.review.marks import Review
+from selfclean_hooks.decisions.review.file import read_reviews
 from tests.browser.browser_pages import N, Opened, exported, opened, page_of
 from tests.helpers.command_line import Call
 
@@ -38,7 +38,7 @@ def test_decisions_come_back_through_the_command_line(
     assert content["kind"] == "selfclean-hooks decisions"
     assert content["thresholds"] == {"label_errors": 0.2}
     assert content["seen"]["off_topic"] >= 3
-    found = audit.with_decisions(Review.read(tmp_path / "decisions.json"))
+    found = audit.with_decisions(read_reviews(tmp_path / "decisions.json"))
     kept = set(found.clean_indices.tolist())
     for entry in content["decisions"]:
         i, issue = entry["index"], entry["issue"]

@@ -294,8 +294,8 @@ def test_hugging_face_tables_count_in_full() -> None:
 def test_the_same_in_another_process(folder: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from torch.utils.data import Subset;"
-        "from selfclean_hooks.pictures import PictureFiles;"
-        "from selfclean_hooks.fingerprints import data_fingerprint;"
+        "from selfclean_hooks.data.image_files import PictureFiles;"
+        "from selfclean_hooks.data.fingerprint.dataset import data_fingerprint;"
         "paths = sorted(map(str, Path(sys.argv[1]).glob('*/*')));"
         "print(data_fingerprint(Subset(PictureFiles(paths, [0, 0, 0, 1, 1, 1], ('cat', 'dog')), [4, 1, 0])))"
     )

@@ -339,7 +339,7 @@ def sorted_keys(value: Any) -> Any:
 
 
 def test_digest_is_the_same_in_another_process() -> None:
-    code = "from selfclean_hooks.items import digest; print(digest({'a': {1, 'x', None}, 'b': {'y', 'z'}}))"
+    code = "from selfclean_hooks.data.digests import digest; print(digest({'a': {1, 'x', None}, 'b': {'y', 'z'}}))"
     environment = {**os.environ, "PYTHONHASHSEED": "77", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert answer.stdout.strip() == digest({"b": {"y", "z"}, "a": {1, "x", None}})

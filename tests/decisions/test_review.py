@@ -15,7 +15,7 @@ from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.core.calibration import clean_in_a_row
 from selfclean_hooks.core.scores import Leaks
 from selfclean_hooks.decisions.policy import Keep
-from selfclean_hooks.decisions.review.file import KIND
+from selfclean_hooks.decisions.review.file import KIND, read_reviews
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.decisions.review.matching import placed
 from selfclean_hooks.decisions.review.verdicts import unknown_labels
@@ -536,7 +536,7 @@ REVIEWS = st.builds(
 def test_a_file_comes_back_as_it_was(review: Review, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("review") / "decisions.json"
     review.write(path)
-    assert Review.read(path) == review
+    assert read_reviews(path) == review
     path.read_bytes().decode("ascii")
 
 
@@ -601,7 +601,7 @@ def test_a_file_that_is_none_is_refused_with_the_place(content: Any, why: str, t
     path = tmp_path / "decisions.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(AuditFileError) as caught:
-        Review.read(path)
+        read_reviews(path)
     assert str(path) in str(caught.value)
     assert why in str(caught.value)
     assert str(caught.value).endswith("Export the decisions from the report again, or mend the file")
@@ -611,13 +611,13 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_bytes(b"\xff\xfe")
     for name in ("gone.json", "x.json"):
         with pytest.raises(AuditFileError, match=rf"cannot read the decisions .*{name}.*Give the file"):
-            Review.read(tmp_path / name)
+            read_reviews(tmp_path / name)
 
 
 def test_absent_keys_mean_empty(tmp_path: Path) -> None:
     path = tmp_path / "decisions.json"
     path.write_text("\ufeff" + json.dumps({**entry(sample="\udcff"), "split": "train"}))
-    assert Review.read(path) == Review((Mark("off_topic", "confirmed", 1, "\udcff", split="train"),), split="train")
+    assert read_reviews(path) == Review((Mark("off_topic", "confirmed", 1, "\udcff", split="train"),), split="train")
 
 
 # --- at, save, load --------------------------------------------------------------------------------------------------
@@ -656,7 +656,7 @@ def test_decisions_that_are_not_the_audits_are_refused_or_moved_aside(tmp_path: 
     mine, other = (Review((mark(audit, "off_topic", "confirmed", i),)) for i in (3, 4))
     other.write(tmp_path / "decisions.json")
     audit.with_decisions(mine).save(tmp_path)
-    assert Review.read(tmp_path / "decisions.1.json") == other
+    assert read_reviews(tmp_path / "decisions.1.json") == other
     assert Audit.load(tmp_path).review == mine
     other.write(tmp_path / "decisions.json")
     with pytest.raises(AuditFileError, match=r"must be as the audit was saved with it, and was changed\. Put that"):

@@ -67,7 +67,7 @@ class Seen(dict[str, Any]):
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        read, save, pretrain = Reader.__getitem__, Audit.save, selfclean_hooks.pretrain.pretrain
+        read, save, pretrain = Reader.__getitem__, Audit.save, selfclean_hooks.embedding.pretrain.run.pretrain
         self.update(read=[], saved=[], trained=0)
 
         def reads(reader: Reader, index: int) -> Any:
@@ -85,8 +85,8 @@ class Seen(dict[str, Any]):
         with (
             patch.object(Reader, "__getitem__", reads),
             patch.object(Audit, "save", saves),
-            patch.object(selfclean_hooks.self_supervised, "pretrain", trains),
-            patch.object(selfclean_hooks.self_supervised, "EPOCHS", 1),
+            patch.object(selfclean_hooks.embedding.backbones.self_supervised, "pretrain", trains),
+            patch.object(selfclean_hooks.embedding.backbones.self_supervised, "EPOCHS", 1),
         ):
             yield
 
@@ -227,7 +227,7 @@ def self_supervised(folder: Path) -> Seen:
         return encoder
 
     callback = audit_callback(None, backbone="self-supervised", check_leakage=False)
-    with patch.object(selfclean_hooks.embed, "resolve_among", noted):
+    with patch.object(selfclean_hooks.embedding.embed, "resolve_among", noted):
         seen = fitted(callback, Module(train_data(), val_data()), max_epochs=1)
     return Seen(seen, given=given)
 
@@ -253,7 +253,7 @@ def view_fails(folder: Path) -> Seen:
             raise OSError("the disk of this process is gone")
         return own(dataset)
 
-    with patch.object(selfclean_hooks.embed, "raw_view", fails_in_one):
+    with patch.object(selfclean_hooks.embedding.embed, "raw_view", fails_in_one):
         return failing(folder)
 
 

@@ -51,14 +51,14 @@ class Blended(list[tuple[Any, int]]):
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        blend: Any = selfclean_hooks_lightning.auditor.with_margins  # type: ignore[attr-defined]
+        blend: Any = selfclean_hooks_lightning.audit_runner.with_margins  # type: ignore[attr-defined]
 
         def noted(audit: Audit, margins: Any, epochs: int) -> Audit:
             self.append((margins, epochs))
             found: Audit = blend(audit, margins, epochs)
             return found
 
-        with patch.object(selfclean_hooks_lightning.auditor, "with_margins", noted):
+        with patch.object(selfclean_hooks_lightning.audit_runner, "with_margins", noted):
             yield
 
 

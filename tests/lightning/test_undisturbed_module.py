@@ -69,7 +69,7 @@ def test_backbone_is_the_object_in_training() -> None:
 
 
 def test_self_supervised_training_before_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selfclean_hooks.self_supervised, "EPOCHS", 1)
+    monkeypatch.setattr(selfclean_hooks.embedding.backbones.self_supervised, "EPOCHS", 1)
     check_same(fit_of(lambda: clean_data(transform=all_global)), backbone="self-supervised")
 
 

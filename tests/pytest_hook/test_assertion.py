@@ -21,7 +21,7 @@ LABELS = [0] * 6 + [1] * 6
 @pytest.fixture(autouse=True)
 def outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether the plugin is installed must make no difference."""
-    monkeypatch.setattr(selfclean_hooks_pytest.runs, "RUNNING", [])
+    monkeypatch.setattr(selfclean_hooks_pytest.session, "RUNNING", [])
 
 
 def copies(*positions: int, broken: tuple[int, ...] = ()) -> Items:

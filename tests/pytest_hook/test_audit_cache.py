@@ -168,7 +168,7 @@ def test_an_encoder_is_trained_once(project: pytest.Pytester, monkeypatch: pytes
     def never(*_: Any, **__: Any) -> None:
         raise RuntimeError("trained again")
 
-    monkeypatch.setattr(selfclean_hooks.self_supervised, "pretrain", never)
+    monkeypatch.setattr(selfclean_hooks.embedding.backbones.self_supervised, "pretrain", never)
     second = run(project)
     assert AGAIN in told(second)[0]
     assert failure(first) == failure(second)
@@ -239,13 +239,13 @@ def test_a_cache_that_cannot_be_written_fails_no_test(project: pytest.Pytester) 
 
 
 def test_what_was_not_used_for_longest_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selfclean_hooks_pytest.keeping, "KEPT", 2)
+    monkeypatch.setattr(selfclean_hooks_pytest.audit_cache, "KEPT", 2)
     found = audit_embeddings(np.eye(4))
     for at, name in enumerate(("a", "b", "c")):
-        selfclean_hooks_pytest.keeping._keep(found, tmp_path / name)
+        selfclean_hooks_pytest.audit_cache._keep(found, tmp_path / name)
         os.utime(tmp_path / name, (at, at))
         if name == "b":
-            assert selfclean_hooks_pytest.keeping._kept(tmp_path / "a") is not None
+            assert selfclean_hooks_pytest.audit_cache._kept(tmp_path / "a") is not None
     assert {path.name for path in tmp_path.iterdir()} == {"a", "c"}
 
 
@@ -259,7 +259,7 @@ def test_another_process_may_be_quicker(tmp_path: Path) -> None:
             shutil.copytree(folder, tmp_path / "key")
             (tmp_path / "key" / "scores.npz").write_text("of the quick one")
 
-    selfclean_hooks_pytest.keeping._keep(Slow(), tmp_path / "key")  # type: ignore[arg-type]
+    selfclean_hooks_pytest.audit_cache._keep(Slow(), tmp_path / "key")  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
     assert (tmp_path / "key" / "scores.npz").read_text() == "of the quick one"
 
@@ -273,6 +273,6 @@ def test_it_loses_the_race_at_the_last_moment(tmp_path: Path, monkeypatch: pytes
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", late)
-    selfclean_hooks_pytest.keeping._keep(audit_embeddings(np.eye(4)), tmp_path / "key")
+    selfclean_hooks_pytest.audit_cache._keep(audit_embeddings(np.eye(4)), tmp_path / "key")
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
     assert (tmp_path / "key" / "scores.npz").read_text() == "of the quick one"

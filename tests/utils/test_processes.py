@@ -15,6 +15,7 @@ from torch import nn
 from torch.multiprocessing.spawn import start_processes
 
 from selfclean_hooks.utils.processes import Ranks
+from tests.helpers import process_group
 from tests.helpers.process_group import CASES, COPIES, GROUPS, SCENES, Coloured, own_weights, told
 
 PATIENCE = 120  # seconds; a hang must fail and not last
