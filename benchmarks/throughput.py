@@ -34,12 +34,12 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from selfclean_hooks.core.settings import Reading
+from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.data.images import shrink
-from selfclean_hooks.embedding.embed import embed_among
+from selfclean_hooks.embedding.embed import embed_distributed
 from selfclean_hooks.embedding.encoders.encoder import Encoder, weights_fingerprint
-from selfclean_hooks.embedding.encoders.forward_pass import Forward, tuned
-from selfclean_hooks.utils.processes import Ranks
+from selfclean_hooks.embedding.encoders.forward_pass import Forward, with_precision
+from selfclean_hooks.utils.processes import Processes
 
 MODEL, SIZE, SIDE, BATCH = "efficientnet_lite0", 128, 224, 64
 COLUMNS = ["source", "arm", "workers", "images", "wall_s", "cpu_s", "images_per_s", "images_per_cpu_s", "start_s"]
@@ -108,18 +108,20 @@ def all_arms(pictures: Sequence[Any], folder: str, device: torch.device, compile
     model, own, plain = model_on(device), encoder(model_on(device), device), encoder(model_on(device), device)
     untouched = replace(plain, features=Forward(plain.features, device.type))  # counts as tuned: laid out as it came
     variants = [
-        ("embed, not channels_last", untouched, Reading(str(device), BATCH, progress=False)),
-        ("embed, bf16", own, Reading(str(device), BATCH, progress=False, precision="bf16")),
+        ("embed, not channels_last", untouched, EmbeddingSettings(str(device), BATCH, progress=False)),
+        ("embed, bf16", own, EmbeddingSettings(str(device), BATCH, progress=False, precision="bf16")),
     ]
     if compiles:
-        both = [Reading(str(device), BATCH, progress=False, compile=True, precision=p) for p in ("32", "bf16")]
-        variants += [("embed, compiled", tuned(own, both[0]), both[0])]
-        variants += [("embed, bf16, compiled", tuned(own, both[1]), both[1])]
+        both = [
+            EmbeddingSettings(str(device), BATCH, progress=False, compile=True, precision=p) for p in ("32", "bf16")
+        ]
+        variants += [("embed, compiled", with_precision(own, both[0]), both[0])]
+        variants += [("embed, bf16, compiled", with_precision(own, both[1]), both[1])]
     for source in ("png", "arrays"):
         for workers in (0, 1, 2):
             loader = DataLoader(looped[source], BATCH, num_workers=workers)
             yield started(source, "plain loop", workers, partial(loop, model, loader, device))
-            reading = Reading(str(device), BATCH, workers, progress=False)
+            reading = EmbeddingSettings(str(device), BATCH, workers, progress=False)
             yield started(source, "embed", workers, partial(embed, audited[source], own, reading))
         for name, how, reading in variants:
             yield started(source, name, 0, partial(embed, audited[source], how, reading), pictures[:BATCH])
@@ -151,9 +153,9 @@ def loop(model: nn.Module, loader: DataLoader[Any], device: torch.device) -> Non
     torch.cat(features)
 
 
-def embed(dataset: Any, how: Encoder, reading: Reading) -> None:
+def embed(dataset: Any, how: Encoder, reading: EmbeddingSettings) -> None:
     """The embedding alone, without the tenth of the data that is compared with random weights."""
-    embed_among(Ranks(), dataset, how, reading, fit=False)
+    embed_distributed(Processes(), dataset, how, reading, fit=False)
 
 
 def model_on(device: torch.device) -> nn.Module:

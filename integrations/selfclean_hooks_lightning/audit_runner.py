@@ -17,19 +17,19 @@ from numpy.typing import NDArray
 from torch.utils.data import Subset
 
 from selfclean_hooks.audits.audit import Audit
-from selfclean_hooks.audits.distributed import audit_among
+from selfclean_hooks.audits.distributed import audit_distributed
 from selfclean_hooks.audits.pipeline import with_margins
 from selfclean_hooks.data.fingerprint.dataset import data_fingerprint
 from selfclean_hooks.errors import BackboneError, ContaminationError, DataError, DataWarning, PolicyError
-from selfclean_hooks.results.stability import stability, told
+from selfclean_hooks.results.stability import describe, stability
 from selfclean_hooks.results.thumbnails import thumbnails
-from selfclean_hooks.training.loaders import trained_on
+from selfclean_hooks.training.loaders import sampled_indices
 from selfclean_hooks.training.messages import findings, log, paragraph
 from selfclean_hooks.training.module_features import HOSTS, Representation, representation
 from selfclean_hooks.training.settings import Settings
 from selfclean_hooks.utils.files import check_writable
-from selfclean_hooks.utils.processes import Ranks
-from selfclean_hooks.utils.rng import kept_rng
+from selfclean_hooks.utils.processes import Processes
+from selfclean_hooks.utils.rng import preserve_rng_state
 from selfclean_hooks_lightning.held_out import HeldOut, data_of
 from selfclean_hooks_lightning.margin_recorder import Margins
 
@@ -41,7 +41,7 @@ class Auditor:
 
     Args:
         settings: Of the callback.
-        ranks: The processes of the training.
+        processes: The processes of the training.
         trainer: Of the fit.
         module: The LightningModule.
         held_out: The splits to compare with; None: none.
@@ -52,7 +52,7 @@ class Auditor:
     def __init__(
         self,
         settings: Settings,
-        ranks: Ranks,
+        processes: Processes,
         trainer: Any,
         module: Any,
         held_out: HeldOut | None,
@@ -60,7 +60,7 @@ class Auditor:
         margins: Mapping[str, Margins],
     ) -> None:
         """Nothing is audited yet."""
-        self.settings, self.ranks, self.trainer, self.module = settings, ranks, trainer, module
+        self.settings, self.processes, self.trainer, self.module = settings, processes, trainer, module
         self.held_out, self.audits, self.margins = held_out, audits, margins
         self.untold: list[str] = []
         self.begun = False  # training
@@ -79,13 +79,13 @@ class Auditor:
 
         Raises:
             ContaminationError: beyond a limit, or flagged where the policy says "raise"; the audit is saved before.
-            SelfCleanError: what `audit_among` raises.
+            SelfCleanError: what `audit_distributed` raises.
         """
         folders = self._folders(name, epoch)
         folder = folders[0] if folders else None
         splits, notes = self._splits()
         what, data = f"the training data {name}".strip(), data_of(loader)
-        if trained_on(loader) is not None:
+        if sampled_indices(loader) is not None:
             notes = [f"the sampler draws only {len(data)} samples: positions count among these", *notes]
         sizes = "".join(f" and {len(other)} of {split}" for split, other in splits.items())
         self.inform(f"DataAudit: {what} is audited before epoch {epoch}, {len(data)} samples{sizes}")
@@ -94,16 +94,16 @@ class Auditor:
             found = self._audit(name, loader, data, splits, notes, epoch, last, folder)
         else:
             if folder is not None:
-                self.ranks.once(partial(check_writable, folder))
+                self.processes.run_on_first(partial(check_writable, folder))
             plain = self._audit(name, loader, data, splits, notes, epoch, None, None)
-            found = self.ranks.once(lambda: _blended(plain, margins, data, last, folder))
+            found = self.processes.run_on_first(lambda: _blended(plain, margins, data, last, folder))
         text = paragraph(found, what, folder)
         self._stop_if_beyond(found, text)
         kept = found.clean_indices
         dropped = np.setdiff1d(np.arange(len(found)), kept)
         accept(dropped)
         for another in folders[1:]:
-            self.ranks.once(partial(found.save, another))
+            self.processes.run_on_first(partial(found.save, another))
         self.audits[name] = found
         self.untold.append(name)
         (self.warn if any(findings(found)) else self.inform)(f"{text}. Trained on: {len(kept)}")
@@ -121,18 +121,18 @@ class Auditor:
 
     def tell_loggers(self) -> None:
         """Log the audits that were not logged yet."""
-        for name in self.untold if self.ranks.is_first else ():
+        for name in self.untold if self.processes.is_first else ():
             log(self.trainer.loggers, self.audits[name], name, self.trainer.global_step)
         self.untold.clear()
 
     def warn(self, text: str) -> None:
         """A warning, of the first process alone."""
-        if self.ranks.is_first:
+        if self.processes.is_first:
             warnings.warn(text, DataWarning, stacklevel=2)
 
     def inform(self, text: str) -> None:
         """A line where Lightning puts its own, of the first process alone."""
-        if self.ranks.is_first:
+        if self.processes.is_first:
             modules = (base.__module__ for base in type(self.trainer).__mro__)  # users derive their own
             host = next(module for module in modules if module.split(".")[0] in HOSTS)
             logging.getLogger(host.split(".trainer")[0]).info(text)
@@ -141,11 +141,11 @@ class Auditor:
         """The splits to compare with, which all processes have, and notes on those that cannot be."""
         if self.held_out is None:
             return {}, []
-        splits, notes = self.ranks.each(self.held_out.splits)
-        if self.ranks.size == 1:
+        splits, notes = self.processes.run_on_each(self.held_out.splits)
+        if self.processes.size == 1:
             return splits, notes
-        notes = list(dict.fromkeys(note for part in self.ranks.every(lambda: notes) for note in part))
-        prints = self.ranks.every(lambda: {name: data_fingerprint(data) for name, data in splits.items()})
+        notes = list(dict.fromkeys(note for part in self.processes.gather_all(lambda: notes) for note in part))
+        prints = self.processes.gather_all(lambda: {name: data_fingerprint(data) for name, data in splits.items()})
         names = dict.fromkeys(name for part in prints for name in part)
         alike = [name for name in names if len({part.get(name) for part in prints}) == 1]
         notes += [
@@ -176,8 +176,8 @@ class Auditor:
         )
 
         def audited_with(features: Representation) -> Audit:
-            return audit_among(
-                self.ranks,
+            return audit_distributed(
+                self.processes,
                 data,
                 features.backbone,
                 others=splits,
@@ -193,7 +193,7 @@ class Auditor:
                 folder=folder,
             )
 
-        features = self.ranks.each(lambda: self._features(epoch))
+        features = self.processes.run_on_each(lambda: self._features(epoch))
         try:
             self._tell_if_replaced(features)
             return audited_with(features)
@@ -253,8 +253,8 @@ def _blended(audit: Audit, margins: Margins, data: Any, last: Audit | None, fold
     about = dict(found.provenance)
     if last is not None and last.provenance["dataset"]["fingerprint"] == about["dataset"]["fingerprint"]:
         about["training"] = {**about["training"], "stability": (changes := stability(last, found))}
-        about["notes"] = [*about["notes"], *told(changes)]
-    with kept_rng(data):
+        about["notes"] = [*about["notes"], *describe(changes)]
+    with preserve_rng_state(data):
         found = replace(found, provenance=about, thumbnails=thumbnails(found, data, known=audit.thumbnails))
     if folder is not None:
         with suppress(PolicyError):  # all is written but clean_indices.txt; who asks for these gets the error

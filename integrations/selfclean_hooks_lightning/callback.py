@@ -13,7 +13,7 @@ from selfclean_hooks.core.settings import Precision
 from selfclean_hooks.decisions.policy import Action, Policy
 from selfclean_hooks.decisions.thresholds import Thresholds
 from selfclean_hooks.gate.limits import Limits
-from selfclean_hooks.training.settings import Known, enabled, settings
+from selfclean_hooks.training.settings import DataState, settings, validate_settings
 from selfclean_hooks_lightning.fit import Fit
 from selfclean_hooks_lightning.margin_recorder import Margins
 
@@ -108,7 +108,7 @@ class DataAuditHooks:
             compile=compile,
         )
         self.audits: dict[str, Audit] = {}
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, DataState] = {}
         self._margins: dict[str, Margins] = {}
         self._fit: Fit | None = None
 
@@ -138,7 +138,7 @@ class DataAuditHooks:
         """Of the run that is resumed; not the state from before the audit, which tuners restore after a trial."""
         if self._fit is not None and self._fit.met:
             return
-        loaders = {name: Known.of(state) for name, state in state_dict["loaders"].items()}
+        loaders = {name: DataState.of(state) for name, state in state_dict["loaders"].items()}
         margins = {name: Margins.of(state) for name, state in state_dict.get("margins", {}).items()}
         self._known.clear()
         self._known.update(loaders)
@@ -154,7 +154,7 @@ class DataAuditHooks:
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Stand in for the hook that returns the training data; the audit runs when it is asked for."""
-        if stage == "fit" and enabled():
+        if stage == "fit" and validate_settings():
             self._end()
             self._margins.clear()  # of another training; those of one that is resumed are loaded after this
             self._fit = Fit(self.settings, self._known, self._margins, self.audits, trainer, pl_module)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from selfclean_hooks.training.batch_indices import Draws, no_telling
+from selfclean_hooks.training.batch_indices import BatchIndexRecorder, why_unsupported
 from selfclean_hooks.training.logits import Head, agrees, is_compiled
 
 TRIES = 8  # batches by which the layer that gives the logits must have shown
@@ -34,13 +34,19 @@ class Epoch:
     """
 
     def __init__(
-        self, draws: Draws, places: NDArray[np.int64], labels: NDArray[np.int64], loader: Any, trainer: Any, module: Any
+        self,
+        draws: BatchIndexRecorder,
+        places: NDArray[np.int64],
+        labels: NDArray[np.int64],
+        loader: Any,
+        trainer: Any,
+        module: Any,
     ) -> None:
         """Nothing is recorded yet."""
         self.draws, self.places, self.labels, self.trainer = draws, places, labels, trainer
         self.head = Head(module, int(labels.max()) + 1)
         self.why = "hooks would disturb what torch.compile made of the module" if is_compiled(module) else ""
-        self.why = self.why or no_telling(loader, trainer)
+        self.why = self.why or why_unsupported(loader, trainer)
         self.checked, self.steps = False, 0
         self._at: NDArray[np.int64] | None = None  # positions of the batch in hand
         self._recorded: list[tuple[NDArray[np.int64], Tensor]] = []

@@ -15,22 +15,22 @@ from selfclean_hooks.data.dataset_tree import check_map_style
 from selfclean_hooks.errors import AuditFileError, BackboneError, DataError, PolicyError, SettingError
 from selfclean_hooks.training.loaders import (
     batches,
-    filtered,
-    lonely_last_batch,
-    mapped,
+    filter_loader,
+    map_loaders,
     names_of,
     problem,
     refusal,
-    trained_on,
+    sampled_indices,
+    single_sample_batch,
 )
-from selfclean_hooks.training.settings import Known, Settings, met
-from selfclean_hooks.utils.processes import Ranks
+from selfclean_hooks.training.settings import DataState, Settings, data_state
+from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.utils.text import listing
 from selfclean_hooks_lightning.audit_runner import Auditor
 from selfclean_hooks_lightning.held_out import HeldOut, data_of
 from selfclean_hooks_lightning.margin_recorder import Margins, Recorder
-from selfclean_hooks_lightning.method_override import StandIn
-from selfclean_hooks_lightning.patches import unpatch
+from selfclean_hooks_lightning.method_override import MethodOverride
+from selfclean_hooks_lightning.patches import restore_lightning_patches
 
 
 class Fit:
@@ -48,7 +48,7 @@ class Fit:
     def __init__(
         self,
         settings: Settings,
-        known: dict[str, Known],
+        known: dict[str, DataState],
         margins: dict[str, Margins],
         audits: dict[str, Audit],
         trainer: Any,
@@ -56,18 +56,18 @@ class Fit:
     ) -> None:
         """Put the stand-ins in place."""
         self.settings, self.known, self.margins, self.trainer, self.module = settings, known, margins, trainer, module
-        self.ranks = Ranks.here()
+        self.processes = Processes.here()
         self.held_out = HeldOut(trainer, settings.held_out) if settings.check_leakage else None
-        self.auditor = Auditor(settings, self.ranks, trainer, module, self.held_out, audits, margins)
-        self.recorder = Recorder(trainer, module, self.ranks, settings.epochs[-1], margins, self.auditor.inform)
+        self.auditor = Auditor(settings, self.processes, trainer, module, self.held_out, audits, margins)
+        self.recorder = Recorder(trainer, module, self.processes, settings.epochs[-1], margins, self.auditor.inform)
         self.loaders: Any = None  # the user's, as last returned
-        self.met: dict[str, tuple[Any, Any, Known]] = {}  # in this fit by loader: data set, positions drawn, Known
+        self.met: dict[str, tuple[Any, Any, DataState]] = {}  # in this fit by loader: data set, positions drawn, Known
         self.rhythm: tuple[int, int] | None = None  # of the trainer's own reloading, while ours is in its place
         self.source = source = trainer.fit_loop._data_source
         if source.is_module():
-            self.stand_in = StandIn(source.instance, source.name, self._asked)
+            self.stand_in = MethodOverride(source.instance, source.name, self._asked)
         else:  # loaders were passed to fit: they shall be asked for like those of a hook, once the model is ready
-            self.stand_in = StandIn(module, source.name, self._asked, former=lambda: source.instance)
+            self.stand_in = MethodOverride(module, source.name, self._asked, former=lambda: source.instance)
             trainer.fit_loop._data_source = type(source)(module, source.name)
 
     def undo(self) -> None:
@@ -101,7 +101,7 @@ class Fit:
         if epoch not in self.settings.epochs or over or self.loaders is None or trainer.fast_dev_run:
             return
         before = self._dropped()
-        mapped(self.loaders, lambda name, loader: self._again(name, loader, epoch))
+        map_loaders(self.loaders, lambda name, loader: self._again(name, loader, epoch))
         self.auditor.tell_loggers()
         if epoch == self.settings.epochs[-1]:
             self.margins.clear()  # they have served, and would make checkpoints larger
@@ -116,18 +116,18 @@ class Fit:
         """The user's loaders without what is to be dropped."""
         try:
             if self.rhythm is None:  # else it is our own reload: the user's hook is called as often as without us
-                self.loaders = self.ranks.each(hook)
+                self.loaders = self.processes.run_on_each(hook)
             self._agreed(lambda: ", ".join(names_of(self.loaders)))
-            loaders = mapped(self.loaders, self._filtered)
+            loaders = map_loaders(self.loaders, self._filtered)
             self.recorder.loaded(self.loaders, loaders)
             return loaders
         except BaseException:
-            unpatch()
+            restore_lightning_patches()
             raise
 
     def _agreed(self, work: Callable[[], str]) -> str:
         """What all processes say alike: one that goes another way would leave the others waiting."""
-        said = self.ranks.every(work)
+        said = self.processes.gather_all(work)
         if len(set(said)) > 1:
             raise DataError(f"all processes of the training must have the same loaders and data, and they say: {said}")
         return said[0]
@@ -159,7 +159,7 @@ class Fit:
             raise DataError(f"{what} cannot be audited, so nothing can be dropped or limited: {why}")
         self.auditor.warn(f"DataAudit: {what} is not audited: {why}")
 
-    def _recalled(self, name: str, loader: Any) -> Known | None:
+    def _recalled(self, name: str, loader: Any) -> DataState | None:
         """What is known of the data of a loader, from an audit now if need be; None: the first audit is for later."""
         # not current_epoch: in a checkpoint of the end of an epoch that one lags behind by one
         epoch, last = self.trainer.fit_loop.epoch_progress.current.processed, self.known.get(name)
@@ -167,11 +167,11 @@ class Fit:
         missed = (
             behind and not self.auditor.begun
         )  # a run that is resumed has an audit to make that the last one had not
-        positions = trained_on(loader)
+        positions = sampled_indices(loader)
         drawn = None if positions is None else positions.tobytes()
         dataset, before, now = self.met.get(name, (None, None, None))
         if now is None or dataset is not loader.dataset or before != drawn:
-            now = met(self.ranks, data_of(loader), self.settings.decides, epoch)
+            now = data_state(self.processes, data_of(loader), self.settings.decides, epoch)
             self.met[name] = (loader.dataset, drawn, now)
             changed = "" if last is None else last.changed(now)
             if last is not None and (last.n, last.fingerprint) != (now.n, now.fingerprint):
@@ -212,9 +212,9 @@ class Fit:
 
     def _without(self, name: str, loader: Any, dropped: NDArray[np.int64]) -> Any:
         """The loader without the dropped positions of its `data_of`."""
-        positions = trained_on(loader)
+        positions = sampled_indices(loader)
         lost = dropped if positions is None else positions[dropped]
-        new = filtered(loader, np.setdiff1d(np.arange(len(loader.dataset)), lost))
+        new = filter_loader(loader, np.setdiff1d(np.arange(len(loader.dataset)), lost))
         if new is loader:
             return loader
         shared = getattr(self.trainer._accelerator_connector, "use_distributed_sampler", True)
@@ -222,7 +222,7 @@ class Fit:
         why = problem(new, len(loader.dataset), size) or self._too_few_to_validate(batches(new, size))
         if why is not None:
             raise PolicyError(f"training on what is left of {name or 'the training data'} cannot work: {why}")
-        if lonely_last_batch(new, loader, size):
+        if single_sample_batch(new, loader, size):
             self.auditor.warn(
                 "DataAudit: without the dropped samples the last batch of an epoch holds a single one, which BatchNorm "
                 "may refuse: set drop_last=True or another batch_size"

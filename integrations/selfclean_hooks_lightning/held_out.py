@@ -9,10 +9,10 @@ from torch.utils.data import Subset
 
 from selfclean_hooks.data.dataset_tree import check_map_style
 from selfclean_hooks.errors import DataError
-from selfclean_hooks.training.loaders import mapped, trained_on
+from selfclean_hooks.training.loaders import map_loaders, sampled_indices
 from selfclean_hooks.training.module_features import HOSTS
-from selfclean_hooks.utils.rng import kept_rng
-from selfclean_hooks_lightning.method_override import StandIn
+from selfclean_hooks.utils.rng import preserve_rng_state
+from selfclean_hooks_lightning.method_override import MethodOverride
 
 
 class HeldOut:
@@ -31,9 +31,9 @@ class HeldOut:
         self.latest: Any = None
         self.early = False
         self.test: Any = None
-        self.stand_in: StandIn | None = None
+        self.stand_in: MethodOverride | None = None
         if self.wanted and self.source.is_module():
-            self.stand_in = StandIn(self.source.instance, self.source.name, self._asked)
+            self.stand_in = MethodOverride(self.source.instance, self.source.name, self._asked)
 
     def splits(self) -> tuple[dict[str, Any], list[str]]:
         """Name of a split: its data set; and notes on those that cannot be compared."""
@@ -45,15 +45,15 @@ class HeldOut:
             try:
                 check_map_style(data := data_of(loader))
                 found.setdefault(name, data)
-                if trained_on(loader) is not None:
+                if sampled_indices(loader) is not None:
                     notes.append(f"the sampler of {name} draws only {len(data)} samples: positions count among these")
             except DataError as error:
                 notes.append(f"{name} is not compared with the training data: {error}")
             return loader
 
-        mapped(self._validation(), lambda key, loader: take("val/" + key if key else "val", loader))
+        map_loaders(self._validation(), lambda key, loader: take("val/" + key if key else "val", loader))
         if "test" not in found:
-            mapped(self._test(notes), lambda key, loader: take("test/" + key if key else "test", loader))
+            map_loaders(self._test(notes), lambda key, loader: take("test/" + key if key else "test", loader))
         return {name: data for name, data in found.items() if len(data) > 0}, notes
 
     def undo(self) -> None:
@@ -84,7 +84,7 @@ class HeldOut:
             return []
         try:
             if self.test is None:
-                with kept_rng():
+                with preserve_rng_state():
                     self.test = owner.test_dataloader() or []
             return self.test
         except Exception as error:  # whatever the user's hook raises: most set the split up in setup("test") only
@@ -104,5 +104,5 @@ def data_of(loader: Any) -> Any:
     dataset = getattr(loader, "dataset", None)
     if dataset is None:
         raise DataError(f"wanted a DataLoader with a data set, got {type(loader).__name__}: pass a torch DataLoader")
-    positions = trained_on(loader)
+    positions = sampled_indices(loader)
     return dataset if positions is None else Subset(dataset, positions.tolist())

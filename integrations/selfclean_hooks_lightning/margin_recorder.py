@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch.utils.data import Subset
 
 from selfclean_hooks.audits.audit import Audit
-from selfclean_hooks.training.batch_indices import Draws
-from selfclean_hooks.training.loaders import mapped, trained_on
-from selfclean_hooks.utils.processes import Ranks
+from selfclean_hooks.training.batch_indices import BatchIndexRecorder
+from selfclean_hooks.training.loaders import map_loaders, sampled_indices
+from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks_lightning.epoch_recorder import Epoch
 from selfclean_hooks_lightning.held_out import data_of
 
@@ -66,7 +66,7 @@ class Recorder:
     Args:
         trainer: of the fit.
         module: in training.
-        ranks: the processes of the training.
+        processes: the processes of the training.
         last: epoch before which the last audit is made.
         margins: by loader; kept up to date.
         inform: tells the user a line.
@@ -76,15 +76,15 @@ class Recorder:
         self,
         trainer: Any,
         module: Any,
-        ranks: Ranks,
+        processes: Processes,
         last: int,
         margins: dict[str, Margins],
         inform: Callable[[str], None],
     ) -> None:
         """Nothing is recorded yet."""
-        self.trainer, self.module, self.ranks, self.last = trainer, module, ranks, last
+        self.trainer, self.module, self.processes, self.last = trainer, module, processes, last
         self.margins, self.inform = margins, inform
-        self.draws: Draws | None = None
+        self.draws: BatchIndexRecorder | None = None
         self.epoch: Epoch | None = None
         self.name = ""  # of the loader
         self.places: NDArray[np.int64] = np.empty(0, np.int64)
@@ -105,8 +105,8 @@ class Recorder:
         self.name, loader = mine.popitem()
         dataset = getattr(loader, "dataset", None)
         if hasattr(type(dataset), "__len__"):
-            self.places, self.n = places(theirs[self.name], loader), len(data_of(theirs[self.name]))
-            self.draws = Draws(dataset)
+            self.places, self.n = sample_positions(theirs[self.name], loader), len(data_of(theirs[self.name]))
+            self.draws = BatchIndexRecorder(dataset)
             self.draws.start()
 
     def epoch_starts(self, audits: Mapping[str, Audit]) -> None:
@@ -128,7 +128,7 @@ class Recorder:
         if epoch is None:
             return
         epoch.stop()
-        parts = self.ranks.every(epoch.result)
+        parts = self.processes.gather_all(epoch.result)
         why = next((reason for reason, *_ in parts if reason), "")
         found = self.margins[self.name]
         if why:
@@ -165,14 +165,14 @@ class Recorder:
         self.inform(f"DataAudit: label scores of later audits are those of the features alone, as {why}")
 
 
-def places(before: Any, after: Any) -> NDArray[np.int64]:
+def sample_positions(before: Any, after: Any) -> NDArray[np.int64]:
     """Of each sample of a loader, the position among those audited; -1: it is none of them.
 
     Args:
         before: the user's loader, whose data was audited.
         after: itself, or what `filtered` made of it.
     """
-    n, positions = len(before.dataset), trained_on(before)
+    n, positions = len(before.dataset), sampled_indices(before)
     found = np.arange(n)
     if positions is not None:
         found = np.full(n, -1)
@@ -191,5 +191,5 @@ def _named(loaders: Any) -> dict[str, Any]:
         found[name] = loader
         return loader
 
-    mapped(loaders, note)
+    map_loaders(loaders, note)
     return found

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-class StandIn:
+class MethodOverride:
     """Is called in place of `owner.name()`, with the function that stood there.
 
     Copies and pickles of the owner (weight averaging makes some) get the owner's own method. Several may stand on top
@@ -46,7 +46,7 @@ class StandIn:
         if vars(self.owner).get(self.name) is not self:
             return
         before = self.before
-        while isinstance(before, StandIn) and not before.active:
+        while isinstance(before, MethodOverride) and not before.active:
             before = before.before
         if before is None:
             del vars(self.owner)[self.name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch.utils.data import BatchSampler, DataLoader
 
 
-def unpatch() -> None:
+def restore_lightning_patches() -> None:
     """Put the methods of loaders back that Lightning replaces while it asks for them, and not if that fails.
 
     It records their arguments that way, and keeps the methods it replaced under names that begin with `__old__`.

@@ -13,8 +13,8 @@ from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.errors import AuditFileError, PolicyError, SelfCleanError, SettingError
 from selfclean_hooks.gate.baseline import Baseline
 from selfclean_hooks.gate.verdict import Verdict, check
-from selfclean_hooks_pytest.audit_cache import audited
-from selfclean_hooks_pytest.limits import Tolerance, by_split, settled
+from selfclean_hooks_pytest.audit_cache import load_or_audit
+from selfclean_hooks_pytest.limits import Tolerance, by_split, resolve_limits
 from selfclean_hooks_pytest.messages import failure, line
 from selfclean_hooks_pytest.session import Run, running, test
 
@@ -131,9 +131,11 @@ def _judged(
     if isinstance(data, (Audit, SplitsAudit)):
         found, was_kept = _as_given(data, settings).at(thresholds=thresholds), False
     else:
-        found, was_kept = audited(data, {**settings, "thresholds": thresholds}, run)
+        found, was_kept = load_or_audit(data, {**settings, "thresholds": thresholds}, run)
     audits = found.audits if isinstance(found, SplitsAudit) else {"": found}
-    by_name = {name: settled(asked[name], audit, accepted is not None, not_run) for name, audit in audits.items()}
+    by_name = {
+        name: resolve_limits(asked[name], audit, accepted is not None, not_run) for name, audit in audits.items()
+    }
     verdict = check(audits, by_name, accepted)
     place, problem = _saved(found, verdict, report, run)
     if run is not None:

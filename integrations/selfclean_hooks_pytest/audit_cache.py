@@ -34,19 +34,19 @@ from selfclean_hooks.audits.settings import checked_settings
 from selfclean_hooks.core.labels import as_labels
 from selfclean_hooks.data.dataset_tree import class_names, file_name
 from selfclean_hooks.data.digests import digest, file_key, own_files
-from selfclean_hooks.data.fingerprint.contents import evenly, tried
+from selfclean_hooks.data.fingerprint.contents import evenly, none_on_error
 from selfclean_hooks.data.fingerprint.dataset import data_fingerprint
 from selfclean_hooks.data.items import split
-from selfclean_hooks.data.reader import Pictures
+from selfclean_hooks.data.reader import ImageDataset
 from selfclean_hooks.data.views.dataset_view import eval_view, raw_view
 from selfclean_hooks.embedding.backbones.resolve import resolve
-from selfclean_hooks.utils.rng import kept_rng
+from selfclean_hooks.utils.rng import preserve_rng_state
 
 AUDITS = "selfclean-audits"
 KEPT = 32  # audits; those that were not used for longest go
 
 
-def audited(data: Any, settings: Mapping[str, Any], run: Run | None) -> tuple[Audit | SplitsAudit, bool]:
+def load_or_audit(data: Any, settings: Mapping[str, Any], run: Run | None) -> tuple[Audit | SplitsAudit, bool]:
     """The audit of a data set, or of splits by name, and whether an earlier run had made it.
 
     Args:
@@ -141,7 +141,7 @@ def key_of(splits: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None
     """
     backbone, labels = settings["backbone"], settings["labels"]
     named = isinstance(backbone, (str, Path))
-    encoder = str(backbone) if named else resolve(backbone, Pictures(()), device=settings["device"]).fingerprint
+    encoder = str(backbone) if named else resolve(backbone, ImageDataset(()), device=settings["device"]).fingerprint
     if encoder is None:
         return None
     thresholds, _ = checked_settings(settings["method"], settings["thresholds"], None)
@@ -166,7 +166,7 @@ def _contents(dataset: Any, as_stored: bool) -> Iterator[Any]:
     files = [file_name(dataset, i) for i in range(n)]
     yield from (data_fingerprint(dataset), files, class_names(dataset))
     read = set(evenly(n, READ).tolist()) if n else set()
-    with kept_rng(dataset):
+    with preserve_rng_state(dataset):
         view = (raw_view if as_stored else eval_view)(dataset).dataset
         for i, file in enumerate(own_files(files)):
             stored = file_key(file) if file else ""
@@ -175,7 +175,7 @@ def _contents(dataset: Any, as_stored: bool) -> Iterator[Any]:
 
 def _item(view: Any, index: int) -> tuple[str | None, str | None]:
     """Content and label of a sample, None for what cannot be read."""
-    item = tried(lambda: split(view[index]))
+    item = none_on_error(lambda: split(view[index]))
     if item is None:
         return None, None
-    return tried(lambda: digest(item.value)), tried(lambda: digest(item.label))
+    return none_on_error(lambda: digest(item.value)), none_on_error(lambda: digest(item.label))

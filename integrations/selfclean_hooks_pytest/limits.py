@@ -47,7 +47,7 @@ def by_split(
     return asked
 
 
-def settled(asked: Mapping[str, Amount], audit: Audit, has_baseline: bool, not_run: Collection[str]) -> Limits:
+def resolve_limits(asked: Mapping[str, Amount], audit: Audit, has_baseline: bool, not_run: Collection[str]) -> Limits:
     """The limits of one split. "auto" is none for what was not checked, and with a baseline nothing new."""
 
     def of(issue: str, limit: Amount) -> Amount:

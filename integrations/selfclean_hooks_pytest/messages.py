@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from selfclean_hooks.report.text import called, issue_in_words, limit_of, why
+from selfclean_hooks.report.text import issue_in_words, limit_of, sample_name, why
 from selfclean_hooks.utils.text import visible
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _about(audit: Audit, check: Check) -> Iterator[str]:
         f"95% interval {low:.2%} to {high:.2%}), limit {limit_of(check)}"
     )
     for index in check.found[:WORST].tolist():
-        yield f"    {called(audit, index)}: {why(audit, index)}"
+        yield f"    {sample_name(audit, index)}: {why(audit, index)}"
     if len(check.found) > WORST:
         yield f"    and {len(check.found) - WORST} more"
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfclean_hooks.audits.audit import Audit
-from selfclean_hooks.core.labels import as_labels, class_codes
-from selfclean_hooks.core.settings import Precision, Reading
+from selfclean_hooks.core.labels import as_labels, codes_of
+from selfclean_hooks.core.settings import EmbeddingSettings, Precision
 from selfclean_hooks.decisions.policy import Policy
 from selfclean_hooks.decisions.thresholds import Thresholds, required_pair_score
 from selfclean_hooks.errors import DataWarning
@@ -56,7 +56,7 @@ def audit_embeddings(
     """
     from selfclean_hooks.audits.pipeline import provenance, warn_of_missing_pairs
     from selfclean_hooks.detectors.score import score
-    from selfclean_hooks.embedding.quality import fitness_of_given
+    from selfclean_hooks.embedding.quality import quality_of_vectors
     from selfclean_hooks.results.finding_neighbors import with_evidence
     from selfclean_hooks.utils.arrays import fingerprint
     from selfclean_hooks.utils.progress import bar
@@ -78,7 +78,7 @@ def audit_embeddings(
     warn_of_missing_pairs(scores, thresholds)
     scores = replace(scores, class_names=names)
     digests = tuple(fingerprint(row) for row in array)
-    fitness = fitness_of_given(array, class_codes(codes), digests)
+    fitness = quality_of_vectors(array, codes_of(codes), digests)
     about = provenance({"fingerprint": fingerprint(array, codes)}, None, method, thresholds, policy, fitness=fitness)
     found = Audit(scores, thresholds, policy, about, digests=digests)
     return with_evidence(with_max_items(found, max_items), array, progress=progress)
@@ -139,7 +139,7 @@ def audit(
 
     thresholds, policy = checked_settings(method, thresholds, policy)
     checked_max_items(max_items)
-    reading = Reading(device, batch_size, num_workers, seed, cache_dir, progress, precision, compile)
+    reading = EmbeddingSettings(device, batch_size, num_workers, seed, cache_dir, progress, precision, compile)
     e = embed(dataset, backbone, reading, labels=labels)
     found = audit_of(e, method, thresholds, policy, progress, max_items, umap=True)
     return replace(found, thumbnails=thumbnails(found, dataset, reading))

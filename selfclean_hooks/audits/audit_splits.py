@@ -13,7 +13,7 @@ from selfclean_hooks.audits.pipeline import audit_of
 from selfclean_hooks.audits.settings import checked_settings
 from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.core.labels import check_classes, classes_of
-from selfclean_hooks.core.settings import Precision, Reading
+from selfclean_hooks.core.settings import EmbeddingSettings, Precision
 from selfclean_hooks.decisions.policy import Policy, policies_of
 from selfclean_hooks.decisions.thresholds import Thresholds
 from selfclean_hooks.errors import BackboneError, DataError, SettingError
@@ -74,7 +74,7 @@ def audit_splits(
     policies = policies_of(policy, ordered)
     thresholds, _ = checked_settings(method, thresholds, None)
     checked_max_items(max_items)
-    reading = Reading(device, batch_size, num_workers, seed, cache_dir, progress, precision, compile)
+    reading = EmbeddingSettings(device, batch_size, num_workers, seed, cache_dir, progress, precision, compile)
     encoder = _encoder(next(iter(ordered.values())), backbone, reading)
     embeddings = {}
     for name, dataset in ordered.items():
@@ -96,7 +96,7 @@ def splits_of(
 ) -> SplitsAudit:
     """Score what `embed` read of each split; without thumbnails. See `audit_splits`."""
     from selfclean_hooks.audits.pipeline import leakage_search_limit
-    from selfclean_hooks.detectors.leakage import leaks_among
+    from selfclean_hooks.detectors.leakage import find_leakage
 
     check_classes({name: classes_of(e.labels, e.class_names) for name, e in embeddings.items()})
     audits = {}
@@ -104,25 +104,27 @@ def splits_of(
         with _about(name):
             audits[name] = audit_of(found, method, thresholds, policies[name], progress, max_items, umap)
     first = next(iter(audits.values()))
-    reach = {name: audit.scores.reach for name, audit in audits.items()}
-    leaks = leaks_among(embeddings, reach, leakage_search_limit(first), first.scores.automatic["near_duplicates"])
+    local_scale = {name: audit.scores.local_scale for name, audit in audits.items()}
+    leaks = find_leakage(
+        embeddings, local_scale, leakage_search_limit(first), first.scores.automatic["near_duplicates"]
+    )
     audits = {name: replace(a, scores=replace(a.scores, leaks=leaks[name])) for name, a in audits.items()}
     return SplitsAudit(audits, _shifts(embeddings, seed, progress))
 
 
 def _shifts(embeddings: Mapping[str, Embeddings], seed: int, progress: bool) -> tuple[dict[str, Any], ...]:
-    from selfclean_hooks.neighbors.split_shift import shift
+    from selfclean_hooks.neighbors.split_shift import split_shift
     from selfclean_hooks.utils.progress import bar
 
     rows = []
     for one, other in combinations(embeddings, 2):
         with bar(f"shift from {one} to {other}", progress) as tick:
-            found = shift(embeddings[one].vectors, embeddings[other].vectors, seed=seed, tick=tick)
+            found = split_shift(embeddings[one].vectors, embeddings[other].vectors, seed=seed, tick=tick)
         rows.append({"split_1": one, "split_2": other, **asdict(found)})
     return tuple(rows)
 
 
-def _pictured(found: SplitsAudit, datasets: Mapping[str, Any], reading: Reading) -> SplitsAudit:
+def _pictured(found: SplitsAudit, datasets: Mapping[str, Any], reading: EmbeddingSettings) -> SplitsAudit:
     from selfclean_hooks.results.thumbnails import leak_thumbnails, thumbnails
 
     audits = {}
@@ -165,14 +167,14 @@ def _about(split: str) -> Iterator[None]:
         raise type(error)(f"split {split!r}: {error}") from error
 
 
-def _encoder(dataset: Any, backbone: Any, reading: Reading) -> Encoder:
+def _encoder(dataset: Any, backbone: Any, reading: EmbeddingSettings) -> Encoder:
     """One for all splits, made for the one that is trained on."""
-    from selfclean_hooks.data.reader import Pictures
+    from selfclean_hooks.data.reader import ImageDataset
     from selfclean_hooks.data.views.dataset_view import raw_view
     from selfclean_hooks.embedding.backbones.resolve import resolve
-    from selfclean_hooks.embedding.encoders.forward_pass import tuned
-    from selfclean_hooks.utils.rng import kept_rng
+    from selfclean_hooks.embedding.encoders.forward_pass import with_precision
+    from selfclean_hooks.utils.rng import preserve_rng_state
 
     how: dict[str, Any] = {"device": reading.device, "seed": reading.seed, "progress": reading.progress}
-    with kept_rng(dataset):
-        return tuned(resolve(backbone, Pictures(raw_view(dataset).dataset), **how), reading)
+    with preserve_rng_state(dataset):
+        return with_precision(resolve(backbone, ImageDataset(raw_view(dataset).dataset), **how), reading)

@@ -14,25 +14,25 @@ import torch
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.pipeline import audit_of, with_leakage
 from selfclean_hooks.core.embeddings import Embeddings
-from selfclean_hooks.core.settings import Reading
-from selfclean_hooks.data.reader import Pictures
+from selfclean_hooks.core.settings import EmbeddingSettings
+from selfclean_hooks.data.reader import ImageDataset
 from selfclean_hooks.data.views.dataset_view import raw_view
 from selfclean_hooks.decisions.policy import Policy
 from selfclean_hooks.decisions.thresholds import Thresholds
-from selfclean_hooks.embedding.backbones.resolve import resolve_among
-from selfclean_hooks.embedding.embed import embed_among
-from selfclean_hooks.embedding.encoders.forward_pass import tuned
+from selfclean_hooks.embedding.backbones.resolve import resolve_distributed
+from selfclean_hooks.embedding.embed import embed_distributed
+from selfclean_hooks.embedding.encoders.forward_pass import with_precision
 from selfclean_hooks.embedding.quality import rank_me
 from selfclean_hooks.errors import BackboneError, PolicyError
-from selfclean_hooks.results.stability import stability, told
+from selfclean_hooks.results.stability import describe, stability
 from selfclean_hooks.results.thumbnails import leak_thumbnails, thumbnails
 from selfclean_hooks.utils.files import check_writable
-from selfclean_hooks.utils.processes import Ranks
-from selfclean_hooks.utils.rng import kept_rng
+from selfclean_hooks.utils.processes import Processes
+from selfclean_hooks.utils.rng import preserve_rng_state
 
 
-def audit_among(
-    ranks: Ranks,
+def audit_distributed(
+    processes: Processes,
     dataset: Any,
     backbone: Any,
     *,
@@ -40,7 +40,7 @@ def audit_among(
     method: str,
     thresholds: Thresholds,
     policy: Policy,
-    reading: Reading,
+    reading: EmbeddingSettings,
     name: str,
     notes: Iterable[str],
     epoch: int,
@@ -48,10 +48,10 @@ def audit_among(
     least_rank: float,
     folder: Path | None,
 ) -> Audit:
-    """`audit` by all `ranks`, compared with `others`, saved by the first.
+    """`audit` by all `processes`, compared with `others`, saved by the first.
 
     Args:
-        ranks: the processes, all of which call this with the same data.
+        processes: the processes, all of which call this with the same data.
         dataset: as for `audit`, as are the arguments not listed here.
         backbone: as for `audit`, or an Encoder.
         others: further splits by name; near duplicates of theirs in `dataset` are leakage.
@@ -76,17 +76,21 @@ def audit_among(
         if folder is not None:  # now and not after an hour
             check_writable(folder)
 
-    ranks.once(check_folder)
-    with kept_rng(dataset, *others.values()):
-        stored = ranks.each(lambda: raw_view(dataset))
-        pictures, progress = Pictures(stored.dataset), reading.progress
-        resolved = resolve_among(ranks, backbone, pictures, device=reading.device, seed=reading.seed, progress=progress)
-        encoder = ranks.each(lambda: tuned(resolved, reading))  # once for all data: it may take a while to compile
+    processes.run_on_first(check_folder)
+    with preserve_rng_state(dataset, *others.values()):
+        stored = processes.run_on_each(lambda: raw_view(dataset))
+        pictures, progress = ImageDataset(stored.dataset), reading.progress
+        resolved = resolve_distributed(
+            processes, backbone, pictures, device=reading.device, seed=reading.seed, progress=progress
+        )
+        encoder = processes.run_on_each(
+            lambda: with_precision(resolved, reading)
+        )  # once for all data: it may take a while to compile
 
         def read(data: Any) -> Embeddings | None:
-            return embed_among(ranks, data, encoder, reading, least=1, fit=False)
+            return embed_distributed(processes, data, encoder, reading, least=1, fit=False)
 
-        train = embed_among(ranks, dataset, encoder, reading)
+        train = embed_distributed(processes, dataset, encoder, reading)
         compared = {split: read(data) for split, data in others.items()}
 
         def judged() -> Audit:
@@ -101,23 +105,23 @@ def audit_among(
             about = {**found.provenance, "training": {"epoch": epoch, "stability": changes}}
             small, others_small = thumbnails(found, dataset, reading), leak_thumbnails(found, others, reading)
             found = replace(found, provenance=about, thumbnails=small, leak_thumbnails=others_small)
-            found = found.described(name, notes=(*notes, *told(changes)))
+            found = found.described(name, notes=(*notes, *describe(changes)))
             if folder is not None:
                 with suppress(PolicyError):  # all is written but clean_indices.txt; who asks for these gets the error
                     found.save(folder)
             return found
 
-        with all_cores(ranks):
-            return ranks.once(judged)
+        with all_cores(processes):
+            return processes.run_on_first(judged)
 
 
 @contextmanager
-def all_cores(ranks: Ranks) -> Iterator[None]:
+def all_cores(processes: Processes) -> Iterator[None]:
     """Lets the first of several processes compute with all cores while the others wait; launchers give each a share."""
     before = torch.get_num_threads()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or before
     try:
-        if ranks.size > 1 and ranks.is_first:
+        if processes.size > 1 and processes.is_first:
             torch.set_num_threads(cores)
         yield
     finally:

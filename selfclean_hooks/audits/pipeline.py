@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfclean_hooks.audits.audit import Audit
-from selfclean_hooks.core.scores import spread
+from selfclean_hooks.core.scores import spread_to
 from selfclean_hooks.decisions.policy import Policy
 from selfclean_hooks.decisions.thresholds import Thresholds, required_pair_score
 from selfclean_hooks.errors import DataWarning
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from selfclean_hooks.detectors.label_errors.training_margins import IDENTITY, LEAST, blended
+from selfclean_hooks.detectors.label_errors.training_margins import IDENTITY, LEAST, blend_with_margins
 from selfclean_hooks.errors import DataError
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
 
-from selfclean_hooks.core.embeddings import Fitness
+from selfclean_hooks.core.embeddings import RepresentationQuality
 from selfclean_hooks.core.scores import Scores
-from selfclean_hooks.detectors.leakage import leaks_among
+from selfclean_hooks.detectors.leakage import find_leakage
 
 
 def audit_of(
@@ -76,9 +76,9 @@ def audit_of(
             tick=tick,
         )
     warn_of_missing_pairs(scores, thresholds)
-    scores = spread(scores, readable, e.n, errors=e.errors, class_names=e.class_names)
+    scores = spread_to(scores, readable, e.n, errors=e.errors, class_names=e.class_names)
     scores = replace(scores, pixels=e.pixels)
-    doubts = e.fitness.doubts() if e.fitness is not None else ()
+    doubts = e.fitness.warnings() if e.fitness is not None else ()
     for doubt in doubts:
         warnings.warn(doubt, DataWarning, stacklevel=3)
     encoder, notes = {**e.encoder, "rank_me": rank_me(vectors)}, (*e.notes, *doubts)
@@ -103,7 +103,7 @@ def with_margins(audit: Audit, margins: NDArray[np.floating], epochs: int) -> Au
     scores = audit.scores
     if "label_errors" not in scores.calibration:
         return audit
-    label = blended(scores.calibration["label_errors"].probability_clean(scores.label), margins)
+    label = blend_with_margins(scores.calibration["label_errors"].probability_clean(scores.label), margins)
     label = np.maximum(label, LEAST)
     note = f"label scores: blended with the margins of {epochs} epoch{'s' * (epochs != 1)}"
     return replace(
@@ -133,8 +133,8 @@ def with_leakage(audit: Audit, embeddings: Embeddings, others: Mapping[str, Embe
     """
     if name in others:
         raise DataError(f"leakage is looked for between {name} and other splits, got {', '.join(others)}")
-    automatic, reach = audit.scores.automatic["near_duplicates"], {name: audit.scores.reach}
-    leaks = leaks_among({name: embeddings, **others}, reach, leakage_search_limit(audit), automatic, (name,))
+    automatic, local_scale = audit.scores.automatic["near_duplicates"], {name: audit.scores.local_scale}
+    leaks = find_leakage({name: embeddings, **others}, local_scale, leakage_search_limit(audit), automatic, (name,))
     return replace(audit, scores=replace(audit.scores, leaks=leaks[name]))
 
 
@@ -151,7 +151,7 @@ def provenance(
     thresholds: Thresholds,
     policy: Policy,
     notes: Iterable[str] = (),
-    fitness: Fitness | None = None,
+    fitness: RepresentationQuality | None = None,
 ) -> dict[str, Any]:
     """The part of the manifest that does not follow from the scores."""
     packages = ("numpy", "torch", "selfclean-hooks")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from selfclean_hooks.audits.audit import Audit
     from selfclean_hooks.audits.splits import SplitsAudit
     from selfclean_hooks.core.embeddings import Embeddings
-    from selfclean_hooks.core.settings import Reading
+    from selfclean_hooks.core.settings import EmbeddingSettings
     from selfclean_hooks.decisions.policy import Policy
     from selfclean_hooks.decisions.thresholds import Thresholds
 
@@ -69,7 +69,7 @@ def audit_sources(
     method: str,
     thresholds: Thresholds,
     policy: Policy,
-    reading: Reading,
+    reading: EmbeddingSettings,
     max_items: int = MAX_ITEMS,
 ) -> SplitsAudit:
     """Audit what `open_sources` opened; of several splits nothing but the first is dropped from."""
@@ -84,7 +84,7 @@ def audit_sources(
         given = {}
         for name, source in opened.items():
             with _about(name):
-                given[name] = embedded(source.vectors, source.labels, source.class_names, source.name)
+                given[name] = audit_vectors(source.vectors, source.labels, source.class_names, source.name)
         policies, bars = policies_of(policy, opened), reading.progress
         found = splits_of(given, method, thresholds, policies, progress=bars, max_items=max_items)
     else:
@@ -111,7 +111,7 @@ def _audit_one(
     method: str,
     thresholds: Thresholds,
     policy: Policy,
-    reading: Reading,
+    reading: EmbeddingSettings,
     max_items: int,
 ) -> Audit:
     from selfclean_hooks.audits.audit_dataset import audit, audit_embeddings
@@ -140,13 +140,13 @@ def _check_classes(opened: Mapping[str, Source]) -> None:
         check_classes({first: known, name: classes_of(source.labels, source.class_names)})
 
 
-def embedded(
+def audit_vectors(
     vectors: Any, labels: Any = None, class_names: tuple[str, ...] | None = None, name: str = ""
 ) -> Embeddings:
     """Vectors of the user's own, (N, D), as if they had been embedded here."""
     from selfclean_hooks.core.embeddings import Embeddings
-    from selfclean_hooks.core.labels import as_labels, class_codes
-    from selfclean_hooks.embedding.quality import fitness_of_given
+    from selfclean_hooks.core.labels import as_labels, codes_of
+    from selfclean_hooks.embedding.quality import quality_of_vectors
     from selfclean_hooks.utils.arrays import as_vectors, fingerprint
 
     array = as_vectors(vectors)
@@ -165,7 +165,7 @@ def embedded(
         encoder={"name": "given", "fingerprint": None},
         notes=(),
         keys=keys,
-        fitness=fitness_of_given(array, class_codes(codes), keys),
+        fitness=quality_of_vectors(array, codes_of(codes), keys),
     )
 
 

@@ -93,7 +93,7 @@ def _accuracy(
     from torch import nn
     from torch.utils.data import DataLoader, TensorDataset
 
-    from selfclean_hooks.utils.rng import kept_rng
+    from selfclean_hooks.utils.rng import preserve_rng_state
 
     def tensors(pictures: NDArray[np.uint8], classes: NDArray[np.int64]) -> TensorDataset:
         return TensorDataset(torch.from_numpy(pictures).float().flatten(1) / 255, torch.from_numpy(classes))
@@ -109,7 +109,7 @@ def _accuracy(
         def configure_optimizers(self) -> Any:
             return torch.optim.Adam(self.parameters(), 2e-3)
 
-    with kept_rng(), warnings.catch_warnings():
+    with preserve_rng_state(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's advice about loaders and loggers is for larger fits
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         torch.default_generator.manual_seed(seed)

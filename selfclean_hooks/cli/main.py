@@ -16,8 +16,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from selfclean_hooks.cli.options import Asked, Keeping
-from selfclean_hooks.cli.outcome import decided, opened, reviewed, write_report
+from selfclean_hooks.cli.options import GateOptions, KeepOption
+from selfclean_hooks.cli.outcome import apply_reviews, check_and_report, load_audit, write_report
 from selfclean_hooks.cli.output import Format, complain
 from selfclean_hooks.decisions.policy import Policy
 from selfclean_hooks.decisions.review.file import read_reviews
@@ -70,7 +70,7 @@ AllowNotRun = Annotated[
 Threshold = Annotated[
     Texts, typer.Option(metavar="ISSUE=SCORE", help="Flag below this score, or auto, or none: label_errors=0.3.")
 ]
-Keep = Annotated[Keeping | None, typer.Option(help="Which copy of a duplicate set is kept.")]
+Keep = Annotated[KeepOption | None, typer.Option(help="Which copy of a duplicate set is kept.")]
 BaselineFile = Annotated[
     Path | None,
     typer.Option("--baseline", metavar="FILE", help="Accepted findings: only others count; without limits, none may."),
@@ -142,13 +142,13 @@ def audit(
     """
     from selfclean_hooks.cli.audit_sources import audit_sources, named_sources, open_sources
     from selfclean_hooks.cli.sources.python_object import is_attribute, load_attribute
-    from selfclean_hooks.core.settings import Reading
+    from selfclean_hooks.core.settings import EmbeddingSettings
     from selfclean_hooks.embedding.backbones.checkpoint import is_checkpoint
     from selfclean_hooks.utils.files import check_writable
 
     limits = max_near_duplicates, max_off_topic, max_label_errors, max_unreadable, max_leakage, max_total
-    asked = Asked(limits, allow_not_run, threshold, keep, baseline, update_baseline, format, decisions)
-    reading = Reading("auto", 64, workers, 0, cache_dir, progress, precision.value, compile)
+    asked = GateOptions(limits, allow_not_run, threshold, keep, baseline, update_baseline, format, decisions)
+    reading = EmbeddingSettings("auto", 64, workers, 0, cache_dir, progress, precision.value, compile)
     with _stopping_plainly():
         named = named_sources(source)
         asked.check(named)
@@ -160,7 +160,7 @@ def audit(
         thresholds = asked.thresholds_before(named)
         with _doubts_told_once():
             found = audit_sources(sources, encoder, method.value, thresholds, policy, reading, max_items)
-        raise typer.Exit(decided(found, asked, output))
+        raise typer.Exit(check_and_report(found, asked, output))
 
 
 @app.command()
@@ -222,9 +222,9 @@ def gate(
 ) -> None:
     """Check a saved audit against limits; no model is loaded."""
     limits = max_near_duplicates, max_off_topic, max_label_errors, max_unreadable, max_leakage, max_total
-    asked = Asked(limits, allow_not_run, threshold, keep, baseline, update_baseline, format, decisions)
+    asked = GateOptions(limits, allow_not_run, threshold, keep, baseline, update_baseline, format, decisions)
     with _stopping_plainly():
-        raise typer.Exit(decided(opened(folder), asked))
+        raise typer.Exit(check_and_report(load_audit(folder), asked))
 
 
 @app.command()
@@ -236,7 +236,7 @@ def report(
     """Write report.html anew from a saved audit; no model is loaded."""
     page = folder / "report.html"
     review = read_reviews(decisions) if decisions else None
-    write_report(reviewed(opened(folder), review), folder)
+    write_report(apply_reviews(load_audit(folder), review), folder)
     Console().print(str(page), soft_wrap=True, markup=False, highlight=False)
     if open_:
         typer.launch(page.resolve().as_uri())

@@ -115,7 +115,7 @@ def _issue(name: str, known: Sequence[str]) -> str:
 LIMIT_NAMES = ("near_duplicates", "off_topic", "label_errors", "unreadable", "leakage", "total")
 
 
-class Keeping(str, Enum):
+class KeepOption(str, Enum):
     """Which copy of a duplicate set is kept."""
 
     first = "first"
@@ -124,13 +124,13 @@ class Keeping(str, Enum):
 
 
 @dataclass(frozen=True)
-class Asked:
+class GateOptions:
     """What was asked for on the command line beside the source; texts as they were written."""
 
     limits: Sequence[Sequence[str] | None]  # of `LIMIT_NAMES`, in order
     not_run: Sequence[str] | None
     threshold: Sequence[str] | None
-    keep: Keeping | None
+    keep: KeepOption | None
     baseline: Path | None
     update: bool
     format: Format

@@ -13,19 +13,19 @@ from selfclean_hooks.decisions.review.verdicts import unknown_labels
 from selfclean_hooks.errors import PolicyError
 from selfclean_hooks.gate.baseline import Baseline
 from selfclean_hooks.gate.verdict import Verdict, check
-from selfclean_hooks.results.result import called
-from selfclean_hooks.results.stopping_rule import rows_of
+from selfclean_hooks.results.result import sample_name
+from selfclean_hooks.results.stopping_rule import clean_runs
 from selfclean_hooks.storage.folder import holds_audit, is_of_splits
 
 if TYPE_CHECKING:
     from selfclean_hooks.audits.audit import Audit
     from selfclean_hooks.audits.splits import SplitsAudit
-from selfclean_hooks.cli.options import Asked
+from selfclean_hooks.cli.options import GateOptions
 
 SHOWN = 5  # samples named
 
 
-def opened(folder: Path) -> SplitsAudit:
+def load_audit(folder: Path) -> SplitsAudit:
     """A saved audit; of one data set it is the split "".
 
     Raises:
@@ -48,13 +48,13 @@ def write_report(found: SplitsAudit, folder: Path) -> None:
     write_reports(found, folder, *split_pages(found))
 
 
-def decided(found: SplitsAudit, asked: Asked, output: Path | None = None) -> int:
+def check_and_report(found: SplitsAudit, asked: GateOptions, output: Path | None = None) -> int:
     """Check against the limits, save into `output` if that is given, print, and return the exit status.
 
     Where a threshold flags most of the data the status is 2, and also where the policy would drop most of it and no
     limit fails. An earlier audit in `output` and the baseline are left as they are then.
     """
-    found = reviewed(_reconsidered(found, asked), asked.review())
+    found = apply_reviews(_reconsidered(found, asked), asked.review())
     audits = found.audits
     limits, baseline = asked.limits_of(audits), asked.accepted()
     doubtful, refused = tuple(_doubtful(audits)), tuple(_refused(audits))
@@ -76,7 +76,7 @@ def decided(found: SplitsAudit, asked: Asked, output: Path | None = None) -> int
     return 0 if verdict else 1
 
 
-def _reconsidered(found: SplitsAudit, asked: Asked) -> SplitsAudit:
+def _reconsidered(found: SplitsAudit, asked: GateOptions) -> SplitsAudit:
     """The saved audit at other thresholds and with other copies kept, where these were asked for."""
     if not asked.threshold and asked.keep is None:
         return found
@@ -87,7 +87,7 @@ def _reconsidered(found: SplitsAudit, asked: Asked) -> SplitsAudit:
     return replace(found, audits=audits)
 
 
-def reviewed(found: SplitsAudit, review: Review | None) -> SplitsAudit:
+def apply_reviews(found: SplitsAudit, review: Review | None) -> SplitsAudit:
     """The audit with what people decided now and before; what came of that is told on standard error."""
     found = found if review is None else found.with_decisions(review)
     kept = [audit.review for audit in found.audits.values() if audit.review is not None]
@@ -95,8 +95,8 @@ def reviewed(found: SplitsAudit, review: Review | None) -> SplitsAudit:
         return found
     say(_about_marks(found.audits, Review.merged([*kept, *([] if review is None else [review])])))
     for name, audit in found.audits.items():
-        for issue, row in rows_of(audit):
-            say(_split(name) + row.told(issue))
+        for issue, row in clean_runs(audit):
+            say(_split(name) + row.describe(issue))
     return found
 
 
@@ -127,7 +127,7 @@ def _not_accepted(audits: Mapping[str, Audit], verdict: Verdict) -> Iterator[str
     if count or corrected:
         yield f"not accepted: {count} samples that people want dropped, {corrected} labels that they want mended"
     unknown = [
-        called(audits[one.split], i)
+        sample_name(audits[one.split], i)
         for one in verdict.checks
         for i in one.found[~confirmed[one.split][one.found]][:SHOWN].tolist()
     ]

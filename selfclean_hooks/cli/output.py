@@ -65,11 +65,11 @@ def complain(text: str) -> None:
 
 
 def _print_table(found: SplitsAudit, verdict: Verdict, place: Path | None) -> None:
-    from selfclean_hooks.report.table import show, worth_table
+    from selfclean_hooks.report.table import calibration_table, show
 
     console = Console()
     show(found.audits, verdict, console)
-    worth = worth_table(found.audits, bars=console.is_terminal and console.encoding.lower().startswith("utf"))
+    worth = calibration_table(found.audits, bars=console.is_terminal and console.encoding.lower().startswith("utf"))
     if worth is not None:
         if verdict.reasons:
             console.print()
@@ -84,7 +84,7 @@ def _about_fitness(found: SplitsAudit) -> Iterator[str]:
     """How fit the representation is, on the data that is trained on."""
     fitness = next(iter(found.audits.values())).fitness
     if fitness is not None:
-        yield fitness.told()
+        yield fitness.describe()
 
 
 def _about_splits(found: SplitsAudit) -> Iterator[str]:

@@ -51,7 +51,7 @@ def run(
         SelfCleanError: see `pretrain`.
     """
     from selfclean_hooks.cli.sources.open import open_source
-    from selfclean_hooks.data.reader import Pictures
+    from selfclean_hooks.data.reader import ImageDataset
     from selfclean_hooks.data.views.dataset_view import raw_view
     from selfclean_hooks.embedding.encoders.encoder import device_of
     from selfclean_hooks.embedding.pretrain.run import pretrain, save
@@ -64,7 +64,7 @@ def run(
     partial = output.with_name(f"{output.name}.partial")
     with bar("training an encoder", progress) as tick:
         trained = pretrain(
-            Pictures(raw_view(found.dataset).dataset),
+            ImageDataset(raw_view(found.dataset).dataset),
             recipe,
             device=device_of(device),
             partial=partial,

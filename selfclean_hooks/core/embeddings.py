@@ -29,7 +29,7 @@ class Embeddings:
     notes: tuple[str, ...]
     keys: tuple[str, ...] = ()  # (n,) what each sample is called for good: see keys.py; "" unreadable without a file
     pixels: NDArray[np.int64] | None = None  # (n,) width x height, -1 unknown; None: no sample is a picture
-    fitness: Fitness | None = None  # None: too few samples to tell, or not asked for
+    fitness: RepresentationQuality | None = None  # None: too few samples to tell, or not asked for
 
     @property
     def readable(self) -> NDArray[np.int64]:
@@ -44,7 +44,7 @@ ALL_BUT_CONSTANT = 1.1  # RankMe of raw features, 1 where they are constant
 
 
 @dataclass(frozen=True)
-class Figures:
+class QualityFigures:
     """What was measured of one representation.
 
     Attributes:
@@ -52,7 +52,7 @@ class Figures:
         centred_rank: the same once their mean is taken away; 0 where nothing is left.
         agreement: share of the 10 nearest neighbours (cosine) that carry the sample's own label, in [0, 1], the mean
             over the samples; None without labels or with one class only. A class of a few samples cannot fill 10
-            places, so it is to be compared, with `Fitness.random` or `Fitness.chance`.
+            places, so it is to be compared, with `RepresentationQuality.random` or `RepresentationQuality.chance`.
     """
 
     rank: float
@@ -61,7 +61,7 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Fitness:
+class RepresentationQuality:
     """How a representation compares with the same network with random weights.
 
     Attributes:
@@ -75,19 +75,19 @@ class Fitness:
 
     samples: int
     dimensions: int
-    own: Figures
-    random: Figures | None = None
+    own: QualityFigures
+    random: QualityFigures | None = None
     chance: float | None = None
     gain_error: float | None = None
 
     @classmethod
-    def of(cls, told: Any) -> Fitness | None:
+    def of(cls, told: Any) -> RepresentationQuality | None:
         """What `asdict` made of one, as a manifest holds it; None for anything else."""
         if not isinstance(told, Mapping):
             return None
         try:
-            own, other = Figures(**told["own"]), told["random"]
-            return cls(**{**told, "own": own, "random": None if other is None else Figures(**other)})
+            own, other = QualityFigures(**told["own"]), told["random"]
+            return cls(**{**told, "own": own, "random": None if other is None else QualityFigures(**other)})
         except (KeyError, TypeError):
             return None
 
@@ -95,7 +95,7 @@ class Fitness:
         """For the manifest."""
         return asdict(self)
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """In one line."""
         (own, other), most = (self.own, self.random), min(self.samples, self.dimensions)
         ranks, labels = f"RankMe {own.rank:.1%} of {most}", ""
@@ -106,7 +106,7 @@ class Fitness:
             labels = f"neighbours of the same label {own.agreement:.1%} ({beside}{self.chance:.1%} by chance), "
         return f"representation, of {self.samples} samples: {labels}{ranks}"
 
-    def doubts(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """Why audits with this representation may not find much, in sentences; nothing where that cannot be told.
 
         - Labels: neighbours agree no better than with random weights (within one standard error), and not even half

@@ -27,14 +27,14 @@ def label_texts(scores: Scores) -> list[str]:
 
 
 def predicted_texts(scores: Scores) -> list[str]:
-    """What the label that most speaks for is called; of numbers what is foretold. "" where there is none."""
-    targets, foretold = scores.targets, scores.foretold
-    if targets is None or foretold is None:
+    """What the label that most speaks for is called; of numbers what is predicted. "" where there is none."""
+    targets, predicted = scores.targets, scores.predicted_target
+    if targets is None or predicted is None:
         return [class_name(scores, code) for code in scores.predicted_label.tolist()]
     if targets.ndim == 1:
-        return _number_texts(foretold)
+        return _number_texts(predicted)
     texts = []
-    for i, code in enumerate(foretold.tolist()):
+    for i, code in enumerate(predicted.tolist()):
         better = targets[i].copy()
         if code >= 0:
             better[int(code) // 2] = bool(int(code) % 2)
@@ -44,13 +44,13 @@ def predicted_texts(scores: Scores) -> list[str]:
 
 def doubt_of(scores: Scores, i: int) -> str:
     """What speaks against the label of a sample, in plain words."""
-    targets, foretold = scores.targets, scores.foretold
-    if targets is None or foretold is None:
+    targets, predicted = scores.targets, scores.predicted_target
+    if targets is None or predicted is None:
         given, other = (class_name(scores, int(codes[i])) for codes in (scores.given_label, scores.predicted_label))
         return f"label {given} " + (f"looks like {other}" if other != given else "in doubt")
     if targets.ndim == 1:
-        return f"target {targets[i]:.4g} where {foretold[i]:.4g} is foretold"
-    code = int(foretold[i])
+        return f"target {targets[i]:.4g} where {predicted[i]:.4g} is predicted"
+    code = int(predicted[i])
     if code < 0 or bool(code % 2) == bool(targets[i, code // 2]):
         return f"labels {_listed(scores, targets[i].nonzero()[0], i)} in doubt"
     return f"label {class_name(scores, code // 2)} seems " + ("missing" if code % 2 else "wrong")

@@ -94,12 +94,12 @@ def is_classes(labels: Labels | None) -> bool:
     return labels is not None and labels.ndim == 1 and labels.dtype.kind == "i"
 
 
-def class_codes(labels: Labels | None) -> NDArray[np.int64] | None:
+def codes_of(labels: Labels | None) -> NDArray[np.int64] | None:
     """The labels if they are classes."""
     return labels if is_classes(labels) else None
 
 
-def fit(names: Sequence[str], labels: Labels | None) -> bool:
+def check_fit(names: Sequence[str], labels: Labels | None) -> bool:
     """Whether there is a name for every class."""
     if labels is None or labels.dtype.kind == "f":
         return False

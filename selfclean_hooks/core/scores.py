@@ -16,7 +16,7 @@ from selfclean_hooks.core.labels import spread_labels
 
 
 @dataclass(frozen=True, eq=False)
-class Leaks:
+class LeakPairs:
     """The nearest pairs of samples between one split and others, worst first.
 
     Listed are the nearest sample in the other split of every sample on both sides, and all neighbours looked at that
@@ -31,11 +31,13 @@ class Leaks:
     distance: NDArray[np.float32]  # (P,) in [0, 1]; 0: the same content
     other_names: tuple[str, ...] | None = None  # (P,) file behind each sample of the other split, "" where unknown
     other_digests: tuple[str, ...] | None = None  # (P,) content of each sample of the other split, "" where unknown
-    scaled: NDArray[np.float32] | None = None  # (P,) score by the neighbourhood in the split trained on; None: distance
+    scaled_score: NDArray[np.float32] | None = (
+        None  # (P,) score by the neighbourhood in the split trained on; None: distance
+    )
     automatic: float = 0.0  # score below which "auto" flags: that for near duplicates of the split trained on
 
     @classmethod
-    def none(cls) -> Leaks:
+    def none(cls) -> LeakPairs:
         """No pairs."""
         nothing = np.empty(0, np.int64)
         return cls((), (0,), nothing, nothing, nothing, nothing.astype(np.float32))
@@ -47,7 +49,7 @@ class Leaks:
     @property
     def score(self) -> NDArray[np.float32]:
         """(P,) in [0, 1], low = near duplicates."""
-        return self.distance if self.scaled is None else self.scaled
+        return self.distance if self.scaled_score is None else self.scaled_score
 
     @cached_property
     def worst(self) -> NDArray[np.float32]:
@@ -56,7 +58,7 @@ class Leaks:
         np.fmin.at(found, self.index, self.score)
         return found
 
-    def spread(self, positions: NDArray[np.int64], n: int) -> Leaks:
+    def spread(self, positions: NDArray[np.int64], n: int) -> LeakPairs:
         """The same where the samples of the audited split are those at `positions` among n."""
         return replace(self, index=positions[self.index], sizes=(n, *self.sizes[1:]))
 
@@ -86,15 +88,17 @@ class Scores:
     errors: Mapping[int, str] = field(default_factory=dict)  # position: why it could not be read
     class_names: tuple[str, ...] | None = None
     pixels: NDArray[np.int64] | None = None  # (N,) width x height, -1: unknown; None: no images
-    leaks: Leaks | None = None  # what other splits share with this one; None: not checked
-    tree_scaled: NDArray[np.float32] | None = None  # (M,) scores of the tree's pairs; None: their distances
-    reach: NDArray[np.float32] | None = None  # (N,) distance that makes up a sample's neighbourhood; None: not measured
+    leaks: LeakPairs | None = None  # what other splits share with this one; None: not checked
+    scaled_tree_score: NDArray[np.float32] | None = None  # (M,) scores of the tree's pairs; None: their distances
+    local_scale: NDArray[np.float32] | None = (
+        None  # (N,) distance that makes up a sample's neighbourhood; None: not measured
+    )
     calibration: Mapping[str, Calibration] = field(default_factory=dict)  # issue: what its scores mean, where known
     # Labels that are no classes: numbers (N,) float64, NaN: none; or several labels a sample, (N, C) bool.
     targets: NDArray[Any] | None = None
     # (N,) float64: the number foretold, NaN: none; or of several labels 2 c + 1 where label c seems missing, 2 c where
     # it seems wrong, -1: none.
-    foretold: NDArray[np.float64] | None = None
+    predicted_target: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.near_duplicate)
@@ -102,7 +106,7 @@ class Scores:
     @property
     def tree_score(self) -> NDArray[np.float32]:
         """(M,) scores of the tree's pairs."""
-        return self.tree_distance if self.tree_scaled is None else self.tree_scaled
+        return self.tree_distance if self.scaled_tree_score is None else self.scaled_tree_score
 
     def of(self, issue: str) -> NDArray[np.float64]:
         """(N,) scores of near duplicates, off-topic samples or label errors."""
@@ -114,7 +118,7 @@ class Scores:
         return (*ISSUES, *(() if self.leaks is None else ("leakage",)), "unreadable")
 
 
-def spread(scores: Scores, positions: NDArray[np.int64], n: int, **changes: Any) -> Scores:
+def spread_to(scores: Scores, positions: NDArray[np.int64], n: int, **changes: Any) -> Scores:
     """The scores of the samples at `positions` among n samples; the others (unreadable ones) get NaN and -1."""
 
     def of_samples(values: NDArray[Any], missing: float) -> NDArray[Any]:
@@ -135,14 +139,14 @@ def spread(scores: Scores, positions: NDArray[np.int64], n: int, **changes: Any)
         pair_score=scores.pair_score,
         tree_index=positions[scores.tree_index],
         tree_distance=scores.tree_distance,
-        tree_scaled=scores.tree_scaled,
-        reach=None if scores.reach is None else of_samples(scores.reach, np.nan),
+        scaled_tree_score=scores.scaled_tree_score,
+        local_scale=None if scores.local_scale is None else of_samples(scores.local_scale, np.nan),
         pairs_complete_below=scores.pairs_complete_below,
         automatic=scores.automatic,
         not_run=scores.not_run,
         pixels=None if scores.pixels is None else of_samples(scores.pixels, -1),
         targets=None if scores.targets is None else spread_labels(scores.targets, positions, n),
-        foretold=None if scores.foretold is None else of_samples(scores.foretold, np.nan),
+        predicted_target=None if scores.predicted_target is None else of_samples(scores.predicted_target, np.nan),
         leaks=None if scores.leaks is None else scores.leaks.spread(positions, n),
         calibration=scores.calibration,
         **changes,

@@ -18,7 +18,7 @@ LEAST = {"batch_size": 1, "num_workers": 0, "seed": 0}
 
 
 @dataclass(frozen=True)
-class Reading:
+class EmbeddingSettings:
     """The settings of one reading; the fields are called as the arguments of `audit` are.
 
     Attributes:
@@ -60,4 +60,4 @@ def _check_whole(name: str, value: object, least: int) -> None:
         raise SettingError(f"{name} must be a whole number of at least {least} and below 2**63, got {value!r}")
 
 
-AS_USUAL = Reading()
+DEFAULT_SETTINGS = EmbeddingSettings()

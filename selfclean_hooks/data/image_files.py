@@ -27,7 +27,7 @@ TURNS = {
 Targets = list[int] | list[float]  # classes, or numbers to be foretold
 
 
-class Labelled:
+class LabeledFiles:
     """Base of data sets whose items are (PIL image, label), or (PIL image,) without labels.
 
     Attributes:
@@ -50,7 +50,7 @@ class Labelled:
         return (image, self.targets[index]) if hasattr(self, "targets") else (image,)
 
 
-class PictureFiles(Labelled):
+class ImageFiles(LabeledFiles):
     """Pictures in files, each read when it is asked for; an unreadable one raises OSError then."""
 
     def __init__(self, paths: list[str], targets: Targets | None, classes: tuple[str, ...] | None) -> None:
@@ -64,22 +64,22 @@ class PictureFiles(Labelled):
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         """Read one file."""
-        return self.item(read_picture(self.paths[index]), index)
+        return self.item(read_image(self.paths[index]), index)
 
 
-def ending(name: str) -> str:
+def suffix(name: str) -> str:
     """The part of a file name from its last dot on, in small letters: ".png"."""
     return os.path.splitext(name)[1].lower()
 
 
 @cache
-def picture_endings() -> frozenset[str]:
-    """Endings of the files that `read_picture` reads."""
+def image_suffixes() -> frozenset[str]:
+    """Endings of the files that `read_image` reads."""
     formats = Image.registered_extensions()  # fills Image.OPEN too
     return frozenset(end for end, name in formats.items() if name in Image.OPEN and name not in NOT_PICTURES)
 
 
-def read_picture(path: str) -> Image.Image:
+def read_image(path: str) -> Image.Image:
     """A picture as it is seen: turned upright by its EXIF tag, at most `LONGEST` pixels long, free of the file.
 
     Raises:

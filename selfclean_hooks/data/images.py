@@ -15,7 +15,7 @@ from selfclean_hooks.errors import DataError
 CHANNELS = (1, 3, 4)
 
 
-def picture(value: Any) -> Image.Image | None:
+def to_image(value: Any) -> Image.Image | None:
     """What a person should see of a value, or None where it is no picture.
 
     Args:

@@ -15,10 +15,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from selfclean_hooks.core.settings import Reading
+from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.data.digests import digest, file_key
 from selfclean_hooks.data.image_files import STORED
-from selfclean_hooks.data.images import CHANNELS, as_array, picture, raster, to_rgb
+from selfclean_hooks.data.images import CHANNELS, as_array, raster, to_image, to_rgb
 from selfclean_hooks.data.items import ItemLabel, item_label, split
 from selfclean_hooks.data.signals import is_signal
 from selfclean_hooks.errors import DataError
@@ -26,7 +26,7 @@ from selfclean_hooks.errors import DataError
 NOTHING = np.zeros(0, "S32")  # sorted digests: an array is small to send and quick to search
 
 
-class Pictures(Dataset[Any]):
+class ImageDataset(Dataset[Any]):
     """The pictures of a data set, without labels."""
 
     def __init__(self, dataset: Any) -> None:
@@ -58,7 +58,7 @@ class Pictures(Dataset[Any]):
 
 
 def _shown(value: Any) -> Image.Image | NDArray[Any] | None:
-    found = picture(value)
+    found = to_image(value)
     return raster(value) if found is None else found
 
 
@@ -88,7 +88,7 @@ class Batch:
         return replace(self, contents=self.contents.pin_memory()) if isinstance(self.contents, Tensor) else self
 
 
-class Reader(Dataset[tuple[Sample, Any]]):
+class SampleReader(Dataset[tuple[Sample, Any]]):
     """Reads, catches what an item raises, and prepares it for the encoder; runs in the workers."""
 
     def __init__(
@@ -100,7 +100,7 @@ class Reader(Dataset[tuple[Sample, Any]]):
     ) -> None:
         """`files`: see `own_files`. `known`: sorted digests of contents that are not wanted."""
         self.dataset, self.prepare, self.files, self.known = dataset, prepare, files, known
-        self.pictures = Pictures(dataset)
+        self.pictures = ImageDataset(dataset)
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -143,7 +143,7 @@ class Reader(Dataset[tuple[Sample, Any]]):
 
 
 def loader_of(
-    reader: Reader, reading: Reading, share: Sequence[int], device: torch.device | None = None
+    reader: SampleReader, reading: EmbeddingSettings, share: Sequence[int], device: torch.device | None = None
 ) -> tuple[DataLoader[tuple[Sample, Any]], tuple[str, ...]]:
     """A loader of `Batch`es of the positions in `share`; a note where workers were asked for and cannot be had.
 
@@ -176,7 +176,7 @@ def _batch(read: list[tuple[Sample, Any]]) -> Batch:
 
 
 def pixels(value: Any) -> int:
-    """Width x height of what `picture` shows as a picture (of its file where it was shrunk), -1 of anything else."""
+    """Width x height of what `to_image` shows as a picture (of its file where it was shrunk), -1 of anything else."""
     if isinstance(value, Image.Image):
         width, height = value.info.get(STORED, value.size)
         return int(width * height)
@@ -208,7 +208,7 @@ def as_input(value: Any) -> Any:
     return value.float() / 255 if isinstance(value, Tensor) and value.dtype == torch.uint8 else value
 
 
-def _workers(reader: Reader, wanted: int) -> tuple[int, tuple[str, ...]]:
+def _workers(reader: SampleReader, wanted: int) -> tuple[int, tuple[str, ...]]:
     """How many workers can read: none where they are not forked and the data set cannot be sent to them."""
     if wanted == 0 or multiprocessing.get_start_method() == "fork":
         return wanted, ()

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.scores import Scores
-from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, conflicting
+from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, conflicting_sets
 from selfclean_hooks.decisions.flags import flags_of, reasons_of
 from selfclean_hooks.decisions.policy import Policy
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.decisions.review.reviewed_sets import reviewed_sets
-from selfclean_hooks.decisions.review.verdicts import ruling_of
+from selfclean_hooks.decisions.review.verdicts import review_verdicts
 from selfclean_hooks.decisions.thresholds import Thresholds
 from selfclean_hooks.errors import PolicyError
 from selfclean_hooks.utils.arrays import BoolArray
@@ -97,7 +97,7 @@ def decide(
         digests: (N,) content of each sample, "" where unknown; for finding the samples that people looked at.
         review: what people decided. What they found fine is no finding; what they confirmed is one, and is dropped.
     """
-    ruling = ruling_of(review, scores, names, digests)
+    ruling = review_verdicts(review, scores, names, digests)
     found = flags_of(scores, thresholds, review, ruling)
     away = np.any([_dropped(found.flags, policy), *ruling.confirmed.values()], axis=0)
     last = 2 * away + np.isin(np.arange(len(scores)), list(found.doubts))  # better one in doubt than one to be dropped
@@ -113,7 +113,7 @@ def decide(
         thresholds=found.cuts,
         flags=flags,
         duplicates=copies.duplicates,
-        conflicts=conflicting(copies.duplicates, found.scores),
+        conflicts=conflicting_sets(copies.duplicates, found.scores),
         dropped=dropped,
         action=action,
         reason=reasons_of(scores, names, found, copies, rescued, marks),

@@ -95,7 +95,7 @@ def near_links(scores: Scores, threshold: float) -> IntArray:
     return index[order[np.sort(minimum_spanning_tree(graph.tocsr()).data.astype(np.int64)) - 1]]
 
 
-def contradicted(scores: Scores, threshold: float) -> dict[int, dict[int, int]]:
+def label_conflicts(scores: Scores, threshold: float) -> dict[int, dict[int, int]]:
     """Samples whose label is in doubt because near duplicates carry another one.
 
     Of two near duplicates with different labels it is the one whose label is rarer among itself and its own near
@@ -130,7 +130,7 @@ def contradicted(scores: Scores, threshold: float) -> dict[int, dict[int, int]]:
     return {i: around[group] for i, group in zip(doubted.tolist(), groups[doubted].tolist(), strict=True)}
 
 
-def conflicting(sets: DuplicateSets, scores: Scores) -> frozenset[int]:
+def conflicting_sets(sets: DuplicateSets, scores: Scores) -> frozenset[int]:
     """Numbers of the sets whose copies carry different labels."""
     members = ((sets.number >= 0) & (scores.given_label >= 0)).nonzero()[0]
     kinds = np.unique(np.stack([sets.number[members], scores.given_label[members]]), axis=1)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from selfclean_hooks.core.issues import ISSUES
 from selfclean_hooks.core.label_text import class_name, doubt_of, label_texts
 from selfclean_hooks.core.scores import Scores
-from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, contradicted
+from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, label_conflicts
 from selfclean_hooks.decisions.review.marks import Review
-from selfclean_hooks.decisions.review.verdicts import Ruling, corrected
+from selfclean_hooks.decisions.review.verdicts import ReviewVerdicts, corrected_labels
 from selfclean_hooks.decisions.thresholds import Thresholds, flagged
 from selfclean_hooks.utils.arrays import BoolArray
 
@@ -32,12 +32,12 @@ class Flags:
     cuts: Mapping[str, float]  # issue: score below which it is flagged, -inf: none are
     flags: Mapping[str, BoolArray]  # issue: (N,)
     fine: Mapping[str, BoolArray]  # issue: (N,) flagged, had no person found it fine
-    doubts: Mapping[int, Mapping[int, int]]  # see `contradicted`
+    doubts: Mapping[int, Mapping[int, int]]  # see `label_conflicts`
     leaks: BoolArray  # (L,) pairs with samples of other splits that are near duplicates
     scores: Scores  # with the labels that people gave
 
 
-def flags_of(scores: Scores, thresholds: Thresholds, review: Review | None, ruling: Ruling) -> Flags:
+def flags_of(scores: Scores, thresholds: Thresholds, review: Review | None, ruling: ReviewVerdicts) -> Flags:
     """What is below the cuts or was confirmed, and was not found fine.
 
     Args:
@@ -46,8 +46,8 @@ def flags_of(scores: Scores, thresholds: Thresholds, review: Review | None, ruli
         review: what people decided, or None.
         ruling: what that amounts to.
     """
-    cuts, now = cuts_of(scores, thresholds, review), corrected(scores, ruling.relabelled)
-    doubts = contradicted(now, cuts["near_duplicates"]) if cuts["label_errors"] > -math.inf else {}
+    cuts, now = resolve_thresholds(scores, thresholds, review), corrected_labels(scores, ruling.relabelled)
+    doubts = label_conflicts(now, cuts["near_duplicates"]) if cuts["label_errors"] > -math.inf else {}
     every = np.arange(len(scores))
     leaks, raw = np.zeros(0, bool), {issue: flagged(scores.of(issue), cuts[issue]) for issue in ISSUES[1:]}
     raw["label_errors"] |= np.isin(every, list(doubts))
@@ -66,7 +66,7 @@ def flags_of(scores: Scores, thresholds: Thresholds, review: Review | None, ruli
     return Flags(cuts, flags, fine, doubts, leaks, now)
 
 
-def cuts_of(scores: Scores, thresholds: Thresholds, review: Review | None) -> dict[str, float]:
+def resolve_thresholds(scores: Scores, thresholds: Thresholds, review: Review | None) -> dict[str, float]:
     """Issue: score below which it is flagged; leakage as near duplicates are, unless a reviewer moved its own cut."""
     cuts = dict.fromkeys(ISSUES, -math.inf)
     for issue, automatic in scores.automatic.items():

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from selfclean_hooks.core.scores import Leaks
+from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.detectors.near_duplicates.local_scale import score_of
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
@@ -23,23 +23,25 @@ from selfclean_hooks.neighbors.cross_search import nearest_across
 Pairs = tuple[
     NDArray[np.int64], NDArray[np.int64], Float32Array, Float32Array
 ]  # positions in two splits, distances and scores
-Reach = Mapping[str, "Float32Array | None"]  # split: distance usual around each sample; None: distances are scores
+LocalScales = Mapping[
+    str, "Float32Array | None"
+]  # split: distance usual around each sample; None: distances are scores
 
 
-def leaks_among(
+def find_leakage(
     splits: Mapping[str, Embeddings],
-    reach: Reach,
+    local_scale: LocalScales,
     below: float,
     automatic: float = 0.0,
     of: Collection[str] | None = None,
-) -> dict[str, Leaks]:
-    """What each split shares with the others: see `Leaks`. Identical content lies at distance 0.
+) -> dict[str, LeakPairs]:
+    """What each split shares with the others: see `LeakPairs`. Identical content lies at distance 0.
 
     A pair is scored as if its sample of the later split lay beside that of the earlier one in the earlier split.
 
     Args:
         splits: by name; by the same encoder; the one that is trained on first.
-        reach: `Scores.reach` of all splits but the last, or of those in `of`.
+        local_scale: `Scores.local_scale` of all splits but the last, or of those in `of`.
         below: score up to which further neighbours than the nearest are listed.
         automatic: score below which "auto" flags.
         of: the splits to look at; default: all. Each pair of splits is compared once.
@@ -53,18 +55,18 @@ def leaks_among(
     pairs: dict[tuple[str, str], Pairs] = {}
     for name, other in combinations(sorted(splits, key=lambda name: name not in wanted), 2):
         if name in wanted:
-            usual = reach.get(name)
+            usual = local_scale.get(name)
             far = below if usual is None else float(np.nanmax(usual)) * (below / max(1 - below, 1e-9)) ** 2
             first, second, distance = _pairs(rows[name], splits[name], rows[other], splits[other], far)
             score = distance if usual is None else score_of(distance, usual[first]).astype(np.float32)
             pairs[name, other], pairs[other, name] = (first, second, distance, score), (second, first, distance, score)
-    is_scaled = any(usual is not None for usual in reach.values())
+    is_scaled = any(usual is not None for usual in local_scale.values())
     return {name: _leaks(name, splits, pairs, automatic, is_scaled) for name in wanted}
 
 
 def _leaks(
     name: str, splits: Mapping[str, Embeddings], pairs: Mapping[tuple[str, str], Pairs], automatic: float, scaled: bool
-) -> Leaks:
+) -> LeakPairs:
     """The pairs of one split with the others, worst first."""
     others = [split for split in splits if split != name]
     found = [pairs[name, other] for other in others]
@@ -77,14 +79,14 @@ def _leaks(
         told = tuple(texts[split][at] for split, at in places)
         return told if any(told) else None
 
-    return Leaks(
+    return LeakPairs(
         splits=(name, *others),
         sizes=tuple(splits[split].n for split in (name, *others)),
         other=number[order],
         index=index[order],
         other_index=other_index[order],
         distance=distance[order],
-        scaled=score[order] if scaled else None,
+        scaled_score=score[order] if scaled else None,
         other_names=of_each([splits[split].names or ("",) * splits[split].n for split in others]),
         other_digests=of_each([splits[split].keys or ("",) * splits[split].n for split in others]),
         automatic=automatic,

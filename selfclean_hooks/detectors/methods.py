@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from selfclean_hooks.detectors.label_errors.detector import VotedLabelErrors
+from selfclean_hooks.detectors.label_errors.detector import EnsembleLabelErrors
 from selfclean_hooks.detectors.near_duplicates.detector import ScaledNearDuplicates
 from selfclean_hooks.detectors.off_topic.detector import BranchingOffTopic
 from selfclean_hooks.detectors.protocol import Detector
@@ -23,7 +23,7 @@ class Method:
 
 METHODS = {
     "default": Method(
-        (ScaledNearDuplicates(), BranchingOffTopic(), VotedLabelErrors()), 20, by_class=False, targets=True
+        (ScaledNearDuplicates(), BranchingOffTopic(), EnsembleLabelErrors()), 20, by_class=False, targets=True
     ),
     "selfclean": Method((NearDuplicates(), OffTopic(), LabelErrors()), 12, by_class=True, targets=False),
 }

@@ -47,8 +47,8 @@ class Finding:
     pairs: Pairs | None = None  # near duplicates only
     predicted_label: NDArray[np.int64] | None = None  # label errors only: the label that the neighbours suggest
     calibration: Calibration | None = None  # what the scores mean, where that was estimated
-    foretold: NDArray[np.float64] | None = None  # label errors only, of targets: see `Scores.foretold`
-    reach: NDArray[np.float64] | None = None  # near duplicates only: (N,) distance usual around each sample
+    predicted_target: NDArray[np.float64] | None = None  # label errors only, of targets: see `Scores.foretold`
+    local_scale: NDArray[np.float64] | None = None  # near duplicates only: (N,) distance usual around each sample
 
 
 class Detector(Protocol):

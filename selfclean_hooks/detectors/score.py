@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from selfclean_hooks.core.labels import Labels, class_codes, is_classes
+from selfclean_hooks.core.labels import Labels, codes_of, is_classes
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.detectors.methods import METHODS
 from selfclean_hooks.detectors.near_duplicates.local_scale import between, score_of
@@ -38,7 +38,7 @@ def score(
         tick: progress, called with (steps done, all steps).
     """
     how = METHODS[method]
-    codes = class_codes(labels)
+    codes = codes_of(labels)
     values, classes = _from_zero(codes)
     targets = labels if codes is None and how.targets else None
     classes = sets_of(targets) if targets is not None and targets.ndim == 2 else classes
@@ -52,7 +52,7 @@ def score(
         geometry = Geometry(x, classes, neighbors, tree, pair_distance_quantile(x), targets, pairs_below)
         found = {d.issue: d(geometry) for d in how.detectors if d.issue not in not_run}
     n, pairs, by_label = len(x), found["near_duplicates"].pairs, found.get("label_errors")
-    reach = found["near_duplicates"].reach
+    local_scale = found["near_duplicates"].local_scale
     if pairs is None:
         raise AssertionError("the near duplicate detector lists pairs")
     none = np.full(n, -1, np.int64)
@@ -70,14 +70,16 @@ def score(
         pair_score=pairs.score,
         tree_index=tree.edges,
         tree_distance=tree.lengths,
-        tree_scaled=None if reach is None else score_of(tree.lengths, between(reach, tree.edges)).astype(np.float32),
-        reach=None if reach is None else reach.astype(np.float32),
+        scaled_tree_score=None
+        if local_scale is None
+        else score_of(tree.lengths, between(local_scale, tree.edges)).astype(np.float32),
+        local_scale=None if local_scale is None else local_scale.astype(np.float32),
         pairs_complete_below=pairs.complete_below,
         automatic={issue: finding.automatic for issue, finding in found.items()},
         calibration={i: finding.calibration for i, finding in found.items() if finding.calibration is not None},
         not_run=not_run,
         targets=None if codes is not None else labels,
-        foretold=by_label.foretold if by_label else None,
+        predicted_target=by_label.predicted_target if by_label else None,
     )
 
 

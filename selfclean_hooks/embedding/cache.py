@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from selfclean_hooks.embedding.cache_database import damaged, made, number, opened, shrink
+from selfclean_hooks.embedding.cache_database import ensure_schema, is_damaged, query_int, shrink, transaction
 from selfclean_hooks.errors import AuditFileError, SettingError
 
 LIMIT = 4 * 2**30  # bytes of the file after a run; while a run adds to it, it may be up to twice as large
@@ -63,7 +63,7 @@ class Cache:
         found: dict[str, NDArray[np.float32]] = {}
         if not digests or not len(self.known):
             return found
-        with opened(self._path, writable=self._writable) as file:
+        with transaction(self._path, writable=self._writable) as file:
             for digest in digests:
                 row = file.execute(FIND, (self._encoder, digest)).fetchone()
                 if row is not None:
@@ -94,7 +94,7 @@ class Cache:
     def flush(self) -> None:
         """Write what waits; all of it or nothing."""
         if self._new:
-            with opened(self._path, "BEGIN IMMEDIATE", writable=True) as file:
+            with transaction(self._path, "BEGIN IMMEDIATE", writable=True) as file:
                 for digest, vector in self._new.items():
                     if file.execute(FIND, (self._encoder, digest)).fetchone() is None:
                         row = file.execute("INSERT INTO vectors (vector) VALUES (?)", (self._packed(digest, vector),))
@@ -108,7 +108,7 @@ class Cache:
             return
         self.flush()
         mark = "UPDATE samples SET used = max(used, ?) WHERE encoder = ? AND digest = ?"
-        with opened(self._path, "BEGIN IMMEDIATE", writable=True) as file:
+        with transaction(self._path, "BEGIN IMMEDIATE", writable=True) as file:
             file.executemany(mark, ((self._run, self._encoder, digest) for digest in used))
             shrink(file, LIMIT)
 
@@ -123,17 +123,17 @@ class Cache:
         self._writable = all(os.access(path, os.W_OK) for path in (folder, self._path) if path.exists())
         if not self._writable:
             self.note = f"nothing new is kept in cache_dir: {folder} cannot be written"
-        if (self._writable or self._path.exists()) and made(self._path, self._writable):
-            with opened(self._path, writable=self._writable) as file:
+        if (self._writable or self._path.exists()) and ensure_schema(self._path, self._writable):
+            with transaction(self._path, writable=self._writable) as file:
                 rows = file.execute("SELECT digest FROM samples WHERE encoder = ? ORDER BY digest", (self._encoder,))
                 self.known = np.array([digest for (digest,) in rows], "S32")
-                self._run = 1 + number(file, "SELECT coalesce(max(used), 0) FROM samples")
+                self._run = 1 + query_int(file, "SELECT coalesce(max(used), 0) FROM samples")
 
     def _check_lengths(self, *lengths: int) -> None:
         self._lengths.update(lengths)
         if len(self._lengths) > 1:
             lengths_seen = " and ".join(map(str, sorted(self._lengths)))
-            raise damaged(self._path, f"features of one encoder have {lengths_seen} numbers")
+            raise is_damaged(self._path, f"features of one encoder have {lengths_seen} numbers")
 
     def _packed(self, digest: str, vector: NDArray[np.float32]) -> bytes:
         """The numbers behind a check of what belongs together: SQLite itself does not see that a page is damaged."""

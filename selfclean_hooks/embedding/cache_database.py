@@ -27,7 +27,7 @@ OLDEST = "SELECT id, encoder, digest FROM samples ORDER BY used, id DESC LIMIT ?
 
 
 @contextmanager
-def opened(path: Path, *begin: str, writable: bool) -> Iterator[sqlite3.Connection]:
+def transaction(path: Path, *begin: str, writable: bool) -> Iterator[sqlite3.Connection]:
     """The file within a transaction (started by `begin`), which is undone if anything fails.
 
     Raises:
@@ -41,7 +41,7 @@ def opened(path: Path, *begin: str, writable: bool) -> Iterator[sqlite3.Connecti
             yield file
     except (sqlite3.Error, ValueError) as error:
         if not isinstance(error, sqlite3.OperationalError) or "no such" in str(error):  # table, column
-            raise damaged(path, str(error)) from error
+            raise is_damaged(path, str(error)) from error
         waited = f"wait for the process that holds it (for {PATIENCE:.0f} s by now)"
         cure = waited if "locked" in str(error) else "free the disk"
         raise AuditFileError(
@@ -49,46 +49,46 @@ def opened(path: Path, *begin: str, writable: bool) -> Iterator[sqlite3.Connecti
         ) from error
 
 
-def made(path: Path, writable: bool) -> bool:
+def ensure_schema(path: Path, writable: bool) -> bool:
     """Whether the tables are there; they are made in an empty or missing file that can be written.
 
     Raises:
         AuditFileError: the file is damaged, of another version, or holds something else.
     """
-    with opened(path, writable=writable) as file:
-        version, tables = number(file, "PRAGMA user_version"), number(file, "SELECT count(*) FROM sqlite_master")
+    with transaction(path, writable=writable) as file:
+        version, tables = query_int(file, "PRAGMA user_version"), query_int(file, "SELECT count(*) FROM sqlite_master")
     if version == 0 and tables:
-        raise damaged(path, "it holds something else")
+        raise is_damaged(path, "it holds something else")
     if version not in (0, VERSION):
         raise AuditFileError(
             f"the embedding cache {path} must be of version {VERSION}, got {version}: delete the file, or give another "
             "cache_dir"
         )
     if version == 0 and writable:
-        with opened(path, *SETTINGS, "BEGIN IMMEDIATE", *TABLES, writable=True):
+        with transaction(path, *SETTINGS, "BEGIN IMMEDIATE", *TABLES, writable=True):
             return True
     return version == VERSION
 
 
 def shrink(file: sqlite3.Connection, limit: int) -> None:
     """Remove the samples used longest ago until the file has at most `limit` bytes, and give its free pages back."""
-    page = number(file, "PRAGMA page_size")
+    page = query_int(file, "PRAGMA page_size")
 
     def size() -> int:
-        return page * (number(file, "PRAGMA page_count") - number(file, "PRAGMA freelist_count"))
+        return page * (query_int(file, "PRAGMA page_count") - query_int(file, "PRAGMA freelist_count"))
 
-    while (much := size()) > limit and (samples := number(file, "SELECT count(*) FROM samples")):
+    while (much := size()) > limit and (samples := query_int(file, "SELECT count(*) FROM samples")):
         oldest = file.execute(OLDEST, (math.ceil(samples * (much - limit) / much),)).fetchall()
         file.executemany("DELETE FROM vectors WHERE id = ?", ((row[0],) for row in oldest))
         file.executemany("DELETE FROM samples WHERE encoder = ? AND digest = ?", (row[1:] for row in oldest))
     file.executescript("PRAGMA incremental_vacuum")  # commits first; execute() alone would free a single page
 
 
-def number(file: sqlite3.Connection, query: str) -> int:
+def query_int(file: sqlite3.Connection, query: str) -> int:
     """The one number that a query results in."""
     return int(file.execute(query).fetchone()[0])
 
 
-def damaged(path: Path, came: str) -> AuditFileError:
+def is_damaged(path: Path, came: str) -> AuditFileError:
     """What to raise where the file is not as it was written."""
     return AuditFileError(f"the embedding cache {path} cannot be read ({came}): delete the file")

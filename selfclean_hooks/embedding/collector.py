@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 
 from selfclean_hooks.core.labels import Labels, as_labels, spread_labels
 from selfclean_hooks.data.items import ItemLabel
-from selfclean_hooks.data.reader import Batch, Reader
+from selfclean_hooks.data.reader import Batch, SampleReader
 from selfclean_hooks.embedding.cache import Cache
 from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.embedding.quality import is_constant
@@ -23,7 +23,7 @@ from selfclean_hooks.utils.text import listing
 
 
 @dataclass(frozen=True, eq=False)
-class Share:
+class Shard:
     """What one process has read: of the positions given, in order."""
 
     positions: range
@@ -36,9 +36,9 @@ class Share:
     no_label: dict[int, str]
 
 
-def joined(n: int, shares: list[Share]) -> Collected:
+def merge_shards(n: int, shares: list[Shard]) -> EmbeddingCollector:
     """The reading of all processes as one; copies get the vector of the first of them, as if read by one."""
-    read = Collected(n)
+    read = EmbeddingCollector(n)
     for share in shares:
         rows = slicing(share.positions)
         read.labels[rows], read.digests[rows], read.keys[rows] = share.labels, share.digests, share.keys
@@ -58,7 +58,7 @@ def slicing(positions: range) -> slice:
     return slice(positions.start, positions.stop, positions.step)
 
 
-class Collected:
+class EmbeddingCollector:
     """What has been read so far."""
 
     def __init__(self, n: int) -> None:
@@ -71,7 +71,7 @@ class Collected:
         self.pixels = np.full(n, -1, np.int64)
         self.first: dict[str, int] = {}  # content: its first position; copies get the very same vector
 
-    def take(self, batch: Batch, encoder: Encoder, cache: Cache, reader: Reader) -> None:
+    def take(self, batch: Batch, encoder: Encoder, cache: Cache, reader: SampleReader) -> None:
         """Embed a batch, what the cache does not know of it, and file it."""
         self.seen += len(batch.samples)
         good = [sample for sample in batch.samples if not sample.error]
@@ -117,12 +117,12 @@ class Collected:
             )
         self.vectors[index] = vector
 
-    def share(self, positions: range) -> Share:
+    def share(self, positions: range) -> Shard:
         """What was read of `positions`, to be sent."""
         rows = slicing(positions)
         vectors = None if self.vectors is None else self.vectors[rows].copy()
         labels, digests, keys, pixels = self.labels[rows], self.digests[rows], self.keys[rows], self.pixels[rows].copy()
-        return Share(positions, vectors, labels, digests, keys, pixels, self.errors, self.no_label)
+        return Shard(positions, vectors, labels, digests, keys, pixels, self.errors, self.no_label)
 
     def matrix(self, least: int = 2) -> NDArray[np.float32]:
         """(R, D) features of the readable samples."""

@@ -10,28 +10,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.embeddings import Embeddings
-from selfclean_hooks.core.labels import as_labels, class_codes, fit
-from selfclean_hooks.core.settings import AS_USUAL, Reading
+from selfclean_hooks.core.labels import as_labels, check_fit, codes_of
+from selfclean_hooks.core.settings import DEFAULT_SETTINGS, EmbeddingSettings
 from selfclean_hooks.data.dataset_tree import check_map_style, class_names, file_name
 from selfclean_hooks.data.digests import own_files
-from selfclean_hooks.data.reader import Pictures, Reader, loader_of
-from selfclean_hooks.data.views.dataset_view import View, eval_view, raw_view
-from selfclean_hooks.embedding.backbones.resolve import resolve_among
+from selfclean_hooks.data.reader import ImageDataset, SampleReader, loader_of
+from selfclean_hooks.data.views.dataset_view import DatasetView, eval_view, raw_view
+from selfclean_hooks.embedding.backbones.resolve import resolve_distributed
 from selfclean_hooks.embedding.cache import Cache
-from selfclean_hooks.embedding.collector import Collected, joined
+from selfclean_hooks.embedding.collector import EmbeddingCollector, merge_shards
 from selfclean_hooks.embedding.encoders import forward_pass as forward
 from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.embedding.encoders.random_weights import random_copy
-from selfclean_hooks.embedding.quality import FEW, LEAST, SAMPLES, SHARE, chosen, fitness_of
+from selfclean_hooks.embedding.quality import FEW, LEAST, SAMPLES, SHARE, chosen, representation_quality
 from selfclean_hooks.errors import BackboneError, DataError
 from selfclean_hooks.utils.arrays import fingerprint
-from selfclean_hooks.utils.processes import Ranks
+from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.utils.progress import bar
-from selfclean_hooks.utils.rng import kept_rng
+from selfclean_hooks.utils.rng import preserve_rng_state
 
 
 def embed(
-    dataset: Any, backbone: Any = "auto", reading: Reading = AS_USUAL, *, labels: Any = None, **settings: Any
+    dataset: Any,
+    backbone: Any = "auto",
+    reading: EmbeddingSettings = DEFAULT_SETTINGS,
+    *,
+    labels: Any = None,
+    **settings: Any,
 ) -> Embeddings:
     """Read every sample once, without augmentation, and embed it.
 
@@ -48,18 +53,25 @@ def embed(
         SettingError: there is no such device, or a setting makes no sense.
         AuditFileError: the embedding cache is damaged or cannot be written.
     """
-    alone = embed_among(Ranks(), dataset, backbone, replace(reading, **settings), labels=labels)
+    alone = embed_distributed(Processes(), dataset, backbone, replace(reading, **settings), labels=labels)
     assert alone is not None  # the only process is the first
     return alone
 
 
-def embed_among(
-    ranks: Ranks, dataset: Any, backbone: Any, reading: Reading, *, labels: Any = None, least: int = 2, fit: bool = True
+def embed_distributed(
+    processes: Processes,
+    dataset: Any,
+    backbone: Any,
+    reading: EmbeddingSettings,
+    *,
+    labels: Any = None,
+    least: int = 2,
+    fit: bool = True,
 ) -> Embeddings | None:
     """`embed`, each process reading its share of the data set; the result for the first process, None for the others.
 
     Args:
-        ranks: the processes, all of which call this with the same data set.
+        processes: the processes, all of which call this with the same data set.
         dataset: see `audit`.
         backbone: see `audit`, or an Encoder.
         reading: how; the workers are those of each process, progress is shown by the first.
@@ -67,30 +79,32 @@ def embed_among(
         least: how many samples there must be.
         fit: whether the representation is compared with that of random weights.
     """
-    stored = ranks.each(lambda: _stored(dataset, labels, least))
-    n, progress, seed = len(dataset), reading.progress and ranks.is_first, reading.seed
-    files = ranks.each(lambda: [file_name(dataset, i) for i in range(n)])
-    with kept_rng(dataset):
-        pictures = Pictures(stored.dataset)
-        resolved = resolve_among(ranks, backbone, pictures, device=reading.device, seed=seed, progress=progress)
-        encoder = ranks.each(lambda: forward.tuned(resolved, reading))
+    stored = processes.run_on_each(lambda: _stored(dataset, labels, least))
+    n, progress, seed = len(dataset), reading.progress and processes.is_first, reading.seed
+    files = processes.run_on_each(lambda: [file_name(dataset, i) for i in range(n)])
+    with preserve_rng_state(dataset):
+        pictures = ImageDataset(stored.dataset)
+        resolved = resolve_distributed(
+            processes, backbone, pictures, device=reading.device, seed=seed, progress=progress
+        )
+        encoder = processes.run_on_each(lambda: forward.with_precision(resolved, reading))
 
-        view = stored if encoder.prepare else ranks.each(lambda: eval_view(dataset))
+        view = stored if encoder.prepare else processes.run_on_each(lambda: eval_view(dataset))
         source = _Source(view.dataset, own_files(files), reading, progress)
-        read, notes, cache = ranks.each(lambda: source.read(encoder, ranks.share(n), "embedding"))
-        shares = ranks.collect(lambda: read.share(ranks.share(n))) if ranks.size > 1 else []
+        read, notes, cache = processes.run_on_each(lambda: source.read(encoder, processes.share(n), "embedding"))
+        shares = processes.gather(lambda: read.share(processes.share(n))) if processes.size > 1 else []
 
         def finished() -> Embeddings | None:
-            if not ranks.is_first:
+            if not processes.is_first:
                 return None
-            whole = joined(n, shares) if shares else read
+            whole = merge_shards(n, shares) if shares else read
             cache.finish(whole.first)
             vectors = whole.matrix(least)
             told = (encoder.note, forward.note(encoder), *view.notes, *notes, cache.note)
             described = _described(dataset, whole, vectors, labels, files, encoder, told)
             return _compared(described, encoder, source) if fit else described
 
-        return ranks.each(finished)
+        return processes.run_on_each(finished)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,13 +113,15 @@ class _Source:
 
     dataset: Any
     files: Sequence[str]
-    reading: Reading
+    reading: EmbeddingSettings
     progress: bool
 
-    def read(self, encoder: Encoder, positions: Sequence[int], what: str) -> tuple[Collected, tuple[str, ...], Cache]:
+    def read(
+        self, encoder: Encoder, positions: Sequence[int], what: str
+    ) -> tuple[EmbeddingCollector, tuple[str, ...], Cache]:
         """What the encoder makes of the samples there, notes, and the cache that what is new was written to."""
-        cache, read = Cache(self.reading.cache_dir, encoder.fingerprint), Collected(len(self.dataset))
-        reader = Reader(self.dataset, encoder.prepare, self.files, cache.known)
+        cache, read = Cache(self.reading.cache_dir, encoder.fingerprint), EmbeddingCollector(len(self.dataset))
+        reader = SampleReader(self.dataset, encoder.prepare, self.files, cache.known)
         loader, notes = loader_of(reader, self.reading, positions, encoder.device)
         with encoder.ready(), bar(what, self.progress) as tick:
             for batch in loader:
@@ -130,8 +146,8 @@ def _compared(own: Embeddings, encoder: Encoder, source: _Source) -> Embeddings:
         except (BackboneError, DataError) as error:  # the audit does not depend on it
             note = f"the representation could not be compared with that of random weights: {error}"
     vectors = own.vectors if len(at) == len(own.vectors) else own.vectors[np.searchsorted(own.readable, at)]
-    known = class_codes(own.labels)
-    fitness = fitness_of(vectors, None if known is None else known[at], random)
+    known = codes_of(own.labels)
+    fitness = representation_quality(vectors, None if known is None else known[at], random)
     return replace(own, fitness=fitness, notes=(*own.notes, *filter(None, (note,))))
 
 
@@ -154,7 +170,7 @@ def _by_random_weights(
 
 def _described(
     dataset: Any,
-    read: Collected,
+    read: EmbeddingCollector,
     vectors: NDArray[np.float32],
     labels: Any,
     files: Sequence[str | None],
@@ -167,7 +183,7 @@ def _described(
     if codes is None:
         codes, names, why = read.known_labels()
     names = names or (class_names(dataset) if codes is not None else None)
-    names = names if names is not None and fit(names, codes) else None
+    names = names if names is not None and check_fit(names, codes) else None
     return Embeddings(
         vectors=vectors,
         n=read.n,
@@ -185,7 +201,7 @@ def _described(
     )
 
 
-def _stored(dataset: Any, labels: Any, least: int) -> View:
+def _stored(dataset: Any, labels: Any, least: int) -> DatasetView:
     """What the data set holds, once everything about it makes sense."""
     check_map_style(dataset)
     if len(dataset) < least:

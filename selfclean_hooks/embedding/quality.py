@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from selfclean_hooks.core.embeddings import Figures, Fitness
+from selfclean_hooks.core.embeddings import QualityFigures, RepresentationQuality
 
 SAMPLES = 1000  # compared at most
 LEAST = 50  # fewer samples tell nothing
@@ -22,9 +22,9 @@ ROUNDING = 1e-6  # of the largest number
 PART = 1 << 18  # numbers copied at a time
 
 
-def fitness_of(
+def representation_quality(
     vectors: NDArray[np.floating], labels: NDArray[np.int64] | None, random: NDArray[np.floating] | None = None
-) -> Fitness | None:
+) -> RepresentationQuality | None:
     """Compare a representation with that of random weights.
 
     Args:
@@ -41,7 +41,7 @@ def fitness_of(
     shares = [None if classes is None or x is None else same_label(x, classes) for x in (vectors, random)]
     own, other = shares
     gain = None if own is None or other is None else own - other
-    return Fitness(
+    return RepresentationQuality(
         len(vectors),
         vectors.shape[1],
         _figures(vectors, own),
@@ -51,12 +51,12 @@ def fitness_of(
     )
 
 
-def fitness_of_given(
+def quality_of_vectors(
     vectors: NDArray[np.floating], labels: NDArray[np.int64] | None, digests: Sequence[str]
-) -> Fitness | None:
+) -> RepresentationQuality | None:
     """The figures of (N, D) vectors that no encoder is known of; `digests` (N,) tell copies."""
     at = chosen(digests)
-    return fitness_of(vectors[at], None if labels is None else labels[at])
+    return representation_quality(vectors[at], None if labels is None else labels[at])
 
 
 def chosen(digests: Sequence[str], at_most: int = SAMPLES) -> NDArray[np.int64]:
@@ -134,10 +134,10 @@ def _gram(x: NDArray[np.floating], centred: bool = False, *, of_rows: bool) -> N
     return gram
 
 
-def _figures(vectors: NDArray[np.floating], shares: NDArray[np.float64] | None) -> Figures:
+def _figures(vectors: NDArray[np.floating], shares: NDArray[np.float64] | None) -> QualityFigures:
     most = min(vectors.shape)
     ranks = rank_me(vectors) / most, rank_me(vectors, centred=True) / most
-    return Figures(*ranks, None if shares is None else float(shares.mean()))
+    return QualityFigures(*ranks, None if shares is None else float(shares.mean()))
 
 
 def _chance(labels: NDArray[np.int64]) -> float:

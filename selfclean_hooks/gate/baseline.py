@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.decisions.thresholds import Thresholds
-from selfclean_hooks.gate.baseline_entries import Node, digests_of, entries_of, leaks, linked, nodes_of, single
+from selfclean_hooks.gate.baseline_entries import Node, digests_of, entries_of, leaks, linked_sets, nodes_of, single
 from selfclean_hooks.gate.baseline_file import Entry, Key, read_baseline, write_baseline
 from selfclean_hooks.results.result import turned_off
 from selfclean_hooks.utils.arrays import BoolArray
@@ -181,7 +181,7 @@ class Baseline:
         audits = {split: self._moved(audit, split, max) for split, audit in audits.items()}
         today = self._made(audits, None, everything=True)
         live = {key: entry.copies for key, entry in today.entries.items()}
-        parts = {split: linked(audit) for split, audit in audits.items()}
+        parts = {split: linked_sets(audit) for split, audit in audits.items()}
         leaking = {split: today._groups("leakage", split)[0] for split in audits}
 
         def matches(entry: Entry) -> bool:

@@ -104,7 +104,7 @@ def nodes_of(key: Key) -> tuple[Node, Node]:
     return (0, key.samples[0]), (int(key.issue == "leakage"), key.samples[-1])
 
 
-def linked(audit: AuditResult) -> dict[str, set[int]]:
+def linked_sets(audit: AuditResult) -> dict[str, set[int]]:
     """Content: the components of near duplicates that it is in."""
     component = component_of(audit.scores, audit.decisions.thresholds["near_duplicates"])
     found: dict[str, set[int]] = {}
@@ -170,5 +170,5 @@ def _without(scores: Scores, left_out: BoolArray) -> Scores:
         pair_score=scores.pair_score[pairs],
         tree_index=scores.tree_index[edges],
         tree_distance=scores.tree_distance[edges],
-        tree_scaled=None if scores.tree_scaled is None else scores.tree_scaled[edges],
+        scaled_tree_score=None if scores.scaled_tree_score is None else scores.scaled_tree_score[edges],
     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from selfclean_hooks.gate.baseline import Baseline
     from selfclean_hooks.results.result import AuditResult
 from selfclean_hooks.gate.limits import Count, Limits
-from selfclean_hooks.results.result import called, turned_off
+from selfclean_hooks.results.result import sample_name, turned_off
 from selfclean_hooks.utils.statistics import wilson
 
 
@@ -160,7 +160,7 @@ def _checks(split: str, audit: AuditResult, limits: Limits, baseline: Baseline |
             samples=len(audit),
             found=found,
             accepted=accepted.nonzero()[0],
-            worst=tuple(called(audit, i) for i in found[:5].tolist()),
+            worst=tuple(sample_name(audit, i) for i in found[:5].tolist()),
             not_run=_not_run(audit, issue, limits),
             limit=given.get(issue),
             is_allowed=issue in limits.not_run,

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from selfclean_hooks.neighbors.exact_search import TILE, rescored, screen_of, search
-from selfclean_hooks.neighbors.unit_vectors import UnitRows, multiplied
+from selfclean_hooks.neighbors.exact_search import TILE, rescore, screen_of, search
+from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 
 if TYPE_CHECKING:
     pass
@@ -54,7 +54,7 @@ def nearest_across(
     for a in range(0, n, block):
         for b in range(n, n + m, block):
             rows, columns = slice(a, min(a + block, n)), slice(b, min(b + block, n + m))
-            similarity = multiplied(fast.rows[rows], fast.rows[columns])
+            similarity = matrix_product(fast.rows[rows], fast.rows[columns])
             of_x.offer(rows, similarity, b)
             of_y.offer(slice(b - n, columns.stop - n), similarity.T, a)
     to_y, near_y = _settled(both, xs, ys, of_x, fast.bound[:n], k, below)
@@ -96,7 +96,7 @@ def _highest(similarity: Tensor, m: int) -> tuple[Tensor, Tensor]:
 def _settled(both: UnitRows, own: Tensor, others: Tensor, best: _Best, bound: Tensor, k: int, below: float) -> Found:
     """The nearest by true distance; the rows that the first pass leaves in doubt are searched again."""
     last = best.values[:, -1]  # -inf: nothing was left out
-    indices, distances = rescored(both, own, best.indices)
+    indices, distances = rescore(both, own, best.indices)
     indices, distances = indices[:, :k].contiguous(), distances[:, :k].contiguous()
     needed = torch.minimum(distances[:, -1], distances[:, 0].clamp(min=below))
     again = ((1 - 2 * needed < last + bound) & (needed > 0)).nonzero()[:, 0]  # nothing is nearer than a copy

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from selfclean_hooks.neighbors.unit_vectors import UnitRows, multiplied
+from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 from selfclean_hooks.utils.progress import Tick
 
 TILE = 32  # similarities whose maximum is looked at before any of them is
@@ -47,7 +47,7 @@ class Screen:
         for a in starts:
             for b in range(a, len(self.rows), step):
                 rows, columns = slice(a, min(a + step, len(self.rows))), slice(b, min(b + step, len(self.rows)))
-                similarity = multiplied(self.rows[rows], self.rows[columns])
+                similarity = matrix_product(self.rows[rows], self.rows[columns])
                 if a == b:
                     similarity.fill_diagonal_(-torch.inf)
                 similarity[:, max(0, self.n - b) :] = -torch.inf  # the padding
@@ -109,7 +109,7 @@ def _search(
         excluded |= alike if kind == OTHER else ~alike
     m = min(len(columns), k if last else max(2 * k, k + 8))
     values, places = similarity.masked_fill_(excluded, -torch.inf).topk(m, dim=1)
-    indices, distances = rescored(x, rows, torch.where(values > -torch.inf, columns[places], -1))
+    indices, distances = rescore(x, rows, torch.where(values > -torch.inf, columns[places], -1))
     indices = functional.pad(indices, (0, max(0, k - m)), value=-1)[:, :k]
     distances = functional.pad(distances, (0, max(0, k - m)), value=torch.inf)[:, :k]
     if not last and m < len(columns):
@@ -136,9 +136,9 @@ class _Targets:
             ordered = [left @ part.double().T - (part.double().square().sum(1) + zero) / 2 for part, zero in parts]
             return torch.cat(ordered, 1), 0.0
         if self.screen is not None and precision != torch.float32:
-            return multiplied(self.screen.rows[rows], self.screened), self.screen.bound[rows]
+            return matrix_product(self.screen.rows[rows], self.screened), self.screen.bound[rows]
         # what two float32 products may be off by
-        return multiplied(self.x.values[rows], self.exact), (self.x.values.shape[1] + 8) * 2.0**-23
+        return matrix_product(self.x.values[rows], self.exact), (self.x.values.shape[1] + 8) * 2.0**-23
 
     @cached_property
     def exact(self) -> Tensor:
@@ -152,7 +152,7 @@ class _Targets:
         return rows[: len(self.x)] if len(self.index) == len(self.x) else rows[self.index]
 
 
-def rescored(x: UnitRows, rows: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+def rescore(x: UnitRows, rows: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
     """Candidates (R, m) in order of true distance, equal ones by position; -1 is last and at infinity."""
     distances = x.distances(rows, candidates.clamp(min=0)).masked_fill_(candidates < 0, torch.inf)
     by_index = torch.argsort(candidates, dim=1)

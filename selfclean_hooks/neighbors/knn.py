@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from selfclean_hooks.neighbors.exact_search import ANY, OTHER, SAME, TILE, rescored, screen_of, search
+from selfclean_hooks.neighbors.exact_search import ANY, OTHER, SAME, TILE, rescore, screen_of, search
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.progress import Tick
 
@@ -150,7 +150,7 @@ class _List:
         """Re-score, certify and search the uncertified again. Returns which rows those were, (N,) bool."""
         last = self.values[:, -1]  # -inf: nothing was left out
         every = torch.arange(len(x))
-        self.indices, distances = rescored(x, every, self.indices)
+        self.indices, distances = rescore(x, every, self.indices)
         self.indices, self.values = self.indices[:, : self.k].contiguous(), distances[:, : self.k].contiguous()
         kth = self.values[:, -1]
         open_ = (1 - 2 * kth < last + bound) & (kth > 0)  # nothing is nearer than a copy

@@ -21,7 +21,7 @@ NOTHING = 1e-6  # of the longer axis: rounding
 CHUNK = 4096
 
 
-def projected(rows: Float32Array, umap: bool = False) -> tuple[Float32Array, str]:
+def project_to_plane(rows: Float32Array, umap: bool = False) -> tuple[Float32Array, str]:
     """(N, 2) places in [0, 1] of (N, D) unit rows, and how they were found: "UMAP" or "PCA".
 
     Args:
@@ -30,7 +30,7 @@ def projected(rows: Float32Array, umap: bool = False) -> tuple[Float32Array, str
     """
     found = by_umap(rows) if umap and find_spec("umap") is not None and len(rows) <= MOST_UMAP else None
     points, how = (pca(rows), "PCA") if found is None else (found, "UMAP")
-    return scaled(points), how
+    return scale_to_unit(points), how
 
 
 def pca(rows: Float32Array) -> Float32Array:
@@ -50,9 +50,9 @@ def pca(rows: Float32Array) -> Float32Array:
 
 def by_umap(rows: Float32Array) -> Float32Array | None:
     """(N, 2) places by UMAP, with a random state of its own; None where it fails, as with very few samples."""
-    from selfclean_hooks.utils.rng import kept_rng
+    from selfclean_hooks.utils.rng import preserve_rng_state
 
-    with kept_rng(), warnings.catch_warnings():
+    with preserve_rng_state(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of compilers and unconnected samples: nothing a user can act upon
         try:
             umap = import_module("umap")
@@ -62,7 +62,7 @@ def by_umap(rows: Float32Array) -> Float32Array | None:
     return found.astype(np.float32) if found.shape == (len(rows), 2) and np.isfinite(found).all() else None
 
 
-def scaled(points: Float32Array) -> Float32Array:
+def scale_to_unit(points: Float32Array) -> Float32Array:
     """(N, 2) with each axis stretched to [0, 1] between its outer 0.5%, which go onto the edge; 0.5 where all agree."""
     low, high = np.quantile(points.astype(np.float64), [EDGE, 1 - EDGE], axis=0)
     differ = (high - low) > NOTHING * (high - low).max()

@@ -38,7 +38,7 @@ class Shift:
     explained: float
 
 
-def shift(
+def split_shift(
     x: NDArray[np.floating],
     y: NDArray[np.floating],
     *,

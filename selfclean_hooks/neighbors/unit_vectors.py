@@ -29,7 +29,7 @@ def pair_distance_quantile(x: UnitRows, budget: int = 1 << 22) -> Callable[[floa
     rows = torch.from_numpy(np.linspace(0, n - 1, min(n, max(1, budget // n))).astype(np.int64))
     counts = torch.zeros(BINS, dtype=torch.float64)
     for part in torch.split(rows, max(1, (1 << 22) // n)):
-        similarity = multiplied(x.values[part], x.values)
+        similarity = matrix_product(x.values[part], x.values)
         similarity[torch.arange(len(part)), part] = 1  # itself: distance 0
         root = similarity.neg_().add_(1).div_(2).clamp_(0, 1).sqrt_()
         counts += torch.histc(root, BINS, 0, 1).double()
@@ -83,7 +83,7 @@ class UnitRows:
         return out.clamp_(0, 1)
 
 
-def multiplied(a: Tensor, b: Tensor) -> Tensor:
+def matrix_product(a: Tensor, b: Tensor) -> Tensor:
     """`a @ b.T` in the precision of the rows, whatever matmul precision and autocast are set for training."""
     if a.dtype == torch.float32:
         return torch.from_numpy(a.numpy() @ b.numpy().T)  # numpy knows of neither

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selfclean_hooks.core.scores import Leaks
+from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.gate.limits import Count
 from selfclean_hooks.report.text import WORST, digest_of, name_of
 from selfclean_hooks.results.tables import summary_rows
@@ -17,7 +17,7 @@ from selfclean_hooks.utils.statistics import wilson
 if TYPE_CHECKING:
     from selfclean_hooks.gate.verdict import Check, Verdict
     from selfclean_hooks.results.result import AuditResult
-from selfclean_hooks.results.result import kept
+from selfclean_hooks.results.result import kept_action
 from selfclean_hooks.utils.text import plain
 
 FORMAT = 1  # raised where something written before changes its meaning or goes; not where something is added
@@ -78,7 +78,7 @@ def _split(audit: AuditResult) -> dict[str, Any]:
             "number": int(audit.decisions.sets.max(initial=-1)) + 1,
             "conflicting": len(audit.decisions.conflicts),
         },
-        "kept": kept(audit),
+        "kept": kept_action(audit),
         "fitness": None if audit.fitness is None else audit.fitness.as_dict(),
     }
 
@@ -87,7 +87,7 @@ def _leakage(audits: Mapping[str, AuditResult]) -> Iterator[dict[str, Any]]:
     """Samples on either side that the other side holds too, once for every two splits that were compared."""
     told = set()
     for name, audit in audits.items():
-        leaks = audit.scores.leaks or Leaks.none()
+        leaks = audit.scores.leaks or LeakPairs.none()
         near = audit.decisions.leaks
         for number, other in enumerate(leaks.splits[1:], 1):
             hits = near & (leaks.other == number)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from selfclean_hooks.report.text import WORST, by_split, called, contamination_of, limit_of, why
+from selfclean_hooks.report.text import WORST, by_split, contamination_of, limit_of, sample_name, why
 from selfclean_hooks.utils.text import LONGEST, visible
 
 if TYPE_CHECKING:
@@ -93,6 +93,6 @@ def _message(check: Check) -> str:
 
 def _worst(audit: AuditResult, check: Check) -> Iterator[str]:
     for index in check.found[:WORST].tolist():
-        yield f"{called(audit, index)}: {why(audit, index)}"
+        yield f"{sample_name(audit, index)}: {why(audit, index)}"
     if len(check.found) > WORST:
         yield f"and {len(check.found) - WORST} more"

@@ -6,7 +6,7 @@ import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from selfclean_hooks.report.text import WORST, by_split, called, contamination_of, issue_in_words, limit_of, why
+from selfclean_hooks.report.text import WORST, by_split, contamination_of, issue_in_words, limit_of, sample_name, why
 from selfclean_hooks.utils.text import LONGEST, visible
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _details(audit: AuditResult, check: Check) -> str:
     shown = check.found[:WORST].tolist()
     where = f"{data(check.split)}: " if check.split else ""
     title = f"{where}{issue_in_words(check.issue)}: the worst {len(shown)} of {len(check.found)}"
-    rows = [f"| {data(called(audit, index))} | {data(why(audit, index), 2 * LONGEST)} |" for index in shown]
+    rows = [f"| {data(sample_name(audit, index))} | {data(why(audit, index), 2 * LONGEST)} |" for index in shown]
     table = "\n".join(["| sample | why |\n|:---|:---|", *rows])
     return f"<details><summary>{title}</summary>\n\n{table}\n\n</details>"
 

@@ -107,7 +107,7 @@ TITLE = "what the flags are worth, as estimated"
 CAPTION = "Of near duplicates kept copies count too."
 
 
-def worth_table(audits: Mapping[str, AuditResult], bars: bool = False) -> Table | None:
+def calibration_table(audits: Mapping[str, AuditResult], bars: bool = False) -> Table | None:
     """One row a split and issue whose scores were calibrated; None where there are none.
 
     Args:

@@ -25,7 +25,7 @@ def digest_of(audit: AuditResult, index: int) -> str:
     return audit.digests[index] if audit.digests else ""
 
 
-def called(audit: AuditResult, index: int) -> str:
+def sample_name(audit: AuditResult, index: int) -> str:
     """A sample, in words that fit into a line."""
     name = name_of(audit, index)
     return visible(f"{name} ({index})" if name else f"sample {index}")

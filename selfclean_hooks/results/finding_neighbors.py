@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from selfclean_hooks.results.findings import shown
+from selfclean_hooks.results.findings import select_findings
 from selfclean_hooks.utils.arrays import IntArray
 
 if TYPE_CHECKING:
@@ -35,18 +35,18 @@ def with_evidence(
     """
     import torch  # not needed to read what was saved
 
-    from selfclean_hooks.neighbors.projection import projected
+    from selfclean_hooks.neighbors.projection import project_to_plane
     from selfclean_hooks.neighbors.unit_vectors import UnitRows
     from selfclean_hooks.utils.progress import bar
 
-    n, found = len(audit), shown(audit)
+    n, found = len(audit), select_findings(audit)
     readable = np.setdiff1d(np.arange(n), list(audit.scores.errors))
     with torch.device("cpu"), bar("looking at neighbours", progress):  # whatever the default device is
         x = UnitRows.of(vectors)
         near = _Near(x, readable, _copies(audit.scores)[readable])
         off_topic = near.of(found.off_topic, OFF_TOPIC)
         labels = _of_labels(audit, near, found.labels)
-        points, how = projected(x.values.numpy(), umap)
+        points, how = project_to_plane(x.values.numpy(), umap)
     places = np.full((n, 2), np.nan, np.float32)
     places[readable] = points
     return replace(audit, evidence=Evidence(off_topic, labels, places, how))

@@ -40,7 +40,7 @@ class Finding:
 
 
 def findings(audit: AuditResult, issue: str, most: int | None = None, seen: bool = False) -> list[Finding]:
-    """What `shown` shows of an issue, flagged ones first, each worst first.
+    """What `select_findings` shows of an issue, flagged ones first, each worst first.
 
     Args:
         audit: any.
@@ -67,11 +67,11 @@ def findings(audit: AuditResult, issue: str, most: int | None = None, seen: bool
         "off_topic": _off_topic,
         "label_errors": _labels,
     }[issue]
-    every = found(audit, shown(audit))
+    every = found(audit, select_findings(audit))
     return list(islice((one for one in every if not seen or None not in one.pictures), most))
 
 
-def _pair_findings(audit: AuditResult, found: Shown) -> Iterator[Finding]:
+def _pair_findings(audit: AuditResult, found: Selection) -> Iterator[Finding]:
     s = audit.scores
     for kept, *surplus in found.sets:
         for i in surplus:
@@ -81,20 +81,20 @@ def _pair_findings(audit: AuditResult, found: Shown) -> Iterator[Finding]:
         yield Finding((first, second), _pictures(audit, first, second), float(s.pair_score[row]), False)
 
 
-def _off_topic(audit: AuditResult, found: Shown) -> Iterator[Finding]:
+def _off_topic(audit: AuditResult, found: Selection) -> Iterator[Finding]:
     hits = audit.decisions.flags["off_topic"]
     for i in found.off_topic.tolist():
         yield Finding((i,), _pictures(audit, i), float(audit.scores.off_topic[i]), bool(hits[i]))
 
 
-def _labels(audit: AuditResult, found: Shown) -> Iterator[Finding]:
+def _labels(audit: AuditResult, found: Selection) -> Iterator[Finding]:
     s, hits = audit.scores, audit.decisions.flags["label_errors"]
     given, predicted = label_texts(s), predicted_texts(s)
     for i in found.labels.tolist():
         yield Finding((i,), _pictures(audit, i), float(s.label[i]), bool(hits[i]), (given[i], predicted[i]))
 
 
-def _leak_findings(audit: AuditResult, found: Shown) -> Iterator[Finding]:
+def _leak_findings(audit: AuditResult, found: Selection) -> Iterator[Finding]:
     leaks = audit.scores.leaks
     assert leaks is not None  # else it is no issue
     hits = flagged(leaks.score, audit.decisions.thresholds["leakage"])
@@ -114,7 +114,7 @@ TRANCHE = 24  # copies shown of one set before those of others, at most
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class Selection:
     """The findings that are shown, worst first: flagged ones and those that people looked at, then what lies beyond."""
 
     sets: tuple[tuple[int, ...], ...]  # positions of each duplicate set: its kept copy, then the surplus ones
@@ -125,7 +125,7 @@ class Shown:
     left_out: Mapping[str, int]  # issue: flagged, or looked at, and not shown (samples; of leakage pairs)
 
 
-def shown(audit: AuditResult, max_items: int | None = None) -> Shown:
+def select_findings(audit: AuditResult, max_items: int | None = None) -> Selection:
     """The findings that are shown: all flagged ones and half as many beyond the cut (at least 48), up to `max_items`.
 
     Args:
@@ -143,7 +143,7 @@ def shown(audit: AuditResult, max_items: int | None = None) -> Shown:
     leaks, leaks_out = _leaks(audit, most)
     left_out = {"near_duplicates": surplus_out, "off_topic": off_topic_out, "label_errors": labels_out}
     left_out |= {} if audit.scores.leaks is None else {"leakage": leaks_out}
-    return Shown(sets, _pairs(audit, most - surplus, surplus), off_topic, labels, leaks, left_out)
+    return Selection(sets, _pairs(audit, most - surplus, surplus), off_topic, labels, leaks, left_out)
 
 
 def with_max_items(audit: AuditResult, max_items: int) -> AuditResult:

@@ -20,7 +20,7 @@ from selfclean_hooks.errors import ContaminationError, DataWarning, SettingError
 from selfclean_hooks.utils.text import listing
 
 if TYPE_CHECKING:
-    from selfclean_hooks.core.embeddings import Fitness
+    from selfclean_hooks.core.embeddings import RepresentationQuality
     from selfclean_hooks.core.evidence import Evidence
     from selfclean_hooks.decisions.review.marks import Review
 from typing import TYPE_CHECKING
@@ -99,11 +99,11 @@ class AuditResult:
         return {issue: wilson(int(self.decisions.counted(issue).sum()), len(self)) for issue in ran}
 
     @property
-    def fitness(self) -> Fitness | None:
+    def fitness(self) -> RepresentationQuality | None:
         """How the representation compares with random weights; None where too few samples or an older audit tell."""
-        from selfclean_hooks.core.embeddings import Fitness
+        from selfclean_hooks.core.embeddings import RepresentationQuality
 
-        return Fitness.of(self.provenance.get("fitness"))
+        return RepresentationQuality.of(self.provenance.get("fitness"))
 
     @property
     def clean_indices(self) -> NDArray[np.int64]:
@@ -144,7 +144,7 @@ class AuditResult:
             positions = positions[np.argsort(leaks.worst[positions], kind="stable")]
         return positions
 
-    def at(self, *, thresholds: Thresholds | None = None, policy: Policy | None = None) -> AuditResult:
+    def at(self: A, *, thresholds: Thresholds | None = None, policy: Policy | None = None) -> A:
         """The same measurements under other thresholds or another policy; costs nothing.
 
         Raises:
@@ -160,7 +160,7 @@ class AuditResult:
             )
         return other
 
-    def with_review(self, new: Review) -> AuditResult:
+    def with_review(self: A, new: Review) -> A:
         """The same measurements with what people decided about findings, on top of what was decided before.
 
         What was found fine is no finding any more, whatever the threshold. What was confirmed is one, and is dropped
@@ -216,13 +216,13 @@ def turned_off(audit: AuditResult, issue: str) -> bool:
     return by in ISSUES and getattr(audit.thresholds, by) is None
 
 
-def called(audit: AuditResult, i: int) -> str:
+def sample_name(audit: AuditResult, i: int) -> str:
     """File and position of a sample, in words."""
     name = audit.names[i] if audit.names else ""
     return f"{name} ({i})" if name else listing(np.array([i]))
 
 
-def kept(audit: AuditResult) -> int | None:
+def kept_action(audit: AuditResult) -> int | None:
     """How many samples the policy keeps; None where it would drop too much."""
     try:
         return len(audit.clean_indices)

@@ -56,7 +56,7 @@ class SplitsResult:
     @cached_property
     def disagreeing(self) -> list[dict[str, Any]]:
         """The rows of `label_disagreements`."""
-        labels = {name: labels_told(audit) for name, audit in self.audits.items()}
+        labels = {name: conflicting_labels(audit) for name, audit in self.audits.items()}
         rows = []
         for row in self.leaking:
             told = {f"label_{side}": labels[row[f"split_{side}"]][row[f"index_{side}"]] for side in (1, 2)}
@@ -73,7 +73,7 @@ class SplitsResult:
         return replace(self, audits=decided)
 
 
-def labels_told(audit: AuditResult) -> list[str]:
+def conflicting_labels(audit: AuditResult) -> list[str]:
     """What the label of each sample is called, "" where there is none."""
     texts, scores = label_texts(audit.scores), audit.scores
     if scores.targets is not None:

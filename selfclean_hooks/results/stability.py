@@ -48,7 +48,7 @@ def stability(before: AuditResult, after: AuditResult) -> dict[str, dict[str, fl
     return {issue: _compared(before, after, issue) for issue in ran}
 
 
-def told(stability: Mapping[str, Mapping[str, float]]) -> list[str]:
+def describe(stability: Mapping[str, Mapping[str, float]]) -> list[str]:
     """One sentence an issue: "off_topic against the last audit: rank correlation 0.83, 45 of 62 flagged again, 12 new".
 
     Args:

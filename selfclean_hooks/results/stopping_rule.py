@@ -19,14 +19,14 @@ RATE = 0.05  # of issues beyond the row, at most, with a doubt of as much
 
 
 @dataclass(frozen=True)
-class Row:
+class CleanRun:
     """Fine samples in a row, the last ones that were looked at."""
 
     fine: int
     start: int  # place of the first of them in the ranking, from 1
     reached: bool  # whether they are enough to leave the rest
 
-    def told(self, issue: str) -> str:
+    def describe(self, issue: str) -> str:
         """In a sentence."""
         row = f"{issue}: {self.fine} fine in a row from number {self.start} on"
         if not self.reached:
@@ -34,7 +34,7 @@ class Row:
         return f"{row}: beyond them fewer than {RATE:.0%} are wrong, as far as can be told"
 
 
-def stopping_rule(verdicts: Sequence[str]) -> Row:
+def stopping_rule(verdicts: Sequence[str]) -> CleanRun:
     """How many samples in a row were found fine after the last one that was not.
 
     Args:
@@ -47,10 +47,10 @@ def stopping_rule(verdicts: Sequence[str]) -> Row:
     while start > 0 and verdicts[start - 1] == "rejected":
         start -= 1
     follows_issue = start == 0 or verdicts[start - 1] != ""
-    return Row(end - start, start + 1, follows_issue and end - start >= clean_in_a_row(RATE, RATE))
+    return CleanRun(end - start, start + 1, follows_issue and end - start >= clean_in_a_row(RATE, RATE))
 
 
-def rows_of(audit: AuditResult) -> Iterator[tuple[str, Row]]:
+def clean_runs(audit: AuditResult) -> Iterator[tuple[str, CleanRun]]:
     """Issue and `stopping_rule` of each ranking that people looked at."""
     for issue in (*ISSUES, "leakage"):
         marks, fine = audit.decisions.marks.get(issue, {}), audit.decisions.fine[issue]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.core.issues import ISSUES
 from selfclean_hooks.core.label_text import label_texts, predicted_texts
-from selfclean_hooks.core.scores import Leaks, Scores
+from selfclean_hooks.core.scores import LeakPairs, Scores
 from selfclean_hooks.errors import SettingError
 
 if TYPE_CHECKING:
@@ -112,9 +112,9 @@ def duplicates_of(audit: AuditResult) -> pd.DataFrame:
     return frame
 
 
-def leakage_of(leaks: Leaks | None, near: NDArray[np.bool_]) -> pd.DataFrame:
+def leakage_of(leaks: LeakPairs | None, near: NDArray[np.bool_]) -> pd.DataFrame:
     """One row a pair of samples of two splits, worst first; none where no other split was given."""
-    found = leaks if leaks is not None else Leaks.none()
+    found = leaks if leaks is not None else LeakPairs.none()
     splits = np.array(found.splits, object)
     frame: pd.DataFrame = pd.DataFrame(
         {
@@ -152,7 +152,7 @@ def _labels(scores: Scores, codes: NDArray[np.int64]) -> pd.Series[Any]:
 
 def _target_labels(scores: Scores, given: bool) -> pd.Series[Any]:
     """Numbers, or which of several labels a sample has, as text; those foretold are missing where none are."""
-    targets = scores.targets if given else scores.foretold
+    targets = scores.targets if given else scores.predicted_target
     if targets is None:
         none: pd.Series[Any] = pd.Series(pd.array([pd.NA] * len(scores)))
         return none

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from selfclean_hooks.core.settings import Reading
-from selfclean_hooks.results.findings import shown
+from selfclean_hooks.core.settings import EmbeddingSettings
+from selfclean_hooks.results.findings import select_findings
 
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
-ALONE = Reading(progress=False)
+ALONE = EmbeddingSettings(progress=False)
 
 
-def pictured(audit: AuditResult) -> list[int]:
+def with_thumbnails(audit: AuditResult) -> list[int]:
     """Positions, ascending, of the samples that are to be seen: of the findings shown, and of their neighbours."""
-    found, s = shown(audit), audit.scores
+    found, s = select_findings(audit), audit.scores
     wanted = {i for members in found.sets for i in members}
     wanted.update(s.pair_index[found.pairs].ravel().tolist(), found.off_topic.tolist(), found.labels.tolist())
     wanted.update(s.leaks.index[found.leaks].tolist() if s.leaks is not None else ())
@@ -25,7 +25,7 @@ def pictured(audit: AuditResult) -> list[int]:
 
 
 def thumbnails(
-    audit: AuditResult, dataset: Any, reading: Reading = ALONE, known: Mapping[int, bytes] | None = None
+    audit: AuditResult, dataset: Any, reading: EmbeddingSettings = ALONE, known: Mapping[int, bytes] | None = None
 ) -> dict[int, bytes]:
     """What is to be seen of the findings shown and of their neighbours. Each sample is read once.
 
@@ -39,13 +39,13 @@ def thumbnails(
         Position: of a picture the bytes that `small_pictures.small` makes; of text, signals and rows the bytes of a
         preview (see previews.py). Samples that are none of these or cannot be read are left out.
     """
-    wanted, known = pictured(audit), known or {}
+    wanted, known = with_thumbnails(audit), known or {}
     found = _small(dataset, [i for i in wanted if i not in known], reading)
     return {i: content for i in wanted if (content := found.get(i, known.get(i))) is not None}
 
 
 def leak_thumbnails(
-    audit: AuditResult, datasets: Mapping[str, Any], reading: Reading = ALONE
+    audit: AuditResult, datasets: Mapping[str, Any], reading: EmbeddingSettings = ALONE
 ) -> dict[tuple[str, int], bytes]:
     """What is to be seen of the other splits' ends of the pairs between splits that are shown.
 
@@ -60,25 +60,25 @@ def leak_thumbnails(
     leaks = audit.scores.leaks
     if leaks is None:
         return {}
-    pairs = shown(audit).leaks
+    pairs = select_findings(audit).leaks
     ends = set(zip(leaks.other[pairs].tolist(), leaks.other_index[pairs].tolist(), strict=True))
     wanted = {split: sorted(i for other, i in ends if leaks.splits[other] == split) for split in datasets}
     parts = {split: _small(datasets[split], at, reading) for split, at in wanted.items()}
     return {(split, i): content for split, part in parts.items() for i, content in part.items()}
 
 
-def _small(dataset: Any, positions: list[int], reading: Reading) -> dict[int, bytes]:
-    from selfclean_hooks.data.previews.thumbnail import SmallReader
+def _small(dataset: Any, positions: list[int], reading: EmbeddingSettings) -> dict[int, bytes]:
+    from selfclean_hooks.data.previews.thumbnail import ThumbnailReader
     from selfclean_hooks.data.reader import loader_of
     from selfclean_hooks.data.views.dataset_view import raw_view
     from selfclean_hooks.utils.progress import bar
-    from selfclean_hooks.utils.rng import kept_rng  # these need torch; the names above do not
+    from selfclean_hooks.utils.rng import preserve_rng_state  # these need torch; the names above do not
 
     found: dict[int, bytes] = {}
     if not positions:
         return found
-    with kept_rng(dataset), bar("making small pictures", reading.progress) as tick:
-        loader, _ = loader_of(SmallReader(raw_view(dataset).dataset, None), reading, positions)
+    with preserve_rng_state(dataset), bar("making small pictures", reading.progress) as tick:
+        loader, _ = loader_of(ThumbnailReader(raw_view(dataset).dataset, None), reading, positions)
         for done, batch in enumerate(loader, 1):
             there = [sample.index for sample in batch.samples if not sample.error]
             found.update(zip(there, batch.contents, strict=True))

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.core.issues import ISSUES
-from selfclean_hooks.core.scores import Leaks, Scores
-from selfclean_hooks.storage.evidence_arrays import evidence_packed, evidence_unpacked
+from selfclean_hooks.core.scores import LeakPairs, Scores
+from selfclean_hooks.storage.evidence_arrays import pack_evidence, unpack_evidence
 
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
@@ -26,7 +26,14 @@ Arrays = dict[str, NDArray[Any]]
 PER_SAMPLE = ("near_duplicate", "off_topic", "label", "nearest_neighbor", "given_label", "predicted_label")
 PER_PAIR = ("pair_index", "pair_distance", "pair_score")
 PER_EDGE = ("tree_index", "tree_distance")
-OPTIONAL = ("pixels", "tree_scaled", "reach", "targets", "foretold")  # where they are known
+# Fields that may be None: their names in the file, which older versions read too.
+OPTIONAL = {
+    "pixels": "pixels",
+    "scaled_tree_score": "tree_scaled",
+    "local_scale": "reach",
+    "targets": "targets",
+    "predicted_target": "foretold",
+}
 PER_LEAK = ("other", "index", "other_index", "distance")  # stored as leak_other and so on
 POSITIONS = ("nearest_neighbor", "pair_index", "tree_index", "error_index", "thumbnail_index")
 UNREADABLE = (
@@ -52,13 +59,13 @@ def pack(audit: AuditResult) -> bytes:
     arrays["thumbnail_index"] = np.array(list(audit.thumbnails), np.int64)
     arrays |= _packed("error", map(_encode, s.errors.values()))
     arrays |= _packed("thumbnail", audit.thumbnails.values())
-    arrays |= {name: getattr(s, name) for name in OPTIONAL if getattr(s, name) is not None}
+    arrays |= {key: getattr(s, name) for name, key in OPTIONAL.items() if getattr(s, name) is not None}
     arrays |= {f"calibration_{i}": np.stack([c.score, c.clean]) for i, c in s.calibration.items()}
     for name, texts in (("class_name", s.class_names), ("name", audit.names), ("digest", audit.digests)):
         arrays |= {} if texts is None else _packed(name, map(_encode, texts))
     if s.leaks is not None:
         arrays |= _leaks_packed(s.leaks, audit.leak_thumbnails)
-    arrays |= {} if audit.evidence is None else evidence_packed(audit.evidence)
+    arrays |= {} if audit.evidence is None else pack_evidence(audit.evidence)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
@@ -83,7 +90,7 @@ def unpack(content: bytes, n: int, not_run: Mapping[str, str]) -> dict[str, Any]
         leaks = _leaks(arrays, n)
         pictures = {} if leaks is None else _leak_thumbnails(arrays, leaks)
         scores = replace(_scores(arrays, not_run, errors), leaks=leaks)
-        evidence = evidence_unpacked(arrays, n)
+        evidence = unpack_evidence(arrays, n)
         return {"scores": scores, **texts, "thumbnails": thumbnails, "leak_thumbnails": pictures, "evidence": evidence}
     except UNREADABLE as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
@@ -92,7 +99,7 @@ def unpack(content: bytes, n: int, not_run: Mapping[str, str]) -> dict[str, Any]
 def _scores(arrays: Arrays, not_run: Mapping[str, str], errors: Mapping[int, str]) -> Scores:
     automatic = zip(ISSUES, arrays["automatic"].tolist(), strict=True)
     measured: dict[str, Any] = {name: arrays[name] for name in (*PER_SAMPLE, *PER_PAIR, *PER_EDGE)}
-    measured |= {name: arrays.get(name) for name in OPTIONAL}
+    measured |= {name: arrays.get(key) for name, key in OPTIONAL.items()}
     return Scores(
         **measured,
         pairs_complete_below=float(arrays["pairs_complete_below"][0]),
@@ -107,7 +114,7 @@ def _scores(arrays: Arrays, not_run: Mapping[str, str], errors: Mapping[int, str
 def _check(arrays: Arrays, n: int) -> None:
     """What the rest of the package takes for granted: lengths that agree, positions that exist."""
     pairs, edges = len(arrays["pair_distance"]), len(arrays["tree_distance"])
-    there = {name for name in OPTIONAL if name in arrays}
+    there = {key for key in OPTIONAL.values() if key in arrays}
     per_sample, per_edge = (*PER_SAMPLE, *(there - {"tree_scaled"})), (*PER_EDGE, *(there & {"tree_scaled"}))
     for names, length in ((per_sample, n), (PER_PAIR, pairs), (per_edge, edges)):
         for name in names:
@@ -127,22 +134,24 @@ def _check(arrays: Arrays, n: int) -> None:
 
 
 def _check_targets(arrays: Arrays) -> None:
-    """Numbers, or booleans with an entry of theirs foretold."""
-    targets, foretold = arrays.get("targets"), arrays.get("foretold")
-    if targets is None or foretold is None:
+    """Regression targets with predictions, or labels with the code of the one in doubt."""
+    targets, predicted = arrays.get("targets"), arrays.get("foretold")
+    if targets is None or predicted is None:
         return
-    if targets.dtype not in (np.float64, np.bool_) or foretold.dtype != np.float64:
-        raise ValueError(f"targets must be float64 or bool and foretold float64, got {targets.dtype}, {foretold.dtype}")
-    if targets.ndim == 2 and not (np.isnan(foretold) | (foretold >= -1) & (foretold < 2 * targets.shape[1])).all():
+    if targets.dtype not in (np.float64, np.bool_) or predicted.dtype != np.float64:
+        raise ValueError(
+            f"targets must be float64 or bool and foretold float64, got {targets.dtype}, {predicted.dtype}"
+        )
+    if targets.ndim == 2 and not (np.isnan(predicted) | (predicted >= -1) & (predicted < 2 * targets.shape[1])).all():
         raise ValueError(f"foretold points outside of {targets.shape[1]} labels")
 
 
-def _leaks_packed(leaks: Leaks, thumbnails: Mapping[tuple[str, int], bytes]) -> Arrays:
+def _leaks_packed(leaks: LeakPairs, thumbnails: Mapping[tuple[str, int], bytes]) -> Arrays:
     """What other splits share with this one; there where it was looked for."""
     shown = [(leaks.splits.index(split), index) for split, index in thumbnails]
     return {
         **{f"leak_{name}": getattr(leaks, name) for name in PER_LEAK},
-        **({} if leaks.scaled is None else {"leak_scaled": leaks.scaled}),
+        **({} if leaks.scaled_score is None else {"leak_scaled": leaks.scaled_score}),
         "leak_sizes": np.array(leaks.sizes, np.int64),
         "leak_thumbnail_index": np.array(shown, np.int64).reshape(-1, 2),
         **_packed("leak_split", map(_encode, leaks.splits)),
@@ -153,7 +162,7 @@ def _leaks_packed(leaks: Leaks, thumbnails: Mapping[tuple[str, int], bytes]) -> 
     }
 
 
-def _leaks(arrays: Arrays, n: int) -> Leaks | None:
+def _leaks(arrays: Arrays, n: int) -> LeakPairs | None:
     splits = _texts(arrays, "leak_split")
     if splits is None:
         return None
@@ -163,8 +172,8 @@ def _leaks(arrays: Arrays, n: int) -> Leaks | None:
     )
     names, digests = _texts(arrays, "leak_name"), _texts(arrays, "leak_digest")
     cut = float(arrays["leak_automatic" if "leak_automatic" in arrays else "automatic"][0])  # of near duplicates
-    told: dict[str, Any] = {"other_names": names, "other_digests": digests, "scaled": arrays.get("leak_scaled")}
-    leaks = Leaks(splits, sizes, other, index, other_index, distance, **told, automatic=cut)
+    told: dict[str, Any] = {"other_names": names, "other_digests": digests, "scaled_score": arrays.get("leak_scaled")}
+    leaks = LeakPairs(splits, sizes, other, index, other_index, distance, **told, automatic=cut)
     shapes = {values.shape for values in (getattr(leaks, name) for name in (*PER_LEAK, "score"))}
     if shapes != {(len(leaks),)} or len(sizes) != len(splits) or sizes[0] != n:
         raise ValueError(f"the pairs between splits do not fit together: {shapes}, {splits} of {sizes} samples")
@@ -179,7 +188,7 @@ def _leaks(arrays: Arrays, n: int) -> Leaks | None:
     return leaks
 
 
-def _leak_thumbnails(arrays: Arrays, leaks: Leaks) -> dict[tuple[str, int], bytes]:
+def _leak_thumbnails(arrays: Arrays, leaks: LeakPairs) -> dict[tuple[str, int], bytes]:
     shown = [(leaks.splits[split], index) for split, index in arrays["leak_thumbnail_index"].tolist()]
     return dict(zip(shown, _unpacked(arrays, "leak_thumbnail"), strict=True))
 

@@ -14,7 +14,7 @@ Arrays = Mapping[str, NDArray[Any]]
 PROJECTIONS = ("", "PCA", "UMAP")
 
 
-def evidence_packed(evidence: Evidence) -> dict[str, NDArray[Any]]:
+def pack_evidence(evidence: Evidence) -> dict[str, NDArray[Any]]:
     """Positions in tables that are filled up with -1."""
     both = [places for pair in evidence.labels.values() for places in pair]
     arrays: dict[str, NDArray[Any]] = {
@@ -27,8 +27,8 @@ def evidence_packed(evidence: Evidence) -> dict[str, NDArray[Any]]:
     return arrays | ({} if evidence.map is None else {"evidence_map": evidence.map})
 
 
-def evidence_unpacked(arrays: Arrays, n: int) -> Evidence | None:
-    """What `evidence_packed` took from an audit of n samples; None where there is none.
+def unpack_evidence(arrays: Arrays, n: int) -> Evidence | None:
+    """What `pack_evidence` took from an audit of n samples; None where there is none.
 
     Raises:
         ValueError: it does not fit.

@@ -93,7 +93,7 @@ def load(folder: Path) -> AuditResult:
     from selfclean_hooks.decisions.thresholds import Thresholds
     from selfclean_hooks.results.result import AuditResult
     from selfclean_hooks.storage.arrays import unpack
-    from selfclean_hooks.storage.review import loaded
+    from selfclean_hooks.storage.review import load_review
 
     if is_of_splits(folder):
         raise AuditFileError(f"{folder} holds an audit of several splits: read it with SplitsAudit.load")
@@ -105,15 +105,17 @@ def load(folder: Path) -> AuditResult:
         thresholds, policy = Thresholds.read(manifest["thresholds"]), Policy(**manifest["policy"])
         expected = manifest["scores_blake2b"]
     except (KeyError, TypeError, ValueError) as error:
-        raise damaged(folder / "manifest.json", f"{type(error).__name__}: {error}") from error
+        raise damaged_error(folder / "manifest.json", f"{type(error).__name__}: {error}") from error
     if _digest(content) != expected:
-        raise damaged(path, "the content is not what manifest.json says (cut short, changed, or from another save)")
+        raise damaged_error(
+            path, "the content is not what manifest.json says (cut short, changed, or from another save)"
+        )
     try:
         parts = unpack(content, n, not_run)
     except ValueError as error:
-        raise damaged(path, str(error)) from error
+        raise damaged_error(path, str(error)) from error
     provenance = {key: value for key, value in manifest.items() if key not in OWN}
-    review = loaded(folder, manifest)
+    review = load_review(folder, manifest)
     return AuditResult(**parts, thresholds=thresholds, policy=policy, provenance=provenance, review=review)
 
 
@@ -148,7 +150,7 @@ def _leakage(audit: AuditResult) -> pd.DataFrame:
 
 
 def _manifest(audit: AuditResult, digest: str) -> bytes:
-    from selfclean_hooks.results.result import kept
+    from selfclean_hooks.results.result import kept_action
     from selfclean_hooks.results.tables import summary_rows
     from selfclean_hooks.storage.review import in_manifest
     from selfclean_hooks.utils.text import plain
@@ -159,7 +161,7 @@ def _manifest(audit: AuditResult, digest: str) -> bytes:
         **audit.provenance,
         "thresholds": audit.thresholds.written(),
         "policy": asdict(audit.policy),
-        "counts": {"n": len(audit), "kept": kept(audit), **summary},
+        "counts": {"n": len(audit), "kept": kept_action(audit), **summary},
         "not_run": audit.scores.not_run,
         "scores_blake2b": digest,
         **in_manifest(audit),
@@ -181,9 +183,9 @@ def read_index(path: Path, version: int | None = None) -> Mapping[str, Any]:
     try:
         manifest = json.loads(_read(path))
     except (ValueError, RecursionError) as error:
-        raise damaged(path, str(error)) from error
+        raise damaged_error(path, str(error)) from error
     if not isinstance(manifest, dict):
-        raise damaged(path, f"it holds a {type(manifest).__name__} and no object")
+        raise damaged_error(path, f"it holds a {type(manifest).__name__} and no object")
     if version is not None and manifest.get("format") != version:
         raise AuditFileError(
             f"{path} must be of format {version}, got {manifest.get('format')!r}: load it with the version of "
@@ -202,7 +204,7 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def damaged(path: Path, came: str) -> AuditFileError:
+def damaged_error(path: Path, came: str) -> AuditFileError:
     """The error about a file that is not as it was written."""
     return AuditFileError(
         f"{path} must be as Audit.save wrote it; {came}. Restore it from a copy, or run the audit again"

@@ -33,7 +33,7 @@ def in_manifest(audit: AuditResult) -> dict[str, str]:
     return {} if audit.review is None else {IN_MANIFEST: _digest(as_json(audit.review))}
 
 
-def loaded(folder: Path, manifest: Mapping[str, Any]) -> Review | None:
+def load_review(folder: Path, manifest: Mapping[str, Any]) -> Review | None:
     """The review that belongs to the manifest. Any other file of decisions in the folder is none of the audit's.
 
     Raises:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfclean_hooks.errors import AuditFileError, PolicyError
-from selfclean_hooks.results.splits import LEAKAGE, SplitsResult, labels_told
-from selfclean_hooks.storage.folder import FILES, SPLITS, damaged, read_index
+from selfclean_hooks.results.splits import LEAKAGE, SplitsResult, conflicting_labels
+from selfclean_hooks.storage.folder import FILES, SPLITS, damaged_error, read_index
 from selfclean_hooks.storage.folder import load as load_one
 from selfclean_hooks.storage.folder import save as save_one
 from selfclean_hooks.utils.files import clear, write
@@ -77,7 +77,7 @@ def load(folder: Path) -> SplitsResult:
         for entry in index["splits"]:
             place = folder / re.fullmatch(r"[\w=-]+", entry["folder"]).group()  # type: ignore[union-attr]
             if _scores_of(place) != entry["scores_blake2b"]:
-                raise damaged(place / "manifest.json", "it is from another audit than splits.json")
+                raise damaged_error(place / "manifest.json", "it is from another audit than splits.json")
             if not isinstance(entry["name"], str) or entry["name"] in ("", *audits):
                 raise ValueError(f"a split is called {entry['name']!r}")
             audits[entry["name"]] = load_one(place)
@@ -85,7 +85,7 @@ def load(folder: Path) -> SplitsResult:
         if not audits:
             raise ValueError("it lists no split")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise damaged(folder / SPLITS, f"{type(error).__name__}: {error}") from error
+        raise damaged_error(folder / SPLITS, f"{type(error).__name__}: {error}") from error
     return SplitsResult(audits, shifts)
 
 
@@ -123,7 +123,7 @@ def _scores_of(place: Path) -> str:
 def _leakage(found: SplitsResult) -> list[dict[str, Any]]:
     """The pairs with the files and labels of both samples."""
     names = {split: audit.names or ("",) * len(audit) for split, audit in found.audits.items()}
-    labels = {split: labels_told(audit) for split, audit in found.audits.items()}
+    labels = {split: conflicting_labels(audit) for split, audit in found.audits.items()}
 
     def told(row: Mapping[str, Any], side: str) -> dict[str, str]:
         split, index = row[f"split_{side}"], row[f"index_{side}"]

@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader, dataloader
 
 ITERATOR: Any = dataloader._BaseDataLoaderIter  # of a DataLoader; there is no public place that all positions pass
 DRAWS = "_next_index"  # its method that draws the positions for one batch
-_noting: list[Draws] = []
+_noting: list[BatchIndexRecorder] = []
 
 
-class Drawn:
+class PendingIndices:
     """The positions drawn by one iterator in one epoch, of batches that are still to come."""
 
     def __init__(self, epoch: Any) -> None:
@@ -36,7 +36,7 @@ class Drawn:
         return self.waiting.popleft()
 
 
-class Draws:
+class BatchIndexRecorder:
     """Notes what is drawn from one data set, by all iterators over it, from `start` to `stop`.
 
     Args:
@@ -46,7 +46,7 @@ class Draws:
     def __init__(self, dataset: Any) -> None:
         """Nothing is noted yet."""
         self.dataset = dataset
-        self._by_iterator: WeakKeyDictionary[Any, Drawn] = WeakKeyDictionary()
+        self._by_iterator: WeakKeyDictionary[Any, PendingIndices] = WeakKeyDictionary()
 
     def start(self) -> None:
         """Note from now on; to be called before the loader is iterated over, as workers are fed ahead."""
@@ -68,7 +68,7 @@ class Draws:
             return
         drawn, epoch = self._by_iterator.get(iterator), getattr(iterator, "_sampler_iter", None)
         if drawn is None or drawn.epoch is not epoch:
-            drawn = self._by_iterator[iterator] = Drawn(epoch)
+            drawn = self._by_iterator[iterator] = PendingIndices(epoch)
         drawn.waiting.append(index)
 
     def of_batch(self, trainer: Any) -> NDArray[np.int64] | None:
@@ -86,7 +86,7 @@ class Draws:
         return _positions(index, len(self.dataset))
 
 
-def no_telling(loader: Any, trainer: Any) -> str:
+def why_unsupported(loader: Any, trainer: Any) -> str:
     """Why there is no telling which samples are in the batches of a loader, or ""."""
     if not isinstance(loader, DataLoader) or type(loader).__iter__ is not DataLoader.__iter__:
         return f"a {type(loader).__name__} may hand out other batches than it draws"

@@ -23,7 +23,7 @@ SETTINGS = inspect.signature(DataLoader).parameters.keys() - REPLACED
 PLAIN = (bool, int, float, str, bytes, type(None))  # values that compare to True or False
 
 
-def trained_on(loader: Any) -> NDArray[np.int64] | None:
+def sampled_indices(loader: Any) -> NDArray[np.int64] | None:
     """The samples that a loader can draw, where its sampler leaves some out.
 
     Args:
@@ -39,12 +39,12 @@ def trained_on(loader: Any) -> NDArray[np.int64] | None:
         sampler = sampler.sampler
     if samplers.refusal(sampler) is not None:
         return None  # before the length is asked for, which a stream has not
-    positions = samplers.drawn(sampler, _size(loader))
+    positions = samplers.draws_of(sampler, _size(loader))
     return None if positions is None or len(positions) == _size(loader) else positions
 
 
 def refusal(loader: object) -> str | None:
-    """Why samples cannot be left out of this loader, and what to do about it; None: `filtered` can.
+    """Why samples cannot be left out of this loader, and what to do about it; None: `filter_loader` can.
 
     A loader of the same class is made to find out, without a sample being read.
     """
@@ -57,7 +57,7 @@ def refusal(loader: object) -> str | None:
     return _batching(loader) or _sampling(loader) or _making(loader)
 
 
-def filtered(loader: DataLoader[Any], kept: NDArray[np.int64]) -> DataLoader[Any]:
+def filter_loader(loader: DataLoader[Any], kept: NDArray[np.int64]) -> DataLoader[Any]:
     """A new loader of the same class and settings that draws nothing but the samples kept.
 
     It shares the generator with the user's loader, and nothing is drawn from that or from a global one now. Attributes
@@ -81,21 +81,21 @@ def filtered(loader: DataLoader[Any], kept: NDArray[np.int64]) -> DataLoader[Any
     if reason is not None:
         raise DataError(reason)
     dataset: Subset[Any] = Subset(loader.dataset, np.asarray(kept).tolist())
-    return _made(loader, dataset, samplers.moved(loader.sampler, dataset))
+    return _made(loader, dataset, samplers.remap_sampler(loader.sampler, dataset))
 
 
 def problem(loader: DataLoader[Any], before: int, world_size: int = 1) -> str | None:
-    """Why a loader from `filtered` would train nothing at all, None: it trains.
+    """Why a loader from `filter_loader` would train nothing at all, None: it trains.
 
     Args:
-        loader: From `filtered`.
+        loader: From `filter_loader`.
         before: How many samples there were to draw.
         world_size: The number of processes that share the samples by a sampler of Lightning's; 1 if it adds none.
     """
     share, batch_size = _share(loader, world_size), loader.batch_size or 1
     if share >= (batch_size if loader.drop_last else 1):
         return None
-    positions = trained_on(loader)
+    positions = sampled_indices(loader)
     left = _size(loader) if positions is None else len(positions)
     return (
         f"training would run 0 steps: {left} of {before} samples are left, {share} an epoch for each process, while a "
@@ -109,11 +109,11 @@ def batches(loader: DataLoader[Any], world_size: int = 1) -> int:
     return share // batch_size if loader.drop_last else -(-share // batch_size)
 
 
-def lonely_last_batch(loader: DataLoader[Any], before_loader: DataLoader[Any], world_size: int = 1) -> bool:
+def single_sample_batch(loader: DataLoader[Any], before_loader: DataLoader[Any], world_size: int = 1) -> bool:
     """Whether the last batch has come to hold one sample only, of several, which BatchNorm cannot train on.
 
     Args:
-        loader: From `filtered`.
+        loader: From `filter_loader`.
         before_loader: The user's.
         world_size: As for `problem`.
     """
@@ -122,7 +122,7 @@ def lonely_last_batch(loader: DataLoader[Any], before_loader: DataLoader[Any], w
     return _ends_alone(loader, world_size) and not _ends_alone(before_loader, world_size)
 
 
-def mapped(loaders: Any, change: Callable[[str, Any], Any]) -> Any:
+def map_loaders(loaders: Any, change: Callable[[str, Any], Any]) -> Any:
     """Change every loader of a collection as Lightning takes it.
 
     Args:
@@ -136,14 +136,14 @@ def mapped(loaders: Any, change: Callable[[str, Any], Any]) -> Any:
 
 
 def names_of(loaders: Any) -> list[str]:
-    """The names that `mapped` gives to the loaders of a collection."""
+    """The names that `map_loaders` gives to the loaders of a collection."""
     names: list[str] = []
 
     def note(name: str, loader: Any) -> Any:
         names.append(name)
         return loader
 
-    mapped(loaders, note)
+    map_loaders(loaders, note)
     return names
 
 
@@ -238,7 +238,7 @@ def _changed(loader: DataLoader[Any], again: DataLoader[Any]) -> list[str]:
 
 
 def _draws_only(loader: DataLoader[Any], kept: NDArray[np.int64]) -> bool:
-    positions = trained_on(loader)
+    positions = sampled_indices(loader)
     stays = np.isin(np.arange(_size(loader)) if positions is None else positions, kept)
     if not stays.all() and not stays.any():
         raise DataError(f"samples to train on are needed, but all {len(stays)} would be dropped: drop fewer of them")

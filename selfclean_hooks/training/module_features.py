@@ -51,7 +51,7 @@ def representation(backbone: Any, module: nn.Module, progress: str) -> Represent
             _check_no_slip(backbone, module)
         return Representation(backbone, "")
     what = f"{type(module).__name__}{f'.{backbone}' if backbone else ''}"
-    learned = progress or trained(module if part is None else part)
+    learned = progress or without_untrained(module if part is None else part)
     if not learned:
         return Representation(
             "auto",
@@ -88,7 +88,7 @@ def features_of(module: nn.Module, part: nn.Module | None = None) -> Any:
     return of_module(module.get_submodule(parts[0]))
 
 
-def trained(module: nn.Module) -> str:
+def without_untrained(module: nn.Module) -> str:
     """By what a module shows that it was trained before, or "".
 
     The scale of a normalisation layer starts as a constant, and training alone makes its entries differ. A module

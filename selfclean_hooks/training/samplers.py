@@ -21,7 +21,7 @@ from selfclean_hooks.utils.arrays import IntArray
 
 
 def refusal(sampler: object) -> str | None:
-    """Why there is no telling what this sampler draws; None: `drawn` and `moved` know it."""
+    """Why there is no telling what this sampler draws; None: `draws_of` and `remap_sampler` know it."""
     if _kind(sampler) is not None:
         return None
     came = type(sampler).__name__
@@ -31,8 +31,8 @@ def refusal(sampler: object) -> str | None:
     return f"one of torch's samplers is needed ({', '.join(kind.__name__ for kind in KINDS)}), got {came}"
 
 
-def drawn(sampler: object, n: int) -> IntArray | None:
-    """The positions that a sampler over n samples can draw, on all ranks of a DistributedSampler together.
+def draws_of(sampler: object, n: int) -> IntArray | None:
+    """The positions that a sampler over n samples can draw, on all processes of a DistributedSampler together.
 
     Returns:
         (K,) int64, ascending, each once. None: there is no telling, see `refusal`.
@@ -44,13 +44,13 @@ def drawn(sampler: object, n: int) -> IntArray | None:
     return None if kind is None else KINDS[kind][0](sampler, n)
 
 
-def moved(sampler: Any, dataset: Subset[Any]) -> Sampler[Any]:
+def remap_sampler(sampler: Any, dataset: Subset[Any]) -> Sampler[Any]:
     """The same sampler for the samples that are kept. It shares the generator, and nothing is drawn from that now.
 
     Args:
         sampler: One that `refusal` lets pass. It is left as it is.
         dataset: A Subset, its indices ascending, of the data set that the sampler was made for. At least one of its
-            samples must be among those `drawn`.
+            samples must be among those `draws_of`.
 
     Returns:
         A new sampler, of torch's own class, that draws positions in `dataset`. A number of samples that the user gave

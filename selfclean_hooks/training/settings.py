@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from selfclean_hooks.audits.settings import checked_settings
-from selfclean_hooks.core.settings import Precision, Reading
+from selfclean_hooks.core.settings import EmbeddingSettings, Precision
 from selfclean_hooks.data.fingerprint.dataset import data_fingerprint
 from selfclean_hooks.decisions.policy import Action, Policy
 from selfclean_hooks.decisions.thresholds import Thresholds
 from selfclean_hooks.errors import DataError, SettingError
 from selfclean_hooks.gate.limits import Limits
-from selfclean_hooks.utils.processes import Ranks
+from selfclean_hooks.utils.processes import Processes
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class DataState:
     """The outcome of the audit of the data behind one loader."""
 
     n: int
@@ -33,7 +33,7 @@ class Known:
     dropped: NDArray[np.int64]  # ascending positions
     epoch: int  # before which the audit was made
 
-    def changed(self, now: Known) -> str:
+    def changed(self, now: DataState) -> str:
         """What is not as it was, or ""."""
         if (self.n, self.fingerprint) != (now.n, now.fingerprint):
             return f"the data changed since the last audit ({self.n} samples then, {now.n} now)"
@@ -44,24 +44,24 @@ class Known:
         return {**vars(self), "dropped": self.dropped.tolist()}
 
     @classmethod
-    def of(cls, state: Mapping[str, Any]) -> Known:
+    def of(cls, state: Mapping[str, Any]) -> DataState:
         """What `state` gave."""
         return cls(**{**state, "dropped": np.asarray(state["dropped"], np.int64)})
 
 
-def met(ranks: Ranks, data: Any, settings: str, epoch: int) -> Known:
+def data_state(processes: Processes, data: Any, settings: str, epoch: int) -> DataState:
     """Data before its audit, with nothing dropped yet.
 
     Raises:
         DataError: the processes of the training hold different data.
     """
-    prints = ranks.every(lambda: data_fingerprint(data))
+    prints = processes.gather_all(lambda: data_fingerprint(data))
     if len(set(prints)) > 1:
         raise DataError(
             "all processes of the training must hold the same data in the same order, and do not: seed what chooses "
             "it, as random_split(..., generator=torch.Generator().manual_seed(0))"
         )
-    return Known(len(data), prints[0], settings, np.empty(0, np.int64), epoch)
+    return DataState(len(data), prints[0], settings, np.empty(0, np.int64), epoch)
 
 
 SWITCH = "SELFCLEAN_HOOKS_ENABLED"
@@ -81,7 +81,7 @@ class Settings:
     output_dir: Path | None
     check_leakage: bool
     held_out: Mapping[str, Any]
-    reading: Reading  # but for what the fit tells: the device, whether progress is shown
+    reading: EmbeddingSettings  # but for what the fit tells: the device, whether progress is shown
     num_workers: int | None
 
     @property
@@ -133,7 +133,7 @@ def settings(
     if not isinstance(limits, Limits):
         raise SettingError(f"limits must be Limits, as Limits(near_duplicates=0.01), got {limits!r}")
     cache = _folder("cache_dir", cache_dir)
-    reading = Reading("auto", batch_size, num_workers or 0, seed, cache, precision=precision, compile=compile)
+    reading = EmbeddingSettings("auto", batch_size, num_workers or 0, seed, cache, precision=precision, compile=compile)
     if backbone is not None and not (isinstance(backbone, (str, Path, nn.Module)) or callable(backbone)):
         raise SettingError(
             "backbone must be None (the module in training once it has learned something), the name of a part of it, "
@@ -154,7 +154,7 @@ def settings(
     )
 
 
-def enabled() -> bool:
+def validate_settings() -> bool:
     """Whether audits are to run: SELFCLEAN_HOOKS_ENABLED=0 in the environment turns them off."""
     return os.environ.get(SWITCH, "1").strip().lower() not in OFF
 

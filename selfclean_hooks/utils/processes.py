@@ -29,7 +29,7 @@ class Outcome(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Ranks:
+class Processes:
     """One process of several, or the only one.
 
     Attributes:
@@ -43,7 +43,7 @@ class Ranks:
     group: Any = None
 
     @classmethod
-    def here(cls) -> Ranks:
+    def here(cls) -> Processes:
         """Those of the default process group where there is one of several processes; to be called by all of them."""
         if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
             return cls()
@@ -58,7 +58,7 @@ class Ranks:
         """The positions of n that are this process's to read."""
         return range(self.rank, n, self.size)
 
-    def each(self, work: Callable[[], T]) -> T:
+    def run_on_each(self, work: Callable[[], T]) -> T:
         """What the work of this process results in, once all have done theirs."""
         if self.size == 1:
             return work()
@@ -69,25 +69,25 @@ class Ranks:
         result: T = mine.value
         return result
 
-    def every(self, work: Callable[[], T]) -> list[T]:
+    def gather_all(self, work: Callable[[], T]) -> list[T]:
         """The results of all processes in order, for all of them."""
-        mine = self.each(work)
+        mine = self.run_on_each(work)
         if self.size == 1:
             return [mine]
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, mine, group=self.group)
         return values
 
-    def collect(self, work: Callable[[], T]) -> list[T]:
+    def gather(self, work: Callable[[], T]) -> list[T]:
         """The results of all processes in order, for the first; the others get an empty list. For what is large."""
-        mine = self.each(work)
+        mine = self.run_on_each(work)
         if self.size == 1:
             return [mine]
         values: list[Any] | None = [None] * self.size if self.is_first else None
         dist.gather_object(mine, values, dst=dist.get_global_rank(self.group, 0), group=self.group)
         return values or []
 
-    def once(self, work: Callable[[], T]) -> T:
+    def run_on_first(self, work: Callable[[], T]) -> T:
         """What the work of the first process results in, for all of them."""
         if self.size == 1:
             return work()

@@ -39,7 +39,7 @@ def generators_of(*objects: Any) -> list[Any]:
     return list(found.values())
 
 
-def restorer(generators: list[Any]) -> Callable[[], None]:
+def state_restorer(generators: list[Any]) -> Callable[[], None]:
     """A function that puts the generators back into the states that they are in now."""
     states = [(generator, _state(generator)) for generator in generators]
 
@@ -71,7 +71,7 @@ def _held(value: Any) -> Iterator[Any]:
 
 
 def _of_module(name: str | None) -> list[Any]:
-    """Generators that code of a module shares as globals; those of libraries are `kept_rng`'s to know."""
+    """Generators that code of a module shares as globals; those of libraries are `preserve_rng_state`'s to know."""
     held = vars(sys.modules[name]) if name in sys.modules else {}
     return [value for value in held.values() if isinstance(value, GENERATORS)]
 
@@ -104,12 +104,12 @@ def _set_state(generator: Any, state: Any) -> None:
 
 
 @contextmanager
-def kept_rng(*holders: Any) -> Iterator[None]:
+def preserve_rng_state(*holders: Any) -> Iterator[None]:
     """Leaves random generators as they were found, also after an exception.
 
     The global ones of random, numpy and torch, and those that the `holders` (data sets) hold.
     """
-    restore = restorer(generators_of(*holders))
+    restore = state_restorer(generators_of(*holders))
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002, read in order to restore it
     used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     devices = torch.cuda.get_rng_state_all() if used else None

@@ -258,7 +258,7 @@ def test_all_pairs_below_the_threshold_are_listed(method: str, cut: float) -> No
 
 def every_pair(found: Audit, vectors: NDArray[np.float64]) -> "pd.Series[float]":
     """Scores of all pairs of the audited vectors, by the positions of both."""
-    score = pair_scores(distance_matrix(unit_rows(vectors)), found.scores.reach)
+    score = pair_scores(distance_matrix(unit_rows(vectors)), found.scores.local_scale)
     ends = np.triu_indices(len(score), 1)
     return pd.Series(score[ends], index=pd.MultiIndex.from_arrays(ends))
 

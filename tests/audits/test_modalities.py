@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from selfclean_hooks.data.images import picture
+from selfclean_hooks.data.images import to_image
 from selfclean_hooks.data.items import Item, split
-from selfclean_hooks.data.reader import Pictures, as_input, pixels
+from selfclean_hooks.data.reader import ImageDataset, as_input, pixels
 from selfclean_hooks.data.signals import is_signal
 from selfclean_hooks.embedding.embed import embed
 from selfclean_hooks.errors import DataError
@@ -85,7 +85,7 @@ def test_a_picture_under_an_unusual_name_is_not_passed_over_for_its_caption() ->
 def test_signals_are_told_from_pictures_by_their_shape(make: Any) -> None:
     for shape in ((1, 32), (2, 400), (8, 64), (400, 2), (16000, 1)):
         assert is_signal(shape)
-        assert (picture(make(shape)), pixels(make(shape))) == (None, -1)
+        assert (to_image(make(shape)), pixels(make(shape))) == (None, -1)
         assert tuple(as_input(make(shape)).shape) == shape
     for shape in ((8, 8), (1, 31), (8, 63), (9, 900), (28, 28)):
         assert not is_signal(shape)
@@ -137,7 +137,7 @@ def test_a_backbone_for_pictures_says_what_text_needs() -> None:
     with pytest.raises(
         DataError, match="embeds pictures, got str at index 1: pass a function from a batch of such items"
     ):
-        Pictures([{"text": "a"}, {"text": "b"}])[1]
+        ImageDataset([{"text": "a"}, {"text": "b"}])[1]
 
 
 SOURCE = """

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from selfclean_hooks import Audit
-from selfclean_hooks.core.scores import Leaks
+from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.decisions.review.file import read_reviews
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.report.html.page import render
@@ -196,7 +196,7 @@ def test_a_leak_that_is_none_is_found_where_its_samples_are_now(
     cut = audit.decisions.thresholds["near_duplicates"]
     distance = np.linspace(0, cut / 2, 6).astype(np.float32)
     digests = tuple(f"{i:032x}" for i in range(6))
-    leaks = Leaks(("train", "val"), (N, 50), np.ones(6, int), np.arange(6), np.arange(20, 26), distance, None, digests,
+    leaks = LeakPairs(("train", "val"), (N, 50), np.ones(6, int), np.arange(6), np.arange(20, 26), distance, None, digests,
                   automatic=cut)  # fmt: skip
     audit = replace(audit, scores=replace(audit.scores, leaks=leaks))
     assert audit.digests is not None

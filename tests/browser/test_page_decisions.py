@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfclean_hooks import Audit
-from selfclean_hooks.core.scores import Leaks
+from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.decisions.review.file import read_reviews
 from tests.browser.browser_pages import N, Opened, exported, opened, page_of
 from tests.helpers.command_line import Call
@@ -97,7 +97,7 @@ def test_decisions_on_leaks_come_back(browser: "Browser", audit: Audit, tmp_path
     cut = audit.decisions.thresholds["near_duplicates"]
     distance = np.linspace(0, cut / 2, 6).astype(np.float32)
     names, digests = tuple(f"v{i}.png" for i in range(6)), tuple(f"{i:032x}" for i in range(6))
-    leaks = Leaks(
+    leaks = LeakPairs(
         ("train", "val"), (N, 50), np.ones(6, int), np.arange(6), np.arange(20, 26), distance, names, digests,
         automatic=cut,
     )  # fmt: skip

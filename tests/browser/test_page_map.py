@@ -115,11 +115,11 @@ def many(n: int = MANY, shown: int = 400) -> Audit:
     )  # fmt: skip
     audit = Audit(made_up, Thresholds(), names=tuple(f"folder {i % 97}/picture {i:06}.jpg" for i in range(n)))
     audit = replace(audit, provenance={"settings": {"max_items": shown}})
-    from selfclean_hooks.results.thumbnails import pictured
+    from selfclean_hooks.results.thumbnails import with_thumbnails
 
     bank = [webp(rng) for _ in range(30)]
     evidence = Evidence({}, {}, rng.random((n, 2)).astype(np.float32), "PCA")
-    return replace(audit, evidence=evidence, thumbnails={i: bank[i % 30] for i in pictured(audit)})
+    return replace(audit, evidence=evidence, thumbnails={i: bank[i % 30] for i in with_thumbnails(audit)})
 
 
 def test_a_large_page_holds_few_cards_at_a_time(browser: "Browser", tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from selfclean_hooks import Audit
 from selfclean_hooks.core.calibration import clean_in_a_row
-from selfclean_hooks.results.stopping_rule import Row, stopping_rule
+from selfclean_hooks.results.stopping_rule import CleanRun, stopping_rule
 from tests.browser.browser_pages import CLASSES, Opened, exported, focused
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def test_the_rule_for_stopping(review: Opened) -> None:
     review.press("x")
     assert page.inner_text("#panel-label_errors .rule").startswith(f"{row} fine in a row from the 3rd on: the rest")
     verdicts = ["rejected", "confirmed", *["rejected"] * row]
-    assert stopping_rule(verdicts) == Row(row, 3, True)
+    assert stopping_rule(verdicts) == CleanRun(row, 3, True)
     review.press("u", "c")
     assert page.inner_text("#panel-label_errors .rule") == f"0 of {row} fine in a row"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from selfclean_hooks import Audit
-from selfclean_hooks.core.scores import Leaks
+from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.data.previews.preview import preview
 from selfclean_hooks.report.html.page import SCRIPTS, STYLES, content_policy, source
 from tests.browser.browser_pages import N, exported, made, opened, page_of
@@ -42,7 +42,7 @@ def hostile(text: str) -> Audit:
     cut = audit.decisions.thresholds["near_duplicates"]
     distance = np.linspace(0, 2 * cut, 20).astype(np.float32)
     places = np.arange(20)
-    leaks = Leaks(
+    leaks = LeakPairs(
         ("train", f"{text} val"), (N, 50), np.ones(20, int), places, places, distance, (text,) * 20, automatic=cut
     )
     scores = replace(

@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from selfclean_hooks.core.embeddings import Embeddings
 from selfclean_hooks.data import digests as keys_module
 from selfclean_hooks.data.digests import file_key, own_files
-from selfclean_hooks.data.images import picture
+from selfclean_hooks.data.images import to_image
 from selfclean_hooks.data.reader import pixels as pixels_of
 from selfclean_hooks.embedding.embed import embed
 from tests.helpers.embedding_data import Items, as_picture, mean_colour, pixels
@@ -152,5 +152,5 @@ SHAPES = [
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("make", [np.zeros, torch.zeros])
 def test_pixels_agree_with_the_picture_shown(make: Any, shape: tuple[int, ...]) -> None:
-    shown = picture(make(shape))
+    shown = to_image(make(shape))
     assert pixels_of(make(shape)) == (-1 if shown is None else shown.width * shown.height)

@@ -21,7 +21,7 @@ from torchvision.datasets import FakeData, ImageFolder
 
 from selfclean_hooks.data.fingerprint import contents
 from selfclean_hooks.data.fingerprint.dataset import ITEMS, data_fingerprint
-from selfclean_hooks.data.image_files import PictureFiles
+from selfclean_hooks.data.image_files import ImageFiles
 from tests.helpers.training_data import Wrapper, global_state, training_v1, training_v2
 
 N = 600  # more than are read, so that a change between the probes is seen by other means
@@ -302,7 +302,7 @@ def test_the_same_in_another_process(folder: Path) -> None:
     environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", code, str(folder)]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
-    files = PictureFiles(sorted(map(str, folder.glob("*/*"))), [0, 0, 0, 1, 1, 1], ("cat", "dog"))
+    files = ImageFiles(sorted(map(str, folder.glob("*/*"))), [0, 0, 0, 1, 1, 1], ("cat", "dog"))
     assert found == data_fingerprint(Subset(files, [4, 1, 0]))  # type: ignore[arg-type]
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from selfclean_hooks.data.digests import digest
-from selfclean_hooks.data.images import as_array, picture, to_rgb
+from selfclean_hooks.data.images import as_array, to_image, to_rgb
 from selfclean_hooks.data.items import Item, ItemLabel, item_label, split
 from selfclean_hooks.errors import DataError
 
@@ -158,7 +158,7 @@ def test_item_label_refuses_what_is_no_label(label: Any, came: str) -> None:
     ],
 )
 def test_picture_of_arrays_and_tensors(value: Any, mode: str, size: tuple[int, int]) -> None:
-    image = picture(value)
+    image = to_image(value)
     assert image is not None
     assert (image.mode, image.size) == (mode, size)
 
@@ -177,16 +177,16 @@ def test_picture_of_arrays_and_tensors(value: Any, mode: str, size: tuple[int, i
     ],
 )
 def test_picture_is_none_where_there_is_nothing_to_see(value: Any) -> None:
-    assert picture(value) is None
+    assert to_image(value) is None
 
 
 def test_picture_returns_an_image_as_it_is() -> None:
     image = Image.new("CMYK", (2, 2))
-    assert picture(image) is image
+    assert to_image(image) is image
 
 
 def shown(value: Any) -> list[int]:
-    image = picture(value)
+    image = to_image(value)
     assert image is not None
     return [int(level) for level in np.asarray(image).ravel()]
 

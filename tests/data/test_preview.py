@@ -24,7 +24,7 @@ from selfclean_hooks.data.previews.preview import (
     Table,
     Text,
     column_names,
-    decoded,
+    decode_preview,
     preview,
 )
 from selfclean_hooks.report.figures.contact_sheet import contact_sheet
@@ -49,7 +49,7 @@ HOSTILE = (
 
 
 def shown(item: Any, columns: tuple[str, ...] | None = None) -> Any:
-    return decoded(preview(item, columns))
+    return decode_preview(preview(item, columns))
 
 
 def lengths(batch: list[Any]) -> Any:
@@ -103,7 +103,10 @@ def test_columns_are_found_on_the_data_set_or_on_the_one_below_it() -> None:
     assert column_names(torch.utils.data.Subset(Rows(), [1, 2])) == ("width", "height")  # type: ignore[arg-type]
     assert column_names([1, 2]) is None
     found = audit(Rows(), lambda rows: torch.cat([rows, rows + 1], 1), progress=False)
-    assert {name for small in found.thumbnails.values() for name, _ in decoded(small).rows} == {"width", "height"}  # type: ignore[union-attr]
+    assert {name for small in found.thumbnails.values() for name, _ in decode_preview(small).rows} == {
+        "width",
+        "height",
+    }  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("make", [np.asarray, torch.as_tensor])
@@ -159,7 +162,7 @@ def test_a_hostile_text_is_data(text: str) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.one_of(st.binary(max_size=60), st.text(max_size=40).map(lambda t: t.encode("utf-8", "surrogatepass"))))
 def test_bytes_that_are_no_preview_are_none_or_a_small_one(content: bytes) -> None:
-    assert decoded(content) is None
+    assert decode_preview(content) is None
 
 
 @pytest.mark.parametrize(
@@ -178,21 +181,21 @@ def test_bytes_that_are_no_preview_are_none_or_a_small_one(content: bytes) -> No
     ],
 )
 def test_a_damaged_preview_is_none(content: Any) -> None:
-    assert decoded(json.dumps(content).encode()) is None
+    assert decode_preview(json.dumps(content).encode()) is None
 
 
 def test_what_is_read_is_bounded_whatever_the_file_says() -> None:
     band = [[-5, 10**9]] * 10_000
-    found = decoded(json.dumps({"curve": {"channels": [band] * 50, "low": 0, "high": 1, "steps": 9}}).encode())
+    found = decode_preview(json.dumps({"curve": {"channels": [band] * 50, "low": 0, "high": 1, "steps": 9}}).encode())
     assert isinstance(found, Curve)
     assert (len(found.channels), len(found.channels[0]), found.channels[0][0]) == (8, POINTS, (0, TOP))
-    text = decoded(json.dumps({"text": {"text": "\x1b<b>" * 5000, "rest": 0}}).encode())
+    text = decode_preview(json.dumps({"text": {"text": "\x1b<b>" * 5000, "rest": 0}}).encode())
     assert text == Text("\ufffd<b>" * (LONGEST // 4), 0)
-    table = decoded(json.dumps({"table": {"rows": [["n" * 999, "\x00" * 999]] * 999, "rest": 0}}).encode())
+    table = decode_preview(json.dumps({"table": {"rows": [["n" * 999, "\x00" * 999]] * 999, "rest": 0}}).encode())
     assert isinstance(table, Table)
     assert (len(table.rows), len(table.rows[0][0]), set(table.rows[0][1])) == (ROWS, 80, {"\ufffd"})
-    assert decoded(b"[" * 100_000) is None
-    assert decoded(b'{"text":' + b"[" * 100_000) is None
+    assert decode_preview(b"[" * 100_000) is None
+    assert decode_preview(b'{"text":' + b"[" * 100_000) is None
 
 
 def test_an_audit_of_text_keeps_its_previews_and_shows_them_again(tmp_path: Path) -> None:

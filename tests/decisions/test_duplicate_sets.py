@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 
-from selfclean_hooks.core.scores import Scores, spread
+from selfclean_hooks.core.scores import Scores, spread_to
 from selfclean_hooks.decisions import duplicate_sets as duplicates
 from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, component_of, duplicate_sets
 from selfclean_hooks.decisions.policy import Keep
@@ -130,7 +130,7 @@ def test_sets_of_vectors_are_those_of_the_twin(kind: str, method: str, threshold
     lists = {name: rounded(getattr(scores, name)) for name in names}
     found = duplicate_sets(replace(scores, **lists), threshold, keep, last)
     d = distances(vectors)
-    measured = rounded(d) if method == "selfclean" else pair_scores(d, scores.reach)
+    measured = rounded(d) if method == "selfclean" else pair_scores(d, scores.local_scale)
     number, kept = twin(rounded(d), threshold, keep, last, pixels, measured)
     assert found.number.tolist() == number
     assert found.kept.tolist() == kept
@@ -143,7 +143,7 @@ def test_sets_are_the_same_where_not_all_pairs_are_listed(kind: str, method: str
     scores = score(vectors, None, method=method, pairs_below=threshold)
     found = duplicate_sets(scores, threshold, "first", last)
     d = distances(vectors)
-    number, kept = twin(d, threshold, "first", last, last.astype(np.int64), pair_scores(d, scores.reach))
+    number, kept = twin(d, threshold, "first", last, last.astype(np.int64), pair_scores(d, scores.local_scale))
     assert (found.number.tolist(), found.kept.tolist()) == (number, kept)
     assert (kind, method) == ("collapsed", "selfclean") or len(scores.pair_index) < 220 * 219 / 2
 
@@ -155,7 +155,7 @@ def test_components_are_those_of_the_twin(kind: str, method: str, threshold: flo
     scores = score(vectors, None, method=method)
     d = distance_matrix(UnitRows.of(vectors).values.numpy())
     found = component_of(scores, threshold)
-    np.testing.assert_array_equal(found, components(pair_scores(d, scores.reach), threshold))
+    np.testing.assert_array_equal(found, components(pair_scores(d, scores.local_scale), threshold))
 
 
 @settings(max_examples=150, deadline=None)
@@ -242,10 +242,10 @@ def test_the_order_of_samples_matters_only_where_the_rule_leaves_a_choice(graph:
 @settings(max_examples=100, deadline=None)
 @given(graphs(), st.data())
 def test_who_is_doubted_is_what_the_twin_says_in_any_order(graph: Graph, data: st.DataObject) -> None:
-    found = duplicates.contradicted(graph.scores, graph.threshold)
+    found = duplicates.label_conflicts(graph.scores, graph.threshold)
     assert found == contradicted(graph.d, graph.threshold, graph.labels)
     order = np.array(data.draw(st.permutations(range(len(graph.d)))))
-    moved = duplicates.contradicted(graph.of(order).scores, graph.threshold)
+    moved = duplicates.label_conflicts(graph.of(order).scores, graph.threshold)
     assert {int(order[i]): labels for i, labels in moved.items()} == found
 
 
@@ -318,7 +318,7 @@ def test_exact_copies_are_never_split_where_they_are_too_many_to_list_their_pair
     assert set(found.number[[3, *range(50, 1550)]].tolist()) == {0}
     assert found.kept[0] == 3
     assert found.number[7] == found.number[1630] == 1
-    measured = pair_scores(distances(vectors[1600:]), None if scores.reach is None else scores.reach[1600:])
+    measured = pair_scores(distances(vectors[1600:]), None if scores.local_scale is None else scores.local_scale[1600:])
     beside = (found.number[1600:] >= 0).nonzero()[0].tolist()
     assert beside
     for i in beside:
@@ -328,7 +328,7 @@ def test_exact_copies_are_never_split_where_they_are_too_many_to_list_their_pair
 
 def test_unreadable_samples_are_in_no_set() -> None:
     compact = scores_of(n=8, near=[(1, 2, 0.0), (2, 5, 0.01), (1, 5, 0.01)], pixels=np.array([1, 1, 1, 1, 1, 9, 1, 1]))
-    scores = spread(compact, np.array([0, 2, 3, 5, 6, 7, 8, 9]), 10, errors={1: "gone", 4: "gone"})
+    scores = spread_to(compact, np.array([0, 2, 3, 5, 6, 7, 8, 9]), 10, errors={1: "gone", 4: "gone"})
     for keep, kept in (("first", 2), ("most_central", 2), ("largest_image", 7)):
         found = duplicate_sets(scores, 0.1, keep, np.zeros(10, bool))  # type: ignore[arg-type]
         assert (found.number >= 0).nonzero()[0].tolist() == [2, 3, 7]
@@ -339,5 +339,5 @@ def test_unreadable_samples_are_in_no_set() -> None:
 @pytest.mark.parametrize("labels", [[10**15, 5], [2**62, 2**62 - 1]])
 def test_labels_may_be_any_numbers(labels: list[int]) -> None:
     given_label = np.array([labels[0], *[labels[1]] * 9])
-    found = duplicates.contradicted(scores_of(near=[(0, 1, 0.0), (1, 2, 0.0)], given_label=given_label), 0.1)
+    found = duplicates.label_conflicts(scores_of(near=[(0, 1, 0.0), (1, 2, 0.0)], given_label=given_label), 0.1)
     assert found == {0: {labels[0]: 1, labels[1]: 2}}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
-from selfclean_hooks.core.scores import Leaks, Scores, spread
+from selfclean_hooks.core.scores import LeakPairs, Scores, spread_to
 from selfclean_hooks.decisions.decide import decide
 from selfclean_hooks.decisions.flags import NOTHING
 from selfclean_hooks.errors import PolicyError, SettingError
@@ -224,7 +224,7 @@ def test_unreadable_samples_are_near_duplicates_of_none() -> None:
     vectors = np.random.default_rng(0).normal(size=(20, 4))
     vectors[[4, 5]] = vectors[0]
     audit = audit_embeddings(vectors)
-    scores = spread(audit.scores, np.arange(3, 23), 23, errors={0: "a", 1: "b", 2: "c"})
+    scores = spread_to(audit.scores, np.arange(3, 23), 23, errors={0: "a", 1: "b", 2: "c"})
     found = decide(scores, Thresholds(), Policy(near_duplicates="drop", unreadable="drop"))
     assert found.clean_indices().tolist() == [3, 4, 5, 6, *range(9, 23)]
     assert found.reason[:3] == ("unreadable (a)", "unreadable (b)", "unreadable (c)")
@@ -285,7 +285,7 @@ def test_unreadable_samples_are_spread_in_and_dropped_on_request() -> None:
     compact = scores_of(
         near=[(2, 7, 0.0)], off_topic=low(4), nearest_neighbor=np.array([9, -1, 7, 0, 0, 0, 0, 2, 0, 0])
     )
-    scores = spread(compact, readable, 12, errors={2: "gone", 7: "truncated"})
+    scores = spread_to(compact, readable, 12, errors={2: "gone", 7: "truncated"})
     assert scores.pair_index.tolist() == scores.tree_index.tolist() == [[3, 9]]
     assert scores.nearest_neighbor.tolist() == [11, -1, -1, 9, 0, 0, 0, -1, 0, 3, 0, 0]
     assert np.isnan(scores.off_topic).nonzero()[0].tolist() == [2, 7]
@@ -296,7 +296,7 @@ def test_unreadable_samples_are_spread_in_and_dropped_on_request() -> None:
 
 
 def test_a_class_that_was_never_read_is_not_kept_alive() -> None:
-    scores = spread(scores_of(), np.arange(10), 11, errors={10: "gone"})
+    scores = spread_to(scores_of(), np.arange(10), 11, errors={10: "gone"})
     assert decide(scores, Thresholds(), Policy(unreadable="drop")).clean_indices().tolist() == list(range(10))
 
 
@@ -312,12 +312,14 @@ def test_reasons_use_the_names_of_classes() -> None:
     assert decide(scores, Thresholds(), Policy()).reason[4] == "label cat looks like dog (score 0.05 below 0.1)"
 
 
-def leaks_of(*pairs: tuple[str, int, int, float]) -> Leaks:
+def leaks_of(*pairs: tuple[str, int, int, float]) -> LeakPairs:
     """Of 10 samples, with ("val" or "test", position, position there, distance), nearest first."""
     splits, index, there, distance = zip(*pairs, strict=True)
     other = np.array([("train", "val", "test").index(split) for split in splits])
     found = np.array(distance, np.float32)
-    return Leaks(("train", "val", "test"), (10, 50, 50), other, np.array(index), np.array(there), found, automatic=0.1)
+    return LeakPairs(
+        ("train", "val", "test"), (10, 50, 50), other, np.array(index), np.array(there), found, automatic=0.1
+    )
 
 
 def test_leaks_are_decided_by_the_near_duplicate_threshold() -> None:
@@ -352,7 +354,7 @@ def test_leakage_counts_in_a_mass_drop() -> None:
 
 
 def test_leaks_survive_spreading() -> None:
-    scores = spread(scores_of(leaks=leaks_of(("val", 2, 17, 0.0))), np.arange(2, 12), 12, errors={0: "x", 1: "y"})
+    scores = spread_to(scores_of(leaks=leaks_of(("val", 2, 17, 0.0))), np.arange(2, 12), 12, errors={0: "x", 1: "y"})
     assert decide(scores, Thresholds(), Policy()).flags["leakage"].nonzero()[0].tolist() == [4]
 
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from selfclean_hooks import Audit, AuditedDataset, Policy, Thresholds
 from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.core.calibration import clean_in_a_row
-from selfclean_hooks.core.scores import Leaks
+from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.decisions.policy import Keep
 from selfclean_hooks.decisions.review.file import KIND, read_reviews
 from selfclean_hooks.decisions.review.marks import Mark, Review
-from selfclean_hooks.decisions.review.matching import placed
+from selfclean_hooks.decisions.review.matching import match_marks
 from selfclean_hooks.decisions.review.verdicts import unknown_labels
 from selfclean_hooks.errors import AuditFileError, ContaminationError, PolicyError, SettingError
 from selfclean_hooks.gate.baseline import Baseline
@@ -118,7 +118,7 @@ def test_new_labels_are_kept_and_told() -> None:
 
 
 def test_any_number_is_known_where_labels_are_numbers() -> None:
-    audit = ten(label=low(3, 4), targets=np.arange(10) / 3, foretold=np.zeros(10))
+    audit = ten(label=low(3, 4), targets=np.arange(10) / 3, predicted_target=np.zeros(10))
     assert unknown_labels(audit.scores, {3: "98.75", 4: "1e400", 5: "many", 6: "nan"}) == ("1e400", "many", "nan")
     assert unknown_labels(ten().scores, {3: "98.75"}) == ("98.75",)
 
@@ -226,7 +226,7 @@ def leaking(policy: Policy = DROP) -> Audit:
     """Samples 1 and 2 are in val, 2 twice and in test."""
     pairs = [(1, 1, 0), (1, 2, 3), (1, 2, 4), (2, 2, 5), (1, 5, 6)]
     other, index, other_index = np.array(pairs).T
-    leaks = Leaks(
+    leaks = LeakPairs(
         ("train", "val", "test"),
         (10, 10, 10),
         other,
@@ -267,7 +267,7 @@ def test_a_confirmed_leak_drops_the_sample_of_this_split() -> None:
 def test_what_is_no_leak_is_none_on_both_sides() -> None:
     train = leaking(WARN)
     to, own, its = (np.array([value]) for value in (1, 0, 1))
-    back = Leaks(("val", "train"), (10, 10), to, own, its, np.zeros(1, np.float32), automatic=0.1)
+    back = LeakPairs(("val", "train"), (10, 10), to, own, its, np.zeros(1, np.float32), automatic=0.1)
     found = SplitsAudit({"train": train, "val": ten(leaks=back, policy=WARN)})
     assert found.audits["val"].worst("leakage").tolist() == [0]
     about = leak("rejected", 1, 0, split="val", other_digest=DIGEST(1), other_sample="")
@@ -402,7 +402,7 @@ WHOSE = st.builds(
 def test_places_are_those_of_a_slow_search(samples: Any, about: Any, has_names: bool, has_digests: bool) -> None:
     names, digests = (tuple(texts) for texts in zip(*samples, strict=True))
     audit = Audit(scores_of(len(samples)), names=names if has_names else None, digests=digests if has_digests else None)
-    places, lost = placed(about, audit.scores, audit.names, audit.digests)
+    places, lost = match_marks(about, audit.scores, audit.names, audit.digests)
     slow = slowly_placed(about, audit)
     assert [place.position for place in places] == [slow[number] for number in sorted(slow)]
     assert lost == [each for number, each in enumerate(about) if number not in slow]
@@ -667,7 +667,7 @@ def test_decisions_that_are_not_the_audits_are_refused_or_moved_aside(tmp_path: 
 
 
 def test_splits_keep_their_reviews(tmp_path: Path) -> None:
-    none = replace(Leaks.none(), splits=("val", "train"), sizes=(10, 10))
+    none = replace(LeakPairs.none(), splits=("val", "train"), sizes=(10, 10))
     found = SplitsAudit({"train": leaking(WARN), "val": ten(leaks=none, policy=WARN)})
     of_val = replace(about(3, "dir/3.png", 4), split="val")
     files = []
@@ -725,10 +725,10 @@ def test_how_many_are_fine_in_a_row(verdicts: list[str], fine: int, start: int, 
 
 
 def test_the_sentence_about_a_row() -> None:
-    assert stopping_rule(["confirmed"] + ["rejected"] * 58).told("off_topic") == (
+    assert stopping_rule(["confirmed"] + ["rejected"] * 58).describe("off_topic") == (
         "off_topic: 58 fine in a row from number 2 on: beyond them fewer than 5% are wrong, as far as can be told"
     )
-    assert stopping_rule(["rejected"]).told("off_topic").endswith("1 on; after 58 the rest may be left")
+    assert stopping_rule(["rejected"]).describe("off_topic").endswith("1 on; after 58 the rest may be left")
 
 
 # --- everything against a slow twin ----------------------------------------------------------------------------------

@@ -361,7 +361,7 @@ def test_a_saved_audit_of_the_paper_has_no_calibration(tmp_path: Path) -> None:
     audit_of("selfclean").save(tmp_path)
     loaded = Audit.load(tmp_path)
     assert loaded.scores.calibration == {}
-    assert (loaded.scores.reach, loaded.scores.tree_scaled) == (None, None)
+    assert (loaded.scores.local_scale, loaded.scores.scaled_tree_score) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from selfclean_hooks.core.issues import ISSUES
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.decisions.policy import Keep
 from selfclean_hooks.decisions.thresholds import FDR, Top
-from selfclean_hooks.detectors.leakage import leaks_among
+from selfclean_hooks.detectors.leakage import find_leakage
 from selfclean_hooks.testing import contaminate, digits, off_topic_patches
 from tests.detectors.test_leakage import embeddings
 from tests.helpers.reference import distance_matrix, duplicate_sets, unit_rows
@@ -248,11 +248,11 @@ def test_half_of_everything_spoiled_is_ranked() -> None:
 
 def score_table(rows: Floats, scores: Scores) -> Floats:
     """(N, N) score of every pair, one by one."""
-    assert scores.reach is not None
+    assert scores.local_scale is not None
     d, table = distance_matrix(unit_rows(rows)), np.zeros((len(rows), len(rows)))
     for i in range(len(rows)):
         for j in range(len(rows)):
-            e, r = d[i, j] ** 0.5, (float(scores.reach[i]) * float(scores.reach[j])) ** 0.25
+            e, r = d[i, j] ** 0.5, (float(scores.local_scale[i]) * float(scores.local_scale[j])) ** 0.25
             table[i, j] = e / (e + r) if e > 0 else 0.0
     return table
 
@@ -326,13 +326,13 @@ def splits() -> tuple[Floats, dict[str, Floats]]:
     return train, {"val": val, "test": np.concatenate([train[30:35] + rng.normal(0, 0.08, (5, 16)), test])}
 
 
-def slow_leaks(train: Floats, other: Floats, reach: NDArray[np.floating]) -> Floats:
+def slow_leaks(train: Floats, other: Floats, local_scale: NDArray[np.floating]) -> Floats:
     """(N, M) score of every pair of samples of two splits: the yardstick is that of the one in train."""
     d = distance_matrix(unit_rows(np.concatenate([train, other])))[: len(train), len(train) :]
     table = np.zeros(d.shape)
     for i in range(d.shape[0]):
         for j in range(d.shape[1]):
-            e, r = d[i, j] ** 0.5, float(reach[i]) ** 0.5
+            e, r = d[i, j] ** 0.5, float(local_scale[i]) ** 0.5
             table[i, j] = e / (e + r) if e > 0 else 0.0
     return table
 
@@ -340,11 +340,11 @@ def slow_leaks(train: Floats, other: Floats, reach: NDArray[np.floating]) -> Flo
 @pytest.mark.parametrize("below", [0.15, 0.25, 0.4])
 def test_leaks_are_measured_by_the_split_that_is_trained_on(below: float) -> None:
     train, others = splits()
-    reach = audit_embeddings(train).scores.reach
-    assert reach is not None
+    local_scale = audit_embeddings(train).scores.local_scale
+    assert local_scale is not None
     sides = {"train": embeddings(train), **{name: embeddings(rows) for name, rows in others.items()}}
-    found = leaks_among(sides, {"train": reach}, below, 0.3, ("train",))["train"]
-    tables = [slow_leaks(train, rows, reach) for rows in others.values()]
+    found = find_leakage(sides, {"train": local_scale}, below, 0.3, ("train",))["train"]
+    tables = [slow_leaks(train, rows, local_scale) for rows in others.values()]
     assert found.automatic == 0.3
     assert (np.diff(found.score) >= 0).all()
     np.testing.assert_allclose(found.worst, np.minimum(*[t.min(1) for t in tables]), rtol=1e-4, atol=1e-6)
@@ -360,9 +360,9 @@ def test_leaks_are_measured_by_the_split_that_is_trained_on(below: float) -> Non
 
 def test_both_sides_of_a_leak_score_alike() -> None:
     train, others = splits()
-    reach = audit_embeddings(train).scores.reach
+    local_scale = audit_embeddings(train).scores.local_scale
     sides = {"train": embeddings(train), "val": embeddings(others["val"])}
-    found = leaks_among(sides, {"train": reach}, 0.3)
+    found = find_leakage(sides, {"train": local_scale}, 0.3)
     one, other = (
         {(*sorted(((0, i), (1, j))),): s for i, j, s in ends}
         for ends in (
@@ -379,10 +379,10 @@ def test_leaks_are_flagged_as_near_duplicates_are(threshold: Any) -> None:
     sides = {name: embeddings(rows) for name, rows in {"train": train, **others}.items()}
     alone = audit_of(sides["train"], "default", Thresholds(near_duplicates=threshold), Policy())
     audit = with_leakage(alone, sides.pop("train"), sides)
-    cut, reach = audit.decisions.thresholds["near_duplicates"], audit.scores.reach
+    cut, local_scale = audit.decisions.thresholds["near_duplicates"], audit.scores.local_scale
     assert audit.decisions.thresholds["leakage"] == cut
-    assert reach is not None
-    worst = np.minimum(*[slow_leaks(train, rows, reach).min(1) for rows in others.values()])
+    assert local_scale is not None
+    worst = np.minimum(*[slow_leaks(train, rows, local_scale).min(1) for rows in others.values()])
     np.testing.assert_array_equal(audit.decisions.flags["leakage"], (worst < cut) | ((worst == 0) & (cut > -np.inf)))
     assert audit.decisions.flags["leakage"][20] == (threshold is not None)
     table = audit.leakage
@@ -463,6 +463,6 @@ def test_the_method_of_the_paper_is_left_alone() -> None:
     rows, labels = spoiled()
     audit = audit_embeddings(rows, labels, method="selfclean")
     assert audit.scores.calibration == {}
-    assert audit.scores.reach is None
+    assert audit.scores.local_scale is None
     np.testing.assert_array_equal(audit.scores.pair_score, audit.scores.pair_distance)
     assert replace(audit.scores).tree_score is audit.scores.tree_distance

@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 from scipy.special import softmax as scipy_softmax
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.detectors.label_errors.calibration import Labelled, audited, error_rate, mistakes
+from selfclean_hooks.detectors.label_errors.calibration import LabelFinding, calibrated_labels, error_rate, mistakes
 from selfclean_hooks.detectors.label_errors.detector import multi_label, regression
 from selfclean_hooks.detectors.label_errors.ensemble import (
     RIVALS,
     TEMPER,
-    Opinions,
+    LabelSupport,
     Views,
     log_votes,
-    margins,
     nearness,
+    neighbor_lists,
+    normalized_margins,
     softmax,
     views,
-    voters,
     weighed,
 )
 from selfclean_hooks.detectors.label_errors.predictors import leave_one_out_ridge, principal
@@ -39,13 +39,13 @@ def blobs(n: int = 300, dim: int = 16, classes: int = 3, spread: float = 0.5, se
     return (rng.normal(size=(classes, dim))[y] + spread * rng.normal(size=(n, dim))).astype(np.float32), y
 
 
-def run(x: Singles, y: Ints, k: int = 20) -> Labelled:
+def run(x: Singles, y: Ints, k: int = 20) -> LabelFinding:
     unit = UnitRows.of(x)
     near = nearest(unit, k)
-    return audited(unit.values, y, near.indices.numpy(), near.distances.numpy())
+    return calibrated_labels(unit.values, y, near.indices.numpy(), near.distances.numpy())
 
 
-def cut_of(found: Labelled) -> float:
+def cut_of(found: LabelFinding) -> float:
     return Calibration(found.knots, found.clean).best_f1(found.score)
 
 
@@ -83,7 +83,7 @@ def test_votes_and_nearness_by_hand() -> None:
     rng = np.random.default_rng(2)
     labels = rng.integers(-1, 4, (50, 6))
     distances = np.sort(rng.random((50, 6)), 1).astype(np.float32)
-    may, far = voters(distances)
+    may, far = neighbor_lists(distances)
     prior = np.full(4, 0.25)
     votes, near = log_votes(labels, may, prior), nearness(labels, may, far, 4)
     for i in range(50):
@@ -97,7 +97,7 @@ def test_votes_and_nearness_by_hand() -> None:
 def test_softmax_and_margins_by_hand() -> None:
     support = np.random.default_rng(3).normal(size=(40, 5)) * 4
     assert np.allclose(softmax(support), scipy_softmax(support, 1))
-    found = margins(Opinions(np.tile(np.arange(5), (40, 1)), support))
+    found = normalized_margins(LabelSupport(np.tile(np.arange(5), (40, 1)), support))
     for i in range(40):
         for c in range(5):
             rivals = np.sort(np.delete(support[i], c))[::-1][:RIVALS]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from selfclean_hooks import Audit, Limits, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.audits.pipeline import audit_of, with_leakage
 from selfclean_hooks.core.embeddings import Embeddings
-from selfclean_hooks.core.scores import Leaks
-from selfclean_hooks.detectors.leakage import leaks_among
+from selfclean_hooks.core.scores import LeakPairs
+from selfclean_hooks.detectors.leakage import find_leakage
 from selfclean_hooks.errors import ContaminationError, DataError
 from selfclean_hooks.neighbors.cross_search import nearest_across
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
@@ -27,9 +27,9 @@ SIZES = ((1, 5, 3), (5, 1, 3), (2, 3, 1), (40, 33, 16), (65, 64, 1280), (300, 31
 Floats = NDArray[np.float64]
 
 
-def leaks_of(one: Embeddings, others: dict[str, Embeddings], name: str, below: float) -> Leaks:
+def leaks_of(one: Embeddings, others: dict[str, Embeddings], name: str, below: float) -> LeakPairs:
     """By distance, as `method="selfclean"` has it."""
-    return leaks_among({name: one, **others}, {name: None}, below, of=(name,))[name]
+    return find_leakage({name: one, **others}, {name: None}, below, of=(name,))[name]
 
 
 def embeddings(vectors: Any, n: int = 0, errors: tuple[int, ...] = (), **changes: Any) -> Embeddings:

@@ -8,21 +8,20 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.detectors.near_duplicates.detector import Scale, sample_scores, scale_of, scored_pairs
+from selfclean_hooks.detectors.near_duplicates.detector import Scale, sample_scores, scale_of, score_pairs
 from selfclean_hooks.detectors.near_duplicates.local_scale import (
     DOUBT,
     OFFSET,
-    WANT,
     UNLIKELY,
     WANT,
     _concave_slopes,
-    chance,
+    chance_probability,
     dimension,
     far_shares,
     floor_of,
+    local_scales,
     near_calibration,
     score_of,
-    usual_distances,
 )
 from selfclean_hooks.detectors.protocol import Pairs
 from selfclean_hooks.neighbors.knn import nearest
@@ -36,7 +35,7 @@ def found(vectors: NDArray[np.floating], k: int = 20) -> tuple[Scale, Pairs, Flo
     near, quantile = nearest(x, k), pair_distance_quantile(x)
     low, high = far_shares(len(x))
     scale = scale_of(x, near.indices.numpy(), near.distances.numpy(), (quantile(low), quantile(high)))
-    pairs = scored_pairs(x, near.indices.numpy(), near.distances.numpy(), scale)
+    pairs = score_pairs(x, near.indices.numpy(), near.distances.numpy(), scale)
     score = sample_scores(pairs, len(x))
     return scale, pairs, score, near_calibration(score, scale.dimension)
 
@@ -74,7 +73,7 @@ def test_yardstick_is_that_of_a_loop(copies: int) -> None:
     d = np.sort(rng.uniform(0.1, 1, (50, 20)), axis=1)
     d[:, :copies] *= 1e-4
     d = np.sort(d, axis=1)
-    usual, count = usual_distances(d, 8.0)
+    usual, count = local_scales(d, 8.0)
     slow, slow_count = slow_usual(d, 8.0)
     np.testing.assert_allclose(usual, slow, rtol=1e-12)
     assert count.tolist() == slow_count
@@ -112,8 +111,8 @@ def test_a_list_cut_short_says_where() -> None:
     x = UnitRows.of((np.repeat(dust(4), 40, 0) + dust(160, seed=3) * 0.01).astype(np.float32))
     near = nearest(x, 20)
     scale = Scale(np.full(160, 0.1), 8.0, np.zeros(160, np.int64), 1.0)
-    whole = scored_pairs(x, near.indices.numpy(), near.distances.numpy(), scale)
-    cut = scored_pairs(x, near.indices.numpy(), near.distances.numpy(), scale, at_most=100)
+    whole = score_pairs(x, near.indices.numpy(), near.distances.numpy(), scale)
+    cut = score_pairs(x, near.indices.numpy(), near.distances.numpy(), scale, at_most=100)
     assert len(cut.score) == 100
     assert (whole.score < cut.complete_below - 1e-9).sum() <= 100
     np.testing.assert_allclose(cut.score, whole.score[:100], rtol=1e-6)
@@ -133,7 +132,7 @@ def test_majorant_is_that_of_all_chords() -> None:
 def test_chance_is_that_of_a_smallest_uniform() -> None:
     score = np.linspace(0.01, 0.5, 20)
     share = (score / (1 - score)) ** 7
-    np.testing.assert_allclose(chance(score, 7.0), stats.beta(1, WANT).cdf(share), rtol=1e-6)
+    np.testing.assert_allclose(chance_probability(score, 7.0), stats.beta(1, WANT).cdf(share), rtol=1e-6)
 
 
 def test_dimension_of_dust_is_found_in_spite_of_copies() -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from selfclean_hooks import FDR, Audit, Thresholds, audit_embeddings
 from selfclean_hooks.audits.pipeline import with_margins
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.detectors.label_errors.training_margins import CHANCE, ROUNDS, SURE, blended
+from selfclean_hooks.detectors.label_errors.training_margins import CHANCE, ROUNDS, SURE, blend_with_margins
 
 Floats = NDArray[np.float64]
 
@@ -70,7 +70,7 @@ def test_slow_twin(seed: int) -> None:
     clean, margin, _ = told(60, 0.25, seed)
     margin = np.round(margin, 1)  # some are equal
     clean[3], clean[4], margin[5], margin[4] = np.nan, np.nan, np.nan, np.nan
-    found = blended(clean, margin)
+    found = blend_with_margins(clean, margin)
     np.testing.assert_allclose(found, slow_blend(clean.tolist(), margin.tolist()), atol=1e-6)
     assert not np.allclose(found, clean, equal_nan=True)
 
@@ -81,18 +81,18 @@ def auc(score: Floats, wrong: Any) -> float:
 
 def test_both_know_more_than_either() -> None:
     clean, margin, wrong = told(2000)
-    assert auc(blended(clean, margin), wrong) > max(auc(clean, wrong), auc(margin, wrong)) + 0.01
+    assert auc(blend_with_margins(clean, margin), wrong) > max(auc(clean, wrong), auc(margin, wrong)) + 0.01
 
 
 def test_as_many_are_held_wrong_as_before() -> None:
     clean, margin, _ = told(2000)
-    found = blended(clean, margin)
+    found = blend_with_margins(clean, margin)
     assert (1 - found).sum() == pytest.approx((1 - np.clip(clean, SURE, 1 - SURE)).sum())
 
 
 def test_it_is_calibrated_where_the_embedding_is() -> None:
     clean, margin, wrong = told(20_000, apart=1.5)
-    found = blended(clean, margin)
+    found = blend_with_margins(clean, margin)
     for low, high in ((0, 0.1), (0.1, 0.5), (0.5, 0.9), (0.9, 1)):
         band = (found >= low) & (found < high)
         assert (~wrong[band]).mean() == pytest.approx(found[band].mean(), abs=0.06)
@@ -104,7 +104,7 @@ def test_margins_that_tell_nothing_change_next_to_nothing() -> None:
     for seed in range(20):
         clean, _, _ = told(500, seed=seed)
         margin = np.random.default_rng(100 + seed).normal(size=500)
-        found = blended(clean, margin)
+        found = blend_with_margins(clean, margin)
         assert np.abs(found - clean).mean() < 0.02
         unchanged += int(np.array_equal(found, clean))
     assert unchanged >= 10
@@ -112,28 +112,28 @@ def test_margins_that_tell_nothing_change_next_to_nothing() -> None:
 
 def test_margins_that_are_high_for_wrong_labels_change_nothing() -> None:
     clean, margin, _ = told()
-    assert np.array_equal(blended(clean, -margin), clean)
+    assert np.array_equal(blend_with_margins(clean, -margin), clean)
 
 
 @pytest.mark.parametrize("margin", [np.full(400, 3.0), np.full(400, np.nan)], ids=["constant", "never seen"])
 def test_no_margins(margin: Floats) -> None:
     clean, _, _ = told()
-    assert np.array_equal(blended(clean, margin), clean)
+    assert np.array_equal(blend_with_margins(clean, margin), clean)
 
 
 def test_unknown_on_either_side() -> None:
     clean, margin, _ = told()
     clean[:3], margin[2:6] = np.nan, [np.nan, np.inf, -np.inf, np.nan]
-    found = blended(clean, margin)
+    found = blend_with_margins(clean, margin)
     assert np.array_equal(found[:6], clean[:6], equal_nan=True)
     assert np.isfinite(found[6:]).all()
-    assert np.array_equal(found[6:], blended(clean[6:], margin[6:]))
+    assert np.array_equal(found[6:], blend_with_margins(clean[6:], margin[6:]))
 
 
 def test_certainty_of_the_embedding_is_not_beyond_doubt() -> None:
     clean, margin, wrong = told(2000)
     clean[:] = np.where(clean > 0.5, 1.0, clean)
-    found = blended(clean, margin)
+    found = blend_with_margins(clean, margin)
     doubted = (clean == 1) & (found < 0.9)
     assert wrong[doubted].mean() > 3 * wrong[clean == 1].mean()
     assert found.min() > 0
@@ -146,7 +146,7 @@ def test_properties(seed: int, n: int, share: float) -> None:
     clean, margin, _ = told(n, max(share, 1e-3) if share < 1 else 0.9, seed)
     clean = np.round(clean, 1)  # some are equal, 0 and 1 among them
     given_before = clean.copy(), margin.copy()
-    found = blended(clean, margin)
+    found = blend_with_margins(clean, margin)
     assert found.shape == (n,)
     assert found.dtype == np.float64
     assert ((found >= 0) & (found <= 1)).all()
@@ -155,8 +155,8 @@ def test_properties(seed: int, n: int, share: float) -> None:
         order = among[np.argsort(margin[among])]
         assert (np.diff(found[order]) >= -1e-12).all()
     order = rng.permutation(n)
-    np.testing.assert_allclose(blended(clean[order], margin[order]), found[order], atol=1e-7)
-    np.testing.assert_allclose(blended(clean, 3 * margin + 5), found, atol=1e-7)
+    np.testing.assert_allclose(blend_with_margins(clean[order], margin[order]), found[order], atol=1e-7)
+    np.testing.assert_allclose(blend_with_margins(clean, 3 * margin + 5), found, atol=1e-7)
     assert np.array_equal(clean, given_before[0])
     assert np.array_equal(margin, given_before[1])
 
@@ -181,7 +181,7 @@ def test_an_audit_with_margins(audit: Audit) -> None:
     before, margins = calibrated(audit), np.random.default_rng(1).normal(size=120) + audit.scores.label * 20
     after = with_margins(before, margins, epochs=3)
     clean = before.scores.calibration["label_errors"].probability_clean(before.scores.label)
-    np.testing.assert_allclose(after.scores.label, blended(clean, margins), atol=1e-8)
+    np.testing.assert_allclose(after.scores.label, blend_with_margins(clean, margins), atol=1e-8)
     assert after.scores.automatic == {**before.scores.automatic, "label_errors": 0.5}
     assert np.array_equal(after.scores.predicted_label, before.scores.predicted_label)
     assert np.array_equal(after.scores.off_topic, before.scores.off_topic)

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from selfclean_hooks import audit
-from selfclean_hooks.data.reader import Pictures
+from selfclean_hooks.data.reader import ImageDataset
 from selfclean_hooks.embedding.backbones import resolve as backbones
 from selfclean_hooks.embedding.backbones import self_supervised
 from selfclean_hooks.embedding.backbones import timm as timm_models
 from selfclean_hooks.embedding.backbones.resolve import resolve
 from selfclean_hooks.embedding.embed import embed
 from selfclean_hooks.embedding.encoders.encoder import of_module
-from selfclean_hooks.embedding.encoders.features import evaluating, penultimate
+from selfclean_hooks.embedding.encoders.features import evaluation_mode, penultimate
 from selfclean_hooks.embedding.quality import rank_me
 from selfclean_hooks.errors import BackboneError, DataError, SettingError
 from tests.helpers.embedding_data import Items, Net, as_picture
@@ -30,7 +30,7 @@ TINY = "test_resnet.r160_in1k"  # of timm, 0.5 million parameters
 
 
 def features(module: nn.Module, batch: Any) -> Tensor:
-    with evaluating(module):
+    with evaluation_mode(module):
         return penultimate(module, batch)
 
 
@@ -52,7 +52,7 @@ def test_features_are_those_that_the_classifier_turns_into_the_output(
     classifier = module.get_submodule(head)
     assert isinstance(classifier, nn.Linear)
     assert found.shape == (2, classifier.in_features)
-    with evaluating(module):
+    with evaluation_mode(module):
         torch.testing.assert_close(classifier(found), module(batch))
 
 
@@ -60,7 +60,7 @@ def test_timm_models_are_asked_for_their_features() -> None:
     model = timm.create_model("test_resnet", num_classes=7)
     batch = torch.rand(2, 3, 32, 32)
     found = features(model, batch)
-    with evaluating(model):
+    with evaluation_mode(model):
         torch.testing.assert_close(cast(Any, model).get_classifier()(found), model(batch))
 
 
@@ -84,7 +84,7 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
 def test_a_module_that_does_not_end_in_a_linear_layer_gives_its_output() -> None:
     batch = torch.rand(3, 4)
     for module in (nn.Sequential(linear(4, 5), nn.ReLU()), nn.BatchNorm1d(4), nn.Identity()):
-        with evaluating(module):
+        with evaluation_mode(module):
             expected = module(batch)
         assert torch.equal(features(module, batch), expected)
 
@@ -261,7 +261,7 @@ def test_a_name_whose_weights_are_cached_works_without_the_hub(offline: Path) ->
     data = Items(make=as_picture)
     found = embed(data, TINY, progress=False)
     assert found.encoder["name"] == f"{TINY} at 32 px"
-    encoder = resolve(TINY, Pictures(data))
+    encoder = resolve(TINY, ImageDataset(data))
     assert encoder.prepare is not None
     batch = torch.stack([encoder.prepare(data[i][0]) for i in range(12)])
     config = model.pretrained_cfg
@@ -300,13 +300,13 @@ def test_the_hub_is_given_a_few_seconds(monkeypatch: pytest.MonkeyPatch, offline
 )
 def test_an_unknown_name_suggests_near_ones(slip: str, meant: str) -> None:
     with pytest.raises(BackboneError, match=f"{slip}' is no timm model: did you mean .*{meant}"):
-        resolve(slip, Pictures(Items(make=as_picture)))
+        resolve(slip, ImageDataset(Items(make=as_picture)))
 
 
 def test_a_name_without_weights_says_so() -> None:
     bare = next(name for name in timm.list_models("vit*") if not timm.list_pretrained(name))
     with pytest.raises(BackboneError, match="no pretrained weights for"):
-        resolve(bare, Pictures(Items(make=as_picture)))
+        resolve(bare, ImageDataset(Items(make=as_picture)))
 
 
 def test_auto_without_the_hub_trains_on_the_data_and_the_seed_decides(

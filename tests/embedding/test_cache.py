@@ -22,7 +22,7 @@ from selfclean_hooks.core.embeddings import Embeddings
 from selfclean_hooks.embedding import cache as cache_module
 from selfclean_hooks.embedding import cache_database as cache_file
 from selfclean_hooks.embedding.cache import NAME, Cache
-from selfclean_hooks.embedding.cache_database import opened
+from selfclean_hooks.embedding.cache_database import transaction
 from selfclean_hooks.embedding.embed import embed
 from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.errors import AuditFileError, BackboneError, SettingError
@@ -441,7 +441,7 @@ def test_a_kill_in_the_middle_of_writing_leaves_what_was_there(tmp_path: Path) -
     stored(tmp_path, "1", MIB)
 
     def killed() -> None:
-        with opened(tmp_path / NAME, "PRAGMA cache_size = 2", "BEGIN IMMEDIATE", writable=True) as file:
+        with transaction(tmp_path / NAME, "PRAGMA cache_size = 2", "BEGIN IMMEDIATE", writable=True) as file:
             file.execute("UPDATE vectors SET vector = zeroblob(1048584)")
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -21,19 +21,19 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from selfclean_hooks.data.reader import Pictures
+from selfclean_hooks.data.reader import ImageDataset
 from selfclean_hooks.embedding.backbones import checkpoint as checkpoints
-from selfclean_hooks.embedding.backbones.checkpoint import is_checkpoint, named
+from selfclean_hooks.embedding.backbones.checkpoint import is_checkpoint, named_architecture
 from selfclean_hooks.embedding.backbones.resolve import resolve
 from selfclean_hooks.embedding.embed import embed
 from selfclean_hooks.embedding.encoders.encoder import Encoder
-from selfclean_hooks.embedding.encoders.features import evaluating, penultimate
+from selfclean_hooks.embedding.encoders.features import evaluation_mode, penultimate
 from selfclean_hooks.embedding.weights.state_dict import load_weights
 from selfclean_hooks.errors import BackboneError
 from tests.helpers.embedding_data import Items, Net, as_picture
 
 NAME = "test_resnet"  # of timm: 0.5 million parameters
-PICTURES = Pictures(Items(make=as_picture))
+PICTURES = ImageDataset(Items(make=as_picture))
 BATCH = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 State = dict[str, Tensor]
@@ -55,7 +55,7 @@ def model(name: str = NAME, seed: int = 0, **settings: Any) -> nn.Module:
 def by_hand(source: nn.Module, batch: Tensor = BATCH) -> Tensor:
     """The features of the model itself, fed as its configuration says."""
     mean, std = (torch.tensor(cast(Any, source).pretrained_cfg[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
-    with evaluating(source):
+    with evaluation_mode(source):
         return penultimate(source, (batch / 255 - mean) / std)
 
 
@@ -379,7 +379,7 @@ def test_grey_pictures_are_fed_to_a_model_of_one_channel(tmp_path: Path) -> None
     assert encoder.prepare is not None
     batch = torch.stack([encoder.prepare(PICTURES[i]) for i in range(3)])
     assert batch.shape[1] == 1
-    with evaluating(source):
+    with evaluation_mode(source):
         expected = penultimate(source, (batch / 255 - 0.5) / 0.5)
     torch.testing.assert_close(features(encoder, batch), expected, rtol=1e-5, atol=1e-5)
     message = refused(f"{NAME}:{saved(tmp_path / 'b.pt', model(in_chans=5).state_dict())}")
@@ -443,9 +443,9 @@ def test_what_a_text_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         "folder": ("", "folder"),
     }
     for text, expected in cases.items():
-        assert named(text) == (expected[0], Path(expected[1]))
+        assert named_architecture(text) == (expected[0], Path(expected[1]))
     for text in ("resnet18", "resnet18.a1_in1k", "data:train", "package.module:attribute", "nothing"):
-        assert named(text) is None
+        assert named_architecture(text) is None
     there = {"w.ckpt", "resnet18:w.ckpt", "resnet18.a1_in1k:w.ckpt", "C:x.ckpt", "resnet18:C:x.ckpt"}
     assert {text for text in (*cases, "resnet18", "data:train", "a:b") if is_checkpoint(text)} == there
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from selfclean_hooks.embedding.encoders.encoder import of_module
-from selfclean_hooks.embedding.encoders.features import fed_to
+from selfclean_hooks.embedding.encoders.features import input_of
 from selfclean_hooks.errors import BackboneError
 
 
@@ -112,7 +112,7 @@ def test_a_part_that_is_not_reached_is_told_and_not_fed_directly() -> None:
 def test_no_hook_stays_after_an_error() -> None:
     model = Model(of_a_dict)
     with pytest.raises(AttributeError):
-        fed_to(model.body, model, batches()[0])
+        input_of(model.body, model, batches()[0])
     features(model, model.body, batches())
     assert not model.body._forward_pre_hooks
 

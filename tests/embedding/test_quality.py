@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from selfclean_hooks import Audit, audit, audit_embeddings
-from selfclean_hooks.core.embeddings import Embeddings, Figures, Fitness
+from selfclean_hooks.core.embeddings import Embeddings, QualityFigures, RepresentationQuality
 from selfclean_hooks.embedding.cache import Cache
 from selfclean_hooks.embedding.embed import embed
 from selfclean_hooks.embedding.encoders.encoder import of_callable, of_module
 from selfclean_hooks.embedding.encoders.features import tensors_of
 from selfclean_hooks.embedding.encoders.random_weights import random_copy, random_state
-from selfclean_hooks.embedding.quality import chosen, fitness_of, is_constant, rank_me, same_label
+from selfclean_hooks.embedding.quality import chosen, is_constant, rank_me, representation_quality, same_label
 from selfclean_hooks.errors import BackboneError, DataError, DataWarning
 from selfclean_hooks.report.as_json import as_json
 from selfclean_hooks.report.html.page import render
@@ -80,13 +80,13 @@ def embedded(dataset: Any, backbone: Any, **settings: Any) -> Embeddings:
     return embed(dataset, backbone, progress=False, **settings)
 
 
-def figures(found: Embeddings | Audit) -> Fitness:
+def figures(found: Embeddings | Audit) -> RepresentationQuality:
     assert found.fitness is not None
     return found.fitness
 
 
-def made(own: Figures, other: Figures | None, **changes: Any) -> Fitness:
-    return replace(Fitness(400, 100, own, other, chance=0.1, gain_error=0.01), **changes)
+def made(own: QualityFigures, other: QualityFigures | None, **changes: Any) -> RepresentationQuality:
+    return replace(RepresentationQuality(400, 100, own, other, chance=0.1, gain_error=0.01), **changes)
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ def test_agreement_is_that_of_a_loop(k: int) -> None:
 
 def test_ranks_are_shares_of_the_possible() -> None:
     flat = noise(300, 3) @ noise(3, 40, seed=1)
-    found = fitness_of(flat + 100, None)
+    found = representation_quality(flat + 100, None)
     assert found is not None
     assert (found.samples, found.dimensions) == (300, 40)
     assert found.own.rank == pytest.approx(rank_me(flat + 100) / 40)
@@ -135,7 +135,7 @@ def test_what_is_constant_up_to_rounding_has_no_centred_rank() -> None:
 
 def test_agreement_is_compared_by_sample() -> None:
     (vectors, labels), other = clusters(), noise(N, 5, seed=2)
-    found = fitness_of(vectors, labels, other)
+    found = representation_quality(vectors, labels, other)
     assert found is not None
     assert found.random is not None
     gain = same_label(vectors, labels) - same_label(other, labels)
@@ -147,8 +147,8 @@ def test_agreement_is_compared_by_sample() -> None:
 
 
 def test_few_samples_and_one_class_tell_nothing() -> None:
-    assert fitness_of(noise(49, 5), None) is None
-    alone = fitness_of(noise(50, 5), np.zeros(50, np.int64))
+    assert representation_quality(noise(49, 5), None) is None
+    alone = representation_quality(noise(50, 5), np.zeros(50, np.int64))
     assert alone is not None
     assert alone.own.agreement is alone.chance is None
 
@@ -248,14 +248,14 @@ def test_both_representations_are_measured_on_the_same_samples() -> None:
         own = net.eval()(data.x).numpy()[at]
         net.load_state_dict({**net.state_dict(), **random_state(net)})
         other = net(data.x).numpy()[at]
-    expected = fitness_of(own, labels, other)
+    expected = representation_quality(own, labels, other)
     assert expected is not None
     assert found.samples == 200
     assert found.random is not None
     assert expected.random is not None
     for mine, its in ((found.own, expected.own), (found.random, expected.random)):
         assert vars(mine) == pytest.approx(vars(its), rel=2e-3)
-    assert found.doubts() == ()
+    assert found.warnings() == ()
 
 
 def test_nothing_is_left_changed() -> None:
@@ -304,7 +304,7 @@ def test_functions_and_vectors_stand_beside_chance_alone() -> None:
     for found in (function, given):
         assert (found.samples, found.random, found.gain_error) == (N, None, None)
         assert found.own.agreement is not None
-        assert found.doubts() == ()
+        assert found.warnings() == ()
     assert function.own.agreement == pytest.approx(given.own.agreement or 0, abs=1e-6)
 
 
@@ -352,28 +352,32 @@ def test_features_that_say_less_of_the_labels_than_random_ones_are_doubted() -> 
     assert not any("representation" in note for note in fine.provenance["notes"])
 
 
-FINE = Figures(0.2, 0.4, 0.5)
+FINE = QualityFigures(0.2, 0.4, 0.5)
 
 
 @pytest.mark.parametrize(
     ("own", "other", "doubt"),
     [
         (FINE, FINE, "labels no better"),  # the very same
-        (Figures(0.2, 0.4, 0.509), FINE, "labels no better"),  # within the standard error
-        (Figures(0.2, 0.4, 0.511), FINE, ""),
-        (Figures(0.2, 0.4, 0.30), FINE, "labels no better"),
-        (Figures(0.2, 0.4, 0.56), Figures(0.2, 0.4, 0.60), ""),  # more than half way from chance to 1
-        (Figures(0.2, 0.4, None), Figures(0.2, 0.4, None), ""),
-        (Figures(0.2, 0.12, 0.7), FINE, ""),  # training lowers ranks
-        (Figures(0.2, 0.04, 0.7), FINE, r"RankMe of its centred features is 4.00 of 100, 40.00 with random weights"),
-        (Figures(0.0101, 0.4, 0.7), FINE, r"RankMe of its features is 1.01 of 100, 20.00 with random"),
-        (Figures(0.013, 0.4, 0.7), FINE, ""),  # a large mean, and much beside it
-        (Figures(0.0101, 0.4, 0.7), Figures(0.0105, 0.4, 0.5), ""),  # that is how this network is
-        (Figures(0.01, 0.01, 0.1), None, ""),
+        (QualityFigures(0.2, 0.4, 0.509), FINE, "labels no better"),  # within the standard error
+        (QualityFigures(0.2, 0.4, 0.511), FINE, ""),
+        (QualityFigures(0.2, 0.4, 0.30), FINE, "labels no better"),
+        (QualityFigures(0.2, 0.4, 0.56), QualityFigures(0.2, 0.4, 0.60), ""),  # more than half way from chance to 1
+        (QualityFigures(0.2, 0.4, None), QualityFigures(0.2, 0.4, None), ""),
+        (QualityFigures(0.2, 0.12, 0.7), FINE, ""),  # training lowers ranks
+        (
+            QualityFigures(0.2, 0.04, 0.7),
+            FINE,
+            r"RankMe of its centred features is 4.00 of 100, 40.00 with random weights",
+        ),
+        (QualityFigures(0.0101, 0.4, 0.7), FINE, r"RankMe of its features is 1.01 of 100, 20.00 with random"),
+        (QualityFigures(0.013, 0.4, 0.7), FINE, ""),  # a large mean, and much beside it
+        (QualityFigures(0.0101, 0.4, 0.7), QualityFigures(0.0105, 0.4, 0.5), ""),  # that is how this network is
+        (QualityFigures(0.01, 0.01, 0.1), None, ""),
     ],
 )
-def test_doubts(own: Figures, other: Figures | None, doubt: str) -> None:
-    found = made(own, other).doubts()
+def test_doubts(own: QualityFigures, other: QualityFigures | None, doubt: str) -> None:
+    found = made(own, other).warnings()
     assert len(found) == bool(doubt)
     for text in found:
         assert re.search(doubt, text)
@@ -381,24 +385,28 @@ def test_doubts(own: Figures, other: Figures | None, doubt: str) -> None:
 
 def test_what_measured_encoders_gave() -> None:
     """Of 1,000 contaminated Fashion-MNIST samples: (rank, centred rank, agreement) beside random weights."""
-    random_small, random_large = Figures(0.096, 0.448, 0.530), Figures(0.078, 0.283, 0.535)
+    random_small, random_large = QualityFigures(0.096, 0.448, 0.530), QualityFigures(0.078, 0.283, 0.535)
     healthy = {
-        "pretrained on photographs": (Figures(0.505, 0.555, 0.602), random_large, 0.008),
-        "supervised, one epoch": (Figures(0.072, 0.131, 0.558), random_small, 0.007),
-        "supervised, two classes, 30 epochs": (Figures(0.265, 0.550, 1.0), random_small, 0.008),
-        "self-supervised beside pixels": (Figures(0.330, 0.414, 0.601), Figures(0.324, 0.438, 0.598), 0.005),
-        "lagging batch statistics": (Figures(0.122, 0.417, 0.636), random_small, 0.006),
+        "pretrained on photographs": (QualityFigures(0.505, 0.555, 0.602), random_large, 0.008),
+        "supervised, one epoch": (QualityFigures(0.072, 0.131, 0.558), random_small, 0.007),
+        "supervised, two classes, 30 epochs": (QualityFigures(0.265, 0.550, 1.0), random_small, 0.008),
+        "self-supervised beside pixels": (
+            QualityFigures(0.330, 0.414, 0.601),
+            QualityFigures(0.324, 0.438, 0.598),
+            0.005,
+        ),
+        "lagging batch statistics": (QualityFigures(0.122, 0.417, 0.636), random_small, 0.006),
     }
     sick = {
-        "views pulled together and nothing apart": (Figures(0.062, 0.113, 0.440), random_small, 0.007),
-        "trained on random labels": (Figures(0.199, 0.386, 0.512), random_small, 0.005),
-        "another draw of random weights": (Figures(0.081, 0.467, 0.514), random_large, 0.005),
-        "two dimensions left": (Figures(0.014, 0.016, 0.270), random_small, 0.011),
-        "constant but for noise": (Figures(0.0078, 0.433, 0.712), random_small, 0.008),
+        "views pulled together and nothing apart": (QualityFigures(0.062, 0.113, 0.440), random_small, 0.007),
+        "trained on random labels": (QualityFigures(0.199, 0.386, 0.512), random_small, 0.005),
+        "another draw of random weights": (QualityFigures(0.081, 0.467, 0.514), random_large, 0.005),
+        "two dimensions left": (QualityFigures(0.014, 0.016, 0.270), random_small, 0.011),
+        "constant but for noise": (QualityFigures(0.0078, 0.433, 0.712), random_small, 0.008),
     }
     for expected, cases in ((False, healthy), (True, sick)):
         for name, (own, other, error) in cases.items():
-            found = Fitness(1000, 128, own, other, 0.1, error).doubts()
+            found = RepresentationQuality(1000, 128, own, other, 0.1, error).warnings()
             assert bool(found) == expected, name
 
 
@@ -415,8 +423,8 @@ def test_it_is_saved_loaded_and_shown(tmp_path: Path) -> None:
     page = render(loaded)
     assert "random weights</th>" in page
     assert f"{figures(found).own.agreement:.2%}" in page
-    assert figures(found).told().startswith("representation, of 200 samples: neighbours of the same label ")
-    assert figures(found).told().endswith("with random weights)")
+    assert figures(found).describe().startswith("representation, of 200 samples: neighbours of the same label ")
+    assert figures(found).describe().endswith("with random weights)")
 
 
 @pytest.mark.parametrize("told", [None, 3, {}, {"own": {}}, {"own": {"rank": 1}, "random": None}])
@@ -439,5 +447,5 @@ def test_the_command_line_shows_it(tmp_path: Path, capsys: pytest.CaptureFixture
     arguments = ["audit", str(tmp_path / "data.npz"), "-o", str(tmp_path / "out"), "--no-progress"]
     assert main(arguments) == 0
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("representation")]
-    assert told == [figures(Audit.load(tmp_path / "out")).told()]
+    assert told == [figures(Audit.load(tmp_path / "out")).describe()]
     assert "by chance), RankMe" in told[0]

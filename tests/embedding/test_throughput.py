@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from selfclean_hooks import audit, audit_splits
-from selfclean_hooks.core.settings import Reading
-from selfclean_hooks.data.reader import Batch, Reader, Sample, loader_of
+from selfclean_hooks.core.settings import EmbeddingSettings
+from selfclean_hooks.data.reader import Batch, Sample, SampleReader, loader_of
 from selfclean_hooks.embedding.cache import Cache
 from selfclean_hooks.embedding.embed import embed
 from selfclean_hooks.embedding.encoders import forward_pass as compiling
 from selfclean_hooks.embedding.encoders.encoder import Encoder, of_callable, of_module
-from selfclean_hooks.embedding.encoders.forward_pass import Forward, tuned
+from selfclean_hooks.embedding.encoders.forward_pass import Forward, with_precision
 from selfclean_hooks.errors import SettingError
 from tests.helpers.embedding_data import Items, Net, as_picture, mean_colour
 
@@ -251,10 +251,10 @@ def test_a_function_computes_as_it_was_written() -> None:
 
 
 def test_tuning_twice_is_tuning_once() -> None:
-    reading = Reading(precision="bf16", compile=True)
-    once = tuned(of_module(Pure()), reading)
+    reading = EmbeddingSettings(precision="bf16", compile=True)
+    once = with_precision(of_module(Pure()), reading)
     assert isinstance(once.features, Forward)
-    assert tuned(once, reading) is once
+    assert with_precision(once, reading) is once
 
 
 @pytest.mark.parametrize(
@@ -276,9 +276,9 @@ def test_values_that_make_no_sense_are_refused(settings: Any, message: str) -> N
 
 
 def test_batches_for_cuda_are_pinned() -> None:
-    reader = Reader(Items(), None)
+    reader = SampleReader(Items(), None)
     for device, pinned in (("cuda", True), ("cpu", False)):
-        loader, _ = loader_of(reader, Reading(), range(12), torch.device(device))
+        loader, _ = loader_of(reader, EmbeddingSettings(), range(12), torch.device(device))
         assert loader.pin_memory is pinned
     listed = Batch([Sample(0)], ["a text"])
     assert listed.pin_memory() is listed

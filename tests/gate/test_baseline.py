@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from selfclean_hooks import Audit, Limits, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.audits.audit_splits import splits_of
-from selfclean_hooks.cli.audit_sources import embedded
-from selfclean_hooks.core.scores import Leaks
+from selfclean_hooks.cli.audit_sources import audit_vectors
+from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.decisions.policy import Keep
 from selfclean_hooks.errors import AuditFileError, SettingError
 from selfclean_hooks.gate.baseline import Baseline
@@ -433,7 +433,7 @@ def leaking(*pairs: tuple[int, str], n: int = 4) -> Audit:
     audit = audit_of([Sample(100 * i) for i in range(n)])
     index = np.array([position for position, _ in pairs])
     ones = np.ones(len(pairs), np.int64)
-    leaks = Leaks(
+    leaks = LeakPairs(
         *(("train", "val"), (n, 9), ones, index, ones, np.zeros(len(pairs), np.float32)),
         other_digests=tuple(content for _, content in pairs),
     )
@@ -524,7 +524,7 @@ def test_of_many_that_leak_some_may_go_and_nothing_is_new(side: int, removed: in
         given = {}
         for name, scene, seed in zip(("train", "val"), parts, (2, 3), strict=True):
             own = np.random.default_rng(seed).normal(size=(20, 8)) - np.eye(8)[0]
-            given[name] = embedded(np.concatenate([scene, own]).astype(np.float32))
+            given[name] = audit_vectors(np.concatenate([scene, own]).astype(np.float32))
         policies = dict.fromkeys(given, Policy())
         return dict(splits_of(given, "default", Thresholds(near_duplicates=0.05), policies).audits)
 
@@ -557,7 +557,7 @@ def test_an_accepted_leak_says_which_content_is_in_which_split(train: Any, val: 
         for seed, (name, scene) in enumerate(scenes.items()):
             shown = np.array([[1.0, *tilt, *[0.0] * 6] for tilt in scene])
             own = np.random.default_rng(seed).normal(size=(20, 8)) - 3 * np.eye(8)[0]
-            given[name] = embedded(np.concatenate([shown, own]).astype(np.float32))
+            given[name] = audit_vectors(np.concatenate([shown, own]).astype(np.float32))
         return dict(splits_of(given, "default", Thresholds(0.05), dict.fromkeys(given, Policy())).audits)
 
     baseline = Baseline.of(found(train=[A], val=[B]))

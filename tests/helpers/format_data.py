@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from selfclean_hooks import Audit, Limits
-from selfclean_hooks.core.scores import Leaks
+from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.gate.baseline import Baseline
 from selfclean_hooks.gate.limits import Count
 from selfclean_hooks.gate.verdict import Verdict, check
@@ -61,7 +61,7 @@ def digests(of: str = "train") -> tuple[str, ...]:
 
 def two(name: str = "train/{}.png", other: str = "val") -> dict[str, Audit]:
     """A split like `one`, whose samples 5 and 6 are in the other split too (as 3); that one has a wrong label at 7."""
-    leaks = Leaks(
+    leaks = LeakPairs(
         splits=("train", other),
         sizes=(10, 10),
         other=np.array([1, 1, 1]),

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from selfclean_hooks import Audit, audit_embeddings
-from selfclean_hooks.core.scores import Leaks
+from selfclean_hooks.core.scores import LeakPairs
 
 N = 120
 
@@ -44,7 +44,7 @@ def leaking(**changes: Any) -> Audit:
     """The same with two samples that another split holds too."""
     audit = pictured()
     index, other = np.array([5, 6, 7]), np.array([1, 1, 1])
-    leaks = Leaks(("train", "val"), (N, 9), other, index, np.array([3, 4, 5]), np.array([0, 0.01, 0.9], np.float32))
+    leaks = LeakPairs(("train", "val"), (N, 9), other, index, np.array([3, 4, 5]), np.array([0, 0.01, 0.9], np.float32))
     leaks = replace(leaks, automatic=0.1)
     pictures = {("val", i): png(Image.new("RGB", (24, 24), (0, 0, 200 + i))) for i in (3, 4, 5)}
     found = replace(audit, scores=replace(audit.scores, leaks=leaks), leak_thumbnails=pictures)

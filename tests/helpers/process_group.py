@@ -14,14 +14,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from selfclean_hooks.core.settings import Reading
-from selfclean_hooks.data.reader import Pictures, Reader
-from selfclean_hooks.embedding.backbones.resolve import resolve_among
-from selfclean_hooks.embedding.embed import embed_among
-from selfclean_hooks.utils.processes import Ranks
+from selfclean_hooks.core.settings import EmbeddingSettings
+from selfclean_hooks.data.reader import ImageDataset, SampleReader
+from selfclean_hooks.embedding.backbones.resolve import resolve_distributed
+from selfclean_hooks.embedding.embed import embed_distributed
+from selfclean_hooks.utils.processes import Processes
 from tests.helpers.embedding_data import Items, as_tensor, flat, mean_colour
 
-READING = Reading(batch_size=2, progress=False)
+READING = EmbeddingSettings(batch_size=2, progress=False)
 GROUPS = {"three": (0, 1, 2), "first two": (0, 1), "last two": (1, 2)}
 
 
@@ -40,17 +40,17 @@ def run(rank: int, folder: Path) -> None:
     for name, members in GROUPS.items():
         group = dist.new_group(list(members), backend="gloo")
         if rank in members:
-            ranks = Ranks(members.index(rank), len(members), group)
-            seen[name] = {title: told(lambda: scene(ranks, folder / name)) for title, scene in SCENES.items()}  # noqa: B023
-    seen["here"] = {"ranks": told(here)}
+            processes = Processes(members.index(rank), len(members), group)
+            seen[name] = {title: told(lambda: scene(processes, folder / name)) for title, scene in SCENES.items()}  # noqa: B023
+    seen["here"] = {"processes": told(here)}
     (folder / f"{rank}.pickle").write_bytes(pickle.dumps(seen))
     dist.destroy_process_group()
 
 
 def here() -> tuple[int, int, timedelta]:
     """Rank, size and how long the group of an audit waits for a process that scores."""
-    ranks = Ranks.here()
-    return ranks.rank, ranks.size, ranks.group._get_backend(torch.device("cpu")).options._timeout
+    processes = Processes.here()
+    return processes.rank, processes.size, processes.group._get_backend(torch.device("cpu")).options._timeout
 
 
 def told(scene: Callable[[], Any]) -> tuple[Any, tuple[str, str] | None]:
@@ -60,11 +60,11 @@ def told(scene: Callable[[], Any]) -> tuple[Any, tuple[str, str] | None]:
         return None, (type(error).__name__, str(error))
 
 
-def failing(ranks: Ranks, errors: dict[int, BaseException]) -> Callable[[], str]:
+def failing(processes: Processes, errors: dict[int, BaseException]) -> Callable[[], str]:
     """Work that raises in some processes. -1 is the last one."""
 
     def work() -> str:
-        error = errors.get(ranks.rank) or errors.get(ranks.rank - ranks.size)
+        error = errors.get(processes.rank) or errors.get(processes.rank - processes.size)
         if error is not None:
             raise error
         return "done"
@@ -72,18 +72,18 @@ def failing(ranks: Ranks, errors: dict[int, BaseException]) -> Callable[[], str]
     return work
 
 
-def counted(ranks: Ranks) -> list[int]:
-    """Which processes do the work of `once`."""
+def counted(processes: Processes) -> list[int]:
+    """Which processes do the work of `run_on_first`."""
     done: list[int] = []
-    ranks.once(lambda: done.append(ranks.rank))
+    processes.run_on_first(lambda: done.append(processes.rank))
     return done
 
 
-def traced(ranks: Ranks) -> bool:
+def traced(processes: Processes) -> bool:
     """Whether the process that fails gets its own error object, with its traceback, and not a copy."""
     own = OSError("with a traceback")
     try:
-        ranks.each(failing(ranks, {0: own}))
+        processes.run_on_each(failing(processes, {0: own}))
     except OSError as error:
         return error is own and error.__traceback__ is not None
     return False
@@ -127,9 +127,9 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 }
 
 
-def embedded(ranks: Ranks, case: str) -> Any:
+def embedded(processes: Processes, case: str) -> Any:
     data, backbone, more = CASES[case]
-    return embed_among(ranks, data, backbone, **{"reading": READING, **more})
+    return embed_distributed(processes, data, backbone, **{"reading": READING, **more})
 
 
 class Marked:
@@ -142,35 +142,35 @@ class Marked:
         return batch.flatten(1) + self.rank
 
 
-def marked(ranks: Ranks) -> Any:
-    return embed_among(ranks, Coloured(13, COPIES), Marked(ranks.rank), READING)
+def marked(processes: Processes) -> Any:
+    return embed_distributed(processes, Coloured(13, COPIES), Marked(processes.rank), READING)
 
 
-def on_one(ranks: Ranks, rank: int, change: Callable[[Tensor], Any]) -> Any:
+def on_one(processes: Processes, rank: int, change: Callable[[Tensor], Any]) -> Any:
     """A backbone that does something else in one process."""
-    wrong = rank in (ranks.rank, ranks.rank - ranks.size)
+    wrong = rank in (processes.rank, processes.rank - processes.size)
     backbone: Any = (lambda batch: change(flat(batch))) if wrong else flat
-    return embed_among(ranks, Coloured(13, {}), backbone, READING)
+    return embed_distributed(processes, Coloured(13, {}), backbone, READING)
 
 
 def fails(features: Tensor) -> Tensor:
     raise OSError("this device is broken")
 
 
-def reads(ranks: Ranks) -> list[int]:
+def reads(processes: Processes) -> list[int]:
     """The positions that this process reads for the embedding."""
     read: list[int] = []
-    own = Reader.__getitem__
+    own = SampleReader.__getitem__
 
-    def noted(self: Reader, index: int) -> Any:
+    def noted(self: SampleReader, index: int) -> Any:
         read.append(index)
         return own(self, index)
 
-    Reader.__getitem__ = noted  # type: ignore[method-assign]
+    SampleReader.__getitem__ = noted  # type: ignore[method-assign]
     try:
-        embedded(ranks, "odd number")
+        embedded(processes, "odd number")
     finally:
-        Reader.__getitem__ = own  # type: ignore[method-assign]
+        SampleReader.__getitem__ = own  # type: ignore[method-assign]
     return read
 
 
@@ -186,12 +186,12 @@ class Counting(nn.Flatten):
         return super().forward(batch)
 
 
-def cached(ranks: Ranks, folder: Path) -> list[Any]:
+def cached(processes: Processes, folder: Path) -> list[Any]:
     """Samples fed in two runs with one cache, and what the first process gets of the second."""
     fed = []
     for _ in range(2):
         module = Counting()
-        found = embed_among(ranks, Coloured(13, COPIES), module, replace(READING, cache_dir=folder))
+        found = embed_distributed(processes, Coloured(13, COPIES), module, replace(READING, cache_dir=folder))
         fed.append(module.fed)
     files = len(list(folder.iterdir()))
     return [fed, files, found if found is None else found.vectors]
@@ -206,58 +206,68 @@ def own_weights(rank: int) -> nn.Module:
     return model
 
 
-def statistics_apart(ranks: Ranks) -> tuple[Any, bool]:
+def statistics_apart(processes: Processes) -> tuple[Any, bool]:
     """Embedded with a model that differs between the processes; and whether each has its own back."""
-    model = own_weights(ranks.rank)
-    found = embed_among(ranks, Coloured(13, {}), model, READING)
+    model = own_weights(processes.rank)
+    found = embed_distributed(processes, Coloured(13, {}), model, READING)
     same = all(
         torch.equal(a, b)
-        for a, b in zip(model.state_dict().values(), own_weights(ranks.rank).state_dict().values(), strict=True)
+        for a, b in zip(model.state_dict().values(), own_weights(processes.rank).state_dict().values(), strict=True)
     )
     return found, same
 
 
 # All processes of a group go through these in order: a meeting that fails must not spoil those that follow.
-SCENES: dict[str, Callable[[Ranks, Path], Any]] = {
-    "share": lambda ranks, _: list(ranks.share(7)),
-    "is_first": lambda ranks, _: ranks.is_first,
-    "each": lambda ranks, _: ranks.each(lambda: 10 * ranks.rank),
-    "every": lambda ranks, _: ranks.every(lambda: 10 * ranks.rank),
-    "collect": lambda ranks, _: ranks.collect(lambda: np.full(3, ranks.rank)),
-    "once": lambda ranks, _: ranks.once(lambda: f"by {ranks.rank}"),
-    "who works in once": lambda ranks, _: counted(ranks),
-    "each, one fails": lambda ranks, _: ranks.each(failing(ranks, {-1: OSError("the disk is gone")})),
-    "every, one fails": lambda ranks, _: ranks.every(failing(ranks, {0: KeyError("no such key")})),
-    "collect, one fails": lambda ranks, _: ranks.collect(failing(ranks, {-1: OSError("the disk is gone")})),
-    "once, the first fails": lambda ranks, _: ranks.once(failing(ranks, {0: OSError("the disk is gone")})),
-    "each, all fail apart": lambda ranks, _: ranks.each(failing(ranks, {0: OSError("a"), -1: KeyError("b")})),
-    "an interrupt": lambda ranks, _: ranks.each(failing(ranks, {-1: KeyboardInterrupt()})),
-    "an interrupt and an error": lambda ranks, _: ranks.each(
-        failing(ranks, {0: OSError("a"), -1: KeyboardInterrupt()})
+SCENES: dict[str, Callable[[Processes, Path], Any]] = {
+    "share": lambda processes, _: list(processes.share(7)),
+    "is_first": lambda processes, _: processes.is_first,
+    "each": lambda processes, _: processes.run_on_each(lambda: 10 * processes.rank),
+    "every": lambda processes, _: processes.gather_all(lambda: 10 * processes.rank),
+    "collect": lambda processes, _: processes.gather(lambda: np.full(3, processes.rank)),
+    "once": lambda processes, _: processes.run_on_first(lambda: f"by {processes.rank}"),
+    "who works in once": lambda processes, _: counted(processes),
+    "each, one fails": lambda processes, _: processes.run_on_each(
+        failing(processes, {-1: OSError("the disk is gone")})
     ),
-    "an exit": lambda ranks, _: ranks.each(failing(ranks, {0: SystemExit(3)})),
-    "an error that cannot be copied": lambda ranks, _: ranks.each(
-        failing(ranks, {-1: PickyError("it fails", "it does")})
+    "every, one fails": lambda processes, _: processes.gather_all(failing(processes, {0: KeyError("no such key")})),
+    "collect, one fails": lambda processes, _: processes.gather(failing(processes, {-1: OSError("the disk is gone")})),
+    "once, the first fails": lambda processes, _: processes.run_on_first(
+        failing(processes, {0: OSError("the disk is gone")})
     ),
-    "the same in once": lambda ranks, _: ranks.once(failing(ranks, {0: PickyError("it fails", "it does")})),
-    "an error of a local class": lambda ranks, _: ranks.each(
-        failing(ranks, {0: type("Local", (OSError,), {})("nobody knows me")})
+    "each, all fail apart": lambda processes, _: processes.run_on_each(
+        failing(processes, {0: OSError("a"), -1: KeyError("b")})
     ),
-    "with its own traceback": lambda ranks, _: traced(ranks),
-    **{f"embed: {case}": lambda ranks, _, case=case: embedded(ranks, case) for case in CASES},  # type: ignore[misc]
-    "embed: marked": lambda ranks, _: marked(ranks),
-    "embed: NaN in one": lambda ranks, _: on_one(ranks, -1, lambda features: features * np.nan),
-    "embed: other width in one": lambda ranks, _: on_one(ranks, -1, lambda features: features[:, :3]),
-    "embed: failure in one": lambda ranks, _: on_one(ranks, -1, fails),
-    "embed: interrupt in one": lambda ranks, _: on_one(ranks, -1, interrupted),
-    "reads": lambda ranks, _: reads(ranks),
+    "an interrupt": lambda processes, _: processes.run_on_each(failing(processes, {-1: KeyboardInterrupt()})),
+    "an interrupt and an error": lambda processes, _: processes.run_on_each(
+        failing(processes, {0: OSError("a"), -1: KeyboardInterrupt()})
+    ),
+    "an exit": lambda processes, _: processes.run_on_each(failing(processes, {0: SystemExit(3)})),
+    "an error that cannot be copied": lambda processes, _: processes.run_on_each(
+        failing(processes, {-1: PickyError("it fails", "it does")})
+    ),
+    "the same in once": lambda processes, _: processes.run_on_first(
+        failing(processes, {0: PickyError("it fails", "it does")})
+    ),
+    "an error of a local class": lambda processes, _: processes.run_on_each(
+        failing(processes, {0: type("Local", (OSError,), {})("nobody knows me")})
+    ),
+    "with its own traceback": lambda processes, _: traced(processes),
+    **{f"embed: {case}": lambda processes, _, case=case: embedded(processes, case) for case in CASES},  # type: ignore[misc]
+    "embed: marked": lambda processes, _: marked(processes),
+    "embed: NaN in one": lambda processes, _: on_one(processes, -1, lambda features: features * np.nan),
+    "embed: other width in one": lambda processes, _: on_one(processes, -1, lambda features: features[:, :3]),
+    "embed: failure in one": lambda processes, _: on_one(processes, -1, fails),
+    "embed: interrupt in one": lambda processes, _: on_one(processes, -1, interrupted),
+    "reads": lambda processes, _: reads(processes),
     "cached": cached,
-    "statistics apart": lambda ranks, _: statistics_apart(ranks),
-    "resolve: failure in one": lambda ranks, _: (
-        resolve_among(ranks, 3 if ranks.rank == 1 else flat, Pictures(Items(12)), device="cpu").name
+    "statistics apart": lambda processes, _: statistics_apart(processes),
+    "resolve: failure in one": lambda processes, _: (
+        resolve_distributed(processes, 3 if processes.rank == 1 else flat, ImageDataset(Items(12)), device="cpu").name
     ),
-    "resolve: no checkpoint": lambda ranks, _: resolve_among(ranks, __file__, Pictures(Items(12))).name,
-    "still in step": lambda ranks, _: ranks.every(lambda: ranks.rank),
+    "resolve: no checkpoint": lambda processes, _: (
+        resolve_distributed(processes, __file__, ImageDataset(Items(12))).name
+    ),
+    "still in step": lambda processes, _: processes.gather_all(lambda: processes.rank),
 }
 
 

@@ -122,11 +122,11 @@ def near_duplicates(d: Floats, threshold: float) -> NDArray[np.bool_]:
     return np.asarray(near)
 
 
-def pair_scores(d: Floats, reach: NDArray[np.floating] | None) -> Floats:
+def pair_scores(d: Floats, local_scale: NDArray[np.floating] | None) -> Floats:
     """(N, N) scores of pairs at distances `d`: length by length plus what is usual around both; or the distances."""
-    if reach is None:
+    if local_scale is None:
         return d
-    length, usual = np.sqrt(d), np.outer(reach.astype(np.float64), reach.astype(np.float64)) ** 0.25
+    length, usual = np.sqrt(d), np.outer(local_scale.astype(np.float64), local_scale.astype(np.float64)) ** 0.25
     return np.divide(length, length + usual, out=np.zeros_like(d), where=d > 0)
 
 

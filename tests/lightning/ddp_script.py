@@ -27,9 +27,9 @@ import selfclean_hooks.embedding.backbones.self_supervised
 import selfclean_hooks.embedding.embed
 import selfclean_hooks.embedding.pretrain.run
 from selfclean_hooks import Audit, Limits, Policy
-from selfclean_hooks.data.reader import Reader
+from selfclean_hooks.data.reader import SampleReader
 from selfclean_hooks.data.views.dataset_view import raw_view
-from selfclean_hooks.embedding.backbones.resolve import resolve_among
+from selfclean_hooks.embedding.backbones.resolve import resolve_distributed
 from selfclean_hooks.embedding.encoders.encoder import weights_fingerprint
 from selfclean_hooks_lightning import DataAudit
 from tests.lightning.fits import DROP, Module, Net, audit_callback, train_data, trainer, val_data, weights
@@ -67,10 +67,10 @@ class Seen(dict[str, Any]):
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        read, save, pretrain = Reader.__getitem__, Audit.save, selfclean_hooks.embedding.pretrain.run.pretrain
+        read, save, pretrain = SampleReader.__getitem__, Audit.save, selfclean_hooks.embedding.pretrain.run.pretrain
         self.update(read=[], saved=[], trained=0)
 
-        def reads(reader: Reader, index: int) -> Any:
+        def reads(reader: SampleReader, index: int) -> Any:
             self["read"].append([len(reader), index])
             return read(reader, index)
 
@@ -83,7 +83,7 @@ class Seen(dict[str, Any]):
             return pretrain(*args, **kwargs)
 
         with (
-            patch.object(Reader, "__getitem__", reads),
+            patch.object(SampleReader, "__getitem__", reads),
             patch.object(Audit, "save", saves),
             patch.object(selfclean_hooks.embedding.backbones.self_supervised, "pretrain", trains),
             patch.object(selfclean_hooks.embedding.backbones.self_supervised, "EPOCHS", 1),
@@ -219,7 +219,7 @@ def undisturbed(folder: Path, audited: bool) -> Seen:
 
 def self_supervised(folder: Path) -> Seen:
     given: list[str] = []
-    own = resolve_among
+    own = resolve_distributed
 
     def noted(ranks: Any, backbone: Any, *args: Any, **kwargs: Any) -> Any:
         encoder = own(ranks, backbone, *args, **kwargs)

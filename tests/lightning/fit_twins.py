@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from selfclean_hooks.utils.rng import kept_rng
+from selfclean_hooks.utils.rng import preserve_rng_state
 from tests.lightning.fits import Net, audit_callback, clean_data, trainer, val_data, weights
 
 
@@ -37,7 +37,7 @@ class Watched(Net):
 
 def outcome(fit: Callable[..., Net], callbacks: list[Any]) -> Outcome:
     """Of a function that fits a module with these callbacks."""
-    with kept_rng():
+    with preserve_rng_state():
         random.seed(0)
         np.random.seed(0)  # noqa: NPY002, the generators of users are meant
         torch.manual_seed(0)

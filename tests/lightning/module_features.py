@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from selfclean_hooks.embedding.backbones import resolve as backbones
-from selfclean_hooks.embedding.embed import embed_among
+from selfclean_hooks.embedding.embed import embed_distributed
 from selfclean_hooks.embedding.encoders.encoder import Encoder, of_callable
 from selfclean_hooks.errors import DataWarning
 from tests.lightning.fits import audit_callback, train_data, trainer
@@ -27,12 +27,12 @@ def embedded(patch: pytest.MonkeyPatch) -> list[Tensor]:
     vectors: list[Tensor] = []
 
     def reading(*rest: Any, **settings: Any) -> Any:
-        found = embed_among(*rest, **settings)
+        found = embed_distributed(*rest, **settings)
         assert found is not None
         vectors.append(torch.from_numpy(found.vectors))
         return found
 
-    patch.setattr("selfclean_hooks.embedding.embed.embed_among", reading)
+    patch.setattr("selfclean_hooks.embedding.embed.embed_distributed", reading)
     return vectors
 
 

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import StochasticWeightAveraging
 from torch.utils.data import DataLoader
 
 from selfclean_hooks import Policy, Thresholds
-from selfclean_hooks_lightning.method_override import StandIn
+from selfclean_hooks_lightning.method_override import MethodOverride
 from tests.lightning.fit_twins import Watched, all_global, assert_same, outcome
 from tests.lightning.fits import DROP, FIRM, Module, Net, audit_callback, clean_data, train_data, trainer, val_data
 from tests.lightning.loader_sources import SOURCES, OwnHooks, Scene
@@ -177,7 +177,7 @@ def test_stand_ins_are_undone_in_any_order(order: tuple[int, ...], attribute: bo
     if attribute:
         owner.hook = lambda: ["attribute"]
     before, plain = dict(vars(owner)), owner.hook()
-    stand_ins = [StandIn(owner, "hook", partial(named, name)) for name in "abc"]
+    stand_ins = [MethodOverride(owner, "hook", partial(named, name)) for name in "abc"]
     assert owner.hook() == [*plain, "a", "b", "c"]
     left = set("abc")
     for place in order:

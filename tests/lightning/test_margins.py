@@ -23,8 +23,8 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SubsetRand
 
 import selfclean_hooks_lightning.audit_runner
 from selfclean_hooks import Audit, Policy, Thresholds
-from selfclean_hooks.detectors.label_errors.training_margins import blended
-from selfclean_hooks.training.batch_indices import Draws
+from selfclean_hooks.detectors.label_errors.training_margins import blend_with_margins
+from selfclean_hooks.training.batch_indices import BatchIndexRecorder
 from selfclean_hooks_lightning import DataAudit
 from tests.lightning.fit_twins import all_global, check_same, fit_of
 from tests.lightning.fits import (
@@ -251,7 +251,7 @@ def test_label_scores_of_later_audits_are_blended(tmp_path: Path, blends: Blende
     first, later = (Audit.load(tmp_path / f"epoch={epoch}") for epoch in (0, 2))
     assert np.array_equal(callback.audit.scores.label, later.scores.label)
     clean = first.scores.calibration["label_errors"].probability_clean(first.scores.label)
-    expected = blended(clean, blends[0][0])
+    expected = blend_with_margins(clean, blends[0][0])
     np.testing.assert_allclose(later.scores.label, expected)
     assert not np.allclose(later.scores.label, clean)
     assert np.array_equal(later.scores.predicted_label, first.scores.predicted_label)
@@ -447,7 +447,7 @@ def test_a_second_fit_begins_anew(blends: Blended) -> None:
 
 def test_several_that_note_may_stop_in_any_order() -> None:
     data = clean_data(8)
-    one, two = Draws(data), Draws(data)
+    one, two = BatchIndexRecorder(data), BatchIndexRecorder(data)
     one.start()
     two.start()
     one.stop()

@@ -11,7 +11,7 @@ from torch.utils.data import BatchSampler, DataLoader
 
 import selfclean_hooks_lightning.audit_runner
 from selfclean_hooks import Limits, Policy
-from selfclean_hooks.audits.distributed import audit_among
+from selfclean_hooks.audits.distributed import audit_distributed
 from selfclean_hooks.errors import ContaminationError
 from selfclean_hooks_lightning import DataAudit
 from tests.lightning.fits import DROP, Items, Module, Net, audit_callback, planted, trainer, val_data
@@ -100,7 +100,7 @@ def test_ctrl_c_in_the_audit(source: str) -> None:
 def test_an_interrupt_in_a_later_audit(error: BaseException, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = Scene(source)
     audit = audit_callback(None, policy=DROP, audit_epochs=(0, 1))
-    really = audit_among
+    really = audit_distributed
 
     def once(*arguments: Any, epoch: int, **settings: Any) -> Any:
         if epoch == 1:

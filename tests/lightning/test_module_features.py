@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from selfclean_hooks.embedding.encoders.features import fed_to
+from selfclean_hooks.embedding.encoders.features import input_of
 from selfclean_hooks.errors import BackboneError, DataWarning
 from selfclean_hooks.training.module_features import features_of, representation
 from tests.lightning.fits import Net, audit_callback, trainer, weights
@@ -133,10 +133,10 @@ class Twice(nn.Module):
 
 def test_fed_to_gives_what_enters_and_stops_there() -> None:
     whole, batch = Twice(), torch.rand(2, 3)
-    assert torch.equal(fed_to(whole.part, whole, batch), batch + 1)
+    assert torch.equal(input_of(whole.part, whole, batch), batch + 1)
     assert whole.ran == []
     assert not whole.part._forward_pre_hooks
-    assert torch.equal(fed_to(whole, whole, batch), batch)
+    assert torch.equal(input_of(whole, whole, batch), batch)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_fed_to_gives_what_enters_and_stops_there() -> None:
 def test_fed_to_refuses_what_it_cannot_feed(part: str, message: str) -> None:
     whole = Twice()
     with pytest.raises(BackboneError) as refused:
-        fed_to(whole.get_submodule(part), whole, torch.rand(2, 3))
+        input_of(whole.get_submodule(part), whole, torch.rand(2, 3))
     assert str(refused.value).startswith(message)
     assert not whole.get_submodule(part)._forward_pre_hooks
 
@@ -157,5 +157,5 @@ def test_fed_to_refuses_what_it_cannot_feed(part: str, message: str) -> None:
 def test_fed_to_lets_errors_of_the_model_through() -> None:
     whole = Twice()
     with pytest.raises(TypeError):
-        fed_to(whole.pair, whole, "no tensor")
+        input_of(whole.pair, whole, "no tensor")
     assert not whole.pair._forward_pre_hooks

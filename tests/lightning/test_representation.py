@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from selfclean_hooks.embedding.backbones import resolve as backbones
 from selfclean_hooks.embedding.encoders.encoder import Encoder, of_module
 from selfclean_hooks.errors import DataWarning
-from selfclean_hooks.training.module_features import Representation, representation, trained
+from selfclean_hooks.training.module_features import Representation, representation, without_untrained
 from tests.lightning.fits import Net, audit_callback, trainer, weights
 from tests.lightning.module_features import (
     Plain,
@@ -129,19 +129,19 @@ def test_a_later_audit_uses_the_module_as_it_then_is(tmp_path: Path, vectors: li
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d(8), nn.LayerNorm(8), nn.GroupNorm(2, 8)])
 def test_a_norm_layer_tells_by_its_weights(norm: Any) -> None:
     model = nn.Sequential(nn.Linear(4, 8), norm)
-    assert trained(model) == ""
+    assert without_untrained(model) == ""
     with torch.no_grad():
         norm.weight.fill_(0.3)
-    assert trained(model) == ""  # a constant, as another start
+    assert without_untrained(model) == ""  # a constant, as another start
     with torch.no_grad():
         norm.weight[3] += 0.01
-    assert trained(model) == "trained before (the weights of 1 have moved)"
-    assert trained(norm) == f"trained before (the weights of {type(norm).__name__} have moved)"
+    assert without_untrained(model) == "trained before (the weights of 1 have moved)"
+    assert without_untrained(norm) == f"trained before (the weights of {type(norm).__name__} have moved)"
 
 
 @pytest.mark.parametrize("model", [nn.Linear(4, 8), nn.BatchNorm1d(8, affine=False), nn.LayerNorm(1), nn.Identity()])
 def test_a_module_without_norm_weights_tells_nothing(model: nn.Module) -> None:
-    assert trained(model) == ""
+    assert without_untrained(model) == ""
     assert representation(None, nn.Sequential(model), "").backbone == "auto"
 
 

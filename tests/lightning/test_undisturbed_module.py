@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import selfclean_hooks.embedding.backbones.self_supervised
 from selfclean_hooks import Policy
-from selfclean_hooks.utils.rng import kept_rng
+from selfclean_hooks.utils.rng import preserve_rng_state
 from tests.lightning.fit_twins import OwnNoise, Watched, all_global, assert_same, check_same, fit_of, outcome
 from tests.lightning.fits import FIRM, Module, Net, audit_callback, clean_data, train_data, trainer, val_data
 
@@ -105,7 +105,7 @@ def test_one_random_number_is_noticed(draw: Callable[[], Any]) -> None:
 def test_one_batch_in_training_mode_is_noticed() -> None:
     class Forward(lightning.Callback):
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-            with kept_rng(), torch.no_grad():
+            with preserve_rng_state(), torch.no_grad():
                 pl_module(clean_data().x)
 
     plain, disturbed = outcome(fit_of(), []), outcome(fit_of(), [Forward()])

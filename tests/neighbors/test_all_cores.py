@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from selfclean_hooks.audits.distributed import all_cores
-from selfclean_hooks.utils.processes import Ranks
+from selfclean_hooks.utils.processes import Processes
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def threads() -> None:
 @pytest.mark.parametrize(("rank", "size", "is_changed"), [(0, 2, True), (1, 2, False), (0, 1, False)])
 def test_the_first_of_several_gets_all(rank: int, size: int, is_changed: bool) -> None:
     before = torch.get_num_threads()
-    with all_cores(Ranks(rank, size)):
+    with all_cores(Processes(rank, size)):
         assert torch.get_num_threads() == (3 if is_changed else before)
     assert torch.get_num_threads() == before
 
@@ -30,7 +30,7 @@ def test_the_first_of_several_gets_all(rank: int, size: int, is_changed: bool) -
 @pytest.mark.parametrize("size", [1, 2])
 def test_the_number_is_put_back_after_an_error(size: int) -> None:
     before = torch.get_num_threads()
-    with pytest.raises(RuntimeError, match="no luck"), all_cores(Ranks(0, size)):
+    with pytest.raises(RuntimeError, match="no luck"), all_cores(Processes(0, size)):
         raise RuntimeError("no luck")
     assert torch.get_num_threads() == before
 
@@ -38,9 +38,9 @@ def test_the_number_is_put_back_after_an_error(size: int) -> None:
 def test_where_the_system_knows_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
-    with all_cores(Ranks(0, 2)):
+    with all_cores(Processes(0, 2)):
         assert torch.get_num_threads() == 3
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     before = torch.get_num_threads()
-    with all_cores(Ranks(0, 2)):
+    with all_cores(Processes(0, 2)):
         assert torch.get_num_threads() == before

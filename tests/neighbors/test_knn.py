@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from selfclean_hooks.neighbors import knn as module
 from selfclean_hooks.neighbors.exact_search import ANY, OTHER, SAME, Screen, screen_of, search
 from selfclean_hooks.neighbors.knn import Neighbors, nearest
-from selfclean_hooks.neighbors.unit_vectors import UnitRows, multiplied
+from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 from tests.helpers.reference import (
     KINDS,
     SELFCLEAN_1K,
@@ -99,7 +99,7 @@ def test_the_bound_holds(dim: int) -> None:
         exact = x.values.double() @ x.values.double().T
         for dtype in SCREENS:
             screen = Screen.of(x, dtype)
-            seen = multiplied(screen.rows, screen.rows)[: len(x), : len(x)].double()
+            seen = matrix_product(screen.rows, screen.rows)[: len(x), : len(x)].double()
             missed = (exact - seen).amax(1)
             assert (missed <= screen.bound).all()
             assert screen.bound.max() < (0.02 if dtype == torch.bfloat16 else 1e-3)
@@ -187,7 +187,7 @@ def test_a_lowered_matmul_precision_changes_nothing() -> None:
 def test_float32_products_are_float32_whatever_is_set() -> None:
     rows = UnitRows.of(random_vectors("gauss", 300, 256, 0)).values
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = multiplied(rows, rows)
+        found = matrix_product(rows, rows)
     np.testing.assert_allclose(found, rows.double() @ rows.double().T, atol=1e-6)
 
 

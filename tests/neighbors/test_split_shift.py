@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 
 from selfclean_hooks.errors import DataError, SettingError
 from selfclean_hooks.neighbors import split_shift as module
-from selfclean_hooks.neighbors.split_shift import Shift, shift
+from selfclean_hooks.neighbors.split_shift import Shift, split_shift
 from tests.helpers.reference import Floats, unit_rows
 
 
@@ -61,7 +61,7 @@ def close(one: Shift, other: Shift) -> None:
 def test_distance_is_that_of_the_formula(n: int, m: int, dim: int, components: int) -> None:
     x, y = made(n, m, dim)
     a, b, explained = reduced(x, y + 0.2, components)
-    found = shift(x, y + 0.2, components=components, permutations=1)
+    found = split_shift(x, y + 0.2, components=components, permutations=1)
     assert found.distance == pytest.approx(by_root(a, b), rel=1e-8)
     assert found.distance == pytest.approx(by_products(a, b), rel=1e-8)
     assert found.components == a.shape[1]
@@ -72,7 +72,7 @@ def test_distance_is_that_of_the_formula(n: int, m: int, dim: int, components: i
 def test_distance_of_fewer_samples_than_components(n: int, m: int, dim: int) -> None:
     for x, y in (made(n, m, dim), made(n, m, dim)[::-1]):
         a, b, _ = reduced(x, y, 64)
-        found = shift(x, y)
+        found = split_shift(x, y)
         assert found.distance == pytest.approx(by_products(a, b), rel=1e-10)
         assert found.components == min(dim, n + m - 1)
         assert found.explained == pytest.approx(1)
@@ -87,7 +87,7 @@ def test_null_is_that_of_all_assignments(n: int, m: int, dim: int) -> None:
     chosen = (np.isin(np.arange(n + m), part) for part in combinations(range(n + m), n))
     null = np.array([by_products(z[part], z[~part]) for part in chosen])
     exact = np.mean(null >= by_products(a, b) - 1e-12)
-    found = shift(x, y, permutations=2000)
+    found = split_shift(x, y, permutations=2000)
     assert abs(found.p_value - exact) < 4 * np.sqrt(exact * (1 - exact) / 2000) + 1e-3
     low, high = np.quantile(null, (0.45, 0.55), method="inverted_cdf")
     assert low - 1e-9 <= found.expected <= high + 1e-9
@@ -118,13 +118,13 @@ def test_splits_that_are_the_same_count_as_such_although_they_differ_by_rounding
     at_least = sum(value >= by_products(a, b) - 1e-9 for value in null)
     assert at_least % 2 == 0
     monkeypatch.setattr("numpy.random.default_rng", EveryDraw)
-    assert shift(rows[:4], rows[4:], permutations=70).p_value == pytest.approx((1 + at_least) / 71)
+    assert split_shift(rows[:4], rows[4:], permutations=70).p_value == pytest.approx((1 + at_least) / 71)
 
 
 @pytest.mark.parametrize(("n", "m", "dim"), [(30, 30, 5), (60, 12, 4), (25, 2, 40)])
 def test_p_values_are_uniform_where_there_is_no_shift(n: int, m: int, dim: int) -> None:
     tests = 300
-    found = np.array([shift(*made(n, m, dim, seed), permutations=39, seed=seed).p_value for seed in range(tests)])
+    found = np.array([split_shift(*made(n, m, dim, seed), permutations=39, seed=seed).p_value for seed in range(tests)])
     assert kstest(found, "uniform", method="exact").pvalue > 1e-3
     for level in (0.05, 0.25, 0.5):
         low, high = binom(tests, level).interval(0.999)
@@ -135,7 +135,7 @@ def test_expected_is_what_splits_of_one_distribution_have() -> None:
     """In the median; and it grows as a split shrinks, which a distance alone would not tell from a shift."""
     medians = []
     for m in (100, 20, 5):
-        found = [shift(*made(100, m, 6, seed), permutations=19) for seed in range(40)]
+        found = [split_shift(*made(100, m, 6, seed), permutations=19) for seed in range(40)]
         ratio = np.median([f.distance / f.expected for f in found])
         assert 0.8 < ratio < 1.25
         medians.append(np.median([f.expected for f in found]))
@@ -146,25 +146,25 @@ def test_shifts_of_the_mean_and_of_the_spread_are_found() -> None:
     x, y = made(400, 200, 10)
     moved, wider = y + 0.5 * np.eye(10)[3], 1 + 1.6 * (y - 1)
     for other in (moved, wider):
-        found = shift(x, other)
+        found = split_shift(x, other)
         assert found.p_value == 1 / 200
         assert found.distance > 1.5 * found.expected
-    assert shift(x, y).p_value > 0.05
+    assert split_shift(x, y).p_value > 0.05
 
 
 def test_more_shift_is_more_distance() -> None:
     x, y = made(120, 60, 10)
-    distances = [shift(x, y + offset * np.eye(10)[0], permutations=1).distance for offset in (0.2, 0.5, 1, 2)]
+    distances = [split_shift(x, y + offset * np.eye(10)[0], permutations=1).distance for offset in (0.2, 0.5, 1, 2)]
     assert distances == sorted(distances)
 
 
 def test_digits_split_by_class_and_at_random() -> None:
     pixels, digit = load_digits(return_X_y=True)
-    by_class = shift(pixels[digit < 5], pixels[digit >= 5])
+    by_class = split_shift(pixels[digit < 5], pixels[digit >= 5])
     assert by_class.p_value == 1 / 200
     assert by_class.distance > 10 * by_class.expected
     first = np.random.default_rng(0).random(len(pixels)) < 0.8
-    at_random = shift(pixels[first], pixels[~first])
+    at_random = split_shift(pixels[first], pixels[~first])
     assert at_random.p_value > 0.05
     assert at_random.distance < 1.5 * at_random.expected
     assert at_random.components == 61  # 3 of the pixels are always 0
@@ -175,58 +175,58 @@ def test_digits_split_by_class_and_at_random() -> None:
 def test_neither_the_order_of_splits_nor_of_rows_matters(n: int, m: int, dim: int) -> None:
     x, y = made(n, m, dim, seed=2)
     rng = np.random.default_rng(1)
-    found = shift(x, y)
-    close(shift(y, x), found)
-    close(shift(x[rng.permutation(n)], y[rng.permutation(m)]), found)
-    assert shift(x, y) == found
-    assert shift(x, y, seed=1).expected != found.expected
+    found = split_shift(x, y)
+    close(split_shift(y, x), found)
+    close(split_shift(x[rng.permutation(n)], y[rng.permutation(m)]), found)
+    assert split_shift(x, y) == found
+    assert split_shift(x, y, seed=1).expected != found.expected
 
 
 def test_length_of_the_vectors_and_precision_do_not_matter() -> None:
     x, y = made(40, 30, 6)
-    found = shift(x, y)
+    found = split_shift(x, y)
     lengths = np.random.default_rng(0).lognormal(size=(40, 1))
-    scaled = shift(x * lengths, 1e200 * y)
+    scaled = split_shift(x * lengths, 1e200 * y)
     assert scaled.distance == pytest.approx(found.distance, rel=1e-5)
-    assert shift(x.astype(np.float32), y).distance == pytest.approx(found.distance, rel=1e-5)
+    assert split_shift(x.astype(np.float32), y).distance == pytest.approx(found.distance, rel=1e-5)
 
 
 @pytest.mark.parametrize("dim", [5, 90])
 def test_blocks_do_not_matter(dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = made(50, 23, dim)
-    found = shift(x, y)
+    found = split_shift(x, y)
     monkeypatch.setattr(module, "BLOCK", 7)
-    close(shift(x, y), found)
+    close(split_shift(x, y), found)
 
 
 def test_identical_splits_are_no_shift() -> None:
     for n, dim in ((1, 3), (2, 5), (50, 8), (30, 100)):
         x, _ = made(n, 1, dim)
-        found = shift(x, x[::-1].copy())
+        found = split_shift(x, x[::-1].copy())
         assert found.distance == pytest.approx(0, abs=1e-9)
         assert found.p_value == 1
 
 
 def test_two_single_samples_have_a_distance_and_no_evidence() -> None:
     x, y = np.array([[1.0, 0, 0]]), np.array([[0, 2.0, 0]])
-    found = shift(x, y)
+    found = split_shift(x, y)
     assert (found.p_value, found.components) == (1, 1)
     assert [found.distance, found.expected, found.explained] == pytest.approx([2, 2, 1])
 
 
 def test_p_value_of_one_sample_is_how_unusual_it_is() -> None:
     x, y = made(99, 1, 5)
-    assert shift(x, y).p_value > 0.05
-    assert shift(x, -3 * np.ones((1, 5))).p_value < 0.05
-    assert shift(x, x.mean(0, keepdims=True)).p_value > 0.9
+    assert split_shift(x, y).p_value > 0.05
+    assert split_shift(x, -3 * np.ones((1, 5))).p_value < 0.05
+    assert split_shift(x, x.mean(0, keepdims=True)).p_value > 0.9
 
 
 @pytest.mark.parametrize(("n", "m", "dim"), [(1, 1, 3), (40, 9, 5), (9, 3, 200), (3000, 100, 16)])
 def test_samples_that_are_all_alike(n: int, m: int, dim: int) -> None:
     row = np.random.default_rng(0).normal(size=dim)
     lengths = np.random.default_rng(1).lognormal(size=(n, 1))
-    assert shift(row * lengths, np.tile(row, (m, 1))) == Shift(0.0, 0.0, 1.0, 0, 1.0)
-    assert shift(np.zeros((n, dim)), np.zeros((m, dim))) == Shift(0.0, 0.0, 1.0, 0, 1.0)
+    assert split_shift(row * lengths, np.tile(row, (m, 1))) == Shift(0.0, 0.0, 1.0, 0, 1.0)
+    assert split_shift(np.zeros((n, dim)), np.zeros((m, dim))) == Shift(0.0, 0.0, 1.0, 0, 1.0)
 
 
 def test_one_split_of_copies_and_constant_features() -> None:
@@ -235,7 +235,7 @@ def test_one_split_of_copies_and_constant_features() -> None:
     copies = np.tile(x[:1], (500, 1))
     for one, other in ((x, copies), (x, copies[:30]), (copies, x)):
         a, b, _ = reduced(one, other, 5)
-        found = shift(one, other)
+        found = split_shift(one, other)
         assert found.distance == pytest.approx(by_products(a, b), rel=1e-10)
         assert (found.components, found.p_value) == (5, 1 / 200)
 
@@ -244,7 +244,7 @@ def test_zero_rows_lie_at_the_origin() -> None:
     x, y = made(60, 60, 6)
     y[:20] = 0
     a, b, _ = reduced(x, y, 64)
-    found = shift(x, y)
+    found = split_shift(x, y)
     assert found.distance == pytest.approx(by_products(a, b), rel=1e-8)
     assert found.p_value < 0.05
 
@@ -254,7 +254,7 @@ def test_nothing_of_the_caller_is_changed() -> None:
     kept = x.copy(), y.copy()
     x.flags.writeable = y.flags.writeable = False
     before = pickle.dumps(np.random.get_state())  # noqa: NPY002
-    shift(x, y)
+    split_shift(x, y)
     assert pickle.dumps(np.random.get_state()) == before  # noqa: NPY002
     np.testing.assert_array_equal(x, kept[0])
     np.testing.assert_array_equal(y, kept[1])
@@ -264,7 +264,7 @@ def test_nothing_of_the_caller_is_changed() -> None:
 def test_progress_ends_at_its_total(dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK", 8)
     seen: list[tuple[int, int]] = []
-    shift(*made(20, 5, dim), permutations=10, tick=lambda done, total: seen.append((done, total)))
+    split_shift(*made(20, 5, dim), permutations=10, tick=lambda done, total: seen.append((done, total)))
     assert seen == [(done, 19) for done in range(1, 20)]
 
 
@@ -280,7 +280,7 @@ def test_progress_ends_at_its_total(dim: int, monkeypatch: pytest.MonkeyPatch) -
 )
 def test_other_shapes_are_refused(x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
     with pytest.raises(DataError) as error:
-        shift(x, y)
+        split_shift(x, y)
     wanted = "a shift is between splits of (N, D) and (M, D) vectors, at least one each"
     assert str(error.value) == f"{wanted}, got {x.shape} and {y.shape}: embed both with the same encoder"
 
@@ -290,7 +290,7 @@ def test_settings_below_one_are_refused(name: str) -> None:
     x, y = made(3, 3, 2)
     zero = {name: 0}
     with pytest.raises(SettingError, match=f"^{name} must be at least 1, got 0: leave it out for the default$"):
-        shift(x, y, permutations=zero.get("permutations", 9), components=zero.get("components", 2))
+        split_shift(x, y, permutations=zero.get("permutations", 9), components=zero.get("components", 2))
 
 
 def test_importing_it_does_not_import_torch() -> None:

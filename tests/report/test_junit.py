@@ -11,7 +11,7 @@ import xmlschema
 
 from selfclean_hooks import Audit, Limits
 from selfclean_hooks.report.junit import as_junit
-from selfclean_hooks.report.text import called
+from selfclean_hooks.report.text import sample_name
 from tests.decisions.test_policy import scores_of
 from tests.helpers.format_data import HOSTILE, SCHEMAS, half_accepted, judged, one, two
 
@@ -129,5 +129,5 @@ def test_names_stay_text_on_one_line(name: str) -> None:
     assert all(re.fullmatch(r"[\x20-\x7e\n]*", part) for part in [text])
     (failure,) = cases(train)["near_duplicates"].result
     assert [line.split(": near duplicate")[0] for line in failure.text.splitlines()] == [
-        called(audits["train"], i) for i in (1, 2)
+        sample_name(audits["train"], i) for i in (1, 2)
     ]

@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 
 from selfclean_hooks import Audit, Limits
 from selfclean_hooks.report.markdown import LISTED, MOST_BYTES, as_markdown
-from selfclean_hooks.report.text import called, why
+from selfclean_hooks.report.text import sample_name, why
 from selfclean_hooks.utils.text import visible
 from tests.decisions.test_policy import scores_of
 from tests.helpers.format_data import HOSTILE, half_accepted, judged, one, two
@@ -147,7 +147,7 @@ def test_names_make_no_markup(name: str) -> None:
     assert set(page.tags) <= OURS
     shown = [[" ".join(cell.split()) for cell in row] for row in page.rows]
     for i in (1, 2):
-        assert [" ".join(text.split()) for text in (called(train, i), why(train, i))] in shown
+        assert [" ".join(text.split()) for text in (sample_name(train, i), why(train, i))] in shown
     plain = " ".join(visible(name).split())
     assert shown[3][-1] == f"failed, not run: {plain}"
     assert [" ".join(text.split()) for text in page.text["h3"]] == [

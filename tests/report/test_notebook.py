@@ -12,8 +12,8 @@ from PIL import Image
 from rich.console import Console
 
 from selfclean_hooks import audit_embeddings
-from selfclean_hooks.core.embeddings import Fitness
-from selfclean_hooks.report.table import worth_table
+from selfclean_hooks.core.embeddings import RepresentationQuality
+from selfclean_hooks.report.table import calibration_table
 from selfclean_hooks.results.findings import findings
 from tests.helpers.command_line import Call
 from tests.helpers.image_audit import N, leaking, pictured, png
@@ -47,7 +47,7 @@ def test_it_tells_counts_shares_and_estimates() -> None:
     for row in audit.calibration.to_dict("records"):
         assert f"{row['estimated']:.0f} ({row['estimated_low']:.0f}\u2013{row['estimated_high']:.0f})" in seen.text
     assert audit.fitness is not None
-    assert audit.fitness.told() in seen.text
+    assert audit.fitness.describe() in seen.text
     assert '.to_html("report.html")' in seen.text
 
 
@@ -106,7 +106,7 @@ def test_fifteen_samples_and_none_flagged() -> None:
 
 
 def printed(width: int = 80, bars: bool = True, split: str = "") -> str:
-    table = worth_table({split: pictured()}, bars)
+    table = calibration_table({split: pictured()}, bars)
     assert table is not None
     console = Console(file=io.StringIO(), width=width)
     console.print(table)
@@ -135,13 +135,15 @@ def test_bars_split_at_the_threshold_and_are_plain_elsewhere() -> None:
 
 
 def test_without_estimates_there_is_no_table() -> None:
-    assert worth_table({"": audit_embeddings(np.eye(4), method="selfclean")}) is None
+    assert calibration_table({"": audit_embeddings(np.eye(4), method="selfclean")}) is None
 
 
 def test_a_doubt_is_told_once(
     source: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
-    monkeypatch.setattr(Fitness, "doubts", lambda self: ("the representation has collapsed, as far as can be told",))
+    monkeypatch.setattr(
+        RepresentationQuality, "warnings", lambda self: ("the representation has collapsed, as far as can be told",)
+    )
     ran = call("audit", f"train={source}", f"val={source}", "--output", tmp_path / "out", "--no-progress")
     assert " ".join((ran.out + ran.err).split()).count("the representation has collapsed") == 1
     assert not [warning for warning in recwarn if "collapsed" in str(warning.message)]

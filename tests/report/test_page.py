@@ -14,13 +14,13 @@ import pytest
 from selfclean_hooks import Audit, Limits, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.core.evidence import Evidence
 from selfclean_hooks.core.issues import ISSUES
-from selfclean_hooks.core.scores import Leaks, spread
+from selfclean_hooks.core.scores import LeakPairs, spread_to
 from selfclean_hooks.data.previews.preview import preview
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.report.as_json import as_json
 from selfclean_hooks.report.html.data import NAMES, fingerprint
 from selfclean_hooks.report.html.page import UNREADABLE, render
-from selfclean_hooks.results.findings import shown
+from selfclean_hooks.results.findings import select_findings
 from tests.helpers.report_data import held
 
 N = 90
@@ -45,7 +45,7 @@ def hostile() -> Audit:
     audit = pictured(made(thresholds=Thresholds(0.5, 0.9, 0.9)))
     errors = {i: f"OSError: {EVIL}" for i in range(N, N + UNREADABLE + 5)}
     n = N + len(errors)
-    scores = spread(audit.scores, np.arange(N), n, errors=errors, class_names=(EVIL + "\udcff", f"1{EVIL}", "c"))
+    scores = spread_to(audit.scores, np.arange(N), n, errors=errors, class_names=(EVIL + "\udcff", f"1{EVIL}", "c"))
     about = {
         "dataset": {"name": EVIL, EVIL: EVIL},
         "encoder": {"name": EVIL, "rank_me": 12.345},
@@ -61,7 +61,7 @@ def leaking(audit: Audit, pairs: int = 40, flagged: int = 35, other: str = "val"
     distance = np.where(np.arange(pairs) < flagged, cut / 2, 0.9).astype(np.float32)
     index, sizes = np.arange(pairs), (len(audit), 500)
     ones, names = np.ones(pairs, int), (name,) * pairs
-    leaks = Leaks(("train", other), sizes, ones, index, index + 100, distance, names, automatic=cut)
+    leaks = LeakPairs(("train", other), sizes, ones, index, index + 100, distance, names, automatic=cut)
     pictures = {(other, i + 100): PNG + b"other" for i in range(pairs)}
     return replace(audit, scores=replace(audit.scores, leaks=leaks), leak_thumbnails=pictures)
 
@@ -248,7 +248,7 @@ def test_scores_of_single_precision_are_written_as_such() -> None:
 def test_what_is_shown_is_what_shown_says_worst_first() -> None:
     audit = pictured(made(thresholds=Thresholds(0.5, 0.9, 0.9)))
     for most in (10, 500):
-        found, data = shown(audit, most), held(render(audit, max_items=most))["issues"]
+        found, data = select_findings(audit, most), held(render(audit, max_items=most))["issues"]
         assert {f["samples"][0] for f in data["off_topic"]["findings"]} == set(found.off_topic.tolist())
         assert {f["samples"][0] for f in data["label_errors"]["findings"]} == set(found.labels.tolist())
         sets = [f["samples"] for f in data["near_duplicates"]["findings"] if f["flagged"]]

@@ -18,7 +18,7 @@ from selfclean_hooks.errors import AuditFileError, SettingError
 from selfclean_hooks.neighbors import projection
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.results.finding_neighbors import with_evidence
-from selfclean_hooks.results.findings import BEYOND, TRANCHE, shown, with_max_items
+from selfclean_hooks.results.findings import BEYOND, TRANCHE, select_findings, with_max_items
 
 N = 240
 Floats = NDArray[np.float32]
@@ -77,7 +77,7 @@ def check(found: Evidence, rows: Floats, given: NDArray[np.int64], predicted: ND
 def test_neighbours_are_those_of_brute_force(method: str) -> None:
     found = made(method=method)
     check(evidence_of(found), vectors(), labels(), found.scores.predicted_label, np.arange(N))
-    items = shown(found)
+    items = select_findings(found)
     assert list(evidence_of(found).off_topic) == items.off_topic.tolist()
     assert list(evidence_of(found).labels) == items.labels.tolist()
 
@@ -148,7 +148,7 @@ def test_each_split_has_its_own() -> None:
         readable = np.delete(np.arange(N), broken)
         check(evidence_of(one), vectors()[readable], one.scores.given_label, one.scores.predicted_label, readable)
         assert len(evidence_of(one).off_topic) == 7
-        assert len(shown(one).leaks) == 7
+        assert len(select_findings(one).leaks) == 7
         assert one.provenance["settings"]["max_items"] == 7
 
 
@@ -195,10 +195,10 @@ def test_of_many_dimensions_the_axes_are_iterated_to(monkeypatch: pytest.MonkeyP
 
 def test_a_map_goes_with_the_samples_and_lies_in_the_unit_square() -> None:
     x, order = unit(300, 12), np.random.default_rng(3).permutation(300)
-    found, how = projection.projected(x)
+    found, how = projection.project_to_plane(x)
     assert how == "PCA"
     assert found.dtype == np.float32
-    np.testing.assert_allclose(projection.projected(x[order])[0], found[order], atol=1e-4)
+    np.testing.assert_allclose(projection.project_to_plane(x[order])[0], found[order], atol=1e-4)
     assert (found.min(0) == 0).all()
     assert (found.max(0) == 1).all()
     inside = ((found > 0) & (found < 1)).mean(0)
@@ -206,7 +206,7 @@ def test_a_map_goes_with_the_samples_and_lies_in_the_unit_square() -> None:
 
 
 def test_points_that_do_not_differ_lie_in_the_middle() -> None:
-    assert (projection.scaled(np.full((4, 2), 3.0, np.float32)) == 0.5).all()
+    assert (projection.scale_to_unit(np.full((4, 2), 3.0, np.float32)) == 0.5).all()
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_points_that_do_not_differ_lie_in_the_middle() -> None:
 def test_where_umap_fails_it_is_pca(outcome: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "umap", FakeUmap(outcome))
     monkeypatch.setattr(projection, "find_spec", lambda name: name == "umap")
-    assert projection.projected(unit(N, 8), umap=True)[1] == "PCA"
+    assert projection.project_to_plane(unit(N, 8), umap=True)[1] == "PCA"
 
 
 def test_umap_is_used_where_it_is_installed_and_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,12 +225,12 @@ def test_umap_is_used_where_it_is_installed_and_wanted(monkeypatch: pytest.Monke
     x = unit(N, 8)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found, how = projection.projected(x, umap=True)
+        found, how = projection.project_to_plane(x, umap=True)
     assert how == "UMAP"
-    assert (found == projection.scaled(places)).all()
-    assert projection.projected(x)[1] == "PCA"
+    assert (found == projection.scale_to_unit(places)).all()
+    assert projection.project_to_plane(x)[1] == "PCA"
     monkeypatch.setattr(projection, "MOST_UMAP", N - 1)
-    assert projection.projected(x, umap=True)[1] == "PCA"
+    assert projection.project_to_plane(x, umap=True)[1] == "PCA"
 
 
 class FakeUmap:
@@ -255,7 +255,7 @@ def test_all_that_is_flagged_is_shown_and_half_as_many_beyond() -> None:
     off_topic = np.sort(audit.scores.off_topic)
     for hits in (0, 10, 120):
         cut = audit.at(thresholds=Thresholds(None, float(off_topic[hits]), None))
-        found = shown(cut)
+        found = select_findings(cut)
         assert len(found.off_topic) == min(N, hits + max(BEYOND, hits // 2))
         assert (
             found.off_topic.tolist()
@@ -263,14 +263,14 @@ def test_all_that_is_flagged_is_shown_and_half_as_many_beyond() -> None:
         )
         assert found.left_out == {"near_duplicates": 0, "off_topic": 0, "label_errors": 0}
         assert found.sets == ()
-        fewer = shown(cut, 7)
+        fewer = select_findings(cut, 7)
         assert fewer.off_topic.tolist() == found.off_topic[:7].tolist()
         assert fewer.left_out["off_topic"] == max(0, hits - 7)
 
 
 def test_sets_begin_with_their_kept_copy_and_pairs_lie_beyond_the_cut() -> None:
     audit = made(thresholds=Thresholds(near_duplicates=0.0))
-    found = shown(audit)
+    found = select_findings(audit)
     assert set(found.sets) == {(7, *range(20, 45)), (100, 101)}
     assert len(found.pairs) == BEYOND
     beyond = audit.scores.pair_score > 0
@@ -280,7 +280,7 @@ def test_sets_begin_with_their_kept_copy_and_pairs_lie_beyond_the_cut() -> None:
 
 @pytest.mark.parametrize("most", [1, 2, 5, 25, 26, 27, 40])
 def test_a_huge_set_leaves_room_for_others(most: int) -> None:
-    found = shown(made(thresholds=Thresholds(near_duplicates=0.0)), most)
+    found = select_findings(made(thresholds=Thresholds(near_duplicates=0.0)), most)
     surplus = sum(len(members) - 1 for members in found.sets)
     assert surplus == min(most, 26)
     assert surplus + len(found.pairs) <= most
@@ -304,9 +304,9 @@ def test_less_than_one_item_is_refused(wrong: Any) -> None:
 def test_the_number_of_items_is_remembered(tmp_path: Path) -> None:
     made(max_items=6).save(tmp_path)
     found = Audit.load(tmp_path)
-    assert len(shown(found).off_topic) == 6
-    assert len(shown(found, 9).off_topic) == 9
-    assert len(shown(with_max_items(found, 500)).off_topic) > 9
+    assert len(select_findings(found).off_topic) == 6
+    assert len(select_findings(found, 9).off_topic) == 9
+    assert len(select_findings(with_max_items(found, 500)).off_topic) > 9
     assert "max_items" not in made().provenance["settings"]
 
 
@@ -364,7 +364,7 @@ def test_an_audit_of_a_version_that_had_no_evidence_loads(tmp_path: Path) -> Non
 
 def test_what_people_looked_at_stays_in_view() -> None:
     audit = made(thresholds=Thresholds(near_duplicates=0.0))
-    before, last = shown(audit), int(np.nanargmax(audit.scores.off_topic))
+    before, last = select_findings(audit), int(np.nanargmax(audit.scores.off_topic))
     assert last not in before.off_topic
     digests = audit.digests or ()
     marks = [
@@ -373,7 +373,7 @@ def test_what_people_looked_at_stays_in_view() -> None:
         Mark("near_duplicates", "rejected", 101, "", digests[101], 100, "", digests[100]),
     ]
     reviewed = audit.with_decisions(Review(tuple(marks), {}, {}))
-    after = shown(reviewed)
+    after = select_findings(reviewed)
     assert {last, int(before.off_topic[0])} <= set(after.off_topic.tolist())
     assert (100, 101) not in after.sets
     assert audit.scores.pair_index[after.pairs[0]].tolist() == [100, 101]

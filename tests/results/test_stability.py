@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 
 from selfclean_hooks import Audit, Thresholds, audit_embeddings
 from selfclean_hooks.errors import DataError
-from selfclean_hooks.results.stability import rank_correlation, stability, told
+from selfclean_hooks.results.stability import describe, rank_correlation, stability
 
 N = 60
 
@@ -88,8 +88,8 @@ def test_other_data_is_refused() -> None:
 def test_told_in_one_sentence_an_issue() -> None:
     found = {"rank_correlation": 0.832, "flagged_before": 62.0, "flagged_after": 57.0, "flagged_both": 45.0}
     sentence = "off_topic against the last audit: rank correlation 0.83, 45 of 62 flagged again, 12 new"
-    assert told({"off_topic": found}) == [sentence]
-    assert [text.split()[0] for text in told(stability(made(1), made(2)))] == [
+    assert describe({"off_topic": found}) == [sentence]
+    assert [text.split()[0] for text in describe(stability(made(1), made(2)))] == [
         "near_duplicates",
         "off_topic",
         "label_errors",

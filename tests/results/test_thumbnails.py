@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 
 from selfclean_hooks import Audit, audit_embeddings
-from selfclean_hooks.core.scores import Leaks
-from selfclean_hooks.core.settings import Reading
+from selfclean_hooks.core.scores import LeakPairs
+from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.data.previews import thumbnail as made_small
 from selfclean_hooks.data.previews.preview import is_picture
-from selfclean_hooks.data.previews.thumbnail import LOSSLESS, SIDE, small
-from selfclean_hooks.results.findings import BEYOND, shown, with_max_items
-from selfclean_hooks.results.thumbnails import leak_thumbnails, pictured, thumbnails
+from selfclean_hooks.data.previews.thumbnail import LOSSLESS, SIDE, thumbnail_of
+from selfclean_hooks.results.findings import BEYOND, select_findings, with_max_items
+from selfclean_hooks.results.thumbnails import leak_thumbnails, thumbnails, with_thumbnails
 
 N = 60
 
@@ -65,7 +65,7 @@ class Noise(Pictures):
 
 def expected(audit: Audit) -> set[int]:
     """Positions of what is shown and of what stands beside it."""
-    found, evidence = shown(audit), audit.evidence
+    found, evidence = select_findings(audit), audit.evidence
     seen = {i for members in found.sets for i in members} | set(audit.scores.pair_index[found.pairs].ravel().tolist())
     seen |= {*found.off_topic.tolist(), *found.labels.tolist()}
     assert evidence is not None
@@ -82,7 +82,7 @@ def test_thumbnails_are_of_what_is_shown_and_of_its_neighbours_each_read_once(ma
         assert audit.evidence is not None
         assert set(found) == expected(audit) - {1, 3}
     thumbnails(audit, Counting())
-    assert read() == [i for i in pictured(audit) if i >= PROBED]
+    assert read() == [i for i in with_thumbnails(audit) if i >= PROBED]
     assert [image.size for image in data.images] == [(20 + 5 * i, 40) for i in range(N)]
 
 
@@ -118,14 +118,14 @@ def test_thumbnails_keep_their_shape_and_are_never_enlarged() -> None:
 
 def test_workers_read_the_same() -> None:
     alone = thumbnails(made(), Noise())
-    assert thumbnails(made(), Noise(), Reading(num_workers=2, batch_size=7, progress=False)) == alone
+    assert thumbnails(made(), Noise(), EmbeddingSettings(num_workers=2, batch_size=7, progress=False)) == alone
 
 
 def test_what_is_known_is_not_read_again() -> None:
     audit = made()
-    known = {i: b"known" for i in pictured(audit)[::2]}
+    known = {i: b"known" for i in with_thumbnails(audit)[::2]}
     found = thumbnails(audit, Counting(), known=known)
-    assert read() == [i for i in pictured(audit)[1::2] if i >= PROBED]
+    assert read() == [i for i in with_thumbnails(audit)[1::2] if i >= PROBED]
     assert known.items() <= found.items()
     assert list(found) == sorted(found)
 
@@ -154,7 +154,7 @@ def test_the_pairs_between_splits_that_are_shown_have_thumbnails_of_both_ends() 
     n = BEYOND + 4
     other = np.array([1, 2] * (n // 2))
     index, other_index = np.full(n, best), np.array([5, 0, 1, 3, *range(6, n + 2)])
-    leaks = Leaks(
+    leaks = LeakPairs(
         ("train", "val", "test"), (N, N, N), other, index, other_index, np.linspace(0.01, 0.1, n, dtype=np.float32)
     )
     audit = replace(audit, scores=replace(audit.scores, leaks=leaks))
@@ -163,7 +163,7 @@ def test_the_pairs_between_splits_that_are_shown_have_thumbnails_of_both_ends() 
     found = leak_thumbnails(audit, data)
     seen = {(("val", "test")[o - 1], int(i)) for o, i in zip(other[:BEYOND], other_index[:BEYOND], strict=True)}
     assert set(found) == seen - {("val", 1), ("test", 3)}  # gone, and no picture
-    assert found["val", 5] == small(data["val"].images[5])
+    assert found["val", 5] == thumbnail_of(data["val"].images[5])
     assert leak_thumbnails(made(), data) == {}
 
 
@@ -173,7 +173,7 @@ def test_the_pairs_between_splits_that_are_shown_have_thumbnails_of_both_ends() 
 @pytest.mark.parametrize("size", [(3, 2), (60, 100), (300, 200), (3000, 7)])
 def test_any_picture_becomes_a_small_one(mode: str, size: tuple[int, int]) -> None:
     image = Image.new(mode, size)
-    found = opened(small(image))
+    found = opened(thumbnail_of(image))
     assert max(found.size) == min(SIDE, max(size))
     assert min(found.size) >= 1
     assert (image.mode, image.size) == (mode, size)
@@ -188,13 +188,13 @@ def photo(width: int, height: int) -> Image.Image:
 
 
 def test_photographs_become_webp_and_drawings_whatever_is_smaller() -> None:
-    content = small(photo(640, 480))
+    content = thumbnail_of(photo(640, 480))
     assert content[8:12] == b"WEBP"
     assert len(content) < 8000
     shrunk = np.asarray(photo(640, 480).resize((160, 120), Image.Resampling.LANCZOS), int)
     assert np.abs(np.asarray(opened(content).convert("RGB"), int) - shrunk).mean() < 6
     flat = Image.new("L", (100, 100), 7)
-    assert len(small(flat)) < 120
+    assert len(thumbnail_of(flat)) < 120
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
@@ -202,25 +202,25 @@ def test_pictures_that_are_small_stay_as_they_are_to_the_pixel(mode: str) -> Non
     image = photo(LOSSLESS, 20).convert(mode)
     if mode == "RGBA":
         image.putpixel((3, 3), (10, 200, 30, 128))
-    assert (np.asarray(opened(small(image)).convert(mode)) == np.asarray(image)).all()
+    assert (np.asarray(opened(thumbnail_of(image)).convert(mode)) == np.asarray(image)).all()
 
 
 def test_transparency_is_kept_where_there_is_some() -> None:
     image = photo(300, 300).convert("RGBA")
     image.putalpha(Image.linear_gradient("L").resize((300, 300)))
-    alpha = np.asarray(opened(small(image)).convert("RGBA"))[..., 3]
+    alpha = np.asarray(opened(thumbnail_of(image)).convert("RGBA"))[..., 3]
     assert alpha.min() < 5
     assert alpha.max() > 250
     image.putalpha(255)
-    assert opened(small(image)).mode == "RGB"
+    assert opened(thumbnail_of(image)).mode == "RGB"
     palette = Image.new("P", (10, 10))
     palette.info["transparency"] = 0
-    assert np.asarray(opened(small(palette)).convert("RGBA"))[..., 3].max() == 0
+    assert np.asarray(opened(thumbnail_of(palette)).convert("RGBA"))[..., 3].max() == 0
 
 
 def test_without_webp_it_is_png(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(made_small, "has_webp", lambda: False)
-    assert small(photo(300, 200)).startswith(b"\x89PNG")
+    assert thumbnail_of(photo(300, 200)).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("side", [50, 400])
@@ -229,7 +229,7 @@ def test_thumbnails_carry_no_metadata(side: int, webp: bool, monkeypatch: pytest
     monkeypatch.setattr(made_small, "has_webp", lambda: webp)
     image = photo(side, side)
     image.info = {"icc_profile": b"profile", "exif": b"Exif\0\0where it was taken", "xmp": b"<x/>", "comment": "mine"}
-    content = small(image)
+    content = thumbnail_of(image)
     assert not any(word in content for word in (b"profile", b"where it was", b"<x/>", b"mine"))
     assert not {"icc_profile", "exif", "xmp", "comment"} & set(opened(content).info)
     assert len(image.info) == 4

@@ -16,7 +16,7 @@ import pytest
 
 from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.core.evidence import Evidence
-from selfclean_hooks.core.scores import Leaks, spread
+from selfclean_hooks.core.scores import LeakPairs, spread_to
 from selfclean_hooks.errors import AuditFileError, PolicyError
 from selfclean_hooks.results.finding_neighbors import with_evidence
 from selfclean_hooks.utils.files import check_writable, write
@@ -51,7 +51,7 @@ def full() -> Audit:
     plain = made()
     positions = np.delete(np.arange(N + 2), [5, 7])
     errors = {5: "OSError: broken\nfile", 7: "=ValueError"}
-    scores = spread(plain.scores, positions, N + 2, errors=errors, class_names=plain.scores.class_names)
+    scores = spread_to(plain.scores, positions, N + 2, errors=errors, class_names=plain.scores.class_names)
     names = (*HOSTILE, *(f"{i}.png" for i in range(N + 2 - len(HOSTILE))))
     provenance = {**plain.provenance, "notes": ["é \udcff"], "encoder": {"name": "x", "rank_me": 3.25}}
     scores = replace(scores, pixels=np.arange(N + 2) - 1)
@@ -64,7 +64,9 @@ def full() -> Audit:
 def leaking(names: bool = True) -> Audit:
     """An audit with pairs of two other splits, one of them of hostile name."""
     index, distance = np.array([3, 0, N + 1]), np.array([0, 0.01, 0.9], np.float32)
-    leaks = Leaks(("train", "val", "=1+1"), (N + 2, 9, 4), np.array([1, 2, 1]), index, np.array([8, 3, 0]), distance)
+    leaks = LeakPairs(
+        ("train", "val", "=1+1"), (N + 2, 9, 4), np.array([1, 2, 1]), index, np.array([8, 3, 0]), distance
+    )
     leaks = replace(leaks, other_names=HOSTILE[:3], other_digests=("a", "", "b"), automatic=0.02) if names else leaks
     audit = full()
     pictures = {("=1+1", 3): b"PNG", ("val", 8): b""}

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from selfclean_hooks.cli import main as cli
-from selfclean_hooks.cli.outcome import opened
+from selfclean_hooks.cli.outcome import load_audit
 from selfclean_hooks.errors import AuditFileError
 from selfclean_hooks.gate.baseline import Baseline
 from tests.helpers.command_line import contents, two_classes, write_npz, write_splits
@@ -72,7 +72,7 @@ def of_audit(files: Mapping[str, str]) -> dict[str, str]:
 
 def loads(folder: Path) -> bool:
     try:
-        return bool(opened(folder / "audit").audits)
+        return bool(load_audit(folder / "audit").audits)
     except AuditFileError:  # that it is told is the point
         return False
 

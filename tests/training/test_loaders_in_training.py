@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, SubsetRandomSampler, WeightedRandomSampler
 
-from selfclean_hooks.training.loaders import filtered, lonely_last_batch, problem
+from selfclean_hooks.training.loaders import filter_loader, problem, single_sample_batch
 from tests.training.loader_cases import Numbers, OwnClass, positions
 
 NAMESPACES = ["lightning.pytorch", "pytorch_lightning"]
@@ -72,9 +72,9 @@ def test_tells_of_a_last_batch_of_one(
     n: int, left: int, batch_size: int | None, drop_last: bool, world_size: int, expected: bool
 ) -> None:
     loader = DataLoader(Numbers(n), batch_size, drop_last=drop_last)
-    new = filtered(loader, np.arange(left))
-    assert lonely_last_batch(new, loader, world_size) is expected
-    assert not lonely_last_batch(new, new, world_size)
+    new = filter_loader(loader, np.arange(left))
+    assert single_sample_batch(new, loader, world_size) is expected
+    assert not single_sample_batch(new, new, world_size)
 
 
 @pytest.mark.parametrize("namespace", NAMESPACES)
@@ -86,7 +86,7 @@ def test_survives_that_lightning_makes_it_again(namespace: str, in_hook: bool, m
 
     def filtered_loader() -> DataLoader[int]:
         loader = made(Numbers(10), batch_size=2, sampler=sampler, drop_last=True, collate_fn=as_it_is, **own)
-        return filtered(loader, positions(1, 2, 3, 8, 9))
+        return filter_loader(loader, positions(1, 2, 3, 8, 9))
 
     new = _as_made_in_a_hook(namespace, filtered_loader) if in_hook else filtered_loader()
     data = importlib.import_module(f"{namespace}.utilities.data")

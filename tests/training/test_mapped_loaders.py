@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from torch.utils.data import DataLoader
 
-from selfclean_hooks.training.loaders import mapped
+from selfclean_hooks.training.loaders import map_loaders
 from tests.training.loader_cases import Numbers, batches
 
 Pair = namedtuple("Pair", ["left", "right"])
@@ -34,14 +34,14 @@ def test_names_every_loader_and_returns_the_collection_if_none_changed(loaders: 
         seen.append(name)
         return loader
 
-    assert mapped(loaders, seeing) is loaders
+    assert map_loaders(loaders, seeing) is loaders
     assert seen == names
 
 
 @pytest.mark.parametrize(("loaders", "names"), COLLECTIONS)
 def test_puts_what_is_new_in_the_same_place(loaders: Any, names: list[str]) -> None:
     before = repr(loaders)
-    new = mapped(loaders, lambda name, loader: name)
+    new = map_loaders(loaders, lambda name, loader: name)
     assert type(new) is type(loaders) or names == [""]
     assert repr(loaders) == before
     if isinstance(new, dict):
@@ -51,7 +51,7 @@ def test_puts_what_is_new_in_the_same_place(loaders: Any, names: list[str]) -> N
 
 def test_one_change_leaves_the_others() -> None:
     loaders = {"x": [A, B], "y": (C,)}
-    new = mapped(loaders, lambda name, loader: C if name == "x.1" else loader)
+    new = map_loaders(loaders, lambda name, loader: C if name == "x.1" else loader)
     assert new == {"x": [A, C], "y": (C,)}
     assert new["y"] is loaders["y"]
     assert loaders["x"][1] is B
@@ -63,8 +63,8 @@ def test_a_combined_loader(namespace: str, mode: str) -> None:
     made = importlib.import_module(f"{namespace}.utilities.combined_loader").CombinedLoader
     loaders = made({"x": A, "y": [B]}, mode)
     loaders.limits = [5, 1]
-    assert mapped(loaders, lambda name, loader: loader) is loaders
-    new = mapped(loaders, lambda name, loader: C if name == "y.0" else loader)
+    assert map_loaders(loaders, lambda name, loader: loader) is loaders
+    new = map_loaders(loaders, lambda name, loader: C if name == "y.0" else loader)
     assert (type(new), new._mode, new.limits) == (made, mode, [5, 1])
     assert new.iterables == {"x": A, "y": [C]}
     assert loaders.iterables == {"x": A, "y": [B]}

@@ -7,7 +7,7 @@ import pytest
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, Sampler, SubsetRandomSampler
 
 from selfclean_hooks.errors import DataError
-from selfclean_hooks.training.loaders import filtered, refusal
+from selfclean_hooks.training.loaders import filter_loader, refusal
 from tests.training.loader_cases import Numbers, positions
 
 
@@ -101,7 +101,7 @@ REFUSED: list[tuple[Any, str]] = [
 def test_says_why_it_refuses(loader: Any, message: str) -> None:
     assert refusal(loader) == message
     with pytest.raises(DataError) as raised:
-        filtered(loader, positions(0))
+        filter_loader(loader, positions(0))
     assert str(raised.value) == message
 
 
@@ -113,12 +113,12 @@ def test_refuses_a_constructor_that_takes_no_sampler() -> None:
 
 def test_a_loader_that_would_be_refused_is_returned_if_nothing_is_dropped() -> None:
     loader = DataLoader(Numbers(3), sampler=Backwards())
-    assert filtered(loader, positions(0, 1, 2)) is loader
+    assert filter_loader(loader, positions(0, 1, 2)) is loader
     empty: DataLoader[int] = DataLoader(Numbers(0))
-    assert filtered(empty, positions()) is empty
+    assert filter_loader(empty, positions()) is empty
 
 
 def test_refuses_to_leave_nothing() -> None:
     loader = DataLoader(Numbers(4), sampler=SubsetRandomSampler([1, 2]))
     with pytest.raises(DataError, match=r"^samples to train on are needed, but all 2 would be dropped: drop fewer of"):
-        filtered(loader, positions(0, 3))
+        filter_loader(loader, positions(0, 3))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfclean_hooks.utils.rng import generators_of, kept_rng, restorer
+from selfclean_hooks.utils.rng import generators_of, preserve_rng_state, state_restorer
 
 SHARED = np.random.default_rng(5)
 
@@ -75,7 +75,7 @@ def test_generators_are_found_and_put_back(kind: str, place: str) -> None:
     generator = MADE[kind]()
     holder = PLACES[place](generator)
     assert generator in generators_of(holder)
-    with kept_rng(holder):
+    with preserve_rng_state(holder):
         first = [drawn(generator) for _ in range(3)]
     assert [drawn(generator) for _ in range(3)] == first
     assert [drawn(generator) for _ in range(3)] != first
@@ -83,7 +83,7 @@ def test_generators_are_found_and_put_back(kind: str, place: str) -> None:
 
 def test_generators_that_a_module_shares_are_found() -> None:
     assert SHARED in generators_of(Holder(1))
-    with kept_rng(Holder(1)):
+    with preserve_rng_state(Holder(1)):
         first = drawn(SHARED)
     assert drawn(SHARED) == first
 
@@ -92,7 +92,7 @@ def test_they_are_put_back_after_an_exception() -> None:
     generator = random.Random(0)
 
     def fail() -> None:
-        with kept_rng(Holder(generator)):
+        with preserve_rng_state(Holder(generator)):
             seen.append(generator.random())
             raise RuntimeError
 
@@ -110,7 +110,7 @@ def test_what_has_no_state_is_left_out_and_each_is_found_once() -> None:
 
 def test_restoring_twice_is_restoring_once() -> None:
     generator = random.Random(0)
-    restore = restorer([generator])
+    restore = state_restorer([generator])
     first = generator.random()
     for _ in range(2):
         restore()

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.multiprocessing.spawn import start_processes
 
-from selfclean_hooks.utils.processes import Ranks
+from selfclean_hooks.utils.processes import Processes
 from tests.helpers import process_group
 from tests.helpers.process_group import CASES, COPIES, GROUPS, SCENES, Coloured, own_weights, told
 
@@ -25,13 +25,13 @@ Seen = dict[str, tuple[Any, Any]]
 
 @cache
 def alone(scene: str) -> Any:
-    return told(lambda: SCENES[scene](Ranks(), Path()))
+    return told(lambda: SCENES[scene](Processes(), Path()))
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Seen]]:
     """Group: what each of its processes saw, in order."""
-    folder = tmp_path_factory.mktemp("ranks")
+    folder = tmp_path_factory.mktemp("processes")
     for name in GROUPS:
         (folder / name).mkdir()
     context = start_processes(process_group.run, (folder,), nprocs=3, join=False, start_method="spawn")  # type: ignore[no-untyped-call]
@@ -60,13 +60,13 @@ def errors(seen: dict[str, list[Seen]], scene: str) -> list[list[Any]]:
 
 
 def test_one_process_alone_is_the_identity() -> None:
-    ranks = Ranks()
-    assert (ranks.rank, ranks.size, ranks.is_first) == (0, 1, True)
-    assert ranks.share(5) == range(5)
+    processes = Processes()
+    assert (processes.rank, processes.size, processes.is_first) == (0, 1, True)
+    assert processes.share(5) == range(5)
     thing = object()
-    assert ranks.each(lambda: thing) is thing
-    assert ranks.once(lambda: thing) is thing
-    assert ranks.every(lambda: thing) == ranks.collect(lambda: thing) == [thing]
+    assert processes.run_on_each(lambda: thing) is thing
+    assert processes.run_on_first(lambda: thing) is thing
+    assert processes.gather_all(lambda: thing) == processes.gather(lambda: thing) == [thing]
 
 
 @pytest.mark.parametrize("meeting", ["each", "every", "collect", "once"])
@@ -76,22 +76,22 @@ def test_one_process_alone_raises_what_is_raised(meeting: str, error: BaseExcept
         raise error
 
     with pytest.raises(type(error)) as caught:
-        getattr(Ranks(), meeting)(work)
+        getattr(Processes(), meeting)(work)
     assert caught.value is error
 
 
 def test_without_a_process_group_there_is_one_process() -> None:
-    assert (Ranks.here().rank, Ranks.here().size, Ranks.here().group) == (0, 1, None)
+    assert (Processes.here().rank, Processes.here().size, Processes.here().group) == (0, 1, None)
 
 
 def test_the_default_group_gives_rank_and_size(seen: dict[str, list[Seen]]) -> None:
-    assert [process["ranks"][0][:2] for process in seen["here"]] == [(0, 3), (1, 3), (2, 3)]
+    assert [process["processes"][0][:2] for process in seen["here"]] == [(0, 3), (1, 3), (2, 3)]
 
 
 def test_a_long_audit_is_waited_for(seen: dict[str, list[Seen]]) -> None:
     """The default group gives up after 30 minutes."""
     for process in seen["here"]:
-        assert process["ranks"][0][2] >= timedelta(days=1)
+        assert process["processes"][0][2] >= timedelta(days=1)
 
 
 def test_shares_are_disjoint_and_cover_everything(seen: dict[str, list[Seen]]) -> None:

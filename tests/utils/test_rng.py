@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import Dataset
 
 from selfclean_hooks.data.views.dataset_view import eval_view
-from selfclean_hooks.utils.rng import kept_rng
+from selfclean_hooks.utils.rng import preserve_rng_state
 from tests.helpers.training_data import global_state
 
 
@@ -35,6 +35,6 @@ def draw_and_fail() -> None:
 
 def test_kept_rng_restores_after_an_exception() -> None:
     before = global_state()
-    with pytest.raises(OSError, match="truncated"), kept_rng():
+    with pytest.raises(OSError, match="truncated"), preserve_rng_state():
         draw_and_fail()
     assert global_state() == before

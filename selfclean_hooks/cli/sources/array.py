@@ -9,11 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from selfclean_hooks.core.labels import as_labels
-from selfclean_hooks.data.image_files import Labelled
+from selfclean_hooks.data.image_files import LabeledFiles
 from selfclean_hooks.errors import DataError, SourceError
 
 
-class ArrayDataset(Labelled):
+class ArrayDataset(LabeledFiles):
     """Pictures held in one array. Items are (PIL image, label) or (PIL image,).
 
     Args:

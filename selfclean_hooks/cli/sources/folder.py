@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 
-from selfclean_hooks.data.image_files import PictureFiles, ending, picture_endings
+from selfclean_hooks.data.image_files import ImageFiles, image_suffixes, suffix
 from selfclean_hooks.errors import SourceError
 
 SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "dev", "test"})
 
 
-class FolderDataset(PictureFiles):
+class FolderDataset(ImageFiles):
     """The pictures under a folder, in sorted order.
 
     Where every picture lies in a sub-folder, the first-level folder is its class; otherwise there are no labels.
@@ -35,9 +35,9 @@ class FolderDataset(PictureFiles):
         """List the pictures; none is opened."""
         root = os.fspath(folder)
         files, repeated = _walk(root)
-        endings = picture_endings()
-        pictures = sorted(parts for parts in files if ending(parts[-1]) in endings)
-        others = [ending(parts[-1]) for parts in files if ending(parts[-1]) not in endings]
+        endings = image_suffixes()
+        pictures = sorted(parts for parts in files if suffix(parts[-1]) in endings)
+        others = [suffix(parts[-1]) for parts in files if suffix(parts[-1]) not in endings]
         if not pictures:
             raise SourceError(_no_pictures(root, others))
         names = tuple(sorted({parts[0] for parts in pictures if len(parts) > 1}))

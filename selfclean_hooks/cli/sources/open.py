@@ -15,7 +15,7 @@ from selfclean_hooks.cli.sources.folder import FolderDataset, listdir
 from selfclean_hooks.cli.sources.python_object import is_attribute, load_object
 from selfclean_hooks.cli.sources.table import TableDataset
 from selfclean_hooks.core.labels import as_labels
-from selfclean_hooks.data.image_files import Labelled, ending
+from selfclean_hooks.data.image_files import LabeledFiles, suffix
 from selfclean_hooks.errors import DataError, SourceError
 
 WANTED = (
@@ -73,14 +73,14 @@ def _open_folder(text: str, path: str) -> Source:
 
 
 def _open_file(text: str, path: str) -> Source:
-    if ending(path) == ".npz":
+    if suffix(path) == ".npz":
         return _open_npz(text, path)
-    if ending(path) in (".csv", ".parquet"):
+    if suffix(path) in (".csv", ".parquet"):
         return _with_labels(text, TableDataset(path))
     raise SourceError(f"{WANTED}; {text!r} is another kind of file: give its folder, or list it in a table")
 
 
-def _with_labels(text: str, dataset: Labelled, notes: tuple[str, ...] = ()) -> Source:
+def _with_labels(text: str, dataset: LabeledFiles, notes: tuple[str, ...] = ()) -> Source:
     labels, names = getattr(dataset, "targets", None), getattr(dataset, "classes", None)
     return Source(text, dataset, labels=labels, class_names=names, notes=notes)
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from selfclean_hooks.data.image_files import PictureFiles, Targets, ending
+from selfclean_hooks.data.image_files import ImageFiles, Targets, suffix
 from selfclean_hooks.errors import SourceError
 from selfclean_hooks.utils.text import listing
 
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,2})?", re.IGNORECASE)
 
 
-class TableDataset(PictureFiles):
+class TableDataset(ImageFiles):
     """The pictures a table names in its column ``path``, with the labels of its column ``label`` if there is one.
 
     Args:
@@ -38,7 +38,7 @@ class TableDataset(PictureFiles):
     def __init__(self, table: str | os.PathLike[str]) -> None:
         """Read the table; no picture is opened."""
         name = os.fspath(table)
-        columns = _read_parquet(name) if ending(name) == ".parquet" else _read_csv(name)
+        columns = _read_parquet(name) if suffix(name) == ".parquet" else _read_csv(name)
         if "path" not in columns:
             came = ", ".join(columns) or "none"
             raise SourceError(f"{name}: wanted a column `path` (and optionally `label`), got {came}: rename one")

@@ -29,7 +29,7 @@ NUMBERS = (bool, int, float, np.number, np.bool_)
 SINGLE = (str, os.PathLike, *NUMBERS)
 
 
-def hashed(value: Any, folders: Sequence[str]) -> str | None:
+def digest_of(value: Any, folders: Sequence[str]) -> str | None:
     """The digest of an array, list, table or the like; None for what is none of these."""
     if isinstance(value, torch.nn.Parameter):  # trained
         return None
@@ -52,12 +52,12 @@ def _mapping(value: Mapping[Any, Any], folders: Sequence[str]) -> str | None:
     single = [key for key in keys if isinstance(value[key], SINGLE)]
     named = len(keys) <= NAMES and all(isinstance(key, str) and not os.path.splitext(key)[1] for key in keys)
     deeper = [key for key in keys if not isinstance(value[key], SINGLE) and (named or not is_heavy(value[key]))]
-    found = known({str(key): hashed(value[key], folders) for key in deeper})
+    found = drop_none({str(key): digest_of(value[key], folders) for key in deeper})
     parts = [_list(single, folders), _list([value[key] for key in single], folders)] if single else []
     return digest([parts, found]) if parts or found else None
 
 
-def known(tokens: Mapping[str, str | None]) -> dict[str, str]:
+def drop_none(tokens: Mapping[str, str | None]) -> dict[str, str]:
     """Those that there are."""
     return {name: token for name, token in tokens.items() if token is not None}
 
@@ -93,12 +93,14 @@ def _columns(values: Sequence[Any]) -> dict[str, list[Any]] | None:
 
 
 def _columnwise(columns: Mapping[str, Sequence[Any]], folders: Sequence[str]) -> str:
-    return digest(known({name: _list(column, folders) for name, column in columns.items()}))
+    return digest(drop_none({name: _list(column, folders) for name, column in columns.items()}))
 
 
 def _entry(value: Any, folders: Sequence[str]) -> str | None:
     """One entry of a list; a lone number or text counts, unlike as an attribute."""
-    return hashed(value, folders) if isinstance(value, ARRAYS) and value.ndim else tried(lambda: digest(value))
+    return (
+        digest_of(value, folders) if isinstance(value, ARRAYS) and value.ndim else none_on_error(lambda: digest(value))
+    )
 
 
 def _fitting(values: Sequence[Any]) -> int:
@@ -153,7 +155,7 @@ def evenly(n: int, most: int) -> NDArray[np.int64]:
     return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
 
 
-def hashed_table(dataset: Any) -> str:
+def digest_of_table(dataset: Any) -> str:
     """The stored table. Their own fingerprint will not do: it follows the format and the times of files."""
     table = dataset.data.table.flatten()
     columns = dict(zip(table.column_names, table.columns, strict=True))
@@ -179,7 +181,7 @@ def is_heavy(value: Any) -> bool:
     return isinstance(value, (*ARRAYS, Image.Image)) or any(map(is_heavy, entries(value)[:8]))
 
 
-def tried(make: Callable[[], Any]) -> Any:
+def none_on_error(make: Callable[[], Any]) -> Any:
     """What `make` returns, None where it raises: a data set's own code may raise anything."""
     try:
         return make()

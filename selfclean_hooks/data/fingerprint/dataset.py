@@ -25,17 +25,17 @@ from selfclean_hooks.data.digests import digest
 from selfclean_hooks.data.fingerprint.contents import (
     ARRAYS,
     FRAMES,
+    digest_of,
+    digest_of_table,
+    drop_none,
     evenly,
-    hashed,
-    hashed_table,
     is_heavy,
-    known,
-    tried,
+    none_on_error,
 )
 from selfclean_hooks.data.items import split
 from selfclean_hooks.data.views.copier import RAW, Copier, shallow
 from selfclean_hooks.data.views.dataset_view import PROBES
-from selfclean_hooks.utils.rng import kept_rng
+from selfclean_hooks.utils.rng import preserve_rng_state
 
 ITEMS = 256  # items read
 AGAIN = 64  # of these, items read twice to see whether they are drawn at random
@@ -59,9 +59,9 @@ def data_fingerprint(dataset: Any) -> str:
     Returns:
         32 hexadecimal digits.
     """
-    with kept_rng(dataset):
-        own = tried(lambda: Copier(RAW).dataset(dataset))
-        state = tried(lambda: _State().of(own))
+    with preserve_rng_state(dataset):
+        own = none_on_error(lambda: Copier(RAW).dataset(dataset))
+        state = none_on_error(lambda: _State().of(own))
         return digest([type(dataset).__name__, _length(dataset), state, _probes(own)])
 
 
@@ -77,19 +77,19 @@ class _State:
         """The digest of an attribute or a whole data set, None for what says nothing about the data."""
         if id(value) not in self.done:
             self.done[id(value)] = value, "met again inside of itself"
-            self.done[id(value)] = value, tried(lambda: self._digest(value, folders))
+            self.done[id(value)] = value, none_on_error(lambda: self._digest(value, folders))
         return self.done[id(value)][1]
 
     def _digest(self, value: Any, folders: Sequence[str]) -> str | None:
         if is_huggingface(value):
-            return hashed_table(value)
+            return digest_of_table(value)
         if _is_node(value):
             return self._node(value)
         if inside := _inside(value):
             return digest([self.of(part) for part in inside])
         if isinstance(value, (str, os.PathLike)):  # one file with all the samples in it, or the name of something
             return digest(os.path.getsize(value)) if os.path.isfile(value) else None
-        return hashed(value, folders)
+        return digest_of(value, folders)
 
     def _node(self, node: Any) -> str:
         held = fields(node)
@@ -100,7 +100,7 @@ class _State:
         out = _changed_by_reading(node) | {name for name in held if _is_derived(node, name)}
         folders = [os.fspath(v) for v in held.values() if isinstance(v, (str, os.PathLike)) and os.path.isdir(v)]
         found = {name: self.of(value, folders) for name, value in held.items() if name not in out}
-        return digest([type(node).__name__, _length(node), known(found)])
+        return digest([type(node).__name__, _length(node), drop_none(found)])
 
     def _private(self, value: Any) -> Any:
         """Copies of what the copy of the tree still shares: classes that can be indexed but are no Dataset."""
@@ -131,7 +131,7 @@ def _changed_by_reading(node: Any) -> set[str]:
 def _read_first(node: Any, step: int) -> None:
     """Reads the first item, or from the end the last one, that can be read."""
     for index in range(_length(node))[::step][:PROBES]:
-        if tried(lambda i=index: (node[i],)) is not None:  # type: ignore[misc]
+        if none_on_error(lambda i=index: (node[i],)) is not None:  # type: ignore[misc]
             return
 
 
@@ -148,7 +148,7 @@ def _is_cache(node: Any, name: str) -> bool:
     if type(value) is not list or not value or not is_heavy(value[0]):
         return False
     held[name] = [None, *value[1:]]
-    tried(lambda: node[0])
+    none_on_error(lambda: node[0])
     filled = held[name][0] is not None
     held[name] = value
     return filled
@@ -187,11 +187,11 @@ def _probe(dataset: Any, index: int) -> tuple[str | None, str | None]:
     random.seed(0)  # the caller restores all three
     np.random.seed(0)  # noqa: NPY002
     torch.default_generator.manual_seed(0)
-    item = tried(lambda: split(dataset[index]))
-    stored = tried(lambda: _start_of_file(file_name(dataset, index)))
+    item = none_on_error(lambda: split(dataset[index]))
+    stored = none_on_error(lambda: _start_of_file(file_name(dataset, index)))
     if item is None:
         return stored, "unreadable"
-    return stored or tried(lambda: _content(item.value)), tried(lambda: digest(item.label))
+    return stored or none_on_error(lambda: _content(item.value)), none_on_error(lambda: digest(item.label))
 
 
 def _start_of_file(name: str | None) -> str | None:

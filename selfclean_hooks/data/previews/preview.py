@@ -1,7 +1,7 @@
 """What a person sees of a sample that is no picture: its text, its curve or its values.
 
 A preview is small and is saved beside the thumbnails, as JSON where these are PNG or WebP. It is data: nothing in it is
-markup, and nothing that `decoded` returns is longer than the limits here, whatever file it came from.
+markup, and nothing that `decode_preview` returns is longer than the limits here, whatever file it came from.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ Preview = Text | Curve | Table
 
 
 def preview(item: Any, columns: tuple[str, ...] | None = None) -> bytes | None:
-    """The preview of an item as bytes for `decoded`.
+    """The preview of an item as bytes for `decode_preview`.
 
     Args:
         item: what a data set returned: a text (str or UTF-8 bytes), a mapping of names to values, or numbers: (D,) with
@@ -115,7 +115,7 @@ def column_names(dataset: Any) -> tuple[str, ...] | None:
     return None
 
 
-def decoded(content: bytes | None) -> Preview | None:
+def decode_preview(content: bytes | None) -> Preview | None:
     """The preview in bytes that may be of anything; None where they hold none."""
     if content is None or not content.startswith(b"{"):
         return None

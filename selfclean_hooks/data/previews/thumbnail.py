@@ -7,10 +7,10 @@ from functools import cache
 
 from PIL import Image, features
 
-from selfclean_hooks.data.images import picture
+from selfclean_hooks.data.images import to_image
 from selfclean_hooks.data.items import split
 from selfclean_hooks.data.previews.preview import column_names, preview
-from selfclean_hooks.data.reader import Reader, Sample
+from selfclean_hooks.data.reader import Sample, SampleReader
 
 SIDE = 160  # pixels, at most
 LOSSLESS = 64  # pictures no larger than that are kept as they are: every pixel of them is seen, enlarged
@@ -21,7 +21,7 @@ GAP = 2.0  # pixels to a pixel are averaged first down to that, as Pillow makes 
 ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
-def small(image: Image.Image) -> bytes:
+def thumbnail_of(image: Image.Image) -> bytes:
     """The image as WebP or PNG bytes, whichever are fewer: no side longer than `SIDE`, small ones as they are.
 
     Transparency is kept, and nothing else beside the pixels: a report is passed on, not with the place where a picture
@@ -73,7 +73,7 @@ def _saved(image: Image.Image, kind: str, **how: object) -> bytes:
     return buffer.getvalue()
 
 
-class SmallReader(Reader):
+class ThumbnailReader(SampleReader):
     """What a person sees of each sample: its picture made small, or a preview; an error where that cannot be had."""
 
     def __getitem__(self, index: int) -> tuple[Sample, bytes | None]:
@@ -84,7 +84,7 @@ class SmallReader(Reader):
     def _seen(self, index: int) -> bytes | None:
         try:
             item = self.dataset[index]
-            found = picture(split(item).value)
-            return preview(item, column_names(self.dataset)) if found is None else small(found)
+            found = to_image(split(item).value)
+            return preview(item, column_names(self.dataset)) if found is None else thumbnail_of(found)
         except Exception:  # whatever a user's data set raises: a report with a picture less is better than none
             return None

@@ -111,7 +111,7 @@ def counterpart(transform: Any) -> str | None:
     return next((base.__name__ for base in known if base.__name__ in COUNTERPARTS), None)
 
 
-def doubt(transform: Any) -> list[str]:
+def doubt_of(transform: Any) -> list[str]:
     """A note on a transform that is kept although its name sounds random; empty for those of torchvision."""
     kind = type(transform)
     random = any(word in kind.__name__ for word in ("Random", "Jitter", "Augment", "Noise"))
@@ -120,7 +120,7 @@ def doubt(transform: Any) -> list[str]:
     return [f"{kind.__name__} kept as it is: not known here, and by its name it may be random"]
 
 
-def joined(steps: list[Any]) -> Any:
+def join_doubts(steps: list[Any]) -> Any:
     """Transforms as one. The Compose of v1 is no module, so in a Sequential it cannot stand."""
     if len(steps) == 1:
         return steps[0]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from selfclean_hooks.data.dataset_tree import PLAIN, entries, is_dataset, is_huggingface
-from selfclean_hooks.data.views.augmentation import COUNTERPARTS, Identity, counterpart, doubt, joined
+from selfclean_hooks.data.views.augmentation import COUNTERPARTS, Identity, counterpart, doubt_of, join_doubts
 from selfclean_hooks.utils.rng import GENERATORS
 
 RAW, EVAL, AS_IS = "raw", "eval", "as it is"
@@ -120,7 +120,7 @@ class Copier:
         new = [self._swapped(step) for step in steps]
         instead = " and ".join(type(step).__name__ for step in new)
         self.notes.append(f"{name} replaced by {instead}" if new else f"{name} removed")
-        return joined(new)
+        return join_doubts(new)
 
     def _inside(self, transform: Any) -> Any:
         """A transform that stays, with the random ones it holds replaced and with generators of its own."""
@@ -128,7 +128,7 @@ class Copier:
             return self._own(transform)
         self._remember(transform, transform)  # ends a cycle
         if self.mode == EVAL:
-            self.notes.extend(doubt(transform))
+            self.notes.extend(doubt_of(transform))
         held = vars(transform).items()
         changes = {name: new for name, value in held if (new := self._held(name, value)) is not value}
         return self._remember(transform, _with(transform, changes) if changes else transform)

@@ -12,11 +12,11 @@ import torch
 
 from selfclean_hooks.data.dataset_tree import check_map_style
 from selfclean_hooks.data.digests import digest
-from selfclean_hooks.data.images import picture
+from selfclean_hooks.data.images import to_image
 from selfclean_hooks.data.items import split
 from selfclean_hooks.data.views.copier import AS_IS, EVAL, RAW, Copier
 from selfclean_hooks.errors import DataError
-from selfclean_hooks.utils.rng import kept_rng
+from selfclean_hooks.utils.rng import preserve_rng_state
 
 PROBES = 16  # items tried, from the start, to find some that can be read
 
@@ -56,7 +56,7 @@ FALLBACK = {
 
 
 @dataclass(frozen=True)
-class View:
+class DatasetView:
     """A data set to read for the audit.
 
     Attributes:
@@ -68,7 +68,7 @@ class View:
     notes: tuple[str, ...]
 
 
-def raw_view(dataset: Any) -> View:
+def raw_view(dataset: Any) -> DatasetView:
     """What is stored, usually PIL images: every transform is bypassed. For encoders that bring their own preprocessing.
 
     Where nothing can be read without the transform (or no picture comes out, and with it one does), the view falls back
@@ -80,7 +80,7 @@ def raw_view(dataset: Any) -> View:
     return _view(dataset, (RAW, EVAL, AS_IS))
 
 
-def eval_view(dataset: Any) -> View:
+def eval_view(dataset: Any) -> DatasetView:
     """What a model meets in evaluation: random transforms replaced (see augmentation.py), all else kept.
 
     Shape and normalisation stay what the user's own model expects. Falls back to the data set as it is, with a note.
@@ -91,18 +91,18 @@ def eval_view(dataset: Any) -> View:
     return _view(dataset, (EVAL, AS_IS))
 
 
-def _view(dataset: Any, modes: tuple[str, ...]) -> View:
+def _view(dataset: Any, modes: tuple[str, ...]) -> DatasetView:
     check_map_style(dataset)
     original = Copier(AS_IS).dataset(dataset)
     notes: list[str] = []
-    with kept_rng(dataset):
+    with preserve_rng_state(dataset):
         for mode in modes:
             copier = Copier(mode)
             view = copier.dataset(dataset)
             if mode == AS_IS or _reads_as_well_as(view, original):
                 break
             notes.append(FALLBACK[mode])
-        return View(view, (*notes, *dict.fromkeys(copier.notes), *randomness(view)))
+        return DatasetView(view, (*notes, *dict.fromkeys(copier.notes), *randomness(view)))
 
 
 def _reads_as_well_as(view: Any, original: Any) -> bool:
@@ -123,6 +123,6 @@ def _level(dataset: Any, index: int) -> int:
     except Exception:  # whatever the user's own code raises; the audit reports such items one by one
         return 0
     try:
-        return 1 if picture(split(item).value) is None else 2
+        return 1 if to_image(split(item).value) is None else 2
     except DataError:
         return 1

@@ -23,7 +23,7 @@ PASSES = 5  # the same file and position, the same file, alike, the same positio
 SAME_PLACE, ANY = 3, 4
 
 
-class Who(NamedTuple):
+class SampleReference(NamedTuple):
     """A sample as a mark tells it."""
 
     place: int
@@ -31,7 +31,7 @@ class Who(NamedTuple):
     digest: str
 
 
-class Place(NamedTuple):
+class MatchedMark(NamedTuple):
     """Where a mark belongs."""
 
     mark: Mark
@@ -53,7 +53,11 @@ class Samples:
 
     @classmethod
     def of(
-        cls, scores: Scores, names: Sequence[str] | None, digests: Sequence[str] | None, wanted: Collection[Who]
+        cls,
+        scores: Scores,
+        names: Sequence[str] | None,
+        digests: Sequence[str] | None,
+        wanted: Collection[SampleReference],
     ) -> Samples:
         """Those of an audit, ready for whoever is wanted."""
         n, none = len(scores), ("",) * len(scores)
@@ -65,7 +69,7 @@ class Samples:
                     known[text].append(i)
         return cls(n, names or none, digests or none, label_texts(scores), by_digest, by_name)
 
-    def may_be(self, who: Who, i: int) -> bool:
+    def may_be(self, who: SampleReference, i: int) -> bool:
         """Whether a sample can be the one that was told."""
         if who.digest and self.digests[i]:
             return who.digest == self.digests[i]
@@ -73,14 +77,14 @@ class Samples:
             return who.sample == self.names[i]
         return who.place == i
 
-    def candidates(self, who: Who) -> Iterator[int]:
+    def candidates(self, who: SampleReference) -> Iterator[int]:
         """All that can be the one, some twice."""
         yield from self.of_digest.get(who.digest, ())
         yield from (i for i in self.of_name.get(who.sample, ()) if self.may_be(who, i))
         if 0 <= who.place < self.n and self.may_be(who, who.place):
             yield who.place
 
-    def rank(self, who: Who, i: int) -> int:
+    def rank(self, who: SampleReference, i: int) -> int:
         """How close a candidate is."""
         if who.sample and who.sample == self.names[i]:
             return 0 if who.place == i else 1
@@ -88,12 +92,12 @@ class Samples:
             return 2
         return 3 if who.place == i else 4
 
-    def best(self, who: Who, besides: int) -> int:
+    def best(self, who: SampleReference, besides: int) -> int:
         """The closest one but `besides`, the first of those equally close; -1: there is none."""
         ranked = ((self.rank(who, i), i) for i in self.candidates(who) if i != besides)
         return min(ranked, default=(0, -1))[1]
 
-    def had_label(self, who: Who, i: int) -> bool:
+    def had_label(self, who: SampleReference, i: int) -> bool:
         """Whether the label may be the one there was: of a file in the folder of a class that is known."""
         folder = _end(who.sample)[:-1]
         return not folder or folder[0] not in self.known_labels or folder[0] == self.labels[i]
@@ -104,9 +108,9 @@ class Samples:
         return frozenset(self.labels)
 
 
-def placed(
+def match_marks(
     marks: Sequence[Mark], scores: Scores, names: Sequence[str] | None, digests: Sequence[str] | None
-) -> tuple[list[Place], list[Mark]]:
+) -> tuple[list[MatchedMark], list[Mark]]:
     """Where marks belong, each sample for one mark of its kind, and the marks that belong nowhere.
 
     The closest matches are made first; of equally close ones that of the later mark.
@@ -126,7 +130,7 @@ def placed(
     lost = {number for number, other in others.items() if other < 0}
     claimed, taken = set(others.values()), defaultdict[object, set[int]](set)
     fits = {n: _ranked(samples, mark) for n, mark in enumerate(marks) if n not in lost}
-    found: dict[int, Place] = {}
+    found: dict[int, MatchedMark] = {}
     for rank in range(PASSES):
         for number in sorted(fits.keys() - found.keys(), reverse=True):
             mark, other = marks[number], others.get(number, -1)
@@ -135,7 +139,7 @@ def placed(
             at = min(free, default=-1)
             if at >= 0:
                 used.add(at)
-                found[number] = Place(mark, at, other, rank)
+                found[number] = MatchedMark(mark, at, other, rank)
     return [found[n] for n in sorted(found)], [mark for n, mark in enumerate(marks) if n not in found]
 
 
@@ -152,7 +156,7 @@ def _ranked(samples: Samples, mark: Mark) -> list[list[int]]:
 
 def _other(samples: Samples, mark: Mark) -> int:
     """The copy that was kept, another sample than the surplus one."""
-    who, beside = _own(mark), Who(mark.other_index, mark.other_sample, mark.other_digest)
+    who, beside = _own(mark), SampleReference(mark.other_index, mark.other_sample, mark.other_digest)
     own, other = samples.best(who, -1), samples.best(beside, -1)
     if own >= 0 and own == other and samples.rank(beside, other) > samples.rank(who, own):
         return samples.best(beside, own)
@@ -164,12 +168,16 @@ def _slot(mark: Mark) -> object:
     return mark.issue, mark.other_split, mark.other_index, mark.other_sample, mark.other_digest
 
 
-def _own(mark: Mark) -> Who:
-    return Who(mark.index, mark.sample, mark.digest)
+def _own(mark: Mark) -> SampleReference:
+    return SampleReference(mark.index, mark.sample, mark.digest)
 
 
-def _beside(mark: Mark) -> Who | None:
-    return Who(mark.other_index, mark.other_sample, mark.other_digest) if mark.issue == "near_duplicates" else None
+def _beside(mark: Mark) -> SampleReference | None:
+    return (
+        SampleReference(mark.other_index, mark.other_sample, mark.other_digest)
+        if mark.issue == "near_duplicates"
+        else None
+    )
 
 
 @lru_cache(2**14)

@@ -16,7 +16,7 @@ from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, duplicate_sets
 from selfclean_hooks.decisions.policy import Keep
 from selfclean_hooks.decisions.review.marks import Mark
-from selfclean_hooks.decisions.review.matching import Place
+from selfclean_hooks.decisions.review.matching import MatchedMark
 from selfclean_hooks.decisions.thresholds import flagged
 from selfclean_hooks.utils.arrays import BoolArray, IntArray
 
@@ -40,7 +40,9 @@ class ReviewedSets:
         return confirmed
 
 
-def reviewed_sets(scores: Scores, threshold: float, keep: Keep, last: IntArray, near: Sequence[Place]) -> ReviewedSets:
+def reviewed_sets(
+    scores: Scores, threshold: float, keep: Keep, last: IntArray, near: Sequence[MatchedMark]
+) -> ReviewedSets:
     """Duplicate sets with what was decided about them.
 
     Args:
@@ -69,7 +71,7 @@ def reviewed_sets(scores: Scores, threshold: float, keep: Keep, last: IntArray, 
 
 
 def _without_lost_kept_copies(
-    sets: DuplicateSets, scores: Scores, threshold: float, keep: Keep, last: IntArray, near: Sequence[Place]
+    sets: DuplicateSets, scores: Scores, threshold: float, keep: Keep, last: IntArray, near: Sequence[MatchedMark]
 ) -> DuplicateSets:
     """Sets whose kept copies are not confirmed to be surplus beside samples of other sets, where others can be kept."""
     away: set[int] = set()
@@ -84,7 +86,7 @@ def _without_lost_kept_copies(
         sets = duplicate_sets(scores, threshold, keep, later)
 
 
-def _surplus_one(sets: DuplicateSets, place: Place) -> int:
+def _surplus_one(sets: DuplicateSets, place: MatchedMark) -> int:
     """Which of the two is surplus; -1: they are in no set together."""
     number, other = sets.number[[place.position, place.other]]
     if number < 0 or number != other:
@@ -92,9 +94,9 @@ def _surplus_one(sets: DuplicateSets, place: Place) -> int:
     return place.position if sets.kept[number] != place.position else place.other
 
 
-def _resolved(sets: DuplicateSets, near: Sequence[Place]) -> tuple[dict[int, Place], list[Mark]]:
+def _resolved(sets: DuplicateSets, near: Sequence[MatchedMark]) -> tuple[dict[int, MatchedMark], list[Mark]]:
     """Position of a surplus copy: what was decided about it; and the marks about pairs that are none."""
-    about: dict[int, Place] = {}
+    about: dict[int, MatchedMark] = {}
     lost = []
     for place in near:
         target = _surplus_one(sets, place)
@@ -105,7 +107,7 @@ def _resolved(sets: DuplicateSets, near: Sequence[Place]) -> tuple[dict[int, Pla
     return about, lost
 
 
-def _taken_out(sets: DuplicateSets, rejected: Mapping[int, Place]) -> tuple[IntArray, IntArray]:
+def _taken_out(sets: DuplicateSets, rejected: Mapping[int, MatchedMark]) -> tuple[IntArray, IntArray]:
     """(N,) kept copy beside each sample, itself where it is one, -1: none; and (K, 2) pairs that are no duplicates."""
     owner = np.where(sets.number >= 0, np.append(sets.kept, -1)[sets.number], -1)
     apart = [(i, int(owner[i])) for i in rejected] + [(place.position, place.other) for place in rejected.values()]
@@ -113,7 +115,7 @@ def _taken_out(sets: DuplicateSets, rejected: Mapping[int, Place]) -> tuple[IntA
     return owner, np.array(apart, np.int64).reshape(-1, 2)
 
 
-def _joined(owner: IntArray, confirmed: Mapping[int, Place]) -> list[int]:
+def _joined(owner: IntArray, confirmed: Mapping[int, MatchedMark]) -> list[int]:
     """Put confirmed copies beside what is kept in the set of the other, and all that was beside them.
 
     Returns:

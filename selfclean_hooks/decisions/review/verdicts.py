@@ -10,23 +10,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from selfclean_hooks.core.label_text import label_texts
-from selfclean_hooks.core.scores import Leaks, Scores
+from selfclean_hooks.core.scores import LeakPairs, Scores
 from selfclean_hooks.decisions.review.marks import Mark, Review
-from selfclean_hooks.decisions.review.matching import Place, placed
+from selfclean_hooks.decisions.review.matching import MatchedMark, match_marks
 from selfclean_hooks.utils.arrays import BoolArray
 
 SINGLE = ("off_topic", "label_errors", "unreadable", "leakage")
 
 
 @dataclass(frozen=True, eq=False)
-class Ruling:
+class ReviewVerdicts:
     """What was decided about N samples."""
 
     marks: Mapping[str, Mapping[int, Mark]]  # issue but near duplicates: position: the mark that counts there
     confirmed: Mapping[str, BoolArray]  # issue: (N,)
     settled: Mapping[str, BoolArray]  # issue: (N,) rejected or relabelled
     no_leak: BoolArray  # (L,) pairs with samples of other splits that are none
-    near: tuple[Place, ...]  # about near duplicates, those that count more later
+    near: tuple[MatchedMark, ...]  # about near duplicates, those that count more later
     lost: tuple[Mark, ...]  # matching nothing
 
     @property
@@ -36,16 +36,16 @@ class Ruling:
         return {i: mark.label for i, mark in sorted(marks.items()) if mark.verdict == "relabelled"}
 
 
-def ruling_of(
+def review_verdicts(
     review: Review | None, scores: Scores, names: Sequence[str] | None, digests: Sequence[str] | None
-) -> Ruling:
+) -> ReviewVerdicts:
     """What a review says about the samples of an audit."""
     n, leaks = len(scores), scores.leaks
     no_leak = np.zeros(0 if leaks is None else len(leaks), bool)
     own = ("", *(() if leaks is None else leaks.splits[:1]))
     marks = [] if review is None else [mark for mark in review.marks if mark.split in own]
     lost = [] if review is None else [mark for mark in review.marks if mark.split not in own]
-    places, nowhere = placed(marks, scores, names, digests) if marks else ([], [])
+    places, nowhere = match_marks(marks, scores, names, digests) if marks else ([], [])
     places.sort(key=lambda place: -place.rank)  # closer matches, then later marks, have the last word
     pairs = _LeakPairs.of(scores, [place.mark for place in places if place.mark.issue == "leakage"])
     held: dict[str, dict[int, Mark]] = defaultdict(dict)
@@ -60,7 +60,7 @@ def ruling_of(
             held[mark.issue][at] = mark
     near = tuple(place for place in places if place.mark.issue == "near_duplicates")
     confirmed, settled = _masks(held, n)
-    return Ruling(dict(held), confirmed, settled, no_leak, near, (*lost, *nowhere))
+    return ReviewVerdicts(dict(held), confirmed, settled, no_leak, near, (*lost, *nowhere))
 
 
 def _masks(held: Mapping[str, Mapping[int, Mark]], n: int) -> tuple[dict[str, BoolArray], dict[str, BoolArray]]:
@@ -72,7 +72,7 @@ def _masks(held: Mapping[str, Mapping[int, Mark]], n: int) -> tuple[dict[str, Bo
     return confirmed, settled
 
 
-def corrected(scores: Scores, labels: Mapping[int, str]) -> Scores:
+def corrected_labels(scores: Scores, labels: Mapping[int, str]) -> Scores:
     """The scores with other labels given to some samples; a class that there is not is added where classes have names.
 
     Labels that are no classes are left as they are.
@@ -111,7 +111,7 @@ def _is_finite(text: str) -> bool:
 class _LeakPairs:
     """The pairs with samples of other splits, by what these samples are known by."""
 
-    leaks: Leaks | None
+    leaks: LeakPairs | None
     known: Mapping[object, Sequence[int]]  # (split, digest), (split, name) and (split, position): pairs
 
     @classmethod
@@ -146,12 +146,12 @@ class _LeakPairs:
             if fits:
                 yield pair
 
-    def of_place(self, place: Place) -> list[int]:
+    def of_place(self, place: MatchedMark) -> list[int]:
         """The pairs of a sample that a mark is about."""
         leaks = self.leaks
         return [p for p in self.candidates(place.mark) if leaks is not None and leaks.index[p] == place.position]
 
-    def may_be_there(self, place: Place) -> bool:
+    def may_be_there(self, place: MatchedMark) -> bool:
         """Whether the sample of the other split is there still; where that cannot be seen a confirmed leak stands."""
         mark = place.mark
         if mark.verdict == "rejected":

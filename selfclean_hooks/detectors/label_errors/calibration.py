@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from torch import Tensor
 
-from selfclean_hooks.detectors.label_errors.ensemble import Opinions, margins, opinions, views
+from selfclean_hooks.detectors.label_errors.ensemble import LabelSupport, label_support, normalized_margins, views
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
 KNOTS = 400  # at most
@@ -26,7 +26,7 @@ MOST_CLASSES = 2000  # with more, all mistakes count as equally likely
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
+class LabelFinding:
     """Scores in [0, 1], low = the label is likely wrong, and what they mean. NaN, -1 where there is no label."""
 
     score: FloatArray  # (N,)
@@ -89,14 +89,14 @@ def mistakes(given: IntArray, believed: IntArray, doubt: FloatArray, classes: in
     return rate
 
 
-def calibrated(found: Opinions, listed_only: bool = False) -> Labelled:
+def calibrated(found: LabelSupport, listed_only: bool = False) -> LabelFinding:
     """Scores and calibration of opinions on N samples. The given label is the first listed.
 
     Args:
         found: the opinions.
         listed_only: no label can be given but those listed (else the others score as if nothing spoke for them).
     """
-    scores, given = margins(found), found.classes[:, 0]
+    scores, given = normalized_margins(found), found.classes[:, 0]
     classes, score = int(found.classes.max()) + 1, scores[:, 0]
     predicted = np.take_along_axis(found.classes, found.support.argmax(1)[:, None], 1)[:, 0]
     wrong = np.concatenate([scores[:, 1:], scores.min(1)[:, None]], 1)  # the last: of labels that are not listed
@@ -112,10 +112,10 @@ def calibrated(found: Opinions, listed_only: bool = False) -> Labelled:
         weight = np.concatenate([listed, rest[:, None]], 1) * (1 - doubt)[:, None]
         knots, rate = error_rate(score, wrong.ravel(), weight.ravel())
         doubt = np.interp(score, knots, rate)
-    return Labelled(score, predicted, knots, 1 - rate)
+    return LabelFinding(score, predicted, knots, 1 - rate)
 
 
-def audited(x: Tensor, labels: IntArray, indices: IntArray, distances: NDArray[np.float32]) -> Labelled:
+def calibrated_labels(x: Tensor, labels: IntArray, indices: IntArray, distances: NDArray[np.float32]) -> LabelFinding:
     """Label errors among N samples.
 
     Args:
@@ -126,11 +126,11 @@ def audited(x: Tensor, labels: IntArray, indices: IntArray, distances: NDArray[n
     """
     kept = np.nonzero(labels >= 0)[0]
     if len(kept) < 3 or len(values := np.unique(labels[kept])) < 2:
-        return Labelled(np.where(labels >= 0, 1.0, np.nan), labels.copy(), np.array([0.0]), np.array([1.0]))
+        return LabelFinding(np.where(labels >= 0, 1.0, np.nan), labels.copy(), np.array([0.0]), np.array([1.0]))
     place = np.full(len(labels) + 1, -1)  # the last entry: no neighbour
     place[kept] = np.arange(len(kept))
     seen = views(x[kept], place[indices[kept]], distances[kept])
-    found = calibrated(opinions(seen, np.searchsorted(values, labels[kept])))
+    found = calibrated(label_support(seen, np.searchsorted(values, labels[kept])))
     score, predicted = np.full(len(labels), np.nan), np.full(len(labels), -1)
     score[kept], predicted[kept] = found.score, values[found.predicted]
-    return Labelled(score, predicted, found.knots, found.clean)
+    return LabelFinding(score, predicted, found.knots, found.clean)

@@ -51,7 +51,7 @@ class Views:
 
 
 @dataclass(frozen=True, eq=False)
-class Opinions:
+class LabelSupport:
     """Per sample M classes, the given label first, and how much speaks for each.
 
     `support` is a log probability up to a constant per row; classes that are not listed have next to none.
@@ -61,7 +61,7 @@ class Opinions:
     support: FloatArray  # (N, M)
 
 
-def voters(distances: NDArray[np.float32]) -> tuple[NDArray[np.bool_], FloatArray]:
+def neighbor_lists(distances: NDArray[np.float32]) -> tuple[NDArray[np.bool_], FloatArray]:
     """Which neighbours (N, k) may vote, copies left out, and log distances clipped from below (N, k)."""
     finite = np.where(np.isfinite(distances), distances, 0.0).astype(np.float64)
     reference = finite[:, : min(10, finite.shape[1])].max(1, keepdims=True)
@@ -134,11 +134,11 @@ def views(x: Tensor, indices: IntArray, distances: NDArray[np.float32]) -> Views
     n = len(x)
     u, s = principal(x, max(2, min(WHITENED, n // PER_DIRECTION)))
     white = nearest(UnitRows.of(u if u.shape[1] else np.ones((n, 1), np.float32)), indices.shape[1])
-    lists = (white.indices.numpy(), *voters(white.distances.numpy())), (indices, *voters(distances))
+    lists = (white.indices.numpy(), *neighbor_lists(white.distances.numpy())), (indices, *neighbor_lists(distances))
     return Views(u, s, kernel_principal(x), lists)
 
 
-def opinions(seen: Views, labels: IntArray, block: int = 2048) -> Opinions:
+def label_support(seen: Views, labels: IntArray, block: int = 2048) -> LabelSupport:
     """What speaks for which label.
 
     Args:
@@ -159,10 +159,10 @@ def opinions(seen: Views, labels: IntArray, block: int = 2048) -> Opinions:
         classes.append(kept)
         features.append(np.stack([np.take_along_axis(part, kept, 1) for part in said]))
     every = np.concatenate(features, 1)
-    return Opinions(np.concatenate(classes), np.tensordot(weighed(every, count), every, 1))
+    return LabelSupport(np.concatenate(classes), np.tensordot(weighed(every, count), every, 1))
 
 
-def margins(found: Opinions) -> FloatArray:
+def normalized_margins(found: LabelSupport) -> FloatArray:
     """Score (N, M) of each listed label, were it the given one: 1/2 + half the lead over the best other label.
 
     The lead is in probability among the label and the three best others, so it means the same whatever the number of

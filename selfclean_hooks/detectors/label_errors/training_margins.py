@@ -29,7 +29,7 @@ LEAST = 1e-9  # a score of 0 is beyond doubt, and flagged by every threshold
 IDENTITY = Calibration(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
 
 
-def blended(clean: NDArray[np.floating], margin: NDArray[np.floating]) -> FloatArray:
+def blend_with_margins(clean: NDArray[np.floating], margin: NDArray[np.floating]) -> FloatArray:
     """Probability that each label is right, given what the embedding and the training say of it.
 
     Ranks of the margins, as normal quantiles, are taken for a mixture of two normal distributions of equal variance,

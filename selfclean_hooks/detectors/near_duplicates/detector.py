@@ -20,14 +20,14 @@ from selfclean_hooks.detectors.near_duplicates.local_scale import (
     dimension,
     far_shares,
     floor_of,
+    local_scales,
     near_calibration,
     score_of,
-    usual_distances,
 )
 from selfclean_hooks.detectors.protocol import Finding, Geometry, Pairs
 from selfclean_hooks.detectors.selfclean.detectors import MIN_PAIRS
 from selfclean_hooks.neighbors.exact_search import OTHER, search
-from selfclean_hooks.neighbors.unit_vectors import UnitRows, multiplied
+from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
 MOST_PAIRS = 200_000  # kept at most, or ten for every sample
@@ -54,10 +54,10 @@ def scale_of(x: UnitRows, indices: IntArray, distances: NDArray[np.floating], fa
     n = len(x)
     local = distances[:, : max(LEAST_LIST, n // SHARE)]
     m, _ = dimension(local)
-    usual, copies = usual_distances(local, m)
+    usual, copies = local_scales(local, m)
     m, tail = dimension(local, copies)
     m = m / max(1.0, tail - SERIES) / (1 + FEW / n)
-    usual, copies = usual_distances(local, m)
+    usual, copies = local_scales(local, m)
     again = (usual == 0).nonzero()[0]
     if len(again):
         usual[again] = _outside_of_copies(x, indices, distances, again)
@@ -65,7 +65,7 @@ def scale_of(x: UnitRows, indices: IntArray, distances: NDArray[np.floating], fa
     return Scale(np.maximum(usual, least), m, copies, tail)
 
 
-def scored_pairs(
+def score_pairs(
     x: UnitRows, indices: IntArray, distances: NDArray[np.floating], scale: Scale, at_most: int | None = None
 ) -> Pairs:
     """All pairs with a score below 1/2, and what else the lists hold.
@@ -133,7 +133,7 @@ def _missing(
     targets, root = x.values[columns], torch.from_numpy(np.sqrt(usual))
     found, limit = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)), 1.0  # limit: of d / sqrt(r_i r_j)
     for part in torch.split(torch.from_numpy(short), max(1, (1 << 21) // max(1, len(columns)))):
-        screened = multiplied(x.values[part], targets).neg_().add_(1).div_(2)
+        screened = matrix_product(x.values[part], targets).neg_().add_(1).div_(2)
         bound = root[part].unsqueeze(1) * root[columns] * limit + 1e-6  # 1e-6: rounding of the product
         near, place = (screened <= bound).nonzero(as_tuple=True)
         first, second = part[near], columns[place]
@@ -167,12 +167,12 @@ class ScaledNearDuplicates:
         indices, distances = geometry.neighbors.indices.numpy(), geometry.neighbors.distances.numpy()
         low, high = map(geometry.pair_quantile, far_shares(n))
         scale = scale_of(x, indices, distances, (low, high))
-        pairs = scored_pairs(x, indices, distances, scale)
+        pairs = score_pairs(x, indices, distances, scale)
         score = sample_scores(pairs, n)
         calibration = near_calibration(score, scale.dimension)
         automatic = calibration.likely()
         wanted = max(automatic, geometry.pairs_below, calibration.cut(score, WORTH))
-        return Finding(score, automatic, _worst(pairs, n, wanted), calibration=calibration, reach=scale.usual)
+        return Finding(score, automatic, _worst(pairs, n, wanted), calibration=calibration, local_scale=scale.usual)
 
 
 def _worst(pairs: Pairs, n: int, below: float) -> Pairs:

@@ -19,7 +19,7 @@ DOUBT = 1.0  # standard deviations by which more small p than the average are gr
 OFFSET = 0.5  # samples granted to chance at p = 0: a pair alone is flagged only where it is far out
 
 
-def chance(score: NDArray[np.floating], m: float) -> FloatArray:
+def chance_probability(score: NDArray[np.floating], m: float) -> FloatArray:
     """p of a sample's smallest pair score: how often it would be so low if nothing were copied."""
     s = np.minimum(np.asarray(score, np.float64), 0.5)
     t = (s / (1 - s)) ** m
@@ -32,7 +32,7 @@ def near_calibration(score: NDArray[np.floating], m: float) -> Calibration:
     s = s[s > 0]
     if len(s) == 0:
         return Calibration(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
-    p = chance(s, m)
+    p = chance_probability(s, m)
     start, slope = _concave_slopes(p)
     clean = np.minimum(1.0, 1 / slope)  # all but the copies are taken to be dust: a share near 1 is not told from 1
     end = np.append(start[1:], len(s)) - 1
@@ -104,7 +104,7 @@ def dimension(distances: NDArray[np.floating], copies: IntArray | None = None) -
     return m, max(1.0, float(excess[excess > 0].mean()) if (excess > 0).any() else 1.0)
 
 
-def usual_distances(distances: NDArray[np.floating], m: float, rounds: int = 3) -> tuple[FloatArray, IntArray]:
+def local_scales(distances: NDArray[np.floating], m: float, rounds: int = 3) -> tuple[FloatArray, IntArray]:
     """Per sample the distance to its 3rd neighbour outside of its group of copies, and how many copies it has.
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from selfclean_hooks.neighbors.spanning_tree import Tree
-from selfclean_hooks.neighbors.unit_vectors import UnitRows, multiplied
+from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
 SHARE = 0.03  # of the samples, within the second distance; 1% and 6% are worse on most data sets tried
@@ -85,7 +85,7 @@ def distance_to_rest(x: UnitRows, branch: IntArray, references: int = REFERENCES
     out = np.empty(n, np.float32)
     for start in range(0, n, 1024):
         rows = slice(start, start + 1024)
-        similarity = multiplied(x.values[rows], columns)
+        similarity = matrix_product(x.values[rows], columns)
         similarity.masked_fill_(own[rows].unsqueeze(1) == own_of_columns, -torch.inf)
         out[rows] = np.partition(similarity.neg_().numpy(), k - 1, axis=1)[:, k - 1]
     out[np.isinf(out)] = 1  # too few outside: as far as can be

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from selfclean_hooks.detectors.protocol import Finding, Geometry, Pairs
 from selfclean_hooks.detectors.selfclean.threshold import automatic_threshold, quantile_of
 from selfclean_hooks.neighbors.knn import Neighbors
-from selfclean_hooks.neighbors.unit_vectors import UnitRows, multiplied
+from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 
 
 def distance_ratio(same: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -40,7 +40,7 @@ def farthest_of_other_label(x: UnitRows, rows: NDArray[np.int64], chunk: int = 2
     out = np.empty(len(rows), np.float32)
     for start in range(0, len(rows), chunk):
         row = torch.from_numpy(rows[start : start + chunk])
-        column = multiplied(x.values[row], x.values).argmin(1, keepdim=True)
+        column = matrix_product(x.values[row], x.values).argmin(1, keepdim=True)
         out[start : start + chunk] = x.distances(row, column)[:, 0].numpy()
     return out
 
@@ -141,7 +141,7 @@ def _all_below(
     among = torch.from_numpy(rows)
     targets = x.values[among]
     for part in torch.split(among, max(1, (1 << 22) // max(1, len(rows)))):
-        screened = multiplied(x.values[part], targets).neg_().add_(1).div_(2)
+        screened = matrix_product(x.values[part], targets).neg_().add_(1).div_(2)
         below = screened <= cut + 1e-6  # 1e-6: rounding of the product
         near, place = (below & (part.unsqueeze(1) < among)).nonzero(as_tuple=True)
         row, column = part[near], among[place]

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from selfclean_hooks.data.reader import Pictures
-from selfclean_hooks.embedding.backbones.timm import fed
+from selfclean_hooks.data.reader import ImageDataset
+from selfclean_hooks.embedding.backbones.timm import timm_encoder
 from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.embedding.encoders.features import tensors_of
 from selfclean_hooks.embedding.weights.checkpoint_file import Checkpoint, read
-from selfclean_hooks.embedding.weights.state_dict import prefix, put, under
+from selfclean_hooks.embedding.weights.state_dict import find_prefix, load_into, strip_prefix
 from selfclean_hooks.errors import BackboneError
-from selfclean_hooks.utils.rng import kept_rng
+from selfclean_hooks.utils.rng import preserve_rng_state
 
 SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".safetensors", ".tar")
 OWN = "selfclean_hooks_encoder"  # in the metadata of what `selfclean-hooks pretrain` wrote
@@ -26,7 +26,7 @@ COLOURS = (1, 3)  # channels that pictures can be brought to
 OF_FEEDING = ("mean", "std", "input_size")  # what a config.json says about how a model is fed
 
 
-def named(text: str) -> tuple[str, Path] | None:
+def named_architecture(text: str) -> tuple[str, Path] | None:
     """The timm name ("": the file must say it) and the file that a backbone's text means; None if it means no file.
 
     A text that is a file as it stands is that (``C:\\x.ckpt`` too); else what stands before the first colon must be a
@@ -45,10 +45,12 @@ def named(text: str) -> tuple[str, Path] | None:
 def is_checkpoint(text: str) -> bool:
     """Whether a text names a file that exists, with or without a timm name before it. Loads timm only if need be."""
     rest = text.partition(":")[2]
-    return Path(text).is_file() or (rest != "" and Path(rest).expanduser().is_file() and named(text) is not None)
+    return Path(text).is_file() or (
+        rest != "" and Path(rest).expanduser().is_file() and named_architecture(text) is not None
+    )
 
 
-def of_checkpoint(name: str, path: Path, pictures: Pictures, device: str | torch.device) -> Encoder:
+def of_checkpoint(name: str, path: Path, pictures: ImageDataset, device: str | torch.device) -> Encoder:
     """A timm model with the weights in a file, fed as its configuration says.
 
     Args:
@@ -66,10 +68,10 @@ def of_checkpoint(name: str, path: Path, pictures: Pictures, device: str | torch
     config = _config(path)
     name = name or _architecture(file, config)
     config = config if config.get("architecture", "").split(".")[0] == name.split(".")[0] else {}
-    with kept_rng():  # a model draws weights before it is given any
+    with preserve_rng_state():  # a model draws weights before it is given any
         model, channels = _model(name, file, config)
-    put(model, file, name)
-    encoder = fed(model, f"{name} from {path}", pictures, device, channels)
+    load_into(model, file, name)
+    encoder = timm_encoder(model, f"{name} from {path}", pictures, device, channels)
     return replace(encoder, note=f"backbone: {name} with weights from {path}")
 
 
@@ -120,7 +122,7 @@ def _model(name: str, file: Checkpoint, config: Mapping[str, Any]) -> tuple[nn.M
     config_of: Any = model.pretrained_cfg
     first = config_of.get("first_conv")
     key = f"{first if isinstance(first, str) else first[0] if first else ''}.weight"
-    kernel, own = under(prefix(tensors_of(model), file), file).get(key), tensors_of(model).get(key)
+    kernel, own = strip_prefix(find_prefix(tensors_of(model), file), file).get(key), tensors_of(model).get(key)
     if kernel is None or own is None or kernel.ndim != 4 or kernel.shape[1] == own.shape[1]:
         return model, own.shape[1] if own is not None and own.shape[1] in COLOURS else 3
     if kernel.shape[1] not in COLOURS:

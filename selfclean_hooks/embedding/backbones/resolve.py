@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from selfclean_hooks.data.reader import Pictures
-from selfclean_hooks.embedding.backbones.checkpoint import named, of_checkpoint
-from selfclean_hooks.embedding.backbones.self_supervised import trained_on
+from selfclean_hooks.data.reader import ImageDataset
+from selfclean_hooks.embedding.backbones.checkpoint import named_architecture, of_checkpoint
+from selfclean_hooks.embedding.backbones.self_supervised import train_encoder
 from selfclean_hooks.embedding.backbones.timm import of_timm
-from selfclean_hooks.embedding.encoders.encoder import Encoder, device_of, of_callable, of_module, received
+from selfclean_hooks.embedding.encoders.encoder import Encoder, device_of, of_callable, of_module, unpickled
 from selfclean_hooks.embedding.encoders.features import tensors_of
 from selfclean_hooks.embedding.weights.timm_hub import PRETRAINED
 from selfclean_hooks.errors import BackboneError
-from selfclean_hooks.utils.processes import Ranks
+from selfclean_hooks.utils.processes import Processes
 
 WANTED = (
     'backbone must be "auto", "self-supervised", a timm name, a file of weights, an nn.Module or a callable from a '
@@ -27,7 +27,7 @@ WANTED = (
 
 def resolve(
     backbone: Any,
-    pictures: Pictures,
+    pictures: ImageDataset,
     *,
     device: str | torch.device = "auto",
     seed: int = 0,
@@ -61,10 +61,10 @@ def resolve(
     raise BackboneError(f"{WANTED}, got {type(backbone).__name__}")
 
 
-def resolve_among(
-    ranks: Ranks,
+def resolve_distributed(
+    processes: Processes,
     backbone: Any,
-    pictures: Pictures,
+    pictures: ImageDataset,
     *,
     device: str | torch.device = "auto",
     seed: int = 0,
@@ -75,31 +75,31 @@ def resolve_among(
     def resolved() -> Encoder:
         return resolve(backbone, pictures, device=device, seed=seed, progress=progress)
 
-    if ranks.size == 1 or not isinstance(backbone, (str, Path)):
-        return _alike(ranks, ranks.each(resolved))
-    content = ranks.once(lambda: resolved().sent())
-    return received(content, device_of(device))
+    if processes.size == 1 or not isinstance(backbone, (str, Path)):
+        return _alike(processes, processes.run_on_each(resolved))
+    content = processes.run_on_first(lambda: resolved().sent())
+    return unpickled(content, device_of(device))
 
 
-def _alike(ranks: Ranks, encoder: Encoder) -> Encoder:
+def _alike(processes: Processes, encoder: Encoder) -> Encoder:
     """The encoder with the first process's weights in all: in training each has batch statistics of its own."""
-    module, prints = encoder.module, ranks.every(lambda: encoder.fingerprint)
+    module, prints = encoder.module, processes.gather_all(lambda: encoder.fingerprint)
     if module is None or len(set(prints)) == 1:
         return encoder
-    state = ranks.once(lambda: {name: value.cpu() for name, value in tensors_of(module).items()})
+    state = processes.run_on_first(lambda: {name: value.cpu() for name, value in tensors_of(module).items()})
     return replace(encoder, fingerprint=prints[0], state=state)
 
 
-def _named(name: str, pictures: Pictures, device: str | torch.device, seed: int, progress: bool) -> Encoder:
+def _named(name: str, pictures: ImageDataset, device: str | torch.device, seed: int, progress: bool) -> Encoder:
     if name == "auto":
         return _auto(pictures, device, seed, progress)
     if name == "self-supervised":
-        return trained_on(pictures, device, seed, progress)
-    found = named(name)
+        return train_encoder(pictures, device, seed, progress)
+    found = named_architecture(name)
     return of_checkpoint(*found, pictures, device) if found else of_timm(name, pictures, device)
 
 
-def _auto(pictures: Pictures, device: str | torch.device, seed: int, progress: bool) -> Encoder:
+def _auto(pictures: ImageDataset, device: str | torch.device, seed: int, progress: bool) -> Encoder:
     """Pretrained weights where the data are pictures they are made for and they can be had soon; else trained ones."""
     why = "pretrained weights are for pictures of up to 4 channels"
     if not pictures.are_rasters():
@@ -107,4 +107,4 @@ def _auto(pictures: Pictures, device: str | torch.device, seed: int, progress: b
             return replace(of_timm(PRETRAINED, pictures, device), note=f"backbone: pretrained {PRETRAINED}")
         except BackboneError:
             why = f"no pretrained weights can be had ({PRETRAINED})"
-    return trained_on(pictures, device, seed, progress, why)
+    return train_encoder(pictures, device, seed, progress, why)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from selfclean_hooks.data.reader import Pictures
+from selfclean_hooks.data.reader import ImageDataset
 from selfclean_hooks.embedding.encoders.encoder import Encoder, device_of, weights_fingerprint
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
 from selfclean_hooks.embedding.pretrain.run import Pretrained, pretrain
@@ -20,7 +20,9 @@ GUARD_SECONDS = 600.0  # ends a training that a busy machine drags out
 EPOCHS: int | None = None  # None: as many as the number of pictures asks for
 
 
-def trained_on(pictures: Pictures, device: str | torch.device, seed: int, progress: bool, why: str = "") -> Encoder:
+def train_encoder(
+    pictures: ImageDataset, device: str | torch.device, seed: int, progress: bool, why: str = ""
+) -> Encoder:
     """An encoder trained on the pictures, and in its note why.
 
     Raises:
@@ -70,7 +72,7 @@ def of_pretrained(trained: Pretrained, name: str, note: str = "") -> Encoder:
     )
 
 
-def _first_failure(pictures: Pictures) -> str:
+def _first_failure(pictures: ImageDataset) -> str:
     for index in range(len(pictures)):
         try:
             found = pictures[index]

@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from selfclean_hooks.data.reader import Pictures
+from selfclean_hooks.data.reader import ImageDataset
 from selfclean_hooks.embedding.encoders.encoder import Encoder, device_of, weights_fingerprint
 from selfclean_hooks.embedding.encoders.features import penultimate
 from selfclean_hooks.embedding.weights.timm_hub import check_known, weights_of
 from selfclean_hooks.errors import BackboneError
 
 
-def of_timm(name: str, pictures: Pictures, device: str | torch.device) -> Encoder:
+def of_timm(name: str, pictures: ImageDataset, device: str | torch.device) -> Encoder:
     """A timm model with pretrained weights, fed pictures of a size that suits the data.
 
     Raises:
@@ -32,10 +32,12 @@ def of_timm(name: str, pictures: Pictures, device: str | torch.device) -> Encode
         model = timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay={"file": weights})
     except Exception as error:  # the file is damaged; each format raises its own
         raise BackboneError(f"the weights of {name!r} cannot be loaded ({error}): delete {weights}") from error
-    return fed(model, name, pictures, where)
+    return timm_encoder(model, name, pictures, where)
 
 
-def fed(model: nn.Module, name: str, pictures: Pictures, device: str | torch.device, channels: int = 3) -> Encoder:
+def timm_encoder(
+    model: nn.Module, name: str, pictures: ImageDataset, device: str | torch.device, channels: int = 3
+) -> Encoder:
     """A timm model as an encoder, fed as its configuration says, with pictures of a size that suits the data.
 
     Args:
@@ -72,7 +74,7 @@ def _normalised(model: nn.Module, mean: Tensor, std: Tensor, batch: Tensor) -> T
     return penultimate(model, (batch.float() / 255 - mean) / std)
 
 
-def _useful_size(pictures: Pictures, probe: int = 32) -> int:
+def _useful_size(pictures: ImageDataset, probe: int = 32) -> int:
     """Four times the median longer side, in steps of 32 px: enlarging small pictures more than that buys nothing."""
     sides = []
     for i in range(min(probe, len(pictures))):

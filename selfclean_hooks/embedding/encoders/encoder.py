@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from selfclean_hooks.embedding.encoders.features import evaluating, fed_to, penultimate
+from selfclean_hooks.embedding.encoders.features import evaluation_mode, input_of, penultimate
 from selfclean_hooks.errors import BackboneError, SettingError
 from selfclean_hooks.utils.arrays import fingerprint
 
@@ -33,16 +33,16 @@ class Encoder:
 
     def ready(self) -> AbstractContextManager[None]:
         """Eval mode, no gradients and the weights of `state`, put back afterwards."""
-        return evaluating(self.module, self.state or {})
+        return evaluation_mode(self.module, self.state or {})
 
     def sent(self) -> bytes:
-        """The encoder as another process can load it, with `received`."""
+        """The encoder as another process can load it, with `unpickled`."""
         buffer = io.BytesIO()
         torch.save(self, buffer)
         return buffer.getvalue()
 
 
-def received(content: bytes, device: torch.device) -> Encoder:
+def unpickled(content: bytes, device: torch.device) -> Encoder:
     """An encoder that another process of this training `sent`, on `device`."""
     encoder: Encoder = torch.load(io.BytesIO(content), map_location=device, weights_only=False)
     return replace(encoder, device=device)
@@ -66,10 +66,10 @@ def of_module(module: nn.Module, device: str | torch.device = "auto", within: nn
         inner = copy.deepcopy(inner).to(target)
     name = type(inner).__qualname__
     whole = inner if within is None else within
-    return Encoder(name, _Fed(whole, inner), target, weights_fingerprint(whole, name), module=whole)
+    return Encoder(name, SubmoduleFeatures(whole, inner), target, weights_fingerprint(whole, name), module=whole)
 
 
-class _Fed:
+class SubmoduleFeatures:
     """Features of a part of a model in the model's precision, as trainers feed it: half, bfloat16 or double.
 
     The part gets what the model hands to it; if the model fails on the first batch (its forward takes a dict, or is a
@@ -87,11 +87,11 @@ class _Fed:
             batch = batch.to(types.pop())
         if not self.decided:
             self.direct, self.decided = not self._feeds(batch), True
-        return penultimate(self.part, batch if self.direct else fed_to(self.part, self.whole, batch))
+        return penultimate(self.part, batch if self.direct else input_of(self.part, self.whole, batch))
 
     def _feeds(self, batch: Any) -> bool:
         try:
-            fed_to(self.part, self.whole, batch)
+            input_of(self.part, self.whole, batch)
         except BackboneError:  # it runs, and the part cannot be used: to be told
             raise
         except Exception as error:  # whatever a user's forward raises about a batch it is not made for

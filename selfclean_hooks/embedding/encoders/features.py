@@ -24,7 +24,7 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
 
 
 @contextmanager
-def evaluating(module: nn.Module | None, state: Mapping[str, Tensor] = MappingProxyType({})) -> Iterator[None]:
+def evaluation_mode(module: nn.Module | None, state: Mapping[str, Tensor] = MappingProxyType({})) -> Iterator[None]:
     """Eval mode, no gradients, compiled parts run as written, other weights for the while if `state` gives some.
 
     Everything is put back, after an exception too.
@@ -54,7 +54,7 @@ class _ReachedError(Exception):
     """Ends a forward pass at the part of the model that was waited for."""
 
 
-def fed_to(part: nn.Module, whole: nn.Module, batch: Any) -> Any:
+def input_of(part: nn.Module, whole: nn.Module, batch: Any) -> Any:
     """What a model hands to a part of it for a batch; the pass ends there.
 
     Raises:

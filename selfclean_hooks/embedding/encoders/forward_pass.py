@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from selfclean_hooks.core.settings import Reading
+from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.embedding.encoders.features import Tapped
 from selfclean_hooks.errors import BackboneError, SettingError
@@ -54,12 +54,12 @@ class Compiled:
         return found if expected is None else expected
 
     def _run(self, batch: Tensor) -> Any:
-        first, self._compiled = self._compiled is None, self._compiled or compiled(self._features, self._module)
+        first, self._compiled = self._compiled is None, self._compiled or compile_model(self._features, self._module)
         with _stance("default" if first else "fail_on_recompile"):
             return self._compiled(_filled(batch, self._length))[: len(batch)]
 
 
-def compiled(features: Callable[[Any], Any], module: nn.Module) -> Callable[[Any], Any]:
+def compile_model(features: Callable[[Any], Any], module: nn.Module) -> Callable[[Any], Any]:
     """`features`, of a copy of the module that shares its parameters and buffers and is compiled.
 
     Raises:
@@ -128,7 +128,7 @@ class Forward:
             return self.features(batch)
 
 
-def tuned(encoder: Encoder, reading: Reading) -> Encoder:
+def with_precision(encoder: Encoder, reading: EmbeddingSettings) -> Encoder:
     """The encoder as `reading` wants it run; one that went through this before stays as it is.
 
     Precision is part of its name and fingerprint, so nothing kept at another one is used. Compiled or not, it is the
@@ -160,7 +160,7 @@ def note(encoder: Encoder) -> str:
     return inner.note if isinstance(inner, Compiled) else ""
 
 
-def _as_written(reading: Reading) -> bool:
+def _as_written(reading: EmbeddingSettings) -> bool:
     return reading.precision == "32" and not reading.compile
 
 

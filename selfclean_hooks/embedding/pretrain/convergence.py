@@ -19,7 +19,7 @@ KEPT = 0.9  # share of the nearest neighbours that stay
 RANK_CHANGE = 0.02
 
 
-class Settling(L.Callback):
+class Convergence(L.Callback):
     """Ends a training once the nearest neighbours and RankMe stay the same from look to look."""
 
     def __init__(self, recipe: Recipe) -> None:

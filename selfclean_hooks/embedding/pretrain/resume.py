@@ -14,13 +14,13 @@ from selfclean_hooks.utils.arrays import fingerprint
 MARK = "selfclean_hooks_training"
 
 
-def mark(training: Any) -> str:
+def fingerprint_of_training(training: Any) -> str:
     """A fingerprint of data and settings, but for the time there is: that may be more when it goes on."""
     settings = asdict(replace(training.recipe, max_seconds=1.0))
     return fingerprint(training.data[0].numpy(), repr(sorted(settings.items())), str(training.epochs))
 
 
-def check_partial(partial: str | Path | None, training: Any) -> Path | None:
+def check_resumable(partial: str | Path | None, training: Any) -> Path | None:
     """The file to keep the state in; one that exists must be of this training.
 
     Raises:
@@ -34,7 +34,7 @@ def check_partial(partial: str | Path | None, training: Any) -> Path | None:
         raise AuditFileError(
             f"{path} is no training that was interrupted ({error}): remove it to start anew"
         ) from error
-    if found != mark(training):
+    if found != fingerprint_of_training(training):
         raise AuditFileError(
             f"{path} is an interrupted training of other data or with other settings: give the same ones to go on, or "
             "remove it to start anew"

@@ -13,7 +13,7 @@ import torch
 from selfclean_hooks.embedding.pretrain.images import Canvas
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
 from selfclean_hooks.utils.progress import Tick
-from selfclean_hooks.utils.rng import kept_rng
+from selfclean_hooks.utils.rng import preserve_rng_state
 
 if TYPE_CHECKING:
     from selfclean_hooks.embedding.pretrain.networks import Representation
@@ -80,11 +80,11 @@ def pretrain(
     from selfclean_hooks.embedding.pretrain.images import read
     from selfclean_hooks.embedding.pretrain.networks import Representation, brightness, network_of, size_for
     from selfclean_hooks.embedding.pretrain.objectives import objective_of
-    from selfclean_hooks.embedding.pretrain.resume import check_partial
+    from selfclean_hooks.embedding.pretrain.resume import check_resumable
     from selfclean_hooks.embedding.pretrain.training import Training, fit
 
     recipe, start = recipe or Recipe(), time.monotonic()
-    with kept_rng(pictures):
+    with preserve_rng_state(pictures):
         data, canvas = read(pictures, recipe.size, recipe.seed)
         side = size_for(recipe.network, canvas.size)
         if side != canvas.size:
@@ -96,7 +96,7 @@ def pretrain(
         settings = dict(trainer or {})
         objective = objective_of(recipe.objective, network, settings.get("devices", 1) != 1)
         training = Training(objective, data, recipe)
-        kept = check_partial(partial, training)
+        kept = check_resumable(partial, training)
         epochs = fit(training, torch.device(device), progress, kept, settings)
     if kept is not None:
         kept.unlink(missing_ok=True)
@@ -165,7 +165,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Pretrained:
     canvas = Canvas(told["size"], told["channels"], tuple(told["low"]), tuple(told["high"]))
     recipe = Recipe(**{**facts["recipe"], "start": "random"})
     mean, std = state["network.mean"], state["network.std"]
-    with kept_rng():
+    with preserve_rng_state():
         network = network_of(recipe.network, "random", mean, std, canvas.size)
         encoder = Representation(network, projection_of(recipe.objective, network.dim), canvas.channels)
     try:

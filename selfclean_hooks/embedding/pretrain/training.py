@@ -20,10 +20,10 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from selfclean_hooks.embedding.pretrain.convergence import Settling
+from selfclean_hooks.embedding.pretrain.convergence import Convergence
 from selfclean_hooks.embedding.pretrain.objectives import LEARNING_RATES, Objective
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
-from selfclean_hooks.embedding.pretrain.resume import MARK, mark
+from selfclean_hooks.embedding.pretrain.resume import MARK, fingerprint_of_training
 from selfclean_hooks.errors import BackboneError
 from selfclean_hooks.utils.progress import Tick
 
@@ -106,7 +106,7 @@ class Training(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the time that was spent, and what is trained."""
-        checkpoint[MARK] = mark(self)
+        checkpoint[MARK] = fingerprint_of_training(self)
         checkpoint["selfclean_hooks_spent"] = self.seconds
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -166,7 +166,7 @@ def fit(
         partial: file that the state is kept in between epochs, and that an earlier training is resumed from.
         settings: of Lightning's Trainer, to add to or replace those here.
     """
-    callbacks: list[L.Callback] = [Settling(training.recipe)] if training.recipe.patience else []
+    callbacks: list[L.Callback] = [Convergence(training.recipe)] if training.recipe.patience else []
     callbacks += [_Bar(tick)] if tick is not None else []
     callbacks += [_Partial(partial)] if partial is not None else []
     given = {**_quiet(device), **settings}

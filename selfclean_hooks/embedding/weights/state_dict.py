@@ -48,7 +48,7 @@ def load_weights(module: nn.Module, path: str | Path) -> nn.Module:
     """
     inner: Any = getattr(module, "_orig_mod", module)  # torch.compile
     inner = inner.module if type(inner).__name__ in ("DistributedDataParallel", "DataParallel") else inner
-    put(inner, read(path), type(inner).__name__)
+    load_into(inner, read(path), type(inner).__name__)
     return module
 
 
@@ -59,7 +59,7 @@ STUDENT = {"student", "query", "online", "current", "q"}  # current: Lightning's
 HEADS = ("fc", "classifier", "head", "heads")  # where torchvision's models and most others have their classifier
 
 
-def put(module: nn.Module, file: Checkpoint, name: str) -> None:
+def load_into(module: nn.Module, file: Checkpoint, name: str) -> None:
     """Load a file's weights into a module, in its own precision and place. All or nothing.
 
     Args:
@@ -73,7 +73,7 @@ def put(module: nn.Module, file: Checkpoint, name: str) -> None:
     if any(is_lazy(tensor) or tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
         raise BackboneError(f"{name} has parameters without memory: run one batch through it, or call to_empty, first")
     own = tensors_of(module)
-    found = under(prefix(own, file), file)
+    found = strip_prefix(find_prefix(own, file), file)
     wrong = [*_names_wrong(own, found, classifiers(module)), *_values_wrong(own, found)]
     if wrong:
         hint = " (pos_embed follows the size of pictures in training)" if "pos_embed" in " ".join(wrong) else ""
@@ -84,7 +84,7 @@ def put(module: nn.Module, file: Checkpoint, name: str) -> None:
     module.load_state_dict(state, strict=False)  # what may be missing has been seen to
 
 
-def prefix(own: Mapping[str, Tensor], file: Checkpoint) -> str:
+def find_prefix(own: Mapping[str, Tensor], file: Checkpoint) -> str:
     """What is in front of a module's names in a file, by the rule; if nothing fits, what comes nearest.
 
     Raises:
@@ -95,10 +95,10 @@ def prefix(own: Mapping[str, Tensor], file: Checkpoint) -> str:
     fits = [front for front, count in counts.items() if count == len(names)]
     if not fits:
         return max(counts, key=lambda front: (counts[front], -len(front)), default="")
-    fits = [front for front in fits if not _values_wrong(own, under(front, file))] or fits
+    fits = [front for front in fits if not _values_wrong(own, strip_prefix(front, file))] or fits
     best = min(map(_standing, fits))
     tied = [front for front in fits if _standing(front) == best]
-    if not all(_alike(names, under(tied[0], file), under(other, file)) for other in tied[1:]):
+    if not all(_alike(names, strip_prefix(tied[0], file), strip_prefix(other, file)) for other in tied[1:]):
         raise BackboneError(
             f"{file.path} must hold one set of weights, got several that fit: {', '.join(map(repr, sorted(tied)))}: "
             "save the state_dict() of the one that is meant"
@@ -106,7 +106,7 @@ def prefix(own: Mapping[str, Tensor], file: Checkpoint) -> str:
     return tied[0]
 
 
-def under(front: str, file: Checkpoint) -> dict[str, Tensor]:
+def strip_prefix(front: str, file: Checkpoint) -> dict[str, Tensor]:
     """The tensors whose names start so, by the rest of their names."""
     return {key[len(front) :]: value for key, value in file.tensors.items() if key.startswith(front)}
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from selfclean_hooks.data.previews.preview import Curve, Preview, Table, Text, decoded, is_picture
+from selfclean_hooks.data.previews.preview import Curve, Preview, Table, Text, decode_preview, is_picture
 from selfclean_hooks.results.findings import Finding, findings
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _small(content: bytes, side: int) -> Image.Image:
     """The picture in a thumbnail, in the size of a tile, or the preview drawn."""
     if is_picture(content):
         return _fitted(content, side)
-    drawn, shown = Image.new("RGB", (side, side), PAPER), decoded(content)
+    drawn, shown = Image.new("RGB", (side, side), PAPER), decode_preview(content)
     pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(SMALL)
     for outline in filter(None, shown.outlines if isinstance(shown, Curve) else ()):
         pen.polygon([(x * side / 100, y * side / 100) for x, y in outline], fill=BLUE, outline=BLUE)

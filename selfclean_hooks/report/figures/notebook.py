@@ -6,7 +6,7 @@ import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from selfclean_hooks.data.previews.preview import PNG, Preview, Table, Text, decoded, is_picture
+from selfclean_hooks.data.previews.preview import PNG, Preview, Table, Text, decode_preview, is_picture
 from selfclean_hooks.report.html.page import environment
 from selfclean_hooks.report.text import name_of
 from selfclean_hooks.results.findings import Finding, findings
@@ -27,7 +27,7 @@ class Picture:
 
     source: str  # data: URI, "" where it is no picture
     words: str  # the beginning of a text in its place
-    told: str  # index, name
+    describe: str  # index, name
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def as_html(audit: AuditResult) -> str:
         rows=rows,
         strips=_strips(audit),
         not_run={issue: visible(why) for issue, why in audit.scores.not_run.items()},
-        fitness="" if audit.fitness is None else audit.fitness.told(),
+        fitness="" if audit.fitness is None else audit.fitness.describe(),
     )
     return text.encode("utf-8", "backslashreplace").decode()
 
@@ -88,7 +88,7 @@ def _picture(content: bytes, told: str) -> Picture:
     if is_picture(content):
         kind = "png" if content.startswith(PNG) else "webp"
         return Picture(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", "", told)
-    return Picture("", visible(_words(decoded(content)), WORDS), told)
+    return Picture("", visible(_words(decode_preview(content)), WORDS), told)
 
 
 def _words(shown: Preview | None) -> str:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from selfclean_hooks.core.calibration import clean_in_a_row
 from selfclean_hooks.core.issues import ISSUES
 from selfclean_hooks.core.label_text import class_name, label_texts, predicted_texts
-from selfclean_hooks.decisions.duplicate_sets import contradicted
-from selfclean_hooks.report.html.findings import chosen, findings_of, positions_of
-from selfclean_hooks.results.findings import Shown
+from selfclean_hooks.decisions.duplicate_sets import label_conflicts
+from selfclean_hooks.report.html.findings import choose_thumbnails, findings_of, positions_of
+from selfclean_hooks.results.findings import Selection
 
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from selfclean_hooks.decisions.review.matching import placed
-from selfclean_hooks.decisions.review.verdicts import ruling_of
+from selfclean_hooks.decisions.review.matching import match_marks
+from selfclean_hooks.decisions.review.verdicts import review_verdicts
 
 if TYPE_CHECKING:
     from selfclean_hooks.decisions.review.marks import Mark
@@ -39,7 +39,7 @@ UNSAFE = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 NO_PLACE = 65535  # of a sample that is not on the map
 
 
-def as_json(audit: AuditResult, shown: Shown, pictures: int, room: int) -> str:
+def as_json(audit: AuditResult, shown: Selection, pictures: int, room: int) -> str:
     """The data of a page, ASCII, without any character that could end a script or begin markup.
 
     Args:
@@ -50,7 +50,7 @@ def as_json(audit: AuditResult, shown: Shown, pictures: int, room: int) -> str:
     """
     found = findings_of(audit, shown)
     rest = _written(_data(audit, shown, found))
-    held = chosen(audit, found, max(LEAST, min(pictures, room - len(rest))))
+    held = choose_thumbnails(audit, found, max(LEAST, min(pictures, room - len(rest))))
     return f'{rest[:-1]},"pictures":{_written(held.pictures)},"previews":{_written(held.previews)},' + (
         f'"withoutPicture":{held.left_out}}}'
     )
@@ -60,7 +60,7 @@ def _written(value: Any) -> str:
     return json.dumps(value, allow_nan=False, separators=(",", ":")).translate(UNSAFE)
 
 
-def _data(audit: AuditResult, shown: Shown, found: Mapping[str, Any]) -> dict[str, Any]:
+def _data(audit: AuditResult, shown: Selection, found: Mapping[str, Any]) -> dict[str, Any]:
     """All but the pictures."""
     evidence, leaks = audit.evidence, audit.scores.leaks
     classes = _classes(audit)
@@ -80,7 +80,7 @@ def _data(audit: AuditResult, shown: Shown, found: Mapping[str, Any]) -> dict[st
         "map": None if evidence is None or evidence.map is None else _map(evidence.map),
         "projection": "" if evidence is None else evidence.projection,
         "marks": marks_of(audit),
-        "cuts": cuts_of(audit),
+        "cuts": page_thresholds(audit),
     }
 
 
@@ -92,7 +92,7 @@ def fingerprint(audit: AuditResult) -> str:
     return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
 
 
-def packed(values: NDArray[Any]) -> str:
+def pack_json(values: NDArray[Any]) -> str:
     """An array as base64 of its bytes, the least significant first."""
     return base64.b64encode(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()).decode()
 
@@ -101,10 +101,10 @@ def _scores(scores: NDArray[np.floating]) -> dict[str, str]:
     """Scores without loss: of single precision where that is all they have."""
     short = scores.astype(np.float32)
     is_short = bool((np.isnan(scores) | (short == scores)).all())
-    return {"kind": "f4" if is_short else "f8", "bytes": packed(short if is_short else scores.astype(np.float64))}
+    return {"kind": "f4" if is_short else "f8", "bytes": pack_json(short if is_short else scores.astype(np.float64))}
 
 
-def _issue(audit: AuditResult, issue: str, shown: Shown, found: list[dict[str, Any]]) -> dict[str, Any]:
+def _issue(audit: AuditResult, issue: str, shown: Selection, found: list[dict[str, Any]]) -> dict[str, Any]:
     s, leaks = audit.scores, audit.scores.leaks
     scores = leaks.worst if issue == "leakage" and leaks is not None else s.of(issue)
     threshold = audit.decisions.thresholds[issue]
@@ -127,7 +127,9 @@ def _issue(audit: AuditResult, issue: str, shown: Shown, found: list[dict[str, A
 def _also(audit: AuditResult, issue: str) -> list[int]:
     """Samples flagged whatever their scores: labels that copies contradict."""
     return (
-        [*contradicted(audit.scores, audit.decisions.thresholds["near_duplicates"])] if issue == "label_errors" else []
+        [*label_conflicts(audit.scores, audit.decisions.thresholds["near_duplicates"])]
+        if issue == "label_errors"
+        else []
     )
 
 
@@ -149,7 +151,7 @@ def _classes(audit: AuditResult) -> dict[str, Any]:
     place = np.searchsorted(codes, s.given_label) + 1
     place[s.given_label < 0] = 0
     texts = [class_name(s, code) for code in codes.tolist()]
-    return {"classes": texts, "given": packed(place.astype(np.uint32 if len(codes) >= NO_PLACE else np.uint16))}
+    return {"classes": texts, "given": pack_json(place.astype(np.uint32 if len(codes) >= NO_PLACE else np.uint16))}
 
 
 def _names(audit: AuditResult) -> list[str] | None:
@@ -159,9 +161,9 @@ def _names(audit: AuditResult) -> list[str] | None:
 def _samples(audit: AuditResult, positions: list[int]) -> dict[str, dict[str, Any]]:
     """What is told of each sample that is shown."""
     given, predicted = label_texts(audit.scores), predicted_texts(audit.scores)
-    labelled, foretold = audit.scores.given_label >= 0, audit.scores.predicted_label >= 0
+    labelled, predicted = audit.scores.given_label >= 0, audit.scores.predicted_label >= 0
     if audit.scores.targets is not None:
-        labelled[:] = foretold[:] = True
+        labelled[:] = predicted[:] = True
 
     def told(i: int) -> Iterator[tuple[str, Any]]:
         if audit.names:
@@ -170,7 +172,7 @@ def _samples(audit: AuditResult, positions: list[int]) -> dict[str, dict[str, An
             yield "digest", audit.digests[i]
         if labelled[i]:
             yield "given", given[i]
-        if foretold[i]:
+        if predicted[i]:
             yield "predicted", predicted[i]
 
     return {str(i): dict(told(i)) for i in positions}
@@ -181,7 +183,7 @@ def _map(places: NDArray[np.float32]) -> str:
     known = np.isfinite(places).all(1)
     whole = np.full(places.shape, NO_PLACE, np.uint16)
     whole[known] = np.rint(places[known].clip(0, 1) * (NO_PLACE - 1)).astype(np.uint16)
-    return packed(whole)
+    return pack_json(whole)
 
 
 def marks_of(audit: AuditResult) -> list[dict[str, Any]]:
@@ -192,7 +194,7 @@ def marks_of(audit: AuditResult) -> list[dict[str, Any]]:
     return [{"entry": _entry(mark), "at": found.get(id(mark), [-1, -1])} for mark in audit.review.marks]
 
 
-def cuts_of(audit: AuditResult) -> dict[str, float]:
+def page_thresholds(audit: AuditResult) -> dict[str, float]:
     """Issue: cut that the review moved, where it is in force still."""
     if audit.review is None:
         return {}
@@ -202,7 +204,7 @@ def cuts_of(audit: AuditResult) -> dict[str, float]:
 
 
 def _placed(audit: AuditResult) -> Iterator[tuple[Mark, list[int]]]:
-    ruling = ruling_of(audit.review, audit.scores, audit.names, audit.digests)
+    ruling = review_verdicts(audit.review, audit.scores, audit.names, audit.digests)
     for issue, marks in ruling.marks.items():
         for position, mark in marks.items():
             yield mark, [position, mark.other_index if issue == "leakage" else -1]
@@ -210,7 +212,7 @@ def _placed(audit: AuditResult) -> Iterator[tuple[Mark, list[int]]]:
         yield place.mark, [place.position, place.other]
     every = audit.review.marks if audit.review is not None else ()
     no_leaks = [mark for mark in every if mark.issue == "leakage" and mark.verdict == "rejected"]
-    for place in placed(no_leaks, audit.scores, audit.names, audit.digests)[0]:
+    for place in match_marks(no_leaks, audit.scores, audit.names, audit.digests)[0]:
         yield place.mark, [place.position, place.mark.other_index]
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selfclean_hooks.core.scores import Leaks
+from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.decisions.thresholds import flagged
-from selfclean_hooks.results.findings import Shown
+from selfclean_hooks.results.findings import Selection
 from selfclean_hooks.utils.arrays import IntArray
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from selfclean_hooks.data.previews.preview import PNG, decoded
+from selfclean_hooks.data.previews.preview import PNG, decode_preview
 
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Findings = dict[str, list[dict[str, Any]]]
 
 
-def findings_of(audit: AuditResult, shown: Shown) -> Findings:
+def findings_of(audit: AuditResult, shown: Selection) -> Findings:
     """Issue: what is shown of it, worst first; issues that did not run are left out.
 
     An entry holds `samples` (positions; of near duplicates the kept copy first), `scores` (one a mark: of every surplus
@@ -54,7 +54,7 @@ def positions_of(found: Mapping[str, list[dict[str, Any]]]) -> set[int]:
     return near | {i for entry in entries for i in entry["samples"]}
 
 
-def _sets(audit: AuditResult, shown: Shown) -> list[dict[str, Any]]:
+def _sets(audit: AuditResult, shown: Selection) -> list[dict[str, Any]]:
     known = _pair_scores(audit, {i for members in shown.sets for i in members})
     entries = []
     for kept, *surplus in shown.sets:
@@ -74,14 +74,14 @@ def _pair_scores(audit: AuditResult, involved: set[int]) -> dict[tuple[int, int]
     return dict(zip(map(tuple, pairs.tolist()), score[rows].astype(float).tolist(), strict=True))
 
 
-def _pairs(audit: AuditResult, shown: Shown) -> list[dict[str, Any]]:
+def _pairs(audit: AuditResult, shown: Selection) -> list[dict[str, Any]]:
     s = audit.scores
     return [
         {"samples": s.pair_index[p].tolist(), "scores": _told(s.pair_score[[p]]), "flagged": False} for p in shown.pairs
     ]
 
 
-def _off_topic(audit: AuditResult, shown: Shown) -> list[dict[str, Any]]:
+def _off_topic(audit: AuditResult, shown: Selection) -> list[dict[str, Any]]:
     near = {} if audit.evidence is None else audit.evidence.off_topic
     return [
         {**one, **({"near": [list(near[i])]} if i in near else {})}
@@ -89,7 +89,7 @@ def _off_topic(audit: AuditResult, shown: Shown) -> list[dict[str, Any]]:
     ]
 
 
-def _labels(audit: AuditResult, shown: Shown) -> list[dict[str, Any]]:
+def _labels(audit: AuditResult, shown: Selection) -> list[dict[str, Any]]:
     near = {} if audit.evidence is None else audit.evidence.labels
     return [
         {**one, **({"near": [*map(list, near[i])]} if i in near else {})}
@@ -115,7 +115,7 @@ def _told(scores: Iterable[float]) -> list[float | None]:
     return [float(score) if np.isfinite(score) else None for score in scores]
 
 
-def _leak(audit: AuditResult, leaks: Leaks, pair: int) -> dict[str, Any]:
+def _leak(audit: AuditResult, leaks: LeakPairs, pair: int) -> dict[str, Any]:
     split, index, score = leaks.name(pair), int(leaks.other_index[pair]), float(leaks.score[pair])
     other = {"split": split, "index": index, "place": int(leaks.other[pair])}
     other |= {"name": leaks.other_names[pair]} if leaks.other_names else {}
@@ -128,7 +128,7 @@ Place = tuple[str, int]  # split ("" for the one audited) and position
 
 
 @dataclass
-class Chosen:
+class ChosenThumbnails:
     """Pictures and previews by the name of their sample: its position, or "2:17" for one of the split number 2."""
 
     pictures: dict[str, str] = field(default_factory=dict)  # base64 of PNG or WebP
@@ -136,17 +136,17 @@ class Chosen:
     left_out: int = 0
 
 
-def chosen(audit: AuditResult, found: Mapping[str, list[dict[str, Any]]], budget: int) -> Chosen:
+def choose_thumbnails(audit: AuditResult, found: Mapping[str, list[dict[str, Any]]], budget: int) -> ChosenThumbnails:
     """Pictures within a budget of characters, each once.
 
     Those of findings come first, the worst of every issue before the next; neighbours follow.
     """
-    leaks, kept, spent = audit.scores.leaks, Chosen(), 0
+    leaks, kept, spent = audit.scores.leaks, ChosenThumbnails(), 0
     for split, index in dict.fromkeys(_wanted(found)):
         number = leaks.splits.index(split) if split and leaks is not None else 0
         content = audit.leak_thumbnails.get((split, index)) if split else audit.thumbnails.get(index)
         name = f"{number}:{index}" if split else str(index)
-        preview = decoded(content)
+        preview = decode_preview(content)
         if content is None or (preview is None and not is_picture(content)):
             continue
         cost = 4 * -(-len(content) // 3)

@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from selfclean_hooks.report.html.data import as_json
-from selfclean_hooks.results.findings import shown
+from selfclean_hooks.results.findings import select_findings
 
 if TYPE_CHECKING:
     from selfclean_hooks.gate.verdict import Verdict
@@ -76,7 +76,7 @@ def render(audit: AuditResult, max_items: int | None = None, verdict: Verdict | 
     Raises:
         SettingError: `max_items` is less than 1.
     """
-    findings = shown(audit, max_items)
+    findings = select_findings(audit, max_items)
     page = environment().get_template("report.html.jinja")
     text = page.render(**facts_of(audit, verdict), back=back, data=Markup("@data@"))
     text = text.encode("utf-8", "backslashreplace").decode()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from selfclean_hooks.core.scores import Leaks
+from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.report.sarif.rules import RULES
 from selfclean_hooks.report.text import WORST, digest_of, name_of, why
 from selfclean_hooks.utils.text import visible
@@ -118,7 +118,7 @@ def _result(finding: Finding, has_baseline: bool) -> dict[str, Any]:
 
 def _related(finding: Finding) -> Iterator[dict[str, Any]]:
     """The copy that is kept instead, or the same in other splits."""
-    audit, leaks = finding.audit, finding.audit.scores.leaks or Leaks.none()
+    audit, leaks = finding.audit, finding.audit.scores.leaks or LeakPairs.none()
     if finding.check.issue == "near_duplicates":
         _, kept = audit.decisions.duplicates.of(finding.position)
         place = location_of(name_of(audit, kept), finding.check.split, kept, _source(audit))
