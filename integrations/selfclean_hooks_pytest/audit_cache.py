@@ -11,26 +11,15 @@ import os
 import shutil
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.audit_splits import audit_splits
-from selfclean_hooks.audits.splits import SplitsAudit
-from selfclean_hooks.decisions.thresholds import Thresholds
-from selfclean_hooks.errors import AuditFileError, DataError, DataWarning
-from selfclean_hooks.results import result as audit
-from selfclean_hooks.storage.folder import is_of_splits
-
-if TYPE_CHECKING:
-    from selfclean_hooks_pytest.session import Run
-
-
-from collections.abc import Iterator
-from importlib.metadata import version
-
 from selfclean_hooks.audits.settings import checked_settings
+from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.core.labels import as_labels
 from selfclean_hooks.data.dataset_tree import class_names, file_name
 from selfclean_hooks.data.digests import digest, file_key, own_files
@@ -39,8 +28,15 @@ from selfclean_hooks.data.fingerprint.dataset import data_fingerprint
 from selfclean_hooks.data.items import split
 from selfclean_hooks.data.reader import ImageDataset
 from selfclean_hooks.data.views.dataset_view import eval_view, raw_view
+from selfclean_hooks.decisions.thresholds import Thresholds
 from selfclean_hooks.embedding.backbones.resolve import resolve
+from selfclean_hooks.errors import AuditFileError, DataError, DataWarning
+from selfclean_hooks.results import result as audit
+from selfclean_hooks.storage.folder import is_of_splits
 from selfclean_hooks.utils.rng import preserve_rng_state
+
+if TYPE_CHECKING:
+    from selfclean_hooks_pytest.session import Run
 
 AUDITS = "selfclean-audits"
 KEPT = 32  # audits; those that were not used for longest go
@@ -69,8 +65,6 @@ def load_or_audit(data: Any, settings: Mapping[str, Any], run: Run | None) -> tu
 
 def _key(data: Any, settings: Mapping[str, Any]) -> str | None:
     from selfclean_hooks.data.dataset_tree import check_map_style
-
-    pass
 
     splits, labels = data if isinstance(data, Mapping) else {"": data}, settings["labels"]
     if isinstance(data, Mapping) and not isinstance(labels, (Mapping, type(None))):

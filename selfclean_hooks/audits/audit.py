@@ -21,16 +21,37 @@ if TYPE_CHECKING:
 
 
 class Audit(AuditResult):
-    """What was measured, and what follows from it under `thresholds` and `policy`. See `AuditResult`."""
+    """An `AuditResult` that can be shown as tables and pages, checked against limits, saved and loaded.
+
+    Fields, `contamination`, `clean_indices`, `worst`, `at` and `enforce` are those of `AuditResult`.
+    """
 
     def with_decisions(self, review: Review | str | Path | Iterable[str | Path]) -> Audit:
-        """The same measurements with what people decided about findings; see `AuditResult.with_review`."""
+        """The same measurements with what people decided about findings, on top of what was decided before.
+
+        See `AuditResult.with_review` for what a decision does.
+
+        Args:
+            review: a `Review`, or files of decisions as the report exports them; of several the last counts.
+
+        Raises:
+            AuditFileError: a file holds no decisions.
+            SettingError: the near-duplicate threshold lies above the pairs that were kept.
+        """
         from selfclean_hooks.decisions.review.file import given_review
 
         return self.with_review(given_review(review))
 
     def save(self, folder: str | Path, verdict: Verdict | None = None) -> None:
-        """Write the audit and its report into `folder`."""
+        """Write manifest.json, samples.csv, pairs.csv, clean_indices.txt, scores.npz and report.html into `folder`.
+
+        Where other splits were given, leakage.csv too; where people decided, decisions.json and relabelled.csv.
+        The page shows a verdict that is given.
+
+        Raises:
+            AuditFileError: the folder cannot be written.
+            PolicyError: the policy would drop too much; everything but clean_indices.txt is written first.
+        """
         from selfclean_hooks.report.html.page import render
         from selfclean_hooks.storage.folder import save
 
@@ -38,7 +59,11 @@ class Audit(AuditResult):
 
     @staticmethod
     def load(folder: str | Path) -> Audit:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            AuditFileError: the folder is no saved audit, is damaged, or is of another version.
+        """
         from selfclean_hooks.storage.folder import load
 
         return as_audit(load(Path(folder)))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from selfclean_hooks.audits.audit import Audit
+from selfclean_hooks.audits.pipeline import audit_of
+from selfclean_hooks.audits.settings import checked_settings
 from selfclean_hooks.core.labels import as_labels, codes_of
 from selfclean_hooks.core.settings import EmbeddingSettings, Precision
 from selfclean_hooks.decisions.policy import Policy
@@ -18,11 +20,6 @@ from selfclean_hooks.errors import DataWarning
 from selfclean_hooks.results.findings import MAX_ITEMS, checked_max_items, with_max_items
 from selfclean_hooks.utils.arrays import as_vectors
 from selfclean_hooks.utils.text import listing
-
-if TYPE_CHECKING:
-    pass
-from selfclean_hooks.audits.pipeline import audit_of
-from selfclean_hooks.audits.settings import checked_settings
 
 
 def audit_embeddings(

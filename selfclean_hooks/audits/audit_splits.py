@@ -132,7 +132,7 @@ def _pictured(found: SplitsAudit, datasets: Mapping[str, Any], reading: Embeddin
         others = {other: dataset for other, dataset in datasets.items() if other != name}
         small, others_small = thumbnails(audit, datasets[name], reading), leak_thumbnails(audit, others, reading)
         audits[name] = replace(audit, thumbnails=small, leak_thumbnails=others_small)
-    return replace(found, audits=audits)
+    return SplitsAudit(audits, found.shifts)
 
 
 def _ordered(splits: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, Any]:

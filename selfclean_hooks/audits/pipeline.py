@@ -1,49 +1,30 @@
-"""Where an audit comes from: what manifest.json says besides the counts."""
+"""Embeddings to an audit, its provenance, and what is added afterwards: leakage and training margins."""
 
 from __future__ import annotations
 
+import platform
 import warnings
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from datetime import datetime, timezone
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from selfclean_hooks.audits.audit import Audit
-from selfclean_hooks.core.scores import spread_to
+from selfclean_hooks.core.embeddings import RepresentationQuality
+from selfclean_hooks.core.scores import Scores, spread_to
 from selfclean_hooks.decisions.policy import Policy
 from selfclean_hooks.decisions.thresholds import Thresholds, required_pair_score
-from selfclean_hooks.errors import DataWarning
+from selfclean_hooks.errors import DataError, DataWarning
 from selfclean_hooks.results.findings import MAX_ITEMS, with_max_items
 from selfclean_hooks.utils.arrays import as_vectors
 
 if TYPE_CHECKING:
-    from selfclean_hooks.core.embeddings import Embeddings
-
-
-from typing import TYPE_CHECKING
-
-from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from selfclean_hooks.audits.audit import Audit
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-from selfclean_hooks.detectors.label_errors.training_margins import IDENTITY, LEAST, blend_with_margins
-from selfclean_hooks.errors import DataError
-
-if TYPE_CHECKING:
     from selfclean_hooks.audits.audit import Audit
     from selfclean_hooks.core.embeddings import Embeddings
-import platform
-from collections.abc import Iterable
-from dataclasses import asdict
-from datetime import datetime, timezone
-from importlib.metadata import version
-
-from selfclean_hooks.core.embeddings import RepresentationQuality
-from selfclean_hooks.core.scores import Scores
-from selfclean_hooks.detectors.leakage import find_leakage
 
 
 def audit_of(
@@ -56,12 +37,10 @@ def audit_of(
     umap: bool = False,
 ) -> Audit:
     """Score what `embed` read; without thumbnails. `umap`: see `with_evidence`."""
+    from selfclean_hooks.detectors.score import score
     from selfclean_hooks.embedding.quality import rank_me
     from selfclean_hooks.results.finding_neighbors import with_evidence
     from selfclean_hooks.utils.progress import bar
-
-    pass
-    from selfclean_hooks.detectors.score import score
 
     e = embeddings
     vectors, readable = as_vectors(e.vectors), e.readable
@@ -100,6 +79,8 @@ def with_margins(audit: Audit, margins: NDArray[np.floating], epochs: int) -> Au
     Returns:
         `audit` itself where its label scores have no calibration.
     """
+    from selfclean_hooks.detectors.label_errors.training_margins import IDENTITY, LEAST, blend_with_margins
+
     scores = audit.scores
     if "label_errors" not in scores.calibration:
         return audit
@@ -131,6 +112,8 @@ def with_leakage(audit: Audit, embeddings: Embeddings, others: Mapping[str, Embe
         DataError: a split was embedded by another encoder or is not finite, there is none, or one has the name of the
             split that is trained on.
     """
+    from selfclean_hooks.detectors.leakage import find_leakage
+
     if name in others:
         raise DataError(f"leakage is looked for between {name} and other splits, got {', '.join(others)}")
     automatic, local_scale = audit.scores.automatic["near_duplicates"], {name: audit.scores.local_scale}

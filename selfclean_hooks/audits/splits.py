@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selfclean_hooks.audits.audit import as_audit
+from selfclean_hooks.audits.audit import Audit, as_audit
 from selfclean_hooks.results.splits import LEAKAGE, SHIFT, SplitsResult
 
 if TYPE_CHECKING:
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
     from selfclean_hooks.gate.verdict import Verdict
 
 
-class SplitsAudit(SplitsResult):
-    """The audits of several splits by one encoder. See `SplitsResult`."""
+class SplitsAudit(SplitsResult[Audit]):
+    """The audits of several splits by one encoder, shown as tables, checked, saved and loaded. See `SplitsResult`."""
 
     def with_decisions(self, review: Review | str | Path | Iterable[str | Path]) -> SplitsAudit:
         """The same measurements with what people decided about findings of each split."""
@@ -30,18 +29,28 @@ class SplitsAudit(SplitsResult):
 
         given = given_review(review)
         decided = {name: audit.with_review(given.of(name) if name else given) for name, audit in self.audits.items()}
-        return replace(self, audits=decided)
+        return SplitsAudit(decided, self.shifts)
 
     def save(self, folder: str | Path, verdict: Verdict | None = None) -> None:
-        """Write a folder for each split, and the page of all."""
-        from selfclean_hooks.audits.pages import split_pages
+        """Write a folder for each split as `Audit.save` does, leakage.csv, splits.json and report.html.
+
+        The pages show a verdict that is given.
+
+        Raises:
+            AuditFileError: the folder cannot be written.
+            PolicyError: a policy would drop too much; everything but that clean_indices.txt is written first.
+        """
         from selfclean_hooks.storage.splits import save
 
         save(self, Path(folder), *split_pages(self, verdict))
 
     @staticmethod
     def load(folder: str | Path) -> SplitsAudit:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            AuditFileError: the folder holds no audit of splits, is damaged, or is of another version.
+        """
         from selfclean_hooks.storage.splits import load
 
         found = load(Path(folder))
@@ -106,3 +115,15 @@ class SplitsAudit(SplitsResult):
 
         by_split = limits if isinstance(limits, Mapping) else dict.fromkeys(self.audits, limits or Limits())
         return check(self.audits, by_split, Baseline.given(baseline))
+
+
+def split_pages(found: SplitsAudit, verdict: Verdict | None = None) -> tuple[bytes, dict[str, bytes]]:
+    """The page of all splits, and the page of each by the name of its split."""
+    from selfclean_hooks.report.html.page import render
+    from selfclean_hooks.report.html.splits_page import render_splits
+    from selfclean_hooks.storage.splits import BACK, leakage_rows, split_folders
+
+    whole = render_splits(found, split_folders(found), leakage_rows(found), verdict)
+    verdicts = {name: None if verdict is None else verdict.of(name) for name in found.audits}
+    pages = {name: render(audit, verdict=verdicts[name], back=BACK).encode() for name, audit in found.audits.items()}
+    return whole.encode(), pages

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from selfclean_hooks.cli.sources.open import Source, open_source
@@ -102,7 +101,7 @@ def audit_sources(
         name: audit.described(opened[name].name, opened[name].class_names, opened[name].notes)
         for name, audit in found.audits.items()
     }
-    return replace(found, audits=audits)
+    return SplitsAudit(audits, found.shifts)
 
 
 def _audit_one(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from selfclean_hooks.cli.output import Format
 from selfclean_hooks.core.issues import ISSUES, LIMITED
@@ -19,9 +19,6 @@ from selfclean_hooks.errors import SettingError
 from selfclean_hooks.gate.baseline import Baseline
 from selfclean_hooks.gate.limits import Count, Limits
 from selfclean_hooks.utils.files import check_writable
-
-if TYPE_CHECKING:
-    pass
 
 EXAMPLES = "0.01, 1%, count:5, or val=0.01 for one split"
 

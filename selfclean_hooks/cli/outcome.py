@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from selfclean_hooks.cli.options import GateOptions
 from selfclean_hooks.cli.output import complain, print_result, say
 from selfclean_hooks.decisions.review.marks import Review
 from selfclean_hooks.decisions.review.verdicts import unknown_labels
@@ -20,7 +20,6 @@ from selfclean_hooks.storage.folder import holds_audit, is_of_splits
 if TYPE_CHECKING:
     from selfclean_hooks.audits.audit import Audit
     from selfclean_hooks.audits.splits import SplitsAudit
-from selfclean_hooks.cli.options import GateOptions
 
 SHOWN = 5  # samples named
 
@@ -42,7 +41,7 @@ def write_report(found: SplitsAudit, folder: Path) -> None:
     if "" in found.audits:
         found.audits[""].to_html(folder / "report.html")
         return
-    from selfclean_hooks.audits.pages import split_pages
+    from selfclean_hooks.audits.splits import split_pages
     from selfclean_hooks.storage.splits import write_reports
 
     write_reports(found, folder, *split_pages(found))
@@ -84,7 +83,7 @@ def _reconsidered(found: SplitsAudit, asked: GateOptions) -> SplitsAudit:
         name: audit.at(thresholds=asked.thresholds(audit.thresholds), policy=asked.policy(audit.policy))
         for name, audit in found.audits.items()
     }
-    return replace(found, audits=audits)
+    return SplitsAudit(audits, found.shifts)
 
 
 def apply_reviews(found: SplitsAudit, review: Review | None) -> SplitsAudit:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.utils.arrays import any_array
-
-if TYPE_CHECKING:
-    pass
-
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 Labels = NDArray[Any]  # int64 (N,) classes, float64 (N,) numbers, or bool (N, C): which of C labels a sample has
 

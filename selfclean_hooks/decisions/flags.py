@@ -20,7 +20,6 @@ from selfclean_hooks.decisions.thresholds import Thresholds, flagged
 from selfclean_hooks.utils.arrays import BoolArray
 
 if TYPE_CHECKING:
-    pass
     from selfclean_hooks.decisions.review.marks import Mark
     from selfclean_hooks.decisions.review.reviewed_sets import ReviewedSets
 

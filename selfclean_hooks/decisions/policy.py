@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.utils.arrays import is_fraction
-
-if TYPE_CHECKING:
-    pass
 
 Keep = Literal["first", "most_central", "largest_image"]
 

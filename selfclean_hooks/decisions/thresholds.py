@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from selfclean_hooks.errors import SettingError
-
-if TYPE_CHECKING:
-    pass
-
-
-import math
-from dataclasses import fields
-from typing import Literal
-
 from selfclean_hooks.core.calibration import Calibration
+from selfclean_hooks.errors import SettingError
 from selfclean_hooks.utils.arrays import is_fraction
 
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.detectors.near_duplicates.local_scale import score_of
 from selfclean_hooks.errors import DataError
+from selfclean_hooks.neighbors.cross_search import nearest_across
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.arrays import Float32Array, not_finite
 
 if TYPE_CHECKING:
     from selfclean_hooks.core.embeddings import Embeddings
-from selfclean_hooks.neighbors.cross_search import nearest_across
 
 Pairs = tuple[
     NDArray[np.int64], NDArray[np.int64], Float32Array, Float32Array

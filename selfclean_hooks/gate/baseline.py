@@ -26,7 +26,7 @@ from selfclean_hooks.results.result import turned_off
 from selfclean_hooks.utils.arrays import BoolArray
 
 if TYPE_CHECKING:
-    from selfclean_hooks.results.result import AuditResult
+    from selfclean_hooks.results.result import A, AuditResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +66,11 @@ class Baseline:
         """Number of entries."""
         return len(self.entries)
 
-    def narrowed(self, audit: AuditResult, split: str) -> AuditResult:
+    def narrowed(self, audit: A, split: str) -> A:
         """The audit where no automatic threshold is above that of the baseline: what is above was no finding then."""
         return self._moved(audit, split, min)
 
-    def _moved(self, audit: AuditResult, split: str, choose: Callable[[float, float], float]) -> AuditResult:
+    def _moved(self, audit: A, split: str, choose: Callable[[float, float], float]) -> A:
         scores = audit.scores
         now = _automatic(audit)
         cuts = {issue: choose(cut, self.thresholds.get((split, issue), cut)) for issue, cut in now.items()}

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, fields
 from numbers import Integral
-from typing import TYPE_CHECKING
 
+from selfclean_hooks.core.issues import LIMITED
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.utils.arrays import is_fraction
-
-if TYPE_CHECKING:
-    pass
-from selfclean_hooks.core.issues import LIMITED
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfclean_hooks.errors import SettingError
+from selfclean_hooks.gate.limits import Count, Limits
+from selfclean_hooks.results.result import sample_name, turned_off
 from selfclean_hooks.utils.arrays import IntArray
+from selfclean_hooks.utils.statistics import wilson
 
 if TYPE_CHECKING:
     from selfclean_hooks.gate.baseline import Baseline
     from selfclean_hooks.results.result import AuditResult
-from selfclean_hooks.gate.limits import Count, Limits
-from selfclean_hooks.results.result import sample_name, turned_off
-from selfclean_hooks.utils.statistics import wilson
 
 
 @dataclass(frozen=True, eq=False)

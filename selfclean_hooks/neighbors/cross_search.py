@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,9 +11,6 @@ from torch.nn import functional
 
 from selfclean_hooks.neighbors.exact_search import TILE, rescore, screen_of, search
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
-
-if TYPE_CHECKING:
-    pass
 
 NEIGHBORS = 8
 Found = tuple[Tensor, Tensor]  # positions and distances

@@ -11,14 +11,14 @@ import numpy as np
 from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.gate.limits import Count
 from selfclean_hooks.report.text import WORST, digest_of, name_of
-from selfclean_hooks.results.tables import summary_rows
+from selfclean_hooks.results.result import kept_action
+from selfclean_hooks.results.summary import summary_rows
 from selfclean_hooks.utils.statistics import wilson
+from selfclean_hooks.utils.text import plain
 
 if TYPE_CHECKING:
     from selfclean_hooks.gate.verdict import Check, Verdict
     from selfclean_hooks.results.result import AuditResult
-from selfclean_hooks.results.result import kept_action
-from selfclean_hooks.utils.text import plain
 
 FORMAT = 1  # raised where something written before changes its meaning or goes; not where something is added
 

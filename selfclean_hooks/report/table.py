@@ -6,29 +6,21 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich import box
 from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
 from selfclean_hooks.report.text import by_split, contamination_of, limit_of
+from selfclean_hooks.results.summary import calibration_rows
 from selfclean_hooks.utils.text import LONGEST, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from selfclean_hooks.gate.verdict import Check, Verdict
-    from selfclean_hooks.results.result import AuditResult
-
-
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
-
-from selfclean_hooks.results.tables import calibration_rows
-
-if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
 
 WORST = 5  # samples in a row

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from selfclean_hooks.gate.limits import Count
+from selfclean_hooks.utils.text import LONGEST, visible
 
 if TYPE_CHECKING:
     from selfclean_hooks.gate.verdict import Check, Verdict
     from selfclean_hooks.results.result import AuditResult
-from selfclean_hooks.utils.text import LONGEST, visible
 
 WORST = 20  # samples named of each check
 

@@ -10,21 +10,19 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from selfclean_hooks.core.evidence import LABELS, OFF_TOPIC, Evidence, Places
 from selfclean_hooks.results.findings import select_findings
 from selfclean_hooks.utils.arrays import IntArray
 
 if TYPE_CHECKING:
     from selfclean_hooks.core.scores import Scores
     from selfclean_hooks.neighbors.unit_vectors import UnitRows
-    from selfclean_hooks.results.result import AuditResult
-from selfclean_hooks.core.evidence import LABELS, OFF_TOPIC, Evidence, Places
+    from selfclean_hooks.results.result import A, AuditResult
 
 TIES = 4  # looked for beside those wanted: of equally near ones the first are to be told
 
 
-def with_evidence(
-    audit: AuditResult, vectors: NDArray[np.floating], umap: bool = False, progress: bool = False
-) -> AuditResult:
+def with_evidence(audit: A, vectors: NDArray[np.floating], umap: bool = False, progress: bool = False) -> A:
     """The audit with the neighbours of the findings that are shown, exact, and a map. O(N D) memory.
 
     Args:

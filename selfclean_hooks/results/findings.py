@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from selfclean_hooks.core.label_text import label_texts, predicted_texts
 from selfclean_hooks.decisions.thresholds import flagged
@@ -13,19 +17,7 @@ from selfclean_hooks.errors import SettingError
 from selfclean_hooks.utils.arrays import IntArray
 
 if TYPE_CHECKING:
-    from selfclean_hooks.results.result import AuditResult
-
-
-import math
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from selfclean_hooks.results.result import AuditResult
+    from selfclean_hooks.results.result import A, AuditResult
 
 
 @dataclass(frozen=True)
@@ -146,7 +138,7 @@ def select_findings(audit: AuditResult, max_items: int | None = None) -> Selecti
     return Selection(sets, _pairs(audit, most - surplus, surplus), off_topic, labels, leaks, left_out)
 
 
-def with_max_items(audit: AuditResult, max_items: int) -> AuditResult:
+def with_max_items(audit: A, max_items: int) -> A:
     """The audit, of which so many findings of each issue are shown from now on."""
     if max_items == _asked(audit):
         return audit

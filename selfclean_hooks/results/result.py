@@ -1,4 +1,4 @@
-"""`Audit`: what was measured, and what follows from it."""
+"""`AuditResult`: what was measured, and what follows from it."""
 
 from __future__ import annotations
 
@@ -6,38 +6,29 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selfclean_hooks.core.embeddings import RepresentationQuality
 from selfclean_hooks.core.issues import ISSUES
+from selfclean_hooks.core.label_text import label_texts
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.decisions.decide import Decisions, decide
 from selfclean_hooks.decisions.policy import Policy
-from selfclean_hooks.decisions.thresholds import Thresholds
-from selfclean_hooks.errors import ContaminationError, DataWarning, SettingError
+from selfclean_hooks.decisions.review.marks import Review
+from selfclean_hooks.decisions.thresholds import Thresholds, required_pair_score
+from selfclean_hooks.errors import ContaminationError, DataWarning, PolicyError, SettingError
+from selfclean_hooks.utils.statistics import wilson
 from selfclean_hooks.utils.text import listing
 
 if TYPE_CHECKING:
     from selfclean_hooks.core.embeddings import RepresentationQuality
     from selfclean_hooks.core.evidence import Evidence
     from selfclean_hooks.decisions.review.marks import Review
-from typing import TYPE_CHECKING
 
-from selfclean_hooks.decisions.thresholds import required_pair_score
-
-if TYPE_CHECKING:
-    pass
-
-
-from typing import TYPE_CHECKING
-
-from selfclean_hooks.errors import PolicyError
-from selfclean_hooks.utils.statistics import wilson
-
-if TYPE_CHECKING:
-    pass
+A = TypeVar("A", bound="AuditResult")  # a function that returns a changed result keeps its class
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,15 +85,12 @@ class AuditResult:
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Issue: Wilson's 95% interval of its contamination in all data like these N samples."""
-
         ran = self.contamination
         return {issue: wilson(int(self.decisions.counted(issue).sum()), len(self)) for issue in ran}
 
     @property
     def fitness(self) -> RepresentationQuality | None:
         """How the representation compares with random weights; None where too few samples or an older audit tell."""
-        from selfclean_hooks.core.embeddings import RepresentationQuality
-
         return RepresentationQuality.of(self.provenance.get("fitness"))
 
     @property
@@ -122,8 +110,6 @@ class AuditResult:
     @property
     def corrected_labels(self) -> NDArray[Any]:
         """(N,) objects, what the label of each sample is called once people corrected it; "" where there is none."""
-        from selfclean_hooks.core.label_text import label_texts
-
         labels = np.array(label_texts(self.scores), object)
         if self.scores.targets is None:
             labels[self.scores.given_label < 0] = ""
@@ -166,17 +152,14 @@ class AuditResult:
         What was found fine is no finding any more, whatever the threshold. What was confirmed is one, and is dropped
         whatever the policy. What was relabelled is kept: see `relabelled` and `corrected_labels`. Thresholds that the
         reviewer moved are in force. Samples are found again by content, else by file, else by position (see
-        `placing.py`); marks that match nothing are in `decisions.unmatched`.
+        `decisions/review/matching.py`); marks that match nothing are in `decisions.unmatched`.
 
         Args:
-            review: a `Review`, or files of decisions as the report exports them; of several the last counts.
+            new: the decisions; of marks about the same finding the later one counts.
 
         Raises:
-            AuditFileError: a file is none.
             SettingError: the near-duplicate threshold lies above the pairs that were kept.
         """
-        from selfclean_hooks.decisions.review.marks import Review
-
         splits = ("", *(() if self.scores.leaks is None else self.scores.leaks.splits[:1]))
         cuts: dict[str, Any] = {i: cut for i, cut in new.thresholds_of(*splits).items() if i in ISSUES}
         whole = new if self.review is None else Review.merged((self.review, new))
@@ -200,9 +183,7 @@ class AuditResult:
                 raise ContaminationError(text + f". The policy for {issue} is 'raise'")
             warnings.warn(text, DataWarning, stacklevel=3)
 
-    def described(
-        self, name: str, class_names: tuple[str, ...] | None = None, notes: Iterable[str] = ()
-    ) -> AuditResult:
+    def described(self: A, name: str, class_names: tuple[str, ...] | None = None, notes: Iterable[str] = ()) -> A:
         """The same audit with the name of its source, names for its class codes and notes."""
         data = {**self.provenance.get("dataset", {}), "name": name}
         about = {**self.provenance, "dataset": data, "notes": [*notes, *self.provenance.get("notes", ())]}

@@ -1,29 +1,28 @@
-"""`SplitsAudit`: the audits of several splits, what they share, and how far they lie apart."""
+"""`SplitsResult`: the audits of several splits, what they share, and how far apart they lie."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from selfclean_hooks.core.label_text import label_texts
-from selfclean_hooks.decisions.policy import Policy
+from selfclean_hooks.decisions.policy import Policy, policies_of
 from selfclean_hooks.decisions.thresholds import Thresholds
-from selfclean_hooks.results.result import AuditResult
-
-if TYPE_CHECKING:
-    pass
-from selfclean_hooks.decisions.policy import policies_of
+from selfclean_hooks.results.result import A, AuditResult
 
 LEAKAGE = ("split_1", "index_1", "split_2", "index_2", "distance")
 SHIFT = ("split_1", "split_2", "distance", "expected", "p_value", "components", "explained")
 
 
+S = TypeVar("S", bound="SplitsResult[Any]")
+
+
 @dataclass(frozen=True, eq=False)
-class SplitsResult:
+class SplitsResult(Generic[A]):
     """The audits of several splits by one encoder.
 
     Attributes:
@@ -31,7 +30,7 @@ class SplitsResult:
         shifts: a mapping for each two splits: the rows of `shift`.
     """
 
-    audits: Mapping[str, AuditResult]
+    audits: Mapping[str, A]
     shifts: tuple[Mapping[str, Any], ...] = ()
 
     @cached_property
@@ -63,9 +62,7 @@ class SplitsResult:
             rows += [{**row, **told}] if "" not in told.values() and len(set(told.values())) == 2 else []
         return rows
 
-    def at(
-        self, *, thresholds: Thresholds | None = None, policy: Policy | Mapping[str, Policy] | None = None
-    ) -> SplitsResult:
+    def at(self: S, *, thresholds: Thresholds | None = None, policy: Policy | Mapping[str, Policy] | None = None) -> S:
         """The same measurements under other thresholds or policies; costs nothing. See `Audit.at`."""
         policies = {} if policy is None else policies_of(policy, self.audits)
         audits = self.audits.items()

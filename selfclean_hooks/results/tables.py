@@ -1,31 +1,29 @@
-"""What an audit comes to, an issue a row."""
+"""The tables of an audit as pandas DataFrames."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.issues import ISSUES
 from selfclean_hooks.core.label_text import label_texts, predicted_texts
 from selfclean_hooks.core.scores import LeakPairs, Scores
 from selfclean_hooks.errors import SettingError
+from selfclean_hooks.results.summary import CALIBRATION, COLUMNS, calibration_rows, summary_rows
 
 if TYPE_CHECKING:
-    from selfclean_hooks.results.result import AuditResult
+    import pandas as pd
 
-
-import math
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
 
 
 def frame_of(audit: AuditResult) -> pd.DataFrame:
     """One row a sample: scores, flags, labels, error, action and reason."""
+
+    import pandas as pd
+
     s, d = audit.scores, audit.decisions
     frame: pd.DataFrame = pd.DataFrame(
         {
@@ -51,6 +49,9 @@ def frame_of(audit: AuditResult) -> pd.DataFrame:
 
 def pairs_of(audit: AuditResult) -> pd.DataFrame:
     """One row a pair that was kept, nearest first."""
+
+    import pandas as pd
+
     s = audit.scores
     pairs: pd.DataFrame = pd.DataFrame(
         {
@@ -67,6 +68,9 @@ def pairs_of(audit: AuditResult) -> pd.DataFrame:
 
 def ranking_of(audit: AuditResult, issue: str) -> pd.DataFrame:
     """One row a sample that was scored for the issue, worst first."""
+
+    import pandas as pd
+
     ran = [name for name in ISSUES if name not in audit.scores.not_run]
     if issue not in ran:
         raise SettingError(f"there is a ranking for {', '.join(ran)}, got {issue!r}")
@@ -89,12 +93,18 @@ def ranking_of(audit: AuditResult, issue: str) -> pd.DataFrame:
 
 def calibration_of(audit: AuditResult) -> pd.DataFrame:
     """One row an issue whose probabilities were estimated."""
+
+    import pandas as pd
+
     frame: pd.DataFrame = pd.DataFrame(calibration_rows(audit), columns=list(CALIBRATION))
     return frame
 
 
 def duplicates_of(audit: AuditResult) -> pd.DataFrame:
     """One row a member of a duplicate set, by set, the kept copy first."""
+
+    import pandas as pd
+
     d, labels = audit.decisions, _labels(audit.scores, audit.scores.given_label)
     members = (d.sets >= 0).nonzero()[0]
     members = members[np.lexsort((members, d.surplus[members], d.sets[members]))]
@@ -114,6 +124,9 @@ def duplicates_of(audit: AuditResult) -> pd.DataFrame:
 
 def leakage_of(leaks: LeakPairs | None, near: NDArray[np.bool_]) -> pd.DataFrame:
     """One row a pair of samples of two splits, worst first; none where no other split was given."""
+
+    import pandas as pd
+
     found = leaks if leaks is not None else LeakPairs.none()
     splits = np.array(found.splits, object)
     frame: pd.DataFrame = pd.DataFrame(
@@ -132,12 +145,18 @@ def leakage_of(leaks: LeakPairs | None, near: NDArray[np.bool_]) -> pd.DataFrame
 
 def summary_of(audit: AuditResult) -> pd.DataFrame:
     """One row an issue."""
+
+    import pandas as pd
+
     summary: pd.DataFrame = pd.DataFrame(summary_rows(audit), columns=list(COLUMNS)).astype({"num_issues": "Int64"})
     return summary
 
 
 def _labels(scores: Scores, codes: NDArray[np.int64]) -> pd.Series[Any]:
     """Class names where there are any, codes else; missing where there is no label."""
+
+    import pandas as pd
+
     names = scores.class_names
     if scores.targets is not None:
         return _target_labels(scores, given=codes is scores.given_label)
@@ -152,6 +171,9 @@ def _labels(scores: Scores, codes: NDArray[np.int64]) -> pd.Series[Any]:
 
 def _target_labels(scores: Scores, given: bool) -> pd.Series[Any]:
     """Numbers, or which of several labels a sample has, as text; those foretold are missing where none are."""
+
+    import pandas as pd
+
     targets = scores.targets if given else scores.predicted_target
     if targets is None:
         none: pd.Series[Any] = pd.Series(pd.array([pd.NA] * len(scores)))
@@ -163,44 +185,3 @@ def _target_labels(scores: Scores, given: bool) -> pd.Series[Any]:
     unknown = np.isin(np.arange(len(texts)), list(scores.errors))
     told: pd.Series[Any] = pd.Series(texts, dtype=object).mask(unknown, None)
     return told
-
-
-COLUMNS = ("issue", "num_issues", "contamination", "threshold", "action")
-CALIBRATION = (
-    "issue",
-    "num_issues",
-    "precision",
-    "estimated",
-    "estimated_low",
-    "estimated_high",
-    "recall",
-    "inspect_for_90",
-)
-
-
-def summary_rows(audit: AuditResult) -> list[dict[str, Any]]:
-    """`Audit.summary` as plain values: None for the count and NaN for the figures of what did not run."""
-    rows = []
-    for issue in audit.scores.issues:
-        ran = issue in audit.contamination
-        count = int(audit.decisions.counted(issue).sum()) if ran else None
-        threshold = audit.decisions.thresholds.get(issue, math.nan) if ran else math.nan
-        action = audit.policy.action(issue) if ran else "not run"
-        values = (issue, count, audit.contamination.get(issue, math.nan), threshold, action)
-        rows.append(dict(zip(COLUMNS, values, strict=True)))
-    return rows
-
-
-def calibration_rows(audit: AuditResult) -> list[dict[str, Any]]:
-    """`Audit.calibration` as plain values; NaN where there are no flags or no issues to speak of."""
-    rows = []
-    for issue, calibration in audit.scores.calibration.items():
-        scores, flags = audit.scores.of(issue), audit.decisions.flags[issue]
-        wrong = 1 - calibration.probability_clean(scores)[flags]
-        right = float(np.nansum(wrong))
-        estimated, low, high = calibration.estimated(scores)
-        precision = right / len(wrong) if len(wrong) else math.nan
-        recall = min(1.0, right / estimated) if estimated else math.nan
-        values = (issue, int(flags.sum()), precision, estimated, low, high, recall, calibration.effort(scores))
-        rows.append(dict(zip(CALIBRATION, values, strict=True)))
-    return rows

@@ -9,14 +9,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selfclean_hooks.decisions.policy import Policy
+from selfclean_hooks.decisions.thresholds import Thresholds
 from selfclean_hooks.errors import AuditFileError, PolicyError
+from selfclean_hooks.results.result import AuditResult, kept_action
+from selfclean_hooks.results.summary import summary_rows
+from selfclean_hooks.results.tables import frame_of, leakage_of, pairs_of
+from selfclean_hooks.storage.arrays import pack, unpack
+from selfclean_hooks.storage.review import files_of, in_manifest, load_review, make_room
+from selfclean_hooks.utils.files import clear, write
+from selfclean_hooks.utils.text import as_csv, plain
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from selfclean_hooks.results.result import AuditResult
-from selfclean_hooks.utils.files import clear, write
-from selfclean_hooks.utils.text import as_csv
 
 FORMAT = 1
 SPLITS = "splits.json"  # of an audit of several splits
@@ -55,15 +62,12 @@ def save(audit: AuditResult, folder: Path, pages: Mapping[str, bytes]) -> None:
         AuditFileError: the folder cannot be written.
         PolicyError: the policy would drop too much; all is written but clean_indices.txt, and an old one is removed.
     """
-    from selfclean_hooks.storage.arrays import pack
-    from selfclean_hooks.storage.review import files_of, make_room
-
     scores = pack(audit)
     contents = {
         **files_of(audit),
         "scores.npz": scores,
         "samples.csv": as_csv(_samples(audit)),
-        "pairs.csv": as_csv(audit.pairs, index=False),
+        "pairs.csv": as_csv(pairs_of(audit), index=False),
         **pages,
         "manifest.json": _manifest(audit, _digest(scores)),
     }
@@ -89,12 +93,6 @@ def load(folder: Path) -> AuditResult:
     Raises:
         AuditFileError: the folder is no saved audit, is damaged, or is of another version.
     """
-    from selfclean_hooks.decisions.policy import Policy
-    from selfclean_hooks.decisions.thresholds import Thresholds
-    from selfclean_hooks.results.result import AuditResult
-    from selfclean_hooks.storage.arrays import unpack
-    from selfclean_hooks.storage.review import load_review
-
     if is_of_splits(folder):
         raise AuditFileError(f"{folder} holds an audit of several splits: read it with SplitsAudit.load")
     manifest = read_index(folder / "manifest.json", FORMAT)
@@ -132,7 +130,7 @@ def holds_audit(folder: Path) -> bool:
 def _samples(audit: AuditResult) -> pd.DataFrame:
     import pandas as pd  # a gate on a saved audit does without
 
-    frame: pd.DataFrame = audit.frame.copy()
+    frame = frame_of(audit)
     names = audit.names or ("",) * len(audit)
     frame.insert(0, "sample", pd.Series(names, dtype=object))  # object: other text types refuse undecodable names
     return frame
@@ -142,7 +140,8 @@ def _leakage(audit: AuditResult) -> pd.DataFrame:
     """The pairs with the files of both samples, where these are known."""
     import pandas as pd
 
-    frame, leaks = audit.leakage, audit.scores.leaks
+    leaks = audit.scores.leaks
+    frame = leakage_of(leaks, audit.decisions.leaks)
     own, other = audit.names or ("",) * len(audit), leaks.other_names if leaks is not None else None
     frame.insert(2, "sample_1", pd.Series([own[i] for i in frame["index_1"]], dtype=object))
     frame.insert(5, "sample_2", pd.Series(other or ("",) * len(frame), dtype=object))
@@ -150,10 +149,6 @@ def _leakage(audit: AuditResult) -> pd.DataFrame:
 
 
 def _manifest(audit: AuditResult, digest: str) -> bytes:
-    from selfclean_hooks.results.result import kept_action
-    from selfclean_hooks.results.tables import summary_rows
-    from selfclean_hooks.storage.review import in_manifest
-    from selfclean_hooks.utils.text import plain
 
     summary = {row.pop("issue"): row for row in summary_rows(audit)}
     content = {

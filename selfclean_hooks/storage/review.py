@@ -11,6 +11,7 @@ from selfclean_hooks.core.label_text import label_texts
 from selfclean_hooks.decisions.review.file import as_json, read_review
 from selfclean_hooks.decisions.review.marks import Review
 from selfclean_hooks.errors import AuditFileError
+from selfclean_hooks.utils.text import as_csv
 
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
@@ -86,8 +87,6 @@ def _is_held(path: Path, review: Review) -> bool:
 
 def _relabelled(audit: AuditResult) -> bytes:
     import pandas as pd
-
-    from selfclean_hooks.utils.text import as_csv
 
     given, names, labels = label_texts(audit.scores), audit.names or ("",) * len(audit), audit.relabelled
     columns = {

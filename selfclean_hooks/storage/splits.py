@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfclean_hooks.errors import AuditFileError, PolicyError
-from selfclean_hooks.results.splits import LEAKAGE, SplitsResult, conflicting_labels
+from selfclean_hooks.results.splits import LEAKAGE, SplitsResult[Any], conflicting_labels
 from selfclean_hooks.storage.folder import FILES, SPLITS, damaged_error, read_index
 from selfclean_hooks.storage.folder import load as load_one
 from selfclean_hooks.storage.folder import save as save_one
 from selfclean_hooks.utils.files import clear, write
-from selfclean_hooks.utils.text import as_csv
+from selfclean_hooks.utils.text import as_csv, plain
 
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
@@ -26,7 +26,7 @@ LONGEST = 100  # characters of a folder's name
 RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)  # no names of files on Windows
 
 
-def save(found: SplitsResult, folder: Path, page: bytes, pages: Mapping[str, bytes]) -> None:
+def save(found: SplitsResult[Any], folder: Path, page: bytes, pages: Mapping[str, bytes]) -> None:
     """Write the audits of all splits; splits.json comes last, without it nothing is loaded.
 
     A verdict is told on the pages, of each split what is about it.
@@ -35,10 +35,8 @@ def save(found: SplitsResult, folder: Path, page: bytes, pages: Mapping[str, byt
         AuditFileError: the folder cannot be written.
         PolicyError: a policy would drop too much; all is written but the clean_indices.txt of that split.
     """
-    from selfclean_hooks.utils.text import plain
-
-    places = _places(found)
-    leakage = _leakage(found)
+    places = split_folders(found)
+    leakage = leakage_rows(found)
     contents = {
         "leakage.csv": _as_csv(leakage),
         "report.html": page,
@@ -65,7 +63,7 @@ def save(found: SplitsResult, folder: Path, page: bytes, pages: Mapping[str, byt
         raise PolicyError("; ".join(refused))
 
 
-def load(folder: Path) -> SplitsResult:
+def load(folder: Path) -> SplitsResult[AuditResult]:
     """Read what `save` wrote.
 
     Raises:
@@ -89,20 +87,19 @@ def load(folder: Path) -> SplitsResult:
     return SplitsResult(audits, shifts)
 
 
-def write_reports(found: SplitsResult, folder: Path, page: bytes, pages: Mapping[str, bytes]) -> None:
+def write_reports(found: SplitsResult[Any], folder: Path, page: bytes, pages: Mapping[str, bytes]) -> None:
     """Write the page of every split and the one that leads to them.
 
     Raises:
         AuditFileError: the folder cannot be written.
     """
-
-    places = _places(found)
+    places = split_folders(found)
     for name, content in pages.items():
         write(folder / places[name] / "report.html", content)
     write(folder / "report.html", page)
 
 
-def _places(found: SplitsResult) -> dict[str, str]:
+def split_folders(found: SplitsResult[Any]) -> dict[str, str]:
     """A folder's name for every split: its own, without what file systems may refuse."""
     places: dict[str, str] = {}
     for name in found.audits:
@@ -120,7 +117,7 @@ def _scores_of(place: Path) -> str:
     return digest
 
 
-def _leakage(found: SplitsResult) -> list[dict[str, Any]]:
+def leakage_rows(found: SplitsResult[Any]) -> list[dict[str, Any]]:
     """The pairs with the files and labels of both samples."""
     names = {split: audit.names or ("",) * len(audit) for split, audit in found.audits.items()}
     labels = {split: conflicting_labels(audit) for split, audit in found.audits.items()}

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.errors import DataError
-
-if TYPE_CHECKING:
-    pass
-from numbers import Real
-
 from selfclean_hooks.utils.text import listing
 
 BoolArray = NDArray[np.bool_]

@@ -7,12 +7,8 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from selfclean_hooks.errors import AuditFileError
-
-if TYPE_CHECKING:
-    pass
 
 
 def clear(folder: Path, names: Iterable[str]) -> None:

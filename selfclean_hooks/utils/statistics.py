@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
 CONFIDENCE = 1.959964  # standard deviations on either side of a normal that hold 95%
 
 

@@ -3,31 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    pass
-
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
-
-from typing import TYPE_CHECKING
-
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    pass
-
-
-import re
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd

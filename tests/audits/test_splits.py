@@ -14,6 +14,7 @@ import selfclean_hooks
 from selfclean_hooks import Audit, Limits, Policy, Thresholds, audit_splits
 from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.embedding.backbones import resolve as backbones
+from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.errors import BackboneError, DataError, SettingError
 from selfclean_hooks.testing import digits
 from tests.helpers.embedding_data import Items, Net, as_picture, flat
@@ -122,9 +123,9 @@ def test_one_encoder_trained_on_the_training_split_serves_all(monkeypatch: pytes
 
     def remembered(pictures: Any, *arguments: Any, **settings: Any) -> Any:
         trained.append(len(pictures))
-        return backbones.Encoder("own", flat, torch.device("cpu"), "one")
+        return Encoder("own", flat, torch.device("cpu"), "one")
 
-    monkeypatch.setattr(backbones, "trained_on", remembered)
+    monkeypatch.setattr(backbones, "train_encoder", remembered)
     found = audit_splits({"val": Items(7), "train": Items(9)}, "self-supervised", progress=False)
     assert trained == [9]
     assert {audit.provenance["encoder"]["fingerprint"] for audit in found.audits.values()} == {"one"}

@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 
 from selfclean_hooks import Audit
 from selfclean_hooks.audits.splits import SplitsAudit
+from selfclean_hooks.decisions.review.file import write_review
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from tests.helpers.command_line import Call, Ran, contents, refused
 from tests.helpers.review_data import mark
@@ -93,7 +94,7 @@ def test_the_whole_way_from_findings_to_clean_data(pictures: Path, saved: Path, 
     planted = {"050.png", "090.png", "130.png"}
     assert {names[m.index] for m in marks if m.verdict != "rejected"} >= planted, "what was planted was found"
     file = tmp_path / "decisions.json"
-    Review(tuple(marks), {}, {"label_errors": 9}, dataset="digits").write(file)
+    write_review(Review(tuple(marks), {}, {"label_errors": 9}, dataset="digits"), file)
 
     # audited again: what was confirmed goes, all else stays
     out = tmp_path / "again"
@@ -155,8 +156,8 @@ def test_the_whole_way_from_findings_to_clean_data(pictures: Path, saved: Path, 
 
 def test_marks_that_match_nothing_are_told_and_hold_nothing_up(saved: Path, tmp_path: Path, call: Call) -> None:
     lost = [Mark("off_topic", "confirmed", i, f"gone/{i}.png", f"{i:032x}") for i in range(7)]
-    Review(tuple(lost)).write(tmp_path / "a.json")
-    Review((Mark("off_topic", "rejected", 1, split="val"),), split="val").write(tmp_path / "b.json")
+    write_review(Review(tuple(lost)), tmp_path / "a.json")
+    write_review(Review((Mark("off_topic", "rejected", 1, split="val"),), split="val"), tmp_path / "b.json")
     ran = call("gate", saved, "--decisions", tmp_path / "a.json", "--decisions", tmp_path / "b.json")
     assert ran.status == 0
     assert told(ran) == (
@@ -170,7 +171,7 @@ def test_rows_of_fine_samples_and_new_labels_are_told(saved: Path, tmp_path: Pat
     ranking = audit.ranking("label_errors")["index"].tolist()
     marks = [mark(audit, "label_errors", "relabelled", ranking[0], label="ten")]
     marks += [mark(audit, "label_errors", "rejected", i) for i in ranking[1:60]]
-    Review(tuple(marks)).write(tmp_path / "decisions.json")
+    write_review(Review(tuple(marks)), tmp_path / "decisions.json")
     ran = call("gate", saved, "--decisions", tmp_path / "decisions.json", "--max-label-errors", "0")
     assert ran.status == 0
     assert "decisions: 60 marks (59 rejected, 1 relabelled); new labels that no sample has: ten" in told(ran)
@@ -178,7 +179,7 @@ def test_rows_of_fine_samples_and_new_labels_are_told(saved: Path, tmp_path: Pat
 
 
 def test_thresholds_of_the_reviewer_give_way_to_those_asked_for(saved: Path, tmp_path: Path, call: Call) -> None:
-    Review((), {"label_errors": 0.0, "off_topic": 0.0}).write(tmp_path / "decisions.json")
+    write_review(Review((), {"label_errors": 0.0, "off_topic": 0.0}), tmp_path / "decisions.json")
     given = ("gate", saved, "--decisions", tmp_path / "decisions.json", "--format", "json")
 
     def cuts(*more: str) -> dict[str, float]:
@@ -195,7 +196,7 @@ def test_thresholds_of_the_reviewer_give_way_to_those_asked_for(saved: Path, tmp
 
 
 def test_an_audit_lists_the_pairs_that_the_reviewers_cut_asks_for(pictures: Path, tmp_path: Path, call: Call) -> None:
-    Review((), {"near_duplicates": 0.4}).write(tmp_path / "decisions.json")
+    write_review(Review((), {"near_duplicates": 0.4}), tmp_path / "decisions.json")
     ran = call("audit", pictures, "-o", tmp_path / "out", "--decisions", tmp_path / "decisions.json", *ENCODER)
     assert ran.status in (0, 2), ran.err  # 2: so high a cut flags most of the data
     assert "pairs were kept up to" not in ran.err
@@ -220,8 +221,8 @@ def test_splits_take_what_is_theirs(tmp_path: Path, call: Call, splits: list[str
     other: dict[str, Any] = {"other_index": int(leaks.other_index[pair]), "other_split": leaks.name(pair)}
     digest = (leaks.other_digests or ("",) * len(leaks))[pair]
     about = mark(found.audits["train"], "leakage", "rejected", 4, split="train", **other, other_digest=digest)
-    Review((about,), split="train").write(tmp_path / "train.json")
-    Review((Mark("off_topic", "confirmed", 3, split="fit"),), split="fit").write(tmp_path / "fit.json")
+    write_review(Review((about,), split="train"), tmp_path / "train.json")
+    write_review(Review((Mark("off_topic", "confirmed", 3, split="fit"),), split="fit"), tmp_path / "fit.json")
     ran = call(
         "gate", tmp_path / "out", *(x for f in ("train", "fit") for x in ("--decisions", tmp_path / f"{f}.json"))
     )

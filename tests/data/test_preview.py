@@ -103,10 +103,8 @@ def test_columns_are_found_on_the_data_set_or_on_the_one_below_it() -> None:
     assert column_names(torch.utils.data.Subset(Rows(), [1, 2])) == ("width", "height")  # type: ignore[arg-type]
     assert column_names([1, 2]) is None
     found = audit(Rows(), lambda rows: torch.cat([rows, rows + 1], 1), progress=False)
-    assert {name for small in found.thumbnails.values() for name, _ in decode_preview(small).rows} == {
-        "width",
-        "height",
-    }  # type: ignore[union-attr]
+    tables = [decode_preview(small) for small in found.thumbnails.values()]
+    assert {name for table in tables for name, _ in table.rows} == {"width", "height"}  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("make", [np.asarray, torch.as_tensor])

@@ -15,7 +15,7 @@ from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.core.calibration import clean_in_a_row
 from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.decisions.policy import Keep
-from selfclean_hooks.decisions.review.file import KIND, read_reviews
+from selfclean_hooks.decisions.review.file import KIND, read_reviews, write_review
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.decisions.review.matching import match_marks
 from selfclean_hooks.decisions.review.verdicts import unknown_labels
@@ -535,7 +535,7 @@ REVIEWS = st.builds(
 @settings(max_examples=80, deadline=None)
 def test_a_file_comes_back_as_it_was(review: Review, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("review") / "decisions.json"
-    review.write(path)
+    write_review(review, path)
     assert read_reviews(path) == review
     path.read_bytes().decode("ascii")
 
@@ -654,11 +654,11 @@ def test_a_saved_review_comes_back_and_decides_the_same(tmp_path: Path) -> None:
 def test_decisions_that_are_not_the_audits_are_refused_or_moved_aside(tmp_path: Path) -> None:
     audit = ten(off_topic=low(3))
     mine, other = (Review((mark(audit, "off_topic", "confirmed", i),)) for i in (3, 4))
-    other.write(tmp_path / "decisions.json")
+    write_review(other, tmp_path / "decisions.json")
     audit.with_decisions(mine).save(tmp_path)
     assert read_reviews(tmp_path / "decisions.1.json") == other
     assert Audit.load(tmp_path).review == mine
-    other.write(tmp_path / "decisions.json")
+    write_review(other, tmp_path / "decisions.json")
     with pytest.raises(AuditFileError, match=r"must be as the audit was saved with it, and was changed\. Put that"):
         Audit.load(tmp_path)
     (tmp_path / "decisions.json").unlink()
@@ -674,7 +674,7 @@ def test_splits_keep_their_reviews(tmp_path: Path) -> None:
     for split, marks in (("train", [leak("rejected", 1, 0, split="val")]), ("val", [of_val])):
         files.append(tmp_path / f"{split}.json")
         here = tuple(replace(each, split=split) for each in marks)
-        Review(here, {"off_topic": 0.3 if split == "train" else 0.4}, split=split).write(files[-1])
+        write_review(Review(here, {"off_topic": 0.3 if split == "train" else 0.4}, split=split), files[-1])
     found = found.with_decisions(files)
     assert {name: audit.thresholds.off_topic for name, audit in found.audits.items()} == {"train": 0.3, "val": 0.4}
     assert found.audits["train"].worst("leakage").tolist() == [2]

@@ -17,12 +17,12 @@ from selfclean_hooks import audit
 from selfclean_hooks.data.reader import ImageDataset
 from selfclean_hooks.embedding.backbones import resolve as backbones
 from selfclean_hooks.embedding.backbones import self_supervised
-from selfclean_hooks.embedding.backbones import timm as timm_models
 from selfclean_hooks.embedding.backbones.resolve import resolve
 from selfclean_hooks.embedding.embed import embed
 from selfclean_hooks.embedding.encoders.encoder import of_module
 from selfclean_hooks.embedding.encoders.features import evaluation_mode, penultimate
 from selfclean_hooks.embedding.quality import rank_me
+from selfclean_hooks.embedding.weights import timm_hub
 from selfclean_hooks.errors import BackboneError, DataError, SettingError
 from tests.helpers.embedding_data import Items, Net, as_picture
 
@@ -291,8 +291,8 @@ def test_the_hub_is_given_a_few_seconds(monkeypatch: pytest.MonkeyPatch, offline
 
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
     with pytest.raises(BackboneError, match="TimeoutError"):
-        timm_models.weights_of(TINY)
-    assert asked == {"timeout": timm_models.HUB_SECONDS}
+        timm_hub.weights_of(TINY)
+    assert asked == {"timeout": timm_hub.HUB_SECONDS}
 
 
 @pytest.mark.parametrize(

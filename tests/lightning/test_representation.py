@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from selfclean_hooks.embedding.backbones import resolve as backbones
 from selfclean_hooks.embedding.encoders.encoder import Encoder, of_module
+from selfclean_hooks.embedding.quality import rank_me
 from selfclean_hooks.errors import DataWarning
 from selfclean_hooks.training.module_features import Representation, representation, without_untrained
 from tests.lightning.fits import Net, audit_callback, trainer, weights
@@ -152,7 +153,7 @@ def test_what_audit_takes_is_handed_on(backbone: Any) -> None:
 
 def test_rank_me_is_told(tmp_path: Path) -> None:
     about = audited(Net(), tmp_path, backbone=pixels)
-    assert about["encoder"]["rank_me"] == backbones.rank_me(pictures().flatten(1).numpy())
+    assert about["encoder"]["rank_me"] == rank_me(pictures().flatten(1).numpy())
     assert json.loads((tmp_path / "manifest.json").read_text())["encoder"]["rank_me"] > 1
 
 

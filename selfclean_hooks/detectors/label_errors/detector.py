@@ -101,16 +101,14 @@ class EnsembleLabelErrors:
         """Score every sample; the suggested label is the one that most speaks for, or the number predicted."""
         lists = geometry.neighbors.indices[:, : self.neighbors], geometry.neighbors.distances[:, : self.neighbors]
         indices, distances = (part.numpy() for part in lists)
-        predicted = predicted = None
+        label = target = None
         if geometry.targets is not None:
-            found, predicted = calibrated_targets(geometry.x.values, geometry.targets, indices, distances)
+            found, target = calibrated_targets(geometry.x.values, geometry.targets, indices, distances)
         elif geometry.labels is not None:
             found = calibrated_labels(geometry.x.values, geometry.labels, indices, distances)
-            predicted = found.predicted
+            label = found.predicted
         else:
             raise AssertionError("label errors are looked for only where there are labels")
         calibration = Calibration(found.knots, found.clean)
         automatic = min(calibration.best_f1(found.score), OPEN)
-        return Finding(
-            found.score, automatic, predicted_label=predicted, predicted_target=predicted, calibration=calibration
-        )
+        return Finding(found.score, automatic, predicted_label=label, predicted_target=target, calibration=calibration)

@@ -7,8 +7,6 @@ Ranking", NeurIPS 2020). Samples with a wrong label have low ones, as what the o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
@@ -17,10 +15,6 @@ from scipy.stats import rankdata
 
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.utils.arrays import FloatArray
-
-if TYPE_CHECKING:
-    pass
-
 
 SURE = 1e-3  # no embedding and no margin is more certain than this
 ROUNDS = 30  # of expectation-maximisation, which has settled by then

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +13,13 @@ import torch
 
 from selfclean_hooks.embedding.pretrain.images import Canvas
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
+from selfclean_hooks.errors import BackboneError
+from selfclean_hooks.utils.files import write
 from selfclean_hooks.utils.progress import Tick
 from selfclean_hooks.utils.rng import preserve_rng_state
 
 if TYPE_CHECKING:
     from selfclean_hooks.embedding.pretrain.networks import Representation
-
-
-import json
-from dataclasses import asdict
-
-from selfclean_hooks.errors import BackboneError
-from selfclean_hooks.utils.files import write
 
 
 @dataclass(frozen=True, eq=False)

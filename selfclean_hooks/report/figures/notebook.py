@@ -10,7 +10,7 @@ from selfclean_hooks.data.previews.preview import PNG, Preview, Table, Text, dec
 from selfclean_hooks.report.html.page import environment
 from selfclean_hooks.report.text import name_of
 from selfclean_hooks.results.findings import Finding, findings
-from selfclean_hooks.results.tables import calibration_rows, summary_rows
+from selfclean_hooks.results.summary import calibration_rows, summary_rows
 from selfclean_hooks.utils.text import visible
 
 if TYPE_CHECKING:

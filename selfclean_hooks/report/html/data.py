@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,18 +17,10 @@ from selfclean_hooks.core.calibration import clean_in_a_row
 from selfclean_hooks.core.issues import ISSUES
 from selfclean_hooks.core.label_text import class_name, label_texts, predicted_texts
 from selfclean_hooks.decisions.duplicate_sets import label_conflicts
-from selfclean_hooks.report.html.findings import choose_thumbnails, findings_of, positions_of
-from selfclean_hooks.results.findings import Selection
-
-if TYPE_CHECKING:
-    from selfclean_hooks.results.result import AuditResult
-
-
-from dataclasses import fields
-from typing import TYPE_CHECKING
-
 from selfclean_hooks.decisions.review.matching import match_marks
 from selfclean_hooks.decisions.review.verdicts import review_verdicts
+from selfclean_hooks.report.html.findings import choose_thumbnails, findings_of, positions_of
+from selfclean_hooks.results.findings import Selection
 
 if TYPE_CHECKING:
     from selfclean_hooks.decisions.review.marks import Mark
@@ -161,21 +154,21 @@ def _names(audit: AuditResult) -> list[str] | None:
 def _samples(audit: AuditResult, positions: list[int]) -> dict[str, dict[str, Any]]:
     """What is told of each sample that is shown."""
     given, predicted = label_texts(audit.scores), predicted_texts(audit.scores)
-    labelled, predicted = audit.scores.given_label >= 0, audit.scores.predicted_label >= 0
+    is_labelled, is_predicted = audit.scores.given_label >= 0, audit.scores.predicted_label >= 0
     if audit.scores.targets is not None:
-        labelled[:] = predicted[:] = True
+        is_labelled[:] = is_predicted[:] = True
 
-    def told(i: int) -> Iterator[tuple[str, Any]]:
+    def facts(i: int) -> Iterator[tuple[str, Any]]:
         if audit.names:
             yield "name", audit.names[i]
         if audit.digests and audit.digests[i]:
             yield "digest", audit.digests[i]
-        if labelled[i]:
+        if is_labelled[i]:
             yield "given", given[i]
-        if predicted[i]:
+        if is_predicted[i]:
             yield "predicted", predicted[i]
 
-    return {str(i): dict(told(i)) for i in positions}
+    return {str(i): dict(facts(i)) for i in positions}
 
 
 def _map(places: NDArray[np.float32]) -> str:

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import base64
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from selfclean_hooks.core.scores import LeakPairs
+from selfclean_hooks.data.previews.preview import PNG, decode_preview
 from selfclean_hooks.decisions.thresholds import flagged
 from selfclean_hooks.results.findings import Selection
 from selfclean_hooks.utils.arrays import IntArray
-
-if TYPE_CHECKING:
-    from selfclean_hooks.results.result import AuditResult
-
-
-import base64
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from itertools import zip_longest
-from typing import TYPE_CHECKING
-
-from selfclean_hooks.data.previews.preview import PNG, decode_preview
 
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult

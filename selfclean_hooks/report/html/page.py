@@ -5,27 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 from markupsafe import Markup
 
+from selfclean_hooks.errors import PolicyError
 from selfclean_hooks.report.html.data import as_json
 from selfclean_hooks.results.findings import select_findings
-
-if TYPE_CHECKING:
-    from selfclean_hooks.gate.verdict import Verdict
-    from selfclean_hooks.results.result import AuditResult
-
-
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
-
-from selfclean_hooks.errors import PolicyError
-from selfclean_hooks.results.tables import calibration_rows, summary_rows
+from selfclean_hooks.results.summary import calibration_rows, summary_rows
 
 if TYPE_CHECKING:
     from selfclean_hooks.gate.verdict import Verdict

@@ -17,7 +17,7 @@ SHOWN = 100  # pairs that leak
 
 
 def render_splits(
-    found: SplitsResult,
+    found: SplitsResult[Any],
     places: Mapping[str, str],
     leakage: Sequence[Mapping[str, Any]],
     verdict: Verdict | None = None,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.report.sarif.rules import RULES
@@ -15,12 +19,6 @@ from selfclean_hooks.utils.text import visible
 if TYPE_CHECKING:
     from selfclean_hooks.gate.verdict import Check, Verdict
     from selfclean_hooks.results.result import AuditResult
-
-
-import os
-import re
-from pathlib import Path
-from urllib.parse import quote
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 MOST_RESULTS = 5000  # GitHub shows 5,000 of a run and refuses 25,000
