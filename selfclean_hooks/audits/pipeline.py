@@ -23,7 +23,6 @@ from selfclean_hooks.results.findings import MAX_ITEMS, with_max_items
 from selfclean_hooks.utils.arrays import as_vectors
 
 if TYPE_CHECKING:
-    from selfclean_hooks.audits.audit import Audit
     from selfclean_hooks.core.embeddings import Embeddings
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.cli.options import GateOptions
 from selfclean_hooks.cli.output import complain, print_result, say
 from selfclean_hooks.decisions.review.marks import Review
@@ -19,7 +20,6 @@ from selfclean_hooks.storage.folder import holds_audit, is_of_splits
 
 if TYPE_CHECKING:
     from selfclean_hooks.audits.audit import Audit
-    from selfclean_hooks.audits.splits import SplitsAudit
 
 SHOWN = 5  # samples named
 

@@ -24,9 +24,7 @@ from selfclean_hooks.utils.statistics import wilson
 from selfclean_hooks.utils.text import listing
 
 if TYPE_CHECKING:
-    from selfclean_hooks.core.embeddings import RepresentationQuality
     from selfclean_hooks.core.evidence import Evidence
-    from selfclean_hooks.decisions.review.marks import Review
 
 A = TypeVar("A", bound="AuditResult")  # a function that returns a changed result keeps its class
 

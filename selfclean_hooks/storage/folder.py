@@ -23,7 +23,6 @@ from selfclean_hooks.utils.text import as_csv, plain
 if TYPE_CHECKING:
     import pandas as pd
 
-    from selfclean_hooks.results.result import AuditResult
 
 FORMAT = 1
 SPLITS = "splits.json"  # of an audit of several splits

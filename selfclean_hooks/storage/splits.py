@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfclean_hooks.errors import AuditFileError, PolicyError
-from selfclean_hooks.results.splits import LEAKAGE, SplitsResult[Any], conflicting_labels
+from selfclean_hooks.results.splits import LEAKAGE, SplitsResult, conflicting_labels
 from selfclean_hooks.storage.folder import FILES, SPLITS, damaged_error, read_index
 from selfclean_hooks.storage.folder import load as load_one
 from selfclean_hooks.storage.folder import save as save_one

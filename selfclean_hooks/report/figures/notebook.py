@@ -27,7 +27,7 @@ class Picture:
 
     source: str  # data: URI, "" where it is no picture
     words: str  # the beginning of a text in its place
-    describe: str  # index, name
+    caption: str  # index, name
 
 
 @dataclass(frozen=True)
