@@ -54,11 +54,11 @@ def audits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     import selfclean_hooks_lightning.audit_runner
 
     made: list[int] = []
-    really: Any = selfclean_hooks_lightning.audit_runner.audit_among  # type: ignore[attr-defined]
+    really: Any = selfclean_hooks_lightning.audit_runner.audit_distributed  # type: ignore[attr-defined]
 
     def counted(*arguments: Any, epoch: int, **settings: Any) -> Any:
         made.append(epoch)
         return really(*arguments, epoch=epoch, **settings)
 
-    monkeypatch.setattr(selfclean_hooks_lightning.audit_runner, "audit_among", counted)
+    monkeypatch.setattr(selfclean_hooks_lightning.audit_runner, "audit_distributed", counted)
     return made

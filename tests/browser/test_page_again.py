@@ -196,8 +196,8 @@ def test_a_leak_that_is_none_is_found_where_its_samples_are_now(
     cut = audit.decisions.thresholds["near_duplicates"]
     distance = np.linspace(0, cut / 2, 6).astype(np.float32)
     digests = tuple(f"{i:032x}" for i in range(6))
-    leaks = LeakPairs(("train", "val"), (N, 50), np.ones(6, int), np.arange(6), np.arange(20, 26), distance, None, digests,
-                  automatic=cut)  # fmt: skip
+    pairs = np.ones(6, int), np.arange(6), np.arange(20, 26), distance
+    leaks = LeakPairs(("train", "val"), (N, 50), *pairs, None, digests, automatic=cut)
     audit = replace(audit, scores=replace(audit.scores, leaks=leaks))
     assert audit.digests is not None
     about = {"other_digest": digests[3], "other_split": "val", "split": "train"}

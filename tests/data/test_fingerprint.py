@@ -294,10 +294,10 @@ def test_hugging_face_tables_count_in_full() -> None:
 def test_the_same_in_another_process(folder: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from torch.utils.data import Subset;"
-        "from selfclean_hooks.data.image_files import PictureFiles;"
+        "from selfclean_hooks.data.image_files import ImageFiles;"
         "from selfclean_hooks.data.fingerprint.dataset import data_fingerprint;"
         "paths = sorted(map(str, Path(sys.argv[1]).glob('*/*')));"
-        "print(data_fingerprint(Subset(PictureFiles(paths, [0, 0, 0, 1, 1, 1], ('cat', 'dog')), [4, 1, 0])))"
+        "print(data_fingerprint(Subset(ImageFiles(paths, [0, 0, 0, 1, 1, 1], ('cat', 'dog')), [4, 1, 0])))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", code, str(folder)]

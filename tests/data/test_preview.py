@@ -265,5 +265,8 @@ def test_unreadable_samples_have_no_preview() -> None:
 
 
 def test_a_preview_is_read_without_torch() -> None:
-    code = "import sys; from selfclean_hooks.data.previews.preview import decoded; decoded(b'{}'); assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from selfclean_hooks.data.previews.preview import decode_preview;"
+        "decode_preview(b'{}'); assert 'torch' not in sys.modules"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -227,7 +227,7 @@ def self_supervised(folder: Path) -> Seen:
         return encoder
 
     callback = audit_callback(None, backbone="self-supervised", check_leakage=False)
-    with patch.object(selfclean_hooks.embedding.embed, "resolve_among", noted):
+    with patch.object(selfclean_hooks.embedding.embed, "resolve_distributed", noted):
         seen = fitted(callback, Module(train_data(), val_data()), max_epochs=1)
     return Seen(seen, given=given)
 

@@ -32,7 +32,7 @@ def embedded(patch: pytest.MonkeyPatch) -> list[Tensor]:
         vectors.append(torch.from_numpy(found.vectors))
         return found
 
-    patch.setattr("selfclean_hooks.embedding.embed.embed_distributed", reading)
+    patch.setattr("selfclean_hooks.audits.distributed.embed_distributed", reading)
     return vectors
 
 

@@ -107,7 +107,7 @@ def test_an_interrupt_in_a_later_audit(error: BaseException, source: str, monkey
             raise error
         return really(*arguments, epoch=epoch, **settings)
 
-    monkeypatch.setattr(selfclean_hooks_lightning.audit_runner, "audit_among", once)
+    monkeypatch.setattr(selfclean_hooks_lightning.audit_runner, "audit_distributed", once)
     with pytest.raises((SystemExit, MemoryError)):
         scene.fit(audit)
     scene.check()

@@ -44,7 +44,7 @@ def no_audit(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*arguments: Any, **settings: Any) -> Any:
         raise AssertionError("an audit was made")
 
-    monkeypatch.setattr(selfclean_hooks_lightning.audit_runner, "audit_among", fails)
+    monkeypatch.setattr(selfclean_hooks_lightning.audit_runner, "audit_distributed", fails)
 
 
 class Whole(Net):

@@ -118,7 +118,7 @@ def test_the_baseline_is_the_old_or_the_new_one(killed: Mapping[str, Killed], ca
 
 KILL = """
 import os, signal, sys
-from selfclean_hooks import cli
+from selfclean_hooks.cli import main as cli
 os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
 cli.main(sys.argv[1:])
 """

@@ -69,7 +69,7 @@ def test_one_process_alone_is_the_identity() -> None:
     assert processes.gather_all(lambda: thing) == processes.gather(lambda: thing) == [thing]
 
 
-@pytest.mark.parametrize("meeting", ["each", "every", "collect", "once"])
+@pytest.mark.parametrize("meeting", ["run_on_each", "gather_all", "gather", "run_on_first"])
 @pytest.mark.parametrize("error", [OSError("x"), KeyboardInterrupt(), process_group.PickyError("a", "b")])
 def test_one_process_alone_raises_what_is_raised(meeting: str, error: BaseException) -> None:
     def work() -> None:

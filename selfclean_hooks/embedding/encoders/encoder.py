@@ -82,6 +82,7 @@ class SubmoduleFeatures:
         self.decided = self.direct
 
     def __call__(self, batch: Any) -> Tensor:
+        """(B, D) features of a batch."""
         types = {p.dtype for p in self.whole.parameters() if p.is_floating_point()}
         if isinstance(batch, Tensor) and batch.is_floating_point() and len(types) == 1:
             batch = batch.to(types.pop())
