@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import DisjointSet
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -35,23 +36,13 @@ class Tree:
     def linkage(self) -> NDArray[np.float64]:
         """The dendrogram, (N - 1, 4): clusters joined (lower id first), height, number of samples."""
         n = len(self.edges) + 1
-        parent, size = list(range(2 * n - 1)), [1] * (2 * n - 1)
-
-        def root(node: int) -> int:
-            top = node
-            while parent[top] != top:
-                top = parent[top]
-            while parent[node] != top:
-                parent[node], node = top, parent[node]
-            return top
-
+        sets, cluster = DisjointSet(range(n)), list(range(n))  # cluster: of the sample that stands for a set
         merges = np.empty((n - 1, 4))
         for step, ((i, j), height) in enumerate(zip(self.edges.tolist(), self.lengths.tolist(), strict=True)):
-            a, b = sorted((root(i), root(j)))
-            new = n + step
-            parent[a] = parent[b] = new
-            size[new] = size[a] + size[b]
-            merges[step] = a, b, height, size[new]
+            joined = sorted((cluster[sets[i]], cluster[sets[j]]))
+            sets.merge(i, j)
+            cluster[sets[i]] = n + step
+            merges[step] = *joined, height, sets.subset_size(i)
         return merges
 
 
@@ -140,14 +131,6 @@ def _search_again(
 def _sorted_tree(n: int, edges: IntArray, lengths: Float32Array, searched: int) -> Tree:
     """Order the edges; leave out doubles (two components may choose the same one) and, among equals, cycles."""
     order = np.lexsort((edges[:, 1], edges[:, 0], lengths))
-    parent = list(range(n))
-    keep = []
-    for edge, (i, j) in zip(order.tolist(), edges[order].tolist(), strict=True):
-        while parent[i] != i:
-            parent[i] = i = parent[parent[i]]
-        while parent[j] != j:
-            parent[j] = j = parent[parent[j]]
-        if i != j:
-            parent[i] = j
-            keep.append(edge)
+    sets = DisjointSet(range(n))
+    keep = [edge for edge, (i, j) in zip(order.tolist(), edges[order].tolist(), strict=True) if sets.merge(i, j)]
     return Tree(edges[keep], lengths[keep], searched)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.errors import DataError, SettingError
+from selfclean_hooks.neighbors.pca import PrincipalComponents, principal_components
 from selfclean_hooks.utils.arrays import FloatArray
 from selfclean_hooks.utils.progress import Tick
 
@@ -86,9 +87,11 @@ def split_shift(
     order = np.argsort(key)  # by content, so that nothing below depends on the order of the input or on the split
     chosen = np.sort(order[np.linspace(0, n - 1, most).round().astype(np.int64)])
     there = chosen < len(x)
-    mean, basis, explained = _principal(x[chosen[there]], y[chosen[~there] - len(x)], components)
+    some = x[chosen[there]], y[chosen[~there] - len(x)]
+    found = principal_components(lambda: _unit_blocks(*some), components).kept(ROUNDING * most)
+    explained = float(found.squares.sum() / found.total) if len(found.squares) else 1.0
     step()
-    z = _projected(x, y, mean, basis, step)
+    z = _projected(x, y, found, step)
     part = np.arange(len(x)) if len(x) < len(y) else np.arange(len(x), len(z))  # the smaller split
     z, part = z[order], np.isin(order, part).nonzero()[0]
     scatter = z.T @ z
@@ -137,44 +140,17 @@ def _unit_blocks(
         step()
 
 
-def _principal(x: NDArray[np.floating], y: NDArray[np.floating], most: int) -> tuple[FloatArray, FloatArray, float]:
-    """Mean (D,) of all samples, their principal components (D, K) and the share of variance in these."""
-    n, dim = len(x) + len(y), x.shape[1]
-    if n <= dim:  # the products of samples are the smaller matrix, with the same eigenvalues
-        rows = np.concatenate([*_unit_blocks(x, y)])
-        mean = rows.mean(0)
-        rows -= mean
-        vectors, explained = _leading(rows @ rows.T / n, most)
-        return mean, np.linalg.qr(rows.T @ vectors)[0], explained
-    total, products = np.zeros(dim), np.zeros((dim, dim))
-    for block in _unit_blocks(x, y):
-        total += block.sum(0)
-        products += block.T @ block
-    mean = total / n
-    vectors, explained = _leading(products / n - np.outer(mean, mean), most)
-    return mean, vectors, explained
-
-
-def _leading(matrix: FloatArray, most: int) -> tuple[FloatArray, float]:
-    """Eigenvectors of up to `most` largest eigenvalues that are not rounding, and the share of all that these hold."""
-    values, vectors = np.linalg.eigh(matrix)
-    kept = np.flatnonzero(values > ROUNDING)[::-1][:most]
-    share = values[kept].sum() / values[values > ROUNDING].sum() if len(kept) else 1.0
-    return vectors[:, kept], float(share)
-
-
 def _projected(
     x: NDArray[np.floating],
     y: NDArray[np.floating],
-    mean: FloatArray,
-    basis: FloatArray,
+    found: PrincipalComponents,
     step: Callable[[], None],
 ) -> FloatArray:
     """All samples in the components (N + M, K), centred."""
-    z, start = np.empty((len(x) + len(y), basis.shape[1])), 0
+    z, start = np.empty((len(x) + len(y), found.axes.shape[1])), 0
     for block in _unit_blocks(x, y, step):
         rows = slice(start, start + len(block))
-        z[rows] = (block - mean) @ basis
+        z[rows] = (block - found.mean) @ found.axes
         start = rows.stop
     z -= z.mean(0)
     return z

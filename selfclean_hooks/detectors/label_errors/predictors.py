@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from selfclean_hooks.neighbors.pca import Rows, blocks_of, principal_components
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
 SHRINK = 0.2  # share of the covariance within classes that is taken as the same in all directions
@@ -50,8 +49,6 @@ def log_densities(z: FloatArray, labels: IntArray, block: int = 4096) -> NDArray
     return out
 
 
-Rows = NDArray[np.floating[Any]]
-
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)  # times the mean squared singular value
 EXACT = 1200  # samples up to which the regression is exact
 LANDMARKS = 512  # samples that span it beyond
@@ -60,20 +57,14 @@ ROUNDING = 1e-6  # share of the largest eigenvalue of a kernel that float32 does
 
 def principal(x: Tensor, most: int) -> tuple[NDArray[np.float32], FloatArray]:
     """Left singular vectors (N, r) of the centred rows `x` (N, D) and their singular values (r,), r <= `most`."""
-    n, dim = x.shape
-    centred = (x - x.mean(0)).numpy()
-    if min(n, dim) > 1536:  # the spectrum of a wide, long matrix is too dear: subspace iteration, fixed start
-        start = torch.randn(dim, most + 32, generator=torch.Generator().manual_seed(0)).numpy()
-        for _ in range(2):
-            start = np.linalg.qr(centred.T @ (centred @ start))[0].astype(np.float32)
-        centred = centred @ start
-        dim = centred.shape[1]
-    gram = (centred @ centred.T if n < dim else centred.T @ centred).astype(np.float32)
-    squares, vectors = torch.linalg.eigh(torch.from_numpy(gram))
-    s = squares.flip(0)[:most].double().clamp(min=0).sqrt().numpy()
-    s = s[s > 1e-3 * s[:1]]  # below lies the rounding of float32 products
-    v = vectors.flip(1)[:, : len(s)].numpy()
-    return (v if n < dim else (centred @ v) / s.astype(np.float32)), s
+    rows, start = x.numpy(), None
+    if min(x.shape) > 1536:  # products of all columns would take too long
+        start = torch.randn(x.shape[1], most + 32, generator=torch.Generator().manual_seed(0)).numpy()
+    found = principal_components(lambda: blocks_of(rows), most, precision=np.float32, start=start, rounds=2)
+    found = found.kept(1e-6 * found.squares[0])  # below lies the rounding of float32 products
+    s = np.sqrt(found.squares)
+    along = found.axes / s
+    return np.concatenate([(block - found.mean) @ along for block in blocks_of(rows)]).astype(np.float32), s
 
 
 def arc_cosine(a: Rows, b: Rows) -> Rows:
