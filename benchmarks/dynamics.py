@@ -4,7 +4,7 @@
     python benchmarks/dynamics.py --output benchmarks/results/dynamics.csv
 
 Of Fashion-MNIST 10% of the labels are wrong: drawn from all other classes ("uniform"), or that of the most similar
-picture of another class ("confusable"). A small network is trained for three epochs by a Trainer with
+image of another class ("confusable"). A small network is trained for three epochs by a Trainer with
 `DataAudit`, which records the margins on the way.
 """
 

@@ -126,14 +126,14 @@ def encoder() -> Any:
 
 
 def read(images: str, _cache: str) -> dict[str, float]:
-    """What every run has to do: open each picture and see what it is."""
+    """What every run has to do: open each image and see what it is."""
     from torchvision.datasets import ImageFolder
 
     from selfclean_hooks.data.digests import digest
 
     def work() -> None:
-        for picture, _ in ImageFolder(images):
-            digest(picture)
+        for image, _ in ImageFolder(images):
+            digest(image)
 
     return measure(work)
 

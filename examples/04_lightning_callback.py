@@ -29,8 +29,8 @@ class Digits(lightning.LightningDataModule):
         self.test = self.data(images[1300:], labels[1300:])
 
     def data(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> TensorDataset:
-        pictures = torch.from_numpy(images).float().unsqueeze(1).expand(-1, 3, -1, -1) / 255
-        return TensorDataset(nn.functional.interpolate(pictures, size=16), torch.from_numpy(labels))
+        pixels = torch.from_numpy(images).float().unsqueeze(1).expand(-1, 3, -1, -1) / 255
+        return TensorDataset(nn.functional.interpolate(pixels, size=16), torch.from_numpy(labels))
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         return DataLoader(self.train, batch_size=64, shuffle=True)

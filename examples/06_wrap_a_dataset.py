@@ -14,7 +14,7 @@ from selfclean_hooks.testing import contaminate, digits, off_topic_patches
 
 
 class Digits(Dataset[tuple[Tensor, int]]):
-    """A data set as people write them: pictures, labels, and a random transform for training."""
+    """A data set as people write them: images, labels, and a random transform for training."""
 
     def __init__(
         self, images: NDArray[np.uint8], labels: NDArray[np.int64], transform: Callable[[Image.Image], Tensor]
@@ -35,7 +35,7 @@ augment = transforms.Compose(
 )
 train = Digits(planted.images, planted.labels, augment)
 
-# the audit sees the pictures without the random rotation and crop; training goes on seeing them
+# the audit sees the images without the random rotation and crop; training goes on seeing them
 clean = AuditedDataset(
     train, policy=Policy(near_duplicates="drop", off_topic="drop"), backbone=nn.Flatten(), progress=False
 )

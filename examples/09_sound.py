@@ -1,4 +1,4 @@
-"""Audit sounds: a log-spectrogram is a picture of one channel, so an encoder can be trained on the sounds themselves.
+"""Audit sounds: a log-spectrogram is a image of one channel, so an encoder can be trained on the sounds themselves.
 
 The sounds are synthetic, half a second of five made-up instruments: nothing real can be had without a download.
 """
@@ -32,7 +32,7 @@ def played(instrument: str) -> Sound:
 
 
 def spectrogram(sound: Sound) -> NDArray[np.float32]:
-    """(1, 32, 32) decibels of a sound, up to 4 kHz and half a second: a picture of one channel."""
+    """(1, 32, 32) decibels of a sound, up to 4 kHz and half a second: a image of one channel."""
     power = np.abs(stft(sound, RATE, nperseg=128, noverlap=0)[2][:64, :32]) ** 2
     decibels: NDArray[np.float32] = 10 * np.log10(power.reshape(32, 2, 32).mean(1) + 1e-5).astype(np.float32)
     return decibels[None]

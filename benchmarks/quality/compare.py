@@ -23,7 +23,7 @@ import numpy as np
 from _meter import measure
 from draws import Pool, draw, load
 from judging import ISSUES, Found, judged
-from tools import OF_PICTURES, TOOLS, Case
+from tools import OF_IMAGES, TOOLS, Case
 
 LEVELS = (0.05, 0.1, 0.01, 0.2)
 KINDS = ("both,mixed,uniform", "scattered,one,confusable", "clustered,chain,class")
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for setting in settings(options.quick, options.seeds):  # the outer loop: what is there so far covers all data
         for (file, pool), tool in itertools.product(pools, options.tools):
             name = file.stem.removeprefix("dev_")
-            for representation in ["pictures"] if tool in OF_PICTURES else options.representations:
+            for representation in ["images"] if tool in OF_IMAGES else options.representations:
                 key = (name, representation, *map(str, setting), tool)
                 if key not in done:
                     append(options.output, rows_of(pool, key, setting, samples))
@@ -69,7 +69,7 @@ def warm_up(tool: str) -> None:
     case = Case(
         rng.normal(size=(120, 16)).astype(np.float32), np.arange(120) % 3, rng.integers(0, 256, (120, 28, 28), np.uint8)
     )
-    with contextlib.suppress(Exception):  # what fails here fails on data as well, and is told there
+    with contextlib.suppress(Exception):  # what fails here fails on data as well, and is reported there
         TOOLS[tool](case)
 
 
@@ -93,7 +93,7 @@ def rows_of(pool: Pool, key: tuple[str, ...], setting: Setting, samples: int) ->
     level, kinds, seed = setting
     n = min(samples, int((pool["role"] == 0).sum()))
     truth = draw(pool, level, kinds, seed, n)
-    vectors = pool["pixels" if representation == "pictures" else representation][truth.rows]
+    vectors = pool["pixels" if representation == "images" else representation][truth.rows]
     case = Case(vectors, truth.labels, pool["images"][truth.rows])
     fixed = dict(
         zip(COLUMNS, [name, representation, str(level), kinds, str(seed), str(len(vectors)), tool], strict=False)

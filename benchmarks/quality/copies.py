@@ -1,4 +1,4 @@
-"""Copies of a picture: one operation, or a chain of small ones."""
+"""Copies of a image: one operation, or a chain of small ones."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Picture = NDArray[np.uint8]
+Raster = NDArray[np.uint8]
 Pixels = NDArray[np.float32]
 CHAIN = 8  # steps
 
 
-def one_operation(picture: Picture, rng: np.random.Generator) -> Picture:
+def one_operation(image: Raster, rng: np.random.Generator) -> Raster:
     """Rotation by up to 10 degrees, a crop of 85 to 100%, brightness, blur or noise."""
-    return _changed(picture, 1.0, rng)
+    return _changed(image, 1.0, rng)
 
 
-def chain(picture: Picture, rng: np.random.Generator) -> list[Picture]:
-    """CHAIN pictures, each a third of an operation away from the one before."""
-    made = [picture]
+def chain(image: Raster, rng: np.random.Generator) -> list[Raster]:
+    """CHAIN images, each a third of an operation away from the one before."""
+    made = [image]
     for _ in range(CHAIN):
         made.append(_changed(made[-1], 1 / 3, rng))
     return made[1:]
 
 
-def _changed(picture: Picture, strength: float, rng: np.random.Generator) -> Picture:
-    """One operation, drawn again where it leaves the picture as it is."""
+def _changed(image: Raster, strength: float, rng: np.random.Generator) -> Raster:
+    """One operation, drawn again where it leaves the image as it is."""
     for _ in range(20):
         operation = OPERATIONS[rng.integers(len(OPERATIONS))]
-        pixels = operation(picture.astype(np.float32), strength, rng)
+        pixels = operation(image.astype(np.float32), strength, rng)
         changed = np.clip(np.round(pixels), 0, 255).astype(np.uint8)
-        if (changed != picture).any():
+        if (changed != image).any():
             break
     return changed
 
@@ -44,14 +44,14 @@ def _rotation(pixels: Pixels, strength: float, rng: np.random.Generator) -> Pixe
 
 
 def _crop(pixels: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
-    """A part of the picture, as large as the whole again."""
+    """A part of the image, as large as the whole again."""
     part = 1 - rng.uniform(0.02, 0.15) * strength
     starts = [(side - 1) * rng.uniform(0, 1 - part) for side in pixels.shape[:2]]
     axes = [start + np.arange(side) * part for start, side in zip(starts, pixels.shape[:2], strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"))
     planes = pixels[..., None] if pixels.ndim == 2 else pixels
-    cut = [ndimage.map_coordinates(plane, grid, order=1, mode="nearest") for plane in np.moveaxis(planes, -1, 0)]
-    return np.asarray(np.stack(cut, -1).reshape(pixels.shape), np.float32)
+    planes = [ndimage.map_coordinates(plane, grid, order=1, mode="nearest") for plane in np.moveaxis(planes, -1, 0)]
+    return np.asarray(np.stack(planes, -1).reshape(pixels.shape), np.float32)
 
 
 def _brightness(pixels: Pixels, strength: float, rng: np.random.Generator) -> Pixels:

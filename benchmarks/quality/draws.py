@@ -45,7 +45,7 @@ def load(file: str | Path) -> dict[str, NDArray[Any]]:
 
 
 def pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(N, D) in [0, 1], coloured pictures as 16 x 16."""
+    """(N, D) in [0, 1], coloured images as 16 x 16."""
     x = images.astype(np.float32) / 255
     if x.ndim == 4:
         n, side = x.shape[:2]

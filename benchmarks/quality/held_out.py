@@ -17,19 +17,19 @@ from pathlib import Path
 import _paths  # noqa: F401
 import numpy as np
 from _fashion import fashion_mnist
-from pictures import STAMPS, Labels, Pictures, by_folder, clip_art, coloured, grey, on_white, photo_patches, read_all
+from images import STAMPS, Images, Labels, by_folder, clip_art, coloured, grey, on_white, photo_patches, read_all
 from PIL import Image, ImageDraw, ImageFont
 from sets import FOREIGN, Material, material
 
 DOWNLOADS = Path(os.environ.get("QUALITY_DATA", "quality-data"))
 STAMP_SUBJECTS = ("animals", "food", "symbols", "town", "plants", "seasonal", "vehicles")
 LETTERS = "ABCDEFGHIJ"
-# test pictures of MNIST whose label fewer than 3 of 5 people agreed with: Northcutt et al. 2021,
+# test images of MNIST whose label fewer than 3 of 5 people agreed with: Northcutt et al. 2021,
 # github.com/cleanlab/label-errors, mturk/mnist_mturk.json
 DISPUTED = (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729)
 
 
-def mnist_files(split: str) -> tuple[Pictures, Labels]:
+def mnist_files(split: str) -> tuple[Images, Labels]:
     """(N, 28, 28) and (N,) of "train" or "t10k", in the original order."""
     folder = DOWNLOADS / "mnist" / "data"
     images = np.fromfile(folder / f"{split}-images-idx3-ubyte", np.uint8, offset=16)
@@ -38,15 +38,15 @@ def mnist_files(split: str) -> tuple[Pictures, Labels]:
 
 
 def mnist() -> Material:
-    pictures, labels = mnist_files("train")
+    images, labels = mnist_files("train")
     stamps = read_all(sorted(STAMPS.rglob("*.png")), 64)
     chosen = np.random.default_rng(3).permutation(len(stamps))[:FOREIGN]
-    return material(pictures, labels, grey(stamps[chosen], 28), fashion_class(7))
+    return material(images, labels, grey(stamps[chosen], 28), fashion_class(7))
 
 
-def fashion_class(label: int) -> Pictures:
-    pictures, labels = fashion_mnist("train")
-    chosen: Pictures = pictures[labels == label][:FOREIGN]
+def fashion_class(label: int) -> Images:
+    images, labels = fashion_mnist("train")
+    chosen: Images = images[labels == label][:FOREIGN]
     return chosen
 
 
@@ -55,13 +55,13 @@ def glyphs() -> Material:
     listed = subprocess.run(["fc-list", ":lang=en", "file"], capture_output=True, text=True, check=True).stdout
     files = sorted({line.strip().rstrip(":") for line in listed.splitlines()})
     drawn = [(letter(file, c), label) for file in files for label, c in enumerate(LETTERS)]
-    made = [(picture, label) for picture, label in drawn if picture is not None]
-    pictures, labels = np.stack([picture for picture, _ in made]), np.array([label for _, label in made])
+    made = [(image, label) for image, label in drawn if image is not None]
+    images, labels = np.stack([image for image, _ in made]), np.array([label for _, label in made])
     figures, kinds = mnist_files("train")
-    return material(pictures, labels, grey(clip_art(FOREIGN, 64, 4), 28), figures[kinds == 4][:FOREIGN])
+    return material(images, labels, grey(clip_art(FOREIGN, 64, 4), 28), figures[kinds == 4][:FOREIGN])
 
 
-def letter(file: str, character: str, size: int = 28) -> Pictures | None:
+def letter(file: str, character: str, size: int = 28) -> Images | None:
     """White on black, 22 pixels high or wide; None where the font cannot draw it."""
     try:
         font = ImageFont.truetype(file, 64)
@@ -86,14 +86,14 @@ def emoji() -> Material:
     known = [e for e in listed if e["has_img_google"] and e["category"] != "Component"]
     kinds = sorted({e["category"] for e in known})
     folder = DOWNLOADS / "emoji" / "img" / "google" / "64"
-    pictures = np.stack([on_white(Image.open(folder / e["image"]), 64) for e in known])
+    images = np.stack([on_white(Image.open(folder / e["image"]), 64) for e in known])
     labels = np.array([kinds.index(e["category"]) for e in known])
-    return material(pictures, labels, photo_patches(FOREIGN, 64, 5), coloured(fashion_class(1), 64))
+    return material(images, labels, photo_patches(FOREIGN, 64, 5), coloured(fashion_class(1), 64))
 
 
 def stamps() -> Material:
-    pictures, labels = by_folder(STAMPS, STAMP_SUBJECTS, 64)
-    return material(pictures, labels, photo_patches(FOREIGN, 64, 6), coloured(fashion_class(9), 64))
+    images, labels = by_folder(STAMPS, STAMP_SUBJECTS, 64)
+    return material(images, labels, photo_patches(FOREIGN, 64, 6), coloured(fashion_class(9), 64))
 
 
 HELD_OUT: dict[str, Callable[[], Material]] = {"mnist": mnist, "glyphs": glyphs, "emoji": emoji, "stamps": stamps}

@@ -1,4 +1,4 @@
-"""How good a ranking and a cut are, where the truth is known. Low scores are the worse; equal ones count as one."""
+"""how good a ranking and a threshold are, where the truth is known. Low scores are the worse; equal ones count as one."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _keys(pairs: NDArray[np.int64], n: int) -> NDArray[np.int64]:
 
 
 def _ranked(score: Floats, real: Bools, total: int) -> Row:
-    """Average precision and best F1 over all cuts between different scores; what is not listed is never found."""
+    """Average precision and best F1 over all thresholds between different scores; what is not listed is never found."""
     if total == 0:
         return {}
     order = np.argsort(score, kind="stable")

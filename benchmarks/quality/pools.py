@@ -53,15 +53,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def pool_of(made: Material) -> Arrays:
-    """One row a picture: images, labels (-1: off-topic), role, source (row copied), step (of a chain), embeddings."""
-    rows = pictures_of(made)
+    """One row a sample: images, labels (-1: off-topic), role, source (row copied), step (of a chain), embeddings."""
+    rows = samples_of(made)
     images = rows["images"]
     rows["efficientnet"] = efficientnet(images)()[""]
     rows["ssl"] = self_supervised(images, len(made.clean))
     return rows | confusion(rows["efficientnet"][: len(made.clean)], made.labels)
 
 
-def pictures_of(made: Material) -> Arrays:
+def samples_of(made: Material) -> Arrays:
     rng, n = np.random.default_rng(0), len(made.clean)
     sources = rng.permutation(n)
     once, often = sources[:ONE], sources[:CHAINS] if n < 2 * ONE else sources[ONE : ONE + CHAINS]
@@ -80,10 +80,10 @@ def pictures_of(made: Material) -> Arrays:
 
 
 def self_supervised(images: NDArray[np.uint8], n_clean: int) -> NDArray[np.float32]:
-    """The project's own training on the clean pictures, as it is used."""
-    pictures = [Image.fromarray(image) for image in images]
-    trained = pretrain(pictures[:n_clean], Recipe(max_seconds=TRAINING_SECONDS))
-    fed = torch.stack([trained.canvas(picture) for picture in pictures]).float() / 255
+    """The project's own training on the clean samples, as it is used."""
+    samples = [Image.fromarray(image) for image in images]
+    trained = pretrain(samples[:n_clean], Recipe(max_seconds=TRAINING_SECONDS))
+    fed = torch.stack([trained.canvas(sample) for sample in samples]).float() / 255
     return np.asarray(run(trained.encoder, fed))
 
 

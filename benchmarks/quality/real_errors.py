@@ -1,4 +1,4 @@
-"""The 15 test pictures of MNIST whose label most people did not agree with, found among 10,000: real label errors.
+"""The 15 test images of MNIST whose label most people did not agree with, found among 10,000: real label errors.
 
     QUALITY_DATA=DIR python benchmarks/quality/real_errors.py --cache FILE.npz --output real_errors.csv
 

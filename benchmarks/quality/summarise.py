@@ -41,7 +41,7 @@ def read(files: Sequence[Path]) -> Frame:
 def table(rows: Frame) -> Frame:
     """One row a tool: means over data, representations, kinds and levels; false flags on the data left clean.
 
-    Tools ran on different settings where a run is unfinished or needs pictures: `runs` says on how many.
+    Tools ran on different settings where a run is unfinished or needs images: `runs` says on how many.
     """
     dirty, clean = rows[rows.level > 0], rows[rows.level == 0]
     by_tool = dirty.groupby("tool")
@@ -57,7 +57,7 @@ def table(rows: Frame) -> Frame:
 
 
 def markdown(frame: Frame) -> str:
-    names = {"auroc": "AUROC", "f1": "F1, own cut", "best_f1": "best F1", "cpu_s": "CPU s"}
+    names = {"auroc": "AUROC", "f1": "F1, own threshold", "best_f1": "best F1", "cpu_s": "CPU s"}
     heads = ["tool", *(names.get(column, column) for column in frame.columns)]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for tool, row in frame.iterrows():

@@ -126,14 +126,14 @@ def neighbour_distance(case: Case) -> dict[str, Found]:
 
 
 def as_files(images: NDArray[np.uint8], folder: str) -> list[str]:
-    """PNG files at least 64 pixels wide, the least that the picture tools take; their names in order."""
+    """PNG files at least 64 pixels wide, the least that the image tools take; their names in order."""
     from PIL import Image
 
     names = [f"{i:06d}.png" for i in range(len(images))]
     for name, image in zip(names, images, strict=True):
-        picture = Image.fromarray(image)
-        side = max(64, picture.width)
-        picture.resize((side, side), Image.Resampling.BICUBIC).save(Path(folder) / name)
+        image = Image.fromarray(image)
+        side = max(64, image.width)
+        image.resize((side, side), Image.Resampling.BICUBIC).save(Path(folder) / name)
     return names
 
 
@@ -152,7 +152,7 @@ def cleanvision(case: Case) -> dict[str, Found]:
 
 
 def imagededup(hashing: str) -> Tool:
-    """Its hashes; all pairs within a third of the bits make the ranking, its default of 10 bits the cut."""
+    """Its hashes; all pairs within a third of the bits make the ranking, its default of 10 bits is the threshold."""
 
     def hashes(case: Case) -> dict[str, Found]:
         from imagededup import methods  # type: ignore[import-not-found]
@@ -218,4 +218,4 @@ TOOLS: dict[str, Tool] = {
     "fastdup": fastdup(2),
     "fastdup 10 neighbours": fastdup(10),
 }
-OF_PICTURES = frozenset({"cleanvision", "imagededup PHash", "imagededup DHash"})
+OF_IMAGES = frozenset({"cleanvision", "imagededup PHash", "imagededup DHash"})

@@ -1,4 +1,4 @@
-"""What looks at the pictures: any function from a batch to (B, D) will do. Here the pixels themselves."""
+"""What looks at the images: any function from a batch to (B, D) will do. Here the pixels themselves."""
 
 from torch import Tensor
 

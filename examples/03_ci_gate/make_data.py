@@ -26,7 +26,7 @@ def write(folder: Path, contaminated: bool) -> None:
 
 
 def copy_one(folder: Path) -> None:
-    """Somebody adds a picture that is there already, under a name of its own."""
+    """Somebody adds a image that is there already, under a name of its own."""
     original = next(folder.rglob("0300.png"))
     shutil.copy(original, original.with_name("new.png"))
 

@@ -1,4 +1,4 @@
-"""Pictures to make data of, from what Debian, npm and PyPI packages put on this machine."""
+"""Images to make data of, from what Debian, npm and PyPI packages put on this machine."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Pictures = NDArray[np.uint8]
+Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 CLIP_ART = Path("/usr/share/openclipart/png")
 MOST_PIXELS = 4_000_000  # larger drawings take seconds to read
 STAMPS = Path("/usr/share/tuxpaint/stamps")
 
 
-def on_white(whole: Image.Image, size: int) -> Pictures:
-    """(size, size, 3): the picture on a white square, its proportions kept."""
+def on_white(whole: Image.Image, size: int) -> Images:
+    """(size, size, 3): the image on a white square, its proportions kept."""
     whole = whole.convert("RGBA")
     side = max(whole.size)
     square = Image.new("RGBA", (side, side), "white")
@@ -25,9 +25,9 @@ def on_white(whole: Image.Image, size: int) -> Pictures:
     return np.asarray(square.convert("RGB").resize((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0))
 
 
-def read_all(files: Iterable[Path], size: int) -> Pictures:
+def read_all(files: Iterable[Path], size: int) -> Images:
     """(N, size, size, 3) of the files that can be read and are not nearly white all over."""
-    found: dict[bytes, Pictures] = {}
+    found: dict[bytes, Images] = {}
     for file in files:
         try:
             with Image.open(file) as opened:
@@ -41,13 +41,13 @@ def read_all(files: Iterable[Path], size: int) -> Pictures:
     return np.stack(list(found.values()))
 
 
-def by_folder(root: Path, folders: Iterable[str], size: int) -> tuple[Pictures, Labels]:
-    """Every picture below each folder; the label is the folder's position."""
+def by_folder(root: Path, folders: Iterable[str], size: int) -> tuple[Images, Labels]:
+    """Every image below each folder; the label is the folder's position."""
     parts = [read_all(sorted((root / folder).rglob("*.png")), size) for folder in folders]
     return np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
 
 
-def clip_art(n: int, size: int, seed: int) -> Pictures:
+def clip_art(n: int, size: int, seed: int) -> Images:
     """(n, size, size, 3) of signs, shapes and the like: no subject of the data set `clipart`."""
     folders = ("signs_and_symbols", "computer", "education", "office", "geography", "shapes", "electronics")
     files = [file for folder in folders for file in sorted((CLIP_ART / folder).rglob("*.png"))]
@@ -55,18 +55,18 @@ def clip_art(n: int, size: int, seed: int) -> Pictures:
     return distinct(read_all((files[i] for i in order[: 2 * n]), size))[0][:n]
 
 
-def grey(pictures: Pictures, size: int) -> Pictures:
+def grey(images: Images, size: int) -> Images:
     """(N, size, size), every second one as its negative, so that half have a dark ground."""
-    shrunk = [Image.fromarray(picture).convert("L").resize((size, size), Image.Resampling.BOX) for picture in pictures]
-    made = np.stack([np.asarray(picture) for picture in shrunk])
+    shrunk = [Image.fromarray(image).convert("L").resize((size, size), Image.Resampling.BOX) for image in images]
+    made = np.stack([np.asarray(image) for image in shrunk])
     made[1::2] = 255 - made[1::2]
     return made
 
 
-def coloured(pictures: Pictures, size: int) -> Pictures:
+def coloured(images: Images, size: int) -> Images:
     """(N, H, W) grey as (N, size, size, 3)."""
-    grown = [Image.fromarray(p).resize((size, size), Image.Resampling.BICUBIC).convert("RGB") for p in pictures]
-    return np.stack([np.asarray(picture) for picture in grown])
+    grown = [Image.fromarray(p).resize((size, size), Image.Resampling.BICUBIC).convert("RGB") for p in images]
+    return np.stack([np.asarray(image) for image in grown])
 
 
 def photographs() -> list[Image.Image]:
@@ -78,10 +78,10 @@ def photographs() -> list[Image.Image]:
     return [*(Image.fromarray(image) for image in load_sample_images().images), hopper]
 
 
-def photo_patches(n: int, size: int, seed: int) -> Pictures:
+def photo_patches(n: int, size: int, seed: int) -> Images:
     """(n, size, size, 3) squares of photographs, of any side from 40 pixels to half the photograph, turned at will."""
     rng, photos = np.random.default_rng(seed), photographs()
-    made: list[Pictures] = []
+    made: list[Images] = []
     while len(made) < n:
         photo = photos[rng.integers(len(photos))]
         side = int(rng.integers(40, min(photo.size) // 2))
@@ -93,7 +93,7 @@ def photo_patches(n: int, size: int, seed: int) -> Pictures:
     return np.stack(made)
 
 
-def texture(n: int, size: int, seed: int) -> Pictures:
+def texture(n: int, size: int, seed: int) -> Images:
     """(n, size, size, 3) of one flower bed, slightly moved, scaled and lit: a tight cluster, no two alike."""
     rng, photo, made = np.random.default_rng(seed), photographs()[1], []
     for _ in range(n):
@@ -104,14 +104,14 @@ def texture(n: int, size: int, seed: int) -> Pictures:
     return np.stack(made).astype(np.uint8)
 
 
-def distinct(pictures: Pictures, least: float = 0.03, alike: float = 0.97) -> tuple[Pictures, NDArray[np.int64]]:
+def distinct(images: Images, least: float = 0.03, alike: float = 0.97) -> tuple[Images, NDArray[np.int64]]:
     """Those that are no near copy of an earlier one, and their positions.
 
-    A near copy differs by less than `least` of the range (root mean square), or, of coloured pictures, correlates in
+    A near copy differs by less than `least` of the range (root mean square), or, of coloured images, correlates in
     grey above `alike`: drawings come in several colours.
     """
-    x = pictures.reshape(len(pictures), -1).astype(np.float32) / 255
-    small = None if pictures.ndim == 3 else _standardised(grey_plane(pictures))
+    x = images.reshape(len(images), -1).astype(np.float32) / 255
+    small = None if images.ndim == 3 else _standardised(grey_plane(images))
     kept = np.ones(len(x), bool)
     squares = (x**2).sum(1)
     for i in range(1, len(x)):
@@ -120,14 +120,14 @@ def distinct(pictures: Pictures, least: float = 0.03, alike: float = 0.97) -> tu
         kept[i] = gap.min() >= least**2
         if kept[i] and small is not None:
             kept[i] = (small[earlier] @ small[i]).max() <= alike
-    return pictures[kept], kept.nonzero()[0]
+    return images[kept], kept.nonzero()[0]
 
 
-def grey_plane(pictures: Pictures, side: int = 16) -> NDArray[np.float32]:
-    """(N, side * side): coloured pictures, grey and small."""
-    n, size = pictures.shape[:2]
+def grey_plane(images: Images, side: int = 16) -> NDArray[np.float32]:
+    """(N, side * side): coloured images, grey and small."""
+    n, size = images.shape[:2]
     step = size // side
-    plane = pictures.mean(-1, dtype=np.float32).reshape(n, side, step, side, step)
+    plane = images.mean(-1, dtype=np.float32).reshape(n, side, step, side, step)
     return np.asarray(plane.mean((2, 4)).reshape(n, -1))
 
 
