@@ -50,8 +50,8 @@ def _crop(pixels: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
     axes = [start + np.arange(side) * part for start, side in zip(starts, pixels.shape[:2], strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"))
     planes = pixels[..., None] if pixels.ndim == 2 else pixels
-    planes = [ndimage.map_coordinates(plane, grid, order=1, mode="nearest") for plane in np.moveaxis(planes, -1, 0)]
-    return np.asarray(np.stack(planes, -1).reshape(pixels.shape), np.float32)
+    cropped = [ndimage.map_coordinates(plane, grid, order=1, mode="nearest") for plane in np.moveaxis(planes, -1, 0)]
+    return np.asarray(np.stack(cropped, -1).reshape(pixels.shape), np.float32)
 
 
 def _brightness(pixels: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
