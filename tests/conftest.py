@@ -56,9 +56,9 @@ def audits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     made: list[int] = []
     really: Any = selfclean_hooks_lightning.audit_runner.audit_distributed  # type: ignore[attr-defined]
 
-    def counted(*arguments: Any, epoch: int, **settings: Any) -> Any:
-        made.append(epoch)
-        return really(*arguments, epoch=epoch, **settings)
+    def counted(processes: Any, request: Any) -> Any:
+        made.append(request.epoch)
+        return really(processes, request)
 
     monkeypatch.setattr(selfclean_hooks_lightning.audit_runner, "audit_distributed", counted)
     return made

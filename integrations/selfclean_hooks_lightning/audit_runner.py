@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch.utils.data import Subset
 
 from selfclean_hooks.audits.audit import Audit
-from selfclean_hooks.audits.distributed import audit_distributed
+from selfclean_hooks.audits.distributed import TrainingAudit, audit_distributed
 from selfclean_hooks.audits.pipeline import with_margins
+from selfclean_hooks.audits.settings import AuditSettings
 from selfclean_hooks.data.fingerprint.dataset import data_fingerprint
 from selfclean_hooks.errors import BackboneError, ContaminationError, DataError, DataWarning, PolicyError
 from selfclean_hooks.results.stability import describe, stability
@@ -176,15 +177,11 @@ class Auditor:
         )
 
         def audited_with(features: Representation) -> Audit:
-            return audit_distributed(
-                self.processes,
-                data,
-                features.backbone,
+            request = TrainingAudit(
+                dataset=data,
+                backbone=features.backbone,
                 others=splits,
-                method=s.method,
-                thresholds=s.thresholds,
-                policy=s.policy,
-                reading=reading,
+                settings=AuditSettings(s.method, s.thresholds, s.policy, reading),
                 name=f"{name or 'train'} ({type(data).__name__})",
                 notes=(*filter(None, [features.why]), *notes),
                 epoch=epoch,
@@ -192,6 +189,7 @@ class Auditor:
                 least_rank=features.least_rank,
                 folder=folder,
             )
+            return audit_distributed(self.processes, request)
 
         features = self.processes.run_on_each(lambda: self._features(epoch))
         try:

@@ -1,19 +1,18 @@
-"""The functions that make an `Audit`: `audit` of a data set, `audit_embeddings` of vectors."""
+"""The functions that make an `Audit`: `audit` for a data set, `audit_embeddings` for vectors."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import Unpack
 
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.pipeline import audit_of
-from selfclean_hooks.audits.settings import checked_settings
+from selfclean_hooks.audits.settings import AuditOptions, audit_settings, checked_settings, unpack_options
 from selfclean_hooks.core.labels import as_labels, codes_of
-from selfclean_hooks.core.settings import EmbeddingSettings, Precision
 from selfclean_hooks.decisions.policy import Policy
 from selfclean_hooks.decisions.thresholds import Thresholds, required_pair_score
 from selfclean_hooks.errors import DataWarning
@@ -31,13 +30,13 @@ def audit_embeddings(
     progress: bool = False,
     max_items: int = MAX_ITEMS,
 ) -> Audit:
-    """Audit embeddings that are there already.
+    """Audit precomputed embeddings.
 
     Args:
-        vectors: (N, D) float array or tensor, finite, N >= 2; rows are scaled to unit length, the input is left alone.
-            A zero row lies at distance 0.5 from everything.
-        labels: (N,) classes as integers or words; (N,) floats: numbers to be foretold, NaN for none; (N, C) zeros and
-            ones: several labels a sample; or None.
+        vectors: (N, D) float array or tensor, finite, N >= 2. Rows are scaled to unit length in a copy. A zero row has
+            distance 0.5 to everything.
+        labels: (N,) classes, integers or strings; (N,) floats, regression targets, NaN where missing; (N, C) zeros and
+            ones, several labels a sample; or None.
         method: "default", or "selfclean" for the scores of the paper.
         thresholds: where a score becomes a flag.
         policy: what a flag does.
@@ -45,11 +44,11 @@ def audit_embeddings(
         max_items: findings of each issue that the report shows, at most.
 
     Returns:
-        The Audit, its indices being rows of `vectors`.
+        The Audit; its indices are rows of `vectors`.
 
     Raises:
         DataError: vectors or labels cannot be audited; says which rows and why.
-        SettingError: method, thresholds or policy make no sense.
+        SettingError: method, thresholds, policy or max_items is not valid.
     """
     from selfclean_hooks.audits.pipeline import provenance, warn_of_missing_pairs
     from selfclean_hooks.detectors.score import score
@@ -65,8 +64,8 @@ def audit_embeddings(
     zero = np.concatenate([~array[s : s + 4096].any(1) for s in range(0, len(array), 4096)]).nonzero()[0]
     if len(zero):
         warnings.warn(
-            f"{len(zero)} of {len(array)} embeddings are zero, index {listing(zero)}: they have no direction and are "
-            "put at distance 0.5 from everything",
+            f"{len(zero)} of {len(array)} embeddings are zero, index {listing(zero)}: they have no direction, so their "
+            "distance to everything is set to 0.5",
             DataWarning,
             stacklevel=2,
         )
@@ -75,68 +74,62 @@ def audit_embeddings(
     warn_of_missing_pairs(scores, thresholds)
     scores = replace(scores, class_names=names)
     digests = tuple(fingerprint(row) for row in array)
-    fitness = quality_of_vectors(array, codes_of(codes), digests)
-    about = provenance({"fingerprint": fingerprint(array, codes)}, None, method, thresholds, policy, fitness=fitness)
-    found = Audit(scores, thresholds, policy, about, digests=digests)
-    return with_evidence(with_max_items(found, max_items), array, progress=progress)
+    quality = quality_of_vectors(array, codes_of(codes), digests)
+    data = {"fingerprint": fingerprint(array, codes)}
+    origin = provenance(data, None, method, thresholds, policy, fitness=quality)
+    result = Audit(scores, thresholds, policy, origin, digests=digests)
+    return with_evidence(with_max_items(result, max_items), array, progress=progress)
 
 
+@unpack_options
 def audit(
     dataset: Any,
     backbone: Any = "auto",
     method: str = "default",
     thresholds: Thresholds | None = None,
     policy: Policy | None = None,
-    device: str = "auto",
-    batch_size: int = 64,
-    num_workers: int = 0,
-    seed: int = 0,
-    cache_dir: str | Path | None = None,
-    progress: bool = True,
-    labels: Any = None,
-    precision: Precision = "32",
-    compile: bool = False,
-    max_items: int = MAX_ITEMS,
+    **options: Unpack[AuditOptions],
 ) -> Audit:
     """Embed a data set and audit it for near duplicates, off-topic samples and label errors.
 
     Args:
-        dataset: any map-style data set; items as tuple, dict, dataclass or alone; pictures as PIL image, array or
-            tensor, and for a callable backbone also text, sound, signals or rows. Random augmentation is bypassed on
-            copies: the data set itself is left as it is.
+        dataset: any map-style data set. Items are a tuple, dict, dataclass or a single value; images as PIL image,
+            array or tensor, and with a callable backbone also text, audio, signals or table rows. Random augmentation
+            is bypassed in copies: the data set itself is not changed.
         backbone: "auto", "self-supervised", a timm name, an nn.Module, or a callable from a batch to (B, D). Modules
-            and callables get what torch's default_collate makes of a batch: of pictures (B, C, H, W) floats in [0, 1]
-            (uint8 is divided by 255), of arrays, tensors and lists of numbers a tensor, of text a list of str, of
-            dicts a dict of batches. A callable gets a list of tensors where (T,) or (C, T) differ in length.
+            and callables get what torch's default_collate makes of a batch: images as (B, C, H, W) floats in [0, 1]
+            (uint8 is divided by 255), arrays, tensors and lists of numbers as a tensor, text as a list of str, dicts as
+            a dict of batches. A callable gets a list of tensors where (T,) or (C, T) differ in length.
         method: "default", or "selfclean" for the scores of the paper.
         thresholds: where a score becomes a flag.
         policy: what a flag does.
+        **options: the settings that follow, all optional.
         device: "auto", or a torch device.
         batch_size: samples per forward pass.
         num_workers: processes that read the data set.
-        seed: of whatever is random (self-supervised training). Global random state is left as it was.
-        cache_dir: where embeddings are kept between runs, by content and encoder (a function's never are), or None.
+        seed: seed of self-supervised training. Global random state is not changed.
+        cache_dir: folder that keeps embeddings between runs, by content and encoder (never those of a function), or
+            None.
         progress: show progress bars.
-        labels: classes, numbers or several labels a sample, as for `audit_embeddings`; default: those in the items.
-        precision: of the forward pass: "32" as the model has it, "bf16" or "16" for torch's autocast.
-        compile: compile the model with torch.compile, which takes a while and pays for many samples.
-        max_items: findings of each issue that the report shows, at most: all that are flagged and half as many beyond.
-            They and their neighbours are read again for that.
+        labels: classes, regression targets or several labels a sample, as for `audit_embeddings`; default: those in
+            the items.
+        precision: of the forward pass: "32" as the model is, "bf16" or "16" for torch's autocast.
+        compile: compile the model with torch.compile; takes a while and pays off for many samples.
+        max_items: findings of each issue that the report shows, at most: all flagged ones and half as many beyond. They
+            and their neighbours are read again for that.
 
     Returns:
-        The Audit, its indices being positions in `dataset`.
+        The Audit; its indices are positions in `dataset`.
 
     Raises:
         DataError: the data set or the labels cannot be audited.
-        BackboneError: no features can be had from the backbone.
-        SettingError: a setting makes no sense.
+        BackboneError: the backbone provides no usable features.
+        SettingError: a setting is not valid.
     """
     from selfclean_hooks.embedding.embed import embed
     from selfclean_hooks.results.thumbnails import thumbnails
 
-    thresholds, policy = checked_settings(method, thresholds, policy)
-    checked_max_items(max_items)
-    reading = EmbeddingSettings(device, batch_size, num_workers, seed, cache_dir, progress, precision, compile)
-    e = embed(dataset, backbone, reading, labels=labels)
-    found = audit_of(e, method, thresholds, policy, progress, max_items, umap=True)
-    return replace(found, thumbnails=thumbnails(found, dataset, reading))
+    settings = audit_settings(method, thresholds, policy, options)
+    embeddings = embed(dataset, backbone, settings.embedding, labels=options.get("labels"))
+    result = audit_of(embeddings, settings, umap=True)
+    return replace(result, thumbnails=thumbnails(result, dataset, settings.embedding))

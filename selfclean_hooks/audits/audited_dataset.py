@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
+from typing_extensions import Unpack
 
+from selfclean_hooks.audits.audit_dataset import audit as run_audit
+from selfclean_hooks.audits.settings import AuditOptions
 from selfclean_hooks.data.dataset_tree import check_map_style, is_huggingface
 from selfclean_hooks.errors import DataError, SettingError
 
@@ -18,6 +21,14 @@ if TYPE_CHECKING:
     from selfclean_hooks.audits.audit import Audit
     from selfclean_hooks.decisions.policy import Policy
     from selfclean_hooks.decisions.thresholds import Thresholds
+
+
+class AuditArguments(AuditOptions, total=False):
+    """Keyword arguments for a new audit."""
+
+    backbone: Any
+    method: str
+
 
 OWN = ("dataset", "audit", "indices")
 TRANSFORMS = ("transform", "target_transform", "transforms")
@@ -32,10 +43,10 @@ class AuditedDataset(Dataset[Any]):
 
     Args:
         dataset: Map-style.
-        policy: What a flag does; None: the audit's own, `Policy()` for a new one.
-        thresholds: Where a score becomes a flag; None: the audit's own, `Thresholds()` for a new one.
-        audit: An audit of this very data set, to use instead of running one.
-        **audit_arguments: For `audit()`, such as `backbone=`.
+        policy: What a flag does; None: the audit's own, `Policy()` for a new audit.
+        thresholds: Where a score becomes a flag; None: the audit's own, `Thresholds()` for a new audit.
+        audit: An audit of this data set, to use instead of running one.
+        **audit_arguments: For `audit()`, such as `backbone=` or `device=`.
 
     Attributes:
         dataset: The data set given.
@@ -45,7 +56,7 @@ class AuditedDataset(Dataset[Any]):
     Raises:
         DataError: `dataset` is not map-style, or `audit` is of a data set of another length.
         SettingError: Both `audit` and arguments for a new one.
-        ContaminationError: The policy says "raise" and there is something to raise about.
+        ContaminationError: The policy says "raise" and samples were flagged.
         PolicyError: The policy would drop more than its `max_drop_fraction`.
     """
 
@@ -59,16 +70,14 @@ class AuditedDataset(Dataset[Any]):
         policy: Policy | None = None,
         thresholds: Thresholds | None = None,
         audit: Audit | None = None,
-        **audit_arguments: Any,
+        **audit_arguments: Unpack[AuditArguments],
     ) -> None:
         """See the class."""
         check_map_style(dataset)
-        given = {"policy": policy, "thresholds": thresholds}
-        settings = {name: value for name, value in given.items() if value is not None}
         if audit is None:
-            audit = _run(dataset, {**settings, **audit_arguments})
+            audit = run_audit(dataset, policy=policy, thresholds=thresholds, **audit_arguments)
         else:
-            audit = _reused(dataset, audit, settings, audit_arguments)
+            audit = _reused(dataset, audit, policy, thresholds, audit_arguments)
         self.dataset, self.audit = dataset, audit
         self.indices = np.asarray(audit.clean_indices, dtype=np.int64)
         audit.enforce()
@@ -114,7 +123,7 @@ class AuditedDataset(Dataset[Any]):
             super().__setattr__(name, value)
 
     def _kept(self, name: str, values: Any) -> Any:
-        """Of an attribute with one entry a sample, the entries of the samples kept; anything else as it is."""
+        """The entries of the kept samples, for an attribute with one entry a sample; anything else unchanged."""
         if not hasattr(type(values), "__len__") or len(values) != len(self.dataset):
             return values
         if isinstance(values, (np.ndarray, torch.Tensor)):
@@ -122,20 +131,14 @@ class AuditedDataset(Dataset[Any]):
         if isinstance(values, (list, tuple)):
             return type(values)([values[index] for index in self.indices])
         raise AttributeError(
-            f".{name} holds {len(values)} entries in a {type(values).__name__}, which cannot be cut to those kept: "
+            f".{name} holds {len(values)} entries in a {type(values).__name__}, which cannot be filtered: "
             f"use audited.dataset.{name} together with audited.indices"
         )
 
 
-def _run(dataset: Any, arguments: dict[str, Any]) -> Audit:
-    from selfclean_hooks.audits.audit_dataset import (
-        audit as run_audit,  # an audit reads data sets and may meet this class
-    )
-
-    return run_audit(dataset, **arguments)
-
-
-def _reused(dataset: Any, audit: Audit, settings: dict[str, Any], unused: dict[str, Any]) -> Audit:
+def _reused(
+    dataset: Any, audit: Audit, policy: Policy | None, thresholds: Thresholds | None, unused: AuditArguments
+) -> Audit:
     if unused:
         raise SettingError(f"{', '.join(unused)} would go to a new audit, but audit= gives one: leave out either")
     if audit.n != len(dataset):
@@ -143,4 +146,4 @@ def _reused(dataset: Any, audit: Audit, settings: dict[str, Any], unused: dict[s
             f"the audit must be of this data set, which has {len(dataset)} samples; it is of {audit.n}: "
             "audit this one, or pass the data set that was audited"
         )
-    return audit.at(**settings) if settings else audit
+    return audit.at(thresholds=thresholds, policy=policy) if thresholds or policy else audit

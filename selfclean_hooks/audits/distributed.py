@@ -1,11 +1,11 @@
-"""An audit by all processes of a training: each reads a share, the first one scores and writes, all get the result."""
+"""A distributed audit: each process of a training reads a share, the first scores and saves, all get the result."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,13 @@ import torch
 
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.pipeline import audit_of, with_leakage
+from selfclean_hooks.audits.settings import AuditSettings
 from selfclean_hooks.core.embeddings import Embeddings
-from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.data.reader import ImageDataset
 from selfclean_hooks.data.views.dataset_view import raw_view
-from selfclean_hooks.decisions.policy import Policy
-from selfclean_hooks.decisions.thresholds import Thresholds
 from selfclean_hooks.embedding.backbones.resolve import resolve_distributed
 from selfclean_hooks.embedding.embed import embed_distributed
+from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.embedding.encoders.forward_pass import with_precision
 from selfclean_hooks.embedding.quality import rank_me
 from selfclean_hooks.errors import BackboneError, PolicyError
@@ -31,93 +30,110 @@ from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.utils.rng import preserve_rng_state
 
 
-def audit_distributed(
-    processes: Processes,
-    dataset: Any,
-    backbone: Any,
-    *,
-    others: Mapping[str, Any],
-    method: str,
-    thresholds: Thresholds,
-    policy: Policy,
-    reading: EmbeddingSettings,
-    name: str,
-    notes: Iterable[str],
-    epoch: int,
-    last: Audit | None,
-    least_rank: float,
-    folder: Path | None,
-) -> Audit:
-    """`audit` by all `processes`, compared with `others`, saved by the first.
+@dataclass(frozen=True, eq=False)
+class TrainingAudit:
+    """What a training asks to be audited, and what is to be recorded with it.
+
+    Attributes:
+        dataset: the training data, as for `audit`.
+        backbone: as for `audit`, or an Encoder.
+        others: further splits by name, which are searched for near duplicates of `dataset` (leakage).
+        settings: of the audit.
+        name: of the data, for the report.
+        notes: for the report.
+        epoch: of the training that the audit precedes, from 0.
+        last: an earlier audit. If it is of the same data, the stability of the rankings is recorded.
+        least_rank: smallest RankMe of usable features.
+        folder: where the audit is saved, without clean_indices.txt if the policy would drop too much; None: nowhere.
+    """
+
+    dataset: Any
+    backbone: Any
+    others: Mapping[str, Any]
+    settings: AuditSettings
+    name: str
+    notes: tuple[str, ...]
+    epoch: int
+    last: Audit | None
+    least_rank: float
+    folder: Path | None
+
+
+def audit_distributed(processes: Processes, request: TrainingAudit) -> Audit:
+    """`audit` by all processes, compared with other splits, saved by the first.
 
     Args:
         processes: the processes, all of which call this with the same data.
-        dataset: as for `audit`, as are the arguments not listed here.
-        backbone: as for `audit`, or an Encoder.
-        others: further splits by name; near duplicates of theirs in `dataset` are leakage.
-        method: see `audit`.
-        thresholds: see `audit`.
-        policy: see `audit`.
-        reading: how the data is read.
-        name: what the data is called.
-        notes: for the report.
-        epoch: before which of the training this audit is made, from 0.
-        last: an earlier audit; if it is of the same data, how stable the rankings are is told.
-        least_rank: RankMe that the features must have, at least.
-        folder: where the audit is saved, without clean_indices.txt if the policy would drop too much; None: nowhere.
+        request: what to audit.
 
     Raises:
         DataError: a data set cannot be audited.
-        BackboneError: no features can be had, or they say nothing.
+        BackboneError: the backbone provides no usable features.
         AuditFileError: a folder cannot be written.
     """
+    processes.run_on_first(lambda: _check_folder(request.folder))
+    settings = request.settings.embedding
+    with preserve_rng_state(request.dataset, *request.others.values()):
+        encoder = _encoder(processes, request)
 
-    def check_folder() -> None:
-        if folder is not None:  # now and not after an hour
-            check_writable(folder)
+        def read_other(data: Any) -> Embeddings | None:
+            return embed_distributed(processes, data, encoder, settings, least=1, fit=False)
 
-    processes.run_on_first(check_folder)
-    with preserve_rng_state(dataset, *others.values()):
-        stored = processes.run_on_each(lambda: raw_view(dataset))
-        pictures, progress = ImageDataset(stored.dataset), reading.progress
-        resolved = resolve_distributed(
-            processes, backbone, pictures, device=reading.device, seed=reading.seed, progress=progress
-        )
-        encoder = processes.run_on_each(
-            lambda: with_precision(resolved, reading)
-        )  # once for all data: it may take a while to compile
-
-        def read(data: Any) -> Embeddings | None:
-            return embed_distributed(processes, data, encoder, reading, least=1, fit=False)
-
-        train = embed_distributed(processes, dataset, encoder, reading)
-        compared = {split: read(data) for split, data in others.items()}
-
-        def judged() -> Audit:
-            assert train is not None  # this process is the first
-            if (rank := rank_me(train.vectors)) < least_rank:
-                raise BackboneError(f"the features of {encoder.name} say nothing: RankMe is {rank:.2f}")
-            found = audit_of(train, method, thresholds, policy, progress)
-            splits = {split: embeddings for split, embeddings in compared.items() if embeddings is not None}
-            found = with_leakage(found, train, splits) if splits else found
-            same = last is not None and last.provenance["dataset"]["fingerprint"] == train.data["fingerprint"]
-            changes = stability(last, found) if last is not None and same else {}
-            about = {**found.provenance, "training": {"epoch": epoch, "stability": changes}}
-            small, others_small = thumbnails(found, dataset, reading), leak_thumbnails(found, others, reading)
-            found = replace(found, provenance=about, thumbnails=small, leak_thumbnails=others_small)
-            found = found.described(name, notes=(*notes, *describe(changes)))
-            if folder is not None:
-                with suppress(PolicyError):  # all is written but clean_indices.txt; who asks for these gets the error
-                    found.save(folder)
-            return found
-
+        train = embed_distributed(processes, request.dataset, encoder, settings)
+        others = {split: read_other(data) for split, data in request.others.items()}
         with all_cores(processes):
-            return processes.run_on_first(judged)
+            return processes.run_on_first(lambda: _finish(request, encoder.name, train, others))
+
+
+def _check_folder(folder: Path | None) -> None:
+    if folder is not None:
+        check_writable(folder)
+
+
+def _encoder(processes: Processes, request: TrainingAudit) -> Encoder:
+    """One encoder for all data: it may take a while to compile."""
+    settings = request.settings.embedding
+    stored = processes.run_on_each(lambda: raw_view(request.dataset))
+    resolved = resolve_distributed(
+        processes,
+        request.backbone,
+        ImageDataset(stored.dataset),
+        device=settings.device,
+        seed=settings.seed,
+        progress=settings.progress,
+    )
+    return processes.run_on_each(lambda: with_precision(resolved, settings))
+
+
+def _finish(
+    request: TrainingAudit, encoder_name: str, train: Embeddings | None, others: Mapping[str, Embeddings | None]
+) -> Audit:
+    """Score, compare, describe and save; in the first process, which alone holds embeddings."""
+    assert train is not None
+    if (rank := rank_me(train.vectors)) < request.least_rank:
+        raise BackboneError(f"the features of {encoder_name} carry no information: RankMe is {rank:.2f}")
+    audit = audit_of(train, request.settings)
+    splits = {split: embeddings for split, embeddings in others.items() if embeddings is not None}
+    audit = with_leakage(audit, train, splits) if splits else audit
+    last, fingerprint = request.last, train.data["fingerprint"]
+    is_same = last is not None and last.provenance["dataset"]["fingerprint"] == fingerprint
+    changes = stability(last, audit) if last is not None and is_same else {}
+    settings = request.settings.embedding
+    audit = replace(
+        audit,
+        provenance={**audit.provenance, "training": {"epoch": request.epoch, "stability": changes}},
+        thumbnails=thumbnails(audit, request.dataset, settings),
+        leak_thumbnails=leak_thumbnails(audit, request.others, settings),
+    ).described(request.name, notes=(*request.notes, *describe(changes)))
+    if request.folder is not None:
+        with suppress(PolicyError):  # everything but clean_indices.txt is saved; asking for those raises the error
+            audit.save(request.folder)
+    return audit
 
 
 @contextmanager
 def all_cores(processes: Processes) -> Iterator[None]:
-    """Lets the first of several processes compute with all cores while the others wait; launchers give each a share."""
+    """Let the first of several processes use all cores while the others wait; launchers give each process a share."""
     before = torch.get_num_threads()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or before
     try:

@@ -14,66 +14,65 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.audits.audit import Audit
+from selfclean_hooks.audits.settings import AuditSettings
 from selfclean_hooks.core.embeddings import RepresentationQuality
 from selfclean_hooks.core.scores import Scores, spread_to
 from selfclean_hooks.decisions.policy import Policy
 from selfclean_hooks.decisions.thresholds import Thresholds, required_pair_score
 from selfclean_hooks.errors import DataError, DataWarning
-from selfclean_hooks.results.findings import MAX_ITEMS, with_max_items
+from selfclean_hooks.results.findings import with_max_items
 from selfclean_hooks.utils.arrays import as_vectors
 
 if TYPE_CHECKING:
     from selfclean_hooks.core.embeddings import Embeddings
 
 
-def audit_of(
-    embeddings: Embeddings,
-    method: str,
-    thresholds: Thresholds,
-    policy: Policy,
-    progress: bool = False,
-    max_items: int = MAX_ITEMS,
-    umap: bool = False,
-) -> Audit:
-    """Score what `embed` read; without thumbnails. `umap`: see `with_evidence`."""
-    from selfclean_hooks.detectors.score import score
+def audit_of(embeddings: Embeddings, settings: AuditSettings, umap: bool = False) -> Audit:
+    """Score what `embed` returned; without thumbnails. `umap`: see `with_evidence`."""
     from selfclean_hooks.embedding.quality import rank_me
     from selfclean_hooks.results.finding_neighbors import with_evidence
-    from selfclean_hooks.utils.progress import bar
 
-    e = embeddings
-    vectors, readable = as_vectors(e.vectors), e.readable
-    codes = None if e.labels is None else e.labels[readable]
-    with bar("comparing", progress) as tick:
-        scores = score(
-            vectors,
-            codes,
-            method=method,
-            pairs_below=required_pair_score(thresholds),
-            why_no_labels=e.why_no_labels,
-            tick=tick,
-        )
+    e, thresholds, policy = embeddings, settings.thresholds, settings.policy
+    vectors = as_vectors(e.vectors)
+    scores = _scores(e, vectors, settings)
     warn_of_missing_pairs(scores, thresholds)
-    scores = spread_to(scores, readable, e.n, errors=e.errors, class_names=e.class_names)
+    scores = spread_to(scores, e.readable, e.n, errors=e.errors, class_names=e.class_names)
     scores = replace(scores, pixels=e.pixels)
     doubts = e.fitness.warnings() if e.fitness is not None else ()
     for doubt in doubts:
-        warnings.warn(doubt, DataWarning, stacklevel=3)
+        warnings.warn(doubt, DataWarning, stacklevel=4)
     encoder, notes = {**e.encoder, "rank_me": rank_me(vectors)}, (*e.notes, *doubts)
-    about = provenance(e.data, encoder, method, thresholds, policy, notes, e.fitness)
-    found = Audit(scores, thresholds, policy, about, e.names, digests=e.keys or None)
-    return with_evidence(with_max_items(found, max_items), vectors, umap, progress)
+    origin = provenance(e.data, encoder, settings.method, thresholds, policy, notes, e.fitness)
+    result = Audit(scores, thresholds, policy, origin, e.names, digests=e.keys or None)
+    return with_evidence(with_max_items(result, settings.max_items), vectors, umap, settings.embedding.progress)
+
+
+def _scores(embeddings: Embeddings, vectors: NDArray[np.float32], settings: AuditSettings) -> Scores:
+    """Scores of the readable samples alone."""
+    from selfclean_hooks.detectors.score import score
+    from selfclean_hooks.utils.progress import bar
+
+    labels = None if embeddings.labels is None else embeddings.labels[embeddings.readable]
+    with bar("comparing", settings.embedding.progress) as tick:
+        return score(
+            vectors,
+            labels,
+            method=settings.method,
+            pairs_below=required_pair_score(settings.thresholds),
+            why_no_labels=embeddings.why_no_labels,
+            tick=tick,
+        )
 
 
 def with_margins(audit: Audit, margins: NDArray[np.floating], epochs: int) -> Audit:
     """The audit with its label scores blended with the margins of a training.
 
-    The scores then are probabilities that the label is right, and flagged below 1/2.
+    The scores are then probabilities that the label is right, flagged below 1/2.
 
     Args:
-        audit: of the data trained on.
-        margins: (N,) mean margin of each sample, NaN: never seen.
-        epochs: over how many epochs of training; for a note.
+        audit: of the training data.
+        margins: (N,) mean margin of each sample, NaN where it was never seen.
+        epochs: number of training epochs, for a note.
 
     Returns:
         `audit` itself where its label scores have no calibration.
@@ -99,29 +98,29 @@ def with_margins(audit: Audit, margins: NDArray[np.floating], epochs: int) -> Au
 
 
 def with_leakage(audit: Audit, embeddings: Embeddings, others: Mapping[str, Embeddings], name: str = "train") -> Audit:
-    """The audit of one split with what it shares with the others.
+    """The audit of the training split with the near duplicates that it shares with other splits.
 
     Args:
         audit: of `embeddings`.
-        embeddings: of the split that is trained on.
+        embeddings: of the training split.
         others: of the other splits, by name; by the same encoder.
-        name: of the split that is trained on.
+        name: of the training split.
 
     Raises:
         DataError: a split was embedded by another encoder or is not finite, there is none, or one has the name of the
-            split that is trained on.
+            training split.
     """
     from selfclean_hooks.detectors.leakage import find_leakage
 
     if name in others:
-        raise DataError(f"leakage is looked for between {name} and other splits, got {', '.join(others)}")
+        raise DataError(f"leakage is searched between {name} and other splits, got {', '.join(others)}")
     automatic, local_scale = audit.scores.automatic["near_duplicates"], {name: audit.scores.local_scale}
     leaks = find_leakage({name: embeddings, **others}, local_scale, leakage_search_limit(audit), automatic, (name,))
     return replace(audit, scores=replace(audit.scores, leaks=leaks[name]))
 
 
 def leakage_search_limit(audit: Audit) -> float:
-    """Score up to which neighbours beside the nearest are listed: the threshold in force, or "auto" if higher."""
+    """Score below which all neighbours are listed, not only the nearest: the higher of the threshold and "auto"."""
     in_force = audit.decisions.thresholds["near_duplicates"]
     return max(in_force, audit.scores.automatic["near_duplicates"], float(np.finfo(np.float32).tiny))
 
@@ -135,7 +134,7 @@ def provenance(
     notes: Iterable[str] = (),
     fitness: RepresentationQuality | None = None,
 ) -> dict[str, Any]:
-    """The part of the manifest that does not follow from the scores."""
+    """The part of the manifest that cannot be derived from the scores."""
     packages = ("numpy", "torch", "selfclean-hooks")
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -149,15 +148,15 @@ def provenance(
 
 
 def warn_of_missing_pairs(scores: Scores, thresholds: Thresholds) -> None:
-    """Say so where the threshold for near duplicates lies above the pairs that are listed."""
+    """Warn where the threshold for near duplicates is above the scores of the listed pairs."""
     automatic, calibration = scores.automatic["near_duplicates"], scores.calibration.get("near_duplicates")
     in_force = thresholds.resolve("near_duplicates", automatic, scores.near_duplicate, calibration)
-    cut = max(automatic, in_force)
-    if scores.pairs_complete_below < cut:
+    threshold = max(automatic, in_force)
+    if scores.pairs_complete_below < threshold:
         warnings.warn(
-            f"not all pairs of samples with a score below {cut:.4g} are listed: the {len(scores.pair_index)} worst "
-            f"are, all of those below {scores.pairs_complete_below:.4g}. So sets of near duplicates that are no exact "
-            "copies may be smaller than they are",
+            f"not all pairs with a score below {threshold:.4g} are listed: only the {len(scores.pair_index)} worst, "
+            f"which are all of those below {scores.pairs_complete_below:.4g}. Sets of near duplicates other than exact "
+            "copies may be incomplete",
             DataWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

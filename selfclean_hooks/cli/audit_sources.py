@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from selfclean_hooks.cli.sources.open import Source, open_source
-from selfclean_hooks.errors import DataError, SourceError
-from selfclean_hooks.results.findings import MAX_ITEMS
+from selfclean_hooks.errors import SourceError
 
 if TYPE_CHECKING:
     from selfclean_hooks.audits.audit import Audit
+    from selfclean_hooks.audits.settings import AuditSettings
     from selfclean_hooks.audits.splits import SplitsAudit
     from selfclean_hooks.core.embeddings import Embeddings
-    from selfclean_hooks.core.settings import EmbeddingSettings
-    from selfclean_hooks.decisions.policy import Policy
-    from selfclean_hooks.decisions.thresholds import Thresholds
 
 NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 
 
 def named_sources(texts: Sequence[str]) -> dict[str, str]:
-    """The names of what the command line names; nothing is opened.
+    """Split the arguments into names and sources; nothing is opened.
 
     Args:
-        texts: one SOURCE, or at least two as NAME=SOURCE. What exists on disk is taken as a path first.
+        texts: one SOURCE, or at least two as NAME=SOURCE. A text that exists on disk is a path.
 
     Returns:
-        Name of the split ("" for one data set): source. The one that is trained on ("train", else the first) is first.
+        Name of the split ("" for one data set): source. The training split ("train", else the first) comes first.
 
     Raises:
-        SourceError: names are missing, given twice or for one source alone.
+        SourceError: names are missing, given twice, or given for a single source.
     """
     named = [("", text) if os.path.exists(text) else _named(text) for text in texts]
     names = [name for name, _ in named]
@@ -46,15 +43,17 @@ def named_sources(texts: Sequence[str]) -> dict[str, str]:
 
 
 def open_sources(named: Mapping[str, str]) -> dict[str, Source]:
-    """Open what `named_sources` named, before any work is done.
+    """Open what `named_sources` named, before any work starts.
 
     Raises:
         SourceError: one cannot be read.
-        DataError: a split has classes that the one that is trained on lacks.
+        DataError: a split has classes that the training split lacks.
     """
+    from selfclean_hooks.audits.audit_splits import split_named
+
     opened = {}
     for name, text in named.items():
-        with _about(name) if name else nullcontext():
+        with split_named(name) if name else nullcontext():
             opened[name] = open_source(text)
     if len({source.vectors is None for source in opened.values()}) > 1:
         raise SourceError("splits must all be embeddings, or none of them: one encoder serves all of them")
@@ -62,87 +61,65 @@ def open_sources(named: Mapping[str, str]) -> dict[str, Source]:
     return opened
 
 
-def audit_sources(
-    opened: Mapping[str, Source],
-    backbone: Any,
-    method: str,
-    thresholds: Thresholds,
-    policy: Policy,
-    reading: EmbeddingSettings,
-    max_items: int = MAX_ITEMS,
-) -> SplitsAudit:
-    """Audit what `open_sources` opened; of several splits nothing but the first is dropped from."""
-    from selfclean_hooks.audits.audit_splits import audit_splits, splits_of
+def audit_sources(opened: Mapping[str, Source], backbone: Any, settings: AuditSettings) -> SplitsAudit:
+    """Audit what `open_sources` opened. With several splits, samples are dropped from the first alone."""
+    from selfclean_hooks.audits.audit_splits import audit_splits
     from selfclean_hooks.audits.splits import SplitsAudit
-    from selfclean_hooks.decisions.policy import policies_of
 
     if "" in opened:
-        one = _audit_one(opened[""], backbone, method, thresholds, policy, reading, max_items)
-        return SplitsAudit({"": one})
+        return SplitsAudit({"": _audit_one(opened[""], backbone, settings)})
     if any(source.vectors is not None for source in opened.values()):
-        given = {}
-        for name, source in opened.items():
-            with _about(name):
-                given[name] = audit_vectors(source.vectors, source.labels, source.class_names, source.name)
-        policies, bars = policies_of(policy, opened), reading.progress
-        found = splits_of(given, method, thresholds, policies, progress=bars, max_items=max_items)
+        result = _audit_vectors(opened, settings)
     else:
-        found = audit_splits(
-            {name: source.dataset for name, source in opened.items()},
-            backbone,
-            method,
-            thresholds,
-            policy,
-            **vars(reading),
-            labels={name: source.labels for name, source in opened.items() if source.labels is not None},
-            max_items=max_items,
-        )
+        datasets = {name: source.dataset for name, source in opened.items()}
+        labels = {name: source.labels for name, source in opened.items() if source.labels is not None}
+        result = audit_splits(datasets, backbone, **_arguments(settings), labels=labels)
     audits = {
         name: audit.described(opened[name].name, opened[name].class_names, opened[name].notes)
-        for name, audit in found.audits.items()
+        for name, audit in result.audits.items()
     }
-    return SplitsAudit(audits, found.shifts)
+    return SplitsAudit(audits, result.shifts)
 
 
-def _audit_one(
-    opened: Source,
-    backbone: Any,
-    method: str,
-    thresholds: Thresholds,
-    policy: Policy,
-    reading: EmbeddingSettings,
-    max_items: int,
-) -> Audit:
+def _audit_one(source: Source, backbone: Any, settings: AuditSettings) -> Audit:
     from selfclean_hooks.audits.audit_dataset import audit, audit_embeddings
 
-    if opened.vectors is not None:
-        given = opened.vectors, opened.labels, method, thresholds, policy
-        found = audit_embeddings(*given, progress=reading.progress, max_items=max_items)
+    if source.vectors is not None:
+        result = audit_embeddings(
+            source.vectors,
+            source.labels,
+            settings.method,
+            settings.thresholds,
+            settings.policy,
+            settings.embedding.progress,
+            settings.max_items,
+        )
     else:
-        how = {**vars(reading), "labels": opened.labels, "max_items": max_items}
-        found = audit(opened.dataset, backbone, method, thresholds, policy, **how)
-    return found.described(opened.name, opened.class_names, opened.notes)
+        result = audit(source.dataset, backbone, **_arguments(settings), labels=source.labels)
+    return result.described(source.name, source.class_names, source.notes)
 
 
-def _named(text: str) -> tuple[str, str]:
-    found = NAMED.fullmatch(text)
-    return (found[1], found[2]) if found else ("", text)
+def _audit_vectors(opened: Mapping[str, Source], settings: AuditSettings) -> SplitsAudit:
+    """Audit splits that are all embeddings."""
+    from selfclean_hooks.audits.audit_splits import split_named, splits_of
+    from selfclean_hooks.decisions.policy import policies_of
+
+    embeddings = {}
+    for name, source in opened.items():
+        with split_named(name):
+            embeddings[name] = embeddings_of(source.vectors, source.labels, source.class_names, source.name)
+    return splits_of(embeddings, settings, policies_of(settings.policy, opened))
 
 
-def _check_classes(opened: Mapping[str, Source]) -> None:
-    """Of sources that tell their labels at once; now and not after an hour."""
-    from selfclean_hooks.core.labels import check_classes, classes_of
-
-    (first, trained_on), *others = opened.items()
-    known = classes_of(trained_on.labels, trained_on.class_names)
-    for name, source in others:
-        check_classes({first: known, name: classes_of(source.labels, source.class_names)})
+def _arguments(settings: AuditSettings) -> dict[str, Any]:
+    own = {name: value for name, value in vars(settings).items() if name != "embedding"}
+    return {**own, **vars(settings.embedding)}
 
 
-def audit_vectors(
+def embeddings_of(
     vectors: Any, labels: Any = None, class_names: tuple[str, ...] | None = None, name: str = ""
 ) -> Embeddings:
-    """Vectors of the user's own, (N, D), as if they had been embedded here."""
+    """The user's own vectors, (N, D), as if they had been embedded here."""
     from selfclean_hooks.core.embeddings import Embeddings
     from selfclean_hooks.core.labels import as_labels, codes_of
     from selfclean_hooks.embedding.quality import quality_of_vectors
@@ -168,9 +145,16 @@ def audit_vectors(
     )
 
 
-@contextmanager
-def _about(split: str) -> Iterator[None]:
-    try:
-        yield
-    except (SourceError, DataError) as error:
-        raise type(error)(f"split {split!r}: {error}") from error
+def _named(text: str) -> tuple[str, str]:
+    match = NAMED.fullmatch(text)
+    return (match[1], match[2]) if match else ("", text)
+
+
+def _check_classes(opened: Mapping[str, Source]) -> None:
+    """Fail fast where sources already know their labels."""
+    from selfclean_hooks.core.labels import check_classes, classes_of
+
+    (first, training), *others = opened.items()
+    known = classes_of(training.labels, training.class_names)
+    for name, source in others:
+        check_classes({first: known, name: classes_of(source.labels, source.class_names)})

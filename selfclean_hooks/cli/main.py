@@ -140,6 +140,7 @@ def audit(
 
     Nothing is deleted: clean_indices.txt lists what would be left without the flagged samples.
     """
+    from selfclean_hooks.audits.settings import AuditSettings
     from selfclean_hooks.cli.audit_sources import audit_sources, named_sources, open_sources
     from selfclean_hooks.cli.sources.python_object import is_attribute, load_attribute
     from selfclean_hooks.core.settings import EmbeddingSettings
@@ -159,7 +160,8 @@ def audit(
         encoder = load_attribute(backbone) if is_object else backbone
         thresholds = asked.thresholds_before(named)
         with _doubts_told_once():
-            found = audit_sources(sources, encoder, method.value, thresholds, policy, reading, max_items)
+            settings = AuditSettings(method.value, thresholds, policy, reading, max_items)
+            found = audit_sources(sources, encoder, settings)
         raise typer.Exit(check_and_report(found, asked, output))
 
 

@@ -274,7 +274,7 @@ def test_a_threshold_above_the_listed_pairs_is_refused_unless_asked_for_from_the
 
 def test_a_list_of_pairs_that_is_cut_short_says_so() -> None:
     vectors = random_vectors("gauss", 1600, 8, 0)
-    with pytest.warns(DataWarning, match="the 1000000 worst are, all of those below"):
+    with pytest.warns(DataWarning, match="only the 1000000 worst, which are all of those below"):
         found = audit_embeddings(vectors, method="selfclean", thresholds=Thresholds(near_duplicates=0.9))
     assert len(found.pairs) == 10**6
     assert found.pairs.distance.iloc[-1] <= found.scores.pairs_complete_below < 0.9

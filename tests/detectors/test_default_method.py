@@ -15,6 +15,7 @@ from scipy.stats import rankdata
 
 from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.audits.pipeline import audit_of, with_leakage
+from selfclean_hooks.audits.settings import AuditSettings
 from selfclean_hooks.core.issues import ISSUES
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.decisions.policy import Keep
@@ -377,7 +378,7 @@ def test_both_sides_of_a_leak_score_alike() -> None:
 def test_leaks_are_flagged_as_near_duplicates_are(threshold: Any) -> None:
     train, others = splits()
     sides = {name: embeddings(rows) for name, rows in {"train": train, **others}.items()}
-    alone = audit_of(sides["train"], "default", Thresholds(near_duplicates=threshold), Policy())
+    alone = audit_of(sides["train"], AuditSettings(thresholds=Thresholds(near_duplicates=threshold)))
     audit = with_leakage(alone, sides.pop("train"), sides)
     cut, local_scale = audit.decisions.thresholds["near_duplicates"], audit.scores.local_scale
     assert audit.decisions.thresholds["leakage"] == cut
@@ -393,7 +394,7 @@ def test_leaks_at_auto_are_those_planted() -> None:
     train, others = splits()
     sides = {name: embeddings(rows) for name, rows in others.items()}
     one = embeddings(train)
-    audit = with_leakage(audit_of(one, "default", Thresholds(), Policy()), one, sides)
+    audit = with_leakage(audit_of(one, AuditSettings()), one, sides)
     assert audit.decisions.flags["leakage"].nonzero()[0].tolist() == [*range(10), 20, *range(30, 35)]
 
 
@@ -402,9 +403,7 @@ def test_a_split_with_an_unreadable_sample_is_measured_in_place() -> None:
     whole = embeddings(train)
     broken = embeddings(train, errors=(0,))  # all others a place further
     sides = {"val": embeddings(others["val"])}
-    one, moved = (
-        with_leakage(audit_of(e, "default", Thresholds(), Policy()), e, sides).scores.leaks for e in (whole, broken)
-    )
+    one, moved = (with_leakage(audit_of(e, AuditSettings()), e, sides).scores.leaks for e in (whole, broken))
     assert one is not None
     assert moved is not None
     positions = broken.readable

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from selfclean_hooks import Audit, Limits, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.audits.pipeline import audit_of, with_leakage
+from selfclean_hooks.audits.settings import AuditSettings
 from selfclean_hooks.core.embeddings import Embeddings
 from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.detectors.leakage import find_leakage
@@ -65,7 +66,8 @@ def planted() -> tuple[Embeddings, dict[str, Embeddings]]:
 
 def leaky(method: str = "default", **settings: Any) -> Audit:
     train, others = planted()
-    found = audit_of(train, method, settings.pop("thresholds", Thresholds(near_duplicates=0.01)), Policy(**settings))
+    thresholds = settings.pop("thresholds", Thresholds(near_duplicates=0.01))
+    found = audit_of(train, AuditSettings(method, thresholds, Policy(**settings)))
     return with_leakage(found, train, others)
 
 
@@ -221,7 +223,7 @@ def test_what_cannot_be_compared_is_refused(others: Any, message: str) -> None:
 def test_a_name_given_twice_is_refused() -> None:
     train = embeddings(gauss(20, 0))
     with pytest.raises(DataError, match="between train and other splits, got train"):
-        with_leakage(audit_of(train, "default", Thresholds(), Policy()), train, {"train": train})
+        with_leakage(audit_of(train, AuditSettings()), train, {"train": train})
 
 
 # --- what an audit makes of them --------------------------------------------------------------------
@@ -274,7 +276,7 @@ def test_exact_copies_leak_by_any_threshold_but_none() -> None:
 
 def test_a_tighter_threshold_never_flags_more() -> None:
     train, val = embeddings(gauss(80, 0, 3)), embeddings(gauss(40, 1, 3))
-    found = with_leakage(audit_of(train, "default", Thresholds(1.0), Policy()), train, {"val": val})
+    found = with_leakage(audit_of(train, AuditSettings(thresholds=Thresholds(1.0))), train, {"val": val})
     audits = [found.at(thresholds=Thresholds(cut)) for cut in (1.0, 0.4, 0.2, 0.1, 0.0, None)]
     flags = [audit.decisions.flags["leakage"] for audit in audits]
     assert len(np.unique([flag.sum() for flag in flags])) >= 4
@@ -291,12 +293,13 @@ def test_a_tighter_threshold_never_flags_more() -> None:
 def test_of_a_duplicate_set_the_copy_that_does_not_leak_is_kept() -> None:
     train, others = planted()
     train.vectors[20] = train.vectors[8]
-    settings = Thresholds(near_duplicates=0.0), Policy(near_duplicates="drop", leakage="drop", off_topic="ignore")
-    found = with_leakage(audit_of(train, "default", *settings), train, others)
+    policy = Policy(near_duplicates="drop", leakage="drop", off_topic="ignore")
+    settings = AuditSettings(thresholds=Thresholds(near_duplicates=0.0), policy=policy)
+    found = with_leakage(audit_of(train, settings), train, others)
     kept = set(range(60)) - set(found.clean_indices.tolist())
     assert kept == {7, 20}
     others["val"].vectors[3] = train.vectors[8]  # now both copies are in val
-    found = with_leakage(audit_of(train, "default", *settings), train, others)
+    found = with_leakage(audit_of(train, settings), train, others)
     assert set(range(60)) - set(found.clean_indices.tolist()) == {7, 8, 20}
 
 
@@ -305,7 +308,9 @@ def test_no_class_is_emptied_by_leakage() -> None:
     labels[7] = 1
     train, others = planted()
     train = replace(train, labels=labels)
-    found = with_leakage(audit_of(train, "default", Thresholds(0.0), Policy(leakage="drop")), train, others)
+    found = with_leakage(
+        audit_of(train, AuditSettings("default", Thresholds(0.0), Policy(leakage="drop"))), train, others
+    )
     assert 7 in found.clean_indices
     assert str(found.frame.reason[7]).endswith("kept all the same: its class would be empty")
 

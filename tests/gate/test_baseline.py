@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from selfclean_hooks import Audit, Limits, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.audits.audit_splits import splits_of
-from selfclean_hooks.cli.audit_sources import audit_vectors
+from selfclean_hooks.audits.settings import AuditSettings
+from selfclean_hooks.cli.audit_sources import embeddings_of
 from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.decisions.policy import Keep
 from selfclean_hooks.errors import AuditFileError, SettingError
@@ -524,9 +525,9 @@ def test_of_many_that_leak_some_may_go_and_nothing_is_new(side: int, removed: in
         given = {}
         for name, scene, seed in zip(("train", "val"), parts, (2, 3), strict=True):
             own = np.random.default_rng(seed).normal(size=(20, 8)) - np.eye(8)[0]
-            given[name] = audit_vectors(np.concatenate([scene, own]).astype(np.float32))
+            given[name] = embeddings_of(np.concatenate([scene, own]).astype(np.float32))
         policies = dict.fromkeys(given, Policy())
-        return dict(splits_of(given, "default", Thresholds(near_duplicates=0.05), policies).audits)
+        return dict(splits_of(given, AuditSettings(thresholds=Thresholds(near_duplicates=0.05)), policies).audits)
 
     baseline = Baseline.of(found(12, 12))
     assert check(found(12, 12), {}, baseline)
@@ -557,8 +558,8 @@ def test_an_accepted_leak_says_which_content_is_in_which_split(train: Any, val: 
         for seed, (name, scene) in enumerate(scenes.items()):
             shown = np.array([[1.0, *tilt, *[0.0] * 6] for tilt in scene])
             own = np.random.default_rng(seed).normal(size=(20, 8)) - 3 * np.eye(8)[0]
-            given[name] = audit_vectors(np.concatenate([shown, own]).astype(np.float32))
-        return dict(splits_of(given, "default", Thresholds(0.05), dict.fromkeys(given, Policy())).audits)
+            given[name] = embeddings_of(np.concatenate([shown, own]).astype(np.float32))
+        return dict(splits_of(given, AuditSettings(thresholds=Thresholds(0.05)), dict.fromkeys(given, Policy())).audits)
 
     baseline = Baseline.of(found(train=[A], val=[B]))
     verdict = check(found(train=train, val=val), {}, baseline)

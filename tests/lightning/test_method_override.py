@@ -11,7 +11,9 @@ from torch.utils.data import BatchSampler, DataLoader
 
 import selfclean_hooks_lightning.audit_runner
 from selfclean_hooks import Limits, Policy
-from selfclean_hooks.audits.distributed import audit_distributed
+from selfclean_hooks.audits.audit import Audit
+from selfclean_hooks.audits.distributed import TrainingAudit, audit_distributed
+from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.errors import ContaminationError
 from selfclean_hooks_lightning import DataAudit
 from tests.lightning.fits import DROP, Items, Module, Net, audit_callback, planted, trainer, val_data
@@ -102,10 +104,10 @@ def test_an_interrupt_in_a_later_audit(error: BaseException, source: str, monkey
     audit = audit_callback(None, policy=DROP, audit_epochs=(0, 1))
     really = audit_distributed
 
-    def once(*arguments: Any, epoch: int, **settings: Any) -> Any:
-        if epoch == 1:
+    def once(processes: Processes, request: TrainingAudit) -> Audit:
+        if request.epoch == 1:
             raise error
-        return really(*arguments, epoch=epoch, **settings)
+        return really(processes, request)
 
     monkeypatch.setattr(selfclean_hooks_lightning.audit_runner, "audit_distributed", once)
     with pytest.raises((SystemExit, MemoryError)):
