@@ -13,8 +13,8 @@ import selfclean_hooks_lightning.audit_runner
 from selfclean_hooks import Limits, Policy
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.distributed import TrainingAudit, audit_distributed
-from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.errors import ContaminationError
+from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks_lightning import DataAudit
 from tests.lightning.fits import DROP, Items, Module, Net, audit_callback, planted, trainer, val_data
 from tests.lightning.loader_sources import SOURCES, Scene
