@@ -38,9 +38,9 @@ class Audit(AuditResult):
             AuditFileError: a file holds no decisions.
             SettingError: the near-duplicate threshold lies above the pairs that were kept.
         """
-        from selfclean_hooks.decisions.review.file import given_review
+        from selfclean_hooks.decisions.review.file import as_review
 
-        return self.with_review(given_review(review))
+        return self.with_review(as_review(review))
 
     def save(self, folder: str | Path, verdict: Verdict | None = None) -> None:
         """Write manifest.json, samples.csv, pairs.csv, clean_indices.txt, scores.npz and report.html into `folder`.

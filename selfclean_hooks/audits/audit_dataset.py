@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.pipeline import audit_of
 from selfclean_hooks.audits.settings import AuditOptions, audit_settings, checked_settings, unpack_options
-from selfclean_hooks.core.labels import as_labels, codes_of
+from selfclean_hooks.core.labels import as_labels, class_codes
 from selfclean_hooks.decisions.policy import Policy
 from selfclean_hooks.decisions.thresholds import Thresholds, required_pair_score
 from selfclean_hooks.errors import DataWarning
@@ -74,7 +74,7 @@ def audit_embeddings(
     warn_of_missing_pairs(scores, thresholds)
     scores = replace(scores, class_names=names)
     digests = tuple(fingerprint(row) for row in array)
-    quality = quality_of_vectors(array, codes_of(codes), digests)
+    quality = quality_of_vectors(array, class_codes(codes), digests)
     data = {"fingerprint": fingerprint(array, codes)}
     origin = provenance(data, None, method, thresholds, policy, fitness=quality)
     result = Audit(scores, thresholds, policy, origin, digests=digests)

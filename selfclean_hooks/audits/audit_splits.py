@@ -13,9 +13,9 @@ from typing_extensions import Unpack
 from selfclean_hooks.audits.pipeline import audit_of, leakage_search_limit
 from selfclean_hooks.audits.settings import AuditOptions, AuditSettings, audit_settings, unpack_options
 from selfclean_hooks.audits.splits import SplitsAudit
-from selfclean_hooks.core.labels import check_classes, classes_of
+from selfclean_hooks.core.labels import check_same_classes, collect_class_names
 from selfclean_hooks.core.settings import EmbeddingSettings
-from selfclean_hooks.decisions.policy import Policy, policies_of
+from selfclean_hooks.decisions.policy import Policy, split_policies
 from selfclean_hooks.decisions.thresholds import Thresholds
 from selfclean_hooks.errors import BackboneError, DataError, SettingError, SourceError
 
@@ -56,7 +56,7 @@ def audit_splits(
 
     labels = options.get("labels") or {}
     ordered = _ordered(splits, labels)
-    policies = policies_of(policy, ordered)
+    policies = split_policies(policy, ordered)
     settings = audit_settings(method, thresholds, None, options)
     encoder = _encoder(next(iter(ordered.values())), backbone, settings.embedding)
     embeddings = {}
@@ -82,7 +82,7 @@ def splits_of(
     """
     from selfclean_hooks.detectors.leakage import find_leakage
 
-    check_classes({name: classes_of(e.labels, e.class_names) for name, e in embeddings.items()})
+    check_same_classes({name: collect_class_names(e.labels, e.class_names) for name, e in embeddings.items()})
     audits = {}
     for name, split in embeddings.items():
         with split_named(name):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.settings import AuditSettings
 from selfclean_hooks.core.embeddings import RepresentationQuality
-from selfclean_hooks.core.scores import Scores, spread_to
+from selfclean_hooks.core.scores import Scores, scatter_scores
 from selfclean_hooks.decisions.policy import Policy
 from selfclean_hooks.decisions.thresholds import Thresholds, required_pair_score
 from selfclean_hooks.errors import DataError, DataWarning
@@ -36,7 +36,7 @@ def audit_of(embeddings: Embeddings, settings: AuditSettings, umap: bool = False
     vectors = as_vectors(e.vectors)
     scores = _scores(e, vectors, settings)
     warn_of_missing_pairs(scores, thresholds)
-    scores = spread_to(scores, e.readable, e.n, errors=e.errors, class_names=e.class_names)
+    scores = scatter_scores(scores, e.readable, e.n, errors=e.errors, class_names=e.class_names)
     scores = replace(scores, pixels=e.pixels)
     doubts = e.fitness.warnings() if e.fitness is not None else ()
     for doubt in doubts:
@@ -77,13 +77,13 @@ def with_margins(audit: Audit, margins: NDArray[np.floating], epochs: int) -> Au
     Returns:
         `audit` itself where its label scores have no calibration.
     """
-    from selfclean_hooks.detectors.label_errors.training_margins import IDENTITY, LEAST, blend_with_margins
+    from selfclean_hooks.detectors.label_errors.training_margins import IDENTITY, MIN_SCORE, blend_with_margins
 
     scores = audit.scores
     if "label_errors" not in scores.calibration:
         return audit
     label = blend_with_margins(scores.calibration["label_errors"].probability_clean(scores.label), margins)
-    label = np.maximum(label, LEAST)
+    label = np.maximum(label, MIN_SCORE)
     note = f"label scores: blended with the margins of {epochs} epoch{'s' * (epochs != 1)}"
     return replace(
         audit,

@@ -25,9 +25,9 @@ class SplitsAudit(SplitsResult[Audit]):
 
     def with_decisions(self, review: Review | str | Path | Iterable[str | Path]) -> SplitsAudit:
         """The same measurements with what people decided about findings of each split."""
-        from selfclean_hooks.decisions.review.file import given_review
+        from selfclean_hooks.decisions.review.file import as_review
 
-        given = given_review(review)
+        given = as_review(review)
         decided = {name: audit.with_review(given.of(name) if name else given) for name, audit in self.audits.items()}
         return SplitsAudit(decided, self.shifts)
 

@@ -102,13 +102,13 @@ def _audit_one(source: Source, backbone: Any, settings: AuditSettings) -> Audit:
 def _audit_vectors(opened: Mapping[str, Source], settings: AuditSettings) -> SplitsAudit:
     """Audit splits that are all embeddings."""
     from selfclean_hooks.audits.audit_splits import split_named, splits_of
-    from selfclean_hooks.decisions.policy import policies_of
+    from selfclean_hooks.decisions.policy import split_policies
 
     embeddings = {}
     for name, source in opened.items():
         with split_named(name):
             embeddings[name] = embeddings_of(source.vectors, source.labels, source.class_names, source.name)
-    return splits_of(embeddings, settings, policies_of(settings.policy, opened))
+    return splits_of(embeddings, settings, split_policies(settings.policy, opened))
 
 
 def _arguments(settings: AuditSettings) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def embeddings_of(
 ) -> Embeddings:
     """The user's own vectors, (N, D), as if they had been embedded here."""
     from selfclean_hooks.core.embeddings import Embeddings
-    from selfclean_hooks.core.labels import as_labels, codes_of
+    from selfclean_hooks.core.labels import as_labels, class_codes
     from selfclean_hooks.embedding.quality import quality_of_vectors
     from selfclean_hooks.utils.arrays import as_vectors, fingerprint
 
@@ -141,7 +141,7 @@ def embeddings_of(
         encoder={"name": "given", "fingerprint": None},
         notes=(),
         keys=keys,
-        fitness=quality_of_vectors(array, codes_of(codes), keys),
+        fitness=quality_of_vectors(array, class_codes(codes), keys),
     )
 
 
@@ -152,9 +152,9 @@ def _named(text: str) -> tuple[str, str]:
 
 def _check_classes(opened: Mapping[str, Source]) -> None:
     """Fail fast where sources already know their labels."""
-    from selfclean_hooks.core.labels import check_classes, classes_of
+    from selfclean_hooks.core.labels import check_same_classes, collect_class_names
 
     (first, training), *others = opened.items()
-    known = classes_of(training.labels, training.class_names)
+    known = collect_class_names(training.labels, training.class_names)
     for name, source in others:
-        check_classes({first: known, name: classes_of(source.labels, source.class_names)})
+        check_same_classes({first: known, name: collect_class_names(source.labels, source.class_names)})

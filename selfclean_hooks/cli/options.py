@@ -14,7 +14,7 @@ from selfclean_hooks.core.issues import ISSUES, LIMITED
 from selfclean_hooks.decisions.policy import Policy
 from selfclean_hooks.decisions.review.file import read_reviews
 from selfclean_hooks.decisions.review.marks import Review
-from selfclean_hooks.decisions.thresholds import Thresholds, threshold_of
+from selfclean_hooks.decisions.thresholds import Thresholds, parse_threshold
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.gate.baseline import Baseline
 from selfclean_hooks.gate.limits import Count, Limits
@@ -75,7 +75,7 @@ def thresholds_of(texts: Sequence[str], before: Thresholds) -> Thresholds:
         name, _, value = text.partition("=")
         words = {"auto": "auto", "none": None}
         known = value.strip().lower()
-        values[_issue(name, ISSUES)] = words[known] if known in words else _number(value, threshold_of(known))
+        values[_issue(name, ISSUES)] = words[known] if known in words else _number(value, parse_threshold(known))
     return Thresholds(**values)
 
 

@@ -29,14 +29,14 @@ class Calibration:
         found[np.asarray(scores) == 0] = 0
         return np.where(np.isnan(scores), np.nan, found)
 
-    def likely(self, level: float = 0.5) -> float:
+    def probability_threshold(self, level: float = 0.5) -> float:
         """The score below which a sample is fine with a probability below `level`; 0 where only exact copies are."""
         at = int(np.searchsorted(self.clean, level, side="left"))
         if at == 0 or at == len(self.clean):
             return 0.0 if at == 0 else 1.0
         return float(np.interp(level, self.clean[at - 1 : at + 1], self.score[at - 1 : at + 1]))
 
-    def cut(self, scores: NDArray[np.floating], q: float) -> float:
+    def fdr_threshold(self, scores: NDArray[np.floating], q: float) -> float:
         """The highest score below which at most a share q of the samples is fine, as far as can be told."""
         ordered, clean = self._ordered(scores)
         mean = clean.cumsum() / np.arange(1, len(clean) + 1)
@@ -44,7 +44,7 @@ class Calibration:
         within = ((mean <= q) & last_of_its_score).nonzero()[0]
         return float(np.nextafter(ordered[within[-1]], 2)) if len(within) else 0.0
 
-    def best_f1(self, scores: NDArray[np.floating]) -> float:
+    def best_f1_threshold(self, scores: NDArray[np.floating]) -> float:
         """The score below which flags are expected to have the best F1; 0 where no sample is in doubt."""
         ordered, clean = self._ordered(scores)
         found = (1 - clean).cumsum()
@@ -53,7 +53,7 @@ class Calibration:
         gain = 2 * found / (np.arange(1, len(found) + 1) + found[-1])
         return float(np.nextafter(ordered[int(gain.argmax())], 2))
 
-    def estimated(self, scores: NDArray[np.floating], confidence: float = 0.95) -> tuple[float, float, float]:
+    def estimate_count(self, scores: NDArray[np.floating], confidence: float = 0.95) -> tuple[float, float, float]:
         """How many samples have the issue: expected number, and an interval that holds it with `confidence`.
 
         The interval is that of a sum of independent samples whose probabilities are those estimated. It does not know
@@ -66,7 +66,7 @@ class Calibration:
         reach = float(norm.ppf((1 + confidence) / 2)) * spread
         return expected, max(0.0, expected - reach), min(float(len(wrong)), expected + reach)
 
-    def effort(self, scores: NDArray[np.floating], recall: float = 0.9) -> int:
+    def review_effort(self, scores: NDArray[np.floating], recall: float = 0.9) -> int:
         """How many samples to look at, from the worst, to see that share of the estimated issues."""
         found = (1 - self._ordered(scores)[1]).cumsum()
         return int(np.searchsorted(found, recall * found[-1] * (1 - 1e-12))) + 1 if len(found) and found[-1] else 0

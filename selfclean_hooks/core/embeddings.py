@@ -39,8 +39,8 @@ class Embeddings:
 
 # of random weights' centred RankMe. Measured on healthy encoders: 0.3 to 2, after one epoch to convergence; on
 # features that are left with two dimensions: 0.03. Trained features often have a lower rank than random ones.
-COLLAPSED = 1 / 8
-ALL_BUT_CONSTANT = 1.1  # RankMe of raw features, 1 where they are constant
+COLLAPSE_RATIO = 1 / 8
+CONSTANT_RANK = 1.1  # RankMe of raw features, 1 where they are constant
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,8 @@ class RepresentationQuality:
         most, own, other = min(self.samples, self.dimensions), self.own, self.random
         if other is None:
             return ""
-        constant = own.rank * most < ALL_BUT_CONSTANT and own.rank < COLLAPSED * other.rank
-        if not constant and own.centred_rank >= COLLAPSED * other.centred_rank:
+        constant = own.rank * most < CONSTANT_RANK and own.rank < COLLAPSE_RATIO * other.rank
+        if not constant and own.centred_rank >= COLLAPSE_RATIO * other.centred_rank:
             return ""
         kind, mine, its = ("", own.rank, other.rank) if constant else (" centred", own.centred_rank, other.centred_rank)
         return (

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-OFF_TOPIC = 4  # neighbours of a sample that looks off topic
-LABELS = 3  # of the given and of the predicted class
-Places = tuple[int, ...]
+MAX_OFF_TOPIC_NEIGHBORS = 4  # neighbours of a sample that looks off topic
+MAX_CLASS_NEIGHBORS = 3  # of the given and of the predicted class
+Positions = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +25,8 @@ class Evidence:
         projection: how the map was made, "PCA" or "UMAP"; "" without one.
     """
 
-    off_topic: Mapping[int, Places]
-    labels: Mapping[int, tuple[Places, Places]]
+    off_topic: Mapping[int, Positions]
+    labels: Mapping[int, tuple[Positions, Positions]]
     map: NDArray[np.float32] | None
     projection: str
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.core.scores import Scores
 
-SHOWN = 12  # labels of one sample that are told
+MAX_LABELS = 12  # labels of one sample that are told
 
 
 def class_name(scores: Scores, code: int) -> str:
@@ -22,8 +22,8 @@ def label_texts(scores: Scores) -> list[str]:
     if targets is None:
         return [class_name(scores, code) for code in scores.given_label.tolist()]
     if targets.ndim == 1:
-        return _number_texts(targets)
-    return [_listed(scores, row.nonzero()[0], i) for i, row in enumerate(targets)]
+        return _format_numbers(targets)
+    return [_join_names(scores, row.nonzero()[0], i) for i, row in enumerate(targets)]
 
 
 def predicted_texts(scores: Scores) -> list[str]:
@@ -32,17 +32,17 @@ def predicted_texts(scores: Scores) -> list[str]:
     if targets is None or predicted is None:
         return [class_name(scores, code) for code in scores.predicted_label.tolist()]
     if targets.ndim == 1:
-        return _number_texts(predicted)
+        return _format_numbers(predicted)
     texts = []
     for i, code in enumerate(predicted.tolist()):
         better = targets[i].copy()
         if code >= 0:
             better[int(code) // 2] = bool(int(code) % 2)
-        texts.append(_listed(scores, better.nonzero()[0], i))
+        texts.append(_join_names(scores, better.nonzero()[0], i))
     return texts
 
 
-def doubt_of(scores: Scores, i: int) -> str:
+def describe_label_issue(scores: Scores, i: int) -> str:
     """What speaks against the label of a sample, in plain words."""
     targets, predicted = scores.targets, scores.predicted_target
     if targets is None or predicted is None:
@@ -52,16 +52,16 @@ def doubt_of(scores: Scores, i: int) -> str:
         return f"target {targets[i]:.4g} where {predicted[i]:.4g} is predicted"
     code = int(predicted[i])
     if code < 0 or bool(code % 2) == bool(targets[i, code // 2]):
-        return f"labels {_listed(scores, targets[i].nonzero()[0], i)} in doubt"
+        return f"labels {_join_names(scores, targets[i].nonzero()[0], i)} in doubt"
     return f"label {class_name(scores, code // 2)} seems " + ("missing" if code % 2 else "wrong")
 
 
-def _number_texts(values: NDArray[np.float64]) -> list[str]:
+def _format_numbers(values: NDArray[np.float64]) -> list[str]:
     return ["" if np.isnan(value) else f"{value:.6g}" for value in values.tolist()]
 
 
-def _listed(scores: Scores, held: NDArray[np.int64], i: int) -> str:
+def _join_names(scores: Scores, held: NDArray[np.int64], i: int) -> str:
     if i in scores.errors:
         return ""
-    told = ", ".join(class_name(scores, int(c)) for c in held[:SHOWN]) or "none"
-    return told + (f" and {len(held) - SHOWN} more" if len(held) > SHOWN else "")
+    told = ", ".join(class_name(scores, int(c)) for c in held[:MAX_LABELS]) or "none"
+    return told + (f" and {len(held) - MAX_LABELS} more" if len(held) > MAX_LABELS else "")

@@ -38,11 +38,11 @@ def as_labels(labels: Any, n: int) -> tuple[Labels | None, tuple[str, ...] | Non
     if array.shape[:1] != (n,) or array.ndim not in (1, 2) or 0 in array.shape:
         raise DataError(f"{wanted}, got {array.shape}")
     if array.ndim == 2:
-        return _several(array), None
+        return _as_multi_label_or_classes(array), None
     if array.dtype.kind in "iub":
         return array.astype(np.int64), None
     if array.dtype.kind == "f":
-        return _numbers(array), None
+        return _as_targets_or_classes(array), None
     if array.dtype.kind in "US" and isinstance(labels, (list, tuple)):
         array = np.array(labels, object)  # an array of words may have been made of words and numbers
     if array.dtype.kind in "US" or all(isinstance(label, str) for label in array):
@@ -56,7 +56,7 @@ def as_labels(labels: Any, n: int) -> tuple[Labels | None, tuple[str, ...] | Non
     )
 
 
-def _numbers(array: NDArray[np.floating]) -> Labels:
+def _as_targets_or_classes(array: NDArray[np.floating]) -> Labels:
     """Whole numbers are classes: a sigmoid is trained on floats, and pandas makes floats of classes with gaps."""
     infinite = np.isinf(array).nonzero()[0]
     if len(infinite):
@@ -69,7 +69,7 @@ def _numbers(array: NDArray[np.floating]) -> Labels:
     return filled.astype(np.int64) if is_whole else array.astype(np.float64)
 
 
-def _several(array: NDArray[Any]) -> Labels:
+def _as_multi_label_or_classes(array: NDArray[Any]) -> Labels:
     fine = array.dtype.kind in "iufb" and bool(((array == 0) | (array == 1)).all())
     if not fine:
         raise DataError(
@@ -85,12 +85,12 @@ def is_classes(labels: Labels | None) -> bool:
     return labels is not None and labels.ndim == 1 and labels.dtype.kind == "i"
 
 
-def codes_of(labels: Labels | None) -> NDArray[np.int64] | None:
+def class_codes(labels: Labels | None) -> NDArray[np.int64] | None:
     """The labels if they are classes."""
     return labels if is_classes(labels) else None
 
 
-def check_fit(names: Sequence[str], labels: Labels | None) -> bool:
+def has_name_for_every_class(names: Sequence[str], labels: Labels | None) -> bool:
     """Whether there is a name for every class."""
     if labels is None or labels.dtype.kind == "f":
         return False
@@ -99,7 +99,7 @@ def check_fit(names: Sequence[str], labels: Labels | None) -> bool:
     return bool(((labels >= -1) & (labels < len(names))).all())
 
 
-def spread_labels(labels: NDArray[Any], positions: NDArray[np.int64], n: int) -> NDArray[Any]:
+def scatter_labels(labels: NDArray[Any], positions: NDArray[np.int64], n: int) -> NDArray[Any]:
     """The labels of the samples at `positions` among n samples; the others have none: -1, NaN, or none of several."""
     missing = {"i": -1, "f": np.nan, "b": False}[labels.dtype.kind]
     out = np.full((n, *labels.shape[1:]), missing, labels.dtype)
@@ -107,10 +107,10 @@ def spread_labels(labels: NDArray[Any], positions: NDArray[np.int64], n: int) ->
     return out
 
 
-SHOWN = 8
+MAX_CLASSES = 8
 
 
-def check_classes(classes: Mapping[str, frozenset[str] | None]) -> None:
+def check_same_classes(classes: Mapping[str, frozenset[str] | None]) -> None:
     """See that no split has classes that the first one lacks; those without labels (None) are not compared.
 
     Raises:
@@ -120,14 +120,16 @@ def check_classes(classes: Mapping[str, frozenset[str] | None]) -> None:
     for name, found in others:
         odd = sorted(found - known) if known is not None and found is not None else []
         if odd:
-            told = ", ".join(odd[:SHOWN]) + (f" and {len(odd) - SHOWN} more" if len(odd) > SHOWN else "")
+            told = ", ".join(odd[:MAX_CLASSES]) + (
+                f" and {len(odd) - MAX_CLASSES} more" if len(odd) > MAX_CLASSES else ""
+            )
             raise DataError(
                 f"splits must have the same classes: {name!r} has {told}, and {first!r}, which is trained on, has none "
                 f"of that name ({len(known or ())} classes). Rename the classes, or audit {name!r} by itself"
             )
 
 
-def classes_of(labels: Any, class_names: tuple[str, ...] | None) -> frozenset[str] | None:
+def collect_class_names(labels: Any, class_names: tuple[str, ...] | None) -> frozenset[str] | None:
     """What the classes that samples carry are called; None where the labels are none."""
     if labels is None or not is_classes(np.asarray(labels)):
         return None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.core.issues import ISSUES
-from selfclean_hooks.core.labels import spread_labels
+from selfclean_hooks.core.labels import scatter_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +118,7 @@ class Scores:
         return (*ISSUES, *(() if self.leaks is None else ("leakage",)), "unreadable")
 
 
-def spread_to(scores: Scores, positions: NDArray[np.int64], n: int, **changes: Any) -> Scores:
+def scatter_scores(scores: Scores, positions: NDArray[np.int64], n: int, **changes: Any) -> Scores:
     """The scores of the samples at `positions` among n samples; the others (unreadable ones) get NaN and -1."""
 
     def of_samples(values: NDArray[Any], missing: float) -> NDArray[Any]:
@@ -145,7 +145,7 @@ def spread_to(scores: Scores, positions: NDArray[np.int64], n: int, **changes: A
         automatic=scores.automatic,
         not_run=scores.not_run,
         pixels=None if scores.pixels is None else of_samples(scores.pixels, -1),
-        targets=None if scores.targets is None else spread_labels(scores.targets, positions, n),
+        targets=None if scores.targets is None else scatter_labels(scores.targets, positions, n),
         predicted_target=None if scores.predicted_target is None else of_samples(scores.predicted_target, np.nan),
         leaks=None if scores.leaks is None else scores.leaks.spread(positions, n),
         calibration=scores.calibration,

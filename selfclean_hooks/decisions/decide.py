@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.scores import Scores
-from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, conflicting_sets
-from selfclean_hooks.decisions.flags import flags_of, reasons_of
+from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, sets_with_label_conflicts
+from selfclean_hooks.decisions.flags import compose_reasons, compute_flags
 from selfclean_hooks.decisions.policy import Policy
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.decisions.review.reviewed_sets import reviewed_sets
@@ -98,25 +98,25 @@ def decide(
         review: what people decided. What they found fine is no finding; what they confirmed is one, and is dropped.
     """
     ruling = review_verdicts(review, scores, names, digests)
-    found = flags_of(scores, thresholds, review, ruling)
-    away = np.any([_dropped(found.flags, policy), *ruling.confirmed.values()], axis=0)
+    found = compute_flags(scores, thresholds, review, ruling)
+    away = np.any([_policy_drops(found.flags, policy), *ruling.confirmed.values()], axis=0)
     last = 2 * away + np.isin(np.arange(len(scores)), list(found.doubts))  # better one in doubt than one to be dropped
     copies = reviewed_sets(scores, found.cuts["near_duplicates"], policy.keep, last, ruling.near)
     confirmed: BoolArray = np.any([copies.confirmed, *ruling.confirmed.values()], axis=0)
     surplus, flags = copies.duplicates.surplus, {"near_duplicates": copies.flags, **found.flags}
     dropped = away | confirmed | (surplus & (policy.near_duplicates == "drop"))
-    rescued = _last_of_class(found.scores, dropped, confirmed)
-    action = _actions({**flags, "near_duplicates": surplus}, policy)
+    rescued = _rescue_emptied_classes(found.scores, dropped, confirmed)
+    action = _strongest_actions({**flags, "near_duplicates": surplus}, policy)
     action[confirmed], action[rescued], dropped[rescued] = "drop", "keep", False
     marks = {**ruling.marks, "near_duplicates": copies.marks}
     return Decisions(
         thresholds=found.cuts,
         flags=flags,
         duplicates=copies.duplicates,
-        conflicts=conflicting_sets(copies.duplicates, found.scores),
+        conflicts=sets_with_label_conflicts(copies.duplicates, found.scores),
         dropped=dropped,
         action=action,
-        reason=reasons_of(scores, names, found, copies, rescued, marks),
+        reason=compose_reasons(scores, names, found, copies, rescued, marks),
         policy=policy,
         pairs=copies.pairs,
         leaks=found.leaks,
@@ -128,14 +128,14 @@ def decide(
     )
 
 
-def _dropped(flags: Mapping[str, BoolArray], policy: Policy) -> BoolArray:
+def _policy_drops(flags: Mapping[str, BoolArray], policy: Policy) -> BoolArray:
     """What is dropped by itself, and not as a surplus copy."""
     issues = [issue for issue in flags if issue != "near_duplicates" and policy.action(issue) == "drop"]
     dropped: BoolArray = np.any([np.zeros_like(flags["unreadable"]), *(flags[issue] for issue in issues)], axis=0)
     return dropped
 
 
-def _last_of_class(scores: Scores, dropped: BoolArray, confirmed: BoolArray) -> NDArray[np.int64]:
+def _rescue_emptied_classes(scores: Scores, dropped: BoolArray, confirmed: BoolArray) -> NDArray[np.int64]:
     """Readable samples to keep all the same, the least suspicious one of every class that would be emptied.
 
     Of those that no person confirmed: a class whose samples all were is left empty.
@@ -150,7 +150,7 @@ def _last_of_class(scores: Scores, dropped: BoolArray, confirmed: BoolArray) -> 
     return np.array(rescued, np.int64)
 
 
-def _actions(counted: Mapping[str, BoolArray], policy: Policy) -> NDArray[Any]:
+def _strongest_actions(counted: Mapping[str, BoolArray], policy: Policy) -> NDArray[Any]:
     """The strongest action of every sample."""
     action = np.full(len(next(iter(counted.values()))), "keep", dtype="<U5")
     for name in ("warn", "drop", "raise"):

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.decisions.policy import Keep
-from selfclean_hooks.decisions.thresholds import flagged
+from selfclean_hooks.decisions.thresholds import is_below
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.utils.arrays import BoolArray, IntArray
 
@@ -55,9 +55,9 @@ def duplicate_sets(scores: Scores, threshold: float, keep: Keep, last: IntArray 
         SettingError: `keep` is "largest_image" and the sizes of the images are not known.
     """
     groups = _components(scores, threshold, exact=True)
-    near = _between(groups, scores, threshold)
+    near = _group_distances(groups, scores, threshold)
     rank = np.empty(len(scores), np.int64)
-    rank[_in_order(scores, keep, last, groups, near)] = np.arange(len(scores))
+    rank[_keep_order(scores, keep, last, groups, near)] = np.arange(len(scores))
     size = np.bincount(groups)
     best = np.full(len(size), len(scores))
     np.minimum.at(best, groups, rank)  # rank of the best copy in each group
@@ -73,10 +73,10 @@ def duplicate_sets(scores: Scores, threshold: float, keep: Keep, last: IntArray 
         if len(taken) or size[group] > 1:
             owner[taken], distance[taken] = group, near.data[beside][free]
             owner[group], distance[group] = group, 0
-    return _numbered(owner[groups], distance[groups], by_rank[best])
+    return number_sets(owner[groups], distance[groups], by_rank[best])
 
 
-def component_of(scores: Scores, threshold: float) -> IntArray:
+def near_duplicate_components(scores: Scores, threshold: float) -> IntArray:
     """(N,) number of the connected component of near duplicates that each sample is in, chains included.
 
     Read off the single-linkage tree and the pairs listed, whatever the order of the samples.
@@ -84,9 +84,9 @@ def component_of(scores: Scores, threshold: float) -> IntArray:
     return _components(scores, threshold)
 
 
-def near_links(scores: Scores, threshold: float) -> IntArray:
+def near_duplicate_links(scores: Scores, threshold: float) -> IntArray:
     """(L, 2) pairs of near duplicates, the fewest and nearest that join all that chains of them join."""
-    index, score = _linked(scores, threshold)
+    index, score = _near_duplicate_pairs(scores, threshold)
     order = np.argsort(score, kind="stable")
     weight = np.arange(1, len(order) + 1)  # ranks: the library takes a weight of 0 for no edge
     start, end = index[order].astype(np.int32).T  # older scipy searches graphs of int32 only
@@ -108,7 +108,7 @@ def label_conflicts(scores: Scores, threshold: float) -> dict[int, dict[int, int
     if "label_errors" in scores.not_run or not len(labelled):
         return {}
     groups = _components(scores, threshold, exact=True)
-    near = _between(groups, scores, threshold)
+    near = _group_distances(groups, scores, threshold)
     beside = csr_array((np.ones(len(near.data)), near.indices, near.indptr), shape=near.shape)
     beside = csr_array(beside + csr_array(identity(near.shape[0])))
     codes, labels = np.unique(scores.given_label[labelled], return_inverse=True)  # given ones may be any numbers
@@ -130,7 +130,7 @@ def label_conflicts(scores: Scores, threshold: float) -> dict[int, dict[int, int
     return {i: around[group] for i, group in zip(doubted.tolist(), groups[doubted].tolist(), strict=True)}
 
 
-def conflicting_sets(sets: DuplicateSets, scores: Scores) -> frozenset[int]:
+def sets_with_label_conflicts(sets: DuplicateSets, scores: Scores) -> frozenset[int]:
     """Numbers of the sets whose copies carry different labels."""
     members = ((sets.number >= 0) & (scores.given_label >= 0)).nonzero()[0]
     kinds = np.unique(np.stack([sets.number[members], scores.given_label[members]]), axis=1)
@@ -141,29 +141,29 @@ def conflicting_sets(sets: DuplicateSets, scores: Scores) -> frozenset[int]:
 def _components(scores: Scores, threshold: float, exact: bool = False) -> IntArray:
     n = len(scores)
     copies = (scores.tree_score == 0) & (threshold > -np.inf)
-    index = scores.tree_index[copies] if exact else _linked(scores, threshold)[0]
+    index = scores.tree_index[copies] if exact else _near_duplicate_pairs(scores, threshold)[0]
     start, end = index.astype(np.int32).T  # older scipy searches graphs of int32 only
     graph = coo_array((np.ones(len(start)), (start, end)), shape=(n, n))
     component: IntArray = connected_components(graph, directed=False)[1].astype(np.int64)
     return component
 
 
-def _linked(scores: Scores, threshold: float) -> tuple[IntArray, NDArray[np.float32]]:
+def _near_duplicate_pairs(scores: Scores, threshold: float) -> tuple[IntArray, NDArray[np.float32]]:
     """Near duplicates, (L, 2), and their scores, of the tree and the pairs listed: some twice.
 
     The tree joins all that is near by distance; where the score is another one, pairs may join what it does not.
     """
     score = np.concatenate([scores.tree_score, scores.pair_score])
-    near = flagged(score, threshold)
+    near = is_below(score, threshold)
     return np.concatenate([scores.tree_index, scores.pair_index])[near], score[near]
 
 
-def _between(groups: IntArray, scores: Scores, threshold: float) -> csr_array:
+def _group_distances(groups: IntArray, scores: Scores, threshold: float) -> csr_array:
     """(G, G) distances of groups of exact copies that are near duplicates, each in both directions, once."""
     score = np.concatenate([scores.pair_score, scores.tree_score])
     index = np.concatenate([scores.pair_index, scores.tree_index])
     distance = np.concatenate([scores.pair_distance, scores.tree_distance])
-    near = flagged(score, threshold)
+    near = is_below(score, threshold)
     pairs, distance = np.sort(groups[index[near]], axis=1), distance[near]
     apart = pairs[:, 0] != pairs[:, 1]
     (first, second), distance = pairs[apart].T, distance[apart]
@@ -174,7 +174,7 @@ def _between(groups: IntArray, scores: Scores, threshold: float) -> csr_array:
     return coo_array((both, (rows, columns)), shape=(count, count)).tocsr()
 
 
-def _in_order(scores: Scores, keep: Keep, last: IntArray | BoolArray, groups: IntArray, near: csr_array) -> IntArray:
+def _keep_order(scores: Scores, keep: Keep, last: IntArray | BoolArray, groups: IntArray, near: csr_array) -> IntArray:
     """Positions, the first to be kept first."""
     position = np.arange(len(scores))
     if keep == "largest_image":
@@ -192,7 +192,7 @@ def _in_order(scores: Scores, keep: Keep, last: IntArray | BoolArray, groups: In
     return np.lexsort((position, last))
 
 
-def _numbered(owner: IntArray, distance: NDArray[np.float32], best: IntArray) -> DuplicateSets:
+def number_sets(owner: IntArray, distance: NDArray[np.float32], best: IntArray) -> DuplicateSets:
     """Sets in order of their first members; `best` is the position of the best copy of each group."""
     owners, first, inverse = np.unique(owner, return_index=True, return_inverse=True)
     order = np.argsort(np.where(owners < 0, -1, first), kind="stable")  # no set comes first if there are such

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.issues import ISSUES
-from selfclean_hooks.core.label_text import class_name, doubt_of, label_texts
+from selfclean_hooks.core.label_text import class_name, describe_label_issue, label_texts
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, label_conflicts
 from selfclean_hooks.decisions.review.marks import Review
 from selfclean_hooks.decisions.review.verdicts import ReviewVerdicts, corrected_labels
-from selfclean_hooks.decisions.thresholds import Thresholds, flagged
+from selfclean_hooks.decisions.thresholds import Thresholds, is_below
 from selfclean_hooks.utils.arrays import BoolArray
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Flags:
     scores: Scores  # with the labels that people gave
 
 
-def flags_of(scores: Scores, thresholds: Thresholds, review: Review | None, ruling: ReviewVerdicts) -> Flags:
+def compute_flags(scores: Scores, thresholds: Thresholds, review: Review | None, ruling: ReviewVerdicts) -> Flags:
     """What is below the cuts or was confirmed, and was not found fine.
 
     Args:
@@ -48,11 +48,11 @@ def flags_of(scores: Scores, thresholds: Thresholds, review: Review | None, ruli
     cuts, now = resolve_thresholds(scores, thresholds, review), corrected_labels(scores, ruling.relabelled)
     doubts = label_conflicts(now, cuts["near_duplicates"]) if cuts["label_errors"] > -math.inf else {}
     every = np.arange(len(scores))
-    leaks, raw = np.zeros(0, bool), {issue: flagged(scores.of(issue), cuts[issue]) for issue in ISSUES[1:]}
+    leaks, raw = np.zeros(0, bool), {issue: is_below(scores.of(issue), cuts[issue]) for issue in ISSUES[1:]}
     raw["label_errors"] |= np.isin(every, list(doubts))
     raw["leakage"] = np.zeros(len(scores), bool)
     if scores.leaks is not None:
-        leaks = flagged(scores.leaks.score, cuts["leakage"])
+        leaks = is_below(scores.leaks.score, cuts["leakage"])
         raw["leakage"][scores.leaks.index[leaks]] = True
         leaks &= ~ruling.no_leak
     raw["unreadable"] = np.isin(every, list(scores.errors))
@@ -79,9 +79,9 @@ def resolve_thresholds(scores: Scores, thresholds: Thresholds, review: Review | 
 
 
 Marks = Mapping[str, Mapping[int, "Mark"]]
-NOTHING = "no issue found"
-SHOWN = 5  # labels in a reason
-WORDS = {
+NO_ISSUE = "no issue found"
+MAX_LABELS = 5  # labels in a reason
+ISSUE_WORDS = {
     "near_duplicates": "near duplicate",
     "off_topic": "off topic",
     "label_errors": "label",
@@ -90,7 +90,7 @@ WORDS = {
 }
 
 
-def reasons_of(
+def compose_reasons(
     scores: Scores,
     names: Sequence[str] | None,
     found: Flags,
@@ -110,50 +110,50 @@ def reasons_of(
     """
     reasons: dict[int, list[str]] = {}
     told = (
-        _copies(scores, names, copies.flags, copies.duplicates),
-        _off_topic(scores, found),
-        _labels(scores, found),
-        _leaked(scores, found.leaks),
+        _near_duplicate_reasons(scores, names, copies.flags, copies.duplicates),
+        _off_topic_reasons(scores, found),
+        _label_reasons(scores, found),
+        _leakage_reasons(scores, found.leaks),
         ((i, f"unreadable ({error})") for i, error in scores.errors.items() if found.flags["unreadable"][i]),
-        _looked_at(scores, marks, found),
+        _review_reasons(scores, marks, found),
         ((i, "kept all the same: its class would be empty") for i in rescued.tolist()),
     )
     for each in told:
         for i, text in each:
             reasons.setdefault(i, []).append(text)
-    return tuple("; ".join(reasons.get(i, (NOTHING,))) for i in range(len(scores)))
+    return tuple("; ".join(reasons.get(i, (NO_ISSUE,))) for i in range(len(scores)))
 
 
-def _off_topic(scores: Scores, found: Flags) -> Iterator[tuple[int, str]]:
+def _off_topic_reasons(scores: Scores, found: Flags) -> Iterator[tuple[int, str]]:
     cut = found.cuts["off_topic"]
-    for i in (flagged(scores.off_topic, cut) & found.flags["off_topic"]).nonzero()[0].tolist():
+    for i in (is_below(scores.off_topic, cut) & found.flags["off_topic"]).nonzero()[0].tolist():
         yield i, f"off topic (score {scores.off_topic[i]:.4g} below {cut:.4g})"
 
 
-def _labels(scores: Scores, found: Flags) -> Iterator[tuple[int, str]]:
+def _label_reasons(scores: Scores, found: Flags) -> Iterator[tuple[int, str]]:
     cut, flags = found.cuts["label_errors"], found.flags["label_errors"]
-    for i in (flagged(scores.label, cut) & flags).nonzero()[0].tolist():
-        yield i, f"{doubt_of(scores, i)} (score {scores.label[i]:.4g} below {cut:.4g})"
-    told = {id(labels): _counted(found.scores, labels) for labels in found.doubts.values()}
+    for i in (is_below(scores.label, cut) & flags).nonzero()[0].tolist():
+        yield i, f"{describe_label_issue(scores, i)} (score {scores.label[i]:.4g} below {cut:.4g})"
+    told = {id(labels): _count_labels(found.scores, labels) for labels in found.doubts.values()}
     for i, labels in found.doubts.items():
         if flags[i]:
             yield i, f"its copies carry different labels: {told[id(labels)]}"
 
 
-def _looked_at(scores: Scores, marks: Marks, found: Flags) -> Iterator[tuple[int, str]]:
+def _review_reasons(scores: Scores, marks: Marks, found: Flags) -> Iterator[tuple[int, str]]:
     """What people said, issue by issue."""
     given = label_texts(scores) if marks else []
-    for issue, word in WORDS.items():
+    for issue, word in ISSUE_WORDS.items():
         for i, mark in marks.get(issue, {}).items():
             if mark.verdict == "relabelled":
                 yield i, f"looked at: label {given[i]} is to be {mark.label}"
             else:
                 yield i, f"confirmed by review ({word})" if mark.verdict == "confirmed" else f"looked at: fine ({word})"
     fine = found.fine["leakage"].nonzero()[0].tolist()
-    yield from ((i, f"looked at: fine ({WORDS['leakage']})") for i in fine)
+    yield from ((i, f"looked at: fine ({ISSUE_WORDS['leakage']})") for i in fine)
 
 
-def _copies(
+def _near_duplicate_reasons(
     scores: Scores, names: Sequence[str] | None, near: BoolArray, duplicates: DuplicateSets
 ) -> Iterator[tuple[int, str]]:
     """Per near duplicate, which set it is in."""
@@ -180,7 +180,7 @@ def _copies(
             yield i, f"near duplicate of {called(kept)} ({where})"
 
 
-def _leaked(scores: Scores, near: BoolArray) -> Iterator[tuple[int, str]]:
+def _leakage_reasons(scores: Scores, near: BoolArray) -> Iterator[tuple[int, str]]:
     """Per sample and other split that holds it too, where its nearest there is."""
     leaks = scores.leaks
     if leaks is None:
@@ -195,8 +195,8 @@ def _leaked(scores: Scores, near: BoolArray) -> Iterator[tuple[int, str]]:
             yield at, f"also in {split} ({place}, distance {leaks.distance[pair]:.4g})"
 
 
-def _counted(scores: Scores, labels: Mapping[int, int]) -> str:
+def _count_labels(scores: Scores, labels: Mapping[int, int]) -> str:
     """Labels with how often they are there, the most frequent first."""
     common = sorted(labels.items(), key=lambda label: (-label[1], label[0]))
-    shown = ", ".join(f"{class_name(scores, code)} ({count})" for code, count in common[:SHOWN])
-    return shown + (f" and {len(common) - SHOWN} more" if len(common) > SHOWN else "")
+    shown = ", ".join(f"{class_name(scores, code)} ({count})" for code, count in common[:MAX_LABELS])
+    return shown + (f" and {len(common) - MAX_LABELS} more" if len(common) > MAX_LABELS else "")

@@ -56,7 +56,7 @@ class Policy:
         return replace(self, **dropping)
 
 
-def policies_of(policy: Policy | Mapping[str, Policy] | None, splits: Iterable[str]) -> dict[str, Policy]:
+def split_policies(policy: Policy | Mapping[str, Policy] | None, splits: Iterable[str]) -> dict[str, Policy]:
     """A policy for every split, the one that is trained on first.
 
     Raises:
@@ -64,13 +64,13 @@ def policies_of(policy: Policy | Mapping[str, Policy] | None, splits: Iterable[s
     """
     first, *rest = splits
     if not isinstance(policy, Mapping):
-        policy = checked_policy(policy)
+        policy = check_policy(policy)
         return {first: policy, **dict.fromkeys(rest, policy.without_drops())}
     unknown = [name for name in policy if name not in (first, *rest)]
     if unknown:
         names = ", ".join([first, *rest])
         raise SettingError(f"policies must be given by the name of a split ({names}), got {unknown[0]!r}")
-    policies = {name: checked_policy(policy.get(name)) for name in (first, *rest)}
+    policies = {name: check_policy(policy.get(name)) for name in (first, *rest)}
     for name in rest:
         if policies[name] != policies[name].without_drops():
             raise SettingError(
@@ -80,7 +80,7 @@ def policies_of(policy: Policy | Mapping[str, Policy] | None, splits: Iterable[s
     return policies
 
 
-def checked_policy(policy: Policy | None) -> Policy:
+def check_policy(policy: Policy | None) -> Policy:
     """The policy, by default one that warns."""
     policy = Policy() if policy is None else policy
     if not isinstance(policy, Policy):

@@ -98,7 +98,7 @@ class Thresholds:
         if isinstance(value, str):
             return automatic
         if isinstance(value, Top):
-            return _below_which(scores, value.fraction)
+            return _score_at_fraction(scores, value.fraction)
         if not isinstance(value, FDR):
             return float(value)
         if calibration is None:
@@ -106,9 +106,9 @@ class Thresholds:
                 f"the threshold {value} of {issue} needs scores whose meaning was estimated: audit with "
                 'method="default", or give a score'
             )
-        return calibration.cut(scores, value.q)
+        return calibration.fdr_threshold(scores, value.q)
 
-    def is_chosen(self, issue: str) -> bool:
+    def is_fixed(self, issue: str) -> bool:
         """Whether the cut of `issue` was given, and does not depend on the data."""
         value = getattr(self, issue)
         return value is None or isinstance(value, Real)
@@ -125,10 +125,10 @@ class Thresholds:
         Raises:
             SettingError: they make no sense.
         """
-        return cls(**{issue: threshold_of(value) for issue, value in written.items()})
+        return cls(**{issue: parse_threshold(value) for issue, value in written.items()})
 
 
-def threshold_of(value: Any) -> Any:
+def parse_threshold(value: Any) -> Any:
     """A threshold from a word such as "fdr:0.1" or "top:5%"; all else is returned as it is."""
     kind, colon, number = value.partition(":") if isinstance(value, str) else ("", "", "")
     made = {"fdr": FDR, "top": Top}.get(kind)
@@ -141,14 +141,14 @@ def threshold_of(value: Any) -> Any:
     return made(share)
 
 
-def _below_which(scores: NDArray[np.floating], fraction: float) -> float:
+def _score_at_fraction(scores: NDArray[np.floating], fraction: float) -> float:
     """The score below which at most that share of the samples lies."""
     ordered = np.sort(np.asarray(scores, np.float64)[~np.isnan(scores)])
     count = int(fraction * len(ordered) + 1e-9)
     return float(ordered[count]) if count < len(ordered) else math.nextafter(1, 2)
 
 
-def flagged(score: NDArray[np.floating], threshold: float) -> NDArray[np.bool_]:
+def is_below(score: NDArray[np.floating], threshold: float) -> NDArray[np.bool_]:
     """True where a score is below the threshold, or exactly 0 unless the threshold is -inf. NaN is never flagged."""
     exact = np.asarray(score, np.float64)  # numpy would round the threshold to the precision of the scores
     return np.asarray((exact < threshold) | ((exact == 0) & (threshold > -math.inf)))

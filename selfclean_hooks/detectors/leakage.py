@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.scores import LeakPairs
-from selfclean_hooks.detectors.near_duplicates.local_scale import score_of
+from selfclean_hooks.detectors.near_duplicates.local_scale import scaled_score
 from selfclean_hooks.errors import DataError
-from selfclean_hooks.neighbors.cross_search import nearest_across
+from selfclean_hooks.neighbors.cross_search import cross_nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.arrays import Float32Array, not_finite
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 Pairs = tuple[
     NDArray[np.int64], NDArray[np.int64], Float32Array, Float32Array
 ]  # positions in two splits, distances and scores
-LocalScales = Mapping[
+LocalScaleBySplit = Mapping[
     str, "Float32Array | None"
 ]  # split: distance usual around each sample; None: distances are scores
 
 
 def find_leakage(
     splits: Mapping[str, Embeddings],
-    local_scale: LocalScales,
+    local_scale: LocalScaleBySplit,
     below: float,
     automatic: float = 0.0,
     of: Collection[str] | None = None,
@@ -57,14 +57,14 @@ def find_leakage(
         if name in wanted:
             usual = local_scale.get(name)
             far = below if usual is None else float(np.nanmax(usual)) * (below / max(1 - below, 1e-9)) ** 2
-            first, second, distance = _pairs(rows[name], splits[name], rows[other], splits[other], far)
-            score = distance if usual is None else score_of(distance, usual[first]).astype(np.float32)
+            first, second, distance = _pairs_of_two_splits(rows[name], splits[name], rows[other], splits[other], far)
+            score = distance if usual is None else scaled_score(distance, usual[first]).astype(np.float32)
             pairs[name, other], pairs[other, name] = (first, second, distance, score), (second, first, distance, score)
     is_scaled = any(usual is not None for usual in local_scale.values())
-    return {name: _leaks(name, splits, pairs, automatic, is_scaled) for name in wanted}
+    return {name: _leak_pairs(name, splits, pairs, automatic, is_scaled) for name in wanted}
 
 
-def _leaks(
+def _leak_pairs(
     name: str, splits: Mapping[str, Embeddings], pairs: Mapping[tuple[str, str], Pairs], automatic: float, scaled: bool
 ) -> LeakPairs:
     """The pairs of one split with the others, worst first."""
@@ -109,12 +109,12 @@ def _check(splits: Mapping[str, Embeddings]) -> None:
             raise DataError(f"embeddings must be finite, got NaN or infinity in {split}: mend the encoder")
 
 
-def _pairs(
+def _pairs_of_two_splits(
     own: UnitRows, mine: Embeddings, its: UnitRows, other: Embeddings, below: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Float32Array]:
     """Positions in both splits and the distance of every pair found from either side, each once."""
-    its = _same_where_identical(own, mine, its, other)
-    (to_its, near_its), (to_own, near_own) = nearest_across(own, its, below=below)
+    its = _share_rows_of_identical_content(own, mine, its, other)
+    (to_its, near_its), (to_own, near_own) = cross_nearest_neighbors(own, its, below=below)
     rows, columns = (torch.arange(len(side)).unsqueeze(1) for side in (own, its))
     first = torch.cat([rows.expand_as(to_its).flatten(), to_own.flatten()])
     second = torch.cat([to_its.flatten(), columns.expand_as(to_own).flatten()])
@@ -125,7 +125,7 @@ def _pairs(
     return mine.readable[first.numpy()[kept]], other.readable[second.numpy()[kept]], distance[kept]
 
 
-def _same_where_identical(own: UnitRows, mine: Embeddings, its: UnitRows, other: Embeddings) -> UnitRows:
+def _share_rows_of_identical_content(own: UnitRows, mine: Embeddings, its: UnitRows, other: Embeddings) -> UnitRows:
     """The other's unit rows; where the content is one of mine, the very row it has there.
 
     Features of one content differ in the last bits between batches, and copies are to lie at distance 0 exactly.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from selfclean_hooks.detectors.label_errors.detector import EnsembleLabelErrors
 from selfclean_hooks.detectors.near_duplicates.detector import ScaledNearDuplicates
-from selfclean_hooks.detectors.off_topic.detector import BranchingOffTopic
+from selfclean_hooks.detectors.off_topic.detector import BranchOffTopic
 from selfclean_hooks.detectors.protocol import Detector
 from selfclean_hooks.detectors.selfclean.detectors import LabelErrors, NearDuplicates, OffTopic
 
@@ -23,7 +23,7 @@ class Method:
 
 METHODS = {
     "default": Method(
-        (ScaledNearDuplicates(), BranchingOffTopic(), EnsembleLabelErrors()), 20, by_class=False, targets=True
+        (ScaledNearDuplicates(), BranchOffTopic(), EnsembleLabelErrors()), 20, by_class=False, targets=True
     ),
     "selfclean": Method((NearDuplicates(), OffTopic(), LabelErrors()), 12, by_class=True, targets=False),
 }

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.neighbors.knn import Neighbors
+from selfclean_hooks.neighbors.knn import NeighborLists
 from selfclean_hooks.neighbors.spanning_tree import Tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 
@@ -21,7 +21,7 @@ class Geometry:
 
     x: UnitRows
     labels: NDArray[np.int64] | None  # (N,) classes from 0, -1: no label; None where labels cannot be audited
-    neighbors: Neighbors
+    neighbors: NeighborLists
     tree: Tree
     pair_quantile: Callable[[float], float]  # of the distances of all pairs strictly inside of (0, 1)
     targets: NDArray[Any] | None = None  # labels that are no classes: (N,) numbers, NaN: none; or (N, C) booleans

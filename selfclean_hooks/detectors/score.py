@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from selfclean_hooks.core.labels import Labels, codes_of, is_classes
+from selfclean_hooks.core.labels import Labels, class_codes, is_classes
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.detectors.methods import METHODS
-from selfclean_hooks.detectors.near_duplicates.local_scale import between, score_of
+from selfclean_hooks.detectors.near_duplicates.local_scale import pair_scale, scaled_score
 from selfclean_hooks.detectors.protocol import Geometry
 from selfclean_hooks.detectors.selfclean.detectors import MIN_PAIRS
-from selfclean_hooks.neighbors.knn import nearest
+from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.spanning_tree import minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, pair_distance_quantile
 from selfclean_hooks.utils.progress import Tick
@@ -38,16 +38,18 @@ def score(
         tick: progress, called with (steps done, all steps).
     """
     how = METHODS[method]
-    codes = codes_of(labels)
-    values, classes = _from_zero(codes)
+    codes = class_codes(labels)
+    values, classes = _encode_classes(codes)
     targets = labels if codes is None and how.targets else None
-    classes = sets_of(targets) if targets is not None and targets.ndim == 2 else classes
-    why = _why_not(labels, why_no_labels, method, how.targets)
+    classes = combination_codes(targets) if targets is not None and targets.ndim == 2 else classes
+    why = _why_no_label_scores(labels, why_no_labels, method, how.targets)
     not_run = {"label_errors": why} if why else {}
     with torch.device("cpu"):  # whatever the default device is
         x = UnitRows.of(vectors)
         few = len(x) * (len(x) - 1) // 2 <= MIN_PAIRS  # then every pair is listed
-        neighbors = nearest(x, len(x) - 1 if few else how.neighbors, classes if how.by_class else None, tick=tick)
+        neighbors = nearest_neighbors(
+            x, len(x) - 1 if few else how.neighbors, classes if how.by_class else None, tick=tick
+        )
         tree = minimum_spanning_tree(x, neighbors)
         geometry = Geometry(x, classes, neighbors, tree, pair_distance_quantile(x), targets, pairs_below)
         found = {d.issue: d(geometry) for d in how.detectors if d.issue not in not_run}
@@ -72,7 +74,7 @@ def score(
         tree_distance=tree.lengths,
         scaled_tree_score=None
         if local_scale is None
-        else score_of(tree.lengths, between(local_scale, tree.edges)).astype(np.float32),
+        else scaled_score(tree.lengths, pair_scale(local_scale, tree.edges)).astype(np.float32),
         local_scale=None if local_scale is None else local_scale.astype(np.float32),
         pairs_complete_below=pairs.complete_below,
         automatic={issue: finding.automatic for issue, finding in found.items()},
@@ -83,7 +85,7 @@ def score(
     )
 
 
-def _from_zero(codes: NDArray[np.int64] | None) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+def _encode_classes(codes: NDArray[np.int64] | None) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
     """The classes that there are, and (N,) those of the samples as places among them; None where there is only one."""
     if codes is None:
         return np.empty(0, np.int64), None
@@ -92,12 +94,12 @@ def _from_zero(codes: NDArray[np.int64] | None) -> tuple[NDArray[np.int64], NDAr
     return values, classes if len(values) > 1 else None
 
 
-def sets_of(targets: NDArray[np.bool_]) -> NDArray[np.int64]:
+def combination_codes(targets: NDArray[np.bool_]) -> NDArray[np.int64]:
     """What stands for the class of samples (N, C) with several labels: the number of their combination."""
     return np.unique(targets, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
-def _why_not(labels: Labels | None, why_no_labels: str, method: str, knows_targets: bool) -> str:
+def _why_no_label_scores(labels: Labels | None, why_no_labels: str, method: str, knows_targets: bool) -> str:
     """Why label errors are not looked for, "" where they are."""
     if labels is None:
         return why_no_labels

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from selfclean_hooks.core.labels import Labels, as_labels, spread_labels
+from selfclean_hooks.core.labels import Labels, as_labels, scatter_labels
 from selfclean_hooks.data.items import ItemLabel
 from selfclean_hooks.data.reader import Batch, SampleReader
 from selfclean_hooks.embedding.cache import Cache
@@ -172,7 +172,7 @@ class EmbeddingCollector:
         except DataError as error:
             return None, None, str(error)
         assert labels is not None  # there are some
-        return spread_labels(labels, np.array(known), self.n), names, ""
+        return scatter_labels(labels, np.array(known), self.n), names, ""
 
 
 def _features(encoder: Encoder, contents: Tensor | list[Any]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.embeddings import Embeddings
-from selfclean_hooks.core.labels import as_labels, check_fit, codes_of
+from selfclean_hooks.core.labels import as_labels, class_codes, has_name_for_every_class
 from selfclean_hooks.core.settings import DEFAULT_SETTINGS, EmbeddingSettings
 from selfclean_hooks.data.dataset_tree import check_map_style, class_names, file_name
 from selfclean_hooks.data.digests import own_files
@@ -146,7 +146,7 @@ def _compared(own: Embeddings, encoder: Encoder, source: _Source) -> Embeddings:
         except (BackboneError, DataError) as error:  # the audit does not depend on it
             note = f"the representation could not be compared with that of random weights: {error}"
     vectors = own.vectors if len(at) == len(own.vectors) else own.vectors[np.searchsorted(own.readable, at)]
-    known = codes_of(own.labels)
+    known = class_codes(own.labels)
     fitness = representation_quality(vectors, None if known is None else known[at], random)
     return replace(own, fitness=fitness, notes=(*own.notes, *filter(None, (note,))))
 
@@ -183,7 +183,7 @@ def _described(
     if codes is None:
         codes, names, why = read.known_labels()
     names = names or (class_names(dataset) if codes is not None else None)
-    names = names if names is not None and check_fit(names, codes) else None
+    names = names if names is not None and has_name_for_every_class(names, codes) else None
     return Embeddings(
         vectors=vectors,
         n=read.n,

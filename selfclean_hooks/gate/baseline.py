@@ -79,7 +79,7 @@ class Baseline:
         leaks = scores.leaks and replace(scores.leaks, automatic=cuts.get("leakage", scores.leaks.automatic))
         automatic = {issue: cuts.get(issue, cut) for issue, cut in scores.automatic.items()}
         settings: dict[str, Any] = {
-            i: value if audit.thresholds.is_chosen(i) else "auto" for i, value in vars(audit.thresholds).items()
+            i: value if audit.thresholds.is_fixed(i) else "auto" for i, value in vars(audit.thresholds).items()
         }
         return replace(
             audit, scores=replace(scores, automatic=automatic, leaks=leaks), thresholds=Thresholds(**settings)
@@ -224,7 +224,7 @@ def _automatic(audit: AuditResult) -> dict[str, float]:
     """Issue: threshold in force, of those that depend on the data."""
     cuts = audit.decisions.thresholds
     by = {issue: "near_duplicates" if issue == "leakage" else issue for issue in cuts}
-    return {issue: cut for issue, cut in cuts.items() if not audit.thresholds.is_chosen(by[issue])}
+    return {issue: cut for issue, cut in cuts.items() if not audit.thresholds.is_fixed(by[issue])}
 
 
 def _looked_at(audits: Mapping[str, AuditResult]) -> set[tuple[str, str]]:

@@ -10,8 +10,8 @@ import numpy as np
 
 from selfclean_hooks.core.label_text import label_texts
 from selfclean_hooks.core.scores import Scores
-from selfclean_hooks.decisions.duplicate_sets import component_of, near_links
-from selfclean_hooks.decisions.thresholds import flagged
+from selfclean_hooks.decisions.duplicate_sets import near_duplicate_components, near_duplicate_links
+from selfclean_hooks.decisions.thresholds import is_below
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.gate.baseline_file import Entry, Key
 from selfclean_hooks.utils.arrays import BoolArray
@@ -51,7 +51,7 @@ def _of_copies(audit: AuditResult, split: str, left_out: BoolArray) -> Iterator[
     """Links between contents, and numbers of copies of one."""
     d, digests, names = audit.decisions, digests_of(audit), audit.names or ("",) * len(audit)
     scores, near, fine = _without(audit.scores, left_out), d.thresholds["near_duplicates"], d.fine["near_duplicates"]
-    component = component_of(scores, near)
+    component = near_duplicate_components(scores, near)
     copies: dict[str, list[int]] = {}
     for i in (np.bincount(component, minlength=1)[component] > 1).nonzero()[0].tolist():
         copies.setdefault(digests[i], []).append(i)
@@ -59,7 +59,7 @@ def _of_copies(audit: AuditResult, split: str, left_out: BoolArray) -> Iterator[
         if content and len(indices) > 1:
             key = Key("near_duplicates", split, (content, content), "")
             yield _entry(key, [names[i] for i in indices], len(indices), FINE if fine[indices].any() else "")
-    for pair in near_links(scores, near).tolist():
+    for pair in near_duplicate_links(scores, near).tolist():
         first, second = sorted(pair, key=lambda i: digests[i])
         if digests[first] and digests[first] != digests[second]:
             key = Key("near_duplicates", split, (digests[first], digests[second]), "")
@@ -106,7 +106,7 @@ def nodes_of(key: Key) -> tuple[Node, Node]:
 
 def linked_sets(audit: AuditResult) -> dict[str, set[int]]:
     """Content: the components of near duplicates that it is in."""
-    component = component_of(audit.scores, audit.decisions.thresholds["near_duplicates"])
+    component = near_duplicate_components(audit.scores, audit.decisions.thresholds["near_duplicates"])
     found: dict[str, set[int]] = {}
     for content, number in zip(digests_of(audit), component.tolist(), strict=True):
         found.setdefault(content, set()).add(number)
@@ -138,7 +138,7 @@ def _single_to_accept(
     fine = {issue: d.fine[issue] & ~left_out for issue in SINGLE}
     no_leaks = np.zeros(0, bool)
     if audit.scores.leaks is not None:
-        no_leaks = flagged(audit.scores.leaks.score, d.thresholds["leakage"]) & ~d.leaks
+        no_leaks = is_below(audit.scores.leaks.score, d.thresholds["leakage"]) & ~d.leaks
     found: dict[Key, list[tuple[int, bool]]] = {}
     for is_fine, hits, near in ((False, open_, d.leaks), (True, fine, no_leaks)):
         for _, index, key in (*single(audit, split, hits), *leaks(audit, split, near)):

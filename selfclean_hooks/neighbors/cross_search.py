@@ -9,22 +9,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from selfclean_hooks.neighbors.exact_search import TILE, rescore, screen_of, search
+from selfclean_hooks.neighbors.exact_search import TILE, make_screen, rank_by_distance, search_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 
-NEIGHBORS = 8
-Found = tuple[Tensor, Tensor]  # positions and distances
+MAX_NEIGHBORS = 8
+Matches = tuple[Tensor, Tensor]  # positions and distances
 
 
-def nearest_across(
+def cross_nearest_neighbors(
     x: UnitRows,
     y: UnitRows,
-    k: int = NEIGHBORS,
+    k: int = MAX_NEIGHBORS,
     *,
     below: float = math.inf,
     block: int = 4096,
     screen: torch.dtype | None = None,
-) -> tuple[Found, Found]:
+) -> tuple[Matches, Matches]:
     """For every row of x its nearest row of y, and up to k where they are near; the same for y. O(N + M) memory.
 
     Certified as in `neighbors`: what a fast product leaves in doubt is searched again in a higher precision. To ask
@@ -44,40 +44,40 @@ def nearest_across(
     """
     n, m = len(x), len(y)
     both = UnitRows(torch.cat([x.values, y.values]), torch.cat([x.zero, y.zero]))
-    fast = screen_of(both, screen)
+    fast = make_screen(both, screen)
     xs, ys = torch.arange(n), torch.arange(n, n + m)
-    of_x, of_y = _Best.of(n, 3 * k), _Best.of(m, 3 * k)
+    of_x, of_y = _CandidateList.of(n, 3 * k), _CandidateList.of(m, 3 * k)
     for a in range(0, n, block):
         for b in range(n, n + m, block):
             rows, columns = slice(a, min(a + block, n)), slice(b, min(b + block, n + m))
             similarity = matrix_product(fast.rows[rows], fast.rows[columns])
             of_x.offer(rows, similarity, b)
             of_y.offer(slice(b - n, columns.stop - n), similarity.T, a)
-    to_y, near_y = _settled(both, xs, ys, of_x, fast.bound[:n], k, below)
-    return (torch.where(to_y >= 0, to_y - n, -1), near_y), _settled(both, ys, xs, of_y, fast.bound[n:], k, below)
+    to_y, near_y = _certify(both, xs, ys, of_x, fast.bound[:n], k, below)
+    return (torch.where(to_y >= 0, to_y - n, -1), near_y), _certify(both, ys, xs, of_y, fast.bound[n:], k, below)
 
 
 @dataclass(eq=False)
-class _Best:
+class _CandidateList:
     """The highest similarities of every row so far."""
 
     values: Tensor  # (N, m) float32, -inf: none
     indices: Tensor  # (N, m)
 
     @classmethod
-    def of(cls, n: int, m: int) -> _Best:
+    def of(cls, n: int, m: int) -> _CandidateList:
         return cls(torch.full((n, m), -torch.inf), torch.full((n, m), -1))
 
     def offer(self, rows: slice, similarity: Tensor, first: int) -> None:
         """Take what is better from a block (R, C) whose first column is sample `first`."""
         m = self.values.shape[1]
-        values, columns = _highest(similarity, m)
+        values, columns = _largest_per_row(similarity, m)
         values = torch.cat([self.values[rows], values], 1)
         self.values[rows], keep = values.topk(m, dim=1)
         self.indices[rows] = torch.cat([self.indices[rows], first + columns], 1).gather(1, keep)
 
 
-def _highest(similarity: Tensor, m: int) -> tuple[Tensor, Tensor]:
+def _largest_per_row(similarity: Tensor, m: int) -> tuple[Tensor, Tensor]:
     """The m highest of every row, or all: float32 values and columns. They lie in the m tiles of highest maximum."""
     width = similarity.shape[1]
     padded = functional.pad(similarity, (0, -width % TILE), value=-torch.inf).contiguous()
@@ -89,14 +89,16 @@ def _highest(similarity: Tensor, m: int) -> tuple[Tensor, Tensor]:
     return values, best.gather(1, place // TILE) * TILE + place % TILE
 
 
-def _settled(both: UnitRows, own: Tensor, others: Tensor, best: _Best, bound: Tensor, k: int, below: float) -> Found:
+def _certify(
+    both: UnitRows, own: Tensor, others: Tensor, best: _CandidateList, bound: Tensor, k: int, below: float
+) -> Matches:
     """The nearest by true distance; the rows that the first pass leaves in doubt are searched again."""
     last = best.values[:, -1]  # -inf: nothing was left out
-    indices, distances = rescore(both, own, best.indices)
+    indices, distances = rank_by_distance(both, own, best.indices)
     indices, distances = indices[:, :k].contiguous(), distances[:, :k].contiguous()
     needed = torch.minimum(distances[:, -1], distances[:, 0].clamp(min=below))
     again = ((1 - 2 * needed < last + bound) & (needed > 0)).nonzero()[:, 0]  # nothing is nearer than a copy
-    indices[again], distances[again] = search(both, own[again], k, own, columns=others)
+    indices[again], distances[again] = search_neighbors(both, own[again], k, own, columns=others)
     far = distances >= below
     far[:, 0] = False
     return indices.masked_fill_(far, -1), distances.masked_fill_(far, torch.inf)

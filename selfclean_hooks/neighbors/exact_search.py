@@ -57,12 +57,12 @@ class Screen:
                     tick(done, total)
 
 
-def screen_of(x: UnitRows, dtype: torch.dtype | None = None) -> Screen:
+def make_screen(x: UnitRows, dtype: torch.dtype | None = None) -> Screen:
     """The rows in the precision that is fastest on this processor, or in `dtype`."""
-    return Screen.of(x, dtype or (torch.bfloat16 if fast_bfloat16() else torch.float32))
+    return Screen.of(x, dtype or (torch.bfloat16 if has_fast_bfloat16() else torch.float32))
 
 
-def fast_bfloat16() -> bool:
+def has_fast_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 matrices faster than float32 ones."""
     known = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
     supports = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
@@ -72,7 +72,7 @@ def fast_bfloat16() -> bool:
 SAME, OTHER, ANY = "same", "other", "any"
 
 
-def search(
+def search_neighbors(
     x: UnitRows,
     rows: Tensor,
     k: int,
@@ -93,11 +93,11 @@ def search(
     if screen is not None and screen.rows.dtype != torch.float32:
         precisions.insert(0, screen.rows.dtype)
     batches = torch.split(rows, max(1, budget // len(targets.index)))
-    found = [_search(targets, batch, k, groups, kind, precisions) for batch in batches]
+    found = [_search_batch(targets, batch, k, groups, kind, precisions) for batch in batches]
     return torch.cat([indices for indices, _ in found]), torch.cat([distances for _, distances in found])
 
 
-def _search(
+def _search_batch(
     targets: _Targets, rows: Tensor, k: int, groups: Tensor, kind: str, precisions: list[torch.dtype]
 ) -> tuple[Tensor, Tensor]:
     """One batch by products in the first precision; the rows that these leave in doubt, in the next."""
@@ -109,14 +109,14 @@ def _search(
         excluded |= alike if kind == OTHER else ~alike
     m = min(len(columns), k if last else max(2 * k, k + 8))
     values, places = similarity.masked_fill_(excluded, -torch.inf).topk(m, dim=1)
-    indices, distances = rescore(x, rows, torch.where(values > -torch.inf, columns[places], -1))
+    indices, distances = rank_by_distance(x, rows, torch.where(values > -torch.inf, columns[places], -1))
     indices = functional.pad(indices, (0, max(0, k - m)), value=-1)[:, :k]
     distances = functional.pad(distances, (0, max(0, k - m)), value=torch.inf)[:, :k]
     if not last and m < len(columns):
         kth = distances[:, -1]
         doubt = ((1 - 2 * kth < values[:, -1] + slack) & (kth > 0)).nonzero()[:, 0]
         if len(doubt):
-            indices[doubt], distances[doubt] = _search(targets, rows[doubt], k, groups, kind, precisions[1:])
+            indices[doubt], distances[doubt] = _search_batch(targets, rows[doubt], k, groups, kind, precisions[1:])
     return indices, distances
 
 
@@ -152,7 +152,7 @@ class _Targets:
         return rows[: len(self.x)] if len(self.index) == len(self.x) else rows[self.index]
 
 
-def rescore(x: UnitRows, rows: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+def rank_by_distance(x: UnitRows, rows: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
     """Candidates (R, m) in order of true distance, equal ones by position; -1 is last and at infinity."""
     distances = x.distances(rows, candidates.clamp(min=0)).masked_fill_(candidates < 0, torch.inf)
     by_index = torch.argsort(candidates, dim=1)

@@ -18,7 +18,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from selfclean_hooks.neighbors.exact_search import ANY, OTHER, SAME, TILE, rescore, screen_of, search
+from selfclean_hooks.neighbors.exact_search import (
+    ANY,
+    OTHER,
+    SAME,
+    TILE,
+    make_screen,
+    rank_by_distance,
+    search_neighbors,
+)
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.progress import Tick
 
@@ -26,17 +34,17 @@ _BITS = {torch.bfloat16: torch.int16, torch.float32: torch.int32}
 
 
 @dataclass(frozen=True, eq=False)
-class Neighbors:
+class NeighborLists:
     """What one pass finds. Positions are int64, -1 where there is none (then the distance is inf); nearest first."""
 
     indices: Tensor  # (N, k) the k nearest samples
     distances: Tensor  # (N, k) float32
     same: tuple[Tensor, Tensor] | None  # (N,) nearest sample of the same label and its distance
     other: tuple[Tensor, Tensor] | None  # (N,) nearest sample of another label and its distance
-    searched_again: int  # rows that the screen could not certify
+    num_fallback_rows: int  # rows that the screen could not certify
 
 
-def nearest(
+def nearest_neighbors(
     x: UnitRows,
     k: int,
     labels: NDArray[np.int64] | None = None,
@@ -44,7 +52,7 @@ def nearest(
     block: int = 3072,
     screen: torch.dtype | None = None,
     tick: Tick | None = None,
-) -> Neighbors:
+) -> NeighborLists:
     """The k nearest samples of every sample, and with labels the nearest of the same and of another label.
 
     Args:
@@ -61,26 +69,26 @@ def nearest(
     classes = torch.from_numpy(codes)
     order = torch.argsort(classes, stable=True)  # tiles of one class can be passed over as a whole
     x, classes = (x[order], classes[order]) if labels is not None else (x, classes)
-    lists = [_List(n, k, 2 * k, ANY)]
+    lists = [_CandidateList(n, k, 2 * k, ANY)]
     if labels is not None:
-        lists += [_List(n, 1, 8, SAME), _List(n, 1, 8, OTHER)]
-    screened = screen_of(x, screen)
+        lists += [_CandidateList(n, 1, 8, SAME), _CandidateList(n, 1, 8, OTHER)]
+    screened = make_screen(x, screen)
     tile_classes = _tile_classes(classes)
     for rows, columns, similarity in screened.upper_triangle(block, tick):
-        _offer(lists, rows, columns, similarity, classes, tile_classes)
+        _offer_block(lists, rows, columns, similarity, classes, tile_classes)
         if rows != columns:
-            _offer(lists, columns, rows, similarity.T, classes, tile_classes)
+            _offer_block(lists, columns, rows, similarity.T, classes, tile_classes)
     again = torch.zeros(n, dtype=torch.bool)
     for best in lists:
         again |= best.settle(x, screened.bound, classes)
     found = [best.in_order_of(order) for best in lists]
     first = [(indices[:, 0], distances[:, 0]) for indices, distances in found[1:]]
     same, other = first if first else (None, None)
-    return Neighbors(*found[0], same=same, other=other, searched_again=int(again.sum()))
+    return NeighborLists(*found[0], same=same, other=other, num_fallback_rows=int(again.sum()))
 
 
-def _offer(
-    lists: list[_List], rows: slice, columns: slice, similarity: Tensor, classes: Tensor, tile_classes: Tensor
+def _offer_block(
+    lists: list[_CandidateList], rows: slice, columns: slice, similarity: Tensor, classes: Tensor, tile_classes: Tensor
 ) -> None:
     """Show a block to every list: the maxima of its tiles first."""
     rows = slice(rows.start, min(rows.stop, len(classes)))
@@ -104,7 +112,7 @@ def _tile_classes(classes: Tensor) -> Tensor:
     return torch.where(padded[:, 0] == padded[:, -1], padded[:, 0], -1)
 
 
-class _List:
+class _CandidateList:
     """The m best of every row so far, by the screen; after `settle` the k nearest, exact."""
 
     def __init__(self, n: int, k: int, m: int, kind: str) -> None:
@@ -150,12 +158,12 @@ class _List:
         """Re-score, certify and search the uncertified again. Returns which rows those were, (N,) bool."""
         last = self.values[:, -1]  # -inf: nothing was left out
         every = torch.arange(len(x))
-        self.indices, distances = rescore(x, every, self.indices)
+        self.indices, distances = rank_by_distance(x, every, self.indices)
         self.indices, self.values = self.indices[:, : self.k].contiguous(), distances[:, : self.k].contiguous()
         kth = self.values[:, -1]
         open_ = (1 - 2 * kth < last + bound) & (kth > 0)  # nothing is nearer than a copy
         again = open_.nonzero()[:, 0]
-        self.indices[again], self.values[again] = search(x, again, self.k, classes, self.kind)
+        self.indices[again], self.values[again] = search_neighbors(x, again, self.k, classes, self.kind)
         return open_
 
     def in_order_of(self, order: Tensor) -> tuple[Tensor, Tensor]:

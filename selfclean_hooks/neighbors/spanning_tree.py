@@ -19,8 +19,8 @@ from scipy.cluster.hierarchy import DisjointSet
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from selfclean_hooks.neighbors.exact_search import OTHER, Screen, screen_of, search
-from selfclean_hooks.neighbors.knn import Neighbors
+from selfclean_hooks.neighbors.exact_search import OTHER, Screen, make_screen, search_neighbors
+from selfclean_hooks.neighbors.knn import NeighborLists
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.arrays import Float32Array, IntArray
 
@@ -31,7 +31,7 @@ class Tree:
 
     edges: IntArray  # (N - 1, 2), smaller position first
     lengths: Float32Array  # (N - 1,) distances in [0, 1], ascending
-    searched_again: int  # samples whose neighbour list was not enough
+    num_fallback_rows: int  # samples whose neighbour list was not enough
 
     def linkage(self) -> NDArray[np.float64]:
         """The dendrogram, (N - 1, 4): clusters joined (lower id first), height, number of samples."""
@@ -46,14 +46,14 @@ class Tree:
         return merges
 
 
-def minimum_spanning_tree(x: UnitRows, neighbors: Neighbors) -> Tree:
+def minimum_spanning_tree(x: UnitRows, neighbors: NeighborLists) -> Tree:
     """Minimum spanning tree of all N(N - 1)/2 distances, started from the neighbour lists of `nearest`."""
-    n, screen = len(x), screen_of(x)
+    n, screen = len(x), make_screen(x)
     indices, distances = neighbors.indices.numpy().copy(), neighbors.distances.numpy().copy()
     component, count, searched = np.arange(n), n, 0
     chosen: list[tuple[IntArray, IntArray, Float32Array]] = []
     while count > 1:
-        target, length = _first_outside(component, indices, distances)
+        target, length = _nearest_outside(component, indices, distances)
         row, doubtful, best = _shortest_edges(component, count, target, length)
         if len(row) == 0:
             searched += _search_again(x, screen, component, doubtful, best, length, indices, distances)
@@ -64,10 +64,10 @@ def minimum_spanning_tree(x: UnitRows, neighbors: Neighbors) -> Tree:
         count, joined = connected_components(links, directed=False)
         component = joined[component].astype(np.int64)
     start, end, lengths = (np.concatenate(part) for part in zip(*chosen, strict=True))
-    return _sorted_tree(n, np.stack([np.minimum(start, end), np.maximum(start, end)], 1), lengths, searched)
+    return _build_tree(n, np.stack([np.minimum(start, end), np.maximum(start, end)], 1), lengths, searched)
 
 
-def _first_outside(component: IntArray, indices: IntArray, distances: Float32Array) -> tuple[IntArray, Float32Array]:
+def _nearest_outside(component: IntArray, indices: IntArray, distances: Float32Array) -> tuple[IntArray, Float32Array]:
     """Per sample: its nearest listed sample outside of its component, or -1 and the list's end as a lower bound."""
     outside = component[indices] != component[:, None]
     outside &= indices >= 0
@@ -121,14 +121,14 @@ def _search_again(
     limit = float(best[chosen].max())
     parts = doubtful[chosen[component[doubtful]]], (length < limit).nonzero()[0], component
     rows, columns, groups = map(torch.from_numpy, parts)
-    found, at = search(x, rows, indices.shape[1], groups, OTHER, columns, screen)
+    found, at = search_neighbors(x, rows, indices.shape[1], groups, OTHER, columns, screen)
     # from here on these lists hold what is nearest outside of the component: the inside can only grow
     indices[rows] = torch.where(at < limit, found, -1).numpy()
     distances[rows] = at.clamp(max=limit).numpy()
     return len(rows)
 
 
-def _sorted_tree(n: int, edges: IntArray, lengths: Float32Array, searched: int) -> Tree:
+def _build_tree(n: int, edges: IntArray, lengths: Float32Array, searched: int) -> Tree:
     """Order the edges; leave out doubles (two components may choose the same one) and, among equals, cycles."""
     order = np.lexsort((edges[:, 1], edges[:, 0], lengths))
     sets = DisjointSet(range(n))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from selfclean_hooks.core.evidence import LABELS, OFF_TOPIC, Evidence, Places
+from selfclean_hooks.core.evidence import MAX_CLASS_NEIGHBORS, MAX_OFF_TOPIC_NEIGHBORS, Evidence, Positions
 from selfclean_hooks.results.findings import select_findings
 from selfclean_hooks.utils.arrays import IntArray
 
@@ -42,7 +42,7 @@ def with_evidence(audit: A, vectors: NDArray[np.floating], umap: bool = False, p
     with torch.device("cpu"), bar("looking at neighbours", progress):  # whatever the default device is
         x = UnitRows.of(vectors)
         near = _Near(x, readable, _copies(audit.scores)[readable])
-        off_topic = near.of(found.off_topic, OFF_TOPIC)
+        off_topic = near.of(found.off_topic, MAX_OFF_TOPIC_NEIGHBORS)
         labels = _of_labels(audit, near, found.labels)
         points, how = project_to_plane(x.values.numpy(), umap)
     places = np.full((n, 2), np.nan, np.float32)
@@ -50,11 +50,11 @@ def with_evidence(audit: A, vectors: NDArray[np.floating], umap: bool = False, p
     return replace(audit, evidence=Evidence(off_topic, labels, places, how))
 
 
-def _of_labels(audit: AuditResult, near: _Near, positions: IntArray) -> dict[int, tuple[Places, Places]]:
+def _of_labels(audit: AuditResult, near: _Near, positions: IntArray) -> dict[int, tuple[Positions, Positions]]:
     """Neighbours of the given and of the predicted class; of labels that are no classes the nearest of all."""
     given, predicted = audit.scores.given_label, audit.scores.predicted_label
     if (given == -1).all():
-        return {i: (places, ()) for i, places in near.of(positions, LABELS).items()}
+        return {i: (places, ()) for i, places in near.of(positions, MAX_CLASS_NEIGHBORS).items()}
     labelled = positions[given[positions] != -1]
     of_given = near.of_class(labelled, given[labelled], given)
     other = labelled[(predicted[labelled] != given[labelled]) & (predicted[labelled] != -1)]
@@ -70,11 +70,11 @@ class _Near:
     readable: IntArray  # (R,) their positions, ascending
     copies: IntArray  # (R,) number shared by exact copies
 
-    def of(self, positions: IntArray, k: int, among: IntArray | None = None) -> dict[int, Places]:
+    def of(self, positions: IntArray, k: int, among: IntArray | None = None) -> dict[int, Positions]:
         """Position: its k nearest of all or `among` the rows given, of exact copies the first only."""
         import torch
 
-        from selfclean_hooks.neighbors.exact_search import OTHER, search
+        from selfclean_hooks.neighbors.exact_search import OTHER, search_neighbors
 
         among = np.arange(len(self.readable)) if among is None else among
         columns = among[np.sort(np.unique(self.copies[among], return_index=True)[1])]
@@ -82,16 +82,16 @@ class _Near:
             return {}
         rows = torch.from_numpy(np.searchsorted(self.readable, positions))
         copies = torch.from_numpy(self.copies)
-        places = search(self.x, rows, k + TIES, copies, OTHER, torch.from_numpy(columns))[0][:, :k].tolist()
+        places = search_neighbors(self.x, rows, k + TIES, copies, OTHER, torch.from_numpy(columns))[0][:, :k].tolist()
         near = [tuple(int(self.readable[p]) for p in found if p >= 0) for found in places]
         return dict(zip(positions.tolist(), near, strict=True))
 
-    def of_class(self, positions: IntArray, wanted: IntArray, labels: IntArray) -> dict[int, Places]:
+    def of_class(self, positions: IntArray, wanted: IntArray, labels: IntArray) -> dict[int, Positions]:
         """Position: its nearest of the samples whose label is the one wanted there."""
-        found: dict[int, Places] = {}
+        found: dict[int, Positions] = {}
         own = labels[self.readable]
         for label in np.unique(wanted):
-            found |= self.of(positions[wanted == label], LABELS, (own == label).nonzero()[0])
+            found |= self.of(positions[wanted == label], MAX_CLASS_NEIGHBORS, (own == label).nonzero()[0])
         return found
 
 

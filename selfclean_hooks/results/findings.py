@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.label_text import label_texts, predicted_texts
-from selfclean_hooks.decisions.thresholds import flagged
+from selfclean_hooks.decisions.thresholds import is_below
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.utils.arrays import IntArray
 
@@ -89,7 +89,7 @@ def _labels(audit: AuditResult, found: Selection) -> Iterator[Finding]:
 def _leak_findings(audit: AuditResult, found: Selection) -> Iterator[Finding]:
     leaks = audit.scores.leaks
     assert leaks is not None  # else it is no issue
-    hits = flagged(leaks.score, audit.decisions.thresholds["leakage"])
+    hits = is_below(leaks.score, audit.decisions.thresholds["leakage"])
     for pair in found.leaks.tolist():
         own, other, split = int(leaks.index[pair]), int(leaks.other_index[pair]), leaks.name(pair)
         both = audit.thumbnails.get(own), audit.leak_thumbnails.get((split, other))
@@ -190,7 +190,7 @@ def _pairs(audit: AuditResult, room: int, hits: int) -> IntArray:
     first, second = d.sets[s.pair_index].T
     beyond = ~d.pairs & ((first != second) | (first < 0))
     rows: IntArray = beyond.nonzero()[0]
-    refused = int(flagged(s.pair_score[rows], d.thresholds["near_duplicates"]).sum())
+    refused = int(is_below(s.pair_score[rows], d.thresholds["near_duplicates"]).sum())
     return rows[np.argsort(s.pair_score[rows], kind="stable")[: max(0, min(room, refused + _beyond(hits)))]]
 
 
@@ -206,7 +206,7 @@ def _leaks(audit: AuditResult, most: int) -> tuple[IntArray, int]:
     leaks, d = audit.scores.leaks, audit.decisions
     if leaks is None:
         return np.empty(0, np.int64), 0
-    return _cut(leaks.score, d.leaks | flagged(leaks.score, d.thresholds["leakage"]), most)
+    return _cut(leaks.score, d.leaks | is_below(leaks.score, d.thresholds["leakage"]), most)
 
 
 def _cut(scores: NDArray[np.floating], hits: NDArray[np.bool_], most: int) -> tuple[IntArray, int]:

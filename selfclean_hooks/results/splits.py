@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from selfclean_hooks.core.label_text import label_texts
-from selfclean_hooks.decisions.policy import Policy, policies_of
+from selfclean_hooks.decisions.policy import Policy, split_policies
 from selfclean_hooks.decisions.thresholds import Thresholds
 from selfclean_hooks.results.result import A, AuditResult
 
@@ -64,7 +64,7 @@ class SplitsResult(Generic[A]):
 
     def at(self: S, *, thresholds: Thresholds | None = None, policy: Policy | Mapping[str, Policy] | None = None) -> S:
         """The same measurements under other thresholds or policies; costs nothing. See `Audit.at`."""
-        policies = {} if policy is None else policies_of(policy, self.audits)
+        policies = {} if policy is None else split_policies(policy, self.audits)
         audits = self.audits.items()
         decided = {name: audit.at(thresholds=thresholds, policy=policies.get(name)) for name, audit in audits}
         return replace(self, audits=decided)

@@ -43,9 +43,9 @@ def calibration_rows(audit: AuditResult) -> list[dict[str, Any]]:
         scores, flags = audit.scores.of(issue), audit.decisions.flags[issue]
         wrong = 1 - calibration.probability_clean(scores)[flags]
         right = float(np.nansum(wrong))
-        estimated, low, high = calibration.estimated(scores)
+        estimated, low, high = calibration.estimate_count(scores)
         precision = right / len(wrong) if len(wrong) else math.nan
         recall = min(1.0, right / estimated) if estimated else math.nan
-        values = (issue, int(flags.sum()), precision, estimated, low, high, recall, calibration.effort(scores))
+        values = (issue, int(flags.sum()), precision, estimated, low, high, recall, calibration.review_effort(scores))
         rows.append(dict(zip(CALIBRATION, values, strict=True)))
     return rows

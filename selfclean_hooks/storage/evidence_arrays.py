@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selfclean_hooks.core.evidence import LABELS, OFF_TOPIC, Evidence
+from selfclean_hooks.core.evidence import MAX_CLASS_NEIGHBORS, MAX_OFF_TOPIC_NEIGHBORS, Evidence
 
 Arrays = Mapping[str, NDArray[Any]]
 PROJECTIONS = ("", "PCA", "UMAP")
@@ -19,9 +19,9 @@ def pack_evidence(evidence: Evidence) -> dict[str, NDArray[Any]]:
     both = [places for pair in evidence.labels.values() for places in pair]
     arrays: dict[str, NDArray[Any]] = {
         "evidence_off_topic_index": np.array(list(evidence.off_topic), np.int64),
-        "evidence_off_topic": _table(list(evidence.off_topic.values()), OFF_TOPIC),
+        "evidence_off_topic": _table(list(evidence.off_topic.values()), MAX_OFF_TOPIC_NEIGHBORS),
         "evidence_labels_index": np.array(list(evidence.labels), np.int64),
-        "evidence_labels": _table(both, LABELS).reshape(-1, 2, LABELS),
+        "evidence_labels": _table(both, MAX_CLASS_NEIGHBORS).reshape(-1, 2, MAX_CLASS_NEIGHBORS),
         "evidence_projection": np.array([PROJECTIONS.index(evidence.projection)], np.int64),
     }
     return arrays | ({} if evidence.map is None else {"evidence_map": evidence.map})
@@ -36,7 +36,7 @@ def unpack_evidence(arrays: Arrays, n: int) -> Evidence | None:
     """
     if "evidence_projection" not in arrays:
         return None
-    shapes = {"off_topic": (OFF_TOPIC,), "labels": (2, LABELS)}
+    shapes = {"off_topic": (MAX_OFF_TOPIC_NEIGHBORS,), "labels": (2, MAX_CLASS_NEIGHBORS)}
     for name, shape in shapes.items():
         _check(f"evidence_{name}", arrays[f"evidence_{name}_index"], arrays[f"evidence_{name}"], shape, n)
     places = arrays.get("evidence_map")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfclean_hooks.core.label_text import label_texts
-from selfclean_hooks.decisions.review.file import as_json, read_review
+from selfclean_hooks.decisions.review.file import read_review, review_to_json
 from selfclean_hooks.decisions.review.marks import Review
 from selfclean_hooks.errors import AuditFileError
 from selfclean_hooks.utils.text import as_csv
@@ -25,13 +25,13 @@ def files_of(audit: AuditResult) -> dict[str, bytes]:
     """Name: content of what belongs into the folder; nothing where nothing was decided."""
     if audit.review is None:
         return {}
-    files = {DECISIONS: as_json(audit.review)}
+    files = {DECISIONS: review_to_json(audit.review)}
     return {RELABELLED: _relabelled(audit), **files} if audit.relabelled else files
 
 
 def in_manifest(audit: AuditResult) -> dict[str, str]:
     """What the manifest says of the decisions."""
-    return {} if audit.review is None else {IN_MANIFEST: _digest(as_json(audit.review))}
+    return {} if audit.review is None else {IN_MANIFEST: _digest(review_to_json(audit.review))}
 
 
 def load_review(folder: Path, manifest: Mapping[str, Any]) -> Review | None:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 
-from selfclean_hooks.core.scores import Scores, spread_to
+from selfclean_hooks.core.scores import Scores, scatter_scores
 from selfclean_hooks.decisions import duplicate_sets as duplicates
-from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, component_of, duplicate_sets
+from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, duplicate_sets, near_duplicate_components
 from selfclean_hooks.decisions.policy import Keep
 from selfclean_hooks.detectors.score import score
 from selfclean_hooks.errors import SettingError
@@ -154,7 +154,7 @@ def test_components_are_those_of_the_twin(kind: str, method: str, threshold: flo
     vectors = random_vectors(kind, 120, 5, 0)
     scores = score(vectors, None, method=method)
     d = distance_matrix(UnitRows.of(vectors).values.numpy())
-    found = component_of(scores, threshold)
+    found = near_duplicate_components(scores, threshold)
     np.testing.assert_array_equal(found, components(pair_scores(d, scores.local_scale), threshold))
 
 
@@ -164,7 +164,9 @@ def test_sets_of_any_near_duplicates_are_those_of_the_twin(graph: Graph, keep: K
     found = graph.sets(keep)
     number, kept = twin(graph.d, graph.threshold, keep, graph.last, graph.pixels)
     assert (found.number.tolist(), found.kept.tolist()) == (number, kept)
-    np.testing.assert_array_equal(component_of(graph.scores, graph.threshold), components(graph.d, graph.threshold))
+    np.testing.assert_array_equal(
+        near_duplicate_components(graph.scores, graph.threshold), components(graph.d, graph.threshold)
+    )
 
 
 @settings(max_examples=150, deadline=None)
@@ -209,7 +211,7 @@ def test_what_was_left_off_the_list_makes_sets_smaller_and_never_wrong(
         if graph.d[i, j] == 0 and near[i, j]:  # exact copies stay together
             assert found.number[i] == found.number[j] >= 0
     np.testing.assert_array_equal(
-        component_of(replace(graph.scores, **short), graph.threshold), components(graph.d, graph.threshold)
+        near_duplicate_components(replace(graph.scores, **short), graph.threshold), components(graph.d, graph.threshold)
     )
 
 
@@ -293,7 +295,7 @@ def test_a_chain_is_no_set() -> None:
     np.testing.assert_allclose(found.distance[:6], [0, 0.05, 0, 0.07, 0, 0.09], rtol=1e-6)
     central = duplicate_sets(scores_of(near=near), 0.1, "most_central", np.zeros(10, bool))
     assert central.kept.tolist() == [1, 3]  # 5 stays: its only near duplicate goes with 3
-    assert component_of(scores_of(near=near), 0.1).tolist() == [0] * 6 + [1, 2, 3, 4]
+    assert near_duplicate_components(scores_of(near=near), 0.1).tolist() == [0] * 6 + [1, 2, 3, 4]
 
 
 def test_sets_are_numbered_by_their_first_members() -> None:
@@ -328,12 +330,12 @@ def test_exact_copies_are_never_split_where_they_are_too_many_to_list_their_pair
 
 def test_unreadable_samples_are_in_no_set() -> None:
     compact = scores_of(n=8, near=[(1, 2, 0.0), (2, 5, 0.01), (1, 5, 0.01)], pixels=np.array([1, 1, 1, 1, 1, 9, 1, 1]))
-    scores = spread_to(compact, np.array([0, 2, 3, 5, 6, 7, 8, 9]), 10, errors={1: "gone", 4: "gone"})
+    scores = scatter_scores(compact, np.array([0, 2, 3, 5, 6, 7, 8, 9]), 10, errors={1: "gone", 4: "gone"})
     for keep, kept in (("first", 2), ("most_central", 2), ("largest_image", 7)):
         found = duplicate_sets(scores, 0.1, keep, np.zeros(10, bool))  # type: ignore[arg-type]
         assert (found.number >= 0).nonzero()[0].tolist() == [2, 3, 7]
         assert found.kept.tolist() == [kept]
-    assert len(set(component_of(scores, 0.1).tolist())) == 8
+    assert len(set(near_duplicate_components(scores, 0.1).tolist())) == 8
 
 
 @pytest.mark.parametrize("labels", [[10**15, 5], [2**62, 2**62 - 1]])

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
-from selfclean_hooks.core.scores import LeakPairs, Scores, spread_to
+from selfclean_hooks.core.scores import LeakPairs, Scores, scatter_scores
 from selfclean_hooks.decisions.decide import decide
-from selfclean_hooks.decisions.flags import NOTHING
+from selfclean_hooks.decisions.flags import NO_ISSUE
 from selfclean_hooks.errors import PolicyError, SettingError
 
 
@@ -53,7 +53,7 @@ def test_the_first_copy_is_kept() -> None:
     assert found.reason[2] == "kept copy of duplicate set 0 (3 copies)"
     assert found.reason[7] == "near duplicate of 2 (set 0, 3 copies, distance 0)"
     assert found.reason[8] == "near duplicate of 2 (set 0, 3 copies, distance 0.01)"
-    assert found.reason[0] == NOTHING == "no issue found"
+    assert found.reason[0] == NO_ISSUE == "no issue found"
 
 
 def test_the_end_of_a_chain_stays_and_is_told_so() -> None:
@@ -224,7 +224,7 @@ def test_unreadable_samples_are_near_duplicates_of_none() -> None:
     vectors = np.random.default_rng(0).normal(size=(20, 4))
     vectors[[4, 5]] = vectors[0]
     audit = audit_embeddings(vectors)
-    scores = spread_to(audit.scores, np.arange(3, 23), 23, errors={0: "a", 1: "b", 2: "c"})
+    scores = scatter_scores(audit.scores, np.arange(3, 23), 23, errors={0: "a", 1: "b", 2: "c"})
     found = decide(scores, Thresholds(), Policy(near_duplicates="drop", unreadable="drop"))
     assert found.clean_indices().tolist() == [3, 4, 5, 6, *range(9, 23)]
     assert found.reason[:3] == ("unreadable (a)", "unreadable (b)", "unreadable (c)")
@@ -285,7 +285,7 @@ def test_unreadable_samples_are_spread_in_and_dropped_on_request() -> None:
     compact = scores_of(
         near=[(2, 7, 0.0)], off_topic=low(4), nearest_neighbor=np.array([9, -1, 7, 0, 0, 0, 0, 2, 0, 0])
     )
-    scores = spread_to(compact, readable, 12, errors={2: "gone", 7: "truncated"})
+    scores = scatter_scores(compact, readable, 12, errors={2: "gone", 7: "truncated"})
     assert scores.pair_index.tolist() == scores.tree_index.tolist() == [[3, 9]]
     assert scores.nearest_neighbor.tolist() == [11, -1, -1, 9, 0, 0, 0, -1, 0, 3, 0, 0]
     assert np.isnan(scores.off_topic).nonzero()[0].tolist() == [2, 7]
@@ -296,7 +296,7 @@ def test_unreadable_samples_are_spread_in_and_dropped_on_request() -> None:
 
 
 def test_a_class_that_was_never_read_is_not_kept_alive() -> None:
-    scores = spread_to(scores_of(), np.arange(10), 11, errors={10: "gone"})
+    scores = scatter_scores(scores_of(), np.arange(10), 11, errors={10: "gone"})
     assert decide(scores, Thresholds(), Policy(unreadable="drop")).clean_indices().tolist() == list(range(10))
 
 
@@ -334,7 +334,7 @@ def test_leaks_are_decided_by_the_near_duplicate_threshold() -> None:
     assert found.reason[3] == (
         "off topic (score 0.05 below 0.1); also in test (index 4, distance 0.05); also in val (index 5, distance 0.061)"
     )
-    assert found.reason[4] == NOTHING
+    assert found.reason[4] == NO_ISSUE
     assert found.thresholds["leakage"] == found.thresholds["near_duplicates"] == 0.1
     assert decide(scores, Thresholds(0.0), Policy()).flags["leakage"].nonzero()[0].tolist() == [2]
     assert not decide(scores, Thresholds(None), Policy()).flags["leakage"].any()
@@ -354,7 +354,9 @@ def test_leakage_counts_in_a_mass_drop() -> None:
 
 
 def test_leaks_survive_spreading() -> None:
-    scores = spread_to(scores_of(leaks=leaks_of(("val", 2, 17, 0.0))), np.arange(2, 12), 12, errors={0: "x", 1: "y"})
+    scores = scatter_scores(
+        scores_of(leaks=leaks_of(("val", 2, 17, 0.0))), np.arange(2, 12), 12, errors={0: "x", 1: "y"}
+    )
     assert decide(scores, Thresholds(), Policy()).flags["leakage"].nonzero()[0].tolist() == [4]
 
 

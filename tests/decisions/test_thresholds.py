@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfclean_hooks import Thresholds
-from selfclean_hooks.decisions.thresholds import flagged
-from selfclean_hooks.detectors.selfclean.threshold import automatic_threshold, quantile_of
+from selfclean_hooks.decisions.thresholds import is_below
+from selfclean_hooks.detectors.selfclean.threshold import automatic_threshold, inner_quantile
 from selfclean_hooks.errors import SettingError
 from tests.helpers.reference import automatic_threshold as twin
 
@@ -17,26 +17,28 @@ from tests.helpers.reference import automatic_threshold as twin
 @pytest.mark.parametrize(("pairs", "p"), [(False, 0.1), (True, 0.01)])
 def test_the_automatic_threshold_is_the_fitted_quantile(n: int, pairs: bool, p: float) -> None:
     scores = np.random.default_rng(n).beta(5, 2, n)
-    found = automatic_threshold(quantile_of(scores), n, n // 2, pairs=pairs)
+    found = automatic_threshold(inner_quantile(scores), n, n // 2, pairs=pairs)
     assert found == pytest.approx(twin(scores, p, (n // 2) / n), rel=1e-9)
 
 
 def test_zeros_and_ones_do_not_move_the_automatic_threshold() -> None:
     scores = np.random.default_rng(0).beta(5, 2, 500)
     with_ends = np.concatenate([np.zeros(40), scores, np.ones(60)])
-    assert automatic_threshold(quantile_of(with_ends), 500, 500) == automatic_threshold(quantile_of(scores), 500, 500)
+    assert automatic_threshold(inner_quantile(with_ends), 500, 500) == automatic_threshold(
+        inner_quantile(scores), 500, 500
+    )
 
 
 def test_exact_zeros_are_flagged_at_their_own_position() -> None:
     scores = np.random.default_rng(0).beta(5, 2, 500)
     scores[[7, 300]] = 0
-    cut = automatic_threshold(quantile_of(scores), 500, 500)
-    assert {7, 300} <= set(flagged(scores, cut).nonzero()[0])
-    np.testing.assert_array_equal(flagged(scores, cut), (scores < cut) | (scores == 0))
+    cut = automatic_threshold(inner_quantile(scores), 500, 500)
+    assert {7, 300} <= set(is_below(scores, cut).nonzero()[0])
+    np.testing.assert_array_equal(is_below(scores, cut), (scores < cut) | (scores == 0))
 
 
 def test_lower_significance_flags_fewer() -> None:
-    quantile = quantile_of(np.random.default_rng(0).beta(5, 2, 500))
+    quantile = inner_quantile(np.random.default_rng(0).beta(5, 2, 500))
     cuts = [automatic_threshold(quantile, 500, 500, significance=s) for s in (1e-300, 1e-6, 0.01, 0.05, 0.5)]
     assert cuts == sorted(cuts)
     assert 0 <= cuts[0] < cuts[-1] < 1
@@ -45,24 +47,24 @@ def test_lower_significance_flags_fewer() -> None:
 @pytest.mark.parametrize("scores", [[], [0.0, 0.0], [1.0, 1.0, 0.0]])
 def test_where_nothing_can_be_fitted_only_zeros_are_flagged(scores: list[float]) -> None:
     values = np.array(scores, np.float64)
-    cut = automatic_threshold(quantile_of(values), len(values), len(values))
+    cut = automatic_threshold(inner_quantile(values), len(values), len(values))
     assert cut == 0
-    np.testing.assert_array_equal(flagged(values, cut), values == 0)
+    np.testing.assert_array_equal(is_below(values, cut), values == 0)
 
 
 def test_equal_scores_are_not_flagged() -> None:
     values = np.full(50, 0.3)
-    assert not flagged(values, automatic_threshold(quantile_of(values), 50, 50) - 1e-9).any()
+    assert not is_below(values, automatic_threshold(inner_quantile(values), 50, 50) - 1e-9).any()
 
 
 @given(st.lists(st.floats(0, 1) | st.just(math.nan)), st.floats(0, 1), st.floats(0, 1))
 def test_a_lower_threshold_never_flags_more(scores: list[float], a: float, b: float) -> None:
     values = np.array(scores, np.float64)
-    low, high = flagged(values, min(a, b)), flagged(values, max(a, b))
+    low, high = is_below(values, min(a, b)), is_below(values, max(a, b))
     assert not (low & ~high).any()
     assert not high[np.isnan(values)].any()
     assert low[values == 0].all()
-    assert not flagged(values, -math.inf).any()
+    assert not is_below(values, -math.inf).any()
 
 
 def test_what_a_threshold_resolves_to() -> None:

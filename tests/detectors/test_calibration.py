@@ -20,7 +20,7 @@ from selfclean_hooks import Audit, Thresholds, audit_embeddings
 from selfclean_hooks.cli.options import thresholds_of
 from selfclean_hooks.core.calibration import Calibration, clean_in_a_row
 from selfclean_hooks.core.issues import ISSUES
-from selfclean_hooks.decisions.thresholds import FDR, Top, flagged, threshold_of
+from selfclean_hooks.decisions.thresholds import FDR, Top, is_below, parse_threshold
 from selfclean_hooks.errors import AuditFileError, SettingError
 from selfclean_hooks.gate.baseline import Baseline
 
@@ -73,7 +73,7 @@ def test_probability_is_interpolated(calibration: Calibration, scores: Floats) -
 @QUICK
 @given(calibrations(), SHARE.filter(lambda level: level > 0))
 def test_likely_is_where_the_probability_reaches_the_level(calibration: Calibration, level: float) -> None:
-    cut = calibration.likely(level)
+    cut = calibration.probability_threshold(level)
     for score in np.linspace(0, 1, 257)[1:].tolist():
         if score < cut - 1e-9:
             assert slow_clean(calibration, score) < level
@@ -84,7 +84,7 @@ def test_likely_is_where_the_probability_reaches_the_level(calibration: Calibrat
 @QUICK
 @given(calibrations(), SCORES, SHARE)
 def test_cut_is_the_highest_that_keeps_the_share(calibration: Calibration, scores: Floats, q: float) -> None:
-    cut = calibration.cut(scores, q)
+    cut = calibration.fdr_threshold(scores, q)
     below = scores[scores < cut]
     assert not len(below) or np.mean(slow_of(calibration, below)) <= q + 1e-12
     for higher in sorted({s for s in scores.tolist() if s >= cut}):  # to flag these too would be too many
@@ -95,18 +95,18 @@ def test_cut_is_the_highest_that_keeps_the_share(calibration: Calibration, score
 @given(calibrations(), SCORES)
 def test_best_f1_is_that_of_every_cut_there_is(calibration: Calibration, scores: Floats) -> None:
     def gain(cut: float) -> float:
-        hits = [1 - clean for clean in slow_of(calibration, scores[flagged(scores, cut)])]
+        hits = [1 - clean for clean in slow_of(calibration, scores[is_below(scores, cut)])]
         every = sum(1 - clean for clean in slow_of(calibration, scores))
         return 2 * sum(hits) / (len(hits) + every) if hits else 0.0
 
     cuts = [0.0, *(s + 1e-9 for s in scores.tolist() if not math.isnan(s))]
-    assert gain(calibration.best_f1(scores)) == pytest.approx(max(map(gain, cuts)))
+    assert gain(calibration.best_f1_threshold(scores)) == pytest.approx(max(map(gain, cuts)))
 
 
 @QUICK
 @given(calibrations(), SCORES, st.sampled_from([0.5, 0.9, 0.95]))
 def test_estimate_is_a_sum_of_independent_samples(calibration: Calibration, scores: Floats, share: float) -> None:
-    expected, low, high = calibration.estimated(scores, share)
+    expected, low, high = calibration.estimate_count(scores, share)
     wrong = [1 - clean for clean in slow_of(calibration, scores)]
     spread = norm.ppf(0.5 + share / 2) * math.sqrt(sum(p * (1 - p) for p in wrong))
     assert expected == pytest.approx(sum(wrong))
@@ -117,7 +117,7 @@ def test_estimate_is_a_sum_of_independent_samples(calibration: Calibration, scor
 def test_the_interval_holds_the_number_as_often_as_it_says() -> None:
     calibration, rng = Calibration(np.array([0.0, 1.0]), np.array([0.0, 1.0])), np.random.default_rng(0)
     scores = rng.uniform(size=300)
-    _, low, high = calibration.estimated(scores, 0.9)
+    _, low, high = calibration.estimate_count(scores, 0.9)
     issues = (rng.uniform(size=(4000, 300)) > calibration.probability_clean(scores)).sum(1)
     assert ((issues >= low) & (issues <= high)).mean() == pytest.approx(0.9, abs=0.03)
 
@@ -128,14 +128,14 @@ def test_effort_is_how_far_one_looks(calibration: Calibration, scores: Floats, r
     wrong, found, looked = [1 - clean for clean in slow_of(calibration, scores)], 0.0, 0
     while found < recall * sum(wrong) * (1 - 1e-9):
         found, looked = found + wrong[looked], looked + 1
-    assert calibration.effort(scores, recall) == looked
+    assert calibration.review_effort(scores, recall) == looked
 
 
 def test_no_scores_are_no_issues() -> None:
     calibration, nothing = Calibration(np.array([0.2]), np.array([0.7])), np.full(3, np.nan)
-    assert calibration.estimated(nothing) == (0, 0, 0)
-    assert calibration.effort(nothing) == 0
-    assert calibration.cut(nothing, 0.5) == 0
+    assert calibration.estimate_count(nothing) == (0, 0, 0)
+    assert calibration.review_effort(nothing) == 0
+    assert calibration.fdr_threshold(nothing, 0.5) == 0
     assert np.isnan(calibration.probability_clean(nothing)).all()
 
 
@@ -160,8 +160,8 @@ def test_clean_in_a_row_of_the_text() -> None:
 @given(calibrations(), SCORES, SHARE.filter(lambda q: q < 1), st.sampled_from(ISSUES))
 def test_fdr_flags_what_its_cut_says(calibration: Calibration, scores: Floats, q: float, issue: str) -> None:
     cut = Thresholds(**{issue: FDR(q)}).resolve(issue, 0.3, scores, calibration)
-    assert cut == calibration.cut(scores, q)
-    hits = scores[flagged(scores, cut)]
+    assert cut == calibration.fdr_threshold(scores, q)
+    hits = scores[is_below(scores, cut)]
     assert not len(hits) or calibration.probability_clean(hits).mean() <= q + 1e-12
 
 
@@ -217,13 +217,13 @@ def test_shares_at_the_ends() -> None:
     ],
 )
 def test_thresholds_in_words(text: Any, made: Any) -> None:
-    assert threshold_of(text) == made
+    assert parse_threshold(text) == made
 
 
 @pytest.mark.parametrize("text", ["fdr:1", "fdr:-0.1", "top:101%", "top:nan"])
 def test_words_for_no_share_are_refused(text: str) -> None:
     with pytest.raises(SettingError, match=r"in \[0, 1[\])], got"):
-        threshold_of(text)
+        parse_threshold(text)
 
 
 @pytest.mark.parametrize("text", ["fdr:", "top:many", "best:3"])
@@ -250,9 +250,9 @@ def test_thresholds_on_the_command_line() -> None:
 
 def test_only_scores_and_none_are_chosen() -> None:
     thresholds = Thresholds(FDR(0.1), None, 0.2)
-    assert [thresholds.is_chosen(issue) for issue in ISSUES] == [False, True, True]
-    assert not Thresholds(off_topic=Top(0.1)).is_chosen("off_topic")
-    assert not Thresholds().is_chosen("off_topic")
+    assert [thresholds.is_fixed(issue) for issue in ISSUES] == [False, True, True]
+    assert not Thresholds(off_topic=Top(0.1)).is_fixed("off_topic")
+    assert not Thresholds().is_fixed("off_topic")
 
 
 # --- tables -----------------------------------------------------------------------------------------
@@ -405,7 +405,7 @@ def test_a_baseline_lowers_estimated_thresholds_and_no_others() -> None:
         "label_errors": 0.3,
     }
     for issue in ("near_duplicates", "off_topic"):
-        expected = flagged(audit.scores.of(issue), now[issue] / 2)
+        expected = is_below(audit.scores.of(issue), now[issue] / 2)
         np.testing.assert_array_equal(narrowed.decisions.flags[issue], expected)
     higher = {("", issue): 1.0 for issue in ISSUES}
     assert Baseline({}, higher).narrowed(audit, "").decisions.thresholds == now

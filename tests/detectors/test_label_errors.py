@@ -9,23 +9,28 @@ from numpy.typing import NDArray
 from scipy.special import softmax as scipy_softmax
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.detectors.label_errors.calibration import LabelFinding, calibrated_labels, error_rate, mistakes
-from selfclean_hooks.detectors.label_errors.detector import multi_label, regression
+from selfclean_hooks.detectors.label_errors.calibration import (
+    LabelScores,
+    confusion_rates,
+    error_probability,
+    score_labels,
+)
+from selfclean_hooks.detectors.label_errors.detector import score_multi_label, score_regression
 from selfclean_hooks.detectors.label_errors.ensemble import (
-    RIVALS,
-    TEMPER,
+    INVERSE_TEMPERATURE,
+    NUM_RIVALS,
     LabelSupport,
-    Views,
+    PredictorInputs,
+    class_proximity,
+    fit_weights,
     log_votes,
-    nearness,
-    neighbor_lists,
     normalized_margins,
+    predictor_inputs,
     softmax,
-    views,
-    weighed,
+    voters_and_log_distances,
 )
 from selfclean_hooks.detectors.label_errors.predictors import leave_one_out_ridge, principal
-from selfclean_hooks.neighbors.knn import nearest
+from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 
 Singles = NDArray[np.float32]
@@ -39,20 +44,20 @@ def blobs(n: int = 300, dim: int = 16, classes: int = 3, spread: float = 0.5, se
     return (rng.normal(size=(classes, dim))[y] + spread * rng.normal(size=(n, dim))).astype(np.float32), y
 
 
-def run(x: Singles, y: Ints, k: int = 20) -> LabelFinding:
+def run(x: Singles, y: Ints, k: int = 20) -> LabelScores:
     unit = UnitRows.of(x)
-    near = nearest(unit, k)
-    return calibrated_labels(unit.values, y, near.indices.numpy(), near.distances.numpy())
+    near = nearest_neighbors(unit, k)
+    return score_labels(unit.values, y, near.indices.numpy(), near.distances.numpy())
 
 
-def cut_of(found: LabelFinding) -> float:
-    return Calibration(found.knots, found.clean).best_f1(found.score)
+def cut_of(found: LabelScores) -> float:
+    return Calibration(found.knots, found.clean).best_f1_threshold(found.score)
 
 
-def seen(x: Singles, k: int = 20) -> Views:
+def seen(x: Singles, k: int = 20) -> PredictorInputs:
     unit = UnitRows.of(x)
-    near = nearest(unit, k)
-    return views(unit.values, near.indices.numpy(), near.distances.numpy())
+    near = nearest_neighbors(unit, k)
+    return predictor_inputs(unit.values, near.indices.numpy(), near.distances.numpy())
 
 
 @pytest.mark.parametrize("shape", [(60, 8), (20, 50)])
@@ -65,7 +70,7 @@ def test_principal_is_the_singular_value_decomposition(shape: tuple[int, int]) -
 
 
 def test_ridge_leaves_each_sample_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfclean_hooks.detectors.label_errors.predictors.RIDGES", (0.3,))
+    monkeypatch.setattr("selfclean_hooks.detectors.label_errors.predictors.RIDGE_STRENGTHS", (0.3,))
     x = np.random.default_rng(0).normal(size=(30, 4))
     x -= x.mean(0)
     y = np.eye(3)[np.arange(30) % 3]
@@ -83,9 +88,9 @@ def test_votes_and_nearness_by_hand() -> None:
     rng = np.random.default_rng(2)
     labels = rng.integers(-1, 4, (50, 6))
     distances = np.sort(rng.random((50, 6)), 1).astype(np.float32)
-    may, far = neighbor_lists(distances)
+    may, far = voters_and_log_distances(distances)
     prior = np.full(4, 0.25)
-    votes, near = log_votes(labels, may, prior), nearness(labels, may, far, 4)
+    votes, near = log_votes(labels, may, prior), class_proximity(labels, may, far, 4)
     for i in range(50):
         for c in range(4):
             voting = [j for j in range(6) if labels[i, j] == c and distances[i, j] > 0.3 * distances[i].max()]
@@ -100,8 +105,8 @@ def test_softmax_and_margins_by_hand() -> None:
     found = normalized_margins(LabelSupport(np.tile(np.arange(5), (40, 1)), support))
     for i in range(40):
         for c in range(5):
-            rivals = np.sort(np.delete(support[i], c))[::-1][:RIVALS]
-            p = scipy_softmax(TEMPER * np.append(support[i, c], rivals))
+            rivals = np.sort(np.delete(support[i], c))[::-1][:NUM_RIVALS]
+            p = scipy_softmax(INVERSE_TEMPERATURE * np.append(support[i, c], rivals))
             assert np.isclose(found[i, c], (1 + p[0] - p[1]) / 2)
 
 
@@ -110,13 +115,13 @@ def test_weights_prefer_the_opinion_that_knows() -> None:
     knows, guesses = rng.normal(size=(2, 500, 3))
     knows[:, 0] += 2
     knows[::10, 0] -= 4  # wrong labels
-    weights = weighed(np.stack([knows, guesses]), 3)
+    weights = fit_weights(np.stack([knows, guesses]), 3)
     assert weights[0] > 5 * weights[1] >= 0
 
 
 def test_mistakes_by_hand() -> None:
     given, believed, doubt = np.array([0, 1, 1, 2]), np.array([0, 0, 1, 2]), np.array([0.1, 0.8, 0.2, 0.0])
-    table = mistakes(given, believed, doubt, 3)
+    table = confusion_rates(given, believed, doubt, 3)
     size = np.array([1, 2, 1])
     slow = 10 / 2 * (size / 4)[:, None] * (1 - np.eye(3))
     slow[0, 1] += 0.8
@@ -127,7 +132,7 @@ def test_error_rate_finds_the_share_of_a_known_mixture() -> None:
     rng = np.random.default_rng(5)
     wrong = rng.beta(1, 8, 20_000)
     score = np.concatenate([rng.beta(8, 1, 4_500), rng.beta(1, 8, 500)])
-    knots, rate = error_rate(score, wrong, np.ones(len(wrong)))
+    knots, rate = error_probability(score, wrong, np.ones(len(wrong)))
     assert np.interp(score, knots, rate).sum() == pytest.approx(500, rel=0.15)
     assert (np.diff(knots) > 0).all()
     assert (np.diff(rate) <= 1e-12).all()
@@ -204,7 +209,7 @@ def test_regression_finds_wrong_numbers() -> None:
     t = x @ np.random.default_rng(7).normal(size=x.shape[1]) + 0.1
     wrong = t.copy()
     wrong[:20] = t[::-1][:20] + 10
-    foretold, found = regression(seen(x), wrong)
+    foretold, found = score_regression(seen(x), wrong)
     assert np.median(np.abs(foretold[:20] - t[:20])) < np.median(np.abs(wrong[:20] - t[:20])) / 3
     assert np.median(found.score[:20]) < 0.1 < np.median(found.score)
     assert ((found.score >= 0) & (found.score <= 1)).all()
@@ -215,7 +220,7 @@ def test_multi_label_finds_the_entry() -> None:
     truth = np.stack([y == 0, y == 1, y >= 1, np.zeros(600, bool)], 1)
     given = truth.copy()
     given[:15, 1] ^= True
-    scores, found = multi_label(seen(x), given)
+    scores, found = score_multi_label(seen(x), given)
     assert scores.shape == (600, 4)
     assert (scores[:, 3] == 1).all()
     assert (scores[:15, 1] < 0.5).mean() > 0.9

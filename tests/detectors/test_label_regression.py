@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.label_errors import predictors as label_regression
 from selfclean_hooks.detectors.label_errors.predictors import (
-    SHRINK,
-    arc_cosine,
-    kernel_principal,
+    SHRINKAGE,
+    arc_cosine_kernel,
+    kernel_pca,
     leave_one_out_ridge,
     log_densities,
-    spread,
+    select_landmarks,
 )
 
 Floats = NDArray[np.floating[Any]]
@@ -30,31 +30,31 @@ def test_kernel_is_that_of_rectified_random_directions() -> None:
     x = rows(5, 3).numpy()
     directions = np.random.default_rng(0).normal(size=(400_000, 3)).astype(np.float32)
     layer = np.maximum(x @ directions.T, 0)
-    assert np.allclose(arc_cosine(x, x), 2 * layer @ layer.T / len(directions), atol=0.01)
+    assert np.allclose(arc_cosine_kernel(x, x), 2 * layer @ layer.T / len(directions), atol=0.01)
 
 
 def test_kernel_directions_rebuild_the_centred_kernel() -> None:
     x = rows(60, 9)
-    u, s = kernel_principal(x)
+    u, s = kernel_pca(x)
     centred = torch.nn.functional.normalize(x - x.mean(0)).numpy()
     middle = np.eye(60) - 1 / 60
-    assert np.allclose((u * s**2) @ u.T, middle @ arc_cosine(centred, centred) @ middle, atol=1e-4)
+    assert np.allclose((u * s**2) @ u.T, middle @ arc_cosine_kernel(centred, centred) @ middle, atol=1e-4)
 
 
 def test_landmarks_that_are_all_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     x = rows(80, 6)
     y = np.random.default_rng(1).random((80, 2))
-    exact = leave_one_out_ridge(*kernel_principal(x), y, scale=80)
-    monkeypatch.setattr(label_regression, "EXACT", 79)
-    assert np.allclose(leave_one_out_ridge(*kernel_principal(x), y, scale=80), exact, atol=2e-3)
+    exact = leave_one_out_ridge(*kernel_pca(x), y, scale=80)
+    monkeypatch.setattr(label_regression, "MAX_EXACT_SAMPLES", 79)
+    assert np.allclose(leave_one_out_ridge(*kernel_pca(x), y, scale=80), exact, atol=2e-3)
 
 
 def test_landmarks_do_not_depend_on_the_order_of_rows() -> None:
     x = rows(300, 5).numpy()
     order = np.random.default_rng(2).permutation(300)
-    assert (spread(x, 20) == spread(x[order], 20)).all()
-    assert len(spread(x, 20)) == 20
-    assert spread(x, 300) is x
+    assert (select_landmarks(x, 20) == select_landmarks(x[order], 20)).all()
+    assert len(select_landmarks(x, 20)) == 20
+    assert select_landmarks(x, 300) is x
 
 
 def test_log_densities_have_not_seen_the_sample() -> None:
@@ -70,8 +70,8 @@ def test_log_densities_have_not_seen_the_sample() -> None:
         others = np.delete(np.arange(n), i)
         means = means_of(z[others], labels[others])
         left = z[others] - means[labels[others]]
-        s = (1 - SHRINK) / n * (left.T @ left + means.T @ means)
-        s += np.eye(5) * SHRINK * (within**2).sum() / (n * 5) + floor
+        s = (1 - SHRINKAGE) / n * (left.T @ left + means.T @ means)
+        s += np.eye(5) * SHRINKAGE * (within**2).sum() / (n * 5) + floor
         far = np.array([(z[i] - m) @ np.linalg.solve(s, z[i] - m) for m in means])
         assert np.allclose(found[i], -(far - far.min()) / 2, rtol=1e-3, atol=1e-4)
 
@@ -82,7 +82,7 @@ def means_of(z: Floats, labels: NDArray[np.int64]) -> Floats:
 
 
 def test_degenerate_rows() -> None:
-    u, s = kernel_principal(torch.nn.functional.normalize(torch.ones(20, 4)))
+    u, s = kernel_pca(torch.nn.functional.normalize(torch.ones(20, 4)))
     assert len(u) == 20
     assert np.isfinite(u).all()
     assert np.isfinite(s).all()

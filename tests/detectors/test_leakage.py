@@ -19,7 +19,7 @@ from selfclean_hooks.core.embeddings import Embeddings
 from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.detectors.leakage import find_leakage
 from selfclean_hooks.errors import ContaminationError, DataError
-from selfclean_hooks.neighbors.cross_search import nearest_across
+from selfclean_hooks.neighbors.cross_search import cross_nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from tests.helpers.reference import KINDS, distance_matrix, random_vectors, unit_rows
 
@@ -91,7 +91,7 @@ def check_side(found: tuple[torch.Tensor, torch.Tensor], d: Floats, k: int, belo
 def check(x: UnitRows, y: UnitRows, **settings: Any) -> None:
     n, k = len(x), settings.get("k", 8)
     d = distance_matrix(np.concatenate([x.values.numpy(), y.values.numpy()]))[:n, n:]
-    of_x, of_y = nearest_across(x, y, **settings)
+    of_x, of_y = cross_nearest_neighbors(x, y, **settings)
     for found, matrix in ((of_x, d), (of_y, d.T)):
         check_side(found, matrix, k, settings.get("below", np.inf))
 
@@ -132,7 +132,7 @@ def test_neighbours_below_are_found_beside_a_copy() -> None:
 
 def test_the_result_does_not_depend_on_the_blocks() -> None:
     x, y = (UnitRows.of(gauss(n, n)) for n in (150, 90))
-    whole, parts = (nearest_across(x, y, block=block) for block in (4096, 32))
+    whole, parts = (cross_nearest_neighbors(x, y, block=block) for block in (4096, 32))
     for one, other in zip((*whole[0], *whole[1]), (*parts[0], *parts[1]), strict=True):
         assert torch.equal(one, other)
 

@@ -8,40 +8,45 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.detectors.near_duplicates.detector import Scale, sample_scores, scale_of, score_pairs
+from selfclean_hooks.detectors.near_duplicates.detector import (
+    LocalScale,
+    estimate_local_scale,
+    sample_scores,
+    score_pairs,
+)
 from selfclean_hooks.detectors.near_duplicates.local_scale import (
-    DOUBT,
-    OFFSET,
-    UNLIKELY,
-    WANT,
-    _concave_slopes,
-    chance_probability,
-    dimension,
-    far_shares,
-    floor_of,
-    local_scales,
-    near_calibration,
-    score_of,
+    COPY_PROBABILITY,
+    MARGIN_DEVIATIONS,
+    MARGIN_SAMPLES,
+    SCALE_RANK,
+    _concave_majorant,
+    intrinsic_dimension,
+    minimum_scale,
+    near_duplicate_calibration,
+    p_values,
+    reference_fractions,
+    scale_beyond_copies,
+    scaled_score,
 )
 from selfclean_hooks.detectors.protocol import Pairs
-from selfclean_hooks.neighbors.knn import nearest
+from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, pair_distance_quantile
 
 Floats = NDArray[np.float64]
 
 
-def found(vectors: NDArray[np.floating], k: int = 20) -> tuple[Scale, Pairs, Floats, Calibration]:
+def found(vectors: NDArray[np.floating], k: int = 20) -> tuple[LocalScale, Pairs, Floats, Calibration]:
     x = UnitRows.of(np.asarray(vectors, np.float32))
-    near, quantile = nearest(x, k), pair_distance_quantile(x)
-    low, high = far_shares(len(x))
-    scale = scale_of(x, near.indices.numpy(), near.distances.numpy(), (quantile(low), quantile(high)))
+    near, quantile = nearest_neighbors(x, k), pair_distance_quantile(x)
+    low, high = reference_fractions(len(x))
+    scale = estimate_local_scale(x, near.indices.numpy(), near.distances.numpy(), (quantile(low), quantile(high)))
     pairs = score_pairs(x, near.indices.numpy(), near.distances.numpy(), scale)
     score = sample_scores(pairs, len(x))
-    return scale, pairs, score, near_calibration(score, scale.dimension)
+    return scale, pairs, score, near_duplicate_calibration(score, scale.dimension)
 
 
 def flags(score: Floats, calibration: Calibration) -> NDArray[np.bool_]:
-    return np.asarray((score < calibration.likely()) | (score == 0))
+    return np.asarray((score < calibration.probability_threshold()) | (score == 0))
 
 
 def dust(n: int = 400, dim: int = 10, seed: int = 0) -> Floats:
@@ -58,11 +63,11 @@ def slow_usual(d: Floats, m: float) -> tuple[list[float], list[int]]:
         for _ in range(3):
             group = 0
             for place, value in enumerate(row, 1):
-                if value == 0 or beyond * (value / max(r, 1e-30)) ** (m / 2) < UNLIKELY * place:
+                if value == 0 or beyond * (value / max(r, 1e-30)) ** (m / 2) < COPY_PROBABILITY * place:
                     group = place
-            last = min(group + WANT, len(row))
+            last = min(group + SCALE_RANK, len(row))
             r, beyond = row[last - 1], float(max(last - group, 1))
-        usual.append(r * max(1.0, min(WANT, len(row) - 1) / beyond) ** (2 / m))
+        usual.append(r * max(1.0, min(SCALE_RANK, len(row) - 1) / beyond) ** (2 / m))
         copies.append(group)
     return usual, copies
 
@@ -73,7 +78,7 @@ def test_yardstick_is_that_of_a_loop(copies: int) -> None:
     d = np.sort(rng.uniform(0.1, 1, (50, 20)), axis=1)
     d[:, :copies] *= 1e-4
     d = np.sort(d, axis=1)
-    usual, count = local_scales(d, 8.0)
+    usual, count = scale_beyond_copies(d, 8.0)
     slow, slow_count = slow_usual(d, 8.0)
     np.testing.assert_allclose(usual, slow, rtol=1e-12)
     assert count.tolist() == slow_count
@@ -109,8 +114,8 @@ def test_every_pair_below_the_promise_is_there(kind: str) -> None:
 
 def test_a_list_cut_short_says_where() -> None:
     x = UnitRows.of((np.repeat(dust(4), 40, 0) + dust(160, seed=3) * 0.01).astype(np.float32))
-    near = nearest(x, 20)
-    scale = Scale(np.full(160, 0.1), 8.0, np.zeros(160, np.int64), 1.0)
+    near = nearest_neighbors(x, 20)
+    scale = LocalScale(np.full(160, 0.1), 8.0, np.zeros(160, np.int64), 1.0)
     whole = score_pairs(x, near.indices.numpy(), near.distances.numpy(), scale)
     cut = score_pairs(x, near.indices.numpy(), near.distances.numpy(), scale, at_most=100)
     assert len(cut.score) == 100
@@ -120,9 +125,9 @@ def test_a_list_cut_short_says_where() -> None:
 
 def test_majorant_is_that_of_all_chords() -> None:
     p = np.sort(np.random.default_rng(0).beta(0.5, 1, 60))
-    x = np.append(0, p + (DOUBT * np.sqrt(60 * p) + OFFSET) / 60)
+    x = np.append(0, p + (MARGIN_DEVIATIONS * np.sqrt(60 * p) + MARGIN_SAMPLES) / 60)
     y = np.append(0, np.arange(1, 61) / 60)
-    start, slope = _concave_slopes(p)
+    start, slope = _concave_majorant(p)
     fast = np.repeat(slope, np.diff(np.append(start, 60)))
     for i in range(1, 61):  # slope at i: smallest over left ends of the largest over right ends
         slow = min(max((y[b] - y[a]) / (x[b] - x[a]) for b in range(i, 61)) for a in range(i))
@@ -132,17 +137,17 @@ def test_majorant_is_that_of_all_chords() -> None:
 def test_chance_is_that_of_a_smallest_uniform() -> None:
     score = np.linspace(0.01, 0.5, 20)
     share = (score / (1 - score)) ** 7
-    np.testing.assert_allclose(chance_probability(score, 7.0), stats.beta(1, WANT).cdf(share), rtol=1e-6)
+    np.testing.assert_allclose(p_values(score, 7.0), stats.beta(1, SCALE_RANK).cdf(share), rtol=1e-6)
 
 
 def test_dimension_of_dust_is_found_in_spite_of_copies() -> None:
     rng = np.random.default_rng(0)
     volume = np.sort(rng.uniform(size=(500, 20)), axis=1)
     d = volume ** (2 / 6)  # squared lengths of 6-dimensional dust
-    assert dimension(d)[0] == pytest.approx(6, rel=0.15)
-    assert dimension(d)[1] == pytest.approx(1, abs=0.1)
+    assert intrinsic_dimension(d)[0] == pytest.approx(6, rel=0.15)
+    assert intrinsic_dimension(d)[1] == pytest.approx(1, abs=0.1)
     d[:, :12] *= 0.01
-    assert dimension(d)[0] == pytest.approx(6, rel=0.25)
+    assert intrinsic_dimension(d)[0] == pytest.approx(6, rel=0.25)
 
 
 # what must hold
@@ -156,7 +161,7 @@ def test_scores_lie_between_0_and_1_and_mean_what_they_say() -> None:
     assert (np.diff(calibration.score) > 0).all()
     assert (np.diff(calibration.clean) >= 0).all()
     assert ((calibration.clean >= 0) & (calibration.clean <= 1)).all()
-    assert score_of(np.array([1.0, 1.0, 0.0]), np.array([1.0, 9.0, 0.0])).tolist() == [0.5, 0.25, 0.0]
+    assert scaled_score(np.array([1.0, 1.0, 0.0]), np.array([1.0, 9.0, 0.0])).tolist() == [0.5, 0.25, 0.0]
     assert (scale.usual > 0).all()
 
 
@@ -254,19 +259,19 @@ def test_zero_rows_are_no_copies_of_anything() -> None:
 
 def test_cuts() -> None:
     calibration = Calibration(np.array([0.0, 0.1, 0.2, 0.3]), np.array([0.0, 0.0, 0.4, 1.0]))
-    assert calibration.likely() == pytest.approx(0.2 + 0.1 / 6)
+    assert calibration.probability_threshold() == pytest.approx(0.2 + 0.1 / 6)
     score = np.array([0.05, 0.1, 0.2, 0.3])
-    assert calibration.cut(score, 0.0) == pytest.approx(0.1)
-    assert calibration.cut(score, 0.2) == pytest.approx(0.2)
-    assert calibration.cut(score, 0.35) == pytest.approx(0.3)
-    assert calibration.cut(score[3:], 0.5) == 0.0
+    assert calibration.fdr_threshold(score, 0.0) == pytest.approx(0.1)
+    assert calibration.fdr_threshold(score, 0.2) == pytest.approx(0.2)
+    assert calibration.fdr_threshold(score, 0.35) == pytest.approx(0.3)
+    assert calibration.fdr_threshold(score[3:], 0.5) == 0.0
 
 
 def test_floor_is_below_the_scale_of_dust() -> None:
     x = UnitRows.of(dust(1000, 10).astype(np.float32))
-    quantile, near = pair_distance_quantile(x), nearest(x, 20)
-    low, high = far_shares(1000)
-    floor = floor_of((low, high, quantile(low), quantile(high)), 1000)
+    quantile, near = pair_distance_quantile(x), nearest_neighbors(x, 20)
+    low, high = reference_fractions(1000)
+    floor = minimum_scale((low, high, quantile(low), quantile(high)), 1000)
     third = float(near.distances[:, 2].median())
     assert 0.02 * third < floor < 0.2 * third
-    assert floor_of((0.1, 0.4, float("nan"), float("nan")), 1000) == 0
+    assert minimum_scale((0.1, 0.4, float("nan"), float("nan")), 1000) == 0

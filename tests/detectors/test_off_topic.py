@@ -10,9 +10,9 @@ from scipy.spatial.distance import squareform
 from scipy.stats import gamma
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.detectors.off_topic.branches import branches, distance_to_rest, off_topic_scores
+from selfclean_hooks.detectors.off_topic.branches import distance_to_rest, find_branches, off_topic_scores
 from selfclean_hooks.detectors.off_topic.detector import local_false_discovery_rate, off_topic_calibration
-from selfclean_hooks.neighbors.knn import nearest
+from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.spanning_tree import minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 
@@ -36,7 +36,7 @@ def clouds(n: int, classes: int, off: int, seed: int, dim: int = 16, tight: bool
 
 def score_of(vectors: Doubles, labels: Ints | None) -> Doubles:
     x = UnitRows.of(vectors)
-    return off_topic_scores(x, minimum_spanning_tree(x, nearest(x, 20)), labels)
+    return off_topic_scores(x, minimum_spanning_tree(x, nearest_neighbors(x, 20)), labels)
 
 
 def clean_of(score: Doubles, found: Calibration) -> Doubles:
@@ -192,6 +192,6 @@ def test_local_rate_equals_a_slow_twin(shape: float) -> None:
 def test_branches_of_a_chain() -> None:
     """Four samples in a row: the two nearest are the body, the others leave it one by one."""
     linkage = np.array([[0, 1, 0.1, 2], [2, 4, 0.2, 3], [3, 5, 0.4, 4]])
-    height, branch = branches(linkage)
+    height, branch = find_branches(linkage)
     np.testing.assert_allclose(height, [0.1, 0.1, 0.2, 0.4])
     np.testing.assert_array_equal(branch, [0, 1, 2, 3])

@@ -11,7 +11,7 @@ from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.detectors.protocol import Pairs
 from selfclean_hooks.detectors.score import score
 from selfclean_hooks.detectors.selfclean.detectors import distance_ratio, lad_scores, nearest_pairs
-from selfclean_hooks.neighbors.knn import nearest
+from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, pair_distance_quantile
 from tests.helpers.reference import (
     KINDS,
@@ -123,7 +123,7 @@ def test_label_score_of_copies_of_both_kinds_is_defined() -> None:
 
 
 def pairs_of(x: UnitRows, k: int, at_least: int, below: float, at_most: int = 10**6) -> Pairs:
-    return nearest_pairs(x, nearest(x, k), at_least, below, at_most)
+    return nearest_pairs(x, nearest_neighbors(x, k), at_least, below, at_most)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from selfclean_hooks import FDR, Audit, Thresholds, audit_embeddings
 from selfclean_hooks.audits.pipeline import with_margins
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.detectors.label_errors.training_margins import CHANCE, ROUNDS, SURE, blend_with_margins
+from selfclean_hooks.detectors.label_errors.training_margins import (
+    CHANCE_GAIN,
+    MIN_PROBABILITY,
+    ROUNDS,
+    blend_with_margins,
+)
 
 Floats = NDArray[np.float64]
 
@@ -35,7 +40,7 @@ def slow_blend(clean: list[float], margin: list[float]) -> list[float]:
         sum(margin[j] < margin[i] for j in at) + (sum(margin[j] == margin[i] for j in at) + 1) / 2 - 0.5 for i in at
     ]
     z = [NormalDist().inv_cdf(rank / len(at)) for rank in ranks]
-    p = [min(max(clean[i], SURE), 1 - SURE) for i in at]
+    p = [min(max(clean[i], MIN_PROBABILITY), 1 - MIN_PROBABILITY) for i in at]
     part, right, wrong, spread = p, 0.0, 0.0, 1.0
     for _ in range(ROUNDS):
         right = sum(r * v for r, v in zip(part, z, strict=True)) / sum(part)
@@ -49,9 +54,9 @@ def slow_blend(clean: list[float], margin: list[float]) -> list[float]:
     gained = 2 * sum(
         math.log((q * one.pdf(v) + (1 - q) * other.pdf(v)) / both.pdf(v)) for q, v in zip(p, z, strict=True)
     )
-    if gained <= CHANCE:
+    if gained <= CHANCE_GAIN:
         return clean
-    slope = (right - wrong) / spread * (1 - CHANCE / gained)
+    slope = (right - wrong) / spread * (1 - CHANCE_GAIN / gained)
     after = slow_posterior(p, [slope * v for v in z])
     return [after[at.index(i)] if i in at else clean[i] for i in range(len(clean))]
 
@@ -87,7 +92,7 @@ def test_both_know_more_than_either() -> None:
 def test_as_many_are_held_wrong_as_before() -> None:
     clean, margin, _ = told(2000)
     found = blend_with_margins(clean, margin)
-    assert (1 - found).sum() == pytest.approx((1 - np.clip(clean, SURE, 1 - SURE)).sum())
+    assert (1 - found).sum() == pytest.approx((1 - np.clip(clean, MIN_PROBABILITY, 1 - MIN_PROBABILITY)).sum())
 
 
 def test_it_is_calibrated_where_the_embedding_is() -> None:

@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from selfclean_hooks.neighbors import knn as module
-from selfclean_hooks.neighbors.exact_search import ANY, OTHER, SAME, Screen, screen_of, search
-from selfclean_hooks.neighbors.knn import Neighbors, nearest
+from selfclean_hooks.neighbors.exact_search import ANY, OTHER, SAME, Screen, make_screen, search_neighbors
+from selfclean_hooks.neighbors.knn import NeighborLists, nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 from tests.helpers.reference import (
     KINDS,
@@ -38,7 +38,7 @@ def close(found: Any, expected: NDArray[np.float64]) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-14)
 
 
-def check_against_twin(x: UnitRows, labels: NDArray[np.int64], found: Neighbors, k: int = 16) -> None:
+def check_against_twin(x: UnitRows, labels: NDArray[np.int64], found: NeighborLists, k: int = 16) -> None:
     d = distance_matrix(x.values.numpy())
     close(found.distances, nearest_distances(d, k))
     for pair, same in ((found.same, True), (found.other, False)):
@@ -58,7 +58,7 @@ def check_against_twin(x: UnitRows, labels: NDArray[np.int64], found: Neighbors,
 @pytest.mark.parametrize(("n", "dim"), SIZES)
 def test_neighbours_are_those_of_the_full_matrix(n: int, dim: int, kind: str, screen: torch.dtype) -> None:
     x, labels = UnitRows.of(random_vectors(kind, n, dim, n + dim)), labels_for(n)
-    check_against_twin(x, labels, nearest(x, 16, labels, screen=screen))
+    check_against_twin(x, labels, nearest_neighbors(x, 16, labels, screen=screen))
 
 
 @settings(max_examples=40, deadline=None)
@@ -70,7 +70,7 @@ def test_neighbours_are_those_of_the_full_matrix(n: int, dim: int, kind: str, sc
 def test_neighbours_of_anything(vectors: NDArray[np.float64], k: int, screen: torch.dtype) -> None:
     x, labels = UnitRows.of(vectors), labels_for(len(vectors), 3)
     d = distance_matrix(x.values.numpy())
-    found = nearest(x, k, labels, screen=screen, block=32)
+    found = nearest_neighbors(x, k, labels, screen=screen, block=32)
     np.testing.assert_allclose(found.distances, nearest_distances(d, k), rtol=1e-6, atol=1e-14)
     assert found.same is not None
     np.testing.assert_allclose(found.same[1], nearest_by_label(d, labels, True), rtol=1e-6, atol=1e-14)
@@ -80,9 +80,9 @@ def test_neighbours_of_anything(vectors: NDArray[np.float64], k: int, screen: to
 @pytest.mark.parametrize("kind", ["gauss", "clustered", "positive", "copies", "grid"])
 def test_the_block_size_changes_nothing(kind: str, screen: torch.dtype) -> None:
     x, labels = UnitRows.of(random_vectors(kind, 333, 12, 0)), labels_for(333)
-    whole = nearest(x, 8, labels, screen=screen)
+    whole = nearest_neighbors(x, 8, labels, screen=screen)
     for block in (1, 32, 64, 100):
-        found = nearest(x, 8, labels, screen=screen, block=block)
+        found = nearest_neighbors(x, 8, labels, screen=screen, block=block)
         assert torch.equal(found.distances, whole.distances)
         assert found.other is not None
         assert whole.other is not None
@@ -108,18 +108,18 @@ def test_the_bound_holds(dim: int) -> None:
 def test_a_list_that_is_too_short_is_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
     x = UnitRows.of(random_vectors("positive", 300, 64, 1))
     expected = nearest_distances(distance_matrix(x.values.numpy()), 6)
-    enough = nearest(x, 6, screen=torch.float32)
-    made = module._List.__init__
-    monkeypatch.setattr(module._List, "__init__", lambda self, n, k, m, kind: made(self, n, k, k, kind))
-    short = nearest(x, 6, screen=torch.bfloat16)
-    assert enough.searched_again == 0
-    assert short.searched_again > 200
+    enough = nearest_neighbors(x, 6, screen=torch.float32)
+    made = module._CandidateList.__init__
+    monkeypatch.setattr(module._CandidateList, "__init__", lambda self, n, k, m, kind: made(self, n, k, k, kind))
+    short = nearest_neighbors(x, 6, screen=torch.bfloat16)
+    assert enough.num_fallback_rows == 0
+    assert short.num_fallback_rows > 200
     close(short.distances, expected)
     monkeypatch.setattr(
         module, "search", lambda x, rows, *_: (torch.full((len(rows), 6), -1), torch.zeros(len(rows), 6))
     )
     with pytest.raises(AssertionError):
-        close(nearest(x, 6, screen=torch.bfloat16).distances, expected)
+        close(nearest_neighbors(x, 6, screen=torch.bfloat16).distances, expected)
 
 
 @pytest.mark.parametrize("screen", [None, *SCREENS], ids=str)
@@ -133,29 +133,29 @@ def test_search_among_some_columns_and_in_small_batches(data: str, kind: str, sc
     if kind != ANY:
         alike = (groups[:, None] == groups).numpy()
         d[alike if kind == OTHER else ~alike] = np.inf
-    screened = None if screen is None else screen_of(x, screen)
+    screened = None if screen is None else make_screen(x, screen)
     for some in (columns, torch.arange(120)):
-        indices, distances = search(x, rows, 5, groups, kind, some, screened, budget=130)
+        indices, distances = search_neighbors(x, rows, 5, groups, kind, some, screened, budget=130)
         close(distances, np.sort(d[rows][:, some], 1)[:, :5])
         close(distances, d[rows[:, None], indices])
 
 
 def test_search_for_more_than_there_are() -> None:
     x = UnitRows.of(random_vectors("gauss", 4, 3, 0))
-    indices, distances = search(x, torch.arange(4), 6, torch.tensor([0, 0, 0, 1]), SAME)
+    indices, distances = search_neighbors(x, torch.arange(4), 6, torch.tensor([0, 0, 0, 1]), SAME)
     assert (indices >= 0).sum(1).tolist() == [2, 2, 2, 0]
     assert torch.equal(indices >= 0, distances.isfinite())
 
 
 def test_labels_below_zero_are_classes_like_any_other() -> None:
     x, labels = UnitRows.of(random_vectors("clustered", 70, 5, 0)), labels_for(70) - 2
-    check_against_twin(x, labels, nearest(x, 16, labels))
+    check_against_twin(x, labels, nearest_neighbors(x, 16, labels))
 
 
 def test_a_copy_in_a_collapsed_representation_is_the_nearest() -> None:
     vectors = 1 + 1e-5 * np.random.default_rng(0).normal(size=(400, 32))
     vectors[399] = vectors[7]
-    found = nearest(UnitRows.of(vectors), 16)
+    found = nearest_neighbors(UnitRows.of(vectors), 16)
     assert found.indices[7, 0] == 399
     assert found.distances[399, 0] == 0
 
@@ -169,7 +169,7 @@ def lowered_precision() -> Iterator[None]:
 
 
 def everything(x: UnitRows) -> list[torch.Tensor]:
-    found = nearest(x, 16, labels_for(len(x)))
+    found = nearest_neighbors(x, 16, labels_for(len(x)))
     assert found.same is not None
     assert found.other is not None
     return [found.distances, found.indices, *found.same, *found.other]
@@ -230,7 +230,7 @@ def test_distances_do_not_depend_on_how_they_are_chunked_nor_on_the_order_of_a_p
 
 def test_ticks_reach_the_end() -> None:
     ticks: list[tuple[int, int]] = []
-    nearest(
+    nearest_neighbors(
         UnitRows.of(random_vectors("gauss", 200, 4, 0)), 3, block=64, tick=lambda done, of: ticks.append((done, of))
     )
     assert ticks == [(done, 10) for done in range(1, 11)]
@@ -239,5 +239,5 @@ def test_ticks_reach_the_end() -> None:
 @pytest.mark.parametrize("screen", SCREENS, ids=str)
 def test_nearest_distances_of_the_reference(screen: torch.dtype) -> None:
     with np.load(SELFCLEAN_1K) as data:
-        found = nearest(UnitRows.of(data["embeddings"]), 16, screen=screen)
+        found = nearest_neighbors(UnitRows.of(data["embeddings"]), 16, screen=screen)
         np.testing.assert_allclose(found.distances[:, 0], data["nearest_distance"], atol=1e-6)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.cluster.hierarchy import cophenet, is_valid_linkage
 
-from selfclean_hooks.neighbors.knn import nearest
+from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.spanning_tree import Tree, minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from tests.helpers.reference import KINDS, dendrogram, distance_matrix, random_vectors
@@ -12,7 +12,7 @@ SIZES = ((2, 3), (3, 1), (5, 2), (33, 16), (64, 1280), (65, 2), (300, 1), (500, 
 
 
 def tree_of(x: UnitRows, k: int = 16) -> Tree:
-    return minimum_spanning_tree(x, nearest(x, k))
+    return minimum_spanning_tree(x, nearest_neighbors(x, k))
 
 
 @pytest.mark.parametrize("k", [1, 16])
@@ -36,7 +36,7 @@ def test_far_clusters_are_joined_though_no_list_leaves_its_cluster() -> None:
     x = UnitRows.of(rng.normal(size=(4, 20))[np.repeat(range(4), 100)] + 1e-2 * rng.normal(size=(400, 20)))
     tree = tree_of(x, 5)
     np.testing.assert_allclose(tree.lengths, dendrogram(distance_matrix(x.values.numpy()))[:, 2], rtol=1e-6)
-    assert tree.searched_again > 0
+    assert tree.num_fallback_rows > 0
     assert (tree.lengths > 0.1).sum() == 3
 
 
@@ -56,8 +56,8 @@ def test_permuting_the_rows_permutes_the_tree() -> None:
 
 def test_the_lists_given_are_left_alone() -> None:
     x = UnitRows.of(random_vectors("clustered", 200, 6, 0))
-    lists = nearest(x, 2)
+    lists = nearest_neighbors(x, 2)
     before = lists.indices.clone(), lists.distances.clone()
-    assert minimum_spanning_tree(x, lists).searched_again > 0
+    assert minimum_spanning_tree(x, lists).num_fallback_rows > 0
     assert torch.equal(lists.indices, before[0])
     assert torch.equal(lists.distances, before[1])

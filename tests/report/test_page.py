@@ -14,7 +14,7 @@ import pytest
 from selfclean_hooks import Audit, Limits, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.core.evidence import Evidence
 from selfclean_hooks.core.issues import ISSUES
-from selfclean_hooks.core.scores import LeakPairs, spread_to
+from selfclean_hooks.core.scores import LeakPairs, scatter_scores
 from selfclean_hooks.data.previews.preview import preview
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.report.as_json import as_json
@@ -45,7 +45,9 @@ def hostile() -> Audit:
     audit = pictured(made(thresholds=Thresholds(0.5, 0.9, 0.9)))
     errors = {i: f"OSError: {EVIL}" for i in range(N, N + UNREADABLE + 5)}
     n = N + len(errors)
-    scores = spread_to(audit.scores, np.arange(N), n, errors=errors, class_names=(EVIL + "\udcff", f"1{EVIL}", "c"))
+    scores = scatter_scores(
+        audit.scores, np.arange(N), n, errors=errors, class_names=(EVIL + "\udcff", f"1{EVIL}", "c")
+    )
     about = {
         "dataset": {"name": EVIL, EVIL: EVIL},
         "encoder": {"name": EVIL, "rank_me": 12.345},

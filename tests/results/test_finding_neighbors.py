@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from selfclean_hooks import Audit, Thresholds, audit, audit_embeddings, audit_splits
-from selfclean_hooks.core.evidence import LABELS, OFF_TOPIC, Evidence
+from selfclean_hooks.core.evidence import MAX_CLASS_NEIGHBORS, MAX_OFF_TOPIC_NEIGHBORS, Evidence
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.errors import AuditFileError, SettingError
 from selfclean_hooks.neighbors import projection
@@ -67,10 +67,12 @@ def check(found: Evidence, rows: Floats, given: NDArray[np.int64], predicted: ND
         return tuple(int(readable[j]) for j in by_brute_force(rows, at[i], k, wanted.nonzero()[0]))
 
     for i, places in found.off_topic.items():
-        assert places == nearest(i, OFF_TOPIC, np.ones(len(rows), bool))
+        assert places == nearest(i, MAX_OFF_TOPIC_NEIGHBORS, np.ones(len(rows), bool))
     for i, (own, other) in found.labels.items():
-        assert own == nearest(i, LABELS, given[readable] == given[i])
-        assert other == (() if given[i] == predicted[i] else nearest(i, LABELS, given[readable] == predicted[i]))
+        assert own == nearest(i, MAX_CLASS_NEIGHBORS, given[readable] == given[i])
+        assert other == (
+            () if given[i] == predicted[i] else nearest(i, MAX_CLASS_NEIGHBORS, given[readable] == predicted[i])
+        )
 
 
 @pytest.mark.parametrize("method", ["default", "selfclean"])
@@ -87,7 +89,7 @@ def test_a_class_of_one_and_a_sample_without_a_label_have_no_neighbours_there() 
     given[3], given[4] = 9, -1
     found = evidence_of(audit_embeddings(vectors(), given, thresholds=Thresholds(label_errors=1.0)))
     assert found.labels[3][0] == ()
-    assert len(found.labels[3][1]) == LABELS
+    assert len(found.labels[3][1]) == MAX_CLASS_NEIGHBORS
     assert found.labels.get(4, ((), ())) == ((), ())
 
 
@@ -97,7 +99,7 @@ def test_of_labels_that_are_no_classes_it_is_the_nearest_of_all() -> None:
     assert found.labels
     for i, (nearest, other) in found.labels.items():
         assert other == ()
-        assert nearest == by_brute_force(vectors(), i, LABELS, np.arange(N))
+        assert nearest == by_brute_force(vectors(), i, MAX_CLASS_NEIGHBORS, np.arange(N))
 
 
 def test_without_labels_there_are_none_to_compare() -> None:
@@ -334,13 +336,13 @@ def changed(folder: Path, name: str, value: Any) -> None:
     ("name", "value", "message"),
     [
         ("evidence_off_topic_index", [N], "points outside|must be of shape"),
-        ("evidence_off_topic", np.full((7, OFF_TOPIC), N), "points outside"),
-        ("evidence_off_topic", np.full((7, OFF_TOPIC), -2), "points outside"),
-        ("evidence_off_topic", np.zeros((7, OFF_TOPIC + 1), np.int64), "must be of shape"),
-        ("evidence_off_topic", np.zeros((7, OFF_TOPIC)), "must hold int64"),
+        ("evidence_off_topic", np.full((7, MAX_OFF_TOPIC_NEIGHBORS), N), "points outside"),
+        ("evidence_off_topic", np.full((7, MAX_OFF_TOPIC_NEIGHBORS), -2), "points outside"),
+        ("evidence_off_topic", np.zeros((7, MAX_OFF_TOPIC_NEIGHBORS + 1), np.int64), "must be of shape"),
+        ("evidence_off_topic", np.zeros((7, MAX_OFF_TOPIC_NEIGHBORS)), "must hold int64"),
         ("evidence_off_topic_index", [0, 1, 2, 3, 4, 5, -1], "points outside"),
-        ("evidence_labels", np.full((7, 2, LABELS), N), "points outside"),
-        ("evidence_labels", np.zeros((7, LABELS), np.int64), "must be of shape"),
+        ("evidence_labels", np.full((7, 2, MAX_CLASS_NEIGHBORS), N), "points outside"),
+        ("evidence_labels", np.zeros((7, MAX_CLASS_NEIGHBORS), np.int64), "must be of shape"),
         ("evidence_labels", None, "KeyError"),
         ("evidence_map", np.zeros((N - 1, 2), np.float32), "must be \\(240, 2\\) float32"),
         ("evidence_map", np.zeros((N, 2)), "float32"),

@@ -16,7 +16,7 @@ import pytest
 
 from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.core.evidence import Evidence
-from selfclean_hooks.core.scores import LeakPairs, spread_to
+from selfclean_hooks.core.scores import LeakPairs, scatter_scores
 from selfclean_hooks.errors import AuditFileError, PolicyError
 from selfclean_hooks.results.finding_neighbors import with_evidence
 from selfclean_hooks.utils.files import check_writable, write
@@ -51,7 +51,7 @@ def full() -> Audit:
     plain = made()
     positions = np.delete(np.arange(N + 2), [5, 7])
     errors = {5: "OSError: broken\nfile", 7: "=ValueError"}
-    scores = spread_to(plain.scores, positions, N + 2, errors=errors, class_names=plain.scores.class_names)
+    scores = scatter_scores(plain.scores, positions, N + 2, errors=errors, class_names=plain.scores.class_names)
     names = (*HOSTILE, *(f"{i}.png" for i in range(N + 2 - len(HOSTILE))))
     provenance = {**plain.provenance, "notes": ["é \udcff"], "encoder": {"name": "x", "rank_me": 3.25}}
     scores = replace(scores, pixels=np.arange(N + 2) - 1)

@@ -15,9 +15,9 @@ from selfclean_hooks.utils.files import write
 
 VERSION = 1
 KIND = "selfclean-hooks decisions"
-KNOWN = ("format", "kind", "dataset", "split", "thresholds", "seen", "decisions")
-OF_MARK = {each.name: each.default for each in fields(Mark)}  # name: what an absent key stands for
-HOW = "Export the decisions from the report again, or mend the file"
+KEYS = ("format", "kind", "dataset", "split", "thresholds", "seen", "decisions")
+MARK_DEFAULTS = {each.name: each.default for each in fields(Mark)}  # name: what an absent key stands for
+REMEDY = "Export the decisions from the report again, or mend the file"
 
 
 def read_review(path: str | Path) -> Review:
@@ -33,12 +33,12 @@ def read_review(path: str | Path) -> Review:
             f"cannot read the decisions {path}: {getattr(error, 'strerror', None) or error}. Give the file that the "
             "report exported"
         ) from error
-    with _about(path):
-        content = json.loads(text, object_pairs_hook=_unambiguous, parse_constant=_refused)
-        return _review(content)
+    with _errors_name_file(path):
+        content = json.loads(text, object_pairs_hook=_reject_duplicate_keys, parse_constant=_reject_constant)
+        return _parse_review(content)
 
 
-def as_json(review: Review) -> bytes:
+def review_to_json(review: Review) -> bytes:
     """The content of a file of decisions: ASCII, so that names that are no valid text survive; one line a mark."""
     head = {
         "format": VERSION,
@@ -48,20 +48,20 @@ def as_json(review: Review) -> bytes:
         "thresholds": dict(review.thresholds),
         "seen": dict(review.seen),
     }
-    lines = ",\n".join(json.dumps(_entry(mark, review.split)) for mark in review.marks)
+    lines = ",\n".join(json.dumps(_mark_to_dict(mark, review.split)) for mark in review.marks)
     return (json.dumps(head)[:-1] + ', "decisions": [' + (f"\n{lines}\n" if lines else "") + "]}\n").encode()
 
 
-def _entry(mark: Mark, split: str) -> dict[str, Any]:
+def _mark_to_dict(mark: Mark, split: str) -> dict[str, Any]:
     """Without what says nothing; `split` is said of the whole file."""
-    told = {name: getattr(mark, name) for name in OF_MARK}
+    told = {name: getattr(mark, name) for name in MARK_DEFAULTS}
     always = ("issue", "verdict", "index", "sample", "digest")
-    assumed = {**OF_MARK, "split": split}
+    assumed = {**MARK_DEFAULTS, "split": split}
     return {name: value for name, value in told.items() if name in always or value != assumed[name]}
 
 
-def _review(content: Any) -> Review:
-    _check_keys(content, KNOWN)
+def _parse_review(content: Any) -> Review:
+    _check_keys(content, KEYS)
     for name, wanted in (("kind", KIND), ("format", VERSION)):
         if content.get(name) != wanted or isinstance(content.get(name), bool):
             raise ValueError(f"{name} must be {wanted!r}, got {content.get(name)!r}")
@@ -71,13 +71,13 @@ def _review(content: Any) -> Review:
     for name, value, kind in (*kinds, ("decisions", entries, list)):
         if not isinstance(value, kind):
             raise ValueError(f"{name} must be a {kind.__name__}, got {value!r:.60}")
-    marks = tuple(_mark(number, entry, split) for number, entry in enumerate(entries, 1))
+    marks = tuple(_parse_mark(number, entry, split) for number, entry in enumerate(entries, 1))
     return Review(marks, cuts, seen, split, dataset)
 
 
-def _mark(number: int, entry: Any, split: str) -> Mark:
+def _parse_mark(number: int, entry: Any, split: str) -> Mark:
     try:
-        _check_keys(entry, OF_MARK)
+        _check_keys(entry, MARK_DEFAULTS)
         missing = [name for name in ("issue", "verdict") if name not in entry]
         if missing:
             raise ValueError(f"it lacks {missing[0]!r}")
@@ -94,28 +94,28 @@ def _check_keys(content: Any, known: Iterable[str]) -> None:
         raise ValueError(f"{unknown[0]!r} is no key of it ({', '.join(known)})")
 
 
-def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
         raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is given twice")
     return dict(pairs)
 
 
-def _refused(word: str) -> None:
+def _reject_constant(word: str) -> None:
     raise ValueError(f"{word} is no number")
 
 
 @contextmanager
-def _about(path: str | Path) -> Iterator[None]:
+def _errors_name_file(path: str | Path) -> Iterator[None]:
     """What is wrong inside is said with the file."""
     try:
         yield
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise AuditFileError(f"the decisions {path} must be JSON, got {error.msg} in {place}. {HOW}") from error
+        raise AuditFileError(f"the decisions {path} must be JSON, got {error.msg} in {place}. {REMEDY}") from error
     except (ValueError, SettingError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise AuditFileError(f"{path} must be a file of decisions: {why}. {HOW}") from error
+        raise AuditFileError(f"{path} must be a file of decisions: {why}. {REMEDY}") from error
 
 
 def read_reviews(paths: str | Path | Iterable[str | Path]) -> Review:
@@ -123,11 +123,11 @@ def read_reviews(paths: str | Path | Iterable[str | Path]) -> Review:
     return Review.merged(read_review(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths))
 
 
-def given_review(review: Review | str | Path | Iterable[str | Path]) -> Review:
+def as_review(review: Review | str | Path | Iterable[str | Path]) -> Review:
     """A review itself, or what files hold."""
     return review if isinstance(review, Review) else read_reviews(review)
 
 
 def write_review(review: Review, path: str | Path) -> None:
     """Put a file of decisions in place at once."""
-    write(Path(path), as_json(review))
+    write(Path(path), review_to_json(review))

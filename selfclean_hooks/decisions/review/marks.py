@@ -15,7 +15,7 @@ from selfclean_hooks.utils.arrays import is_fraction
 
 Judgement = Literal["confirmed", "rejected", "relabelled"]
 REVIEWED = (*ISSUES, "leakage", "unreadable")
-CUT = (*ISSUES, "leakage")  # issues with a threshold that a reviewer may move
+WITH_THRESHOLD = (*ISSUES, "leakage")  # issues with a threshold that a reviewer may move
 DIGEST = re.compile(r"[0-9a-f]{32}|")
 Value = TypeVar("Value")
 
@@ -54,11 +54,11 @@ class Mark:
     @property
     def finding(self) -> tuple[object, ...]:
         """What it is about: marks of the same finding replace each other. Of a pair either sample may come first."""
-        own = (self.split, *_known_by(self.index, self.sample, self.digest))
+        own = (self.split, *_sample_key(self.index, self.sample, self.digest))
         if self.issue not in ("near_duplicates", "leakage"):
             return self.issue, own
         split = self.other_split if self.issue == "leakage" else self.split
-        other = (split, *_known_by(self.other_index, self.other_sample, self.other_digest))
+        other = (split, *_sample_key(self.other_index, self.other_sample, self.other_digest))
         return self.issue, *sorted((own, other))
 
     @property
@@ -104,11 +104,11 @@ class Review:
             last[mark.finding] = mark
         object.__setattr__(self, "marks", tuple(last.values()))
         for name, cut in self.thresholds.items():
-            if _issue_of(name) not in CUT or not is_fraction(cut):
-                wanted = f"a threshold must be a score in [0, 1] for one of {', '.join(CUT)}"
+            if _issue_in(name) not in WITH_THRESHOLD or not is_fraction(cut):
+                wanted = f"a threshold must be a score in [0, 1] for one of {', '.join(WITH_THRESHOLD)}"
                 raise SettingError(f"{wanted}, got {cut!r} for {name!r}")
         for name, count in self.seen.items():
-            if _issue_of(name) not in REVIEWED or not _is_count(count):
+            if _issue_in(name) not in REVIEWED or not _is_count(count):
                 wanted = f"seen must be a number of findings of one of {', '.join(REVIEWED)}"
                 raise SettingError(f"{wanted}, got {count!r} for {name!r}")
 
@@ -143,7 +143,7 @@ class Review:
     def without_thresholds(self, issues: Iterable[str]) -> Review:
         """The same without the cuts of some issues."""
         left_out = set(issues)
-        kept = {name: cut for name, cut in self.thresholds.items() if _issue_of(name) not in left_out}
+        kept = {name: cut for name, cut in self.thresholds.items() if _issue_in(name) not in left_out}
         return replace(self, thresholds=kept)
 
     @property
@@ -155,7 +155,7 @@ class Review:
     def _of(self, values: Mapping[str, Value], split: str) -> dict[str, Value]:
         full = {self._called(name, ""): value for name, value in values.items()}
         start = f"{split}:" if split else ""
-        return {_issue_of(name): value for name, value in full.items() if name == start + _issue_of(name)}
+        return {_issue_in(name): value for name, value in full.items() if name == start + _issue_in(name)}
 
     def _called(self, name: str, split: str) -> str:
         """The name of a threshold in a review of `split`."""
@@ -180,10 +180,10 @@ def _problems(mark: Mark) -> Iterator[str]:
             yield f"{each.name} must be 32 hexadecimal digits or empty, got {value!r}"
     if mark.index < 0 and not mark.sample and not mark.digest:
         yield "a mark must tell its sample by index, sample or digest, got none of them"
-    yield from _problems_of_kind(mark)
+    yield from _problems_by_issue(mark)
 
 
-def _problems_of_kind(mark: Mark) -> Iterator[str]:
+def _problems_by_issue(mark: Mark) -> Iterator[str]:
     has_other = mark.other_index >= 0 or bool(mark.other_sample or mark.other_digest)
     if (mark.verdict == "relabelled") != bool(mark.label.strip()):
         yield f"a new label goes with the verdict relabelled, got the label {mark.label!r} with {mark.verdict!r}"
@@ -196,12 +196,12 @@ def _problems_of_kind(mark: Mark) -> Iterator[str]:
         yield f"other_split goes with leakage, got {mark.other_split!r} for {mark.issue!r}"
 
 
-def _known_by(index: int, sample: str, digest: str) -> tuple[str, str, int]:
+def _sample_key(index: int, sample: str, digest: str) -> tuple[str, str, int]:
     """Who a sample is, wherever it has moved."""
     return digest, sample, -1 if digest and sample else index
 
 
-def _issue_of(name: str) -> str:
+def _issue_in(name: str) -> str:
     return name.rpartition(":")[2]
 
 

@@ -19,8 +19,8 @@ from selfclean_hooks.core.label_text import label_texts
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.decisions.review.marks import Mark
 
-PASSES = 5  # the same file and position, the same file, alike, the same position, any
-SAME_PLACE, ANY = 3, 4
+NUM_RANKS = 5  # the same file and position, the same file, alike, the same position, any
+SAME_POSITION, ANY = 3, 4
 
 
 class SampleReference(NamedTuple):
@@ -41,7 +41,7 @@ class MatchedMark(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Samples:
+class SampleIndex:
     """What samples are known by, for looking some of them up."""
 
     n: int
@@ -58,7 +58,7 @@ class Samples:
         names: Sequence[str] | None,
         digests: Sequence[str] | None,
         wanted: Collection[SampleReference],
-    ) -> Samples:
+    ) -> SampleIndex:
         """Those of an audit, ready for whoever is wanted."""
         n, none = len(scores), ("",) * len(scores)
         by_digest: dict[str, list[int]] = {who.digest: [] for who in wanted if who.digest}
@@ -88,7 +88,7 @@ class Samples:
         """How close a candidate is."""
         if who.sample and who.sample == self.names[i]:
             return 0 if who.place == i else 1
-        if who.sample and self.names[i] and _end(who.sample) == _end(self.names[i]):
+        if who.sample and self.names[i] and _folder_and_name(who.sample) == _folder_and_name(self.names[i]):
             return 2
         return 3 if who.place == i else 4
 
@@ -99,7 +99,7 @@ class Samples:
 
     def had_label(self, who: SampleReference, i: int) -> bool:
         """Whether the label may be the one there was: of a file in the folder of a class that is known."""
-        folder = _end(who.sample)[:-1]
+        folder = _folder_and_name(who.sample)[:-1]
         return not folder or folder[0] not in self.known_labels or folder[0] == self.labels[i]
 
     @cached_property
@@ -124,14 +124,16 @@ def match_marks(
     Returns:
         Places in order of the marks, and the other marks.
     """
-    wanted = {who for mark in marks for who in (_own(mark), _beside(mark)) if who is not None}
-    samples = Samples.of(scores, names, digests, wanted)
-    others = {number: _other(samples, mark) for number, mark in enumerate(marks) if mark.issue == "near_duplicates"}
+    wanted = {who for mark in marks for who in (_own_reference(mark), _kept_copy_reference(mark)) if who is not None}
+    samples = SampleIndex.of(scores, names, digests, wanted)
+    others = {
+        number: _match_kept_copy(samples, mark) for number, mark in enumerate(marks) if mark.issue == "near_duplicates"
+    }
     lost = {number for number, other in others.items() if other < 0}
     claimed, taken = set(others.values()), defaultdict[object, set[int]](set)
-    fits = {n: _ranked(samples, mark) for n, mark in enumerate(marks) if n not in lost}
+    fits = {n: _candidates_by_rank(samples, mark) for n, mark in enumerate(marks) if n not in lost}
     found: dict[int, MatchedMark] = {}
-    for rank in range(PASSES):
+    for rank in range(NUM_RANKS):
         for number in sorted(fits.keys() - found.keys(), reverse=True):
             mark, other = marks[number], others.get(number, -1)
             used, asked_for = taken[_slot(mark)], claimed if rank == ANY else {other}
@@ -143,20 +145,20 @@ def match_marks(
     return [found[n] for n in sorted(found)], [mark for n, mark in enumerate(marks) if n not in found]
 
 
-def _ranked(samples: Samples, mark: Mark) -> list[list[int]]:
+def _candidates_by_rank(samples: SampleIndex, mark: Mark) -> list[list[int]]:
     """Samples that the mark may be about, by how closely they match."""
-    who = _own(mark)
-    ranked: list[list[int]] = [[] for _ in range(PASSES)]
+    who = _own_reference(mark)
+    ranked: list[list[int]] = [[] for _ in range(NUM_RANKS)]
     for i in samples.candidates(who):
         rank = samples.rank(who, i)
-        if mark.issue != "label_errors" or rank < SAME_PLACE or samples.had_label(who, i):
+        if mark.issue != "label_errors" or rank < SAME_POSITION or samples.had_label(who, i):
             ranked[rank].append(i)
     return ranked
 
 
-def _other(samples: Samples, mark: Mark) -> int:
+def _match_kept_copy(samples: SampleIndex, mark: Mark) -> int:
     """The copy that was kept, another sample than the surplus one."""
-    who, beside = _own(mark), SampleReference(mark.other_index, mark.other_sample, mark.other_digest)
+    who, beside = _own_reference(mark), SampleReference(mark.other_index, mark.other_sample, mark.other_digest)
     own, other = samples.best(who, -1), samples.best(beside, -1)
     if own >= 0 and own == other and samples.rank(beside, other) > samples.rank(who, own):
         return samples.best(beside, own)
@@ -168,11 +170,11 @@ def _slot(mark: Mark) -> object:
     return mark.issue, mark.other_split, mark.other_index, mark.other_sample, mark.other_digest
 
 
-def _own(mark: Mark) -> SampleReference:
+def _own_reference(mark: Mark) -> SampleReference:
     return SampleReference(mark.index, mark.sample, mark.digest)
 
 
-def _beside(mark: Mark) -> SampleReference | None:
+def _kept_copy_reference(mark: Mark) -> SampleReference | None:
     return (
         SampleReference(mark.other_index, mark.other_sample, mark.other_digest)
         if mark.issue == "near_duplicates"
@@ -181,6 +183,6 @@ def _beside(mark: Mark) -> SampleReference | None:
 
 
 @lru_cache(2**14)
-def _end(name: str) -> tuple[str, ...]:
+def _folder_and_name(name: str) -> tuple[str, ...]:
     """Folder and name of a file, wherever the folder lies."""
     return tuple(re.split(r"[/\\]", name)[-2:])

@@ -17,7 +17,7 @@ from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, duplicate_se
 from selfclean_hooks.decisions.policy import Keep
 from selfclean_hooks.decisions.review.marks import Mark
 from selfclean_hooks.decisions.review.matching import MatchedMark
-from selfclean_hooks.decisions.thresholds import flagged
+from selfclean_hooks.decisions.thresholds import is_below
 from selfclean_hooks.utils.arrays import BoolArray, IntArray
 
 
@@ -52,31 +52,31 @@ def reviewed_sets(
         last: (N,) copies to keep only where there are no others; the higher the later.
         near: where the marks about near duplicates belong; those that count more later.
     """
-    flags, pairs = flagged(scores.near_duplicate, threshold), flagged(scores.pair_score, threshold)
+    flags, pairs = is_below(scores.near_duplicate, threshold), is_below(scores.pair_score, threshold)
     sets = duplicate_sets(scores, threshold, keep, last)
     if not near:
         return ReviewedSets(sets, flags, pairs, np.zeros(len(scores), bool), {}, ())
-    sets = _without_lost_kept_copies(sets, scores, threshold, keep, last, near)
-    about, lost = _resolved(sets, near)
+    sets = _keep_other_than_confirmed(sets, scores, threshold, keep, last, near)
+    about, lost = _assign_marks(sets, near)
     rejected = {i: place for i, place in about.items() if place.mark.verdict == "rejected"}
-    owner, apart = _taken_out(sets, rejected)
-    ringed = _joined(owner, {i: place for i, place in about.items() if i not in rejected})
+    owner, apart = _remove_rejected(sets, rejected)
+    ringed = _join_confirmed(owner, {i: place for i, place in about.items() if i not in rejected})
     marks = {i: place.mark for i, place in sorted(about.items()) if i not in ringed}
     fine = np.isin(np.arange(len(scores)), list(rejected))
-    pairs &= ~_among(scores.pair_index, apart, len(scores))
-    flags = _still_flagged(scores, threshold, flags, apart) & ~fine
+    pairs &= ~_is_in(scores.pair_index, apart, len(scores))
+    flags = _unflag_rejected(scores, threshold, flags, apart) & ~fine
     flags[[i for i, mark in marks.items() if mark.verdict == "confirmed"]] = True
     lost += [about[i].mark for i in ringed]
-    return ReviewedSets(_numbered(owner, sets, scores), flags, pairs, fine, marks, tuple(lost))
+    return ReviewedSets(_rebuild_sets(owner, sets, scores), flags, pairs, fine, marks, tuple(lost))
 
 
-def _without_lost_kept_copies(
+def _keep_other_than_confirmed(
     sets: DuplicateSets, scores: Scores, threshold: float, keep: Keep, last: IntArray, near: Sequence[MatchedMark]
 ) -> DuplicateSets:
     """Sets whose kept copies are not confirmed to be surplus beside samples of other sets, where others can be kept."""
     away: set[int] = set()
     while True:
-        apart = {p.position for p in near if p.mark.verdict == "confirmed" and _surplus_one(sets, p) < 0}
+        apart = {p.position for p in near if p.mark.verdict == "confirmed" and _surplus_of_pair(sets, p) < 0}
         more = (apart & set(sets.kept.tolist())) - away
         if not more:
             return sets
@@ -86,7 +86,7 @@ def _without_lost_kept_copies(
         sets = duplicate_sets(scores, threshold, keep, later)
 
 
-def _surplus_one(sets: DuplicateSets, place: MatchedMark) -> int:
+def _surplus_of_pair(sets: DuplicateSets, place: MatchedMark) -> int:
     """Which of the two is surplus; -1: they are in no set together."""
     number, other = sets.number[[place.position, place.other]]
     if number < 0 or number != other:
@@ -94,12 +94,12 @@ def _surplus_one(sets: DuplicateSets, place: MatchedMark) -> int:
     return place.position if sets.kept[number] != place.position else place.other
 
 
-def _resolved(sets: DuplicateSets, near: Sequence[MatchedMark]) -> tuple[dict[int, MatchedMark], list[Mark]]:
+def _assign_marks(sets: DuplicateSets, near: Sequence[MatchedMark]) -> tuple[dict[int, MatchedMark], list[Mark]]:
     """Position of a surplus copy: what was decided about it; and the marks about pairs that are none."""
     about: dict[int, MatchedMark] = {}
     lost = []
     for place in near:
-        target = _surplus_one(sets, place)
+        target = _surplus_of_pair(sets, place)
         if target >= 0 or place.mark.verdict == "confirmed":
             about[target if target >= 0 else place.position] = place
         else:
@@ -107,7 +107,7 @@ def _resolved(sets: DuplicateSets, near: Sequence[MatchedMark]) -> tuple[dict[in
     return about, lost
 
 
-def _taken_out(sets: DuplicateSets, rejected: Mapping[int, MatchedMark]) -> tuple[IntArray, IntArray]:
+def _remove_rejected(sets: DuplicateSets, rejected: Mapping[int, MatchedMark]) -> tuple[IntArray, IntArray]:
     """(N,) kept copy beside each sample, itself where it is one, -1: none; and (K, 2) pairs that are no duplicates."""
     owner = np.where(sets.number >= 0, np.append(sets.kept, -1)[sets.number], -1)
     apart = [(i, int(owner[i])) for i in rejected] + [(place.position, place.other) for place in rejected.values()]
@@ -115,7 +115,7 @@ def _taken_out(sets: DuplicateSets, rejected: Mapping[int, MatchedMark]) -> tupl
     return owner, np.array(apart, np.int64).reshape(-1, 2)
 
 
-def _joined(owner: IntArray, confirmed: Mapping[int, MatchedMark]) -> list[int]:
+def _join_confirmed(owner: IntArray, confirmed: Mapping[int, MatchedMark]) -> list[int]:
     """Put confirmed copies beside what is kept in the set of the other, and all that was beside them.
 
     Returns:
@@ -134,7 +134,7 @@ def _joined(owner: IntArray, confirmed: Mapping[int, MatchedMark]) -> list[int]:
     return ringed
 
 
-def _numbered(owner: IntArray, before: DuplicateSets, scores: Scores) -> DuplicateSets:
+def _rebuild_sets(owner: IntArray, before: DuplicateSets, scores: Scores) -> DuplicateSets:
     """Sets of at least two, in order of their first members."""
     alone = (owner == np.arange(len(owner))) & (np.bincount(owner[owner >= 0], minlength=len(owner)) == 1)
     owner = np.where(alone, -1, owner)
@@ -142,7 +142,7 @@ def _numbered(owner: IntArray, before: DuplicateSets, scores: Scores) -> Duplica
     distance = np.where(owner >= 0, before.distance, np.float32("nan"))
     distance[owner == np.arange(len(owner))] = 0
     for i in ((owner >= 0) & (owner != was) & (owner != np.arange(len(owner)))).nonzero()[0].tolist():
-        distance[i] = _distance(scores, i, int(owner[i]))
+        distance[i] = _listed_distance(scores, i, int(owner[i]))
     owners, first, inverse = np.unique(owner, return_index=True, return_inverse=True)
     order = np.argsort(np.where(owners < 0, -1, first), kind="stable")  # no set comes first if there are such
     none = int((owners < 0).any())
@@ -151,22 +151,22 @@ def _numbered(owner: IntArray, before: DuplicateSets, scores: Scores) -> Duplica
     return DuplicateSets(number[inverse], owners[order][none:], distance)
 
 
-def _distance(scores: Scores, i: int, j: int) -> float:
+def _listed_distance(scores: Scores, i: int, j: int) -> float:
     """Of a pair that is listed; NaN where it is not."""
     rows = (scores.pair_index == sorted((i, j))).all(1).nonzero()[0]
     return float(scores.pair_distance[rows[0]]) if len(rows) else float("nan")
 
 
-def _among(index: IntArray, pairs: IntArray, n: int) -> BoolArray:
+def _is_in(index: IntArray, pairs: IntArray, n: int) -> BoolArray:
     """(P,) whether a pair is one of others, whichever of its samples comes first."""
     codes = [np.sort(each, axis=1) @ np.array([n, 1]) for each in (index, pairs)]
     return np.isin(codes[0], codes[1])
 
 
-def _still_flagged(scores: Scores, threshold: float, flags: BoolArray, apart: IntArray) -> BoolArray:
+def _unflag_rejected(scores: Scores, threshold: float, flags: BoolArray, apart: IntArray) -> BoolArray:
     """The flags without those of samples that were near duplicates of such alone as are none."""
     index, score = np.concatenate([scores.tree_index, scores.pair_index]), [scores.tree_score, scores.pair_score]
-    near = flagged(np.concatenate(score), threshold) & ~_among(index, apart, len(scores))
+    near = is_below(np.concatenate(score), threshold) & ~_is_in(index, apart, len(scores))
     has_other = np.zeros(len(scores), bool)
     has_other[index[near]] = True
     flags, beside = flags.copy(), np.unique(apart)

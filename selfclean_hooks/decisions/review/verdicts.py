@@ -47,7 +47,7 @@ def review_verdicts(
     lost = [] if review is None else [mark for mark in review.marks if mark.split not in own]
     places, nowhere = match_marks(marks, scores, names, digests) if marks else ([], [])
     places.sort(key=lambda place: -place.rank)  # closer matches, then later marks, have the last word
-    pairs = _LeakPairs.of(scores, [place.mark for place in places if place.mark.issue == "leakage"])
+    pairs = _LeakLookup.of(scores, [place.mark for place in places if place.mark.issue == "leakage"])
     held: dict[str, dict[int, Mark]] = defaultdict(dict)
     for place in (place for place in places if place.mark.issue != "near_duplicates"):
         mark, at = place.mark, place.position
@@ -108,17 +108,17 @@ def _is_finite(text: str) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class _LeakPairs:
+class _LeakLookup:
     """The pairs with samples of other splits, by what these samples are known by."""
 
     leaks: LeakPairs | None
     known: Mapping[object, Sequence[int]]  # (split, digest), (split, name) and (split, position): pairs
 
     @classmethod
-    def of(cls, scores: Scores, marks: Collection[Mark]) -> _LeakPairs:
+    def of(cls, scores: Scores, marks: Collection[Mark]) -> _LeakLookup:
         """Ready for what these marks tell."""
         leaks = scores.leaks
-        known: dict[object, list[int]] = {key: [] for mark in marks for key in _keys(mark)}
+        known: dict[object, list[int]] = {key: [] for mark in marks for key in _other_sample_keys(mark)}
         if leaks is None or not known:
             return cls(leaks, {})
         digests, files = (texts or ("",) * len(leaks) for texts in (leaks.other_digests, leaks.other_names))
@@ -134,7 +134,7 @@ class _LeakPairs:
         leaks = self.leaks
         if leaks is None:
             return
-        for pair in (pair for key in _keys(mark) for pair in self.known[key]):
+        for pair in (pair for key in _other_sample_keys(mark) for pair in self.known[key]):
             digest = leaks.other_digests[pair] if leaks.other_digests else ""
             name = leaks.other_names[pair] if leaks.other_names else ""
             if mark.other_digest and digest:
@@ -161,7 +161,7 @@ class _LeakPairs:
         return any(True for _ in self.candidates(mark))  # the nearest pair of every sample there is listed
 
 
-def _keys(mark: Mark) -> Iterator[object]:
+def _other_sample_keys(mark: Mark) -> Iterator[object]:
     for value in (mark.other_digest, mark.other_sample, mark.other_index):
         if value not in ("", -1):
             yield mark.other_split, value

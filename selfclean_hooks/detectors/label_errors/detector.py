@@ -10,14 +10,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.detectors.label_errors.calibration import LabelFinding, calibrated, calibrated_labels, error_rate
-from selfclean_hooks.detectors.label_errors.ensemble import LabelSupport, Views, label_support, views
+from selfclean_hooks.detectors.label_errors.calibration import (
+    LabelScores,
+    calibrate_support,
+    error_probability,
+    score_labels,
+)
+from selfclean_hooks.detectors.label_errors.ensemble import (
+    LabelSupport,
+    PredictorInputs,
+    label_support,
+    predictor_inputs,
+)
 from selfclean_hooks.detectors.label_errors.predictors import leave_one_out_ridge
 from selfclean_hooks.detectors.protocol import Finding, Geometry
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
 
-def multi_label(seen: Views, targets: NDArray[np.bool_]) -> tuple[FloatArray, LabelFinding]:
+def score_multi_label(seen: PredictorInputs, targets: NDArray[np.bool_]) -> tuple[FloatArray, LabelScores]:
     """Scores (N, C) of every entry of `targets` (N, C); per sample the least; the calibration is that of an entry.
 
     An entry of a class that all or none have scores 1. Predicted: class and side of a sample's worst entry, 2 c + side.
@@ -26,16 +36,16 @@ def multi_label(seen: Views, targets: NDArray[np.bool_]) -> tuple[FloatArray, La
     scores = np.ones(targets.shape)
     parts = [label_support(seen, targets[:, c].astype(np.int64)) for c in open_]
     if not parts:
-        return scores, LabelFinding(scores.min(1), np.full(len(scores), -1), np.array([0.0]), np.array([1.0]))
+        return scores, LabelScores(scores.min(1), np.full(len(scores), -1), np.array([0.0]), np.array([1.0]))
     codes = np.concatenate([part.classes + 2 * c for c, part in zip(open_, parts, strict=True)])
-    found = calibrated(LabelSupport(codes, np.concatenate([part.support for part in parts])), listed_only=True)
+    found = calibrate_support(LabelSupport(codes, np.concatenate([part.support for part in parts])), listed_only=True)
     scores[:, open_] = found.score.reshape(len(open_), -1).T
     worst = open_[scores[:, open_].argmin(1)]
     side = found.predicted.reshape(len(open_), -1).T[np.arange(len(scores)), np.searchsorted(open_, worst)]
-    return scores, LabelFinding(scores.min(1), side, found.knots, found.clean)
+    return scores, LabelScores(scores.min(1), side, found.knots, found.clean)
 
 
-def regression(seen: Views, targets: FloatArray, others: int = 16) -> tuple[FloatArray, LabelFinding]:
+def score_regression(seen: PredictorInputs, targets: FloatArray, others: int = 16) -> tuple[FloatArray, LabelScores]:
     """What neighbours and ridge foretell (N,), and scores of numeric targets (N,): 1 / (1 + (r / scale)^2).
 
     r is the distance to what is predicted, the scale of a sample the usual residual where its neighbours are. Wrong
@@ -57,13 +67,13 @@ def regression(seen: Views, targets: FloatArray, others: int = 16) -> tuple[Floa
     wrong = np.abs(np.quantile(targets, (np.arange(others) + 0.5) / others) - predicted[:, None]) / scale[:, None]
     far = (wrong * scale[:, None] > 2 * usual).astype(np.float64)  # the same target again is no mistake
     score = 1 / (1 + (residual / scale) ** 2)
-    knots, rate = error_rate(score, (1 / (1 + wrong**2)).ravel(), far.ravel())
-    return predicted, LabelFinding(score, np.full(len(targets), -1), knots, 1 - rate)
+    knots, rate = error_probability(score, (1 / (1 + wrong**2)).ravel(), far.ravel())
+    return predicted, LabelScores(score, np.full(len(targets), -1), knots, 1 - rate)
 
 
-def calibrated_targets(
+def score_targets(
     x: Tensor, targets: NDArray[Any], indices: IntArray, distances: NDArray[np.float32]
-) -> tuple[LabelFinding, FloatArray]:
+) -> tuple[LabelScores, FloatArray]:
     """Errors among targets that are no classes, and what is predicted, as in `Scores.predicted`.
 
     Args:
@@ -73,21 +83,23 @@ def calibrated_targets(
         distances: (N, k) theirs.
     """
     if targets.ndim == 2:
-        _, labelled = multi_label(views(x, indices, distances), targets)
+        _, labelled = score_multi_label(predictor_inputs(x, indices, distances), targets)
         return labelled, labelled.predicted.astype(np.float64)
     kept = np.nonzero(~np.isnan(targets))[0]
     score, predicted = np.full(len(targets), np.nan), np.full(len(targets), np.nan)
     if len(kept) < 3:
         score[kept], predicted[kept] = 1.0, targets[kept]
-        return LabelFinding(score, np.full(len(targets), -1), np.array([0.0]), np.array([1.0])), predicted
+        return LabelScores(score, np.full(len(targets), -1), np.array([0.0]), np.array([1.0])), predicted
     place = np.full(len(targets) + 1, -1)  # the last entry: no neighbour
     place[kept] = np.arange(len(kept))
-    predicted[kept], found = regression(views(x[kept], place[indices[kept]], distances[kept]), targets[kept])
+    predicted[kept], found = score_regression(
+        predictor_inputs(x[kept], place[indices[kept]], distances[kept]), targets[kept]
+    )
     score[kept] = found.score
     return replace(found, score=score, predicted=np.full(len(targets), -1)), predicted
 
 
-OPEN = 0.45  # labels that score more are open to doubt rather than wrong
+MAX_AUTOMATIC_THRESHOLD = 0.45  # labels that score more are open to doubt rather than wrong
 
 
 @dataclass(frozen=True)
@@ -103,12 +115,12 @@ class EnsembleLabelErrors:
         indices, distances = (part.numpy() for part in lists)
         label = target = None
         if geometry.targets is not None:
-            found, target = calibrated_targets(geometry.x.values, geometry.targets, indices, distances)
+            found, target = score_targets(geometry.x.values, geometry.targets, indices, distances)
         elif geometry.labels is not None:
-            found = calibrated_labels(geometry.x.values, geometry.labels, indices, distances)
+            found = score_labels(geometry.x.values, geometry.labels, indices, distances)
             label = found.predicted
         else:
             raise AssertionError("label errors are looked for only where there are labels")
         calibration = Calibration(found.knots, found.clean)
-        automatic = min(calibration.best_f1(found.score), OPEN)
+        automatic = min(calibration.best_f1_threshold(found.score), MAX_AUTOMATIC_THRESHOLD)
         return Finding(found.score, automatic, predicted_label=label, predicted_target=target, calibration=calibration)

@@ -10,8 +10,8 @@ from torch import Tensor
 from selfclean_hooks.neighbors.pca import Rows, blocks_of, principal_components
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
-SHRINK = 0.2  # share of the covariance within classes that is taken as the same in all directions
-FAR = 200.0  # squared distances from the nearest class mean above this are no more evidence
+SHRINKAGE = 0.2  # share of the covariance within classes that is taken as the same in all directions
+MAX_SQUARED_DISTANCE = 200.0  # squared distances from the nearest class mean above this are no more evidence
 
 
 def log_densities(z: FloatArray, labels: IntArray, block: int = 4096) -> NDArray[np.float32]:
@@ -30,8 +30,8 @@ def log_densities(z: FloatArray, labels: IntArray, block: int = 4096) -> NDArray
     np.add.at(sums, labels, z)
     means = sums / (size + 1)[:, None]
     within = z - means[labels]
-    s = (1 - SHRINK) / n * (within.T @ within + means.T @ means)
-    s += np.eye(len(s)) * (SHRINK * np.sum(within**2) + 1e-6 * np.sum(z**2)) / (n * max(1, len(s)))
+    s = (1 - SHRINKAGE) / n * (within.T @ within + means.T @ means)
+    s += np.eye(len(s)) * (SHRINKAGE * np.sum(within**2) + 1e-6 * np.sum(z**2)) / (n * max(1, len(s)))
     white = np.linalg.cholesky(np.linalg.inv(s)) if len(s) else s
     z, means = z @ white, means @ white
     out = np.empty((n, count), np.float32)
@@ -41,18 +41,18 @@ def log_densities(z: FloatArray, labels: IntArray, block: int = 4096) -> NDArray
         residual = z[rows] - means[given]
         grown = 1 + 1 / size[given]  # the residual from the mean without the sample, in units of that with it
         own = (residual**2).sum(1)
-        a = (1 - SHRINK) / n * grown
+        a = (1 - SHRINKAGE) / n * grown
         product = (residual * z[rows]).sum(1)[:, None] - residual @ means.T
         far[here, given], product[here, given] = grown**2 * own, grown * own
         far += a[:, None] * product**2 / np.maximum(1 - a * own, 0.05)[:, None]
-        out[rows] = -np.minimum(far - far.min(1, keepdims=True), FAR) / 2
+        out[rows] = -np.minimum(far - far.min(1, keepdims=True), MAX_SQUARED_DISTANCE) / 2
     return out
 
 
-RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)  # times the mean squared singular value
-EXACT = 1200  # samples up to which the regression is exact
-LANDMARKS = 512  # samples that span it beyond
-ROUNDING = 1e-6  # share of the largest eigenvalue of a kernel that float32 does not tell from 0
+RIDGE_STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0)  # times the mean squared singular value
+MAX_EXACT_SAMPLES = 1200  # samples up to which the regression is exact
+NUM_LANDMARKS = 512  # samples that span it beyond
+EIGENVALUE_TOLERANCE = 1e-6  # share of the largest eigenvalue of a kernel that float32 does not tell from 0
 
 
 def principal(x: Tensor, most: int) -> tuple[NDArray[np.float32], FloatArray]:
@@ -67,7 +67,7 @@ def principal(x: Tensor, most: int) -> tuple[NDArray[np.float32], FloatArray]:
     return np.concatenate([(block - found.mean) @ along for block in blocks_of(rows)]).astype(np.float32), s
 
 
-def arc_cosine(a: Rows, b: Rows) -> Rows:
+def arc_cosine_kernel(a: Rows, b: Rows) -> Rows:
     """Kernel (N, M) in [0, 1] of unit rows (N, D) and (M, D): a wide layer of rectified random directions.
 
     Source: Cho & Saul, "Kernel methods for deep learning", 2009, order 1.
@@ -78,7 +78,7 @@ def arc_cosine(a: Rows, b: Rows) -> Rows:
     return out
 
 
-def spread(x: Rows, most: int) -> Rows:
+def select_landmarks(x: Rows, most: int) -> Rows:
     """`most` of the rows of x, far and wide whatever their order: equally spaced along a random direction."""
     if len(x) <= most:
         return x
@@ -88,26 +88,26 @@ def spread(x: Rows, most: int) -> Rows:
     return out
 
 
-def kernel_principal(x: Tensor) -> tuple[Rows, FloatArray]:
+def kernel_pca(x: Tensor) -> tuple[Rows, FloatArray]:
     """Left singular vectors (N, r) and singular values (r,) of what the kernel maps the rows `x` (N, D) to, centred.
 
-    With more than `EXACT` rows the kernel is that of its projection on the span of some of them (Nystroem).
+    With more than `MAX_EXACT_SAMPLES` rows the kernel is that of its projection on the span of some of them (Nystroem).
     """
-    is_small = len(x) <= EXACT
+    is_small = len(x) <= MAX_EXACT_SAMPLES
     x = x.double() if is_small else x  # costs little there, and the number of threads does not show in the scores
     rows = torch.nn.functional.normalize(x - x.mean(0)).numpy()
-    few = rows if is_small else spread(rows, LANDMARKS)
-    k = arc_cosine(rows, few)
+    few = rows if is_small else select_landmarks(rows, NUM_LANDMARKS)
+    k = arc_cosine_kernel(rows, few)
     k -= k.mean(0)
     if is_small:
         squares, v = torch.linalg.eigh(torch.from_numpy(k - k.mean(1, keepdims=True)))
-        kept = squares > ROUNDING * squares[-1]
+        kept = squares > EIGENVALUE_TOLERANCE * squares[-1]
         return v[:, kept].numpy(), squares[kept].double().sqrt().numpy()
-    values, vectors = torch.linalg.eigh(torch.from_numpy(arc_cosine(few, few)))
-    kept = values > ROUNDING * values[-1]
+    values, vectors = torch.linalg.eigh(torch.from_numpy(arc_cosine_kernel(few, few)))
+    kept = values > EIGENVALUE_TOLERANCE * values[-1]
     root = (vectors[:, kept] / values[kept].sqrt()).numpy()
     squares, v = torch.linalg.eigh(torch.from_numpy(root.T @ (k.T @ k) @ root))
-    kept = squares > ROUNDING * squares[-1]
+    kept = squares > EIGENVALUE_TOLERANCE * squares[-1]
     s = squares[kept].double().sqrt().numpy()
     return k @ (root @ v[:, kept].numpy() / s.astype(np.float32)), s
 
@@ -138,7 +138,7 @@ def leave_one_out_ridge(
         left: FloatArray = (targets[r] - mean - fitted) / np.maximum(1 - leverage, 1e-6)[:, None]
         return left
 
-    shrinkage = [s**2 / (s**2 + strength * (s @ s) / max(1, scale or len(s))) for strength in RIDGES]
+    shrinkage = [s**2 / (s**2 + strength * (s @ s) / max(1, scale or len(s))) for strength in RIDGE_STRENGTHS]
     errors = [sum(float((residuals(kept, r) ** 2).sum()) for r in rows) for kept in shrinkage]
     best = shrinkage[int(np.argmin(errors))]
     return np.concatenate([(targets[r] - residuals(best, r)).astype(np.float32) for r in rows])

@@ -16,10 +16,10 @@ from scipy.stats import rankdata
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.utils.arrays import FloatArray
 
-SURE = 1e-3  # no embedding and no margin is more certain than this
+MIN_PROBABILITY = 1e-3  # no embedding and no margin is more certain than this
 ROUNDS = 30  # of expectation-maximisation, which has settled by then
-CHANCE = 4.0  # twice the log likelihood that a slope fitted to nothing gains now and then
-LEAST = 1e-9  # a score of 0 is beyond doubt, and flagged by every threshold
+CHANCE_GAIN = 4.0  # twice the log likelihood that a slope fitted to nothing gains now and then
+MIN_SCORE = 1e-9  # a score of 0 is beyond doubt, and flagged by every threshold
 IDENTITY = Calibration(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
 
 
@@ -44,10 +44,13 @@ def blend_with_margins(clean: NDArray[np.floating], margin: NDArray[np.floating]
     known = np.isfinite(out) & np.isfinite(margin)
     if not known.any():
         return out
-    prior, z = logit(np.clip(out[known], SURE, 1 - SURE)), normal_ranks(np.asarray(margin, np.float64)[known])
-    slope = evidence(prior, z)
+    prior, z = (
+        logit(np.clip(out[known], MIN_PROBABILITY, 1 - MIN_PROBABILITY)),
+        normal_ranks(np.asarray(margin, np.float64)[known]),
+    )
+    slope = fit_slope(prior, z)
     if slope > 0:
-        out[known] = posterior(prior, slope * z)
+        out[known] = update_probabilities(prior, slope * z)
     return out
 
 
@@ -56,14 +59,14 @@ def normal_ranks(values: FloatArray) -> FloatArray:
     return np.asarray(ndtri((rankdata(values) - 0.5) / len(values)), np.float64)
 
 
-def posterior(prior: FloatArray, ratio: FloatArray) -> FloatArray:
+def update_probabilities(prior: FloatArray, ratio: FloatArray) -> FloatArray:
     """(N,) probabilities of log odds `prior` plus `ratio` (N,), moved alike so that they sum to what they did."""
     reach, expected = float(np.abs(ratio).max()) + 1e-6, float(expit(-prior).sum())
     level = brentq(lambda move: expit(-prior - ratio - move).sum() - expected, -reach, reach)
     return np.asarray(expit(prior + ratio + level), np.float64)
 
 
-def evidence(prior: FloatArray, z: FloatArray) -> float:
+def fit_slope(prior: FloatArray, z: FloatArray) -> float:
     """By how much the log odds that a label is right grow with z, at least 0.
 
     Fitted by expectation-maximisation, then shrunk by what chance alone would have gained.
@@ -80,7 +83,7 @@ def evidence(prior: FloatArray, z: FloatArray) -> float:
         if right <= wrong or spread < 1e-9:
             return 0.0
         slope = (right - wrong) / spread
-        part = posterior(prior, slope * z)
+        part = update_probabilities(prior, slope * z)
     one, other = np.log(p) - (z - right) ** 2 / (2 * spread), np.log1p(-p) - (z - wrong) ** 2 / (2 * spread)
     gained = (2 * np.logaddexp(one, other) + z**2 / variance + np.log(variance / spread)).sum()
-    return slope * max(0.0, 1 - CHANCE / gained) if gained > 0 else 0.0
+    return slope * max(0.0, 1 - CHANCE_GAIN / gained) if gained > 0 else 0.0

@@ -11,30 +11,30 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from selfclean_hooks.detectors.near_duplicates.local_scale import (
-    FEW,
-    LEAST_LIST,
-    SERIES,
-    SHARE,
-    WANT,
-    between,
-    dimension,
-    far_shares,
-    floor_of,
-    local_scales,
-    near_calibration,
-    score_of,
+    FEW_SAMPLES,
+    LIST_DIVISOR,
+    MAX_EXPONENTIAL_TAIL,
+    MIN_LIST_LENGTH,
+    SCALE_RANK,
+    intrinsic_dimension,
+    minimum_scale,
+    near_duplicate_calibration,
+    pair_scale,
+    reference_fractions,
+    scale_beyond_copies,
+    scaled_score,
 )
 from selfclean_hooks.detectors.protocol import Finding, Geometry, Pairs
 from selfclean_hooks.detectors.selfclean.detectors import MIN_PAIRS
-from selfclean_hooks.neighbors.exact_search import OTHER, search
+from selfclean_hooks.neighbors.exact_search import OTHER, search_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
-MOST_PAIRS = 200_000  # kept at most, or ten for every sample
+MAX_PAIRS = 200_000  # kept at most, or ten for every sample
 
 
 @dataclass(frozen=True, eq=False)
-class Scale:
+class LocalScale:
     """The yardstick of every sample."""
 
     usual: FloatArray  # (N,) distance (a squared length, as d) to the 3rd neighbour that is no copy; 0: all are copies
@@ -43,30 +43,32 @@ class Scale:
     tail: float  # of the steps between neighbours: 1 of dust, up to 1.5 of most data, 2 and more of series
 
 
-def scale_of(x: UnitRows, indices: IntArray, distances: NDArray[np.floating], far: tuple[float, float]) -> Scale:
+def estimate_local_scale(
+    x: UnitRows, indices: IntArray, distances: NDArray[np.floating], far: tuple[float, float]
+) -> LocalScale:
     """The yardstick of every sample.
 
     Args:
         x: N unit rows.
         indices, distances: (N, k) nearest samples, nearest first; k of 15 or more is wanted.
-        far: distances below which the `far_shares` of all pairs lie.
+        far: distances below which the `reference_fractions` of all pairs lie.
     """
     n = len(x)
-    local = distances[:, : max(LEAST_LIST, n // SHARE)]
-    m, _ = dimension(local)
-    usual, copies = local_scales(local, m)
-    m, tail = dimension(local, copies)
-    m = m / max(1.0, tail - SERIES) / (1 + FEW / n)
-    usual, copies = local_scales(local, m)
+    local = distances[:, : max(MIN_LIST_LENGTH, n // LIST_DIVISOR)]
+    m, _ = intrinsic_dimension(local)
+    usual, copies = scale_beyond_copies(local, m)
+    m, tail = intrinsic_dimension(local, copies)
+    m = m / max(1.0, tail - MAX_EXPONENTIAL_TAIL) / (1 + FEW_SAMPLES / n)
+    usual, copies = scale_beyond_copies(local, m)
     again = (usual == 0).nonzero()[0]
     if len(again):
-        usual[again] = _outside_of_copies(x, indices, distances, again)
-    least = floor_of((*far_shares(n), *far), n)
-    return Scale(np.maximum(usual, least), m, copies, tail)
+        usual[again] = _distance_beyond_exact_copies(x, indices, distances, again)
+    least = minimum_scale((*reference_fractions(n), *far), n)
+    return LocalScale(np.maximum(usual, least), m, copies, tail)
 
 
 def score_pairs(
-    x: UnitRows, indices: IntArray, distances: NDArray[np.floating], scale: Scale, at_most: int | None = None
+    x: UnitRows, indices: IntArray, distances: NDArray[np.floating], scale: LocalScale, at_most: int | None = None
 ) -> Pairs:
     """All pairs with a score below 1/2, and what else the lists hold.
 
@@ -80,14 +82,14 @@ def score_pairs(
         at_most: number of pairs kept at most; `complete_below` tells where that cuts.
     """
     n, k = indices.shape
-    at_most = max(MOST_PAIRS, 10 * n) if at_most is None else at_most
-    index, distance = _once(np.repeat(np.arange(n), k), indices.ravel(), distances.ravel().astype(np.float64))
+    at_most = max(MAX_PAIRS, 10 * n) if at_most is None else at_most
+    index, distance = unique_pairs(np.repeat(np.arange(n), k), indices.ravel(), distances.ravel().astype(np.float64))
     complete = 1.0 if k >= n - 1 else 0.5
     short = (distances[:, -1] < scale.usual).nonzero()[0] if k < n - 1 else np.empty(0, np.int64)
     if len(short):
-        more, complete = _missing(x, short, distances[:, -1].astype(np.float64), scale.usual, at_most)
-        index, distance = _once(*(np.concatenate(both) for both in zip((*index.T, distance), more, strict=True)))
-    score = score_of(distance, between(scale.usual, index))
+        more, complete = _search_missing_pairs(x, short, distances[:, -1].astype(np.float64), scale.usual, at_most)
+        index, distance = unique_pairs(*(np.concatenate(both) for both in zip((*index.T, distance), more, strict=True)))
+    score = scaled_score(distance, pair_scale(scale.usual, index))
     order = np.lexsort((index[:, 1], index[:, 0], distance, score))
     if len(order) > at_most:
         complete = min(complete, float(score[order[at_most]]))
@@ -102,7 +104,7 @@ def sample_scores(pairs: Pairs, n: int) -> FloatArray:
     return score
 
 
-def _once(first: IntArray, second: IntArray, distance: FloatArray) -> tuple[IntArray, FloatArray]:
+def unique_pairs(first: IntArray, second: IntArray, distance: FloatArray) -> tuple[IntArray, FloatArray]:
     """Each pair once, smaller position first: (P, 2) and (P,). Pairs with -1 are left out."""
     real = (first >= 0) & (second >= 0)
     low, high = np.minimum(first, second)[real], np.maximum(first, second)[real]
@@ -110,7 +112,9 @@ def _once(first: IntArray, second: IntArray, distance: FloatArray) -> tuple[IntA
     return np.stack([low[once], high[once]], 1), distance[real][once]
 
 
-def _outside_of_copies(x: UnitRows, indices: IntArray, distances: NDArray[np.floating], rows: IntArray) -> FloatArray:
+def _distance_beyond_exact_copies(
+    x: UnitRows, indices: IntArray, distances: NDArray[np.floating], rows: IntArray
+) -> FloatArray:
     """Distance of `rows` to the 3rd sample that is no exact copy; one search serves all copies. 0: there is none."""
     n, k = len(x), indices.shape[1]
     start = np.repeat(rows, k).astype(np.int32)  # older scipy searches graphs of int32 only
@@ -118,12 +122,12 @@ def _outside_of_copies(x: UnitRows, indices: IntArray, distances: NDArray[np.flo
     group = connected_components(links, directed=False)[1].astype(np.int64)
     group = np.unique(group, return_index=True)[1][group]  # named by its first member
     first, inverse = np.unique(group[rows], return_inverse=True)
-    _, found = search(x, torch.from_numpy(first), min(WANT, n - 1), torch.from_numpy(group), OTHER)
+    _, found = search_neighbors(x, torch.from_numpy(first), min(SCALE_RANK, n - 1), torch.from_numpy(group), OTHER)
     at = np.where(np.isfinite(found.numpy()), found.numpy(), 0).max(1).astype(np.float64)
     return np.asarray(at[inverse.reshape(-1)])
 
 
-def _missing(
+def _search_missing_pairs(
     x: UnitRows, short: IntArray, end: FloatArray, usual: FloatArray, at_most: int
 ) -> tuple[tuple[IntArray, IntArray, FloatArray], float]:
     """Pairs of `short` rows with a score below 1/2, and the score below which all are there."""
@@ -152,7 +156,7 @@ def _missing(
     return found, float(np.sqrt(limit) / (1 + np.sqrt(limit)))
 
 
-WORTH = 0.5  # share of wrong flags up to which a false-discovery rate may ask for pairs
+MAX_FALSE_FLAG_RATE = 0.5  # share of wrong flags up to which a false-discovery rate may ask for pairs
 
 
 @dataclass(frozen=True)
@@ -165,17 +169,19 @@ class ScaledNearDuplicates:
         """Score every sample and list the pairs."""
         x, n = geometry.x, len(geometry.x)
         indices, distances = geometry.neighbors.indices.numpy(), geometry.neighbors.distances.numpy()
-        low, high = map(geometry.pair_quantile, far_shares(n))
-        scale = scale_of(x, indices, distances, (low, high))
+        low, high = map(geometry.pair_quantile, reference_fractions(n))
+        scale = estimate_local_scale(x, indices, distances, (low, high))
         pairs = score_pairs(x, indices, distances, scale)
         score = sample_scores(pairs, n)
-        calibration = near_calibration(score, scale.dimension)
-        automatic = calibration.likely()
-        wanted = max(automatic, geometry.pairs_below, calibration.cut(score, WORTH))
-        return Finding(score, automatic, _worst(pairs, n, wanted), calibration=calibration, local_scale=scale.usual)
+        calibration = near_duplicate_calibration(score, scale.dimension)
+        automatic = calibration.probability_threshold()
+        wanted = max(automatic, geometry.pairs_below, calibration.fdr_threshold(score, MAX_FALSE_FLAG_RATE))
+        return Finding(
+            score, automatic, _select_worst(pairs, n, wanted), calibration=calibration, local_scale=scale.usual
+        )
 
 
-def _worst(pairs: Pairs, n: int, below: float) -> Pairs:
+def _select_worst(pairs: Pairs, n: int, below: float) -> Pairs:
     """Those below a score, and at least N."""
     keep = max(n, MIN_PAIRS, int(np.searchsorted(pairs.score, below)))
     if keep >= len(pairs.score):

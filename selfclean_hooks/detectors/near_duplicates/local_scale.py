@@ -15,25 +15,25 @@ from numpy.typing import NDArray
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
-DOUBT = 1.0  # standard deviations by which more small p than the average are granted to chance
-OFFSET = 0.5  # samples granted to chance at p = 0: a pair alone is flagged only where it is far out
+MARGIN_DEVIATIONS = 1.0  # standard deviations by which more small p than the average are granted to chance
+MARGIN_SAMPLES = 0.5  # samples granted to chance at p = 0: a pair alone is flagged only where it is far out
 
 
-def chance_probability(score: NDArray[np.floating], m: float) -> FloatArray:
+def p_values(score: NDArray[np.floating], m: float) -> FloatArray:
     """p of a sample's smallest pair score: how often it would be so low if nothing were copied."""
     s = np.minimum(np.asarray(score, np.float64), 0.5)
     t = (s / (1 - s)) ** m
-    return np.asarray(-np.expm1(WANT * np.log1p(-np.minimum(t, 1 - 1e-16))))
+    return np.asarray(-np.expm1(SCALE_RANK * np.log1p(-np.minimum(t, 1 - 1e-16))))
 
 
-def near_calibration(score: NDArray[np.floating], m: float) -> Calibration:
+def near_duplicate_calibration(score: NDArray[np.floating], m: float) -> Calibration:
     """The calibration of (N,) sample scores in a space of m dimensions. Exact copies (0) are never fine."""
     s = np.sort(np.asarray(score, np.float64))
     s = s[s > 0]
     if len(s) == 0:
         return Calibration(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
-    p = chance_probability(s, m)
-    start, slope = _concave_slopes(p)
+    p = p_values(s, m)
+    start, slope = _concave_majorant(p)
     clean = np.minimum(1.0, 1 / slope)  # all but the copies are taken to be dust: a share near 1 is not told from 1
     end = np.append(start[1:], len(s)) - 1
     knots = np.stack([s[start], s[end]], 1).ravel()
@@ -43,11 +43,11 @@ def near_calibration(score: NDArray[np.floating], m: float) -> Calibration:
     return Calibration(np.append(0.0, knots), np.append(0.0, values))
 
 
-def _concave_slopes(p: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
+def _concave_majorant(p: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
     """Pieces of the least concave majorant: first sample and slope of each, for sorted p."""
     n = len(p)
     y = np.append(0.0, np.arange(1, n + 1) / n)
-    x = np.append(0.0, p + (DOUBT * np.sqrt(n * p) + OFFSET) / n)
+    x = np.append(0.0, p + (MARGIN_DEVIATIONS * np.sqrt(n * p) + MARGIN_SAMPLES) / n)
     hull = [0]
     for i in range(1, n + 1):
         if i < n and x[i + 1] == x[i]:
@@ -61,18 +61,18 @@ def _concave_slopes(p: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
     return at[:-1], np.diff(y[at]) / np.diff(x[at])
 
 
-WANT = 3  # the neighbour outside of the group of copies whose distance is the yardstick: few, so that it is local
-UNLIKELY = 0.02  # copies are neighbours of which fewer than this share was expected so near
-SERIES = 0.7  # data sets without series have tails up to 1 + this
-LEAST_LIST, SHARE = 6, 4  # a list longer than 6 and than a quarter of the samples is not local
-FEW = 20  # of so many samples the dimension is halved: it is known too roughly to build on
-MOST_DIMENSIONS = 40.0  # a steeper law would make small differences count as proof
-FAR = 100  # neighbours that an average sample has within the distance that the floor is taken from
-FLOOR = 0.05  # of the distance usual over the whole data set: nearer than that, a whole list may be copies
+SCALE_RANK = 3  # the neighbour outside of the group of copies whose distance is the yardstick: few, so that it is local
+COPY_PROBABILITY = 0.02  # copies are neighbours of which fewer than this share was expected so near
+MAX_EXPONENTIAL_TAIL = 0.7  # data sets without series have tails up to 1 + this
+MIN_LIST_LENGTH, LIST_DIVISOR = 6, 4  # a list longer than 6 and than a quarter of the samples is not local
+FEW_SAMPLES = 20  # of so many samples the dimension is halved: it is known too roughly to build on
+MAX_DIMENSION = 40.0  # a steeper law would make small differences count as proof
+REFERENCE_NEIGHBORS = 100  # neighbours that an average sample has within the distance that the floor is taken from
+MIN_SCALE_RATIO = 0.05  # of the distance usual over the whole data set: nearer than that, a whole list may be copies
 _TINY = 1e-30
 
 
-def dimension(distances: NDArray[np.floating], copies: IntArray | None = None) -> tuple[float, float]:
+def intrinsic_dimension(distances: NDArray[np.floating], copies: IntArray | None = None) -> tuple[float, float]:
     """Intrinsic dimension of the samples, in [0.5, 40], and how heavy the tail of their steps is, 1 or more.
 
     Of dust, the logarithms of successive distances times their rank are independent and exponential with mean 1 / m
@@ -98,13 +98,13 @@ def dimension(distances: NDArray[np.floating], copies: IntArray | None = None) -
     harmonic = np.append(0.0, (1 / np.arange(1, k)).cumsum())
     # the largest of c exponential steps has a mean of 1 + 1/2 + ... + 1/c
     mean = (steps.sum(1) - steps.max(1)) / (count - harmonic[count])
-    m = float(np.clip(1 / max(float(np.median(mean)), 1e-6), 0.5, MOST_DIMENSIONS))
+    m = float(np.clip(1 / max(float(np.median(mean)), 1e-6), 0.5, MAX_DIMENSION))
     far = steps[used] * m
     excess = far - np.quantile(far, 0.9)
     return m, max(1.0, float(excess[excess > 0].mean()) if (excess > 0).any() else 1.0)
 
 
-def local_scales(distances: NDArray[np.floating], m: float, rounds: int = 3) -> tuple[FloatArray, IntArray]:
+def scale_beyond_copies(distances: NDArray[np.floating], m: float, rounds: int = 3) -> tuple[FloatArray, IntArray]:
     """Per sample the distance to its 3rd neighbour outside of its group of copies, and how many copies it has.
 
     Args:
@@ -122,15 +122,15 @@ def local_scales(distances: NDArray[np.floating], m: float, rounds: int = 3) -> 
     usual, beyond, copies = d[:, -1], np.full(n, float(k)), np.zeros(n, np.int64)
     for _ in range(rounds):
         expected = beyond[:, None] * (d / np.maximum(usual, _TINY)[:, None]) ** (m / 2)
-        unlikely = (expected < UNLIKELY * rank) | (d == 0)
+        unlikely = (expected < COPY_PROBABILITY * rank) | (d == 0)
         copies = np.where(unlikely.any(1), k - unlikely[:, ::-1].argmax(1), 0)
-        last = np.minimum(copies + WANT, k)
+        last = np.minimum(copies + SCALE_RANK, k)
         usual, beyond = d[row, last - 1], np.maximum(last - copies, 1).astype(np.float64)
-    short = np.minimum(WANT, max(k - 1, 1)) / beyond  # 1 where the list is long enough
+    short = np.minimum(SCALE_RANK, max(k - 1, 1)) / beyond  # 1 where the list is long enough
     return usual * np.maximum(short, 1) ** (2 / m), copies
 
 
-def floor_of(quantile: tuple[float, float, float, float], n: int) -> float:
+def minimum_scale(quantile: tuple[float, float, float, float], n: int) -> float:
     """The least yardstick: a twentieth of the distance at which an average sample of the data set has 3 neighbours.
 
     Where a list holds nothing but near copies, it cannot tell that they are. So the scale is taken from afar: from the
@@ -142,24 +142,24 @@ def floor_of(quantile: tuple[float, float, float, float], n: int) -> float:
     """
     p, q, near, far = quantile
     if not (0 < near < far):
-        return max(FLOOR * near, 0.0) if near > 0 else 0.0
-    m = min(2 * np.log(q / p) / np.log(far / near), MOST_DIMENSIONS)
-    return float(FLOOR * near * min(1.0, WANT / (p * n)) ** (2 / m))
+        return max(MIN_SCALE_RATIO * near, 0.0) if near > 0 else 0.0
+    m = min(2 * np.log(q / p) / np.log(far / near), MAX_DIMENSION)
+    return float(MIN_SCALE_RATIO * near * min(1.0, SCALE_RANK / (p * n)) ** (2 / m))
 
 
-def far_shares(n: int) -> tuple[float, float]:
-    """The shares of all pairs that `floor_of` wants the distances of."""
-    p = min(FAR / n, 0.25)
+def reference_fractions(n: int) -> tuple[float, float]:
+    """The shares of all pairs that `minimum_scale` wants the distances of."""
+    p = min(REFERENCE_NEIGHBORS / n, 0.25)
     return p, min(4 * p, 0.5)
 
 
-def score_of(distance: NDArray[np.floating], usual: NDArray[np.floating]) -> FloatArray:
+def scaled_score(distance: NDArray[np.floating], usual: NDArray[np.floating]) -> FloatArray:
     """`e / (e + r)`, e and r the square roots of distances and of what is usual: in [0, 1], 0 of exact copies."""
     e, r = np.sqrt(distance.astype(np.float64)), np.sqrt(usual.astype(np.float64))
     return np.asarray(np.divide(e, e + r, out=np.zeros_like(e), where=e > 0))
 
 
-def between(usual: NDArray[np.floating], pairs: IntArray) -> FloatArray:
+def pair_scale(usual: NDArray[np.floating], pairs: IntArray) -> FloatArray:
     """What is usual for `pairs` (P, 2) of samples: the geometric mean of both ends, (P,)."""
     ends = usual.astype(np.float64)[pairs]
     return np.asarray(np.sqrt(ends[:, 0] * ends[:, 1]))

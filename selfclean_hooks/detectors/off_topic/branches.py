@@ -15,11 +15,11 @@ from selfclean_hooks.neighbors.spanning_tree import Tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
-SHARE = 0.03  # of the samples, within the second distance; 1% and 6% are worse on most data sets tried
-LEAST = 5  # samples within the second distance at least
-LARGE = 0.25  # a branch with more than this share of all samples is a part of the body
-LARGE_UNLABELLED = 0.1  # the same where no labels tell that it is a class
-REFERENCES = 2048  # evenly spaced samples that stand for all where there are more
+REST_FRACTION = 0.03  # of the samples, within the second distance; 1% and 6% are worse on most data sets tried
+MIN_SAMPLES = 5  # samples within the second distance at least
+MAX_BRANCH_FRACTION = 0.25  # a branch with more than this share of all samples is a part of the body
+MAX_BRANCH_FRACTION_UNLABELED = 0.1  # the same where no labels tell that it is a class
+MAX_REFERENCES = 2048  # evenly spaced samples that stand for all where there are more
 
 
 def off_topic_scores(x: UnitRows, tree: Tree, labels: IntArray | None = None) -> FloatArray:
@@ -32,12 +32,12 @@ def off_topic_scores(x: UnitRows, tree: Tree, labels: IntArray | None = None) ->
     """
     if len(x) < 2:
         return np.ones(len(x))
-    height, branch = branches(tree.linkage(), labels)
+    height, branch = find_branches(tree.linkage(), labels)
     rest = distance_to_rest(x, branch)
     return np.asarray(1 - np.sqrt(height * rest), np.float64).clip(0, 1)
 
 
-def branches(linkage: FloatArray, labels: IntArray | None = None) -> tuple[FloatArray, IntArray]:
+def find_branches(linkage: FloatArray, labels: IntArray | None = None) -> tuple[FloatArray, IntArray]:
     """For every sample the branch in which it leaves the main body, and the height at which it does.
 
     The body is followed from the root down: the child with more leaves belongs to it (equal: the lower cluster id), and
@@ -62,14 +62,14 @@ def branches(linkage: FloatArray, labels: IntArray | None = None) -> tuple[Float
         large, small = sorted(children[node - n].tolist(), key=lambda child: (-leaves[child], child))
         for child in (large, small):
             inside = order[start[child] : start[child] + leaves[child]]
-            if child >= n and (child == large or _belongs(inside, n, labels, classes)):
+            if child >= n and (child == large or _is_part_of_body(inside, n, labels, classes)):
                 body.append(child)
             else:
                 height[inside], branch[inside] = linkage[node - n, 2], child
     return height, branch
 
 
-def distance_to_rest(x: UnitRows, branch: IntArray, references: int = REFERENCES) -> FloatArray:
+def distance_to_rest(x: UnitRows, branch: IntArray, references: int = MAX_REFERENCES) -> FloatArray:
     """Distance within which lie 3% of the samples outside of one's own branch, (N,) in [0, 1].
 
     Args:
@@ -81,7 +81,7 @@ def distance_to_rest(x: UnitRows, branch: IntArray, references: int = REFERENCES
     chosen = np.linspace(0, n - 1, min(n, references)).round().astype(np.int64)
     columns, own = x.values[torch.from_numpy(chosen)], torch.from_numpy(branch)
     own_of_columns = own[torch.from_numpy(chosen)]
-    k = min(max(LEAST, round(SHARE * len(chosen))), len(chosen))
+    k = min(max(MIN_SAMPLES, round(REST_FRACTION * len(chosen))), len(chosen))
     out = np.empty(n, np.float32)
     for start in range(0, n, 1024):
         rows = slice(start, start + 1024)
@@ -107,11 +107,11 @@ def _leaf_order(children: IntArray, leaves: IntArray) -> tuple[IntArray, IntArra
     return order, starts
 
 
-def _belongs(inside: IntArray, n: int, labels: IntArray | None, classes: IntArray) -> bool:
+def _is_part_of_body(inside: IntArray, n: int, labels: IntArray | None, classes: IntArray) -> bool:
     """Whether a branch of these samples is a part of the body: large, or at least half of a class and mostly that."""
-    if len(inside) > (LARGE_UNLABELLED if labels is None else LARGE) * n:
+    if len(inside) > (MAX_BRANCH_FRACTION_UNLABELED if labels is None else MAX_BRANCH_FRACTION) * n:
         return True
-    if labels is None or len(inside) < LEAST or np.count_nonzero(classes) < 2:
+    if labels is None or len(inside) < MIN_SAMPLES or np.count_nonzero(classes) < 2:
         return False
     codes, counts = np.unique(labels[inside][labels[inside] >= 0], return_counts=True)
     if not len(codes):

@@ -20,16 +20,16 @@ from scipy.optimize import isotonic_regression
 from scipy.special import gammaincc, gammaincinv
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.detectors.near_duplicates.local_scale import dimension
+from selfclean_hooks.detectors.near_duplicates.local_scale import intrinsic_dimension
 from selfclean_hooks.detectors.off_topic.branches import off_topic_scores
 from selfclean_hooks.detectors.protocol import Finding, Geometry
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
-WORTH = 0.6  # share of wrong flags at most, as estimated: the estimate is a cautious one
+MAX_FALSE_FLAG_RATE = 0.6  # share of wrong flags at most, as estimated: the estimate is a cautious one
 
 
 @dataclass(frozen=True)
-class BranchingOffTopic:
+class BranchOffTopic:
     """How far a sample, with its branch of the tree, lies from the rest; flagged where that is more than a tail."""
 
     issue: str = "off_topic"
@@ -38,23 +38,27 @@ class BranchingOffTopic:
     def __call__(self, geometry: Geometry) -> Finding:
         """Score every sample."""
         score = off_topic_scores(geometry.x, geometry.tree, geometry.labels)
-        m, _ = dimension(geometry.neighbors.distances.numpy()[:, : self.neighbors])
+        m, _ = intrinsic_dimension(geometry.neighbors.distances.numpy()[:, : self.neighbors])
         calibration = off_topic_calibration(score, geometry.labels, m)
-        automatic = min(calibration.best_f1(score), calibration.cut(score, WORTH))
+        automatic = min(calibration.best_f1_threshold(score), calibration.fdr_threshold(score, MAX_FALSE_FLAG_RATE))
         return Finding(score, automatic, calibration=calibration)
 
 
-LEAST = 20  # members of a class that is looked at on its own; smaller ones are taken together
-SHARED = 30  # samples that the scale common to all classes counts for beside a class's own
-CHANCE = 3.0  # standard errors, roughly, by which a scale is widened
-UPPER = (0.8, 0.7, 0.8)  # quantile of each round that the scale is read off; the first is mirrored, the last repeats
+MIN_CLASS_SIZE = 20  # members of a class that is looked at on its own; smaller ones are taken together
+PRIOR_SAMPLES = 30  # samples that the scale common to all classes counts for beside a class's own
+SCALE_MARGIN = 3.0  # standard errors, roughly, by which a scale is widened
+UPPER_QUANTILES = (
+    0.8,
+    0.7,
+    0.8,
+)  # quantile of each round that the scale is read off; the first is mirrored, the last repeats
 ROUNDS = 10
-NARROWEST = 0.017  # a class whose log distances differ by less is taken to spread that much
-TINY = 1e-4  # distances below tell nothing about being off-topic
-MOST = 1 / 3  # more than that is a finding about the fit, not about the samples
-PER_DIMENSION = 5.0  # the shape is the squared dimension over this
-LEAST_SHAPE, MOST_SHAPE = 0.1, 200.0  # from a tail like a power's to a normal one
-GRID = 2048
+MIN_SCALE = 0.017  # a class whose log distances differ by less is taken to spread that much
+DISTANCE_OFFSET = 1e-4  # distances below tell nothing about being off-topic
+MAX_OFF_TOPIC_FRACTION = 1 / 3  # more than that is a finding about the fit, not about the samples
+SHAPE_DIVISOR = 5.0  # the shape is the squared dimension over this
+MIN_SHAPE, MAX_SHAPE = 0.1, 200.0  # from a tail like a power's to a normal one
+GRID_POINTS = 2048
 
 
 def off_topic_calibration(score: FloatArray, labels: IntArray | None = None, dimension: float = 12.0) -> Calibration:
@@ -65,40 +69,42 @@ def off_topic_calibration(score: FloatArray, labels: IntArray | None = None, dim
         labels: (N,) class codes from 0; without them all samples are one class, and less is found.
         dimension: intrinsic dimension of the samples; 12 is usual for pictures.
     """
-    shape = float(np.clip(dimension**2 / PER_DIMENSION, LEAST_SHAPE, MOST_SHAPE))
-    strange = np.log(1 - score + TINY)
-    group = groups(len(score), labels)
+    shape = float(np.clip(dimension**2 / SHAPE_DIVISOR, MIN_SHAPE, MAX_SHAPE))
+    strange = np.log(1 - score + DISTANCE_OFFSET)
+    group = calibration_groups(len(score), labels)
     body = np.ones(len(score), bool)
     for turn in range(ROUNDS):
-        clean = local_false_discovery_rate(strange, *null_of(strange, group, body, turn, shape), shape)
+        clean = local_false_discovery_rate(strange, *fit_null(strange, group, body, turn, shape), shape)
         before, body = body, clean >= 0.5
-        if turn + 1 >= len(UPPER) and (body == before).all():
+        if turn + 1 >= len(UPPER_QUANTILES) and (body == before).all():
             break
-    body = body if body.mean() >= 1 - MOST else np.ones(len(score), bool)
-    clean = local_false_discovery_rate(strange, *null_of(strange, group, body, ROUNDS, shape), shape)
-    return knots_of(score, clean)
+    body = body if body.mean() >= 1 - MAX_OFF_TOPIC_FRACTION else np.ones(len(score), bool)
+    clean = local_false_discovery_rate(strange, *fit_null(strange, group, body, ROUNDS, shape), shape)
+    return make_calibration(score, clean)
 
 
-def groups(n: int, labels: IntArray | None) -> IntArray:
+def calibration_groups(n: int, labels: IntArray | None) -> IntArray:
     """Group of every sample, (N,) codes from 0: its class, or one for all classes that are too small."""
     if labels is None:
         return np.zeros(n, np.int64)
     codes = labels + 1  # samples without a label, -1, are a group of their own
     count = np.bincount(codes)
-    named = np.where(count[codes] >= LEAST, codes, len(count))
+    named = np.where(count[codes] >= MIN_CLASS_SIZE, codes, len(count))
     return np.unique(named, return_inverse=True)[1].astype(np.int64)
 
 
-def null_of(
+def fit_null(
     strange: FloatArray, group: IntArray, body: BoolArray, turn: int, shape: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Number, median and scale of the body in every group: three of (G,). The scale is median to 80% quantile.
 
     The scale of a group is drawn to that of all, and widened by what chance may have taken from it.
     """
-    upper = UPPER[min(turn, len(UPPER) - 1)]
+    upper = UPPER_QUANTILES[min(turn, len(UPPER_QUANTILES) - 1)]
     at = upper if turn else 1 - upper
-    unit = abs(quantile(at, shape) - quantile(0.5, shape)) / (quantile(0.8, shape) - quantile(0.5, shape))
+    unit = abs(gamma_quantile(at, shape) - gamma_quantile(0.5, shape)) / (
+        gamma_quantile(0.8, shape) - gamma_quantile(0.5, shape)
+    )
     order = np.argsort(group, kind="stable")
     parts = np.split(order, np.cumsum(np.bincount(group))[:-1])
     fitted = []
@@ -106,14 +112,14 @@ def null_of(
         inside = body[part]
         values = strange[part[inside]] if inside.any() else strange[part]
         middle, end = np.quantile(values, (0.5, at))
-        fitted.append((np.count_nonzero(inside), middle, max(abs(end - middle) / unit, NARROWEST)))
+        fitted.append((np.count_nonzero(inside), middle, max(abs(end - middle) / unit, MIN_SCALE)))
     number, middles, scales = np.array(fitted, np.float64).T
     common = np.sqrt(np.average(scales**2, weights=number + 1e-9))
-    drawn = np.exp((number * np.log(scales) + SHARED * np.log(common)) / (number + SHARED))
-    return number, middles, drawn * (1 + CHANCE * len(strange) ** -0.5)
+    drawn = np.exp((number * np.log(scales) + PRIOR_SAMPLES * np.log(common)) / (number + PRIOR_SAMPLES))
+    return number, middles, drawn * (1 + SCALE_MARGIN * len(strange) ** -0.5)
 
 
-def quantile(share: float, shape: float) -> float:
+def gamma_quantile(share: float, shape: float) -> float:
     """Of the gamma distribution with that shape and scale 1."""
     return float(gammaincinv(shape, share))
 
@@ -130,14 +136,14 @@ def local_false_discovery_rate(
         scale: (G,) from there to their 80% quantiles.
         shape: of the gamma distribution.
     """
-    start = quantile(0.5, shape)
-    unit = quantile(0.8, shape) - start
+    start = gamma_quantile(0.5, shape)
+    unit = gamma_quantile(0.8, shape) - start
     clean = np.ones(len(strange))
     median, highest = np.median(strange), strange.max(initial=-np.inf)
     upper = np.flatnonzero(strange > median)
     upper = upper[np.argsort(-strange[upper], kind="stable")]
-    grid = np.linspace(median, highest, GRID)
-    above = np.zeros(GRID)
+    grid = np.linspace(median, highest, GRID_POINTS)
+    above = np.zeros(GRID_POINTS)
     for n, m, s in zip(number, middle, scale, strict=True):
         above += n * gammaincc(shape, np.maximum(start + unit * (grid - m) / s, 0))
     expected = np.interp(strange[upper], grid, above)  # clean samples at least as strange
@@ -145,7 +151,7 @@ def local_false_discovery_rate(
     return clean
 
 
-def knots_of(score: FloatArray, clean: FloatArray) -> Calibration:
+def make_calibration(score: FloatArray, clean: FloatArray) -> Calibration:
     """The scores where the probability changes, from below and from above."""
     order = np.argsort(score, kind="stable")
     knots, fine = score[order], np.maximum.accumulate(clean[order])

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.protocol import Finding, Geometry, Pairs
-from selfclean_hooks.detectors.selfclean.threshold import automatic_threshold, quantile_of
-from selfclean_hooks.neighbors.knn import Neighbors
+from selfclean_hooks.detectors.selfclean.threshold import automatic_threshold, inner_quantile
+from selfclean_hooks.neighbors.knn import NeighborLists
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 
 
@@ -35,7 +35,7 @@ def distance_ratio(same: NDArray[np.floating], other: NDArray[np.floating]) -> N
     return score
 
 
-def farthest_of_other_label(x: UnitRows, rows: NDArray[np.int64], chunk: int = 256) -> NDArray[np.float32]:
+def farthest_distance(x: UnitRows, rows: NDArray[np.int64], chunk: int = 256) -> NDArray[np.float32]:
     """Largest distance from each of `rows` to any sample. The rows are alone in their class, so all others count."""
     out = np.empty(len(rows), np.float32)
     for start in range(0, len(rows), chunk):
@@ -58,17 +58,17 @@ class LabelErrors:
             raise AssertionError("label errors are looked for only where there are labels")
         a, b = same[1].numpy().copy(), other[1].numpy()
         alone = (same[0].numpy() < 0).nonzero()[0]
-        a[alone] = farthest_of_other_label(geometry.x, alone)
+        a[alone] = farthest_distance(geometry.x, alone)
         score = distance_ratio(a, b)
         predicted = np.where(score < 0.5, labels[other[0].numpy()], labels)
-        automatic = automatic_threshold(quantile_of(score), len(score), len(score))
+        automatic = automatic_threshold(inner_quantile(score), len(score), len(score))
         return Finding(score, automatic, predicted_label=predicted)
 
 
 MIN_PAIRS = 10_000  # kept where there are as many: small data sets keep all of theirs
 
 
-def nearest_pairs(x: UnitRows, neighbors: Neighbors, at_least: int, below: float, at_most: int) -> Pairs:
+def nearest_pairs(x: UnitRows, neighbors: NeighborLists, at_least: int, below: float, at_most: int) -> Pairs:
     """Every pair nearer than `below` and at least the `at_least` nearest ones, exact.
 
     The neighbour lists hold every pair nearer than the end of one of its two lists. The rows whose lists end below the
@@ -84,15 +84,15 @@ def nearest_pairs(x: UnitRows, neighbors: Neighbors, at_least: int, below: float
     """
     n = len(x)
     row = torch.arange(n).unsqueeze(1).expand_as(neighbors.indices)
-    index, distance = _unique(row.flatten(), neighbors.indices.flatten(), neighbors.distances.flatten())
+    index, distance = _unique_pairs(row.flatten(), neighbors.indices.flatten(), neighbors.distances.flatten())
     at_least = min(at_least, n * (n - 1) // 2)
     cut = below
     if neighbors.indices.shape[1] < n - 1:
         nearest = np.partition(distance, at_least - 1)[at_least - 1] if at_least <= len(distance) else np.inf
         cut = max(below, float(nearest))
         full = (neighbors.distances[:, -1].numpy() < cut).nonzero()[0]
-        *more, cut = _all_below(x, full, cut, at_most)
-        index, distance = _unique(
+        *more, cut = _search_pairs_below(x, full, cut, at_most)
+        index, distance = _unique_pairs(
             *(torch.cat([torch.from_numpy(p), q]) for p, q in zip((*index.T, distance), more, strict=True))
         )
     else:
@@ -119,7 +119,7 @@ class NearDuplicates:
         return Finding(geometry.neighbors.distances[:, 0].numpy().astype(np.float64), automatic, pairs)
 
 
-def _unique(
+def _unique_pairs(
     first: torch.Tensor, second: torch.Tensor, distance: torch.Tensor
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Each pair once, smaller position first: (P, 2) and (P,). Pairs with -1 are left out."""
@@ -129,7 +129,7 @@ def _unique(
     return np.stack([low[once], high[once]], 1), distance.numpy()[once]
 
 
-def _all_below(
+def _search_pairs_below(
     x: UnitRows, rows: NDArray[np.int64], cut: float, at_most: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]:
     """Every pair among `rows` up to the cut; past `at_most` pairs the cut is lowered to what fits.
@@ -209,4 +209,4 @@ class OffTopic:
     def __call__(self, geometry: Geometry) -> Finding:
         """Score every sample."""
         score = lad_scores(geometry.tree.linkage()).clip(0, 1)
-        return Finding(score, automatic_threshold(quantile_of(score), len(score), len(score)))
+        return Finding(score, automatic_threshold(inner_quantile(score), len(score), len(score)))

@@ -48,7 +48,7 @@ def automatic_threshold(
     return 1 / (1 + math.exp(-cut)) if cut > -700 else 0.0
 
 
-def quantile_of(scores: NDArray[np.floating]) -> Callable[[float], float]:
+def inner_quantile(scores: NDArray[np.floating]) -> Callable[[float], float]:
     """Quantile function (linear interpolation) of the scores strictly inside of (0, 1)."""
     inside = np.sort(scores[(scores > 0) & (scores < 1)]).astype(np.float64)
     return lambda p: float(np.quantile(inside, p)) if len(inside) else math.nan

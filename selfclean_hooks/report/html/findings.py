@@ -12,7 +12,7 @@ import numpy as np
 
 from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.data.previews.preview import PNG, decode_preview
-from selfclean_hooks.decisions.thresholds import flagged
+from selfclean_hooks.decisions.thresholds import is_below
 from selfclean_hooks.results.findings import Selection
 from selfclean_hooks.utils.arrays import IntArray
 
@@ -92,7 +92,7 @@ def _labels(audit: AuditResult, shown: Selection) -> list[dict[str, Any]]:
 def _ranked(audit: AuditResult, issue: str, positions: IntArray) -> list[tuple[int, dict[str, Any]]]:
     """Single samples, worst first; those a review holds to be fine stay in their places among those below the cut."""
     scores = audit.scores.of(issue)[positions]
-    below = flagged(scores, audit.decisions.thresholds[issue])
+    below = is_below(scores, audit.decisions.thresholds[issue])
     hits = audit.decisions.flags[issue][positions]
     order = np.lexsort((positions, scores, ~(below | hits))).tolist()
     told = _told(scores)
