@@ -346,7 +346,7 @@ def test_a_saved_audit_keeps_what_scores_mean(tmp_path: Path) -> None:
     loaded = Audit.load(tmp_path)
     assert loaded.thresholds == thresholds
     assert loaded.decisions.thresholds == audit.decisions.thresholds
-    for name in ("reach", "tree_scaled", "pair_score", "tree_score"):
+    for name in ("local_scale", "scaled_tree_score", "pair_score", "tree_score"):
         np.testing.assert_array_equal(getattr(loaded.scores, name), getattr(audit.scores, name))
     for issue in ISSUES:
         before, after = audit.scores.calibration[issue], loaded.scores.calibration[issue]
