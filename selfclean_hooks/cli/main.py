@@ -147,7 +147,14 @@ def audit(
     from selfclean_hooks.embedding.backbones.checkpoint import is_checkpoint
     from selfclean_hooks.utils.files import check_writable
 
-    limits = max_near_duplicates, max_off_topic, max_label_errors, max_unreadable, max_leakage, max_total
+    limits = {
+        "near_duplicates": max_near_duplicates,
+        "off_topic": max_off_topic,
+        "label_errors": max_label_errors,
+        "leakage": max_leakage,
+        "unreadable": max_unreadable,
+        "total": max_total,
+    }
     asked = GateOptions(limits, allow_not_run, threshold, keep, baseline, update_baseline, format, decisions)
     reading = EmbeddingSettings("auto", 64, workers, 0, cache_dir, progress, precision.value, compile)
     with _stopping_plainly():
@@ -223,7 +230,14 @@ def gate(
     format: AsFormat = Format.table,
 ) -> None:
     """Check a saved audit against limits; no model is loaded."""
-    limits = max_near_duplicates, max_off_topic, max_label_errors, max_unreadable, max_leakage, max_total
+    limits = {
+        "near_duplicates": max_near_duplicates,
+        "off_topic": max_off_topic,
+        "label_errors": max_label_errors,
+        "leakage": max_leakage,
+        "unreadable": max_unreadable,
+        "total": max_total,
+    }
     asked = GateOptions(limits, allow_not_run, threshold, keep, baseline, update_baseline, format, decisions)
     with _stopping_plainly():
         raise typer.Exit(check_and_report(load_audit(folder), asked))

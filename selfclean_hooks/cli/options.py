@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selfclean_hooks.cli.output import Format
-from selfclean_hooks.core.issues import ISSUES, LIMITED
+from selfclean_hooks.core.issues import ISSUES, NAMES, SCORED
 from selfclean_hooks.decisions.policy import Policy
 from selfclean_hooks.decisions.review.file import read_reviews
 from selfclean_hooks.decisions.review.marks import Review
@@ -48,7 +48,7 @@ def limits_of(texts: Mapping[str, Sequence[str]], not_run: Sequence[str], splits
                 where = f" for {split}" if split else ""
                 raise SettingError(f"the limit of {issue}{where} is given twice: leave out one")
             given[split][issue] = amount
-    allowed = tuple(_issue(name, LIMITED) for name in not_run)
+    allowed = tuple(_issue(name, NAMES) for name in not_run)
     return {split: Limits(**{**given[""], **given[split]}, not_run=allowed) for split in splits}
 
 
@@ -75,7 +75,7 @@ def thresholds_of(texts: Sequence[str], before: Thresholds) -> Thresholds:
         name, _, value = text.partition("=")
         words = {"auto": "auto", "none": None}
         known = value.strip().lower()
-        values[_issue(name, ISSUES)] = words[known] if known in words else _number(value, parse_threshold(known))
+        values[_issue(name, SCORED)] = words[known] if known in words else _number(value, parse_threshold(known))
     return Thresholds(**values)
 
 
@@ -109,9 +109,6 @@ def _issue(name: str, known: Sequence[str]) -> str:
     return issue
 
 
-LIMIT_NAMES = ("near_duplicates", "off_topic", "label_errors", "unreadable", "leakage", "total")
-
-
 class KeepOption(str, Enum):
     """Which copy of a duplicate set is kept."""
 
@@ -124,7 +121,7 @@ class KeepOption(str, Enum):
 class GateOptions:
     """What was asked for on the command line beside the source; texts as they were written."""
 
-    limits: Sequence[Sequence[str] | None]  # of `LIMIT_NAMES`, in order
+    limits: Mapping[str, Sequence[str] | None]  # issue (or total): amounts
     not_run: Sequence[str] | None
     threshold: Sequence[str] | None
     keep: KeepOption | None
@@ -147,7 +144,7 @@ class GateOptions:
 
     def limits_of(self, splits: Collection[str]) -> dict[str, Limits]:
         """Limits by split."""
-        texts = {issue: texts or () for issue, texts in zip(LIMIT_NAMES, self.limits, strict=True)}
+        texts = {issue: texts or () for issue, texts in self.limits.items()}
         return limits_of(texts, self.not_run or (), splits)
 
     def thresholds(self, before: Thresholds) -> Thresholds:
@@ -163,14 +160,14 @@ class GateOptions:
         if not self.decisions:
             return None
         asked = issues_of(self.threshold or ())
-        led = ["leakage"] if "near_duplicates" in asked else []  # which has the same threshold
+        led = [issue.name for issue in ISSUES if issue.threshold in asked]  # leakage has that of near duplicates
         return read_reviews(self.decisions).without_thresholds([*asked, *led])
 
     def thresholds_before(self, splits: Collection[str]) -> Thresholds:
         """Thresholds to audit with; of one data set with the cuts that a reviewer moved: so all pairs are listed."""
         review = self.review()
         moved = {} if review is None or "" not in splits else review.thresholds_of("")
-        cuts: dict[str, Any] = {issue: cut for issue, cut in moved.items() if issue in ISSUES}
+        cuts: dict[str, Any] = {issue: cut for issue, cut in moved.items() if issue in SCORED}
         return self.thresholds(Thresholds(**cuts))
 
     def policy(self, before: Policy) -> Policy:

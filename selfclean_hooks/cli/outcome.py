@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.cli.options import GateOptions
 from selfclean_hooks.cli.output import complain, print_result, say
+from selfclean_hooks.core.issues import SCORED
 from selfclean_hooks.decisions.review.marks import Review
 from selfclean_hooks.decisions.review.verdicts import unknown_labels
 from selfclean_hooks.errors import PolicyError
@@ -140,10 +141,9 @@ def _not_accepted(audits: Mapping[str, Audit], verdict: Verdict) -> Iterator[str
 def _doubtful(audits: Mapping[str, Audit]) -> Iterator[str]:
     """Thresholds that flag most of the data. Exact copies are no matter of a threshold."""
     for name, audit in audits.items():
-        s = audit.scores
-        by_issue = {"near_duplicates": s.near_duplicate, "off_topic": s.off_topic, "label_errors": s.label}
-        for issue, scores in by_issue.items():
-            share = (audit.decisions.counted(issue) & ~audit.decisions.confirmed & (scores > 0)).mean()
+        for issue in SCORED:
+            inexact = audit.scores.of(issue) > 0
+            share = (audit.decisions.counted(issue) & ~audit.decisions.confirmed & inexact).mean()
             if share > audit.policy.max_drop_fraction:
                 yield (
                     f"{_split(name)}the threshold {audit.decisions.thresholds[issue]:.4g} flags {share:.0%} of the "

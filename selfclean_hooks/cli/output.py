@@ -114,6 +114,6 @@ def _text(found: SplitsAudit, verdict: Verdict, format: Format) -> str:
         from selfclean_hooks.report.junit import as_junit
 
         return as_junit(found.audits, verdict)
-    from selfclean_hooks.report.sarif.document import as_sarif
+    from selfclean_hooks.report.sarif import as_sarif
 
     return as_sarif(found.audits, verdict)

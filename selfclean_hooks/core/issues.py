@@ -1,6 +1,161 @@
-"""Issues."""
+"""The issues, one row each: everything that lists issues is derived from this table.
+
+A new issue is a detector, a row in `detectors/methods.py`, a row here, and a field of its name in `Thresholds`,
+`Policy` and `Limits`.
+"""
 
 from __future__ import annotations
 
-ISSUES = ("near_duplicates", "off_topic", "label_errors")
-LIMITED = (*ISSUES, "unreadable", "leakage")
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The rule of an issue in SARIF: what it is and what to do about it."""
+
+    name: str
+    summary: str
+    explanation: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Issue:
+    """How an issue is named, scored and shown.
+
+    Attributes:
+        name: key in settings, tables, files and JSON.
+        title: heading on pages and figures.
+        noun: one finding, in reasons: "confirmed by review (near duplicate)".
+        description: what the page lists.
+        question: what a reviewer decides, with the two answers: it is an issue, it is none.
+        answers: see `question`.
+        colour: on the map.
+        rule: for SARIF.
+        score_field: field of `Scores` with the scores of its detector and stem of the columns in `Audit.frame`; an
+            issue without a field of that name is in `Scores.extra`. "": no detector scores it.
+        threshold: the issue whose threshold in `Thresholds` decides what is flagged; "": nothing is compared.
+        is_pair: whether a finding is about two samples.
+        after_count: see `phrase`; "": the name.
+    """
+
+    name: str
+    title: str
+    noun: str
+    description: str
+    rule: Rule
+    question: str = ""
+    answers: tuple[str, str] = ("Confirm", "Not an issue")
+    colour: str = ""
+    score_field: str = ""
+    threshold: str = ""
+    is_pair: bool = False
+    after_count: str = ""
+
+    @property
+    def words(self) -> str:
+        """The name in a sentence: "near duplicates"."""
+        return self.name.replace("_", " ")
+
+    @property
+    def phrase(self) -> str:
+        """What follows a count: "3 leaking into other splits"."""
+        return self.after_count or self.words
+
+
+ISSUES = (
+    Issue(
+        name="near_duplicates",
+        title="Near duplicates",
+        noun="near duplicate",
+        description="Sets of near duplicates, the worst first; one copy of each set is kept. Below the threshold only: "
+        "the next nearest pairs.",
+        question="Do these show the same thing?",
+        answers=("Confirm: drop the surplus", "Not an issue: keep all"),
+        colour="#3b7dd8",
+        rule=Rule(
+            "NearDuplicateSample",
+            "The sample is a near duplicate of another one.",
+            "Another sample of the same split shows the same content, or nearly so. Copies count more than once in "
+            "training and in every metric. Surplus copies are reported, the copy that is kept is not.",
+            "Inspect both samples. Remove the surplus copy, or accept the finding in the baseline if both belong here.",
+        ),
+        score_field="near_duplicate",
+        threshold="near_duplicates",
+        is_pair=True,
+    ),
+    Issue(
+        name="off_topic",
+        title="Off topic",
+        noun="off topic",
+        description="Samples unlike all others, the worst first.",
+        question="Is this off topic?",
+        answers=("Confirm: off topic", "Not an issue: belongs here"),
+        colour="#e08a1e",
+        rule=Rule(
+            "OffTopicSample",
+            "The sample lies far from all others.",
+            "The sample has little in common with the rest of the data: another kind of image, a broken or an empty "
+            "one.",
+            "Inspect the sample. Remove it if it does not belong here, or accept the finding in the baseline if it is "
+            "rare but valid.",
+        ),
+        score_field="off_topic",
+        threshold="off_topic",
+    ),
+    Issue(
+        name="label_errors",
+        title="Label errors",
+        noun="label",
+        description="Samples whose label does not fit, the worst first: given label → predicted label.",
+        question="Is the label wrong?",
+        answers=("Confirm: label wrong", "Not an issue: label correct"),
+        colour="#d9534a",
+        rule=Rule(
+            "DoubtfulLabel",
+            "The label of the sample is in doubt.",
+            "The samples most like this one carry another label, or copies of it do.",
+            "Inspect the sample and its label. Fix the label, or accept the finding in the baseline if it is correct.",
+        ),
+        score_field="label",
+        threshold="label_errors",
+    ),
+    Issue(
+        name="leakage",
+        title="Leakage",
+        noun="leakage",
+        description="Pairs of a sample of this split and one of another split that show the same thing.",
+        question="Do these show the same thing?",
+        answers=("Confirm: drop here", "Not an issue: no leakage"),
+        colour="#7a5bd0",
+        rule=Rule(
+            "SampleInTwoSplits",
+            "The sample is in another split too.",
+            "A near duplicate of the sample is in a split that is meant to be independent of this one, so results "
+            "measured there are too good.",
+            "Remove the sample from one of the splits, preferably from the one that is trained on.",
+        ),
+        threshold="near_duplicates",
+        is_pair=True,
+        after_count="leaking into other splits",
+    ),
+    Issue(
+        name="unreadable",
+        title="Unreadable",
+        noun="unreadable",
+        description="Samples that cannot be read.",
+        rule=Rule(
+            "UnreadableSample",
+            "The sample cannot be read.",
+            "Reading the sample fails, as it would in training.",
+            "Fix or replace the file, or remove it from the data.",
+        ),
+    ),
+)
+
+BY_NAME = {issue.name: issue for issue in ISSUES}
+NAMES = tuple(BY_NAME)
+SCORED = tuple(issue.name for issue in ISSUES if issue.score_field)
+WITH_THRESHOLD = tuple(issue.name for issue in ISSUES if issue.threshold)
+PAIRS = tuple(issue.name for issue in ISSUES if issue.is_pair)
+TOTAL = "total"  # samples with any issue: has a limit and is no issue

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.core.issues import ISSUES
+from selfclean_hooks.core.issues import BY_NAME, ISSUES, Issue
 from selfclean_hooks.core.labels import scatter_labels
 
 
@@ -99,6 +99,7 @@ class Scores:
     # (N,) float64: the number foretold, NaN: none; or of several labels 2 c + 1 where label c seems missing, 2 c where
     # it seems wrong, -1: none.
     predicted_target: NDArray[np.float64] | None = None
+    extra: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # issue without a field of its own: (N,)
 
     def __len__(self) -> int:
         return len(self.near_duplicate)
@@ -108,14 +109,30 @@ class Scores:
         """(M,) scores of the tree's pairs."""
         return self.tree_distance if self.scaled_tree_score is None else self.scaled_tree_score
 
-    def of(self, issue: str) -> NDArray[np.float64]:
-        """(N,) scores of near duplicates, off-topic samples or label errors."""
-        return {"near_duplicates": self.near_duplicate, "off_topic": self.off_topic, "label_errors": self.label}[issue]
+    def of(self, issue: str) -> NDArray[Any]:
+        """(N,) scores of an issue that has a threshold; NaN where it was not looked for."""
+        if issue == "leakage" and self.leaks is not None:
+            return self.leaks.worst
+        stem = BY_NAME[issue].score_field
+        scores = getattr(self, stem) if hasattr(self, stem) else self.extra.get(issue, np.full(len(self), np.nan))
+        return np.asarray(scores)
 
     @property
     def issues(self) -> tuple[str, ...]:
-        """What there may be in a report: leakage only where it was looked for."""
-        return (*ISSUES, *(() if self.leaks is None else ("leakage",)), "unreadable")
+        """What there may be in a report: all that was looked for or says in `not_run` why not."""
+        return tuple(issue.name for issue in ISSUES if self._is_known(issue))
+
+    @property
+    def ran(self) -> tuple[str, ...]:
+        """Issues that were looked for."""
+        return tuple(issue for issue in self.issues if issue not in self.not_run)
+
+    def _is_known(self, issue: Issue) -> bool:
+        if issue.name == "leakage":
+            return self.leaks is not None
+        if not issue.score_field or hasattr(self, issue.score_field):
+            return True
+        return issue.name in self.extra or issue.name in self.not_run
 
 
 def scatter_scores(scores: Scores, positions: NDArray[np.int64], n: int, **changes: Any) -> Scores:
@@ -147,6 +164,7 @@ def scatter_scores(scores: Scores, positions: NDArray[np.int64], n: int, **chang
         pixels=None if scores.pixels is None else of_samples(scores.pixels, -1),
         targets=None if scores.targets is None else scatter_labels(scores.targets, positions, n),
         predicted_target=None if scores.predicted_target is None else of_samples(scores.predicted_target, np.nan),
+        extra={issue: of_samples(values, np.nan) for issue, values in scores.extra.items()},
         leaks=None if scores.leaks is None else scores.leaks.spread(positions, n),
         calibration=scores.calibration,
         **changes,

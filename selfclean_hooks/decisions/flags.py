@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from selfclean_hooks.core.issues import ISSUES
+from selfclean_hooks.core.issues import BY_NAME, ISSUES, PAIRS, SCORED
 from selfclean_hooks.core.label_text import class_name, describe_label_issue, label_texts
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, label_conflicts
@@ -48,7 +48,8 @@ def compute_flags(scores: Scores, thresholds: Thresholds, review: Review | None,
     cuts, now = resolve_thresholds(scores, thresholds, review), corrected_labels(scores, ruling.relabelled)
     doubts = label_conflicts(now, cuts["near_duplicates"]) if cuts["label_errors"] > -math.inf else {}
     every = np.arange(len(scores))
-    leaks, raw = np.zeros(0, bool), {issue: is_below(scores.of(issue), cuts[issue]) for issue in ISSUES[1:]}
+    leaks = np.zeros(0, bool)
+    raw = {issue: is_below(scores.of(issue), cuts[issue]) for issue in SCORED if issue not in PAIRS}
     raw["label_errors"] |= np.isin(every, list(doubts))
     raw["leakage"] = np.zeros(len(scores), bool)
     if scores.leaks is not None:
@@ -67,7 +68,7 @@ def compute_flags(scores: Scores, thresholds: Thresholds, review: Review | None,
 
 def resolve_thresholds(scores: Scores, thresholds: Thresholds, review: Review | None) -> dict[str, float]:
     """Issue: score below which it is flagged; leakage as near duplicates are, unless a reviewer moved its own cut."""
-    cuts = dict.fromkeys(ISSUES, -math.inf)
+    cuts = dict.fromkeys(SCORED, -math.inf)
     for issue, automatic in scores.automatic.items():
         cuts[issue] = thresholds.resolve(issue, automatic, scores.of(issue), scores.calibration.get(issue))
     if scores.leaks is not None:
@@ -81,13 +82,6 @@ def resolve_thresholds(scores: Scores, thresholds: Thresholds, review: Review | 
 Marks = Mapping[str, Mapping[int, "Mark"]]
 NO_ISSUE = "no issue found"
 MAX_LABELS = 5  # labels in a reason
-ISSUE_WORDS = {
-    "near_duplicates": "near duplicate",
-    "off_topic": "off topic",
-    "label_errors": "label",
-    "leakage": "leakage",
-    "unreadable": "unreadable",
-}
 
 
 def compose_reasons(
@@ -111,7 +105,7 @@ def compose_reasons(
     reasons: dict[int, list[str]] = {}
     told = (
         _near_duplicate_reasons(scores, names, copies.flags, copies.duplicates),
-        _off_topic_reasons(scores, found),
+        *(_score_reasons(scores, found, issue) for issue in SCORED if issue not in (*PAIRS, "label_errors")),
         _label_reasons(scores, found),
         _leakage_reasons(scores, found.leaks),
         ((i, f"unreadable ({error})") for i, error in scores.errors.items() if found.flags["unreadable"][i]),
@@ -124,10 +118,10 @@ def compose_reasons(
     return tuple("; ".join(reasons.get(i, (NO_ISSUE,))) for i in range(len(scores)))
 
 
-def _off_topic_reasons(scores: Scores, found: Flags) -> Iterator[tuple[int, str]]:
-    cut = found.cuts["off_topic"]
-    for i in (is_below(scores.off_topic, cut) & found.flags["off_topic"]).nonzero()[0].tolist():
-        yield i, f"off topic (score {scores.off_topic[i]:.4g} below {cut:.4g})"
+def _score_reasons(scores: Scores, found: Flags, issue: str) -> Iterator[tuple[int, str]]:
+    cut, values = found.cuts[issue], scores.of(issue)
+    for i in (is_below(values, cut) & found.flags[issue]).nonzero()[0].tolist():
+        yield i, f"{BY_NAME[issue].noun} (score {values[i]:.4g} below {cut:.4g})"
 
 
 def _label_reasons(scores: Scores, found: Flags) -> Iterator[tuple[int, str]]:
@@ -143,14 +137,15 @@ def _label_reasons(scores: Scores, found: Flags) -> Iterator[tuple[int, str]]:
 def _review_reasons(scores: Scores, marks: Marks, found: Flags) -> Iterator[tuple[int, str]]:
     """What people said, issue by issue."""
     given = label_texts(scores) if marks else []
-    for issue, word in ISSUE_WORDS.items():
-        for i, mark in marks.get(issue, {}).items():
+    for issue in ISSUES:
+        word = issue.noun
+        for i, mark in marks.get(issue.name, {}).items():
             if mark.verdict == "relabelled":
                 yield i, f"looked at: label {given[i]} is to be {mark.label}"
             else:
                 yield i, f"confirmed by review ({word})" if mark.verdict == "confirmed" else f"looked at: fine ({word})"
     fine = found.fine["leakage"].nonzero()[0].tolist()
-    yield from ((i, f"looked at: fine ({ISSUE_WORDS['leakage']})") for i in fine)
+    yield from ((i, f"looked at: fine ({BY_NAME['leakage'].noun})") for i in fine)
 
 
 def _near_duplicate_reasons(

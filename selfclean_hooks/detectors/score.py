@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from selfclean_hooks.core.issues import BY_NAME
 from selfclean_hooks.core.labels import Labels, class_codes, is_classes
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.detectors.methods import METHODS
@@ -57,6 +60,7 @@ def score(
     local_scale = found["near_duplicates"].local_scale
     if pairs is None:
         raise AssertionError("the near duplicate detector lists pairs")
+    own = {field.name for field in fields(Scores)}
     none = np.full(n, -1, np.int64)
     predicted = none if by_label is None or by_label.predicted_label is None else by_label.predicted_label
     predicted = np.where(predicted >= 0, np.append(values, -1)[predicted], -1)
@@ -82,6 +86,7 @@ def score(
         not_run=not_run,
         targets=None if codes is not None else labels,
         predicted_target=by_label.predicted_target if by_label else None,
+        extra={issue: finding.score for issue, finding in found.items() if BY_NAME[issue].score_field not in own},
     )
 
 

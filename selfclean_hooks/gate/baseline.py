@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from selfclean_hooks.core.issues import BY_NAME
 from selfclean_hooks.decisions.thresholds import Thresholds
 from selfclean_hooks.gate.baseline_entries import Node, digests_of, entries_of, leaks, linked_sets, nodes_of, single
 from selfclean_hooks.gate.baseline_file import Entry, Key, read_baseline, write_baseline
@@ -223,8 +224,7 @@ class Baseline:
 def _automatic(audit: AuditResult) -> dict[str, float]:
     """Issue: threshold in force, of those that depend on the data."""
     cuts = audit.decisions.thresholds
-    by = {issue: "near_duplicates" if issue == "leakage" else issue for issue in cuts}
-    return {issue: cut for issue, cut in cuts.items() if not audit.thresholds.is_fixed(by[issue])}
+    return {issue: cut for issue, cut in cuts.items() if not audit.thresholds.is_fixed(BY_NAME[issue].threshold)}
 
 
 def _looked_at(audits: Mapping[str, AuditResult]) -> set[tuple[str, str]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from selfclean_hooks.core.issues import NAMES, PAIRS
 from selfclean_hooks.core.label_text import label_texts
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.decisions.duplicate_sets import near_duplicate_components, near_duplicate_links
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 Node = tuple[int, str]  # 0 in this split, 1 in another; content
 NAMED = 20  # files told in an entry
-SINGLE = ("off_topic", "label_errors", "unreadable")
+SINGLE = tuple(issue for issue in NAMES if issue not in PAIRS)
 FINE = "looked at: fine"  # note about what a person rejected
 
 

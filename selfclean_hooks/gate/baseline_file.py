@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfclean_hooks.core.issues import LIMITED
+from selfclean_hooks.core.issues import NAMES
 from selfclean_hooks.errors import AuditFileError
 from selfclean_hooks.utils.files import write
 
@@ -134,12 +134,12 @@ def _parsed(path: str | Path, number: int, line: str) -> Entry | tuple[tuple[str
         fields: dict[str, Any] = json.loads(line)
         if "threshold" in fields:
             split, issue, cut = fields["split"], fields["issue"], float(fields["threshold"])
-            if issue not in LIMITED or not isinstance(split, str) or math.isnan(cut):
+            if issue not in NAMES or not isinstance(split, str) or math.isnan(cut):
                 raise ValueError(f"the issue {issue!r}")
             return (split, issue), cut
         entry = Entry(**{**fields, "samples": tuple(fields["samples"]), "names": tuple(fields.get("names", ()))})
         texts = (*entry.samples, *entry.names, entry.split, entry.label, entry.note)
-        if entry.issue not in LIMITED or not all(isinstance(text, str) for text in texts):
+        if entry.issue not in NAMES or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"the issue {entry.issue!r}")
         if len(entry.samples) not in (1, 2) or not isinstance(entry.copies, int) or entry.copies < 1:
             raise ValueError(f"{len(entry.samples)} samples, {entry.copies!r} copies")

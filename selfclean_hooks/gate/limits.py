@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 from numbers import Integral
 
-from selfclean_hooks.core.issues import LIMITED
+from selfclean_hooks.core.issues import NAMES
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.utils.arrays import is_fraction
 
@@ -48,10 +48,10 @@ class Limits:
                     f"the limit of {name} must be a fraction in [0, 1] or None, got {limit!r}; "
                     "a number of samples is given as Count(5)"
                 )
-        unknown = [self.not_run] if isinstance(self.not_run, str) else set(self.not_run) - set(LIMITED)
+        unknown = [self.not_run] if isinstance(self.not_run, str) else set(self.not_run) - set(NAMES)
         if unknown:
             raise SettingError(
-                f"not_run must list issues that may go unchecked, of {', '.join(LIMITED)}, got {self.not_run!r}"
+                f"not_run must list issues that may go unchecked, of {', '.join(NAMES)}, got {self.not_run!r}"
             )
         object.__setattr__(self, "not_run", tuple(self.not_run))  # from a list of a configuration file, say
 

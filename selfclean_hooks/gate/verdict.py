@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from selfclean_hooks.core.issues import TOTAL
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.gate.limits import Count, Limits
 from selfclean_hooks.results.result import sample_name, turned_off
@@ -150,7 +151,7 @@ def _checks(split: str, audit: AuditResult, limits: Limits, baseline: Baseline |
     for issue in dict.fromkeys((*audit.scores.issues, *given)):
         new, accepted = divided.get(issue, (none, none))
         found = audit.ranked(issue, new.nonzero()[0])
-        if issue == "total":
+        if issue == TOTAL:
             issues = np.sum([none.astype(np.int64), *(new for new, _ in divided.values())], axis=0)
             found = np.lexsort((np.arange(len(audit)), -issues))[: int((issues > 0).sum())]
             accepted = np.any([none, *(old for _, old in divided.values())], axis=0) & (issues == 0)
@@ -169,7 +170,7 @@ def _checks(split: str, audit: AuditResult, limits: Limits, baseline: Baseline |
 
 def _not_run(audit: AuditResult, issue: str, limits: Limits) -> str:
     """Why a check could not run; of the total where any could not that may not go unchecked."""
-    if issue == "total":
+    if issue == TOTAL:
         checked = [i for i in audit.scores.issues if i not in limits.not_run]
         return "; ".join(f"{i}: {why}" for i in checked if (why := _not_run(audit, i, limits)))
     if issue not in audit.contamination:

@@ -42,8 +42,8 @@ def with_evidence(audit: A, vectors: NDArray[np.floating], umap: bool = False, p
     with torch.device("cpu"), bar("looking at neighbours", progress):  # whatever the default device is
         x = UnitRows.of(vectors)
         near = _Near(x, readable, _copies(audit.scores)[readable])
-        off_topic = near.of(found.off_topic, MAX_OFF_TOPIC_NEIGHBORS)
-        labels = _of_labels(audit, near, found.labels)
+        off_topic = near.of(found.samples["off_topic"], MAX_OFF_TOPIC_NEIGHBORS)
+        labels = _of_labels(audit, near, found.samples["label_errors"])
         points, how = project_to_plane(x.values.numpy(), umap)
     places = np.full((n, 2), np.nan, np.float32)
     places[readable] = points

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from selfclean_hooks.core.issues import PAIRS, SCORED, WITH_THRESHOLD
 from selfclean_hooks.core.label_text import label_texts, predicted_texts
 from selfclean_hooks.decisions.thresholds import is_below
 from selfclean_hooks.errors import SettingError
@@ -46,20 +47,18 @@ def findings(audit: AuditResult, issue: str, most: int | None = None, seen: bool
     Raises:
         SettingError: there is no such issue, or `most` is no whole number of at least 1.
     """
-    known = [name for name in audit.scores.issues if name != "unreadable"]
+    known = [name for name in audit.scores.issues if name in WITH_THRESHOLD]
     if issue not in known:
         raise SettingError(f"issue must be one of {', '.join(known)}, got {issue!r}")
     if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
         raise SettingError(f"most must be a whole number of at least 1, got {most!r}")
     if issue in audit.scores.not_run:
         return []
-    found = {
-        "near_duplicates": _pair_findings,
-        "leakage": _leak_findings,
-        "off_topic": _off_topic,
-        "label_errors": _labels,
-    }[issue]
-    every = found(audit, select_findings(audit))
+    found = select_findings(audit)
+    if issue in PAIRS:
+        every = _leak_findings(audit, found) if issue == "leakage" else _pair_findings(audit, found)
+    else:
+        every = _sample_findings(audit, issue, found)
     return list(islice((one for one in every if not seen or None not in one.pictures), most))
 
 
@@ -73,17 +72,12 @@ def _pair_findings(audit: AuditResult, found: Selection) -> Iterator[Finding]:
         yield Finding((first, second), _pictures(audit, first, second), float(s.pair_score[row]), False)
 
 
-def _off_topic(audit: AuditResult, found: Selection) -> Iterator[Finding]:
-    hits = audit.decisions.flags["off_topic"]
-    for i in found.off_topic.tolist():
-        yield Finding((i,), _pictures(audit, i), float(audit.scores.off_topic[i]), bool(hits[i]))
-
-
-def _labels(audit: AuditResult, found: Selection) -> Iterator[Finding]:
-    s, hits = audit.scores, audit.decisions.flags["label_errors"]
-    given, predicted = label_texts(s), predicted_texts(s)
-    for i in found.labels.tolist():
-        yield Finding((i,), _pictures(audit, i), float(s.label[i]), bool(hits[i]), (given[i], predicted[i]))
+def _sample_findings(audit: AuditResult, issue: str, found: Selection) -> Iterator[Finding]:
+    scores, hits = audit.scores.of(issue), audit.decisions.flags[issue]
+    labels = (label_texts(audit.scores), predicted_texts(audit.scores)) if issue == "label_errors" else ()
+    for i in found.samples[issue].tolist():
+        words = tuple(texts[i] for texts in labels)
+        yield Finding((i,), _pictures(audit, i), float(scores[i]), bool(hits[i]), words)
 
 
 def _leak_findings(audit: AuditResult, found: Selection) -> Iterator[Finding]:
@@ -111,8 +105,7 @@ class Selection:
 
     sets: tuple[tuple[int, ...], ...]  # positions of each duplicate set: its kept copy, then the surplus ones
     pairs: IntArray  # rows of `Scores.pair_index` beyond the cut, or refused, of samples that are in no set together
-    off_topic: IntArray  # positions
-    labels: IntArray  # positions
+    samples: Mapping[str, IntArray]  # issue of single samples: positions
     leaks: IntArray  # numbers of pairs in `Scores.leaks`
     left_out: Mapping[str, int]  # issue: flagged, or looked at, and not shown (samples; of leakage pairs)
 
@@ -130,12 +123,12 @@ def select_findings(audit: AuditResult, max_items: int | None = None) -> Selecti
     """
     most = checked_max_items(_asked(audit) if max_items is None else max_items)
     sets, surplus, surplus_out = _sets(audit, most)
-    off_topic, off_topic_out = _worst(audit, "off_topic", most)
-    labels, labels_out = _worst(audit, "label_errors", most)
+    worst = {issue: _worst(audit, issue, most) for issue in SCORED if issue not in PAIRS}
     leaks, leaks_out = _leaks(audit, most)
-    left_out = {"near_duplicates": surplus_out, "off_topic": off_topic_out, "label_errors": labels_out}
+    left_out = {"near_duplicates": surplus_out, **{issue: out for issue, (_, out) in worst.items()}}
     left_out |= {} if audit.scores.leaks is None else {"leakage": leaks_out}
-    return Selection(sets, _pairs(audit, most - surplus, surplus), off_topic, labels, leaks, left_out)
+    samples = {issue: positions for issue, (positions, _) in worst.items()}
+    return Selection(sets, _pairs(audit, most - surplus, surplus), samples, leaks, left_out)
 
 
 def with_max_items(audit: A, max_items: int) -> A:
@@ -195,7 +188,7 @@ def _pairs(audit: AuditResult, room: int, hits: int) -> IntArray:
 
 
 def _worst(audit: AuditResult, issue: str, most: int) -> tuple[IntArray, int]:
-    if issue in audit.scores.not_run:
+    if issue not in audit.scores.ran:
         return np.empty(0, np.int64), 0
     d, scores = audit.decisions, audit.scores.of(issue)
     looked_at = np.isin(np.arange(len(scores)), list(d.marks.get(issue, ())))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.embeddings import RepresentationQuality
-from selfclean_hooks.core.issues import ISSUES
+from selfclean_hooks.core.issues import BY_NAME, SCORED, WITH_THRESHOLD
 from selfclean_hooks.core.label_text import label_texts
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.decisions.decide import Decisions, decide
@@ -77,8 +77,7 @@ class AuditResult:
 
         Of near duplicates surplus copies only; of leakage those that have a near duplicate in another split.
         """
-        ran = [issue for issue in self.scores.issues if issue not in self.scores.not_run]
-        return {issue: float(self.decisions.counted(issue).mean()) for issue in ran}
+        return {issue: float(self.decisions.counted(issue).mean()) for issue in self.scores.ran}
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
@@ -121,12 +120,9 @@ class AuditResult:
 
     def ranked(self, issue: str, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Positions in order of their scores for `issue`, worst first."""
-        leaks = self.scores.leaks
-        if issue in ISSUES:
-            positions = positions[np.argsort(self.scores.of(issue)[positions], kind="stable")]
-        elif issue == "leakage" and leaks is not None:
-            positions = positions[np.argsort(leaks.worst[positions], kind="stable")]
-        return positions
+        if issue not in WITH_THRESHOLD:
+            return positions
+        return positions[np.argsort(self.scores.of(issue)[positions], kind="stable")]
 
     def at(self: A, *, thresholds: Thresholds | None = None, policy: Policy | None = None) -> A:
         """The same measurements under other thresholds or another policy; costs nothing.
@@ -159,7 +155,7 @@ class AuditResult:
             SettingError: the near-duplicate threshold lies above the pairs that were kept.
         """
         splits = ("", *(() if self.scores.leaks is None else self.scores.leaks.splits[:1]))
-        cuts: dict[str, Any] = {i: cut for i, cut in new.thresholds_of(*splits).items() if i in ISSUES}
+        cuts: dict[str, Any] = {i: cut for i, cut in new.thresholds_of(*splits).items() if i in SCORED}
         whole = new if self.review is None else Review.merged((self.review, new))
         found = replace(self, review=whole)
         return found.at(thresholds=replace(self.thresholds, **cuts)) if cuts else found
@@ -191,8 +187,7 @@ class AuditResult:
 
 def turned_off(audit: AuditResult, issue: str) -> bool:
     """Whether nothing can be flagged for an issue, as its threshold is None; leakage has that of near duplicates."""
-    by = "near_duplicates" if issue == "leakage" else issue
-    return by in ISSUES and getattr(audit.thresholds, by) is None
+    return issue in WITH_THRESHOLD and getattr(audit.thresholds, BY_NAME[issue].threshold) is None
 
 
 def sample_name(audit: AuditResult, i: int) -> str:

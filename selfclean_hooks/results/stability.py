@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from selfclean_hooks.core.issues import ISSUES
+from selfclean_hooks.core.issues import SCORED
 from selfclean_hooks.errors import DataError
 
 if TYPE_CHECKING:
-    from selfclean_hooks.core.scores import Scores
     from selfclean_hooks.results.result import AuditResult
 
 
@@ -27,7 +26,7 @@ def stability(before: AuditResult, after: AuditResult) -> dict[str, dict[str, fl
         after: the later one, of the same N samples in the same order.
 
     Returns:
-        For each issue that ran in both, in the order of `ISSUES`; none of it is NaN:
+        For each issue that ran in both, in the order of `SCORED`; none of it is NaN:
         "rank_correlation": Spearman's, in [-1, 1], of the scores of samples scored in both, ties by average rank. 1.0
         where the two rank alike, be it that all scores tie or none are there; 0.0 where only one has all its scores
         tied.
@@ -44,7 +43,7 @@ def stability(before: AuditResult, after: AuditResult) -> dict[str, dict[str, fl
             f"two audits of the same samples are needed, got {len(before)} and {len(after)} samples: "
             "audit the same data set, in the same order, both times"
         )
-    ran = [issue for issue in ISSUES if not {issue} & {*before.scores.not_run, *after.scores.not_run}]
+    ran = [issue for issue in SCORED if issue in before.scores.ran and issue in after.scores.ran]
     return {issue: _compared(before, after, issue) for issue in ran}
 
 
@@ -80,15 +79,10 @@ def _compared(before: AuditResult, after: AuditResult, issue: str) -> dict[str, 
     old, new = (audit.decisions.flags[issue] for audit in (before, after))
     both, either = int((old & new).sum()), int((old | new).sum())
     return {
-        "rank_correlation": rank_correlation(_scores(before.scores, issue), _scores(after.scores, issue)),
+        "rank_correlation": rank_correlation(before.scores.of(issue), after.scores.of(issue)),
         "flagged_again": both / int(old.sum()) if old.any() else 1.0,
         "jaccard": both / either if either else 1.0,
         "flagged_before": float(old.sum()),
         "flagged_after": float(new.sum()),
         "flagged_both": float(both),
     }
-
-
-def _scores(scores: Scores, issue: str) -> NDArray[np.float64]:
-    by_issue = {"near_duplicates": scores.near_duplicate, "off_topic": scores.off_topic, "label_errors": scores.label}
-    return by_issue[issue]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.calibration import clean_in_a_row
-from selfclean_hooks.core.issues import ISSUES
+from selfclean_hooks.core.issues import PAIRS, WITH_THRESHOLD
 
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
@@ -52,7 +52,7 @@ def stopping_rule(verdicts: Sequence[str]) -> CleanRun:
 
 def clean_runs(audit: AuditResult) -> Iterator[tuple[str, CleanRun]]:
     """Issue and `stopping_rule` of each ranking that people looked at."""
-    for issue in (*ISSUES, "leakage"):
+    for issue in WITH_THRESHOLD:
         marks, fine = audit.decisions.marks.get(issue, {}), audit.decisions.fine[issue]
         if marks or fine.any():
             ranking = audit.ranked(issue, _looked_at(audit, issue, marks))
@@ -63,8 +63,9 @@ def clean_runs(audit: AuditResult) -> Iterator[tuple[str, CleanRun]]:
 def _looked_at(audit: AuditResult, issue: str, marks: Iterable[int]) -> NDArray[np.int64]:
     """What there is to look at: all that was scored; of near duplicates and leaks what was found or has a mark."""
     d = audit.decisions
-    if issue in ISSUES[1:]:
-        return (~np.isnan(audit.scores.of(issue))).nonzero()[0]
+    if issue not in PAIRS:
+        scored: NDArray[np.bool_] = ~np.isnan(audit.scores.of(issue))
+        return scored.nonzero()[0]
     there = d.counted(issue) | d.fine[issue]
     there[list(marks)] = True
     return there.nonzero()[0]

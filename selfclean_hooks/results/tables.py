@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selfclean_hooks.core.issues import ISSUES
+from selfclean_hooks.core.issues import BY_NAME, SCORED
 from selfclean_hooks.core.label_text import label_texts, predicted_texts
 from selfclean_hooks.core.scores import LeakPairs, Scores
 from selfclean_hooks.errors import SettingError
@@ -35,6 +35,7 @@ def frame_of(audit: AuditResult) -> pd.DataFrame:
             "is_off_topic_issue": d.flags["off_topic"],
             "label_score": s.label,
             "is_label_issue": d.flags["label_errors"],
+            **_extra(audit),
             "given_label": _labels(s, s.given_label),
             "predicted_label": _labels(s, s.predicted_label),
             # objects: a file name that is no valid text, in an error, does not fit into other columns of text
@@ -45,6 +46,15 @@ def frame_of(audit: AuditResult) -> pd.DataFrame:
         index=pd.RangeIndex(len(s), name="index"),
     )
     return frame
+
+
+def _extra(audit: AuditResult) -> dict[str, NDArray[Any]]:
+    """Score and flag of issues that have no field of their own in `Scores`."""
+    columns: dict[str, Any] = {}
+    for issue, scores in audit.scores.extra.items():
+        stem = BY_NAME[issue].score_field
+        columns |= {f"{stem}_score": scores, f"is_{stem}_issue": audit.decisions.flags[issue]}
+    return columns
 
 
 def pairs_of(audit: AuditResult) -> pd.DataFrame:
@@ -71,7 +81,7 @@ def ranking_of(audit: AuditResult, issue: str) -> pd.DataFrame:
 
     import pandas as pd
 
-    ran = [name for name in ISSUES if name not in audit.scores.not_run]
+    ran = [name for name in SCORED if name in audit.scores.ran]
     if issue not in ran:
         raise SettingError(f"there is a ranking for {', '.join(ran)}, got {issue!r}")
     scores, calibration = audit.scores.of(issue), audit.scores.calibration.get(issue)

@@ -17,7 +17,8 @@ def with_thumbnails(audit: AuditResult) -> list[int]:
     """Positions, ascending, of the samples that are to be seen: of the findings shown, and of their neighbours."""
     found, s = select_findings(audit), audit.scores
     wanted = {i for members in found.sets for i in members}
-    wanted.update(s.pair_index[found.pairs].ravel().tolist(), found.off_topic.tolist(), found.labels.tolist())
+    wanted.update(s.pair_index[found.pairs].ravel().tolist())
+    wanted.update(i for positions in found.samples.values() for i in positions.tolist())
     wanted.update(s.leaks.index[found.leaks].tolist() if s.leaks is not None else ())
     if audit.evidence is not None:
         wanted |= audit.evidence.beside()

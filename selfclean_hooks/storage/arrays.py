@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.core.issues import ISSUES
+from selfclean_hooks.core.issues import SCORED
 from selfclean_hooks.core.scores import LeakPairs, Scores
 from selfclean_hooks.storage.evidence_arrays import pack_evidence, unpack_evidence
 
@@ -54,12 +54,13 @@ def pack(audit: AuditResult) -> bytes:
     s = audit.scores
     arrays: Arrays = {name: getattr(s, name) for name in (*PER_SAMPLE, *PER_PAIR, *PER_EDGE)}
     arrays["pairs_complete_below"] = np.float64(s.pairs_complete_below)[None]
-    arrays["automatic"] = np.array([s.automatic.get(issue, np.nan) for issue in ISSUES])
+    arrays["automatic"] = np.array([s.automatic.get(issue, np.nan) for issue in SCORED])
     arrays["error_index"] = np.array(list(s.errors), np.int64)
     arrays["thumbnail_index"] = np.array(list(audit.thumbnails), np.int64)
     arrays |= _packed("error", map(_encode, s.errors.values()))
     arrays |= _packed("thumbnail", audit.thumbnails.values())
     arrays |= {key: getattr(s, name) for name, key in OPTIONAL.items() if getattr(s, name) is not None}
+    arrays |= {f"extra_{issue}": scores for issue, scores in s.extra.items()}
     arrays |= {f"calibration_{i}": np.stack([c.score, c.clean]) for i, c in s.calibration.items()}
     for name, texts in (("class_name", s.class_names), ("name", audit.names), ("digest", audit.digests)):
         arrays |= {} if texts is None else _packed(name, map(_encode, texts))
@@ -97,7 +98,7 @@ def unpack(content: bytes, n: int, not_run: Mapping[str, str]) -> dict[str, Any]
 
 
 def _scores(arrays: Arrays, not_run: Mapping[str, str], errors: Mapping[int, str]) -> Scores:
-    automatic = zip(ISSUES, arrays["automatic"].tolist(), strict=True)
+    automatic = zip(SCORED, arrays["automatic"].tolist(), strict=False)  # older files know fewer issues
     measured: dict[str, Any] = {name: arrays[name] for name in (*PER_SAMPLE, *PER_PAIR, *PER_EDGE)}
     measured |= {name: arrays.get(key) for name, key in OPTIONAL.items()}
     return Scores(
@@ -107,7 +108,8 @@ def _scores(arrays: Arrays, not_run: Mapping[str, str], errors: Mapping[int, str
         not_run=not_run,
         errors=errors,
         class_names=_texts(arrays, "class_name"),
-        calibration={i: Calibration(*arrays[f"calibration_{i}"]) for i in ISSUES if f"calibration_{i}" in arrays},
+        calibration={i: Calibration(*arrays[f"calibration_{i}"]) for i in SCORED if f"calibration_{i}" in arrays},
+        extra={issue: arrays[f"extra_{issue}"] for issue in SCORED if f"extra_{issue}" in arrays},
     )
 
 
@@ -115,7 +117,8 @@ def _check(arrays: Arrays, n: int) -> None:
     """What the rest of the package takes for granted: lengths that agree, positions that exist."""
     pairs, edges = len(arrays["pair_distance"]), len(arrays["tree_distance"])
     there = {key for key in OPTIONAL.values() if key in arrays}
-    per_sample, per_edge = (*PER_SAMPLE, *(there - {"tree_scaled"})), (*PER_EDGE, *(there & {"tree_scaled"}))
+    extra = {f"extra_{issue}" for issue in SCORED} & arrays.keys()
+    per_sample, per_edge = (*PER_SAMPLE, *extra, *(there - {"tree_scaled"})), (*PER_EDGE, *(there & {"tree_scaled"}))
     for names, length in ((per_sample, n), (PER_PAIR, pairs), (per_edge, edges)):
         for name in names:
             shape: tuple[int, ...] = (length, 2) if name in ("pair_index", "tree_index") else (length,)
@@ -123,7 +126,7 @@ def _check(arrays: Arrays, n: int) -> None:
                 shape = (length, *arrays[name].shape[1:2])
             if arrays[name].shape != shape:
                 raise ValueError(f"{name} must be of shape {shape} for {n} samples, got {arrays[name].shape}")
-    for issue in ISSUES:
+    for issue in SCORED:
         knots = arrays.get(f"calibration_{issue}", np.zeros((2, 1)))
         if knots.shape[:1] != (2,) or knots.size == 0 or not (np.diff(knots) >= 0).all():
             raise ValueError(f"calibration_{issue} must be ascending scores and probabilities, got {knots.shape}")

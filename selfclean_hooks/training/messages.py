@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from selfclean_hooks.audits.audit import Audit
+from selfclean_hooks.core.issues import BY_NAME, SCORED
 from selfclean_hooks.errors import PolicyError
 from selfclean_hooks.report.figures.contact_sheet import contact_sheet
 from selfclean_hooks.utils.text import listing
 
 DONE = {"drop": "dropped", "warn": "kept", "ignore": "ignored", "raise": "not tolerated"}
-WORDS = {"leakage": "leaking into other splits"}
-PICTURED = ("near_duplicates", "off_topic", "label_errors")
 
 
 def findings(audit: Audit) -> Iterator[str]:
@@ -22,8 +21,7 @@ def findings(audit: Audit) -> Iterator[str]:
         hits, action = audit.worst(issue), audit.policy.action(issue)
         if not len(hits) or action == "ignore":
             continue
-        words = WORDS.get(issue, issue.replace("_", " "))
-        told = f"{len(hits)} {words} ({fraction:.2%}, {DONE[action]}; "
+        told = f"{len(hits)} {BY_NAME[issue].phrase} ({fraction:.2%}, {DONE[action]}; "
         if issue == "unreadable":
             spared = "" if action == "drop" else ". Training may fail there too; policy 'drop' leaves them out"
             yield f"{told}index {listing(hits, 5)}; the first: {audit.scores.errors[int(hits[0])]}{spared})"
@@ -37,7 +35,7 @@ def paragraph(audit: Audit, what: str, folder: Path | None) -> str:
     found = "; ".join(findings(audit)) or "nothing flagged"
     for issue, why in audit.scores.not_run.items():
         if audit.policy.action(issue) in ("drop", "raise") or why != "there are no labels":
-            found += f"; {issue.replace('_', ' ')} not looked for: {why}"
+            found += f"; {BY_NAME[issue].words} not looked for: {why}"
     report = f"Report: {folder / 'report.html'}" if folder is not None else "No output_dir, so no report was written"
     return (
         f"DataAudit of {what}: {len(audit)} samples, {found}. Representation: {encoder['name']}, RankMe "
@@ -57,7 +55,7 @@ def metrics(audit: Audit, name: str = "") -> dict[str, float]:
 
 def log(loggers: list[Any], audit: Audit, name: str, step: int) -> None:
     """Metrics to every logger, pictures to those that take them: TensorBoard's, and any with `log_image`."""
-    pictures = {issue: contact_sheet(audit, issue) for issue in PICTURED if loggers}
+    pictures = {issue: contact_sheet(audit, issue) for issue in SCORED if loggers}
     for logger in loggers:
         logger.log_metrics(metrics(audit, name), step=step)
         draw = getattr(getattr(logger, "experiment", None), "add_image", None)

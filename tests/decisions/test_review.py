@@ -26,7 +26,7 @@ from selfclean_hooks.gate.verdict import check
 from selfclean_hooks.report.as_json import as_json
 from selfclean_hooks.report.junit import as_junit
 from selfclean_hooks.report.markdown import as_markdown
-from selfclean_hooks.report.sarif.document import as_sarif
+from selfclean_hooks.report.sarif import as_sarif
 from selfclean_hooks.results.stopping_rule import stopping_rule
 from tests.decisions.test_duplicate_sets import scores_between
 from tests.decisions.test_policy import CLUSTER, low, scores_of

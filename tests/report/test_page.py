@@ -13,12 +13,12 @@ import pytest
 
 from selfclean_hooks import Audit, Limits, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.core.evidence import Evidence
-from selfclean_hooks.core.issues import ISSUES
+from selfclean_hooks.core.issues import SCORED
 from selfclean_hooks.core.scores import LeakPairs, scatter_scores
 from selfclean_hooks.data.previews.preview import preview
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.report.as_json import as_json
-from selfclean_hooks.report.html.data import NAMES, fingerprint
+from selfclean_hooks.report.html.data import NAMES_LENGTH, fingerprint
 from selfclean_hooks.report.html.page import UNREADABLE, render
 from selfclean_hooks.results.findings import select_findings
 from tests.helpers.report_data import held
@@ -227,7 +227,7 @@ def test_a_page_of_a_split_leads_back() -> None:
 # --- the data --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("issue", ISSUES)
+@pytest.mark.parametrize("issue", SCORED)
 def test_scores_lose_nothing(issue: str) -> None:
     audit = made()
     told = held(render(audit))["issues"][issue]
@@ -251,8 +251,10 @@ def test_what_is_shown_is_what_shown_says_worst_first() -> None:
     audit = pictured(made(thresholds=Thresholds(0.5, 0.9, 0.9)))
     for most in (10, 500):
         found, data = select_findings(audit, most), held(render(audit, max_items=most))["issues"]
-        assert {f["samples"][0] for f in data["off_topic"]["findings"]} == set(found.off_topic.tolist())
-        assert {f["samples"][0] for f in data["label_errors"]["findings"]} == set(found.labels.tolist())
+        assert {f["samples"][0] for f in data["off_topic"]["findings"]} == set(found.samples["off_topic"].tolist())
+        assert {f["samples"][0] for f in data["label_errors"]["findings"]} == set(
+            found.samples["label_errors"].tolist()
+        )
         sets = [f["samples"] for f in data["near_duplicates"]["findings"] if f["flagged"]]
         assert sets == [list(members) for members in found.sets]
         for issue in ("off_topic", "label_errors"):
@@ -347,7 +349,7 @@ def test_classes_are_told_by_name_and_place() -> None:
 
 
 def test_where_names_are_too_long_only_those_of_shown_samples_are_told() -> None:
-    audit = replace(made(), names=tuple(f"{i}" * (NAMES // N) for i in range(N)))
+    audit = replace(made(), names=tuple(f"{i}" * (NAMES_LENGTH // N) for i in range(N)))
     data = held(render(audit, max_items=2))
     assert data["names"] is None
     assert 0 < len(data["samples"]) < N

@@ -15,8 +15,7 @@ import pytest
 from sarif.loader import load_sarif_file  # type: ignore[import-untyped]
 
 from selfclean_hooks import Audit, Limits
-from selfclean_hooks.report.sarif.document import MOST_RESULTS, artifact, as_sarif
-from selfclean_hooks.report.sarif.rules import RULES
+from selfclean_hooks.report.sarif import MOST_RESULTS, artifact, as_sarif
 from selfclean_hooks.utils.text import visible
 from tests.decisions.test_policy import low, scores_of
 from tests.helpers.format_data import HOSTILE, SCHEMAS, digests, half_accepted, judged, one, two
@@ -58,7 +57,7 @@ def test_the_tool_and_its_rules() -> None:
         "leakage",
         "unreadable",
     ]
-    assert all(rule["help"]["text"] and rule["fullDescription"]["text"] for rule in RULES)
+    assert all(rule["help"]["text"] and rule["fullDescription"]["text"] for rule in driver["rules"])
     assert run["invocations"][0]["executionSuccessful"] is True
 
 
@@ -75,7 +74,9 @@ def test_a_finding_is_a_result() -> None:
     assert first["partialFingerprints"] == {"sampleDigest/v1": digests()[1]}
     assert second["locations"][0]["logicalLocations"][0]["name"] == "2"
     assert [result["level"] for result in results(run, "off-topic")] == ["warning"]
-    assert all(RULES[result["ruleIndex"]]["id"] == result["ruleId"] for result in run["results"])
+    assert all(
+        run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == result["ruleId"] for result in run["results"]
+    )
     assert "baselineState" not in first
     assert "suppressions" not in first
 
@@ -190,4 +191,4 @@ def test_names_stay_data(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     records = loaded.get_records()
     assert {record["Tool"] for record in records} == {"selfclean-hooks"}
     assert Counter(record["Severity"] for record in records) == {"error": 4, "warning": 3}
-    assert {record["Code"] for record in records} == {rule["id"] for rule in RULES}
+    assert {record["Code"] for record in records} == {rule["id"] for rule in run["tool"]["driver"]["rules"]}

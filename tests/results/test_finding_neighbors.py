@@ -80,8 +80,8 @@ def test_neighbours_are_those_of_brute_force(method: str) -> None:
     found = made(method=method)
     check(evidence_of(found), vectors(), labels(), found.scores.predicted_label, np.arange(N))
     items = select_findings(found)
-    assert list(evidence_of(found).off_topic) == items.off_topic.tolist()
-    assert list(evidence_of(found).labels) == items.labels.tolist()
+    assert list(evidence_of(found).off_topic) == items.samples["off_topic"].tolist()
+    assert list(evidence_of(found).labels) == items.samples["label_errors"].tolist()
 
 
 def test_a_class_of_one_and_a_sample_without_a_label_have_no_neighbours_there() -> None:
@@ -258,15 +258,15 @@ def test_all_that_is_flagged_is_shown_and_half_as_many_beyond() -> None:
     for hits in (0, 10, 120):
         cut = audit.at(thresholds=Thresholds(None, float(off_topic[hits]), None))
         found = select_findings(cut)
-        assert len(found.off_topic) == min(N, hits + max(BEYOND, hits // 2))
+        assert len(found.samples["off_topic"]) == min(N, hits + max(BEYOND, hits // 2))
         assert (
-            found.off_topic.tolist()
-            == np.argsort(audit.scores.off_topic, kind="stable")[: len(found.off_topic)].tolist()
+            found.samples["off_topic"].tolist()
+            == np.argsort(audit.scores.off_topic, kind="stable")[: len(found.samples["off_topic"])].tolist()
         )
         assert found.left_out == {"near_duplicates": 0, "off_topic": 0, "label_errors": 0}
         assert found.sets == ()
         fewer = select_findings(cut, 7)
-        assert fewer.off_topic.tolist() == found.off_topic[:7].tolist()
+        assert fewer.samples["off_topic"].tolist() == found.samples["off_topic"][:7].tolist()
         assert fewer.left_out["off_topic"] == max(0, hits - 7)
 
 
@@ -306,9 +306,9 @@ def test_less_than_one_item_is_refused(wrong: Any) -> None:
 def test_the_number_of_items_is_remembered(tmp_path: Path) -> None:
     made(max_items=6).save(tmp_path)
     found = Audit.load(tmp_path)
-    assert len(select_findings(found).off_topic) == 6
-    assert len(select_findings(found, 9).off_topic) == 9
-    assert len(select_findings(with_max_items(found, 500)).off_topic) > 9
+    assert len(select_findings(found).samples["off_topic"]) == 6
+    assert len(select_findings(found, 9).samples["off_topic"]) == 9
+    assert len(select_findings(with_max_items(found, 500)).samples["off_topic"]) > 9
     assert "max_items" not in made().provenance["settings"]
 
 
@@ -367,15 +367,15 @@ def test_an_audit_of_a_version_that_had_no_evidence_loads(tmp_path: Path) -> Non
 def test_what_people_looked_at_stays_in_view() -> None:
     audit = made(thresholds=Thresholds(near_duplicates=0.0))
     before, last = select_findings(audit), int(np.nanargmax(audit.scores.off_topic))
-    assert last not in before.off_topic
+    assert last not in before.samples["off_topic"]
     digests = audit.digests or ()
     marks = [
         Mark("off_topic", "confirmed", last, "", digests[last]),
-        Mark("off_topic", "rejected", int(before.off_topic[0]), "", digests[before.off_topic[0]]),
+        Mark("off_topic", "rejected", int(before.samples["off_topic"][0]), "", digests[before.samples["off_topic"][0]]),
         Mark("near_duplicates", "rejected", 101, "", digests[101], 100, "", digests[100]),
     ]
     reviewed = audit.with_decisions(Review(tuple(marks), {}, {}))
     after = select_findings(reviewed)
-    assert {last, int(before.off_topic[0])} <= set(after.off_topic.tolist())
+    assert {last, int(before.samples["off_topic"][0])} <= set(after.samples["off_topic"].tolist())
     assert (100, 101) not in after.sets
     assert audit.scores.pair_index[after.pairs[0]].tolist() == [100, 101]

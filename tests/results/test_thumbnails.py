@@ -67,7 +67,7 @@ def expected(audit: Audit) -> set[int]:
     """Positions of what is shown and of what stands beside it."""
     found, evidence = select_findings(audit), audit.evidence
     seen = {i for members in found.sets for i in members} | set(audit.scores.pair_index[found.pairs].ravel().tolist())
-    seen |= {*found.off_topic.tolist(), *found.labels.tolist()}
+    seen |= {*found.samples["off_topic"].tolist(), *found.samples["label_errors"].tolist()}
     assert evidence is not None
     for neighbours in (*evidence.off_topic.values(), *(both for pair in evidence.labels.values() for both in pair)):
         seen |= set(neighbours)

@@ -9,13 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal, TypeVar, get_args
 
-from selfclean_hooks.core.issues import ISSUES
+from selfclean_hooks.core.issues import NAMES, PAIRS, WITH_THRESHOLD
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.utils.arrays import is_fraction
 
 Judgement = Literal["confirmed", "rejected", "relabelled"]
-REVIEWED = (*ISSUES, "leakage", "unreadable")
-WITH_THRESHOLD = (*ISSUES, "leakage")  # issues with a threshold that a reviewer may move
 DIGEST = re.compile(r"[0-9a-f]{32}|")
 Value = TypeVar("Value")
 
@@ -55,7 +53,7 @@ class Mark:
     def finding(self) -> tuple[object, ...]:
         """What it is about: marks of the same finding replace each other. Of a pair either sample may come first."""
         own = (self.split, *_sample_key(self.index, self.sample, self.digest))
-        if self.issue not in ("near_duplicates", "leakage"):
+        if self.issue not in PAIRS:
             return self.issue, own
         split = self.other_split if self.issue == "leakage" else self.split
         other = (split, *_sample_key(self.other_index, self.other_sample, self.other_digest))
@@ -108,8 +106,8 @@ class Review:
                 wanted = f"a threshold must be a score in [0, 1] for one of {', '.join(WITH_THRESHOLD)}"
                 raise SettingError(f"{wanted}, got {cut!r} for {name!r}")
         for name, count in self.seen.items():
-            if _issue_in(name) not in REVIEWED or not _is_count(count):
-                wanted = f"seen must be a number of findings of one of {', '.join(REVIEWED)}"
+            if _issue_in(name) not in NAMES or not _is_count(count):
+                wanted = f"seen must be a number of findings of one of {', '.join(NAMES)}"
                 raise SettingError(f"{wanted}, got {count!r} for {name!r}")
 
     @classmethod
@@ -165,8 +163,8 @@ class Review:
 
 def _problems(mark: Mark) -> Iterator[str]:
     """What speaks against a mark."""
-    if mark.issue not in REVIEWED:
-        yield f"the issue must be one of {', '.join(REVIEWED)}, got {mark.issue!r}"
+    if mark.issue not in NAMES:
+        yield f"the issue must be one of {', '.join(NAMES)}, got {mark.issue!r}"
     if mark.verdict not in get_args(Judgement):
         yield f"the verdict must be one of {', '.join(get_args(Judgement))}, got {mark.verdict!r}"
     for each in fields(mark):
@@ -189,8 +187,8 @@ def _problems_by_issue(mark: Mark) -> Iterator[str]:
         yield f"a new label goes with the verdict relabelled, got the label {mark.label!r} with {mark.verdict!r}"
     if mark.verdict == "relabelled" and mark.issue != "label_errors":
         yield f"relabelled is a verdict on label_errors, got it for {mark.issue!r}"
-    if has_other != (mark.issue in ("near_duplicates", "leakage")):
-        wanted = "near_duplicates and leakage are about two samples, other issues about one"
+    if has_other != (mark.issue in PAIRS):
+        wanted = f"{' and '.join(PAIRS)} are about two samples, other issues about one"
         yield f"{wanted}, got {mark.issue!r} about {'two' if has_other else 'one'}"
     if bool(mark.other_split) != (mark.issue == "leakage"):
         yield f"other_split goes with leakage, got {mark.other_split!r} for {mark.issue!r}"

@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from selfclean_hooks.core.issues import NAMES
 from selfclean_hooks.core.label_text import label_texts
 from selfclean_hooks.core.scores import LeakPairs, Scores
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.decisions.review.matching import MatchedMark, match_marks
 from selfclean_hooks.utils.arrays import BoolArray
-
-SINGLE = ("off_topic", "label_errors", "unreadable", "leakage")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +64,7 @@ def review_verdicts(
 
 def _masks(held: Mapping[str, Mapping[int, Mark]], n: int) -> tuple[dict[str, BoolArray], dict[str, BoolArray]]:
     """Issue: (N,) confirmed, and what has another verdict."""
-    confirmed, settled = ({issue: np.zeros(n, bool) for issue in SINGLE} for _ in range(2))
+    confirmed, settled = ({i: np.zeros(n, bool) for i in NAMES if i != "near_duplicates"} for _ in range(2))
     for issue, there in held.items():
         for at, mark in there.items():
             (confirmed if mark.verdict == "confirmed" else settled)[issue][at] = True

@@ -6,6 +6,7 @@ import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from selfclean_hooks.core.issues import WITH_THRESHOLD
 from selfclean_hooks.data.previews.preview import PNG, Preview, Table, Text, decode_preview, is_picture
 from selfclean_hooks.report.html.page import environment
 from selfclean_hooks.report.text import name_of
@@ -59,7 +60,7 @@ def as_html(audit: AuditResult) -> str:
 
 def _strips(audit: AuditResult) -> list[Strip]:
     """As many pictures as there is room for, the worst of every issue first."""
-    issues = [issue for issue in audit.scores.issues if issue != "unreadable" and issue not in audit.scores.not_run]
+    issues = [issue for issue in audit.scores.ran if issue in WITH_THRESHOLD]
     worst = {issue: findings(audit, issue, STRIP, seen=True) for issue in issues}
     room, chosen = MOST, {issue: list[Finding]() for issue in issues}
     for place in range(STRIP):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from numpy.typing import NDArray
 
+from selfclean_hooks.core.issues import WITH_THRESHOLD
 from selfclean_hooks.report.figures.contact_sheet import tile
 from selfclean_hooks.report.text import issue_in_words
 from selfclean_hooks.results.findings import Finding, findings
@@ -58,7 +58,7 @@ def plot(audit: AuditResult, issue: str | None = None, most: int = 24) -> Figure
 
 def _overview(audit: AuditResult) -> Figure:
     """A row for each issue that was looked for: its histogram and its worst findings."""
-    issues = [issue for issue in audit.scores.issues if issue != "unreadable" and issue not in audit.scores.not_run]
+    issues = [issue for issue in audit.scores.ran if issue in WITH_THRESHOLD]
     figure = Plot(figsize=(11, 2.1 * len(issues)), facecolor="white", layout="constrained")
     for part, issue in zip(figure.subfigures(len(issues), 1, squeeze=False)[:, 0], issues, strict=True):
         part.suptitle(_headline(audit, issue), x=0.01, ha="left", color=INK, fontsize=11, fontweight="bold")
@@ -83,7 +83,8 @@ def _headline(audit: AuditResult, issue: str) -> str:
 
 def _histogram(axes: Axes, audit: AuditResult, issue: str) -> None:
     """How often each score is there, on a scale of square roots: the few bad ones are seen beside the many good."""
-    cut, scores = audit.decisions.thresholds.get(issue, -math.inf), _scores(audit, issue)
+    cut, scores = audit.decisions.thresholds.get(issue, -math.inf), audit.scores.of(issue)
+    scores = np.asarray(scores[~np.isnan(scores)], np.float64)
     end = max(float(scores.max(initial=0)), cut) or 1.0
     counts, edges = np.histogram(scores, BINS, (0, end))
     colours = [RED if edge < cut else BLUE for edge in edges[:-1]]
@@ -109,12 +110,6 @@ def _histogram(axes: Axes, audit: AuditResult, issue: str) -> None:
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
         spine.set_color(FAINT)
-
-
-def _scores(audit: AuditResult, issue: str) -> NDArray[np.float64]:
-    leaks = audit.scores.leaks
-    scores = leaks.worst if issue == "leakage" and leaks is not None else audit.scores.of(issue)
-    return np.asarray(scores[~np.isnan(scores)], np.float64)
 
 
 def _grid(part: SubFigure, found: Sequence[Finding], rows: int, across: int) -> None:

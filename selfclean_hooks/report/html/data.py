@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.calibration import clean_in_a_row
-from selfclean_hooks.core.issues import ISSUES
+from selfclean_hooks.core.issues import BY_NAME, NAMES, PAIRS, SCORED
 from selfclean_hooks.core.label_text import class_name, label_texts, predicted_texts
 from selfclean_hooks.decisions.duplicate_sets import label_conflicts
 from selfclean_hooks.decisions.review.matching import match_marks
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
 
 LEAST = 1_000_000  # characters for pictures, however long the rest is
-NAMES = 4_000_000  # characters of all names together; where they are longer, only samples that are shown have names
+NAMES_LENGTH = (
+    4_000_000  # characters of all names together; where they are longer, only samples that are shown have names
+)
 UNSAFE = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 NO_PLACE = 65535  # of a sample that is not on the map
 
@@ -69,6 +71,8 @@ def _data(audit: AuditResult, shown: Selection, found: Mapping[str, Any]) -> dic
         **classes,
         "names": _names(audit),
         "samples": _samples(audit, sorted(positions_of(found))),
+        "reviewable": NAMES,
+        "pairs": PAIRS,
         "issues": {issue: _issue(audit, issue, shown, found[issue]) for issue in found},
         "map": None if evidence is None or evidence.map is None else _map(evidence.map),
         "projection": "" if evidence is None else evidence.projection,
@@ -80,8 +84,9 @@ def _data(audit: AuditResult, shown: Selection, found: Mapping[str, Any]) -> dic
 def fingerprint(audit: AuditResult) -> str:
     """What marks of an audit are kept under in a browser: the same for the same scores of the same data."""
     s, leaks = audit.scores, audit.scores.leaks
+    scored = [issue for issue in SCORED if issue in s.issues]
     told = json.dumps([audit.provenance.get("dataset", {}), list(leaks.splits) if leaks else []], default=str)
-    parts = [told.encode(), *(np.ascontiguousarray(scores).tobytes() for scores in map(s.of, ISSUES))]
+    parts = [told.encode(), *(np.ascontiguousarray(scores).tobytes() for scores in map(s.of, scored))]
     return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
 
 
@@ -98,13 +103,19 @@ def _scores(scores: NDArray[np.floating]) -> dict[str, str]:
 
 
 def _issue(audit: AuditResult, issue: str, shown: Selection, found: list[dict[str, Any]]) -> dict[str, Any]:
-    s, leaks = audit.scores, audit.scores.leaks
-    scores = leaks.worst if issue == "leakage" and leaks is not None else s.of(issue)
+    s, row = audit.scores, BY_NAME[issue]
     threshold = audit.decisions.thresholds[issue]
     calibration = s.calibration.get(issue)
     finite = math.isfinite(threshold)
     return {
-        "scores": _scores(scores),
+        "title": row.title,
+        "description": row.description,
+        "question": row.question,
+        "answers": row.answers,
+        "colour": row.colour,
+        "isPair": row.is_pair,
+        "thresholdOf": row.threshold,
+        "scores": _scores(s.of(issue)),
         "threshold": threshold if finite else None,
         "limit": min(1, max(s.pairs_complete_below, threshold if finite else 0)) if issue == "near_duplicates" else 1,
         "also": _also(audit, issue),
@@ -148,7 +159,7 @@ def _classes(audit: AuditResult) -> dict[str, Any]:
 
 
 def _names(audit: AuditResult) -> list[str] | None:
-    return list(audit.names) if audit.names and sum(map(len, audit.names)) <= NAMES else None
+    return list(audit.names) if audit.names and sum(map(len, audit.names)) <= NAMES_LENGTH else None
 
 
 def _samples(audit: AuditResult, positions: list[int]) -> dict[str, dict[str, Any]]:

@@ -28,15 +28,12 @@ def findings_of(audit: AuditResult, shown: Selection) -> Findings:
     An entry holds `samples` (positions; of near duplicates the kept copy first), `scores` (one a mark: of every surplus
     copy, else one), `flagged`, `near` (rows of neighbours, where these are known) and for leakage `other`.
     """
-    found: Findings = {
-        "near_duplicates": [*_sets(audit, shown), *_pairs(audit, shown)],
-        "off_topic": _off_topic(audit, shown),
-        "label_errors": _labels(audit, shown),
-    }
+    found: Findings = {"near_duplicates": [*_sets(audit, shown), *_pairs(audit, shown)]}
+    found |= {issue: _samples(audit, issue, positions) for issue, positions in shown.samples.items()}
     leaks = audit.scores.leaks
     if leaks is not None:
         found["leakage"] = [_leak(audit, leaks, int(pair)) for pair in shown.leaks]
-    return {issue: entries for issue, entries in found.items() if issue not in audit.scores.not_run}
+    return {issue: found[issue] for issue in audit.scores.ran if issue in found}
 
 
 def positions_of(found: Mapping[str, list[dict[str, Any]]]) -> set[int]:
@@ -73,20 +70,19 @@ def _pairs(audit: AuditResult, shown: Selection) -> list[dict[str, Any]]:
     ]
 
 
-def _off_topic(audit: AuditResult, shown: Selection) -> list[dict[str, Any]]:
-    near = {} if audit.evidence is None else audit.evidence.off_topic
-    return [
-        {**one, **({"near": [list(near[i])]} if i in near else {})}
-        for i, one in _ranked(audit, "off_topic", shown.off_topic)
-    ]
+def _samples(audit: AuditResult, issue: str, positions: IntArray) -> list[dict[str, Any]]:
+    near = _neighbours(audit, issue)
+    return [{**entry, **({"near": near[i]} if i in near else {})} for i, entry in _ranked(audit, issue, positions)]
 
 
-def _labels(audit: AuditResult, shown: Selection) -> list[dict[str, Any]]:
-    near = {} if audit.evidence is None else audit.evidence.labels
-    return [
-        {**one, **({"near": [*map(list, near[i])]} if i in near else {})}
-        for i, one in _ranked(audit, "label_errors", shown.labels)
-    ]
+def _neighbours(audit: AuditResult, issue: str) -> dict[int, list[list[int]]]:
+    """Position: rows of neighbours of the sample, of the issues whose findings they help to judge."""
+    evidence = audit.evidence
+    if evidence is not None and issue == "off_topic":
+        return {i: [list(places)] for i, places in evidence.off_topic.items()}
+    if evidence is not None and issue == "label_errors":
+        return {i: [*map(list, rows)] for i, rows in evidence.labels.items()}
+    return {}
 
 
 def _ranked(audit: AuditResult, issue: str, positions: IntArray) -> list[tuple[int, dict[str, Any]]]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
+from selfclean_hooks.core.issues import ISSUES, NAMES, TOTAL, Issue
 from selfclean_hooks.core.scores import LeakPairs
-from selfclean_hooks.report.sarif.rules import RULES
 from selfclean_hooks.report.text import WORST, digest_of, name_of, why
 from selfclean_hooks.utils.text import visible
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 MOST_RESULTS = 5000  # GitHub shows 5,000 of a run and refuses 25,000
-NUMBER = {rule["id"]: number for number, rule in enumerate(RULES)}
+NUMBER = {name: number for number, name in enumerate(NAMES)}
 PLAIN = str.maketrans({"[": "\\[", "]": "\\]", "{": "{{", "}": "}}"})  # in a message these make links, placeholders
 
 
@@ -59,7 +59,7 @@ def as_sarif(audits: Mapping[str, AuditResult], verdict: Verdict) -> str:
     """
     findings = sorted(_findings(audits, verdict), key=lambda finding: finding.order)
     shown, left_out = findings[:MOST_RESULTS], len(findings) - MOST_RESULTS
-    driver = {"name": "selfclean-hooks", "version": version("selfclean-hooks"), "rules": RULES}
+    driver = {"name": "selfclean-hooks", "version": version("selfclean-hooks"), "rules": list(map(_rule, ISSUES))}
     run = {
         "tool": {"driver": driver},
         "automationDetails": {"id": "selfclean-hooks/"},
@@ -74,9 +74,9 @@ def as_sarif(audits: Mapping[str, AuditResult], verdict: Verdict) -> str:
 
 def _findings(audits: Mapping[str, AuditResult], verdict: Verdict) -> Iterator[Finding]:
     """All, but for those of the total, which are those of the issues again."""
-    too_many = {check.split for check in verdict.checks if check.issue == "total" and not check.passed}
+    too_many = {check.split for check in verdict.checks if check.issue == TOTAL and not check.passed}
     for check in verdict.checks:
-        if check.issue == "total":
+        if check.issue == TOTAL:
             continue
         is_tolerated = check.passed and check.split not in too_many
         pairs = _leaked(audits[check.split]) if check.issue == "leakage" else {}
@@ -96,10 +96,10 @@ def _leaked(audit: AuditResult) -> dict[int, list[int]]:
 
 
 def _result(finding: Finding, has_baseline: bool) -> dict[str, Any]:
-    audit, index, rule = finding.audit, finding.position, _rule(finding.check.issue)
+    audit, index, issue = finding.audit, finding.position, finding.check.issue
     result: dict[str, Any] = {
-        "ruleId": rule,
-        "ruleIndex": NUMBER[rule],
+        "ruleId": _rule_id(issue),
+        "ruleIndex": NUMBER[issue],
         "level": finding.level,
         "message": {"text": _text(why(audit, index))},
         "locations": [location_of(name_of(audit, index), finding.check.split, index, _source(audit))],
@@ -129,10 +129,14 @@ def _related(finding: Finding) -> Iterator[dict[str, Any]]:
 
 def _notifications(verdict: Verdict, left_out: int) -> Iterator[dict[str, Any]]:
     for check in verdict.checks:
-        if check.not_run or (check.issue == "total" and not check.passed):
+        if check.not_run or (check.issue == TOTAL and not check.passed):
             what = f"{check.issue} of {check.split}" if check.split else check.issue
             told = f"{what} was not checked: {check.not_run}" if check.not_run else check.reason
-            rule = {"associatedRule": _reference(check.issue)} if check.issue != "total" else {}
+            rule = (
+                {}
+                if check.issue == TOTAL
+                else {"associatedRule": {"id": _rule_id(check.issue), "index": NUMBER[check.issue]}}
+            )
             yield {"level": "note" if check.passed else "error", **_message(told), **rule}
     if verdict.stale:
         listed = "; ".join(map(visible, verdict.stale[:WORST])) + "; ..." * (len(verdict.stale) > WORST)
@@ -151,13 +155,21 @@ def _text(text: str) -> str:
     return text.translate(PLAIN)
 
 
-def _rule(issue: str) -> str:
+def _rule(issue: Issue) -> dict[str, Any]:
+    rule = issue.rule
+    return {
+        "id": _rule_id(issue.name),
+        "name": rule.name,
+        "shortDescription": {"text": rule.summary},
+        "fullDescription": {"text": rule.explanation},
+        "help": {"text": rule.advice, "markdown": rule.advice},
+        "defaultConfiguration": {"level": "warning"},
+        "properties": {"tags": ["data-quality"]},
+    }
+
+
+def _rule_id(issue: str) -> str:
     return issue.replace("_", "-")
-
-
-def _reference(issue: str) -> dict[str, Any]:
-    rule = _rule(issue)
-    return {"id": rule, "index": NUMBER[rule]}
 
 
 def _source(audit: AuditResult) -> str:
