@@ -97,7 +97,7 @@ def test_only_issues_may_go_unchecked(issue: str) -> None:
     with pytest.raises(SettingError) as caught:
         limits_of({}, [issue], ONE)
     assert str(caught.value) == (
-        f"there is no issue {issue!r}: choose from near_duplicates, off_topic, label_errors, unreadable, leakage"
+        f"there is no issue {issue!r}: choose from near_duplicates, off_topic, label_errors, leakage, unreadable"
     )
 
 
