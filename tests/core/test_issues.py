@@ -151,7 +151,7 @@ def test_a_new_issue_needs_a_detector_two_rows_and_three_fields(tmp_path: Path) 
     np.testing.assert_allclose(found["frame"][0], score, atol=1e-6)
     assert found["frame"][1] == hits.tolist()
     assert found["frame"][2][:2] == ["drop", "drop"]
-    assert f"tilted (score {told['frame'][0][0]:.4g} below 0.1)" in found["reason"]
+    assert f"tilted (score {found['frame'][0][0]:.4g} below 0.1)" in found["reason"]
     assert found["ranking"] == np.argsort(score)[:2].tolist()
     assert [failure.partition(":")[0] for failure in found["failures"]] == ["tilted"]
     assert found["rules"] == ["near-duplicates", "off-topic", "label-errors", "tilted", "leakage", "unreadable"]
