@@ -1,112 +1,30 @@
-"""Limits and thresholds as they are written on the command line."""
+"""The options that `audit` and `gate` share: declared once, written out in the signatures that typer reads."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields, replace
 from enum import Enum
+from functools import wraps
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
+import typer
+
+from selfclean_hooks.cli.amounts import issues_of, limits_of, thresholds_of
 from selfclean_hooks.cli.output import Format
-from selfclean_hooks.core.issues import ISSUES, NAMES, SCORED
+from selfclean_hooks.core.issues import ISSUES, SCORED
 from selfclean_hooks.decisions.policy import Policy
 from selfclean_hooks.decisions.review.file import read_reviews
 from selfclean_hooks.decisions.review.marks import Review
-from selfclean_hooks.decisions.thresholds import Thresholds, parse_threshold
+from selfclean_hooks.decisions.thresholds import Thresholds
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.gate.baseline import Baseline
-from selfclean_hooks.gate.limits import Count, Limits
+from selfclean_hooks.gate.limits import Limits
 from selfclean_hooks.utils.files import check_writable
 
-EXAMPLES = "0.01, 1%, count:5, or val=0.01 for one split"
-
-
-def limits_of(texts: Mapping[str, Sequence[str]], not_run: Sequence[str], splits: Collection[str]) -> dict[str, Limits]:
-    """Limits by split.
-
-    Args:
-        texts: issue (or total): amounts such as "0.01", "1%", "count:5" or "val=0.01"; one that names a split counts
-            for it alone and before one that does not.
-        not_run: issues that may go unchecked.
-        splits: names there are; ("",) for one data set.
-
-    Raises:
-        SettingError: an amount cannot be read, is given twice, or names an issue or split that there is not.
-    """
-    given: dict[str, dict[str, Any]] = {"": {}, **{split: {} for split in splits}}
-    for issue, written in texts.items():
-        for split, amount in _amounts(issue, written):
-            if split and split not in splits:
-                known = ", ".join(filter(None, splits))
-                raise SettingError(
-                    f"the limit {split}={amount} of {issue} names a split that there is not: "
-                    + (f"there are {known}" if known else "one data set was audited, without a name")
-                )
-            if issue in given[split]:
-                where = f" for {split}" if split else ""
-                raise SettingError(f"the limit of {issue}{where} is given twice: leave out one")
-            given[split][issue] = amount
-    allowed = tuple(_issue(name, NAMES) for name in not_run)
-    return {split: Limits(**{**given[""], **given[split]}, not_run=allowed) for split in splits}
-
-
-def issues_of(texts: Sequence[str]) -> list[str]:
-    """The issues that thresholds such as "off-topic=none" are for."""
-    return [text.partition("=")[0].strip().replace("-", "_") for text in texts]
-
-
-def thresholds_of(texts: Sequence[str], before: Thresholds) -> Thresholds:
-    """Thresholds from texts such as "label_errors=0.3", "off-topic=none", "label_errors=fdr:0.1", "off_topic=top:5%".
-
-    Args:
-        texts: each for one issue.
-        before: what counts for the others.
-
-    Raises:
-        SettingError: a text cannot be read, or names an issue that there is not.
-    """
-    values: dict[str, Any] = {field.name: getattr(before, field.name) for field in fields(before)}
-    issues = issues_of(texts)
-    if twice := {issue for issue in issues if issues.count(issue) > 1}:
-        raise SettingError(f"the threshold of {min(twice)} is given twice: leave out one")
-    for text in texts:
-        name, _, value = text.partition("=")
-        words = {"auto": "auto", "none": None}
-        known = value.strip().lower()
-        values[_issue(name, SCORED)] = words[known] if known in words else _number(value, parse_threshold(known))
-    return Thresholds(**values)
-
-
-def _amounts(issue: str, written: Sequence[str]) -> Iterator[tuple[str, float | Count]]:
-    for text in written:
-        split, _, amount = text.rpartition("=")
-        if count := re.fullmatch(r"count:(\d{1,18})", amount):
-            yield split, Count(int(count[1]))
-            continue
-        percent = amount.endswith("%")
-        share = _number(amount.removesuffix("%"), None)
-        value = share / 100 if percent and share is not None else share
-        if value is None or not 0 <= value <= 1:
-            raise SettingError(
-                f"the limit of {issue} must be a fraction in [0, 1] or a number of samples ({EXAMPLES}), got {text!r}"
-            )
-        yield split, abs(value)  # of -0.0
-
-
-def _number(text: str, otherwise: Any) -> Any:
-    try:
-        return float(text)
-    except ValueError:
-        return otherwise
-
-
-def _issue(name: str, known: Sequence[str]) -> str:
-    issue = name.strip().replace("-", "_")
-    if issue not in known:
-        raise SettingError(f"there is no issue {name!r}: choose from {', '.join(known)}")
-    return issue
+LIMIT = "max_"  # fields of `GateOptions` that are limits, before the name of the issue
 
 
 class KeepOption(str, Enum):
@@ -117,24 +35,55 @@ class KeepOption(str, Enum):
     largest_image = "largest_image"
 
 
+def _limit(what: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(
+        metavar="[SPLIT=]AMOUNT", help=f"Fail if more than AMOUNT samples {what}."
+    )
+    return option
+
+
+Texts = list[str] | None
+DecisionFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--decisions", metavar="FILE", help="Review decisions exported from the report; may be given several times."
+    ),
+]
+
+
 @dataclass(frozen=True)
 class GateOptions:
-    """What was asked for on the command line beside the source; texts as they were written."""
+    """How an audit is checked and printed; texts as they were written. Each field is an option of the command line."""
 
-    limits: Mapping[str, Sequence[str] | None]  # issue (or total): amounts
-    not_run: Sequence[str] | None
-    threshold: Sequence[str] | None
-    keep: KeepOption | None
-    baseline: Path | None
-    update: bool
-    format: Format
-    decisions: Sequence[Path] | None = None
+    threshold: Annotated[
+        Texts, typer.Option(metavar="ISSUE=SCORE", help="Flag below this score, or auto, or none: label_errors=0.3.")
+    ] = None
+    keep: Annotated[KeepOption | None, typer.Option(help="Which copy of a duplicate set is kept.")] = None
+    max_near_duplicates: Annotated[Texts, _limit("are surplus copies: a fraction (0.01, 1%) or count:5")] = None
+    max_off_topic: Annotated[Texts, _limit("are off topic")] = None
+    max_label_errors: Annotated[Texts, _limit("have a label error")] = None
+    max_leakage: Annotated[Texts, _limit("also occur in another split")] = None
+    max_unreadable: Annotated[Texts, _limit("are unreadable")] = None
+    max_total: Annotated[Texts, _limit("have any issue")] = None
+    allow_not_run: Annotated[
+        Texts,
+        typer.Option(metavar="ISSUE", help="Do not fail if this issue could not be checked, for lack of labels say."),
+    ] = None
+    baseline: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Ignore findings listed in FILE; without limits, any new finding fails."),
+    ] = None
+    update_baseline: Annotated[bool, typer.Option("--update-baseline", help="Accept all findings: rewrite FILE.")] = (
+        False
+    )
+    decisions: DecisionFiles = None
+    format: Annotated[Format, typer.Option(help="Format of standard output.")] = Format.table
 
     def check(self, splits: Collection[str]) -> None:
-        """See that everything makes sense, before hours of work.
+        """Validate everything before hours of work.
 
         Raises:
-            SettingError: something does not.
+            SettingError: an option is not valid.
             AuditFileError: the baseline or a file of decisions cannot be read.
         """
         self.limits_of(splits)
@@ -144,42 +93,65 @@ class GateOptions:
 
     def limits_of(self, splits: Collection[str]) -> dict[str, Limits]:
         """Limits by split."""
-        texts = {issue: texts or () for issue, texts in self.limits.items()}
-        return limits_of(texts, self.not_run or (), splits)
+        given = {name: value for name, value in vars(self).items() if name.startswith(LIMIT)}
+        texts = {name.removeprefix(LIMIT): value or () for name, value in given.items()}
+        return limits_of(texts, self.allow_not_run or (), splits)
 
     def thresholds(self, before: Thresholds) -> Thresholds:
-        """The thresholds, where others than these were asked for."""
+        """`before`, with the thresholds of the command line in place of its own."""
         return thresholds_of(self.threshold or (), before)
 
     def review(self) -> Review | None:
-        """What people decided, without cuts that others were asked for; None where no file was given.
+        """The review decisions, without thresholds that the command line sets too; None where no file was given.
 
         Raises:
-            AuditFileError: a file is none.
+            AuditFileError: a file holds no decisions.
         """
         if not self.decisions:
             return None
-        asked = issues_of(self.threshold or ())
-        led = [issue.name for issue in ISSUES if issue.threshold in asked]  # leakage has that of near duplicates
-        return read_reviews(self.decisions).without_thresholds([*asked, *led])
+        issues = issues_of(self.threshold or ())
+        same_threshold = [issue.name for issue in ISSUES if issue.threshold in issues]  # leakage: of near duplicates
+        return read_reviews(self.decisions).without_thresholds([*issues, *same_threshold])
 
     def thresholds_before(self, splits: Collection[str]) -> Thresholds:
-        """Thresholds to audit with; of one data set with the cuts that a reviewer moved: so all pairs are listed."""
+        """Thresholds to audit with: those that a reviewer of one data set moved, so that all pairs are listed."""
         review = self.review()
         moved = {} if review is None or "" not in splits else review.thresholds_of("")
-        cuts: dict[str, Any] = {issue: cut for issue, cut in moved.items() if issue in SCORED}
-        return self.thresholds(Thresholds(**cuts))
+        of_issues: dict[str, Any] = {issue: threshold for issue, threshold in moved.items() if issue in SCORED}
+        return self.thresholds(Thresholds(**of_issues))
 
     def policy(self, before: Policy) -> Policy:
-        """The policy, where another copy is to be kept."""
+        """`before`, keeping the copy of a duplicate set that the command line asks for."""
         return replace(before, keep=self.keep.value) if self.keep is not None else before
 
     def accepted(self) -> Baseline | None:
         """The baseline as it is; None where there is none (yet)."""
         if self.baseline is None:
-            if self.update:
+            if self.update_baseline:
                 raise SettingError("--update-baseline writes the file that --baseline FILE names: give both")
             return None
-        if self.update:
+        if self.update_baseline:
             check_writable(self.baseline.parent)  # before anything else is written
-        return None if self.update and not self.baseline.exists() else Baseline.read(self.baseline)
+        return None if self.update_baseline and not self.baseline.exists() else Baseline.read(self.baseline)
+
+
+def with_gate_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Write out the parameter `options: GateOptions` of a command as one option for each field."""
+    kinds = get_type_hints(GateOptions, include_extras=True)
+    written_out = [
+        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=kinds[field.name])
+        for field in fields(GateOptions)
+    ]
+    shown = [
+        each
+        for parameter in signature(command, eval_str=True).parameters.values()
+        for each in (written_out if parameter.name == "options" else [parameter.replace(kind=Parameter.KEYWORD_ONLY)])
+    ]
+
+    @wraps(command)
+    def call(**arguments: Any) -> None:
+        options = GateOptions(**{field.name: arguments.pop(field.name) for field in fields(GateOptions)})
+        command(options=options, **arguments)
+
+    call.__signature__ = signature(command).replace(parameters=shown)  # type: ignore[attr-defined]
+    return call

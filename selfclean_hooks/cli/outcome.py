@@ -1,4 +1,4 @@
-"""What the command line does with an audit: thresholds, baseline, limits, saving, printing, exit status."""
+"""The outcome of a command: thresholds, reviews, baseline and limits applied, saved, printed, as an exit status."""
 
 from __future__ import annotations
 
@@ -22,101 +22,107 @@ from selfclean_hooks.storage.folder import holds_audit, is_of_splits
 if TYPE_CHECKING:
     from selfclean_hooks.audits.audit import Audit
 
-SHOWN = 5  # samples named
+MOST_NAMED = 5  # samples or marks listed in a message
 
 
 def load_audit(folder: Path) -> SplitsAudit:
-    """A saved audit; of one data set it is the split "".
+    """Load a saved audit; that of a single data set is the split "".
 
     Raises:
         AuditFileError: there is none.
     """
     from selfclean_hooks.audits.audit import Audit
-    from selfclean_hooks.audits.splits import SplitsAudit
 
     return SplitsAudit.load(folder) if is_of_splits(folder) else SplitsAudit({"": Audit.load(folder)})
 
 
-def write_report(found: SplitsAudit, folder: Path) -> None:
-    """Write the page, or the pages of the splits and one that leads to them, into the folder of a saved audit."""
-    if "" in found.audits:
-        found.audits[""].to_html(folder / "report.html")
+def write_report(result: SplitsAudit, folder: Path) -> None:
+    """Write the page, or the pages of the splits and their index page, into the folder of a saved audit."""
+    if "" in result.audits:
+        result.audits[""].to_html(folder / "report.html")
         return
     from selfclean_hooks.audits.splits import split_pages
     from selfclean_hooks.storage.splits import write_reports
 
-    write_reports(found, folder, *split_pages(found))
+    write_reports(result, folder, *split_pages(result))
 
 
-def check_and_report(found: SplitsAudit, asked: GateOptions, output: Path | None = None) -> int:
-    """Check against the limits, save into `output` if that is given, print, and return the exit status.
+def check_and_report(result: SplitsAudit, options: GateOptions, output: Path | None = None) -> int:
+    """Check against the limits, save into `output` if given, print, and return the exit status.
 
-    Where a threshold flags most of the data the status is 2, and also where the policy would drop most of it and no
-    limit fails. An earlier audit in `output` and the baseline are left as they are then.
+    The status is 2 where a threshold flags most of the data, or where the policy would drop most of it and no limit
+    fails. An earlier audit in `output` and the baseline are not changed then.
     """
-    found = apply_reviews(_reconsidered(found, asked), asked.review())
-    audits = found.audits
-    limits, baseline = asked.limits_of(audits), asked.accepted()
-    doubtful, refused = tuple(_doubtful(audits)), tuple(_refused(audits))
-    problem = "; ".join(doubtful or refused)
+    result = apply_reviews(_with_options(result, options), options.review())
+    audits = result.audits
+    limits, baseline = options.limits_of(audits), options.accepted()
+    implausible, refused = tuple(_implausible_thresholds(audits)), tuple(_refused_policies(audits))
+    problem = "; ".join(implausible or refused)
     verdict = check(audits, limits, baseline)
-    place = None if output is None else _saved(found, output, bool(problem), verdict)
-    if asked.update and asked.baseline is not None and not problem:
-        before, baseline = baseline, Baseline.of(audits, baseline)
-        baseline.write(asked.baseline)
-        say(_told(asked.baseline, before, baseline))
+    place = None if output is None else _save(result, output, bool(problem), verdict)
+    if options.update_baseline and options.baseline is not None and not problem:
+        baseline = _write_baseline(options.baseline, audits, baseline)
         verdict = check(audits, limits, baseline)
-        for told in _not_accepted(audits, verdict):
-            say(told)
-    print_result(found, verdict, asked.format, place)
+        for note in _not_accepted(audits, verdict):
+            say(note)
+    print_result(result, verdict, options.format, place)
     if problem:
         without = ", without clean_indices.txt" if refused else ""
         complain(f"{problem}. " + (f"The audit is saved in {place}{without}" if place else "Nothing was written"))
-        return 2 if doubtful or verdict else 1
+        return 2 if implausible or verdict else 1
     return 0 if verdict else 1
 
 
-def _reconsidered(found: SplitsAudit, asked: GateOptions) -> SplitsAudit:
-    """The saved audit at other thresholds and with other copies kept, where these were asked for."""
-    if not asked.threshold and asked.keep is None:
-        return found
+def _with_options(result: SplitsAudit, options: GateOptions) -> SplitsAudit:
+    """The audit with the thresholds and the kept copies of the command line."""
+    if not options.threshold and options.keep is None:
+        return result
     audits = {
-        name: audit.at(thresholds=asked.thresholds(audit.thresholds), policy=asked.policy(audit.policy))
-        for name, audit in found.audits.items()
+        name: audit.at(thresholds=options.thresholds(audit.thresholds), policy=options.policy(audit.policy))
+        for name, audit in result.audits.items()
     }
-    return SplitsAudit(audits, found.shifts)
+    return SplitsAudit(audits, result.shifts)
 
 
-def apply_reviews(found: SplitsAudit, review: Review | None) -> SplitsAudit:
-    """The audit with what people decided now and before; what came of that is told on standard error."""
-    found = found if review is None else found.with_decisions(review)
-    kept = [audit.review for audit in found.audits.values() if audit.review is not None]
-    if not kept:
-        return found
-    say(_about_marks(found.audits, Review.merged([*kept, *([] if review is None else [review])])))
-    for name, audit in found.audits.items():
+def apply_reviews(result: SplitsAudit, review: Review | None) -> SplitsAudit:
+    """The audit with saved and new review decisions; standard error says what they changed."""
+    result = result if review is None else result.with_decisions(review)
+    reviews = [audit.review for audit in result.audits.values() if audit.review is not None]
+    if not reviews:
+        return result
+    say(_describe_marks(result.audits, Review.merged([*reviews, *([] if review is None else [review])])))
+    for name, audit in result.audits.items():
         for issue, row in clean_runs(audit):
             say(_split(name) + row.describe(issue))
-    return found
+    return result
 
 
-def _about_marks(audits: Mapping[str, Audit], review: Review) -> str:
+def _describe_marks(audits: Mapping[str, Audit], review: Review) -> str:
     """How many marks there are, and those that match nothing."""
     counts = ", ".join(f"{count} {verdict}" for verdict, count in review.counts.items())
-    told = f"decisions: {len(review.marks)} marks" + (f" ({counts})" if counts else "")
-    nowhere = {mark.finding for audit in audits.values() for mark in audit.decisions.unmatched}
-    lost = [m for m in review.marks if m.finding in nowhere or (m.split not in audits and "" not in audits)]
+    text = f"decisions: {len(review.marks)} marks" + (f" ({counts})" if counts else "")
+    unmatched = {mark.finding for audit in audits.values() for mark in audit.decisions.unmatched}
+    lost = [m for m in review.marks if m.finding in unmatched or (m.split not in audits and "" not in audits)]
     if lost:
-        more = ", ..." if len(lost) > SHOWN else ""
-        told += f", {len(lost)} match nothing here: {', '.join(map(str, lost[:SHOWN]))}{more}"
+        more = ", ..." if len(lost) > MOST_NAMED else ""
+        text += f", {len(lost)} match nothing here: {', '.join(map(str, lost[:MOST_NAMED]))}{more}"
     leaks = [audit.scores.leaks for audit in audits.values() if audit.scores.leaks is not None]
     own = {name for each in leaks for name in each.splits[:1]}
     splits = sorted({mark.split for mark in lost} - {"", *audits, *own})
     if splits:
         of = f"{sum(mark.split in splits for mark in lost)} about the" if "" in audits else "there is no"
-        told += f" ({of} split {', '.join(splits)})"
+        text += f" ({of} split {', '.join(splits)})"
     new = [label for audit in audits.values() for label in unknown_labels(audit.scores, audit.relabelled)]
-    return told + (f"; new labels that no sample has: {', '.join(dict.fromkeys(new))}" if new else "")
+    return text + (f"; new labels that no sample has: {', '.join(dict.fromkeys(new))}" if new else "")
+
+
+def _write_baseline(path: Path, audits: Mapping[str, Audit], before: Baseline | None) -> Baseline:
+    """Accept all findings."""
+    after = Baseline.of(audits, before)
+    after.write(path)
+    old, new = set(before.entries if before is not None else ()), set(after.entries)
+    say(f"baseline {path}: {len(after)} entries ({len(new - old)} new, {len(old - new)} removed)")
+    return after
 
 
 def _not_accepted(audits: Mapping[str, Audit], verdict: Verdict) -> Iterator[str]:
@@ -125,21 +131,21 @@ def _not_accepted(audits: Mapping[str, Audit], verdict: Verdict) -> Iterator[str
     count = sum(int(each.sum()) for each in confirmed.values())
     corrected = sum(len(audit.relabelled) for audit in audits.values())
     if count or corrected:
-        yield f"not accepted: {count} samples that people want dropped, {corrected} labels that they want mended"
+        yield f"not accepted: {count} samples that reviewers dropped, {corrected} labels that they corrected"
     unknown = [
         sample_name(audits[one.split], i)
         for one in verdict.checks
-        for i in one.found[~confirmed[one.split][one.found]][:SHOWN].tolist()
+        for i in one.found[~confirmed[one.split][one.found]][:MOST_NAMED].tolist()
     ]
     if unknown:
         yield (
-            "not accepted, as what they contain is not known (a broken link, a file above 256 MiB, a frame of a "
-            f"video): {', '.join(dict.fromkeys(unknown))}. Mend or remove them"
+            "not accepted, because the content is not known (a broken link, a file above 256 MiB, a video frame): "
+            f"{', '.join(dict.fromkeys(unknown))}. Fix or remove them"
         )
 
 
-def _doubtful(audits: Mapping[str, Audit]) -> Iterator[str]:
-    """Thresholds that flag most of the data. Exact copies are no matter of a threshold."""
+def _implausible_thresholds(audits: Mapping[str, Audit]) -> Iterator[str]:
+    """Thresholds that flag most of the data. Exact copies do not count: no threshold decides on them."""
     for name, audit in audits.items():
         for issue in SCORED:
             inexact = audit.scores.of(issue) > 0
@@ -151,7 +157,7 @@ def _doubtful(audits: Mapping[str, Audit]) -> Iterator[str]:
                 )
 
 
-def _refused(audits: Mapping[str, Audit]) -> Iterator[str]:
+def _refused_policies(audits: Mapping[str, Audit]) -> Iterator[str]:
     """Policies that would drop most of the data."""
     for name, audit in audits.items():
         try:
@@ -164,18 +170,13 @@ def _split(name: str) -> str:
     return f"split {name!r}: " if name else ""
 
 
-def _saved(found: SplitsAudit, output: Path, is_refused: bool, verdict: Verdict) -> Path:
-    """Save and say where: beside an earlier audit if this one is not to be trusted."""
+def _save(result: SplitsAudit, output: Path, has_problem: bool, verdict: Verdict) -> Path:
+    """Save and return where: beside an earlier audit if this one is not to be trusted."""
     whole = output.absolute()  # "." has no name
-    place = whole.with_name(f"{whole.name}.refused") if is_refused and holds_audit(output) else output
+    place = whole.with_name(f"{whole.name}.refused") if has_problem and holds_audit(output) else output
     try:
-        (found.audits.get("") or found).save(place, verdict)
+        (result.audits.get("") or result).save(place, verdict)
     except PolicyError:
-        if not is_refused:
+        if not has_problem:
             raise
     return place
-
-
-def _told(path: Path, before: Baseline | None, after: Baseline) -> str:
-    old, new = set(before.entries if before is not None else ()), set(after.entries)
-    return f"baseline {path}: {len(after)} entries ({len(new - old)} new, {len(old - new)} gone)"

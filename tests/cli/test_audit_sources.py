@@ -207,7 +207,7 @@ def test_labels_in_the_items_are_compared_too(tmp_path: Path, backbone: str, cal
     (tmp_path / "code" / "own_items.py").write_text(OWN_ITEMS)
     sys.modules.pop("own_items", None)
     out = tmp_path / "out"
-    again = "-o", out, "--backbone", "embedding_data:flat"
+    again = "-o", out, "--backbone", "tests.helpers.embedding_data:flat"
     assert call("audit", "train=own_items:train", "val=own_items:val", *again).status == 0
     before = contents(out)
     message = refused(call("audit", "train=own_items:train", "val=own_items:odd", *again, "--no-progress"))

@@ -52,7 +52,7 @@ def test_what_was_accepted_passes_and_one_more_copy_does_not(source: Path, tmp_p
     again = "audit", source, "-o", out, "--baseline", accepted, "--no-progress"
     ran = call(*again, "--update-baseline", "--max-near-duplicates", "0")
     assert ran.status == 0
-    assert f"baseline {accepted}: 2 entries (2 new, 0 gone)" in " ".join(ran.err.split())
+    assert f"baseline {accepted}: 2 entries (2 new, 0 removed)" in " ".join(ran.err.split())
     written = accepted.read_bytes()
     assert call(*again).status == call("gate", out, "--baseline", accepted).status == 0
     with np.load(source) as arrays:
@@ -73,7 +73,16 @@ def test_files_may_be_renamed_and_what_is_gone_is_told(tmp_path: Path, call: Cal
     folder, accepted = tmp_path / "pictures", tmp_path / "accepted.jsonl"
     for name, seed in (("a", 1), ("b", 2), ("c", 3), ("d", 4), ("e", 2), ("f", 4), ("g", 5)):
         write(folder / f"{name}.png", noisy(seed))
-    again = "audit", folder, "-o", tmp_path / "out", "--backbone", "embedding_data:flat", "--baseline", accepted
+    again = (
+        "audit",
+        folder,
+        "-o",
+        tmp_path / "out",
+        "--backbone",
+        "tests.helpers.embedding_data:flat",
+        "--baseline",
+        accepted,
+    )
     assert call(*again, "--update-baseline").status == 0
     (folder / "a.png").rename(folder / "z.png")
     (folder / "b.png").rename(folder / "y.png")
@@ -202,7 +211,7 @@ BAD = [
     (["--max-off-topic", "count:1.5"], f"the limit of off_topic {AMOUNT}, got 'count:1.5'"),
     (["--max-off-topic", "inf"], f"the limit of off_topic {AMOUNT}, got 'inf'"),
     (["--max-off-topic", "count:" + "9" * 5000], "the limit of off_topic must be a fraction"),
-    (["--max-off-topic", "val=0.1"], "the limit val=0.1 of off_topic names a split that there is not: one data set"),
+    (["--max-off-topic", "val=0.1"], "the limit val=0.1 of off_topic names an unknown split: one data set"),
     (["--max-off-topic", "0.1", "--max-off-topic", "0.2"], "the limit of off_topic is given twice: leave out one"),
     (["--allow-not-run", "bogus"], "there is no issue 'bogus': choose from near_duplicates, off_topic, label_errors, "),
     (["--threshold", "bogus=0.1"], "there is no issue 'bogus': choose from near_duplicates, off_topic, label_errors"),

@@ -1,9 +1,13 @@
+from dataclasses import fields
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from selfclean_hooks import Limits, Thresholds
-from selfclean_hooks.cli.options import limits_of, thresholds_of
+from selfclean_hooks.cli.amounts import limits_of, thresholds_of
+from selfclean_hooks.cli.options import LIMIT, GateOptions
+from selfclean_hooks.core.issues import NAMES
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.gate.limits import Count
 
@@ -71,12 +75,12 @@ def test_splits_may_have_any_name() -> None:
 
 @pytest.mark.parametrize(
     ("splits", "known"),
-    [(TWO, "there are train, val"), (ONE, "one data set was audited, without a name")],
+    [(TWO, "there are train, val"), (ONE, "a single data set was audited, without a name")],
 )
 def test_a_split_that_there_is_not_is_refused(splits: tuple[str, ...], known: str) -> None:
     with pytest.raises(SettingError) as caught:
         limits_of({"leakage": ["test=0.1"]}, (), splits)
-    assert str(caught.value) == f"the limit test=0.1 of leakage names a split that there is not: {known}"
+    assert str(caught.value) == f"the limit test=0.1 of leakage names an unknown split: {known}"
 
 
 @pytest.mark.parametrize(
@@ -122,3 +126,8 @@ def test_a_threshold_is_for_an_issue_that_has_scores(text: str) -> None:
         SettingError, match=r"there is no issue .*: choose from near_duplicates, off_topic, label_errors$"
     ):
         thresholds_of([text], Thresholds())
+
+
+def test_every_issue_has_a_limit_on_the_command_line() -> None:
+    options = [field.name.removeprefix(LIMIT) for field in fields(GateOptions) if field.name.startswith(LIMIT)]
+    assert sorted(options) == sorted([*NAMES, "total"])

@@ -117,11 +117,11 @@ def test_tables_and_python_objects_are_sources(
     out = tmp_path_factory.mktemp("out")
     paths = sorted(folder.rglob("*.png"))
     pd.DataFrame({"path": paths, "label": [path.parent.name for path in paths]}).to_csv(folder / "t.csv", index=False)
-    for text in (folder / "t.csv", "embedding_data:Items"):
+    for text in (folder / "t.csv", "tests.helpers.embedding_data:Items"):
         ran = call("audit", text, "-o", out, "--backbone", "self-supervised", "--no-progress")
         assert (ran.status, ran.err if "error" in ran.err else "") == (0, "")
     found = Audit.load(out)
-    assert found.provenance["dataset"]["name"] == "embedding_data:Items"
+    assert found.provenance["dataset"]["name"] == "tests.helpers.embedding_data:Items"
     assert len(found) == 12
 
 
@@ -258,7 +258,7 @@ def test_the_installed_command_exits_with_the_status(saved: Path, monkeypatch: p
 
 LIGHT = """
 import sys
-from selfclean_hooks.cli import main
+from selfclean_hooks.cli.main import main
 status = main(["gate", sys.argv[1], "--max-near-duplicates", "0"]), main(["report", sys.argv[1]])
 heavy = {"torch", "timm", "lightning", "torchvision", "sklearn"} & set(sys.modules)
 assert status == (1, 0), status

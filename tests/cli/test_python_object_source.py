@@ -8,7 +8,7 @@ from tests.helpers.image_files import refused
 
 MODULE = """
 from torch.utils.data import IterableDataset
-from selfclean_hooks.arrays import ArrayDataset
+from selfclean_hooks.cli.sources.array import ArrayDataset
 import numpy as np
 
 ready = ArrayDataset(np.zeros((3, 4, 4), np.uint8))

@@ -44,7 +44,7 @@ def pixels_of(batch: Any) -> Any:
     return batch.mean(1)[:, ::4, ::4].flatten(1)
 
 
-ENCODER = ("--backbone", "test_review_cli:pixels_of", "--no-progress")
+ENCODER = ("--backbone", "tests.cli.test_review_command:pixels_of", "--no-progress")
 
 
 @pytest.fixture(scope="module")

@@ -145,7 +145,7 @@ def test_a_second_report_is_the_first(tmp_path: Path, call: Call) -> None:
 
 LIGHT = """
 import sys
-from selfclean_hooks.cli import main
+from selfclean_hooks.cli.main import main
 folder, baseline = sys.argv[1:]
 status = [
     main(["gate", folder, "--max-leakage", "val=0", "--threshold", "near_duplicates=0.001", "--keep", "most_central"]),
@@ -283,4 +283,4 @@ def test_a_saved_split_is_an_audit_of_its_own(audited: Path, call: Call) -> None
     ran = call("gate", audited / "val", "--max-leakage", "count:3")
     assert ran.status == 1
     assert "leakage: 0.1333 (4 of 30 samples; " in ran.out
-    assert "names a split that there is not" in refused(call("gate", audited / "val", "--max-leakage", "val=1"))
+    assert "names an unknown split" in refused(call("gate", audited / "val", "--max-leakage", "val=1"))
