@@ -98,7 +98,7 @@ def test_files_may_be_renamed_and_what_is_gone_is_told(tmp_path: Path, call: Cal
         in ran.out
     )
     ran = call(*again, "--update-baseline")
-    assert "1 entries (0 new, 1 gone)" in " ".join(ran.err.split())
+    assert "1 entries (0 new, 1 removed)" in " ".join(ran.err.split())
     write(folder / "x.png", noisy(4))
     assert call(*again).status == 1
 
@@ -211,7 +211,7 @@ BAD = [
     (["--max-off-topic", "count:1.5"], f"the limit of off_topic {AMOUNT}, got 'count:1.5'"),
     (["--max-off-topic", "inf"], f"the limit of off_topic {AMOUNT}, got 'inf'"),
     (["--max-off-topic", "count:" + "9" * 5000], "the limit of off_topic must be a fraction"),
-    (["--max-off-topic", "val=0.1"], "the limit val=0.1 of off_topic names an unknown split: one data set"),
+    (["--max-off-topic", "val=0.1"], "the limit val=0.1 of off_topic names an unknown split: a single data set"),
     (["--max-off-topic", "0.1", "--max-off-topic", "0.2"], "the limit of off_topic is given twice: leave out one"),
     (["--allow-not-run", "bogus"], "there is no issue 'bogus': choose from near_duplicates, off_topic, label_errors, "),
     (["--threshold", "bogus=0.1"], "there is no issue 'bogus': choose from near_duplicates, off_topic, label_errors"),
