@@ -232,8 +232,9 @@ def refuse(*arguments, **named):
     raise SystemExit("the network was used")
 socket.socket.connect = socket.getaddrinfo = refuse
 from PIL import Image
-from selfclean_hooks.pretrain import Recipe, pretrain
-assert not {"lightly", "lightning", "timm", "torchvision"} & set(sys.modules), "imported too early"
+from selfclean_hooks.embedding.pretrain.recipe import Recipe
+from selfclean_hooks.embedding.pretrain.run import pretrain
+assert not {"lightning", "timm", "torchvision"} & set(sys.modules), "imported too early"
 pretrain([Image.new("L", (9, 9), i) for i in range(4)], Recipe(epochs=1))
 """
 

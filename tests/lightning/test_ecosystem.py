@@ -114,7 +114,7 @@ def test_the_classes_are_callbacks_of_their_package() -> None:
 
 def test_import_weight() -> None:
     """One interpreter after two imports, of which the second brings what the first must not."""
-    heavy = ("lightning", "pytorch_lightning", "timm", "lightly", "datasets")
+    heavy = ("lightning", "pytorch_lightning", "timm", "datasets")
     imports = ("selfclean_hooks", "selfclean_hooks_lightning")
     code = "import sys, importlib\n" + "\n".join(
         f"importlib.import_module({name!r})\nprint([name for name in {heavy!r} if name in sys.modules])"

@@ -32,14 +32,14 @@ class Network(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
 
-    def normalised(self, x: Tensor) -> Tensor:
+    def normalized(self, x: Tensor) -> Tensor:
         """(B, C, S, S) in [0, 1] as the trunk is fed it."""
         return (x - self.mean) / self.std
 
     def positions(self, x: Tensor) -> Tensor:
         """(B, C, S, S) in [0, 1] to (B, dim, H, W)."""
         run = getattr(self.trunk, "forward_features", self.trunk)
-        found: Tensor = run(self.normalised(x))
+        found: Tensor = run(self.normalized(x))
         if found.ndim == 4:
             return found if found.shape[1] == self.dim else found.permute(0, 3, 1, 2)
         skipped = int(getattr(self.trunk, "num_prefix_tokens", 0))

@@ -1,36 +1,46 @@
-"""Random views of pictures, a batch at a time on the device: pictures one by one would take most of the time."""
+"""What a network is trained for, on random views of images made a batch at a time on the device.
+
+Images one by one would take most of the time.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812, the field's own name for it
 from torch import Tensor, nn
 
+from selfclean_hooks.embedding.pretrain.losses import (
+    DinoHead,
+    DinoLoss,
+    Projection,
+    barlow_twins_loss,
+    simclr_loss,
+    vicreg_loss,
+)
 from selfclean_hooks.embedding.pretrain.networks import Network
 from selfclean_hooks.errors import SettingError
 
-TEMPERATURE = 0.1  # of SimCLR
 DINO_OUTPUTS = 1024
 DINO_MOMENTUM = 0.99  # of the teacher, at the start; 1 in the end
-MASKED = 0.6  # share of the patches that MAE hides: small pictures have few
+MASKED = 0.6  # share of the patches that MAE hides: small images have few
 DECODER_WIDTH, DECODER_DEPTH = 96, 2
 
 
 class Objective(nn.Module):
-    """Training of a network, and of a projection of its features, in which pictures are compared."""
+    """Training of a network, and of a projection of its features, in which images are compared."""
 
     def __init__(self, network: Network, projection: nn.Module | None = None) -> None:
         super().__init__()
         self.network, self.projection = network, projection or nn.Identity()
 
-    def forward(self, pictures: Tensor, generator: torch.Generator) -> Tensor:
-        """The loss of (B, C, S, S) pictures in [0, 1]; random draws are of `generator`, which is on the CPU."""
+    def forward(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The loss of (B, C, S, S) images in [0, 1]; random numbers come from `generator`, which is on the CPU."""
         raise NotImplementedError
 
     def after_step(self, progress: float) -> None:
@@ -38,44 +48,32 @@ class Objective(nn.Module):
 
 
 class TwoViews(Objective):
-    """Two views of a picture are alike, those of different pictures are not."""
+    """Two views of an image are alike, those of different images are not."""
 
-    def __init__(self, network: Network, projection: nn.Module, loss: nn.Module) -> None:
+    def __init__(self, network: Network, projection: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__(network, projection)
         self.loss = loss
 
-    def forward(self, pictures: Tensor, generator: torch.Generator) -> Tensor:
+    def forward(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """See Objective."""
-        first, second = self.projection(self.network(_two_views(pictures, generator))).chunk(2)
-        loss: Tensor = self.loss(first, second)
-        return loss
+        return self.loss(*self.projection(self.network(_two_views(images, generator))).chunk(2))
 
 
 class Dino(Objective):
-    """A student tells from one view what a slow average of itself makes of the other (Caron et al., 2021)."""
+    """A student predicts from one view what a slow average of itself makes of the other (Caron et al., 2021)."""
 
-    def __init__(self, network: Network) -> None:
-        from lightly.loss import DINOLoss
-
+    def __init__(self, network: Network, gather: bool) -> None:
         super().__init__(network)
-        self.head, self.loss = self._new_head(), DINOLoss(DINO_OUTPUTS)
-        head = self._new_head()
-        head.load_state_dict(self.head.state_dict())
-        self.teacher = nn.Sequential(copy.deepcopy(network), head).requires_grad_(False)
+        self.head, self.loss = DinoHead(network.dim, DINO_OUTPUTS), DinoLoss(DINO_OUTPUTS, gather)
+        self.teacher = copy.deepcopy(nn.Sequential(network, self.head)).requires_grad_(False)
 
-    def _new_head(self) -> Any:
-        from lightly.models.modules.heads import DINOProjectionHead
-
-        with warnings.catch_warnings():  # lightly's head uses a function that torch would rather have replaced
-            warnings.simplefilter("ignore", FutureWarning)
-            return DINOProjectionHead(self.network.dim, 512, 128, DINO_OUTPUTS, batch_norm=True)
-
-    def forward(self, pictures: Tensor, generator: torch.Generator) -> Tensor:
+    def forward(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """See Objective."""
-        both = _two_views(pictures, generator)
+        both = _two_views(images, generator)
         with torch.no_grad():
-            taught = self.teacher(both)
-        loss: Tensor = self.loss(list(taught.chunk(2)), list(self.head(self.network(both)).chunk(2)))
+            wanted = self.teacher(both)
+        predicted = self.head(self.network(both))
+        loss: Tensor = self.loss(torch.stack(wanted.chunk(2)), torch.stack(predicted.chunk(2)))
         return loss
 
     @torch.no_grad()
@@ -88,10 +86,9 @@ class Dino(Objective):
 
 
 class Mae(Objective):
-    """Hidden patches are to be told from those that are shown (masked autoencoder, He et al., 2022)."""
+    """Hidden patches are predicted from those that are shown (masked autoencoder, He et al., 2022)."""
 
     def __init__(self, network: Network) -> None:
-        from lightly.models.modules.masked_vision_transformer_timm import MaskedVisionTransformerTIMM
         from timm.models.vision_transformer import Block, VisionTransformer
 
         super().__init__(network)
@@ -101,12 +98,10 @@ class Mae(Objective):
                 "the objective mae hides patches, so its encoder must be a ViT (small-vit, or one of timm's), got "
                 f"{type(vit).__name__}"
             )
-        self.encoder = MaskedVisionTransformerTIMM(vit, None, "skip", pos_embed_initialization="skip")
         self.patch: int = vit.patch_embed.patch_size[0]
-        count, skipped = vit.patch_embed.num_patches, vit.num_prefix_tokens
-        self.count, self.skipped = count, skipped
+        self.count, self.skipped = vit.patch_embed.num_patches, vit.num_prefix_tokens
         self.widen = nn.Linear(network.dim, DECODER_WIDTH)
-        self.place = nn.Parameter(0.02 * torch.randn(1, count, DECODER_WIDTH))
+        self.place = nn.Parameter(0.02 * torch.randn(1, self.count, DECODER_WIDTH))
         self.hidden = nn.Parameter(0.02 * torch.randn(1, 1, DECODER_WIDTH))
         blocks = [Block(DECODER_WIDTH, 4) for _ in range(DECODER_DEPTH)]
         channels = network.mean.shape[1]
@@ -114,39 +109,55 @@ class Mae(Objective):
             *blocks, nn.LayerNorm(DECODER_WIDTH), nn.Linear(DECODER_WIDTH, channels * self.patch**2)
         )
 
-    def forward(self, pictures: Tensor, generator: torch.Generator) -> Tensor:
-        """See Objective. The loss is the mean squared error of the hidden patches, each normalised."""
-        from lightly.models.utils import patchify
-
-        n, kept = len(pictures), max(1, round(self.count * (1 - MASKED)))
-        order = torch.rand(n, self.count, generator=generator).argsort(1).to(pictures.device)
+    def forward(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """See Objective. The loss is the mean squared error of the hidden patches, each normalized."""
+        n, kept = len(images), max(1, round(self.count * (1 - MASKED)))
+        order = torch.rand(n, self.count, generator=generator).argsort(1).to(images.device)
         shown, hidden = order[:, :kept], order[:, kept:]
-        prefix = torch.arange(self.skipped, device=order.device).expand(n, -1)
-        x = self.network.normalised(view(pictures, generator))
-        codes = self.encoder.encode(x, idx_keep=torch.cat([prefix, shown + self.skipped], 1))[:, self.skipped :]
+        x = self.network.normalized(view(images, generator))
+        codes = self.encode(x, shown)
         rows = torch.arange(n, device=order.device)[:, None]
         tokens = self.hidden.repeat(n, self.count, 1).to(codes.dtype)
         tokens[rows, shown] = self.widen(codes)
-        told = self.decoder(tokens + self.place)[rows, hidden]
-        wanted = patchify(x, self.patch)[rows, hidden]
+        predicted = self.decoder(tokens + self.place)[rows, hidden]
+        wanted = patches_of(x, self.patch)[rows, hidden]
         spread, mean = torch.std_mean(wanted, -1, keepdim=True)
-        loss: Tensor = ((told - (wanted - mean) / (spread + 0.1)) ** 2).mean()
+        loss: Tensor = ((predicted - (wanted - mean) / (spread + 0.1)) ** 2).mean()
         return loss
 
+    def encode(self, x: Tensor, shown: Tensor) -> Tensor:
+        """(B, K, dim) codes of the patches at (B, K); the ViT does not see the others of (B, C, S, S)."""
+        prefix = torch.arange(self.skipped, device=x.device).expand(len(x), -1)
+        kept = torch.cat([prefix, shown + self.skipped], 1)[:, :, None]
 
-def _two_views(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.cat([view(pictures, generator), view(pictures, generator)])
+        def choose(_: nn.Module, tokens: tuple[Tensor, ...]) -> Tensor:
+            return tokens[0].gather(1, kept.expand(-1, -1, tokens[0].shape[2]))
+
+        vit: Any = self.network.trunk
+        hook = vit.norm_pre.register_forward_pre_hook(choose)  # the last step before the blocks: positions are added
+        try:
+            codes: Tensor = vit.forward_features(x)[:, self.skipped :]
+        finally:
+            hook.remove()
+        return codes
 
 
-def projection_of(objective: str, dim: int) -> Any:
+def patches_of(x: Tensor, side: int) -> Tensor:
+    """(B, C, S, S) to (B, (S / side)^2, side^2 C), row by row."""
+    n, channels, size, _ = x.shape
+    parts = x.reshape(n, channels, size // side, side, size // side, side)  # rows, side, columns, side
+    return parts.permute(0, 2, 4, 3, 5, 1).reshape(n, -1, side * side * channels)
+
+
+def _two_views(images: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.cat([view(images, generator), view(images, generator)])
+
+
+def projection_of(objective: str, dim: int) -> nn.Module:
     """Of `dim` features to what is compared; DINO's head gives shares of prototypes, so its features count."""
-    from lightly.models.modules import heads
-
     if objective == "barlow-twins":
-        return heads.BarlowTwinsProjectionHead(dim, 512, 512)
-    if objective in ("vicreg", "simclr"):
-        return heads.VICRegProjectionHead(dim, 256, 256, num_layers=2)
-    return nn.Identity()
+        return Projection(dim, 512, 512, 512)
+    return Projection(dim, 256, 256) if objective in ("vicreg", "simclr") else nn.Identity()
 
 
 def objective_of(name: str, network: Network, gather: bool) -> Objective:
@@ -155,18 +166,12 @@ def objective_of(name: str, network: Network, gather: bool) -> Objective:
     Raises:
         SettingError: the network is not of the kind that the objective needs.
     """
-    from lightly import loss
-
     if name == "dino":
-        return Dino(network)
+        return Dino(network, gather)
     if name == "mae":
         return Mae(network)
-    losses: dict[str, Callable[[], nn.Module]] = {
-        "vicreg": lambda: loss.VICRegLoss(gather_distributed=gather),
-        "simclr": lambda: loss.NTXentLoss(TEMPERATURE, gather_distributed=gather),
-        "barlow-twins": lambda: loss.BarlowTwinsLoss(gather_distributed=gather),
-    }
-    return TwoViews(network, projection_of(name, network.dim), losses[name]())
+    losses = {"vicreg": vicreg_loss, "simclr": simclr_loss, "barlow-twins": barlow_twins_loss}
+    return TwoViews(network, projection_of(name, network.dim), partial(losses[name], gather=gather))
 
 
 LEARNING_RATES = {"vicreg": 2e-3, "simclr": 2e-3, "barlow-twins": 2e-3, "dino": 1e-3, "mae": 1e-3}
@@ -175,9 +180,9 @@ CROP = 0.7  # smallest share of the area that a view shows
 
 
 def view(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Each picture in its own random crop, tilt, mirroring, contrast, brightness, tint and noise.
+    """Each image in its own random crop, tilt, mirroring, contrast, brightness, tint and noise.
 
-    Mild on purpose: what a view hides, the features forget, and near duplicates and off-topic samples are told by it.
+    Mild on purpose: what a view hides, the features forget, and near duplicates and off-topic samples are found by it.
 
     Args:
         x: (B, C, S, S) in [0, 1].
