@@ -51,14 +51,14 @@ def hub(folder: Path) -> Any:
 @pytest.fixture
 def audits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The epochs that callbacks audit for; an entry for each audit made."""
-    import selfclean_hooks_lightning.audit_runner
+    import selfclean_hooks.training.auditor
 
     made: list[int] = []
-    really: Any = selfclean_hooks_lightning.audit_runner.audit_distributed  # type: ignore[attr-defined]
+    really: Any = selfclean_hooks.training.auditor.audit_distributed  # type: ignore[attr-defined]
 
     def counted(processes: Any, request: Any) -> Any:
         made.append(request.epoch)
         return really(processes, request)
 
-    monkeypatch.setattr(selfclean_hooks_lightning.audit_runner, "audit_distributed", counted)
+    monkeypatch.setattr(selfclean_hooks.training.auditor, "audit_distributed", counted)
     return made

@@ -13,13 +13,13 @@ from selfclean_hooks.core.settings import Precision
 from selfclean_hooks.decisions.policy import Action, Policy
 from selfclean_hooks.decisions.thresholds import Thresholds
 from selfclean_hooks.gate.limits import Limits
-from selfclean_hooks.training.settings import DataState, settings, validate_settings
+from selfclean_hooks.training.settings import TrainingOptions, audits_enabled
+from selfclean_hooks.training.state import TrainingState
 from selfclean_hooks_lightning.fit import Fit
-from selfclean_hooks_lightning.margin_recorder import Margins
 
 
 class DataAuditHooks:
-    """Audits the training data before the first step, and drops, warns or stops as told.
+    """Audits the training data before the first step, and drops samples, warns or stops as the policy says.
 
         Trainer(callbacks=[DataAudit(policy=Policy(near_duplicates="drop", label_errors="warn"))])
 
@@ -89,7 +89,7 @@ class DataAuditHooks:
     ) -> None:
         """See the class."""
         super().__init__()
-        self.settings = settings(
+        options = TrainingOptions(
             policy=policy,
             thresholds=thresholds,
             limits=limits,
@@ -107,9 +107,9 @@ class DataAuditHooks:
             precision=precision,
             compile=compile,
         )
+        self.settings = options.checked()
         self.audits: dict[str, Audit] = {}
-        self._known: dict[str, DataState] = {}
-        self._margins: dict[str, Margins] = {}
+        self._state = TrainingState()
         self._fit: Fit | None = None
 
     @property
@@ -130,20 +130,12 @@ class DataAuditHooks:
 
     def state_dict(self) -> dict[str, Any]:
         """The dropped positions, the fingerprint of the data and the margins recorded for later audits, by loader."""
-        state = {"loaders": {name: known.state() for name, known in self._known.items()}}
-        margins = {name: margins.state() for name, margins in self._margins.items()}
-        return {**state, "margins": margins} if margins else state
+        return self._state.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Of the run that is resumed; not the state from before the audit, which tuners restore after a trial."""
-        if self._fit is not None and self._fit.met:
-            return
-        loaders = {name: DataState.of(state) for name, state in state_dict["loaders"].items()}
-        margins = {name: Margins.of(state) for name, state in state_dict.get("margins", {}).items()}
-        self._known.clear()
-        self._known.update(loaders)
-        self._margins.clear()
-        self._margins.update(margins)
+        """Take over the state of the run that is resumed; not that from before the audit, which tuners restore."""
+        if self._fit is None or not self._fit.training.current:
+            self._state.load_state_dict(state_dict)
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Find the state of a run with another `output_dir`, if there is no doubt whose it is."""
@@ -153,32 +145,31 @@ class DataAuditHooks:
             self.load_state_dict(next(iter(states.values())))
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Stand in for the hook that returns the training data; the audit runs when it is asked for."""
-        if stage == "fit" and validate_settings():
+        """Override the hook that returns the training data; the audit runs when it is asked for."""
+        if stage == "fit" and audits_enabled():
             self._end()
-            self._margins.clear()  # of another training; those of one that is resumed are loaded after this
-            self._fit = Fit(self.settings, self._known, self._margins, self.audits, trainer, pl_module)
+            self._state.margins.clear()  # of another training; those of one that is resumed are loaded after this
+            self._fit = Fit(self.settings, self._state, self.audits, trainer, pl_module)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Tell the loggers of the audit before the first epoch: now and not while a tuner has put them aside."""
+        """Log the audit before the first epoch now: earlier a tuner may have put the loggers aside."""
         if self._fit is not None:
-            self._fit.auditor.begun = True
-            self._fit.auditor.tell_loggers()
+            self._fit.training.starts()
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """The loaders are there: put the trainer's reload setting back, and record margins if a later audit is due."""
+        """The loaders are there: restore the trainer's reload setting, and record margins if a later audit is due."""
         if self._fit is not None:
             self._fit.epoch_starts()
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Listen to the logits of this step, if its margins are to be recorded."""
-        if self._fit is not None and self._fit.recorder.epoch is not None:
-            self._fit.recorder.epoch.batch_starts(batch)
+        if self._fit is not None:
+            self._fit.training.batch_starts(batch)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Keep the margins of this step."""
-        if self._fit is not None and self._fit.recorder.epoch is not None:
-            self._fit.recorder.epoch.batch_ends()
+        if self._fit is not None:
+            self._fit.training.batch_ends()
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Audit for the next epoch, if it is one to audit for."""
@@ -186,11 +177,11 @@ class DataAuditHooks:
             self._fit.epoch_ends()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Leave everything as it was found: after an error `teardown` is not called."""
+        """Restore everything: after an error `teardown` is not called."""
         self._end()
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Leave everything as it was found."""
+        """Restore everything."""
         self._end()
 
     def _end(self) -> None:

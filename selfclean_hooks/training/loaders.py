@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import math
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -120,61 +118,6 @@ def single_sample_batch(loader: DataLoader[Any], before_loader: DataLoader[Any],
     if loader is before_loader:
         return False
     return _ends_alone(loader, world_size) and not _ends_alone(before_loader, world_size)
-
-
-def map_loaders(loaders: Any, change: Callable[[str, Any], Any]) -> Any:
-    """Change every loader of a collection as Lightning takes it.
-
-    Args:
-        loaders: A loader, or a list, tuple, dict or CombinedLoader of them, nested at will; left as it is.
-        change: Called with the name and the loader. Names: keys and positions joined with "."; "" for a loader alone.
-
-    Returns:
-        A new collection of the same make, or `loaders` itself if `change` returned every loader itself.
-    """
-    return _mapped("", loaders, change)
-
-
-def names_of(loaders: Any) -> list[str]:
-    """The names that `map_loaders` gives to the loaders of a collection."""
-    names: list[str] = []
-
-    def note(name: str, loader: Any) -> Any:
-        names.append(name)
-        return loader
-
-    map_loaders(loaders, note)
-    return names
-
-
-def _mapped(name: str, held: Any, change: Callable[[str, Any], Any]) -> Any:
-    if type(held).__name__ == "CombinedLoader":  # of either namespace
-        return _combined(held, _mapped(name, held.iterables, change))
-    if not _holds_loaders(held):
-        return change(name, held)
-    before = held if isinstance(held, dict) else dict(enumerate(held))
-    after = {key: _mapped(f"{name}.{key}" if name else str(key), value, change) for key, value in before.items()}
-    if all(after[key] is value for key, value in before.items()):
-        return held
-    if isinstance(held, dict):
-        same_make = copy.copy(held)
-        same_make.update(after)
-        return same_make
-    return type(held)(*after.values()) if hasattr(held, "_fields") else type(held)(after.values())
-
-
-def _holds_loaders(held: Any) -> bool:
-    """Lightning itself takes a list of numbers or strings, an empty one too, for a loader."""
-    values = held.values() if isinstance(held, dict) else held
-    return isinstance(held, (list, tuple, dict)) and not all(isinstance(value, (int, float, str)) for value in values)
-
-
-def _combined(before: Any, iterables: Any) -> Any:
-    if iterables is before.iterables:
-        return before
-    after = type(before)(iterables, before._mode)
-    after.limits = before.limits
-    return after
 
 
 def _cure(first: str) -> str:

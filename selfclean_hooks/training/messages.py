@@ -1,14 +1,15 @@
-"""What the user gets to read of an audit: a paragraph, metrics for the loggers, pictures of the worst samples."""
+"""What users read of an audit in training: a paragraph, metrics and images of the worst samples for the loggers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.core.issues import BY_NAME, SCORED
 from selfclean_hooks.errors import PolicyError
+from selfclean_hooks.gate.limits import Limits
 from selfclean_hooks.report.figures.contact_sheet import contact_sheet
 from selfclean_hooks.utils.text import listing
 
@@ -21,26 +22,36 @@ def findings(audit: Audit) -> Iterator[str]:
         hits, action = audit.worst(issue), audit.policy.action(issue)
         if not len(hits) or action == "ignore":
             continue
-        told = f"{len(hits)} {BY_NAME[issue].phrase} ({fraction:.2%}, {DONE[action]}; "
+        phrase = f"{len(hits)} {BY_NAME[issue].phrase} ({fraction:.2%}, {DONE[action]}; "
         if issue == "unreadable":
-            spared = "" if action == "drop" else ". Training may fail there too; policy 'drop' leaves them out"
-            yield f"{told}index {listing(hits, 5)}; the first: {audit.scores.errors[int(hits[0])]}{spared})"
+            advice = "" if action == "drop" else ". Training may fail there too; policy 'drop' leaves them out"
+            yield f"{phrase}index {listing(hits, 5)}; the first: {audit.scores.errors[int(hits[0])]}{advice})"
         else:
-            yield f"{told}worst: {listing(hits, 5)})"
+            yield f"{phrase}worst: {listing(hits, 5)})"
 
 
 def paragraph(audit: Audit, what: str, folder: Path | None) -> str:
     """The audit in one paragraph: counts, shares, worst samples, representation, where the report lies."""
     encoder = audit.provenance["encoder"]
-    found = "; ".join(findings(audit)) or "nothing flagged"
+    flagged = "; ".join(findings(audit)) or "nothing flagged"
     for issue, why in audit.scores.not_run.items():
         if audit.policy.action(issue) in ("drop", "raise") or why != "there are no labels":
-            found += f"; {BY_NAME[issue].words} not looked for: {why}"
+            flagged += f"; {BY_NAME[issue].words} not looked for: {why}"
     report = f"Report: {folder / 'report.html'}" if folder is not None else "No output_dir, so no report was written"
     return (
-        f"DataAudit of {what}: {len(audit)} samples, {found}. Representation: {encoder['name']}, RankMe "
+        f"DataAudit of {what}: {len(audit)} samples, {flagged}. Representation: {encoder['name']}, RankMe "
         f"{encoder['rank_me']:.1f}. {report}"
     )
+
+
+def limit_violations(audit: Audit, limits: Limits) -> list[str]:
+    """Why the training is to be stopped: limits that are exceeded, and flags that the policy does not tolerate."""
+    raising = [
+        f"{issue} is not tolerated (policy 'raise')"
+        for issue in audit.contamination
+        if audit.policy.action(issue) == "raise" and len(audit.worst(issue))
+    ]
+    return [*audit.check(limits).failures, *raising]
 
 
 def metrics(audit: Audit, name: str = "") -> dict[str, float]:
@@ -53,17 +64,17 @@ def metrics(audit: Audit, name: str = "") -> dict[str, float]:
     return {f"audit/{name and name + '/'}{key}": float(value) for key, value in figures.items()}
 
 
-def log(loggers: list[Any], audit: Audit, name: str, step: int) -> None:
-    """Metrics to every logger, pictures to those that take them: TensorBoard's, and any with `log_image`."""
-    pictures = {issue: contact_sheet(audit, issue) for issue in SCORED if loggers}
+def log(loggers: Sequence[Any], audit: Audit, name: str, step: int) -> None:
+    """Metrics to every logger, images to those that take them: TensorBoard's, and any with `log_image`."""
+    sheets = {issue: contact_sheet(audit, issue) for issue in SCORED if loggers}
     for logger in loggers:
         logger.log_metrics(metrics(audit, name), step=step)
-        draw = getattr(getattr(logger, "experiment", None), "add_image", None)
-        for issue, picture in pictures.items():
+        add_image = getattr(getattr(logger, "experiment", None), "add_image", None)
+        for issue, sheet in sheets.items():
             tag = f"audit/{name and name + '/'}{issue}"
-            if picture is None:
+            if sheet is None:
                 continue
             if callable(getattr(logger, "log_image", None)):
-                logger.log_image(key=tag, images=[picture], step=step)
-            elif callable(draw):
-                draw(tag, picture, step, dataformats="HWC")
+                logger.log_image(key=tag, images=[sheet], step=step)
+            elif callable(add_image):
+                add_image(tag, sheet, step, dataformats="HWC")

@@ -1,4 +1,4 @@
-"""Which features the audit of a training looks at: those of the module in training, if it has learned anything."""
+"""Which features an audit in training uses: those of the module in training, if it has learned anything."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ NORMS = (
     nn.InstanceNorm2d,
     nn.InstanceNorm3d,
 )
-HOSTS = ("lightning", "pytorch_lightning")
 COLLAPSED = 1.1  # RankMe of features that are all but constant, as with batch statistics that lag behind
 
 
@@ -34,16 +33,17 @@ class Representation(NamedTuple):
     least_rank: float = 0.0  # RankMe that they must have
 
 
-def representation(backbone: Any, module: nn.Module, progress: str) -> Representation:
+def representation(backbone: Any, module: nn.Module, progress: str, packages: tuple[str, ...] = ()) -> Representation:
     """What the `backbone` of a `DataAudit` means at this moment.
 
     Args:
         backbone: None (the module in training), the name of a part of it, or what `audit` takes.
-        module: the LightningModule.
+        module: in training.
+        packages: of the trainer; a `forward` defined there is not the user's own.
         progress: why the module is known to have learned something ("a checkpoint was loaded"), or "".
 
     Raises:
-        BackboneError: the module is to be used, and which part of it cannot be told.
+        BackboneError: The module is to be used, and it is not clear which part of it.
     """
     part = dict(module.named_modules()).get(backbone) if isinstance(backbone, str) and backbone else None
     if backbone is not None and part is None:
@@ -51,14 +51,16 @@ def representation(backbone: Any, module: nn.Module, progress: str) -> Represent
             _check_no_slip(backbone, module)
         return Representation(backbone, "")
     what = f"{type(module).__name__}{f'.{backbone}' if backbone else ''}"
-    learned = progress or without_untrained(module if part is None else part)
+    learned = progress or signs_of_training(module if part is None else part)
     if not learned:
         return Representation(
             "auto",
             f"{what} looks freshly initialised, so its features say nothing yet: backbone='auto' is used, pretrained "
             "weights where they can be had, else a small encoder that is now trained on the data",
         )
-    return Representation(features_of(module, part), f"features of {what}, {learned}", backbone is None, COLLAPSED)
+    return Representation(
+        features_of(module, part, packages), f"features of {what}, {learned}", backbone is None, COLLAPSED
+    )
 
 
 def _check_no_slip(name: str, module: nn.Module) -> None:
@@ -72,23 +74,23 @@ def _check_no_slip(name: str, module: nn.Module) -> None:
         )
 
 
-def features_of(module: nn.Module, part: nn.Module | None = None) -> Any:
-    """The Encoder of a LightningModule: its `forward`, or that of a part of it as `forward` feeds it."""
-    runs = type(module).forward.__module__.split(".")[0] not in (*HOSTS, "torch")
-    if runs:
+def features_of(module: nn.Module, part: nn.Module | None = None, packages: tuple[str, ...] = ()) -> Any:
+    """The Encoder of the module in training: its `forward`, or that of a part of it as `forward` feeds it."""
+    has_forward = type(module).forward.__module__.split(".")[0] not in (*packages, "torch")
+    if has_forward:
         return of_module(module) if part is None else of_module(part, within=module)
     if part is not None:
         return of_module(part)
     parts = [name for name, child in module.named_children() if any(True for _ in child.parameters())]
     if len(parts) != 1:
         raise BackboneError(
-            f"{type(module).__name__} has no forward(), and which part of it gives the features cannot be told from "
+            f"{type(module).__name__} has no forward(), and it is not clear which part of it gives the features: "
             f"{', '.join(parts) or 'none'}: name one, as backbone={(parts or ['encoder'])[0]!r}, or write forward()"
         )
     return of_module(module.get_submodule(parts[0]))
 
 
-def without_untrained(module: nn.Module) -> str:
+def signs_of_training(module: nn.Module) -> str:
     """By what a module shows that it was trained before, or "".
 
     The scale of a normalisation layer starts as a constant, and training alone makes its entries differ. A module

@@ -18,6 +18,7 @@ from torch.utils.data import (
 )
 
 from selfclean_hooks.utils.arrays import IntArray
+from selfclean_hooks.utils.torch_internals import given_num_samples
 
 
 def refusal(sampler: object) -> str | None:
@@ -105,7 +106,7 @@ def _sequential(sampler: SequentialSampler, dataset: Subset[Any]) -> SequentialS
 
 
 def _random(sampler: RandomSampler, dataset: Subset[Any]) -> RandomSampler:
-    source, asked = _source(sampler.data_source, dataset), sampler._num_samples
+    source, asked = _source(sampler.data_source, dataset), given_num_samples(sampler)
     num_samples = None if asked is None else _scaled(asked, len(source), len(sampler.data_source))
     return RandomSampler(source, sampler.replacement, num_samples, sampler.generator)
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from selfclean_hooks import Audit, Limits, Policy, Thresholds
 from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.errors import DataWarning, SettingError
-from selfclean_hooks.training.settings import validate_settings
+from selfclean_hooks.training.settings import audits_enabled
 from selfclean_hooks_lightning import DataAudit
 from tests.lightning.fits import Net, audit_callback, clean_data, train_data, trainer
 
@@ -75,7 +75,7 @@ def test_defaults() -> None:
     settings = DataAudit().settings
     assert (settings.policy, settings.thresholds, settings.limits) == (Policy(), Thresholds(), Limits())
     assert (settings.epochs, settings.output_dir, settings.check_leakage) == ((0,), Path("audit"), True)
-    assert (settings.method, settings.reading, settings.num_workers) == ("default", EmbeddingSettings(), None)
+    assert (settings.method, settings.embedding, settings.num_workers) == ("default", EmbeddingSettings(), None)
     assert not settings.drops
 
 
@@ -118,7 +118,7 @@ def test_state_has_a_place_of_its_own_for_each_folder() -> None:
 @pytest.mark.parametrize(("value", "runs"), [("0", False), (" No", False), ("OFF", False), ("1", True), ("", True)])
 def test_the_switch(monkeypatch: pytest.MonkeyPatch, value: str, runs: bool) -> None:
     monkeypatch.setenv("SELFCLEAN_HOOKS_ENABLED", value)
-    assert validate_settings() is runs
+    assert audits_enabled() is runs
 
 
 def test_settings_reach_the_audit(tmp_path: Path) -> None:

@@ -301,7 +301,7 @@ class Report(lightning.Callback):
         found = next(callback for callback in trainer.callbacks if hasattr(callback, "audits"))
         seen = {
             "trained_on": {str(epoch): positions for epoch, positions in pl_module.seen.items()},
-            "dropped": found._known[""].dropped.tolist(),
+            "dropped": found._state.data[""].dropped.tolist(),
             "scores": found.audit.frame.to_json(),
             "steps": trainer.global_step,
         }
@@ -319,7 +319,7 @@ def test_ddp_spawn(tmp_path: Path, alone: dict[str, Any], monkeypatch: pytest.Mo
         assert seen["dropped"] == alone["dropped"]
         assert seen["scores"] == alone["scores"]
     check_epoch(ranks, 0, alone["kept"])
-    assert (callback.audits, callback._known, callback._fit) == ({}, {}, None)
+    assert (callback.audits, callback._state.data, callback._fit) == ({}, {}, None)
     with pytest.raises(AttributeError, match="there are 0 audits"):
         _ = callback.audit
     assert Audit.load(tmp_path / "audit").frame.to_json() == alone["scores"]

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SubsetRandomSampler, dataloader
 
-import selfclean_hooks_lightning.audit_runner
+import selfclean_hooks.training.auditor
 from selfclean_hooks import Audit, Policy, Thresholds
 from selfclean_hooks.detectors.label_errors.training_margins import blend_with_margins
-from selfclean_hooks.training.batch_indices import BatchIndexRecorder
+from selfclean_hooks.training.margins.batch_indices import BatchIndexRecorder
 from selfclean_hooks_lightning import DataAudit
 from tests.lightning.fit_twins import all_global, check_same, fit_of
 from tests.lightning.fits import (
@@ -51,14 +51,14 @@ class Blended(list[tuple[Any, int]]):
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        blend: Any = selfclean_hooks_lightning.audit_runner.with_margins  # type: ignore[attr-defined]
+        blend: Any = selfclean_hooks.training.auditor.with_margins  # type: ignore[attr-defined]
 
         def noted(audit: Audit, margins: Any, epochs: int) -> Audit:
             self.append((margins, epochs))
             found: Audit = blend(audit, margins, epochs)
             return found
 
-        with patch.object(selfclean_hooks_lightning.audit_runner, "with_margins", noted):
+        with patch.object(selfclean_hooks.training.auditor, "with_margins", noted):
             yield
 
 

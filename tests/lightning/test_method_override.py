@@ -9,7 +9,7 @@ import pytest
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 
-import selfclean_hooks_lightning.audit_runner
+import selfclean_hooks.training.auditor
 from selfclean_hooks import Limits, Policy
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.distributed import TrainingAudit, audit_distributed
@@ -109,7 +109,7 @@ def test_an_interrupt_in_a_later_audit(error: BaseException, source: str, monkey
             raise error
         return really(processes, request)
 
-    monkeypatch.setattr(selfclean_hooks_lightning.audit_runner, "audit_distributed", once)
+    monkeypatch.setattr(selfclean_hooks.training.auditor, "audit_distributed", once)
     with pytest.raises((SystemExit, MemoryError)):
         scene.fit(audit)
     scene.check()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from selfclean_hooks.embedding.encoders.features import input_of
 from selfclean_hooks.errors import BackboneError, DataWarning
 from selfclean_hooks.training.module_features import features_of, representation
+from selfclean_hooks_lightning.host import LightningHost
 from tests.lightning.fits import Net, audit_callback, trainer, weights
 from tests.lightning.module_features import by_hand, close, embedded, encoded, loader, pictures, quick_auto, taught
 
@@ -71,7 +72,10 @@ def test_features_of_known_models(name: str, named: bool) -> None:
     net, batch = Around(make()), torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     net.train()
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    found = encoded(representation("model" if named else None, net, "a checkpoint was loaded").backbone, batch)
+    found = encoded(
+        representation("model" if named else None, net, "a checkpoint was loaded", LightningHost.packages).backbone,
+        batch,
+    )
     assert found.shape == (6, width)
     assert not found.requires_grad
     assert close(found, by_hand(net, by_its_own(net.model), batch))
@@ -84,7 +88,7 @@ def test_features_of_known_models(name: str, named: bool) -> None:
 @pytest.mark.parametrize("part", [None, "encoder"])
 def test_precisions(dtype: torch.dtype, part: str | None) -> None:
     net = Net().to(dtype)
-    found = encoded(representation(part, net, "a checkpoint was loaded").backbone, pictures())
+    found = encoded(representation(part, net, "a checkpoint was loaded", LightningHost.packages).backbone, pictures())
     expected = by_hand(net, net.encoder, pictures().to(dtype))
     assert found.dtype == dtype
     assert close(found.float(), expected.float())
@@ -107,7 +111,7 @@ def test_eval_mode_and_no_trace() -> None:
     net.train()
     net.head.eval()
     before, flags = weights(net), [module.training for module in net.modules()]
-    encoder = features_of(net)
+    encoder = features_of(net, packages=LightningHost.packages)
     one, two = encoded(encoder, pictures()), encoded(encoder, pictures())
     assert torch.equal(one, two)  # no dropout
     assert not one.requires_grad

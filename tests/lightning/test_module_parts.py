@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from selfclean_hooks.errors import BackboneError, DataWarning
 from selfclean_hooks.training.module_features import features_of, representation
+from selfclean_hooks_lightning.host import LightningHost
 from tests.lightning.fits import DROP, Net, audit_callback, trainer
 from tests.lightning.module_features import (
     Plain,
@@ -67,7 +68,7 @@ def small(width: int = 12) -> nn.Module:
 
 def test_a_part_is_fed_by_forward() -> None:
     net = Halved()
-    features = features_of(net, net.body)
+    features = features_of(net, net.body, packages=LightningHost.packages)
     assert close(encoded(features, pictures()), by_hand(net, net.body, pictures() * 0.5 - 0.25))
     assert features.name == "Sequential"
 
@@ -83,7 +84,10 @@ def test_a_part_by_name_in_training(tmp_path: Path, vectors: list[Tensor]) -> No
 
 def test_a_part_without_forward_is_fed_the_samples() -> None:
     net = Silent(one=small(5), other=small(7))
-    assert close(encoded(features_of(net, net.get_submodule("other")), pictures()), hidden(net.other, pictures()))
+    assert close(
+        encoded(features_of(net, net.get_submodule("other"), packages=LightningHost.packages), pictures()),
+        hidden(net.other, pictures()),
+    )
 
 
 def hidden(model: Any, batch: Tensor) -> Tensor:
@@ -93,12 +97,14 @@ def hidden(model: Any, batch: Tensor) -> Tensor:
 
 def test_without_forward_the_only_part_with_weights_is_taken() -> None:
     net = Silent(model=small())
-    assert close(encoded(features_of(net), pictures()), hidden(net.model, pictures()))
+    assert close(encoded(features_of(net, packages=LightningHost.packages), pictures()), hidden(net.model, pictures()))
 
 
 def test_without_forward_several_parts_are_asked_about() -> None:
     with pytest.raises(BackboneError) as refused:
-        representation(None, Silent(student=small(), teacher=small()), "a checkpoint was loaded")
+        representation(
+            None, Silent(student=small(), teacher=small()), "a checkpoint was loaded", LightningHost.packages
+        )
     assert str(refused.value) == (
         "Silent has no forward(), and which part of it gives the features cannot be told from student, teacher: name "
         "one, as backbone='student', or write forward()"

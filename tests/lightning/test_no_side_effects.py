@@ -7,7 +7,7 @@ import pytest
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-import selfclean_hooks_lightning.audit_runner
+import selfclean_hooks.training.auditor
 from selfclean_hooks import Policy
 from tests.lightning.fits import DROP, FIRM, Module, Net, audit_callback, planted, train_data, trainer, val_data
 from tests.lightning.loader_sources import SOURCES, Scene
@@ -44,7 +44,7 @@ def no_audit(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*arguments: Any, **settings: Any) -> Any:
         raise AssertionError("an audit was made")
 
-    monkeypatch.setattr(selfclean_hooks_lightning.audit_runner, "audit_distributed", fails)
+    monkeypatch.setattr(selfclean_hooks.training.auditor, "audit_distributed", fails)
 
 
 class Whole(Net):

@@ -13,7 +13,7 @@ from selfclean_hooks.embedding.backbones import resolve as backbones
 from selfclean_hooks.embedding.encoders.encoder import Encoder, of_module
 from selfclean_hooks.embedding.quality import rank_me
 from selfclean_hooks.errors import DataWarning
-from selfclean_hooks.training.module_features import Representation, representation, without_untrained
+from selfclean_hooks.training.module_features import Representation, representation, signs_of_training
 from tests.lightning.fits import Net, audit_callback, trainer, weights
 from tests.lightning.module_features import (
     Plain,
@@ -130,19 +130,19 @@ def test_a_later_audit_uses_the_module_as_it_then_is(tmp_path: Path, vectors: li
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d(8), nn.LayerNorm(8), nn.GroupNorm(2, 8)])
 def test_a_norm_layer_tells_by_its_weights(norm: Any) -> None:
     model = nn.Sequential(nn.Linear(4, 8), norm)
-    assert without_untrained(model) == ""
+    assert signs_of_training(model) == ""
     with torch.no_grad():
         norm.weight.fill_(0.3)
-    assert without_untrained(model) == ""  # a constant, as another start
+    assert signs_of_training(model) == ""  # a constant, as another start
     with torch.no_grad():
         norm.weight[3] += 0.01
-    assert without_untrained(model) == "trained before (the weights of 1 have moved)"
-    assert without_untrained(norm) == f"trained before (the weights of {type(norm).__name__} have moved)"
+    assert signs_of_training(model) == "trained before (the weights of 1 have moved)"
+    assert signs_of_training(norm) == f"trained before (the weights of {type(norm).__name__} have moved)"
 
 
 @pytest.mark.parametrize("model", [nn.Linear(4, 8), nn.BatchNorm1d(8, affine=False), nn.LayerNorm(1), nn.Identity()])
 def test_a_module_without_norm_weights_tells_nothing(model: nn.Module) -> None:
-    assert without_untrained(model) == ""
+    assert signs_of_training(model) == ""
     assert representation(None, nn.Sequential(model), "").backbone == "auto"
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from types import FunctionType
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+from selfclean_hooks.utils.arrays import IntArray
+from selfclean_hooks.utils.torch_internals import in_backward
 
 
 class Head:
@@ -34,7 +34,7 @@ class Head:
         self._margins: dict[nn.Module, tuple[int, Tensor]] = {}  # in order of execution
         self._handles: list[RemovableHandle] = []
 
-    def listen(self, labels: NDArray[np.int64]) -> None:
+    def listen(self, labels: IntArray) -> None:
         """Hook the layers for a step on samples with these labels (B,); those below 0 are unknown."""
         self.stop()
         self._labels = torch.from_numpy(labels).clamp(min=0)
@@ -89,27 +89,7 @@ def margins_of(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.gather(1, labels[:, None])[:, 0] - logits.masked_fill(own, -torch.inf).amax(1)
 
 
-def in_backward() -> bool:
-    """Whether a layer is executed once more in the backward pass, by gradient checkpointing."""
-    task = getattr(torch._C, "_current_graph_task_id", None)
-    return task is not None and task() != -1
-
-
-def is_compiled(module: nn.Module) -> bool:
-    """Whether anything of a module was compiled by torch, which hooks would disturb."""
-    if getattr(module, "_compiler_ctx", None) is not None:  # where Lightning keeps how it was compiled
-        return True
-    for part in module.modules():
-        if type(part).__name__ == "OptimizedModule" or getattr(part, "_compiled_call_impl", None) is not None:
-            return True
-        held = (vars(part), *(vars(kind) for kind in type(part).__mro__ if kind is not nn.Module))
-        functions = (value for names in held for value in list(names.values()) if isinstance(value, FunctionType))
-        if any("_torchdynamo_orig_callable" in vars(function) for function in functions):
-            return True
-    return False
-
-
-def agrees(batch: Any, labels: NDArray[np.int64]) -> bool:
+def agrees(batch: Any, labels: IntArray) -> bool:
     """Whether a tensor of a batch holds these labels (B,), those below 0 aside, in this order."""
     known = labels >= 0
     for tensor in _tensors(batch):

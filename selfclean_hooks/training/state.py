@@ -1,0 +1,151 @@
+"""What a training keeps in its checkpoints: the samples dropped, and the margins recorded for later audits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from selfclean_hooks.data.fingerprint.dataset import data_fingerprint
+from selfclean_hooks.errors import DataError
+from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
+from selfclean_hooks.utils.processes import Processes
+
+
+@dataclass(frozen=True, eq=False)
+class DataState:
+    """The outcome of the audit of the data behind one loader.
+
+    Attributes:
+        n: Number of samples.
+        fingerprint: Of the data.
+        settings: Those that the outcome depends on.
+        dropped: (K,) int64, ascending positions.
+        epoch: Before which the audit was made.
+    """
+
+    n: int
+    fingerprint: str
+    settings: str
+    dropped: IntArray
+    epoch: int
+
+    def changed(self, now: DataState) -> str:
+        """Why an audit of then does not hold now, or ""."""
+        if not self.same_data(now):
+            return f"the data changed since the last audit ({self.n} samples then, {now.n} now)"
+        return "the settings of the audit changed since the last one" if self.settings != now.settings else ""
+
+    def same_data(self, now: DataState) -> bool:
+        """Whether both are of the same data."""
+        return (self.n, self.fingerprint) == (now.n, now.fingerprint)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings, which every checkpoint can hold and every loader reads."""
+        return {**vars(self), "dropped": self.dropped.tolist()}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> DataState:
+        """The inverse of `as_dict`."""
+        return cls(**{**state, "dropped": np.asarray(state["dropped"], np.int64)})
+
+
+def data_state(processes: Processes, data: Any, settings: str, epoch: int) -> DataState:
+    """Data before its audit, with nothing dropped yet.
+
+    Raises:
+        DataError: The processes of the training hold different data.
+    """
+    fingerprints = processes.gather_all(lambda: data_fingerprint(data))
+    if len(set(fingerprints)) > 1:
+        raise DataError(
+            "all processes of the training must hold the same data in the same order, and do not: seed what chooses "
+            "it, as random_split(..., generator=torch.Generator().manual_seed(0))"
+        )
+    return DataState(len(data), fingerprints[0], settings, np.empty(0, np.int64), epoch)
+
+
+@dataclass(eq=False)
+class Margins:
+    """Margins of N samples over some epochs: the logit of the given label minus the highest other one.
+
+    Attributes:
+        labels: (N,) int64, the labels that they are of; below 0: unknown.
+        total: (N,) float32, sum over the steps.
+        count: (N,) int32, steps.
+        epochs: Number of epochs recorded.
+    """
+
+    labels: IntArray
+    total: Float32Array
+    count: NDArray[np.int32]
+    epochs: int = 0
+
+    @classmethod
+    def empty(cls, labels: IntArray) -> Margins:
+        """Before the first step."""
+        return cls(labels, np.zeros(len(labels), np.float32), np.zeros(len(labels), np.int32))
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.labels)
+
+    @property
+    def mean(self) -> FloatArray:
+        """(N,) float64, NaN for samples that were not trained on."""
+        seen = self.count > 0
+        return np.where(seen, self.total.astype(np.float64) / np.maximum(self.count, 1), np.nan)
+
+    def add(self, total: FloatArray, count: IntArray) -> None:
+        """Add the sums and counts (N,) of one more epoch."""
+        self.total = (self.total + total).astype(np.float32)
+        self.count = (self.count + count).astype(np.int32)
+        self.epochs += 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        names = ("labels", "total", "count")
+        return {**{name: torch.tensor(getattr(self, name), device="cpu") for name in names}, "epochs": self.epochs}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Margins:
+        """The inverse of `as_dict`."""
+        labels, total, count = (state[name].cpu().numpy() for name in ("labels", "total", "count"))
+        return cls(labels, total, count, state["epochs"])
+
+
+@dataclass
+class TrainingState:
+    """What survives a training: by name of the loader.
+
+    Attributes:
+        data: The outcome of the last audit.
+        margins: Recorded so far for later audits.
+    """
+
+    data: dict[str, DataState] = field(default_factory=dict)
+    margins: dict[str, Margins] = field(default_factory=dict)
+
+    @property
+    def dropped(self) -> dict[str, list[int]]:
+        """The dropped positions of every loader that has any."""
+        return {name: state.dropped.tolist() for name, state in self.data.items() if len(state.dropped)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint: lists, numbers, strings and tensors."""
+        state = {"loaders": {name: state.as_dict() for name, state in self.data.items()}}
+        margins = {name: margins.as_dict() for name, margins in self.margins.items()}
+        return {**state, "margins": margins} if margins else state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over the state of the run that is resumed."""
+        data = {name: DataState.from_dict(state) for name, state in state_dict["loaders"].items()}
+        margins = {name: Margins.from_dict(state) for name, state in state_dict.get("margins", {}).items()}
+        self.data.clear()
+        self.data.update(data)
+        self.margins.clear()
+        self.margins.update(margins)
