@@ -28,7 +28,7 @@ from selfclean_hooks.utils.text import listing
 
 @dataclass(frozen=True)
 class CurrentData:
-    """The data of a loader as this training found it: data set, positions drawn by the sampler, and its state."""
+    """The data of a loader in this training: its data set, the positions drawn by the sampler, and its state."""
 
     dataset: Any
     drawn: bytes | None
@@ -151,8 +151,7 @@ class AuditedTraining:
         if why:
             self._tolerate(what, why)
             return False
-        refused = dropping.refusal(loader) if self.settings.drops else None
-        if refused is not None:
+        if self.settings.drops and (refused := dropping.refusal(loader)) is not None:
             raise SettingError(f"samples cannot be dropped from {what}: {refused}")
         return True
 
@@ -247,5 +246,4 @@ def _why_no_data(loader: Any) -> str:
         check_map_style(data := data_of(loader))
     except DataError as error:
         return str(error)
-    few = f"an audit compares samples: the data set must hold at least 2, got {len(data)}"
-    return few if len(data) < 2 else ""
+    return "" if len(data) >= 2 else f"an audit compares samples: the data set must hold at least 2, got {len(data)}"

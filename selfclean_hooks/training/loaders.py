@@ -25,10 +25,10 @@ def sampled_indices(loader: Any) -> NDArray[np.int64] | None:
     """The samples that a loader can draw, where its sampler leaves some out.
 
     Args:
-        loader: A DataLoader; nothing is drawn from it. Of anything else there is no telling.
+        loader: A DataLoader; nothing is drawn from it. Of any other object nothing is known.
 
     Returns:
-        (K,) int64, ascending, each once: positions in `loader.dataset`. None: all, or there is no telling.
+        (K,) int64, ascending, each once: positions in `loader.dataset`. None: all, or unknown.
     """
     sampler = getattr(loader, "batch_sampler", None)
     if sampler is None:

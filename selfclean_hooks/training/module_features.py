@@ -84,7 +84,7 @@ def features_of(module: nn.Module, part: nn.Module | None = None, packages: tupl
     parts = [name for name, child in module.named_children() if any(True for _ in child.parameters())]
     if len(parts) != 1:
         raise BackboneError(
-            f"{type(module).__name__} has no forward(), and it is not clear which part of it gives the features: "
+            f"{type(module).__name__} has no forward(), and it is not clear which part of it gives the features, of "
             f"{', '.join(parts) or 'none'}: name one, as backbone={(parts or ['encoder'])[0]!r}, or write forward()"
         )
     return of_module(module.get_submodule(parts[0]))

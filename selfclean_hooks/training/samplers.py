@@ -22,7 +22,7 @@ from selfclean_hooks.utils.torch_internals import given_num_samples
 
 
 def refusal(sampler: object) -> str | None:
-    """Why there is no telling what this sampler draws; None: `draws_of` and `remap_sampler` know it."""
+    """Why it is unknown what this sampler draws; None: `draws_of` and `remap_sampler` know it."""
     if _kind(sampler) is not None:
         return None
     came = type(sampler).__name__
@@ -36,7 +36,7 @@ def draws_of(sampler: object, n: int) -> IntArray | None:
     """The positions that a sampler over n samples can draw, on all processes of a DistributedSampler together.
 
     Returns:
-        (K,) int64, ascending, each once. None: there is no telling, see `refusal`.
+        (K,) int64, ascending, each once. None: unknown, see `refusal`.
 
     Raises:
         IndexError: A SubsetRandomSampler holds a position outside the data set.

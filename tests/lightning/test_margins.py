@@ -353,7 +353,7 @@ def plain(data: Any, **settings: Any) -> DataLoader[Any]:
 
 REASONS: dict[str, tuple[type[Net], Callable[[Any], Any]]] = {
     "no linear layer gave the logits of a batch, one row a sample and one column a class": (NoLinear, plain),
-    "the outputs of the last linear layer do not tell the labels better than one guess for all": (NoHead, plain),
+    "the outputs of the last linear layer do not predict the labels better than one guess for all": (NoHead, plain),
     "several loaders are trained on together": (Both, lambda data: [plain(data), plain(data)]),
     "hooks would disturb what torch.compile made of the module": (Compiled, plain),
     "a Repeating may hand out other batches than it draws": (Logged, lambda data: Repeating(data, 16)),
@@ -383,11 +383,11 @@ def test_label_scores_without_a_calibration_are_left_alone(caplog: Any) -> None:
         trainer(audit, max_epochs=3).fit(Untouched(), plain(clean_data()))
     said = [record.getMessage() for record in caplog.records if "features alone" in record.getMessage()]
     assert len(said) == 1
-    assert said[0].endswith("as method='selfclean' does not tell how likely a label is right")
+    assert said[0].endswith("as method='selfclean' does not estimate how likely a label is right")
 
 
 def test_a_batch_of_two_views_is_left_out(blends: Blended) -> None:
-    """Of the twice as many rows there is no telling which is which."""
+    """With twice as many rows it is not known which is which."""
 
     class Views(Logged):
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:

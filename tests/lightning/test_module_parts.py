@@ -106,7 +106,7 @@ def test_without_forward_several_parts_are_asked_about() -> None:
             None, Silent(student=small(), teacher=small()), "a checkpoint was loaded", LightningHost.packages
         )
     assert str(refused.value) == (
-        "Silent has no forward(), and which part of it gives the features cannot be told from student, teacher: name "
+        "Silent has no forward(), and it is not clear which part of it gives the features, of student, teacher: name "
         "one, as backbone='student', or write forward()"
     )
 

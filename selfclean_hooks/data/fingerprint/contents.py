@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -24,7 +24,6 @@ CHUNK = 1 << 24
 FILES = 4_096  # sizes of files asked for in each list; of longer ones evenly spaced
 NAMES = 16  # keys of a dict of arrays; one with more is a cache
 ARRAYS = (np.ndarray, torch.Tensor)
-FRAMES = (pd.DataFrame, pd.Series, pd.Index)
 NUMBERS = (bool, int, float, np.number, np.bool_)
 SINGLE = (str, os.PathLike, *NUMBERS)
 
@@ -35,15 +34,21 @@ def digest_of(value: Any, folders: Sequence[str]) -> str | None:
         return None
     if isinstance(value, ARRAYS):
         return _array(value, folders)
-    if isinstance(value, pd.DataFrame):
-        return _columnwise({str(name): value[name].tolist() for name in value.columns}, folders)
-    if isinstance(value, FRAMES):
-        return _list(list(value), folders)
+    if is_table(value):
+        is_frame = hasattr(value, "columns")
+        columns = {str(name): value[name].tolist() for name in value.columns} if is_frame else {}
+        return _columnwise(columns, folders) if is_frame else _list(list(value), folders)
     if isinstance(value, dict):
         return _mapping(value, folders)
     if isinstance(value, (list, tuple)):
         return _list(value, folders)
     return digest(value) if isinstance(value, (bytes, Image.Image)) else None
+
+
+def is_table(value: Any) -> bool:
+    """Whether this is a DataFrame, Series or Index of pandas, which is not imported to find out."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(value, (pandas.DataFrame, pandas.Series, pandas.Index))
 
 
 def _mapping(value: Mapping[Any, Any], folders: Sequence[str]) -> str | None:

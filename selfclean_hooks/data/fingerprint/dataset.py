@@ -24,12 +24,12 @@ from selfclean_hooks.data.dataset_tree import PLAIN, entries, fields, file_name,
 from selfclean_hooks.data.digests import digest
 from selfclean_hooks.data.fingerprint.contents import (
     ARRAYS,
-    FRAMES,
     digest_of,
     digest_of_table,
     drop_none,
     evenly,
     is_heavy,
+    is_table,
     none_on_error,
 )
 from selfclean_hooks.data.items import split
@@ -156,7 +156,7 @@ def _is_cache(node: Any, name: str) -> bool:
 
 def _is_indexed(value: Any) -> bool:
     """Whether an object is like a data set: duck-typed ones, and timm's readers with the list of samples in them."""
-    if isinstance(value, (*PLAIN, *FRAMES, torch.nn.Module)) or not fields(value):
+    if isinstance(value, (*PLAIN, torch.nn.Module)) or is_table(value) or not fields(value):
         return False
     return hasattr(type(value), "__getitem__") and hasattr(type(value), "__len__")
 
