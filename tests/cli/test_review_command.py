@@ -134,7 +134,7 @@ def test_the_whole_way_from_findings_to_clean_data(pictures: Path, saved: Path, 
     ran = call("gate", out, "--baseline", accepted, "--update-baseline")
     assert ran.status == 1, "what is to be dropped is there still"
     samples = len({m.index for m in by["confirmed"]})
-    assert f"not accepted: {samples} samples that people want dropped, 1 labels that they want mended" in told(ran)
+    assert f"not accepted: {samples} samples that reviewers dropped, 1 labels that they corrected" in told(ran)
     lines = [json.loads(line) for line in accepted.read_text().splitlines()[1:]]
     entries = [line for line in lines if "threshold" not in line]
     assert entries, "there is something that people found fine"
