@@ -1,1 +1,1 @@
-"""Decisions."""
+"""From scores to flags and actions."""

@@ -1,1 +1,1 @@
-"""Detectors."""
+"""Detectors: embeddings to scores."""

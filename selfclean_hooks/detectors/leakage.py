@@ -1,31 +1,23 @@
-"""The nearest samples of one split to those of another, exact, in one blocked product that serves both sides."""
+"""Leakage: cross-split near duplicates, exact."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from selfclean_hooks.core.embeddings import Embeddings
 from selfclean_hooks.core.scores import LeakPairs
-from selfclean_hooks.detectors.near_duplicates.local_scale import scaled_score
+from selfclean_hooks.detectors.near_duplicates.pairs import scaled_score
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.neighbors.cross_search import cross_nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
-from selfclean_hooks.utils.arrays import Float32Array, not_finite
+from selfclean_hooks.utils.arrays import Float32Array, IntArray, not_finite
 
-if TYPE_CHECKING:
-    from selfclean_hooks.core.embeddings import Embeddings
-
-Pairs = tuple[
-    NDArray[np.int64], NDArray[np.int64], Float32Array, Float32Array
-]  # positions in two splits, distances and scores
-LocalScaleBySplit = Mapping[
-    str, "Float32Array | None"
-]  # split: distance usual around each sample; None: distances are scores
+Pairs = tuple[IntArray, IntArray, Float32Array, Float32Array]  # positions in two splits, distances and scores
+LocalScaleBySplit = Mapping[str, Float32Array | None]  # split: (N,) local scales; None: distances are scores
 
 
 def find_leakage(
@@ -35,19 +27,19 @@ def find_leakage(
     automatic: float = 0.0,
     of: Collection[str] | None = None,
 ) -> dict[str, LeakPairs]:
-    """What each split shares with the others: see `LeakPairs`. Identical content lies at distance 0.
+    """Cross-split near duplicates of each split, see `LeakPairs`. Identical content lies at distance 0.
 
-    A pair is scored as if its sample of the later split lay beside that of the earlier one in the earlier split.
+    A pair is scored by the local scale of its sample in the earlier split.
 
     Args:
-        splits: by name; by the same encoder; the one that is trained on first.
+        splits: by name, embedded by the same encoder; the training split first.
         local_scale: `Scores.local_scale` of all splits but the last, or of those in `of`.
         below: score up to which further neighbours than the nearest are listed.
         automatic: score below which "auto" flags.
-        of: the splits to look at; default: all. Each pair of splits is compared once.
+        of: the splits to report on; default: all. Each pair of splits is compared once.
 
     Raises:
-        DataError: as `with_leakage`.
+        DataError: there is one split only, they were embedded by different encoders, or values are not finite.
     """
     wanted = list(splits if of is None else of)
     _check(splits)
@@ -55,12 +47,12 @@ def find_leakage(
     pairs: dict[tuple[str, str], Pairs] = {}
     for name, other in combinations(sorted(splits, key=lambda name: name not in wanted), 2):
         if name in wanted:
-            usual = local_scale.get(name)
-            far = below if usual is None else float(np.nanmax(usual)) * (below / max(1 - below, 1e-9)) ** 2
+            scale = local_scale.get(name)
+            far = below if scale is None else float(np.nanmax(scale)) * (below / max(1 - below, 1e-9)) ** 2
             first, second, distance = _pairs_of_two_splits(rows[name], splits[name], rows[other], splits[other], far)
-            score = distance if usual is None else scaled_score(distance, usual[first]).astype(np.float32)
+            score = distance if scale is None else scaled_score(distance, scale[first]).astype(np.float32)
             pairs[name, other], pairs[other, name] = (first, second, distance, score), (second, first, distance, score)
-    is_scaled = any(usual is not None for usual in local_scale.values())
+    is_scaled = any(scale is not None for scale in local_scale.values())
     return {name: _leak_pairs(name, splits, pairs, automatic, is_scaled) for name in wanted}
 
 
@@ -69,15 +61,15 @@ def _leak_pairs(
 ) -> LeakPairs:
     """The pairs of one split with the others, worst first."""
     others = [split for split in splits if split != name]
-    found = [pairs[name, other] for other in others]
-    number = np.repeat(np.arange(1, len(found) + 1), [len(score) for *_, score in found])
-    index, other_index, distance, score = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    parts = [pairs[name, other] for other in others]
+    number = np.repeat(np.arange(1, len(parts) + 1), [len(score) for *_, score in parts])
+    index, other_index, distance, score = map(np.concatenate, zip(*parts, strict=True))
     order = np.lexsort((other_index, index, number, distance, score))
     places = list(zip((number[order] - 1).tolist(), other_index[order].tolist(), strict=True))
 
-    def of_each(texts: list[tuple[str, ...]]) -> tuple[str, ...] | None:
-        told = tuple(texts[split][at] for split, at in places)
-        return told if any(told) else None
+    def collect(texts: list[tuple[str, ...]]) -> tuple[str, ...] | None:
+        values = tuple(texts[split][at] for split, at in places)
+        return values if any(values) else None
 
     return LeakPairs(
         splits=(name, *others),
@@ -87,8 +79,8 @@ def _leak_pairs(
         other_index=other_index[order],
         distance=distance[order],
         scaled_score=score[order] if scaled else None,
-        other_names=of_each([splits[split].names or ("",) * splits[split].n for split in others]),
-        other_digests=of_each([splits[split].keys or ("",) * splits[split].n for split in others]),
+        other_names=collect([splits[split].names or ("",) * splits[split].n for split in others]),
+        other_digests=collect([splits[split].keys or ("",) * splits[split].n for split in others]),
         automatic=automatic,
     )
 
@@ -96,22 +88,22 @@ def _leak_pairs(
 def _check(splits: Mapping[str, Embeddings]) -> None:
     (name, embeddings), *others = splits.items()
     if not others:
-        raise DataError(f"leakage is looked for between {name} and other splits, got none")
+        raise DataError(f"leakage is searched for between {name} and other splits, got none")
     for split, other in others:
         mine, its = ((e.vectors.shape[1], e.encoder.get("fingerprint")) for e in (embeddings, other))
         if mine != its:
-            told = [f"{width} features" + (f" of {encoder}" if encoder else "") for width, encoder in (mine, its)]
+            described = [f"{width} features" + (f" of {encoder}" if encoder else "") for width, encoder in (mine, its)]
             raise DataError(
-                f"all splits must be embedded by one encoder: {name} has {told[0]}, {split} has {told[1]}. Embed them "
-                "with the same Encoder"
+                f"all splits must be embedded by one encoder: {name} has {described[0]}, {split} has {described[1]}. "
+                "Embed them with the same Encoder"
             )
         if len(not_finite(other.vectors)):
-            raise DataError(f"embeddings must be finite, got NaN or infinity in {split}: mend the encoder")
+            raise DataError(f"embeddings must be finite, got NaN or infinity in {split}: fix the encoder")
 
 
 def _pairs_of_two_splits(
     own: UnitRows, mine: Embeddings, its: UnitRows, other: Embeddings, below: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64], Float32Array]:
+) -> tuple[IntArray, IntArray, Float32Array]:
     """Positions in both splits and the distance of every pair found from either side, each once."""
     its = _share_rows_of_identical_content(own, mine, its, other)
     (to_its, near_its), (to_own, near_own) = cross_nearest_neighbors(own, its, below=below)
@@ -126,7 +118,7 @@ def _pairs_of_two_splits(
 
 
 def _share_rows_of_identical_content(own: UnitRows, mine: Embeddings, its: UnitRows, other: Embeddings) -> UnitRows:
-    """The other's unit rows; where the content is one of mine, the very row it has there.
+    """The other's unit rows; for content that is also mine, the identical row.
 
     Features of one content differ in the last bits between batches, and copies are to lie at distance 0 exactly.
     """

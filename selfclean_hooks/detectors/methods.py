@@ -1,4 +1,4 @@
-"""Detectors: one file an issue and method, and one table of the methods that they make up."""
+"""The table of methods: which detectors each consists of."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from selfclean_hooks.detectors.selfclean.detectors import LabelErrors, NearDupli
 
 @dataclass(frozen=True)
 class Method:
-    """What is done to find the issues."""
+    """One detector per issue, and what they need."""
 
     detectors: tuple[Detector, ...]
-    neighbors: int  # how many of every sample are looked up
-    by_class: bool  # and the nearest of the same and of another class
-    targets: bool  # its label detector knows numbers, and several labels a sample
+    neighbors: int  # how many nearest neighbours of every sample
+    by_class: bool  # whether also the nearest of the same and of another class
+    targets: bool  # whether its label detector accepts regression targets and several labels a sample
 
 
 METHODS = {

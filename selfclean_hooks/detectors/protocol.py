@@ -6,35 +6,37 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.neighbors.knn import NeighborLists
 from selfclean_hooks.neighbors.spanning_tree import Tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
+from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
+
+MIN_PAIRS = 10_000  # listed where there are as many: small data sets keep all of theirs
 
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """What one pass over the N samples found; shared by all detectors."""
+    """Neighbours, tree and labels of N samples; computed once and shared by all detectors."""
 
     x: UnitRows
-    labels: NDArray[np.int64] | None  # (N,) classes from 0, -1: no label; None where labels cannot be audited
+    labels: IntArray | None  # (N,) classes from 0, -1: no label; None where labels cannot be audited
     neighbors: NeighborLists
     tree: Tree
     pair_quantile: Callable[[float], float]  # of the distances of all pairs strictly inside of (0, 1)
-    targets: NDArray[Any] | None = None  # labels that are no classes: (N,) numbers, NaN: none; or (N, C) booleans
-    pairs_below: float = 0.0  # every pair nearer than this is wanted
+    targets: NDArray[Any] | None = None  # (N,) regression targets, NaN: none; or (N, C) booleans of several labels
+    pairs_below: float = 0.0  # every pair with a score below this is to be listed
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """The nearest pairs, worst first. Every pair with a score below `complete_below` is here."""
+    """The nearest pairs, worst first. No pair with a score below `complete_below` is missing."""
 
-    index: NDArray[np.int64]  # (P, 2), smaller position first
-    distance: NDArray[np.float32]  # (P,) in [0, 1]
-    score: NDArray[np.float32]  # (P,) in [0, 1], low = near duplicates
+    index: IntArray  # (P, 2), smaller position first
+    distance: Float32Array  # (P,) in [0, 1]
+    score: Float32Array  # (P,) in [0, 1], low = near duplicates
     complete_below: float
 
 
@@ -42,13 +44,13 @@ class Pairs:
 class Finding:
     """Scores of one issue: (N,) in [0, 1], low = worse, and the score below which "auto" flags."""
 
-    score: NDArray[np.float64]
+    score: FloatArray
     automatic: float
     pairs: Pairs | None = None  # near duplicates only
-    predicted_label: NDArray[np.int64] | None = None  # label errors only: the label that the neighbours suggest
-    calibration: Calibration | None = None  # what the scores mean, where that was estimated
-    predicted_target: NDArray[np.float64] | None = None  # label errors only, of targets: see `Scores.foretold`
-    local_scale: NDArray[np.float64] | None = None  # near duplicates only: (N,) distance usual around each sample
+    predicted_label: IntArray | None = None  # label errors only: (N,) the best supported class
+    calibration: Calibration | None = None  # score -> probability that a sample is clean, where it was estimated
+    predicted_target: FloatArray | None = None  # label errors of targets only: see `Scores.predicted_target`
+    local_scale: FloatArray | None = None  # near duplicates only: (N,) distance to an ordinary neighbour
 
 
 class Detector(Protocol):

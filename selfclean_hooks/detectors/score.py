@@ -1,4 +1,4 @@
-"""Vectors -> Scores: one pass over all pairs, then a detector an issue."""
+"""Vectors to Scores: neighbours and tree are computed once, then each detector scores its issue."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from selfclean_hooks.core.issues import BY_NAME
 from selfclean_hooks.core.labels import Labels, class_codes, is_classes
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.detectors.methods import METHODS
-from selfclean_hooks.detectors.near_duplicates.local_scale import pair_scale, scaled_score
-from selfclean_hooks.detectors.protocol import Geometry
-from selfclean_hooks.detectors.selfclean.detectors import MIN_PAIRS
+from selfclean_hooks.detectors.near_duplicates.pairs import pair_scale, scaled_score
+from selfclean_hooks.detectors.protocol import MIN_PAIRS, Finding, Geometry
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.spanning_tree import minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, pair_distance_quantile
+from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from selfclean_hooks.utils.progress import Tick
 
 
@@ -34,64 +34,78 @@ def score(
 
     Args:
         vectors: (N, D) finite.
-        labels: classes, -1 where a sample has none, numbers, or several a sample (see labels.py), or None.
-        method: a key of `detectors.METHODS`.
+        labels: classes (-1: none), regression targets or several labels a sample, see `core.labels`; or None.
+        method: a key of `methods.METHODS`.
         pairs_below: every pair with a score below this is listed.
         why_no_labels: reason given for label errors where labels are None.
         tick: progress, called with (steps done, all steps).
     """
-    how = METHODS[method]
+    chosen = METHODS[method]
     codes = class_codes(labels)
     values, classes = _encode_classes(codes)
-    targets = labels if codes is None and how.targets else None
+    targets = labels if codes is None and chosen.targets else None
     classes = combination_codes(targets) if targets is not None and targets.ndim == 2 else classes
-    why = _why_no_label_scores(labels, why_no_labels, method, how.targets)
+    why = _why_no_label_scores(labels, why_no_labels, method, chosen.targets)
     not_run = {"label_errors": why} if why else {}
     with torch.device("cpu"):  # whatever the default device is
         x = UnitRows.of(vectors)
-        few = len(x) * (len(x) - 1) // 2 <= MIN_PAIRS  # then every pair is listed
-        neighbors = nearest_neighbors(
-            x, len(x) - 1 if few else how.neighbors, classes if how.by_class else None, tick=tick
-        )
+        lists_all_pairs = len(x) * (len(x) - 1) // 2 <= MIN_PAIRS
+        k = len(x) - 1 if lists_all_pairs else chosen.neighbors
+        neighbors = nearest_neighbors(x, k, classes if chosen.by_class else None, tick=tick)
         tree = minimum_spanning_tree(x, neighbors)
         geometry = Geometry(x, classes, neighbors, tree, pair_distance_quantile(x), targets, pairs_below)
-        found = {d.issue: d(geometry) for d in how.detectors if d.issue not in not_run}
-    n, pairs, by_label = len(x), found["near_duplicates"].pairs, found.get("label_errors")
-    local_scale = found["near_duplicates"].local_scale
-    if pairs is None:
-        raise AssertionError("the near duplicate detector lists pairs")
+        findings = {d.issue: d(geometry) for d in chosen.detectors if d.issue not in not_run}
+    return _assemble(geometry, findings, not_run, labels, codes, values)
+
+
+def _assemble(
+    geometry: Geometry,
+    findings: dict[str, Finding],
+    not_run: dict[str, str],
+    labels: Labels | None,
+    codes: IntArray | None,
+    values: IntArray,
+) -> Scores:
+    """The findings of all detectors as one value; `values` are the codes of the classes."""
+    n, near, by_label = len(geometry.x), findings["near_duplicates"], findings.get("label_errors")
+    if near.pairs is None:
+        raise AssertionError("the near-duplicate detector lists pairs")
     own = {field.name for field in fields(Scores)}
     none = np.full(n, -1, np.int64)
     predicted = none if by_label is None or by_label.predicted_label is None else by_label.predicted_label
-    predicted = np.where(predicted >= 0, np.append(values, -1)[predicted], -1)
     return Scores(
-        near_duplicate=found["near_duplicates"].score,
-        off_topic=found["off_topic"].score,
+        near_duplicate=near.score,
+        off_topic=findings["off_topic"].score,
         label=by_label.score if by_label else np.full(n, np.nan),
-        nearest_neighbor=neighbors.indices[:, 0].numpy().copy(),
+        nearest_neighbor=geometry.neighbors.indices[:, 0].numpy().copy(),
         given_label=none if codes is None else codes,
-        predicted_label=predicted,
-        pair_index=pairs.index,
-        pair_distance=pairs.distance,
-        pair_score=pairs.score,
-        tree_index=tree.edges,
-        tree_distance=tree.lengths,
-        scaled_tree_score=None
-        if local_scale is None
-        else scaled_score(tree.lengths, pair_scale(local_scale, tree.edges)).astype(np.float32),
-        local_scale=None if local_scale is None else local_scale.astype(np.float32),
-        pairs_complete_below=pairs.complete_below,
-        automatic={issue: finding.automatic for issue, finding in found.items()},
-        calibration={i: finding.calibration for i, finding in found.items() if finding.calibration is not None},
+        predicted_label=np.where(predicted >= 0, np.append(values, -1)[predicted], -1),
+        pair_index=near.pairs.index,
+        pair_distance=near.pairs.distance,
+        pair_score=near.pairs.score,
+        tree_index=geometry.tree.edges,
+        tree_distance=geometry.tree.lengths,
+        scaled_tree_score=_scaled_tree_score(geometry, near.local_scale),
+        local_scale=None if near.local_scale is None else near.local_scale.astype(np.float32),
+        pairs_complete_below=near.pairs.complete_below,
+        automatic={issue: finding.automatic for issue, finding in findings.items()},
+        calibration={i: finding.calibration for i, finding in findings.items() if finding.calibration is not None},
         not_run=not_run,
         targets=None if codes is not None else labels,
         predicted_target=by_label.predicted_target if by_label else None,
-        extra={issue: finding.score for issue, finding in found.items() if BY_NAME[issue].score_field not in own},
+        extra={issue: finding.score for issue, finding in findings.items() if BY_NAME[issue].score_field not in own},
     )
 
 
-def _encode_classes(codes: NDArray[np.int64] | None) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-    """The classes that there are, and (N,) those of the samples as places among them; None where there is only one."""
+def _scaled_tree_score(geometry: Geometry, local_scale: FloatArray | None) -> Float32Array | None:
+    if local_scale is None:
+        return None
+    tree = geometry.tree
+    return scaled_score(tree.lengths, pair_scale(local_scale, tree.edges)).astype(np.float32)
+
+
+def _encode_classes(codes: IntArray | None) -> tuple[IntArray, IntArray | None]:
+    """The distinct classes, and (N,) the index of each sample's class among them; None if there is only one class."""
     if codes is None:
         return np.empty(0, np.int64), None
     values, classes = np.unique(codes[codes != -1]), np.full(len(codes), -1)
@@ -99,21 +113,21 @@ def _encode_classes(codes: NDArray[np.int64] | None) -> tuple[NDArray[np.int64],
     return values, classes if len(values) > 1 else None
 
 
-def combination_codes(targets: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """What stands for the class of samples (N, C) with several labels: the number of their combination."""
+def combination_codes(targets: BoolArray) -> IntArray:
+    """(N,) a class code for each combination of labels in `targets` (N, C)."""
     return np.unique(targets, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
-def _why_no_label_scores(labels: Labels | None, why_no_labels: str, method: str, knows_targets: bool) -> str:
-    """Why label errors are not looked for, "" where they are."""
+def _why_no_label_scores(labels: Labels | None, why_no_labels: str, method: str, accepts_targets: bool) -> str:
+    """Why label errors are not scored, "" where they are."""
     if labels is None:
         return why_no_labels
-    if not is_classes(labels) and not knows_targets:
-        kind = "numbers" if labels.ndim == 1 else "several a sample"
-        return f"the labels are {kind}, and method={method!r} knows classes only: method='default' knows these too"
-    known = labels
+    if not is_classes(labels) and not accepts_targets:
+        kind = "regression targets" if labels.ndim == 1 else "several per sample"
+        return f"the labels are {kind}, and method={method!r} supports classes only: use method='default'"
+    given = labels
     if labels.ndim == 1:
-        known = labels[labels != -1] if is_classes(labels) else labels[~np.isnan(labels)]
-    if len(known) == 0:
+        given = labels[labels != -1] if is_classes(labels) else labels[~np.isnan(labels)]
+    if len(given) == 0:
         return why_no_labels
-    return f"all samples carry the same label ({known[0]})" if bool((known == known[0]).all()) else ""
+    return f"all samples carry the same label ({given[0]})" if bool((given == given[0]).all()) else ""

@@ -1,1 +1,1 @@
-"""Neighbors."""
+"""Exact nearest neighbours, spanning trees and projections of unit vectors."""

@@ -9,26 +9,24 @@ from scipy import stats
 
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.detectors.near_duplicates.detector import (
-    LocalScale,
-    estimate_local_scale,
-    sample_scores,
-    score_pairs,
+    MARGIN_DEVIATIONS,
+    MARGIN_SAMPLES,
+    _concave_majorant,
+    near_duplicate_calibration,
+    p_values,
 )
 from selfclean_hooks.detectors.near_duplicates.local_scale import (
     COPY_PROBABILITY,
-    MARGIN_DEVIATIONS,
-    MARGIN_SAMPLES,
     SCALE_RANK,
-    _concave_majorant,
-    intrinsic_dimension,
+    LocalScale,
+    estimate_local_scale,
     minimum_scale,
-    near_duplicate_calibration,
-    p_values,
     reference_fractions,
     scale_beyond_copies,
-    scaled_score,
 )
+from selfclean_hooks.detectors.near_duplicates.pairs import sample_scores, scaled_score, score_pairs
 from selfclean_hooks.detectors.protocol import Pairs
+from selfclean_hooks.neighbors.intrinsic_dimension import intrinsic_dimension
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, pair_distance_quantile
 
@@ -40,7 +38,7 @@ def found(vectors: NDArray[np.floating], k: int = 20) -> tuple[LocalScale, Pairs
     near, quantile = nearest_neighbors(x, k), pair_distance_quantile(x)
     low, high = reference_fractions(len(x))
     scale = estimate_local_scale(x, near.indices.numpy(), near.distances.numpy(), (quantile(low), quantile(high)))
-    pairs = score_pairs(x, near.indices.numpy(), near.distances.numpy(), scale)
+    pairs = score_pairs(x, near.indices.numpy(), near.distances.numpy(), scale.distance)
     score = sample_scores(pairs, len(x))
     return scale, pairs, score, near_duplicate_calibration(score, scale.dimension)
 
@@ -104,7 +102,7 @@ def test_every_pair_below_the_promise_is_there(kind: str) -> None:
         "one outsider": np.concatenate([np.ones((149, 10)), dust(1)]),
     }[kind]
     scale, pairs, _, _ = found(vectors)
-    table = slow_pairs(vectors, scale.usual)
+    table = slow_pairs(vectors, scale.distance)
     listed = {tuple(p): s for p, s in zip(pairs.index.tolist(), pairs.score.tolist(), strict=True)}
     assert pairs.complete_below == 0.5
     missing = {p for p, s in table.items() if s < pairs.complete_below - 1e-6} - set(listed)
@@ -116,8 +114,8 @@ def test_a_list_cut_short_says_where() -> None:
     x = UnitRows.of((np.repeat(dust(4), 40, 0) + dust(160, seed=3) * 0.01).astype(np.float32))
     near = nearest_neighbors(x, 20)
     scale = LocalScale(np.full(160, 0.1), 8.0, np.zeros(160, np.int64), 1.0)
-    whole = score_pairs(x, near.indices.numpy(), near.distances.numpy(), scale)
-    cut = score_pairs(x, near.indices.numpy(), near.distances.numpy(), scale, at_most=100)
+    whole = score_pairs(x, near.indices.numpy(), near.distances.numpy(), scale.distance)
+    cut = score_pairs(x, near.indices.numpy(), near.distances.numpy(), scale.distance, at_most=100)
     assert len(cut.score) == 100
     assert (whole.score < cut.complete_below - 1e-9).sum() <= 100
     np.testing.assert_allclose(cut.score, whole.score[:100], rtol=1e-6)
@@ -162,7 +160,7 @@ def test_scores_lie_between_0_and_1_and_mean_what_they_say() -> None:
     assert (np.diff(calibration.clean) >= 0).all()
     assert ((calibration.clean >= 0) & (calibration.clean <= 1)).all()
     assert scaled_score(np.array([1.0, 1.0, 0.0]), np.array([1.0, 9.0, 0.0])).tolist() == [0.5, 0.25, 0.0]
-    assert (scale.usual > 0).all()
+    assert (scale.distance > 0).all()
 
 
 def test_order_of_samples_does_not_matter() -> None:

@@ -1,1 +1,1 @@
-"""Review."""
+"""Review decisions of people."""

@@ -1,1 +1,1 @@
-"""Label_errors."""
+"""Label errors, the default method."""

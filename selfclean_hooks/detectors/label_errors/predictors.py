@@ -1,24 +1,64 @@
-"""Principal directions, and ridge regression on them in closed form: plain, or of the arc-cosine kernel."""
+"""Five leave-one-out predictors of labels, and the principal directions that they rest on.
+
+None has seen a sample's own label: the vote of the neighbours, the distance to the nearest sample of each class (in the
+whitened and in the plain embedding), ridge regression, and a normal density per class.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from selfclean_hooks.neighbors.pca import Rows, blocks_of, principal_components
-from selfclean_hooks.utils.arrays import FloatArray, IntArray
+from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
 
-SHRINKAGE = 0.2  # share of the covariance within classes that is taken as the same in all directions
-MAX_SQUARED_DISTANCE = 200.0  # squared distances from the nearest class mean above this are no more evidence
+COPY_RATIO = 0.3  # a neighbour nearer than this times the 10th distance is a copy: its label is no independent evidence
+MIN_DISTANCE_RATIO = 0.5  # below this times the 10th distance, nearer is no more evidence
+PRIOR_VOTES = 1.0  # votes distributed by the class frequencies
 
 
-def log_densities(z: FloatArray, labels: IntArray, block: int = 4096) -> NDArray[np.float32]:
+def voters_and_log_distances(distances: Float32Array) -> tuple[BoolArray, FloatArray]:
+    """(N, k) which neighbours vote, all but copies, and (N, k) their log distances, clipped from below."""
+    finite = np.where(np.isfinite(distances), distances, 0.0).astype(np.float64)
+    reference = finite[:, : min(10, finite.shape[1])].max(1, keepdims=True)
+    tiny = np.finfo(np.float64).tiny
+    return (finite > COPY_RATIO * reference), np.log(np.maximum(finite, MIN_DISTANCE_RATIO * reference) + tiny)
+
+
+def log_votes(labels: IntArray, votes: BoolArray, prior: FloatArray) -> FloatArray:
+    """Log of the votes per class (R, C) with `PRIOR_VOTES` votes spread by the class frequencies.
+
+    Args:
+        labels: (R, k) labels of the neighbours, -1 for none.
+        votes: (R, k) which of these vote.
+        prior: (C,) class frequencies.
+    """
+    row, place = np.nonzero(votes & (labels >= 0))
+    flat = np.bincount(row * len(prior) + labels[row, place], minlength=len(labels) * len(prior))
+    counts: FloatArray = flat.reshape(len(labels), len(prior)) + PRIOR_VOTES * prior
+    logs: FloatArray = np.log(np.maximum(counts, np.finfo(np.float64).tiny))
+    return logs
+
+
+def class_proximity(labels: IntArray, votes: BoolArray, log_distance: FloatArray, classes: int) -> FloatArray:
+    """Minus the log distance to the nearest voter per class (R, C); for a class without one, the end of the list."""
+    out = np.repeat(-log_distance.max(1, keepdims=True), classes, axis=1)
+    for place in range(labels.shape[1] - 1, -1, -1):  # nearest last, so that it stays
+        row = np.nonzero(votes[:, place] & (labels[:, place] >= 0))[0]
+        out[row, labels[row, place]] = -log_distance[row, place]
+    return out
+
+
+SHRINKAGE = 0.2  # fraction of the covariance within classes that is assumed equal in all directions
+MAX_SQUARED_DISTANCE = 200.0  # from the nearest class mean; beyond it distance is no more evidence
+
+
+def log_densities(z: FloatArray, labels: IntArray, block: int = 4096) -> Float32Array:
     """Log density of each class (N, C) up to a constant per row: normal, one covariance, sample i left out for row i.
 
-    Class means are drawn to 0, the mean of all, as by one more sample there. Without i the covariance within classes
-    is S - a r r', r its residual, so a squared distance d' S^-1 d grows by a (r' S^-1 d)^2 / (1 - a r' S^-1 r).
+    Class means are shrunk towards 0, the mean of all, as if by one more sample there. Without i the covariance within
+    classes is S - a r r', r its residual, so a squared distance d' S^-1 d grows by a (r' S^-1 d)^2 / (1 - a r' S^-1 r).
 
     Args:
         z: (N, r) rows of mean 0.
@@ -50,71 +90,11 @@ def log_densities(z: FloatArray, labels: IntArray, block: int = 4096) -> NDArray
 
 
 RIDGE_STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0)  # times the mean squared singular value
-MAX_EXACT_SAMPLES = 1200  # samples up to which the regression is exact
-NUM_LANDMARKS = 512  # samples that span it beyond
-EIGENVALUE_TOLERANCE = 1e-6  # share of the largest eigenvalue of a kernel that float32 does not tell from 0
-
-
-def principal(x: Tensor, most: int) -> tuple[NDArray[np.float32], FloatArray]:
-    """Left singular vectors (N, r) of the centred rows `x` (N, D) and their singular values (r,), r <= `most`."""
-    rows, start = x.numpy(), None
-    if min(x.shape) > 1536:  # products of all columns would take too long
-        start = torch.randn(x.shape[1], most + 32, generator=torch.Generator().manual_seed(0)).numpy()
-    found = principal_components(lambda: blocks_of(rows), most, precision=np.float32, start=start, rounds=2)
-    found = found.kept(1e-6 * found.squares[0])  # below lies the rounding of float32 products
-    s = np.sqrt(found.squares)
-    along = found.axes / s
-    return np.concatenate([(block - found.mean) @ along for block in blocks_of(rows)]).astype(np.float32), s
-
-
-def arc_cosine_kernel(a: Rows, b: Rows) -> Rows:
-    """Kernel (N, M) in [0, 1] of unit rows (N, D) and (M, D): a wide layer of rectified random directions.
-
-    Source: Cho & Saul, "Kernel methods for deep learning", 2009, order 1.
-    """
-    cosine = np.clip(a @ b.T, -1, 1)
-    angle = np.arccos(cosine)
-    out: Rows = (np.sin(angle) + (a.dtype.type(np.pi) - angle) * cosine) / a.dtype.type(np.pi)
-    return out
-
-
-def select_landmarks(x: Rows, most: int) -> Rows:
-    """`most` of the rows of x, far and wide whatever their order: equally spaced along a random direction."""
-    if len(x) <= most:
-        return x
-    along = torch.randn(x.shape[1], generator=torch.Generator().manual_seed(0)).numpy()
-    ranked = np.argsort(x @ along, kind="stable")
-    out: Rows = x[ranked[np.linspace(0, len(x) - 1, most).round().astype(np.int64)]]
-    return out
-
-
-def kernel_pca(x: Tensor) -> tuple[Rows, FloatArray]:
-    """Left singular vectors (N, r) and singular values (r,) of what the kernel maps the rows `x` (N, D) to, centred.
-
-    With more than `MAX_EXACT_SAMPLES` rows the kernel is that of its projection on the span of some of them (Nystroem).
-    """
-    is_small = len(x) <= MAX_EXACT_SAMPLES
-    x = x.double() if is_small else x  # costs little there, and the number of threads does not show in the scores
-    rows = torch.nn.functional.normalize(x - x.mean(0)).numpy()
-    few = rows if is_small else select_landmarks(rows, NUM_LANDMARKS)
-    k = arc_cosine_kernel(rows, few)
-    k -= k.mean(0)
-    if is_small:
-        squares, v = torch.linalg.eigh(torch.from_numpy(k - k.mean(1, keepdims=True)))
-        kept = squares > EIGENVALUE_TOLERANCE * squares[-1]
-        return v[:, kept].numpy(), squares[kept].double().sqrt().numpy()
-    values, vectors = torch.linalg.eigh(torch.from_numpy(arc_cosine_kernel(few, few)))
-    kept = values > EIGENVALUE_TOLERANCE * values[-1]
-    root = (vectors[:, kept] / values[kept].sqrt()).numpy()
-    squares, v = torch.linalg.eigh(torch.from_numpy(root.T @ (k.T @ k) @ root))
-    kept = squares > EIGENVALUE_TOLERANCE * squares[-1]
-    s = squares[kept].double().sqrt().numpy()
-    return k @ (root @ v[:, kept].numpy() / s.astype(np.float32)), s
 
 
 def leave_one_out_ridge(
-    u: Rows, s: FloatArray, targets: FloatArray | NDArray[np.bool_], block: int = 4096, scale: int = 0
-) -> NDArray[np.float32]:
+    u: Rows, s: FloatArray, targets: FloatArray | BoolArray, block: int = 4096, scale: int = 0
+) -> Float32Array:
     """Leave-one-out predictions (N, C) of ridge regression from the rows `u * s`, strength by least squared error.
 
     Closed form: residual / (1 - leverage).
@@ -122,7 +102,7 @@ def leave_one_out_ridge(
     Args:
         u: (N, r) orthonormal columns, each of mean 0.
         s: (r,) singular values.
-        targets: (N, C) numbers or booleans.
+        targets: (N, C) regression targets or booleans.
         block: rows at a time; the result does not depend on it.
         scale: the strength is in units of s @ s over this, by default r.
     """
@@ -142,3 +122,65 @@ def leave_one_out_ridge(
     errors = [sum(float((residuals(kept, r) ** 2).sum()) for r in rows) for kept in shrinkage]
     best = shrinkage[int(np.argmin(errors))]
     return np.concatenate([(targets[r] - residuals(best, r)).astype(np.float32) for r in rows])
+
+
+def left_singular_vectors(x: Tensor, most: int) -> tuple[Float32Array, FloatArray]:
+    """Left singular vectors (N, r) of the centred rows `x` (N, D) and their singular values (r,), r <= `most`."""
+    rows, start = x.numpy(), None
+    if min(x.shape) > 1536:  # products of all columns would take too long
+        start = torch.randn(x.shape[1], most + 32, generator=torch.Generator().manual_seed(0)).numpy()
+    found = principal_components(lambda: blocks_of(rows), most, precision=np.float32, start=start, rounds=2)
+    found = found.kept(1e-6 * found.squares[0])  # below lies the rounding of float32 products
+    s = np.sqrt(found.squares)
+    along = found.axes / s
+    return np.concatenate([(block - found.mean) @ along for block in blocks_of(rows)]).astype(np.float32), s
+
+
+MAX_EXACT_SAMPLES = 1200  # up to which kernel PCA is exact
+NUM_LANDMARKS = 512  # samples that span it beyond
+EIGENVALUE_TOLERANCE = 1e-6  # times the largest eigenvalue of a kernel; float32 does not tell less from 0
+
+
+def kernel_pca(x: Tensor) -> tuple[Rows, FloatArray]:
+    """Kernel PCA of the rows `x` (N, D) with the arc-cosine kernel: left singular vectors (N, r), singular values (r,).
+
+    With more than `MAX_EXACT_SAMPLES` rows, those of the projection onto the span of some of them (Nystroem).
+    """
+    is_small = len(x) <= MAX_EXACT_SAMPLES
+    x = x.double() if is_small else x  # cheap there, and makes the scores independent of the number of threads
+    rows = torch.nn.functional.normalize(x - x.mean(0)).numpy()
+    landmarks = rows if is_small else select_landmarks(rows, NUM_LANDMARKS)
+    k = arc_cosine_kernel(rows, landmarks)
+    k -= k.mean(0)
+    if is_small:
+        squares, v = torch.linalg.eigh(torch.from_numpy(k - k.mean(1, keepdims=True)))
+        kept = squares > EIGENVALUE_TOLERANCE * squares[-1]
+        return v[:, kept].numpy(), squares[kept].double().sqrt().numpy()
+    values, vectors = torch.linalg.eigh(torch.from_numpy(arc_cosine_kernel(landmarks, landmarks)))
+    kept = values > EIGENVALUE_TOLERANCE * values[-1]
+    root = (vectors[:, kept] / values[kept].sqrt()).numpy()
+    squares, v = torch.linalg.eigh(torch.from_numpy(root.T @ (k.T @ k) @ root))
+    kept = squares > EIGENVALUE_TOLERANCE * squares[-1]
+    s = squares[kept].double().sqrt().numpy()
+    return k @ (root @ v[:, kept].numpy() / s.astype(np.float32)), s
+
+
+def arc_cosine_kernel(a: Rows, b: Rows) -> Rows:
+    """Kernel (N, M) in [0, 1] of unit rows (N, D) and (M, D): a wide layer of rectified random directions.
+
+    Source: Cho & Saul, "Kernel methods for deep learning", 2009, order 1.
+    """
+    cosine = np.clip(a @ b.T, -1, 1)
+    angle = np.arccos(cosine)
+    out: Rows = (np.sin(angle) + (a.dtype.type(np.pi) - angle) * cosine) / a.dtype.type(np.pi)
+    return out
+
+
+def select_landmarks(x: Rows, most: int) -> Rows:
+    """`most` of the rows of x, equally spaced along a random direction: representative whatever their order."""
+    if len(x) <= most:
+        return x
+    along = torch.randn(x.shape[1], generator=torch.Generator().manual_seed(0)).numpy()
+    ranked = np.argsort(x @ along, kind="stable")
+    out: Rows = x[ranked[np.linspace(0, len(x) - 1, most).round().astype(np.int64)]]
+    return out

@@ -1,8 +1,8 @@
-"""Training dynamics: what the margins of a classifier in training add to the label scores of embeddings.
+"""Training dynamics: label scores of embeddings combined with the margins of a classifier in training.
 
 The margin of a sample in a training step is the logit of its given label minus the highest other logit; its mean over
 the steps is the area under the margin (Pleiss et al., "Identifying Mislabeled Data using the Area Under the Margin
-Ranking", NeurIPS 2020). Samples with a wrong label have low ones, as what the others teach works against them.
+Ranking", NeurIPS 2020). Samples with a wrong label have low ones, as the gradients of the others oppose theirs.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.utils.arrays import FloatArray
 
 MIN_PROBABILITY = 1e-3  # no embedding and no margin is more certain than this
-ROUNDS = 30  # of expectation-maximisation, which has settled by then
+ROUNDS = 30  # of expectation-maximisation, which has converged by then
 CHANCE_GAIN = 4.0  # twice the log likelihood that a slope fitted to nothing gains now and then
-MIN_SCORE = 1e-9  # a score of 0 is beyond doubt, and flagged by every threshold
+MIN_SCORE = 1e-9  # a score of 0 would be flagged by every threshold
 IDENTITY = Calibration(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
 
 
 def blend_with_margins(clean: NDArray[np.floating], margin: NDArray[np.floating]) -> FloatArray:
-    """Probability that each label is right, given what the embedding and the training say of it.
+    """Probability that each label is right, given its probability from the embedding and its margin in training.
 
-    Ranks of the margins, as normal quantiles, are taken for a mixture of two normal distributions of equal variance,
+    Ranks of the margins, as normal quantiles, are modelled as a mixture of two normal distributions of equal variance,
     one of right and one of wrong labels, with `clean` as the odds of either for each sample; the odds are multiplied
     by the ratio of the two densities, which grows with the margin. Samples that are hard to embed are hard to learn
-    too, so the two opinions are not independent, and together they would count too many: how many labels are wrong is
-    left as the embedding has it, and the margins say which. Where right and wrong labels do not differ in their
-    margins by more than chance, nothing is changed.
+    too, so the two are not independent and their product would overestimate the number of wrong labels: that number is
+    kept as estimated from the embedding, and the margins decide which. Where the margins of right and wrong labels
+    differ by no more than chance, nothing is changed.
 
     Args:
         clean: (N,) probability in [0, 1] that the label is right from the embedding; NaN: unknown.
@@ -60,16 +60,16 @@ def normal_ranks(values: FloatArray) -> FloatArray:
 
 
 def update_probabilities(prior: FloatArray, ratio: FloatArray) -> FloatArray:
-    """(N,) probabilities of log odds `prior` plus `ratio` (N,), moved alike so that they sum to what they did."""
-    reach, expected = float(np.abs(ratio).max()) + 1e-6, float(expit(-prior).sum())
-    level = brentq(lambda move: expit(-prior - ratio - move).sum() - expected, -reach, reach)
+    """(N,) probabilities of log odds `prior` plus `ratio` (N,), shifted by a constant that preserves their sum."""
+    limit, expected = float(np.abs(ratio).max()) + 1e-6, float(expit(-prior).sum())
+    level = brentq(lambda move: expit(-prior - ratio - move).sum() - expected, -limit, limit)
     return np.asarray(expit(prior + ratio + level), np.float64)
 
 
 def fit_slope(prior: FloatArray, z: FloatArray) -> float:
-    """By how much the log odds that a label is right grow with z, at least 0.
+    """The slope, at least 0, with which the log odds that a label is right grow with z.
 
-    Fitted by expectation-maximisation, then shrunk by what chance alone would have gained.
+    Fitted by expectation-maximisation, then shrunk by the gain expected by chance.
 
     Args:
         prior: (N,) log odds that the label is right.

@@ -1,1 +1,1 @@
-"""Near_duplicates."""
+"""Near duplicates, the default method."""

@@ -1,107 +1,69 @@
-"""How far apart neighbours usually are, sample by sample: the yardstick of near duplicates.
+"""The local scale of every sample: the distance to its 3rd neighbour that is not a copy.
 
-The distance of a pair says little by itself: what is close among shirts is far among digits. It is measured against
-the distance to the neighbours that are no copies. Which are copies is told by chance: among points spread like
-m-dimensional dust, a ball reaching d holds (d / r)^(m / 2) times as many as one reaching r (d is a squared length, so
-half of m). Neighbours so near that fewer than a fiftieth of them were to be expected are left out, and the yardstick
-is the distance to the 3rd of the rest. So groups of copies do not hide behind each other.
+The distance of a pair says little by itself: what is close among shirts is far among digits. So it is compared with the
+local scale. Which neighbours are copies follows from chance: in a homogeneous Poisson process of m dimensions, a ball
+of radius d holds (d / r)^(m / 2) times as many points as one of radius r (d is a squared length, hence half of m).
+Neighbours so near that fewer than a fiftieth of them were to be expected are left out, so that groups of copies do not
+hide each other.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass
 
-from selfclean_hooks.core.calibration import Calibration
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from selfclean_hooks.neighbors.exact_search import OTHER, search_neighbors
+from selfclean_hooks.neighbors.intrinsic_dimension import MAX_DIMENSION, TINY, intrinsic_dimension
+from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
-MARGIN_DEVIATIONS = 1.0  # standard deviations by which more small p than the average are granted to chance
-MARGIN_SAMPLES = 0.5  # samples granted to chance at p = 0: a pair alone is flagged only where it is far out
-
-
-def p_values(score: NDArray[np.floating], m: float) -> FloatArray:
-    """p of a sample's smallest pair score: how often it would be so low if nothing were copied."""
-    s = np.minimum(np.asarray(score, np.float64), 0.5)
-    t = (s / (1 - s)) ** m
-    return np.asarray(-np.expm1(SCALE_RANK * np.log1p(-np.minimum(t, 1 - 1e-16))))
-
-
-def near_duplicate_calibration(score: NDArray[np.floating], m: float) -> Calibration:
-    """The calibration of (N,) sample scores in a space of m dimensions. Exact copies (0) are never fine."""
-    s = np.sort(np.asarray(score, np.float64))
-    s = s[s > 0]
-    if len(s) == 0:
-        return Calibration(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
-    p = p_values(s, m)
-    start, slope = _concave_majorant(p)
-    clean = np.minimum(1.0, 1 / slope)  # all but the copies are taken to be dust: a share near 1 is not told from 1
-    end = np.append(start[1:], len(s)) - 1
-    knots = np.stack([s[start], s[end]], 1).ravel()
-    values = np.maximum.accumulate(np.repeat(clean, 2))
-    once = np.append(True, np.diff(knots) > 0)
-    knots, values = knots[once], values[once]
-    return Calibration(np.append(0.0, knots), np.append(0.0, values))
-
-
-def _concave_majorant(p: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
-    """Pieces of the least concave majorant: first sample and slope of each, for sorted p."""
-    n = len(p)
-    y = np.append(0.0, np.arange(1, n + 1) / n)
-    x = np.append(0.0, p + (MARGIN_DEVIATIONS * np.sqrt(n * p) + MARGIN_SAMPLES) / n)
-    hull = [0]
-    for i in range(1, n + 1):
-        if i < n and x[i + 1] == x[i]:
-            continue
-        while len(hull) > 1 and (y[hull[-1]] - y[hull[-2]]) * (x[i] - x[hull[-1]]) <= (y[i] - y[hull[-1]]) * (
-            x[hull[-1]] - x[hull[-2]]
-        ):
-            hull.pop()
-        hull.append(i)
-    at = np.array(hull)
-    return at[:-1], np.diff(y[at]) / np.diff(x[at])
-
-
-SCALE_RANK = 3  # the neighbour outside of the group of copies whose distance is the yardstick: few, so that it is local
-COPY_PROBABILITY = 0.02  # copies are neighbours of which fewer than this share was expected so near
-MAX_EXPONENTIAL_TAIL = 0.7  # data sets without series have tails up to 1 + this
+SCALE_RANK = 3  # the neighbour beyond the group of copies whose distance is the scale: near, so that it is local
 MIN_LIST_LENGTH, LIST_DIVISOR = 6, 4  # a list longer than 6 and than a quarter of the samples is not local
-FEW_SAMPLES = 20  # of so many samples the dimension is halved: it is known too roughly to build on
-MAX_DIMENSION = 40.0  # a steeper law would make small differences count as proof
-REFERENCE_NEIGHBORS = 100  # neighbours that an average sample has within the distance that the floor is taken from
-MIN_SCALE_RATIO = 0.05  # of the distance usual over the whole data set: nearer than that, a whole list may be copies
-_TINY = 1e-30
+MAX_EXPONENTIAL_TAIL = 0.7  # data sets that are not recorded in series have tails up to 1 + this
+FEW_SAMPLES = 20  # with so many samples the dimension is halved: its estimate is too rough to build on
 
 
-def intrinsic_dimension(distances: NDArray[np.floating], copies: IntArray | None = None) -> tuple[float, float]:
-    """Intrinsic dimension of the samples, in [0.5, 40], and how heavy the tail of their steps is, 1 or more.
+@dataclass(frozen=True, eq=False)
+class LocalScale:
+    """The local scale of every sample, and what it was derived from."""
 
-    Of dust, the logarithms of successive distances times their rank are independent and exponential with mean 1 / m
-    (E. Levina, P. Bickel, "Maximum likelihood estimation of intrinsic dimension", NeurIPS 2004). m is the median of
-    the lists' estimates, each without its largest step, which may lead out of a group of copies. In data that comes
-    in series (traffic signs, playing cards) large steps are found at every rank: the mean excess over the 90%
-    quantile is larger than m lets expect.
+    distance: FloatArray  # (N,) to the 3rd neighbour that is not a copy (a squared length, as d); 0: all are copies
+    dimension: float  # intrinsic dimension m around the samples
+    copies: IntArray  # (N,) number of neighbours in the list that are copies
+    tail: float  # of the steps between neighbours: 1 if Poisson, up to 1.5 for most data, 2 and more for series
+
+
+def estimate_local_scale(
+    x: UnitRows, indices: IntArray, distances: NDArray[np.floating], reference: tuple[float, float]
+) -> LocalScale:
+    """The local scale of every sample.
 
     Args:
-        distances: (N, k) to the nearest samples, ascending, squared lengths.
-        copies: (N,) leading neighbours to leave out; the first two where not given, as they may be copies.
+        x: N unit rows.
+        indices: (N, k) nearest samples, nearest first; k should be at least 15.
+        distances: (N, k) to these.
+        reference: distances below which the `reference_fractions` of all pairs lie.
     """
-    n, k = distances.shape
-    rank = np.arange(1, k)
-    steps = np.diff(np.log(np.maximum(distances.astype(np.float64), _TINY)), axis=1) / 2 * rank
-    first = np.full(n, 2) if copies is None else copies + 1
-    used = (rank > np.minimum(first, max(k - 4, 0))[:, None]) & (distances[:, :-1] > 0)
-    count = used.sum(1)
-    lists = count >= min(3, k - 1)
-    if k < 3 or not lists.any():
-        return 1.0, 1.0
-    steps, used, count = np.where(used, steps, 0)[lists], used[lists], count[lists]
-    harmonic = np.append(0.0, (1 / np.arange(1, k)).cumsum())
-    # the largest of c exponential steps has a mean of 1 + 1/2 + ... + 1/c
-    mean = (steps.sum(1) - steps.max(1)) / (count - harmonic[count])
-    m = float(np.clip(1 / max(float(np.median(mean)), 1e-6), 0.5, MAX_DIMENSION))
-    far = steps[used] * m
-    excess = far - np.quantile(far, 0.9)
-    return m, max(1.0, float(excess[excess > 0].mean()) if (excess > 0).any() else 1.0)
+    n = len(x)
+    local = distances[:, : max(MIN_LIST_LENGTH, n // LIST_DIVISOR)]
+    m, _ = intrinsic_dimension(local)
+    scale, copies = scale_beyond_copies(local, m)
+    m, tail = intrinsic_dimension(local, copies)
+    m = m / max(1.0, tail - MAX_EXPONENTIAL_TAIL) / (1 + FEW_SAMPLES / n)
+    scale, copies = scale_beyond_copies(local, m)
+    only_copies = (scale == 0).nonzero()[0]
+    if len(only_copies):
+        scale[only_copies] = _distance_beyond_exact_copies(x, indices, only_copies)
+    least = minimum_scale((*reference_fractions(n), *reference), n)
+    return LocalScale(np.maximum(scale, least), m, copies, tail)
+
+
+COPY_PROBABILITY = 0.02  # copies are neighbours of which fewer than this fraction was to be expected so near
 
 
 def scale_beyond_copies(distances: NDArray[np.floating], m: float, rounds: int = 3) -> tuple[FloatArray, IntArray]:
@@ -110,7 +72,7 @@ def scale_beyond_copies(distances: NDArray[np.floating], m: float, rounds: int =
     Args:
         distances: (N, k) to the nearest samples, ascending, squared lengths.
         m: intrinsic dimension.
-        rounds: the yardstick is the list's end at first, then found again beyond the copies that it shows.
+        rounds: the scale is the list's end at first, then found again beyond the copies that it shows.
 
     Returns:
         (N,) distances, 0 only where the whole list is exact copies; where fewer than 3 of the list are outside, the
@@ -119,25 +81,42 @@ def scale_beyond_copies(distances: NDArray[np.floating], m: float, rounds: int =
     d = np.asarray(distances, np.float64)
     n, k = d.shape
     row, rank = np.arange(n), np.arange(1, k + 1)
-    usual, beyond, copies = d[:, -1], np.full(n, float(k)), np.zeros(n, np.int64)
+    scale, beyond, copies = d[:, -1], np.full(n, float(k)), np.zeros(n, np.int64)
     for _ in range(rounds):
-        expected = beyond[:, None] * (d / np.maximum(usual, _TINY)[:, None]) ** (m / 2)
+        expected = beyond[:, None] * (d / np.maximum(scale, TINY)[:, None]) ** (m / 2)
         unlikely = (expected < COPY_PROBABILITY * rank) | (d == 0)
         copies = np.where(unlikely.any(1), k - unlikely[:, ::-1].argmax(1), 0)
         last = np.minimum(copies + SCALE_RANK, k)
-        usual, beyond = d[row, last - 1], np.maximum(last - copies, 1).astype(np.float64)
+        scale, beyond = d[row, last - 1], np.maximum(last - copies, 1).astype(np.float64)
     short = np.minimum(SCALE_RANK, max(k - 1, 1)) / beyond  # 1 where the list is long enough
-    return usual * np.maximum(short, 1) ** (2 / m), copies
+    return scale * np.maximum(short, 1) ** (2 / m), copies
+
+
+def _distance_beyond_exact_copies(x: UnitRows, indices: IntArray, rows: IntArray) -> FloatArray:
+    """Distance of `rows` to the 3rd sample that is no exact copy; one search serves all copies. 0: there is none."""
+    n, k = len(x), indices.shape[1]
+    start = np.repeat(rows, k).astype(np.int32)  # older scipy searches graphs of int32 only
+    links = coo_array((np.ones(len(start)), (start, indices[rows].ravel().astype(np.int32))), shape=(n, n))
+    group = connected_components(links, directed=False)[1].astype(np.int64)
+    group = np.unique(group, return_index=True)[1][group]  # its number is the position of its first member
+    first, inverse = np.unique(group[rows], return_inverse=True)
+    _, near = search_neighbors(x, torch.from_numpy(first), min(SCALE_RANK, n - 1), torch.from_numpy(group), OTHER)
+    distance = np.where(np.isfinite(near.numpy()), near.numpy(), 0).max(1).astype(np.float64)
+    return np.asarray(distance[inverse.reshape(-1)])
+
+
+REFERENCE_NEIGHBORS = 100  # that an average sample has within the distance that the minimum scale is derived from
+MIN_SCALE_RATIO = 0.05  # of the scale over the whole data set: below it, a whole list may be copies
 
 
 def minimum_scale(quantile: tuple[float, float, float, float], n: int) -> float:
-    """The least yardstick: a twentieth of the distance at which an average sample of the data set has 3 neighbours.
+    """A twentieth of the distance at which an average sample of the data set has 3 neighbours.
 
-    Where a list holds nothing but near copies, it cannot tell that they are. So the scale is taken from afar: from the
-    distance within which an average sample has 100 others, carried inwards by the dimension seen around it.
+    A list that holds nothing but near copies cannot show that they are. So this scale is extrapolated: from the
+    distance within which an average sample has 100 others, inwards by the dimension seen around it.
 
     Args:
-        quantile: shares p < q of all pairs, and the distances below which they lie.
+        quantile: fractions p < q of all pairs, and the distances below which they lie.
         n: number of samples.
     """
     p, q, near, far = quantile
@@ -148,18 +127,6 @@ def minimum_scale(quantile: tuple[float, float, float, float], n: int) -> float:
 
 
 def reference_fractions(n: int) -> tuple[float, float]:
-    """The shares of all pairs that `minimum_scale` wants the distances of."""
+    """The fractions of all pairs that `minimum_scale` needs the distances of."""
     p = min(REFERENCE_NEIGHBORS / n, 0.25)
     return p, min(4 * p, 0.5)
-
-
-def scaled_score(distance: NDArray[np.floating], usual: NDArray[np.floating]) -> FloatArray:
-    """`e / (e + r)`, e and r the square roots of distances and of what is usual: in [0, 1], 0 of exact copies."""
-    e, r = np.sqrt(distance.astype(np.float64)), np.sqrt(usual.astype(np.float64))
-    return np.asarray(np.divide(e, e + r, out=np.zeros_like(e), where=e > 0))
-
-
-def pair_scale(usual: NDArray[np.floating], pairs: IntArray) -> FloatArray:
-    """What is usual for `pairs` (P, 2) of samples: the geometric mean of both ends, (P,)."""
-    ends = usual.astype(np.float64)[pairs]
-    return np.asarray(np.sqrt(ends[:, 0] * ends[:, 1]))

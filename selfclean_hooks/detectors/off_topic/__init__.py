@@ -1,1 +1,1 @@
-"""Off_topic."""
+"""Off-topic samples, the default method."""

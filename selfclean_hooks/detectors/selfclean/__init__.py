@@ -1,1 +1,1 @@
-"""Selfclean."""
+"""The method of the paper."""

@@ -1,0 +1,102 @@
+"""Pairs scored by their distance relative to the local scale of both samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from selfclean_hooks.detectors.protocol import Pairs
+from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
+from selfclean_hooks.utils.arrays import FloatArray, IntArray
+
+MAX_PAIRS = 200_000  # kept at most, or ten per sample
+
+
+def scaled_score(distance: NDArray[np.floating], scale: NDArray[np.floating]) -> FloatArray:
+    """`e / (e + r)`, e and r the square roots of distances and scales: in [0, 1], 0 for exact copies."""
+    e, r = np.sqrt(distance.astype(np.float64)), np.sqrt(scale.astype(np.float64))
+    return np.asarray(np.divide(e, e + r, out=np.zeros_like(e), where=e > 0))
+
+
+def pair_scale(scale: NDArray[np.floating], pairs: IntArray) -> FloatArray:
+    """The scale of `pairs` (P, 2) of samples: the geometric mean of both ends, (P,)."""
+    ends = scale.astype(np.float64)[pairs]
+    return np.asarray(np.sqrt(ends[:, 0] * ends[:, 1]))
+
+
+def score_pairs(
+    x: UnitRows, indices: IntArray, distances: NDArray[np.floating], scale: FloatArray, at_most: int | None = None
+) -> Pairs:
+    """All pairs with a score below 1/2, and what else the lists hold.
+
+    A pair missing from both lists is at least as long as the end of either. Where a list ends nearer than the local
+    scale (a group of more copies than a list holds), its sample is compared with all that come into question.
+
+    Args:
+        x: N unit rows.
+        indices: (N, k) nearest samples, nearest first.
+        distances: (N, k) to these.
+        scale: (N,) local scales.
+        at_most: maximum number of pairs; `complete_below` is the score up to which none is missing.
+    """
+    n, k = indices.shape
+    at_most = max(MAX_PAIRS, 10 * n) if at_most is None else at_most
+    index, distance = unique_pairs(np.repeat(np.arange(n), k), indices.ravel(), distances.ravel().astype(np.float64))
+    complete = 1.0 if k >= n - 1 else 0.5
+    short = (distances[:, -1] < scale).nonzero()[0] if k < n - 1 else np.empty(0, np.int64)
+    if len(short):
+        more, complete = _search_missing_pairs(x, short, distances[:, -1].astype(np.float64), scale, at_most)
+        index, distance = unique_pairs(*(np.concatenate(both) for both in zip((*index.T, distance), more, strict=True)))
+    score = scaled_score(distance, pair_scale(scale, index))
+    order = np.lexsort((index[:, 1], index[:, 0], distance, score))
+    if len(order) > at_most:
+        complete = min(complete, float(score[order[at_most]]))
+        order = order[:at_most]
+    return Pairs(index[order], distance[order].astype(np.float32), score[order].astype(np.float32), complete)
+
+
+def sample_scores(pairs: Pairs, n: int) -> FloatArray:
+    """(N,) smallest score of a sample's pairs; 1 where it has none."""
+    score = np.ones(n)
+    np.minimum.at(score, pairs.index.ravel(), np.repeat(pairs.score, 2))
+    return score
+
+
+def unique_pairs(
+    first: IntArray, second: IntArray, distance: NDArray[np.floating]
+) -> tuple[IntArray, NDArray[np.floating]]:
+    """Each pair once, smaller position first: (P, 2) and (P,) distances. Pairs with -1 are left out."""
+    valid = (first >= 0) & (second >= 0)
+    low, high = np.minimum(first, second)[valid], np.maximum(first, second)[valid]
+    _, unique = np.unique(low * (int(high.max(initial=0)) + 1) + high, return_index=True)
+    return np.stack([low[unique], high[unique]], 1), distance[valid][unique]
+
+
+def _search_missing_pairs(
+    x: UnitRows, short: IntArray, end: FloatArray, scale: FloatArray, at_most: int
+) -> tuple[tuple[IntArray, IntArray, FloatArray], float]:
+    """Pairs of `short` rows with a score below 1/2, and the score below which none is missing."""
+    columns = torch.from_numpy((end**2 < scale[short].max() * scale).nonzero()[0])  # what their own lists may miss
+    is_short = torch.zeros(len(x), dtype=torch.bool)
+    is_short[torch.from_numpy(short)] = True  # a pair of two short rows is found from either
+    targets, root = x.values[columns], torch.from_numpy(np.sqrt(scale))
+    pairs, limit = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)), 1.0  # limit: of d / sqrt(r_i r_j)
+    for part in torch.split(torch.from_numpy(short), max(1, (1 << 21) // max(1, len(columns)))):
+        screened = matrix_product(x.values[part], targets).neg_().add_(1).div_(2)
+        bound = root[part].unsqueeze(1) * root[columns] * limit + 1e-6  # 1e-6: rounding of the product
+        row, column = (screened <= bound).nonzero(as_tuple=True)
+        first, second = part[row], columns[column]
+        once = (first < second) | (~is_short[second])
+        first, second = first[once], second[once]
+        d = x.distances(first, second.unsqueeze(1))[:, 0].double()
+        near = d <= limit * root[first] * root[second]
+        new = (first[near].numpy(), second[near].numpy(), d[near].numpy())
+        pairs = tuple(np.concatenate(both) for both in zip(pairs, new, strict=True))  # type: ignore[assignment]
+        if len(pairs[2]) > 2 * at_most:  # keep the best, and search for nothing worse from here on
+            ratio = pairs[2] / np.maximum(np.sqrt(scale[pairs[0]] * scale[pairs[1]]), np.finfo(np.float64).tiny)
+            best = np.argsort(ratio, kind="stable")[:at_most]
+            pairs, limit = (pairs[0][best], pairs[1][best], pairs[2][best]), float(ratio[best[-1]])
+            if limit == 0:  # exact copies alone fill the list
+                break
+    return pairs, float(np.sqrt(limit) / (1 + np.sqrt(limit)))
