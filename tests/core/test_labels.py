@@ -112,7 +112,7 @@ def test_missing_and_extra_labels_are_found_told_and_saved(tmp_path: Path) -> No
 
 def test_the_method_of_the_paper_says_that_it_knows_classes_only() -> None:
     x, t, held = clouds(60)
-    for labels, kind in ((t, "numbers"), (held, "several a sample")):
+    for labels, kind in ((t, "regression targets"), (held, "several per sample")):
         found = audit_embeddings(x, labels, method="selfclean")
         assert kind in found.scores.not_run["label_errors"]
         assert np.isnan(found.scores.label).all()
