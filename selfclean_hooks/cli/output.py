@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from selfclean_hooks.report.formats import Format, as_text
 from selfclean_hooks.utils.text import visible
 
 if TYPE_CHECKING:
@@ -18,17 +18,7 @@ if TYPE_CHECKING:
     from selfclean_hooks.gate.verdict import Verdict
 
 
-LONGEST = 4000  # characters of a line that is not ours
-
-
-class Format(str, Enum):
-    """How the result is printed."""
-
-    table = "table"
-    json = "json"
-    junit = "junit"
-    sarif = "sarif"
-    markdown = "markdown"
+MAX_LENGTH = 4000  # characters of a line that comes from elsewhere
 
 
 def print_result(found: SplitsAudit, verdict: Verdict, format: Format, place: Path | None) -> None:
@@ -45,19 +35,19 @@ def print_result(found: SplitsAudit, verdict: Verdict, format: Format, place: Pa
     else:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")  # names of files, in whatever locale
-        sys.stdout.write(_text(found, verdict, format).rstrip("\n") + "\n")
+        sys.stdout.write(as_text(format, found.audits, verdict, found.shifts).rstrip("\n") + "\n")
     for note in dict.fromkeys(note for audit in found.audits.values() for note in audit.provenance.get("notes", ())):
         say(note)
 
 
 def say(text: str) -> None:
     """A note on standard error."""
-    Console(stderr=True).print(visible(text, LONGEST), style="dim", soft_wrap=True, markup=False, highlight=False)
+    Console(stderr=True).print(visible(text, MAX_LENGTH), style="dim", soft_wrap=True, markup=False, highlight=False)
 
 
 def complain(text: str) -> None:
     """An error on standard error."""
-    lines = [visible(line, LONGEST) for line in text.split("\n")]
+    lines = [visible(line, MAX_LENGTH) for line in text.split("\n")]
     if any(line.startswith("::") for line in lines):  # no command for the program that runs this
         lines = [" ".join(lines)]
     text = "\n".join(lines)
@@ -69,26 +59,26 @@ def _print_table(found: SplitsAudit, verdict: Verdict, place: Path | None) -> No
 
     console = Console()
     show(found.audits, verdict, console)
-    worth = calibration_table(found.audits, bars=console.is_terminal and console.encoding.lower().startswith("utf"))
-    if worth is not None:
+    estimates = calibration_table(found.audits, bars=console.is_terminal and console.encoding.lower().startswith("utf"))
+    if estimates is not None:
         if verdict.reasons:
             console.print()
-        console.print(worth)
+        console.print(estimates)
         console.print()
-    place_told = [] if place is None else [f"report: {place / 'report.html'}"]
-    for line in (*_about_fitness(found), *_about_splits(found), *place_told):
+    place_line = [] if place is None else [f"report: {place / 'report.html'}"]
+    for line in (*_about_fitness(found), *_about_splits(found), *place_line):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def _about_fitness(found: SplitsAudit) -> Iterator[str]:
-    """How fit the representation is, on the data that is trained on."""
+    """Quality of the representation, on the data that is trained on."""
     fitness = next(iter(found.audits.values())).fitness
     if fitness is not None:
         yield fitness.describe()
 
 
 def _about_splits(found: SplitsAudit) -> Iterator[str]:
-    """What there is to say about splits together."""
+    """Leakage and shift."""
     if "" in found.audits:
         return
     pairs, differing = len(found.leaking), len(found.disagreeing)
@@ -99,21 +89,3 @@ def _about_splits(found: SplitsAudit) -> Iterator[str]:
             f"shift from {one} to {other}: Frechet distance {row['distance']:.4g}, "
             f"{row['expected']:.4g} expected of random splits (p = {row['p_value']:.3g})"
         )
-
-
-def _text(found: SplitsAudit, verdict: Verdict, format: Format) -> str:
-    if format is Format.json:
-        from selfclean_hooks.report.as_json import as_json
-
-        return as_json(found.audits, verdict, found.shifts)
-    if format is Format.markdown:
-        from selfclean_hooks.report.markdown import as_markdown
-
-        return as_markdown(found.audits, verdict, found.shifts)
-    if format is Format.junit:
-        from selfclean_hooks.report.junit import as_junit
-
-        return as_junit(found.audits, verdict)
-    from selfclean_hooks.report.sarif import as_sarif
-
-    return as_sarif(found.audits, verdict)

@@ -1,10 +1,9 @@
-"""Findings that were looked at and accepted, by the content of the samples: a gate fails only on what is new.
+"""Accepted findings, by the content of the samples: a gate fails on new findings only.
 
-Contents are named by digest, so samples may be moved, renamed and added; names of files are there for readers and may
-be out of date. A `note` that someone writes into a line of the file is kept when it is updated.
+Samples are identified by digest, so they may be moved, renamed and added; file names are for readers and may be out of
+date. A `note` that someone writes into a line of the file is kept when it is updated.
 
-Automatic thresholds are part of it: fitted anew to every state of the data, they would make news of samples that nobody
-touched.
+Automatic thresholds are part of it: fitted again to changed data, they would flag samples that did not change.
 """
 
 from __future__ import annotations
@@ -39,46 +38,53 @@ class Baseline:
 
     @classmethod
     def of(cls, audits: Mapping[str, AuditResult], before: Baseline | None = None) -> Baseline:
-        """All findings of the audits (by split, "" for one data set) but those that people want to be acted upon.
+        """All findings of the audits (by split, "" for one data set) but confirmed ones and corrected labels.
 
-        So samples that they confirmed and labels that they corrected are left out; what they found fine is noted as
-        such. Of `before` the notes are kept, and so are entries about what these audits did not look at: other splits,
-        checks that did not run. Findings about samples of unknown content (a broken link, say) cannot be held.
+        Rejected findings get a note. Notes of `before` are kept, and so are its entries on what these audits did not
+        check: other splits, checks that did not run. Samples of unknown content (a broken link, say) have no entry.
 
         Raises:
-            SettingError: an audit does not say what its samples contain.
+            SettingError: an audit holds no digests.
         """
-        return cls._made(audits, before, everything=False)
+        return cls._collect(audits, before, everything=False)
 
     @classmethod
-    def _made(cls, audits: Mapping[str, AuditResult], before: Baseline | None, everything: bool) -> Baseline:
+    def _collect(cls, audits: Mapping[str, AuditResult], before: Baseline | None, everything: bool) -> Baseline:
         found = {entry.key: entry for split, audit in audits.items() for entry in entries_of(audit, split, everything)}
         old = {} if before is None else before.entries
-        looked_at = _looked_at(audits)
-        unseen = {key: entry for key, entry in old.items() if (entry.split, entry.issue) not in looked_at}
+        checked = _checked(audits)
+        unseen = {key: entry for key, entry in old.items() if (entry.split, entry.issue) not in checked}
         notes = {key: old[key].note for key in found if key in old and old[key].note}
         noted = {key: replace(entry, note=notes.get(key, entry.note)) for key, entry in found.items()}
-        cuts = {} if before is None else {at: cut for at, cut in before.thresholds.items() if at not in looked_at}
+        thresholds = (
+            {}
+            if before is None
+            else {at: threshold for at, threshold in before.thresholds.items() if at not in checked}
+        )
         for split, audit in audits.items():
-            cuts |= {(split, issue): cut for issue, cut in _automatic(audit).items() if (split, issue) in looked_at}
-        return cls({**unseen, **noted}, cuts)
+            thresholds |= {
+                (split, issue): threshold for issue, threshold in _automatic(audit).items() if (split, issue) in checked
+            }
+        return cls({**unseen, **noted}, thresholds)
 
     def __len__(self) -> int:
         """Number of entries."""
         return len(self.entries)
 
     def narrowed(self, audit: A, split: str) -> A:
-        """The audit where no automatic threshold is above that of the baseline: what is above was no finding then."""
-        return self._moved(audit, split, min)
+        """The audit with automatic thresholds at most those of the baseline: higher scores were not findings then."""
+        return self._with_thresholds(audit, split, min)
 
-    def _moved(self, audit: A, split: str, choose: Callable[[float, float], float]) -> A:
+    def _with_thresholds(self, audit: A, split: str, choose: Callable[[float, float], float]) -> A:
         scores = audit.scores
         now = _automatic(audit)
-        cuts = {issue: choose(cut, self.thresholds.get((split, issue), cut)) for issue, cut in now.items()}
-        if cuts == now:
+        thresholds = {
+            issue: choose(threshold, self.thresholds.get((split, issue), threshold)) for issue, threshold in now.items()
+        }
+        if thresholds == now:
             return audit
-        leaks = scores.leaks and replace(scores.leaks, automatic=cuts.get("leakage", scores.leaks.automatic))
-        automatic = {issue: cuts.get(issue, cut) for issue, cut in scores.automatic.items()}
+        leaks = scores.leaks and replace(scores.leaks, automatic=thresholds.get("leakage", scores.leaks.automatic))
+        automatic = {issue: thresholds.get(issue, threshold) for issue, threshold in scores.automatic.items()}
         settings: dict[str, Any] = {
             i: value if audit.thresholds.is_fixed(i) else "auto" for i, value in vars(audit.thresholds).items()
         }
@@ -89,13 +95,12 @@ class Baseline:
     def divide(self, audit: AuditResult, split: str) -> dict[str, tuple[BoolArray, BoolArray]]:
         """Issue: (N,) the samples that are new findings, and (N,) those that are accepted.
 
-        Of each content as many samples are accepted as there were; those whose file is named in the baseline come
-        first. Of a set of near duplicates, those that accepted links lead to from another copy: so it does not matter
-        in which order the samples come and which copy is kept. A new copy may be the one that is kept. What people
-        confirmed is new, whatever was accepted before.
+        As many samples of one content are accepted as there were, those of files in the baseline first. In a set of
+        near duplicates, samples that accepted links connect to another copy are accepted, whatever the order of the
+        samples and whichever copy is kept, which may be a new one. Confirmed findings are new, whatever was accepted.
 
         Raises:
-            SettingError: the audit does not say what its samples contain.
+            SettingError: the audit holds no digests.
         """
         rank = self._rank(audit, split)
         counted = {issue: audit.decisions.counted(issue) for issue in audit.contamination}
@@ -178,9 +183,9 @@ class Baseline:
         return {node: root(node) for node in group}, copies
 
     def stale(self, audits: Mapping[str, AuditResult]) -> tuple[str, ...]:
-        """The entries that nothing, or less than before, matches any more, of those that the audits looked at."""
-        audits = {split: self._moved(audit, split, max) for split, audit in audits.items()}
-        today = self._made(audits, None, everything=True)
+        """The entries of checks that ran which match nothing, or fewer samples than before."""
+        audits = {split: self._with_thresholds(audit, split, max) for split, audit in audits.items()}
+        today = self._collect(audits, None, everything=True)
         live = {key: entry.copies for key, entry in today.entries.items()}
         parts = {split: linked_sets(audit) for split, audit in audits.items()}
         leaking = {split: today._groups("leakage", split)[0] for split in audits}
@@ -194,8 +199,8 @@ class Baseline:
             sets = [parts.get(entry.split, {}).get(content, set()) for content in entry.samples]
             return bool(sets[0] & sets[1])
 
-        looked_at = _looked_at(audits)
-        seen = [entry for _, entry in sorted(self.entries.items()) if (entry.split, entry.issue) in looked_at]
+        checked = _checked(audits)
+        seen = [entry for _, entry in sorted(self.entries.items()) if (entry.split, entry.issue) in checked]
         return tuple(str(entry) for entry in seen if not matches(entry))
 
     @classmethod
@@ -208,12 +213,12 @@ class Baseline:
         """Read a baseline.
 
         Raises:
-            AuditFileError: there is none, it is damaged, or of another version; says which line and why.
+            AuditFileError: it is missing, damaged, or of another version; names the line and the reason.
         """
         return cls(*read_baseline(path))
 
     def write(self, path: str | Path) -> None:
-        """Put the file in place at once, sorted, one line an entry.
+        """Write the file atomically, sorted, one line an entry.
 
         Raises:
             AuditFileError: it cannot be written.
@@ -223,11 +228,15 @@ class Baseline:
 
 def _automatic(audit: AuditResult) -> dict[str, float]:
     """Issue: threshold in force, of those that depend on the data."""
-    cuts = audit.decisions.thresholds
-    return {issue: cut for issue, cut in cuts.items() if not audit.thresholds.is_fixed(BY_NAME[issue].threshold)}
+    thresholds = audit.decisions.thresholds
+    return {
+        issue: threshold
+        for issue, threshold in thresholds.items()
+        if not audit.thresholds.is_fixed(BY_NAME[issue].threshold)
+    }
 
 
-def _looked_at(audits: Mapping[str, AuditResult]) -> set[tuple[str, str]]:
-    """Splits and issues that there was a check of."""
+def _checked(audits: Mapping[str, AuditResult]) -> set[tuple[str, str]]:
+    """Splits and issues that were checked."""
     ran = {(split, issue) for split, audit in audits.items() for issue in audit.contamination}
     return {(split, issue) for split, issue in ran if not turned_off(audits[split], issue)}

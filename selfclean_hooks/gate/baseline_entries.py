@@ -1,4 +1,4 @@
-"""The findings of an audit as a baseline knows them: by the content of the samples."""
+"""The findings of an audit as entries of a baseline, by the content of the samples."""
 
 from __future__ import annotations
 
@@ -21,37 +21,36 @@ if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
 
 Node = tuple[int, str]  # 0 in this split, 1 in another; content
-NAMED = 20  # files told in an entry
+MAX_NAMES = 20  # in an entry
 SINGLE = tuple(issue for issue in NAMES if issue not in PAIRS)
-FINE = "looked at: fine"  # note about what a person rejected
+NOT_AN_ISSUE = "reviewed: not an issue"  # note on rejected findings
 
 
 def entries_of(audit: AuditResult, split: str, everything: bool = False) -> Iterator[Entry]:
-    """The findings to accept: undecided ones, and with a note those that people found fine.
+    """The findings to accept: unreviewed ones, and with a note rejected ones.
 
-    What is said of samples that people want dropped, and of labels that they corrected, is left out, unless
-    `everything` is asked for.
+    Findings about confirmed samples and corrected labels are left out, unless `everything` is true.
     """
-    left_out = audit.decisions.confirmed & (not everything)
-    yield from _of_samples(audit, split, left_out, everything)
-    yield from _of_copies(audit, split, left_out)
+    excluded = audit.decisions.confirmed & (not everything)
+    yield from _of_samples(audit, split, excluded, everything)
+    yield from _of_copies(audit, split, excluded)
 
 
-def _of_samples(audit: AuditResult, split: str, left_out: BoolArray, everything: bool) -> Iterator[Entry]:
-    """Findings about samples by themselves, and leaks."""
+def _of_samples(audit: AuditResult, split: str, excluded: BoolArray, everything: bool) -> Iterator[Entry]:
+    """Findings about single samples, and leakage."""
     names, others = audit.names or ("",) * len(audit), _names_of_others(audit)
-    for key, found in _single_to_accept(audit, split, left_out, everything).items():
+    for key, found in _single_to_accept(audit, split, excluded, everything).items():
         if all(key.samples):
             beside = [others.get(key.samples[1], "")] if key.issue == "leakage" else []
-            note = FINE if all(is_fine for _, is_fine in found) else ""
+            note = NOT_AN_ISSUE if all(is_fine for _, is_fine in found) else ""
             indices = dict.fromkeys(i for i, _ in found)
             yield _entry(key, [*(names[i] for i in indices), *beside], len(indices), note)
 
 
-def _of_copies(audit: AuditResult, split: str, left_out: BoolArray) -> Iterator[Entry]:
-    """Links between contents, and numbers of copies of one."""
+def _of_copies(audit: AuditResult, split: str, excluded: BoolArray) -> Iterator[Entry]:
+    """Links between contents, and the number of copies of one content."""
     d, digests, names = audit.decisions, digests_of(audit), audit.names or ("",) * len(audit)
-    scores, near, fine = _without(audit.scores, left_out), d.thresholds["near_duplicates"], d.fine["near_duplicates"]
+    scores, near, fine = _without(audit.scores, excluded), d.thresholds["near_duplicates"], d.fine["near_duplicates"]
     component = near_duplicate_components(scores, near)
     copies: dict[str, list[int]] = {}
     for i in (np.bincount(component, minlength=1)[component] > 1).nonzero()[0].tolist():
@@ -59,16 +58,16 @@ def _of_copies(audit: AuditResult, split: str, left_out: BoolArray) -> Iterator[
     for content, indices in copies.items():
         if content and len(indices) > 1:
             key = Key("near_duplicates", split, (content, content), "")
-            yield _entry(key, [names[i] for i in indices], len(indices), FINE if fine[indices].any() else "")
+            yield _entry(key, [names[i] for i in indices], len(indices), NOT_AN_ISSUE if fine[indices].any() else "")
     for pair in near_duplicate_links(scores, near).tolist():
         first, second = sorted(pair, key=lambda i: digests[i])
         if digests[first] and digests[first] != digests[second]:
             key = Key("near_duplicates", split, (digests[first], digests[second]), "")
-            yield _entry(key, [names[first], names[second]], note=FINE if fine[pair].any() else "")
+            yield _entry(key, [names[first], names[second]], note=NOT_AN_ISSUE if fine[pair].any() else "")
 
 
 def single(audit: AuditResult, split: str, hits: Mapping[str, BoolArray]) -> Iterator[tuple[str, int, Key]]:
-    """Findings about one sample by itself, of those whose content is known.
+    """Findings about single samples of known content.
 
     Args:
         audit: where they are.
@@ -84,7 +83,7 @@ def single(audit: AuditResult, split: str, hits: Mapping[str, BoolArray]) -> Ite
 
 
 def leaks(audit: AuditResult, split: str, near: BoolArray) -> Iterator[tuple[str, int, Key]]:
-    """Samples that other splits hold too, with each content they hold, once. One of unknown content has no match.
+    """Samples that another split holds too, once for each content there; unknown content matches nothing.
 
     Args:
         audit: where they are.
@@ -101,12 +100,12 @@ def leaks(audit: AuditResult, split: str, near: BoolArray) -> Iterator[tuple[str
 
 
 def nodes_of(key: Key) -> tuple[Node, Node]:
-    """What a link joins. The same content in this split and in another are two things: none may move unseen."""
+    """The two ends of a link. The same content in this split and in another one are different nodes."""
     return (0, key.samples[0]), (int(key.issue == "leakage"), key.samples[-1])
 
 
 def linked_sets(audit: AuditResult) -> dict[str, set[int]]:
-    """Content: the components of near duplicates that it is in."""
+    """Content: its components of near duplicates."""
     component = near_duplicate_components(audit.scores, audit.decisions.thresholds["near_duplicates"])
     found: dict[str, set[int]] = {}
     for content, number in zip(digests_of(audit), component.tolist(), strict=True):
@@ -115,35 +114,35 @@ def linked_sets(audit: AuditResult) -> dict[str, set[int]]:
 
 
 def digests_of(audit: AuditResult) -> tuple[str, ...]:
-    """What the samples contain.
+    """Digests of the content of the samples.
 
     Raises:
-        SettingError: the audit does not say.
+        SettingError: the audit has none.
     """
     if audit.digests is None:
         raise SettingError(
-            "a baseline knows findings by the content of the samples, and this audit does not say what that was (an "
-            "older version wrote it): audit the data again"
+            "a baseline identifies findings by the content of the samples, and this audit holds no digests (an older "
+            "version wrote it): audit the data again"
         )
     return audit.digests
 
 
 def _single_to_accept(
-    audit: AuditResult, split: str, left_out: BoolArray, everything: bool
+    audit: AuditResult, split: str, excluded: BoolArray, everything: bool
 ) -> dict[Key, list[tuple[int, bool]]]:
-    """Findings about samples by themselves and about leaks, by key: positions, and whether they were found fine."""
+    """Findings about single samples and leakage, by key: positions, and whether they were rejected."""
     d = audit.decisions
-    open_ = {issue: d.flags[issue] & ~left_out for issue in SINGLE}
+    open_ = {issue: d.flags[issue] & ~excluded for issue in SINGLE}
     if everything:
         open_["label_errors"] = open_["label_errors"] | np.isin(np.arange(len(audit)), list(d.relabelled))
-    fine = {issue: d.fine[issue] & ~left_out for issue in SINGLE}
+    fine = {issue: d.fine[issue] & ~excluded for issue in SINGLE}
     no_leaks = np.zeros(0, bool)
     if audit.scores.leaks is not None:
         no_leaks = is_below(audit.scores.leaks.score, d.thresholds["leakage"]) & ~d.leaks
     found: dict[Key, list[tuple[int, bool]]] = {}
     for is_fine, hits, near in ((False, open_, d.leaks), (True, fine, no_leaks)):
         for _, index, key in (*single(audit, split, hits), *leaks(audit, split, near)):
-            if not left_out[index]:
+            if not excluded[index]:
                 found.setdefault(key, []).append((index, is_fine))
     return found
 
@@ -155,15 +154,15 @@ def _names_of_others(audit: AuditResult) -> dict[str, str]:
 
 
 def _entry(key: Key, names: list[str], copies: int = 1, note: str = "") -> Entry:
-    told = tuple(name for name in dict.fromkeys(names) if name)[:NAMED]
-    return Entry(key.issue, key.samples, key.split, key.label, copies, told, note)
+    known = tuple(name for name in dict.fromkeys(names) if name)[:MAX_NAMES]
+    return Entry(key.issue, key.samples, key.split, key.label, copies, known, note)
 
 
-def _without(scores: Scores, left_out: BoolArray) -> Scores:
+def _without(scores: Scores, excluded: BoolArray) -> Scores:
     """The scores without the pairs of some samples."""
-    if not left_out.any():
+    if not excluded.any():
         return scores
-    pairs, edges = ~left_out[scores.pair_index].any(1), ~left_out[scores.tree_index].any(1)
+    pairs, edges = ~excluded[scores.pair_index].any(1), ~excluded[scores.tree_index].any(1)
     return replace(
         scores,
         pair_index=scores.pair_index[pairs],

@@ -1,6 +1,6 @@
 """A baseline as a text file that merges line by line.
 
-A line with the version, then sorted a JSON object for each automatic threshold and for each finding.
+A line with the version, then a sorted JSON object for each automatic threshold and each finding.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HEADER = "selfclean_hooks_baseline"
 
 
 class Key(NamedTuple):
-    """What a finding is known by."""
+    """Identity of a finding."""
 
     issue: str
     split: str
@@ -56,16 +56,16 @@ class Entry:
         return f"{where}: {known}" + f" (label {self.label})" * bool(self.label)
 
 
-Cuts = Mapping[tuple[str, str], float]  # (split, issue): threshold
+AutomaticThresholds = Mapping[tuple[str, str], float]  # (split, issue): threshold
 
 
 def read_baseline(path: str | Path) -> tuple[dict[Key, Entry], dict[tuple[str, str], float]]:
     """Read the entries and thresholds of a baseline.
 
-    Lines that a merge left twice are joined: of entries more copies, and any note, stay; of thresholds the lower one.
+    Lines that a merge left twice are joined: the larger number of copies, any note, and the lower threshold stay.
 
     Raises:
-        AuditFileError: there is none, it is damaged, or of another version; says which line and why.
+        AuditFileError: it is missing, damaged, or of another version; names the line and the reason.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # other ends of lines may be in notes
@@ -75,38 +75,38 @@ def read_baseline(path: str | Path) -> tuple[dict[Key, Entry], dict[tuple[str, s
             "Write one with --update-baseline"
         ) from error
     entries: dict[Key, Entry] = {}
-    cuts: dict[tuple[str, str], float] = {}
+    thresholds: dict[tuple[str, str], float] = {}
     version = _version(path, lines[0])
     for number, line in enumerate(lines, 1):
         if not line.strip() or _is_header(line, version):  # a merge may have left the header twice
             continue
         entry = _parsed(path, number, line)
         if not isinstance(entry, Entry):
-            where, cut = entry
-            cuts[where] = min(cut, cuts.get(where, cut))
+            where, threshold = entry
+            thresholds[where] = min(threshold, thresholds.get(where, threshold))
             continue
         other = entries.get(entry.key, entry)
         more = max(other, entry, key=lambda same: same.copies)
         entries[entry.key] = replace(more, note=other.note or entry.note)
-    return entries, cuts
+    return entries, thresholds
 
 
-def write_baseline(path: str | Path, entries: Mapping[Key, Entry], cuts: Cuts) -> None:
-    """Put the file in place at once, sorted.
+def write_baseline(path: str | Path, entries: Mapping[Key, Entry], thresholds: AutomaticThresholds) -> None:
+    """Write the file atomically, sorted.
 
     Raises:
         AuditFileError: it cannot be written.
     """
-    thresholds = [{"issue": issue, "split": split, "threshold": cut} for (split, issue), cut in sorted(cuts.items())]
+    levels = [{"issue": issue, "split": split, "threshold": t} for (split, issue), t in sorted(thresholds.items())]
     found = [_line(entry) for _, entry in sorted(entries.items())]
-    lines = [json.dumps({HEADER: VERSION}), *map(json.dumps, thresholds), *found]
+    lines = [json.dumps({HEADER: VERSION}), *map(json.dumps, levels), *found]
     write(Path(path), ("\n".join(lines) + "\n").encode())
 
 
 def _line(entry: Entry) -> str:
-    """Without what says nothing; ASCII, so that names that are no valid text survive."""
-    told = {name: value for name, value in asdict(entry).items() if value}
-    return json.dumps({name: value for name, value in told.items() if name != "copies" or value > 1})
+    """Without default values; ASCII, so that undecodable names survive."""
+    fields = {name: value for name, value in asdict(entry).items() if value}
+    return json.dumps({name: value for name, value in fields.items() if name != "copies" or value > 1})
 
 
 def _version(path: str | Path, line: str) -> int:
@@ -120,7 +120,7 @@ def _version(path: str | Path, line: str) -> int:
     if version != VERSION:
         raise AuditFileError(
             f"the baseline {path} must be of version {VERSION}, got {version!r}: use the version of selfclean-hooks "
-            "that wrote it, or remove the file and write it anew with --update-baseline"
+            "that wrote it, or delete the file and write it again with --update-baseline"
         )
     return VERSION
 
@@ -133,10 +133,10 @@ def _parsed(path: str | Path, number: int, line: str) -> Entry | tuple[tuple[str
     try:
         fields: dict[str, Any] = json.loads(line)
         if "threshold" in fields:
-            split, issue, cut = fields["split"], fields["issue"], float(fields["threshold"])
-            if issue not in NAMES or not isinstance(split, str) or math.isnan(cut):
+            split, issue, threshold = fields["split"], fields["issue"], float(fields["threshold"])
+            if issue not in NAMES or not isinstance(split, str) or math.isnan(threshold):
                 raise ValueError(f"the issue {issue!r}")
-            return (split, issue), cut
+            return (split, issue), threshold
         entry = Entry(**{**fields, "samples": tuple(fields["samples"]), "names": tuple(fields.get("names", ()))})
         texts = (*entry.samples, *entry.names, entry.split, entry.label, entry.note)
         if entry.issue not in NAMES or not all(isinstance(text, str) for text in texts):
@@ -145,7 +145,7 @@ def _parsed(path: str | Path, number: int, line: str) -> Entry | tuple[tuple[str
             raise ValueError(f"{len(entry.samples)} samples, {entry.copies!r} copies")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise AuditFileError(
-            f"line {number} of the baseline {path} is no entry: {line[:60]!r} ({type(error).__name__}: {error}). "
+            f"line {number} of the baseline {path} is not an entry: {line[:60]!r} ({type(error).__name__}: {error}). "
             "Restore the file, or resolve the merge conflict in it (both sides may stay)"
         ) from error
     return entry

@@ -1,4 +1,4 @@
-"""Limits."""
+"""How much contamination a gate tolerates."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Check:
     samples: int  # N of the split
     found: IntArray  # what counts for the issue and is not in the baseline, worst first
     accepted: IntArray  # what counts and is in the baseline
-    worst: tuple[str, ...]  # what the first of `found` are called
+    worst: tuple[str, ...]  # names of the first samples in `found`
     not_run: str = ""  # why it could not run
     limit: float | Count | None = None
     is_allowed: bool = False  # not to have run
@@ -80,7 +80,7 @@ class Verdict:
     """Whether audits are within their limits, and why; true where they are."""
 
     checks: tuple[Check, ...]  # every issue of every split, with a limit or without
-    stale: tuple[str, ...] = ()  # entries of the baseline that nothing matches any more
+    stale: tuple[str, ...] = ()  # entries of the baseline that match nothing
     baseline: bool = False  # whether findings in a baseline were left out
 
     @property
@@ -99,7 +99,7 @@ class Verdict:
         return tuple(check.reason for check in self.checks if not check.passed)
 
     def of(self, split: str) -> Verdict:
-        """What is about one split."""
+        """The part about one split."""
         return replace(self, checks=tuple(check for check in self.checks if check.split == split), stale=())
 
     def __bool__(self) -> bool:
@@ -112,11 +112,11 @@ def check(audits: Mapping[str, AuditResult], limits: Mapping[str, Limits], basel
     Args:
         audits: by name of the split; {"": audit} for one data set.
         limits: by name of the split; a split without any has no limit.
-        baseline: findings in it do not count, nor does what lies above an automatic threshold that it was written at.
-            Where there is no limit at all, none beside them is tolerated.
+        baseline: findings in it do not count, nor do scores above the automatic thresholds stored in it. Without any
+            limit, no new finding is tolerated.
 
     Raises:
-        SettingError: limits are given for a split that there is not, or an audit cannot be compared with a baseline.
+        SettingError: limits are given for an unknown split, or an audit cannot be compared with a baseline.
     """
     unknown = [split for split in limits if split not in audits]
     if unknown:
@@ -169,10 +169,10 @@ def _checks(split: str, audit: AuditResult, limits: Limits, baseline: Baseline |
 
 
 def _not_run(audit: AuditResult, issue: str, limits: Limits) -> str:
-    """Why a check could not run; of the total where any could not that may not go unchecked."""
+    """Why a check could not run; the total: where a check that is not allowed to be missing could not."""
     if issue == TOTAL:
         checked = [i for i in audit.scores.issues if i not in limits.not_run]
         return "; ".join(f"{i}: {why}" for i in checked if (why := _not_run(audit, i, limits)))
     if issue not in audit.contamination:
-        return audit.scores.not_run.get(issue, "no other split was given")  # the reason where leakage is not looked for
+        return audit.scores.not_run.get(issue, "no other split was given")  # leakage without other splits
     return "it is turned off: its threshold is None" if turned_off(audit, issue) else ""

@@ -85,16 +85,16 @@ def _split(audit: AuditResult) -> dict[str, Any]:
 
 def _leakage(audits: Mapping[str, AuditResult]) -> Iterator[dict[str, Any]]:
     """Samples on either side that the other side holds too, once for every two splits that were compared."""
-    told = set()
+    reported = set()
     for name, audit in audits.items():
         leaks = audit.scores.leaks or LeakPairs.none()
         near = audit.decisions.leaks
         for number, other in enumerate(leaks.splits[1:], 1):
             hits = near & (leaks.other == number)
             own, its = (len(np.unique(positions[hits])) for positions in (leaks.index, leaks.other_index))
-            if other not in told:
+            if other not in reported:
                 yield {"split_1": name, "split_2": other, "samples_1": own, "samples_2": its}
-        told.add(name)
+        reported.add(name)
 
 
 def _verdict(audits: Mapping[str, AuditResult], verdict: Verdict) -> dict[str, Any]:

@@ -29,8 +29,8 @@ def as_junit(audits: Mapping[str, AuditResult], verdict: Verdict) -> str:
     """
     suites = [_suite(split, audit, checks) for split, audit, checks in by_split(audits, verdict)]
     if verdict.stale:
-        told = ["entries of the baseline that match nothing any more:", *(visible(entry) for entry in verdict.stale)]
-        ElementTree.SubElement(suites[0], "system-out").text = "\n".join(told)
+        lines = ["stale entries of the baseline:", *(visible(entry) for entry in verdict.stale)]
+        ElementTree.SubElement(suites[0], "system-out").text = "\n".join(lines)
     root = ElementTree.Element("testsuites", {"name": "selfclean-hooks"})
     for count in ("tests", "failures", "errors"):
         root.set(count, str(sum(int(suite.attrib[count]) for suite in suites)))
@@ -80,9 +80,9 @@ def _add_case(suite: ElementTree.Element, name: str, audit: AuditResult, check: 
         ElementTree.SubElement(case, "system-out").text = message
         return
     kind = {"failure": {"type": "limit"}, "error": {"type": "not run"}}.get(outcome, {})
-    told = ElementTree.SubElement(case, outcome, {"message": message, **kind})
+    element = ElementTree.SubElement(case, outcome, {"message": message, **kind})
     if outcome == "failure":
-        told.text = "\n".join(_worst(audit, check))
+        element.text = "\n".join(_worst(audit, check))
 
 
 def _message(check: Check) -> str:

@@ -36,7 +36,7 @@ def as_markdown(audits: Mapping[str, AuditResult], verdict: Verdict, shift: Sequ
     for _, audit, checks in parts:
         blocks += [_details(audit, check) for check in checks if not check.passed and len(check.found)]
     notes = [note for audit in audits.values() for note in audit.provenance.get("notes", ())]
-    blocks += _bullets("Entries of the baseline that match nothing any more", verdict.stale)
+    blocks += _bullets("Stale entries of the baseline", verdict.stale)
     blocks += _bullets("Notes", list(dict.fromkeys(map(str, notes))))
     return "\n\n".join(_fitting(blocks)) + "\n"
 
@@ -49,9 +49,9 @@ def data(text: str, most: int = LONGEST) -> str:
 def _headline(verdict: Verdict) -> str:
     limited = [check for check in verdict.checks if check.limit is not None]
     kept = sum(check.passed for check in limited)
-    told = f"{kept} of {len(limited)} limits kept" if limited else "no limits were set"
+    summary = f"{kept} of {len(limited)} limits kept" if limited else "no limits were set"
     new = ", only findings that are not in the baseline count" if verdict.baseline else ""
-    return f"## selfclean-hooks: {'passed' if verdict.passed else 'failed'}\n\n{told}{new}."
+    return f"## selfclean-hooks: {'passed' if verdict.passed else 'failed'}\n\n{summary}{new}."
 
 
 def _table(split: str, audit: AuditResult, checks: Sequence[Check]) -> str:
@@ -111,4 +111,4 @@ def _fitting(blocks: Sequence[str]) -> Iterator[str]:
         room -= size
         yield block
     if left_out:
-        yield f"{left_out} parts are left out, for want of room: the JSON and the report hold everything."
+        yield f"{left_out} parts are left out to keep this short: the JSON and the report hold everything."

@@ -1,4 +1,4 @@
-"""Where a sample lies, as SARIF says it."""
+"""The verdict as SARIF, for code scanning services."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def as_sarif(audits: Mapping[str, AuditResult], verdict: Verdict) -> str:
 
 
 def _findings(audits: Mapping[str, AuditResult], verdict: Verdict) -> Iterator[Finding]:
-    """All, but for those of the total, which are those of the issues again."""
+    """All findings but those of the total, which repeat those of the issues."""
     too_many = {check.split for check in verdict.checks if check.issue == TOTAL and not check.passed}
     for check in verdict.checks:
         if check.issue == TOTAL:
@@ -131,17 +131,17 @@ def _notifications(verdict: Verdict, left_out: int) -> Iterator[dict[str, Any]]:
     for check in verdict.checks:
         if check.not_run or (check.issue == TOTAL and not check.passed):
             what = f"{check.issue} of {check.split}" if check.split else check.issue
-            told = f"{what} was not checked: {check.not_run}" if check.not_run else check.reason
+            message = f"{what} was not checked: {check.not_run}" if check.not_run else check.reason
             rule = (
                 {}
                 if check.issue == TOTAL
                 else {"associatedRule": {"id": _rule_id(check.issue), "index": NUMBER[check.issue]}}
             )
-            yield {"level": "note" if check.passed else "error", **_message(told), **rule}
+            yield {"level": "note" if check.passed else "error", **_message(message), **rule}
     if verdict.stale:
         listed = "; ".join(map(visible, verdict.stale[:WORST])) + "; ..." * (len(verdict.stale) > WORST)
         count = len(verdict.stale)
-        yield {"level": "note", **_message(f"{count} entries of the baseline match nothing any more: {listed}")}
+        yield {"level": "note", **_message(f"{count} stale entries of the baseline: {listed}")}
     if left_out > 0:
         yield {"level": "warning", **_message(f"{left_out} findings are left out: a run holds {MOST_RESULTS} at most")}
 
@@ -193,7 +193,7 @@ def location_of(name: str, split: str, index: int, source: str = "") -> dict[str
     logical = {"name": str(index), "fullyQualifiedName": f"{visible(split) or 'samples'}[{index}]", "kind": "sample"}
     location: dict[str, Any] = {"logicalLocations": [logical]}
     if name or source:
-        # GitHub leaves out what has no line, so a picture is given its first one
+        # GitHub leaves out what has no line, so every file is given its first one
         region = {"startLine": 1}
         location["physicalLocation"] = {"artifactLocation": artifact(name or source), "region": region}
     return location

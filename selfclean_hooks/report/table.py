@@ -1,4 +1,4 @@
-"""What the flags are worth, as a table for a terminal: estimates, how many samples to look at, the scores as bars."""
+"""Tables for a terminal: the verdict, and the estimated precision and recall with the scores as bars."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COLUMNS: dict[str, JustifyMethod] = {
 
 
 def show(audits: Mapping[str, AuditResult], verdict: Verdict, console: Console) -> None:
-    """Print a table for every split, then what the verdict says, what fails in red.
+    """Print a table for every split, then the sentences of the verdict, failures in red.
 
     Args:
         audits: by name of the split; {"": audit} for one data set.
@@ -59,8 +59,8 @@ def tables(audits: Mapping[str, AuditResult], verdict: Verdict) -> list[Table]:
 def _table(split: str, audit: AuditResult, checks: Sequence[Check], has_baseline: bool) -> Table:
     size = f"{len(audit)} samples"
     title = Text(f"{visible(split)}: {size}" if split else size)
-    told = Text("\n".join(visible(f"{check.issue}: {check.not_run}") for check in checks if check.not_run))
-    table = Table(title=title, title_justify="left", caption=told, caption_justify="left", **NARROW)
+    not_run = Text("\n".join(visible(f"{check.issue}: {check.not_run}") for check in checks if check.not_run))
+    table = Table(title=title, title_justify="left", caption=not_run, caption_justify="left", **NARROW)
     has_limits = any(check.limit is not None for check in checks)
     shown = [name for name in COLUMNS if (name != "new" or has_baseline) and (name != "limit" or has_limits)]
     for name in shown:
@@ -71,8 +71,8 @@ def _table(split: str, audit: AuditResult, checks: Sequence[Check], has_baseline
     return table
 
 
-def _cells(check: Check, cut: float) -> dict[str, str]:
-    """Column: text. What a baseline accepts is flagged all the same, and is no contamination."""
+def _cells(check: Check, threshold: float) -> dict[str, str]:
+    """Column: text. Accepted findings are flagged, but do not count as contamination."""
     if check.not_run:
         return {"issue": check.issue, "flagged": "not run", "limit": limit_of(check)}
     return {
@@ -81,7 +81,7 @@ def _cells(check: Check, cut: float) -> dict[str, str]:
         "new": str(len(check.found)),
         "contamination": contamination_of(check),
         "limit": limit_of(check),
-        "threshold": f"{cut:.4g}" if math.isfinite(cut) else "",
+        "threshold": f"{threshold:.4g}" if math.isfinite(threshold) else "",
         "worst": ", ".join(map(str, check.found[:WORST].tolist())),
     }
 
@@ -90,13 +90,13 @@ def _sentences(verdict: Verdict) -> Iterator[Text]:
     for count, reason in enumerate(verdict.reasons):
         yield Text(visible(reason, 5 * LONGEST), style="red" if count < len(verdict.failures) else "green")
     for entry in verdict.stale:
-        yield Text(f"matches nothing any more, in the baseline: {visible(entry)}", style="yellow")
+        yield Text(f"stale entry of the baseline: {visible(entry)}", style="yellow")
 
 
 BARS = " \u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 BINS = 20
-TITLE = "what the flags are worth, as estimated"
-CAPTION = "Of near duplicates kept copies count too."
+TITLE = "estimated precision and recall"
+CAPTION = "near duplicates: kept copies count too"
 
 
 def calibration_table(audits: Mapping[str, AuditResult], bars: bool = False) -> Table | None:
@@ -104,36 +104,41 @@ def calibration_table(audits: Mapping[str, AuditResult], bars: bool = False) -> 
 
     Args:
         audits: by name of the split; {"": audit} for one data set.
-        bars: how often each score is there too, from 0 on; for terminals that show the characters.
+        bars: a histogram of the scores too, from 0 on; for terminals that show the characters.
     """
     rows = [(split, audit, row) for split, audit in audits.items() for row in calibration_rows(audit)]
     if not rows:
         return None
     table = Table(title=Text(TITLE), title_justify="left", caption=Text(CAPTION), caption_justify="left", **NARROW)
-    names = {"issue": "left", "right": "right", "in all (95%)": "right", "look at for 90%": "right"}
+    names = {
+        "issue": "left",
+        "precision": "right",
+        "total\n(95% interval)": "right",
+        "to inspect for\n90% recall": "right",
+    }
     for name, justify in names.items():
         table.add_column(name, justify=justify, no_wrap=name != "issue", overflow="fold")  # type: ignore[arg-type]
     if bars:
         table.add_column("scores, flagged | not", no_wrap=True)
     for split, audit, row in rows:
         issue = row["issue"]
-        cells = [Text(visible(f"{split}: {issue}" if split else issue)), *map(Text, _told(row))]
+        cells = [Text(visible(f"{split}: {issue}" if split else issue)), *map(Text, _estimates(row))]
         table.add_row(*cells, *([_bars(audit.scores.of(issue), audit.decisions.thresholds[issue])] if bars else []))
     return table
 
 
-def _told(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Share of the flags that are right, how many there are in all, how many to look at."""
+def _estimates(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Estimated precision, estimated total, number of samples to inspect."""
     right = "" if math.isnan(row["precision"]) else f"{row['precision']:.0%}"
     between = f"{row['estimated_low']:,.0f}-{row['estimated_high']:,.0f}"
     return right, f"{row['estimated']:,.0f} ({between})", f"{row['inspect_for_90']:,}"
 
 
-def _bars(scores: NDArray[np.float64], cut: float) -> Text:
-    """Heights are square roots of the counts: the few bad ones are seen beside the many good."""
+def _bars(scores: NDArray[np.float64], threshold: float) -> Text:
+    """Heights are square roots of counts: few low scores stay visible beside many high ones."""
     scored = scores[~np.isnan(scores)]
-    end = max(float(scored.max(initial=0)), cut) or 1.0
+    end = max(float(scored.max(initial=0)), threshold) or 1.0
     counts, edges = np.histogram(scored, BINS, (0, end))
     heights = np.ceil((len(BARS) - 1) * np.sqrt(counts / max(1, counts.max()))).astype(int)
-    drawn, below = "".join(BARS[height] for height in heights), int((edges[:-1] < cut).sum())
+    drawn, below = "".join(BARS[height] for height in heights), int((edges[:-1] < threshold).sum())
     return Text.assemble((drawn[:below], "red"), "|", (drawn[below:], "blue"))

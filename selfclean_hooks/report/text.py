@@ -1,4 +1,4 @@
-"""What several formats say alike: how a sample is called, a contamination, a limit."""
+"""Phrases that formats share: a sample, a contamination, a limit."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def limit_of(check: Check) -> str:
 
 
 def issue_in_words(issue: str) -> str:
-    """The name of an issue as people write it."""
+    """The name of an issue, or of the total, in a sentence."""
     return issue.replace("_", " ")
 
 

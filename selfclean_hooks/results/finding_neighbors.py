@@ -1,4 +1,4 @@
-"""What a person wants to see beside a finding: its neighbours, and where it lies among all samples."""
+"""Evidence for findings: their neighbours and a map of all samples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from selfclean_hooks.neighbors.unit_vectors import UnitRows
     from selfclean_hooks.results.result import A, AuditResult
 
-TIES = 4  # looked for beside those wanted: of equally near ones the first are to be told
+TIES = 4  # more than wanted: among equally near ones the first are reported
 
 
 def with_evidence(audit: A, vectors: NDArray[np.floating], umap: bool = False, progress: bool = False) -> A:

@@ -1,4 +1,4 @@
-"""Which findings of an audit are shown to people: all that are flagged, and what lies just beyond each cut."""
+"""The findings of an audit that are shown: all that are flagged, and those just above each threshold."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Finding:
     """A sample, or the two of a pair: the kept copy and a surplus one, or samples of two splits."""
 
     indices: tuple[int, ...]  # positions; of a leak the second one is in another split
-    pictures: tuple[bytes | None, ...]  # thumbnails or previews
+    thumbnails: tuple[bytes | None, ...]
     score: float
     is_flagged: bool
     words: tuple[str, ...] = ()  # given and predicted label, or the two splits
@@ -37,15 +37,15 @@ def findings(audit: AuditResult, issue: str, most: int | None = None, seen: bool
 
     Args:
         audit: any.
-        issue: "near_duplicates", "off_topic", "label_errors" or, where it was looked for, "leakage".
-        most: how many; default: all that are shown.
+        issue: "near_duplicates", "off_topic", "label_errors" or, where splits were compared, "leakage".
+        most: how many; default: all that are selected.
         seen: only those of which all samples have a thumbnail.
 
     Returns:
-        An empty list where there are none or the issue was not looked for.
+        An empty list where there are none or the check did not run.
 
     Raises:
-        SettingError: there is no such issue, or `most` is no whole number of at least 1.
+        SettingError: there is no such issue, or `most` is not a whole number of at least 1.
     """
     known = [name for name in audit.scores.issues if name in WITH_THRESHOLD]
     if issue not in known:
@@ -59,17 +59,17 @@ def findings(audit: AuditResult, issue: str, most: int | None = None, seen: bool
         every = _leak_findings(audit, found) if issue == "leakage" else _pair_findings(audit, found)
     else:
         every = _sample_findings(audit, issue, found)
-    return list(islice((one for one in every if not seen or None not in one.pictures), most))
+    return list(islice((one for one in every if not seen or None not in one.thumbnails), most))
 
 
 def _pair_findings(audit: AuditResult, found: Selection) -> Iterator[Finding]:
     s = audit.scores
     for kept, *surplus in found.sets:
         for i in surplus:
-            yield Finding((kept, i), _pictures(audit, kept, i), float(s.near_duplicate[i]), True)
+            yield Finding((kept, i), _thumbnails(audit, kept, i), float(s.near_duplicate[i]), True)
     for row in found.pairs.tolist():
         first, second = (int(i) for i in s.pair_index[row])
-        yield Finding((first, second), _pictures(audit, first, second), float(s.pair_score[row]), False)
+        yield Finding((first, second), _thumbnails(audit, first, second), float(s.pair_score[row]), False)
 
 
 def _sample_findings(audit: AuditResult, issue: str, found: Selection) -> Iterator[Finding]:
@@ -77,7 +77,7 @@ def _sample_findings(audit: AuditResult, issue: str, found: Selection) -> Iterat
     labels = (label_texts(audit.scores), predicted_texts(audit.scores)) if issue == "label_errors" else ()
     for i in found.samples[issue].tolist():
         words = tuple(texts[i] for texts in labels)
-        yield Finding((i,), _pictures(audit, i), float(scores[i]), bool(hits[i]), words)
+        yield Finding((i,), _thumbnails(audit, i), float(scores[i]), bool(hits[i]), words)
 
 
 def _leak_findings(audit: AuditResult, found: Selection) -> Iterator[Finding]:
@@ -90,38 +90,38 @@ def _leak_findings(audit: AuditResult, found: Selection) -> Iterator[Finding]:
         yield Finding((own, other), both, float(leaks.score[pair]), bool(hits[pair]), (leaks.splits[0], split))
 
 
-def _pictures(audit: AuditResult, *positions: int) -> tuple[bytes | None, ...]:
+def _thumbnails(audit: AuditResult, *positions: int) -> tuple[bytes | None, ...]:
     return tuple(audit.thumbnails.get(i) for i in positions)
 
 
 MAX_ITEMS = 500  # findings shown of each issue
-BEYOND = 48  # shown beyond the cut, at least
+BEYOND = 48  # shown above the threshold, at least
 TRANCHE = 24  # copies shown of one set before those of others, at most
 
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """The findings that are shown, worst first: flagged ones and those that people looked at, then what lies beyond."""
+    """The findings that are shown, worst first: flagged and reviewed ones, then those above the threshold."""
 
     sets: tuple[tuple[int, ...], ...]  # positions of each duplicate set: its kept copy, then the surplus ones
-    pairs: IntArray  # rows of `Scores.pair_index` beyond the cut, or refused, of samples that are in no set together
+    pairs: IntArray  # rows of `Scores.pair_index` above the threshold or rejected, of samples that share no set
     samples: Mapping[str, IntArray]  # issue of single samples: positions
     leaks: IntArray  # numbers of pairs in `Scores.leaks`
-    left_out: Mapping[str, int]  # issue: flagged, or looked at, and not shown (samples; of leakage pairs)
+    left_out: Mapping[str, int]  # issue: number of flagged or reviewed findings that are not shown
 
 
 def select_findings(audit: AuditResult, max_items: int | None = None) -> Selection:
-    """The findings that are shown: all flagged ones and half as many beyond the cut (at least 48), up to `max_items`.
+    """All flagged findings and half as many above the threshold (at least 48), up to `max_items`.
 
     Args:
         audit: with the thresholds, and the review, that are in force.
-        max_items: most findings of one issue, at least 1 (of near duplicates surplus copies and pairs beyond the cut);
-            default: what the audit was made with, else 500.
+        max_items: most findings of one issue, at least 1 (near duplicates: surplus copies and pairs above the
+            threshold); default: what the audit was made with, else 500.
 
     Raises:
-        SettingError: `max_items` is no whole number of at least 1.
+        SettingError: `max_items` is not a whole number of at least 1.
     """
-    most = checked_max_items(_asked(audit) if max_items is None else max_items)
+    most = checked_max_items(_max_items(audit) if max_items is None else max_items)
     sets, surplus, surplus_out = _sets(audit, most)
     worst = {issue: _worst(audit, issue, most) for issue in SCORED if issue not in PAIRS}
     leaks, leaks_out = _leaks(audit, most)
@@ -132,8 +132,8 @@ def select_findings(audit: AuditResult, max_items: int | None = None) -> Selecti
 
 
 def with_max_items(audit: A, max_items: int) -> A:
-    """The audit, of which so many findings of each issue are shown from now on."""
-    if max_items == _asked(audit):
+    """The audit with another number of findings to show of each issue."""
+    if max_items == _max_items(audit):
         return audit
     settings = {**audit.provenance.get("settings", {}), "max_items": int(max_items)}
     return replace(audit, provenance={**audit.provenance, "settings": settings})
@@ -143,22 +143,22 @@ def checked_max_items(max_items: object) -> int:
     """The number of findings to show of each issue.
 
     Raises:
-        SettingError: it is no whole number of at least 1.
+        SettingError: it is not a whole number of at least 1.
     """
     if isinstance(max_items, bool) or not isinstance(max_items, (int, np.integer)) or max_items < 1:
         raise SettingError(f"max_items must be a whole number of at least 1, got {max_items!r}")
     return int(max_items)
 
 
-def _asked(audit: AuditResult) -> Any:
+def _max_items(audit: AuditResult) -> Any:
     return audit.provenance.get("settings", {}).get("max_items", MAX_ITEMS)
 
 
 def _sets(audit: AuditResult, most: int) -> tuple[tuple[tuple[int, ...], ...], int, int]:
-    """Sets with at most so many surplus copies in all, how many these are, and how many are left out.
+    """Sets with at most `most` surplus copies in total, how many these are, and how many are left out.
 
-    Sets are in order of their worst scores; of each the nearest copies to the kept one come first. Of a huge set only
-    the first `TRANCHE`, or what its share is, are taken before other sets had their turn.
+    Sets are sorted by their worst scores, the copies of each by distance to the kept one. Only the
+    first `TRANCHE` of a huge set, or its share, are taken before those of other sets.
     """
     d, score = audit.decisions, audit.scores.near_duplicate
     surplus = d.surplus.nonzero()[0]
@@ -178,7 +178,7 @@ def _sets(audit: AuditResult, most: int) -> tuple[tuple[tuple[int, ...], ...], i
 
 
 def _pairs(audit: AuditResult, room: int, hits: int) -> IntArray:
-    """Pairs beyond the cut and those that a person found to be none, nearest first."""
+    """Pairs above the threshold and rejected ones, nearest first."""
     s, d = audit.scores, audit.decisions
     first, second = d.sets[s.pair_index].T
     beyond = ~d.pairs & ((first != second) | (first < 0))
@@ -191,19 +191,19 @@ def _worst(audit: AuditResult, issue: str, most: int) -> tuple[IntArray, int]:
     if issue not in audit.scores.ran:
         return np.empty(0, np.int64), 0
     d, scores = audit.decisions, audit.scores.of(issue)
-    looked_at = np.isin(np.arange(len(scores)), list(d.marks.get(issue, ())))
-    return _cut(scores, d.flags[issue] | d.fine[issue] | looked_at, most)
+    reviewed = np.isin(np.arange(len(scores)), list(d.marks.get(issue, ())))
+    return _top_ranked(scores, d.flags[issue] | d.fine[issue] | reviewed, most)
 
 
 def _leaks(audit: AuditResult, most: int) -> tuple[IntArray, int]:
     leaks, d = audit.scores.leaks, audit.decisions
     if leaks is None:
         return np.empty(0, np.int64), 0
-    return _cut(leaks.score, d.leaks | is_below(leaks.score, d.thresholds["leakage"]), most)
+    return _top_ranked(leaks.score, d.leaks | is_below(leaks.score, d.thresholds["leakage"]), most)
 
 
-def _cut(scores: NDArray[np.floating], hits: NDArray[np.bool_], most: int) -> tuple[IntArray, int]:
-    """Places of the hits, then of those beyond, each worst first; and how many hits are left out."""
+def _top_ranked(scores: NDArray[np.floating], hits: NDArray[np.bool_], most: int) -> tuple[IntArray, int]:
+    """Positions of the hits, then of the others, each worst first; and how many hits are left out."""
     count, scored = int(hits.sum()), int((hits | ~np.isnan(scores)).sum())
     order = np.lexsort((np.arange(len(scores)), scores, ~hits))  # NaN comes last
     taken = min(most, count + _beyond(count), scored)

@@ -1,4 +1,4 @@
-"""`AuditResult`: what was measured, and what follows from it."""
+"""`AuditResult`: the measurements and what is derived from them."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ A = TypeVar("A", bound="AuditResult")  # a function that returns a changed resul
 
 @dataclass(frozen=True, eq=False)
 class AuditResult:
-    """What was measured, and what follows from it under `thresholds` and `policy`. Nothing in it changes.
+    """The measurements, and what follows from them under `thresholds` and `policy`. Immutable.
 
     Attributes:
         scores: the arrays everything else is derived from.
         thresholds: where a score becomes a flag.
         policy: what a flag does.
         provenance: data set, encoder, settings and versions, as in manifest.json.
-        names: what the samples are called (file paths), where they are called anything.
-        digests: what each sample contains, 32 hexadecimal digits, "" where unknown; None: not told.
-        thumbnails: position: PNG bytes, of the worst samples; of what is no picture a preview (see previews.py).
-        leak_thumbnails: (split, position): the same of samples of other splits.
+        names: of the samples (file paths), "" where unknown; None: there are none.
+        digests: of the content of each sample, 32 hexadecimal digits, "" where unknown; None: not recorded.
+        thumbnails: position: PNG or WebP bytes of the worst samples; a preview (data/previews) of what is not an image.
+        leak_thumbnails: (split, position): thumbnails of samples of other splits.
         evidence: neighbours of the findings that are shown and a map of all samples; None: not measured.
         review: what people decided about findings; None: nothing.
     """
@@ -75,7 +75,7 @@ class AuditResult:
     def contamination(self) -> dict[str, float]:
         """Issue: fraction of the N samples; absent where it did not run.
 
-        Of near duplicates surplus copies only; of leakage those that have a near duplicate in another split.
+        Near duplicates: surplus copies only; leakage: samples that have a near duplicate in another split.
         """
         return {issue: float(self.decisions.counted(issue).mean()) for issue in self.scores.ran}
 
@@ -87,7 +87,7 @@ class AuditResult:
 
     @property
     def fitness(self) -> RepresentationQuality | None:
-        """How the representation compares with random weights; None where too few samples or an older audit tell."""
+        """How the representation compares with random weights; None: too few samples, or an older audit."""
         return RepresentationQuality.of(self.provenance.get("fitness"))
 
     @property
@@ -101,12 +101,12 @@ class AuditResult:
 
     @property
     def relabelled(self) -> dict[int, str]:
-        """Position: label that people gave in place of the one there was."""
+        """Position: new label that people gave."""
         return dict(self.decisions.relabelled)
 
     @property
     def corrected_labels(self) -> NDArray[Any]:
-        """(N,) objects, what the label of each sample is called once people corrected it; "" where there is none."""
+        """(N,) objects, the label of each sample as text, with the corrections of people; "": none."""
         labels = np.array(label_texts(self.scores), object)
         if self.scores.targets is None:
             labels[self.scores.given_label < 0] = ""
@@ -115,7 +115,7 @@ class AuditResult:
         return labels
 
     def worst(self, issue: str) -> NDArray[np.int64]:
-        """Positions of the samples that count for `issue`, worst first."""
+        """Positions of the samples that count as contamination, worst first."""
         return self.ranked(issue, self.decisions.counted(issue).nonzero()[0])
 
     def ranked(self, issue: str, positions: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -132,20 +132,21 @@ class AuditResult:
         """
         other = replace(self, thresholds=thresholds or self.thresholds, policy=policy or self.policy)
         complete, known = self.scores.pairs_complete_below, other.thresholds.near_duplicates == "auto"
-        cut = 0.0 if known else other.decisions.thresholds["near_duplicates"]
-        if cut > max(complete, required_pair_score(self.thresholds)):
+        threshold = 0.0 if known else other.decisions.thresholds["near_duplicates"]
+        if threshold > max(complete, required_pair_score(self.thresholds)):
             raise SettingError(
-                f"pairs were kept up to a score of {complete:.4g}, so the threshold {cut:g} for near_duplicates cannot "
-                f"be applied to them: run the audit again with thresholds=Thresholds(near_duplicates={cut:g})"
+                f"pairs were kept up to a score of {complete:.4g}, so the threshold {threshold:g} for near_duplicates "
+                f"cannot be applied to them: run the audit again with "
+                f"thresholds=Thresholds(near_duplicates={threshold:g})"
             )
         return other
 
     def with_review(self: A, new: Review) -> A:
-        """The same measurements with what people decided about findings, on top of what was decided before.
+        """The same measurements with review decisions, added to those made before.
 
-        What was found fine is no finding any more, whatever the threshold. What was confirmed is one, and is dropped
-        whatever the policy. What was relabelled is kept: see `relabelled` and `corrected_labels`. Thresholds that the
-        reviewer moved are in force. Samples are found again by content, else by file, else by position (see
+        Rejected findings are not flagged, whatever the threshold. Confirmed ones are, and are dropped whatever the
+        policy. Relabelled samples are kept: see `relabelled` and `corrected_labels`. Thresholds that the
+        reviewer moved are in force. Samples are matched by content, else by file, else by position (see
         `decisions/review/matching.py`); marks that match nothing are in `decisions.unmatched`.
 
         Args:
@@ -155,10 +156,10 @@ class AuditResult:
             SettingError: the near-duplicate threshold lies above the pairs that were kept.
         """
         splits = ("", *(() if self.scores.leaks is None else self.scores.leaks.splits[:1]))
-        cuts: dict[str, Any] = {i: cut for i, cut in new.thresholds_of(*splits).items() if i in SCORED}
+        moved: dict[str, Any] = {i: score for i, score in new.thresholds_of(*splits).items() if i in SCORED}
         whole = new if self.review is None else Review.merged((self.review, new))
         found = replace(self, review=whole)
-        return found.at(thresholds=replace(self.thresholds, **cuts)) if cuts else found
+        return found.at(thresholds=replace(self.thresholds, **moved)) if moved else found
 
     def enforce(self) -> None:
         """Warn or raise where the policy says so.

@@ -58,8 +58,8 @@ class SplitsResult(Generic[A]):
         labels = {name: conflicting_labels(audit) for name, audit in self.audits.items()}
         rows = []
         for row in self.leaking:
-            told = {f"label_{side}": labels[row[f"split_{side}"]][row[f"index_{side}"]] for side in (1, 2)}
-            rows += [{**row, **told}] if "" not in told.values() and len(set(told.values())) == 2 else []
+            both = {f"label_{side}": labels[row[f"split_{side}"]][row[f"index_{side}"]] for side in (1, 2)}
+            rows += [{**row, **both}] if "" not in both.values() and len(set(both.values())) == 2 else []
         return rows
 
     def at(self: S, *, thresholds: Thresholds | None = None, policy: Policy | Mapping[str, Policy] | None = None) -> S:
@@ -71,7 +71,7 @@ class SplitsResult(Generic[A]):
 
 
 def conflicting_labels(audit: AuditResult) -> list[str]:
-    """What the label of each sample is called, "" where there is none."""
+    """The label of each sample as text, "": none."""
     texts, scores = label_texts(audit.scores), audit.scores
     if scores.targets is not None:
         return texts

@@ -1,4 +1,4 @@
-"""When the rest of a ranking may be left: how many fine samples in a row were looked at since the last issue."""
+"""When reviewing a ranking can stop: the number of consecutive non-issues since the last issue."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from selfclean_hooks.core.issues import PAIRS, WITH_THRESHOLD
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
 
-RATE = 0.05  # of issues beyond the row, at most, with a doubt of as much
+RATE = 0.05  # of issues in the rest of the ranking, at most, at a significance of 5%
 
 
 @dataclass(frozen=True)
 class CleanRun:
-    """Fine samples in a row, the last ones that were looked at."""
+    """Consecutive non-issues at the end of what was reviewed."""
 
     fine: int
     start: int  # place of the first of them in the ranking, from 1
-    reached: bool  # whether they are enough to leave the rest
+    reached: bool  # whether they are enough to stop
 
     def describe(self, issue: str) -> str:
-        """In a sentence."""
-        row = f"{issue}: {self.fine} fine in a row from number {self.start} on"
+        """One sentence."""
+        row = f"{issue}: {self.fine} consecutive non-issues from rank {self.start} on"
         if not self.reached:
-            return f"{row}; after {clean_in_a_row(RATE, RATE)} the rest may be left"
-        return f"{row}: beyond them fewer than {RATE:.0%} are wrong, as far as can be told"
+            return f"{row}; reviewing can stop after {clean_in_a_row(RATE, RATE)}"
+        return f"{row}: reviewing can stop, an estimated {RATE:.0%} at most of the rest are issues"
 
 
 def stopping_rule(verdicts: Sequence[str]) -> CleanRun:
-    """How many samples in a row were found fine after the last one that was not.
+    """The number of consecutive non-issues after the last issue.
 
     Args:
-        verdicts: on the samples of a ranking, from the worst: "rejected" is fine, "confirmed" and "relabelled" are not.
-            "" is one without a verdict: nothing is known of it, so it ends the row, unless no verdict follows. A row
-            that one precedes is never enough.
+        verdicts: on the samples of a ranking, from the worst: "rejected" is a non-issue, "confirmed" and "relabelled"
+            are issues. "" is a sample without a verdict: it ends the run, unless no verdict follows, and a run that
+            follows one is never enough.
     """
     end = max((place for place, verdict in enumerate(verdicts, 1) if verdict), default=0)
     start = end
@@ -51,17 +51,17 @@ def stopping_rule(verdicts: Sequence[str]) -> CleanRun:
 
 
 def clean_runs(audit: AuditResult) -> Iterator[tuple[str, CleanRun]]:
-    """Issue and `stopping_rule` of each ranking that people looked at."""
+    """Issue and `stopping_rule` of each ranking that people reviewed."""
     for issue in WITH_THRESHOLD:
         marks, fine = audit.decisions.marks.get(issue, {}), audit.decisions.fine[issue]
         if marks or fine.any():
-            ranking = audit.ranked(issue, _looked_at(audit, issue, marks))
+            ranking = audit.ranked(issue, _reviewable(audit, issue, marks))
             verdicts = [marks[i].verdict if i in marks else "rejected" if fine[i] else "" for i in ranking.tolist()]
             yield issue, stopping_rule(verdicts)
 
 
-def _looked_at(audit: AuditResult, issue: str, marks: Iterable[int]) -> NDArray[np.int64]:
-    """What there is to look at: all that was scored; of near duplicates and leaks what was found or has a mark."""
+def _reviewable(audit: AuditResult, issue: str, marks: Iterable[int]) -> NDArray[np.int64]:
+    """The samples to review: all that were scored; near duplicates and leakage: those flagged or marked."""
     d = audit.decisions
     if issue not in PAIRS:
         scored: NDArray[np.bool_] = ~np.isnan(audit.scores.of(issue))

@@ -180,7 +180,7 @@ def _labels(scores: Scores, codes: NDArray[np.int64]) -> pd.Series[Any]:
 
 
 def _target_labels(scores: Scores, given: bool) -> pd.Series[Any]:
-    """Numbers, or which of several labels a sample has, as text; those foretold are missing where none are."""
+    """Regression targets, or multi-labels as text; predicted ones are missing where there are none."""
 
     import pandas as pd
 
@@ -193,5 +193,5 @@ def _target_labels(scores: Scores, given: bool) -> pd.Series[Any]:
         return numbers
     texts = label_texts(scores) if given else predicted_texts(scores)
     unknown = np.isin(np.arange(len(texts)), list(scores.errors))
-    told: pd.Series[Any] = pd.Series(texts, dtype=object).mask(unknown, None)
-    return told
+    labels: pd.Series[Any] = pd.Series(texts, dtype=object).mask(unknown, None)
+    return labels

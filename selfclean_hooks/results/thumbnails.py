@@ -1,4 +1,4 @@
-"""Small pictures, or previews, of the samples that a report shows."""
+"""Thumbnails, or previews, of the samples that a report shows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ALONE = EmbeddingSettings(progress=False)
 
 
 def with_thumbnails(audit: AuditResult) -> list[int]:
-    """Positions, ascending, of the samples that are to be seen: of the findings shown, and of their neighbours."""
+    """Positions, ascending, of the samples with thumbnails: the findings shown and their neighbours."""
     found, s = select_findings(audit), audit.scores
     wanted = {i for members in found.sets for i in members}
     wanted.update(s.pair_index[found.pairs].ravel().tolist())
@@ -28,17 +28,18 @@ def with_thumbnails(audit: AuditResult) -> list[int]:
 def thumbnails(
     audit: AuditResult, dataset: Any, reading: EmbeddingSettings = ALONE, known: Mapping[int, bytes] | None = None
 ) -> dict[int, bytes]:
-    """What is to be seen of the findings shown and of their neighbours. Each sample is read once.
+    """Thumbnails of the findings shown and of their neighbours. Each sample is read once.
 
     Args:
         audit: of `dataset`.
         dataset: is read without its transforms and left as it is, and so is global random state.
         reading: its workers read, its progress is shown.
-        known: what an earlier audit of the same data has; it is not read again.
+        known: thumbnails of an earlier audit of the same data; these are not read again.
 
     Returns:
-        Position: of a picture the bytes that `small_pictures.small` makes; of text, signals and rows the bytes of a
-        preview (see previews.py). Samples that are none of these or cannot be read are left out.
+        Position: bytes of a small PNG or WebP; of text, signals and rows the bytes of a preview
+        (data/previews). Samples that
+        are none of these or cannot be read are left out.
     """
     wanted, known = with_thumbnails(audit), known or {}
     found = _small(dataset, [i for i in wanted if i not in known], reading)
@@ -48,7 +49,7 @@ def thumbnails(
 def leak_thumbnails(
     audit: AuditResult, datasets: Mapping[str, Any], reading: EmbeddingSettings = ALONE
 ) -> dict[tuple[str, int], bytes]:
-    """What is to be seen of the other splits' ends of the pairs between splits that are shown.
+    """Thumbnails of the samples of other splits in the leakage pairs that are shown.
 
     Args:
         audit: of one split, with leakage looked for.
@@ -78,7 +79,7 @@ def _small(dataset: Any, positions: list[int], reading: EmbeddingSettings) -> di
     found: dict[int, bytes] = {}
     if not positions:
         return found
-    with preserve_rng_state(dataset), bar("making small pictures", reading.progress) as tick:
+    with preserve_rng_state(dataset), bar("making thumbnails", reading.progress) as tick:
         loader, _ = loader_of(ThumbnailReader(raw_view(dataset).dataset, None), reading, positions)
         for done, batch in enumerate(loader, 1):
             there = [sample.index for sample in batch.samples if not sample.error]

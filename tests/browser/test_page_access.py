@@ -65,7 +65,7 @@ def test_keys_alone_are_enough(review: Opened) -> None:
     assert list(review.marks["off_topic"].values()) == ["confirmed"]
     active = page.get_attribute("#panel-off_topic [role=listbox]", "aria-activedescendant")
     assert page.get_attribute(f"#{active}", "aria-selected") == "true"
-    assert page.inner_text("#told").startswith("2 of")
+    assert page.inner_text("#announcement").startswith("2 of")
 
 
 def test_the_theme_is_switched_and_kept(review: Opened) -> None:

@@ -63,9 +63,9 @@ def test_decisions_are_loaded_again_and_other_files_are_refused(
     before = exported(review, tmp_path / "decisions.json")
     (tmp_path / "other.json").write_text('{"kind": "shopping", "format": 1}')
     (tmp_path / "odd.json").write_text(json.dumps({**before, "surprise": 1}))
-    (tmp_path / "none.json").write_text("no JSON")
+    (tmp_path / "none.json").write_text("not JSON")
     with opened(browser, path) as fresh:
-        for name, why in (("other", "no file of decisions"), ("odd", "surprise"), ("none", "no JSON")):
+        for name, why in (("other", "not a file of decisions"), ("odd", "surprise"), ("none", "not JSON")):
             fresh.page.set_input_files("input[type=file]", tmp_path / f"{name}.json")
             assert why in fresh.page.inner_text("dialog [role=alert]")
             fresh.press("Escape")

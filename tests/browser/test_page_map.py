@@ -141,18 +141,18 @@ def test_a_large_page_holds_few_cards_at_a_time(browser: "Browser", tmp_path: Pa
         assert "and 986 more" in page.inner_text(".legend")
 
 
-def test_pictures_beyond_the_budget_are_left_out_and_told(
+def test_thumbnails_beyond_the_budget_are_left_out(
     browser: "Browser", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     audit = made()
     whole = render(audit)
-    monkeypatch.setattr("selfclean_hooks.report.html.page.PICTURES", 100_000)
-    monkeypatch.setattr("selfclean_hooks.report.html.data.LEAST", 0)
+    monkeypatch.setattr("selfclean_hooks.report.html.page.IMAGES", 100_000)
+    monkeypatch.setattr("selfclean_hooks.report.html.data.MIN_IMAGE_BUDGET", 0)
     path = tmp_path / "small.html"
     audit.to_html(path)
     assert len(path.read_text(encoding="utf-8")) < len(whole)
     with opened(browser, path) as found:
-        assert "small pictures are left out" in found.page.inner_text("#panel-summary")
+        assert "thumbnails are left out" in found.page.inner_text("#panel-summary")
         page = found.tab("label_errors")
         assert page.locator("[role=option] >> nth=0 >> img").count() == 1
 

@@ -1,4 +1,4 @@
-"""Marks in a real browser: keys, undo, sets, relabelling, and when the rest may be left."""
+"""Marks in a real browser: keys, undo, sets, relabelling, and the stopping rule."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,13 +80,15 @@ def test_the_rule_for_stopping(review: Opened) -> None:
     review.press("j", "x", "c")
     for _ in range(row - 1):
         review.press("x")
-    assert page.inner_text("#panel-label_errors .rule") == f"{row - 1} of {row} fine in a row"
+    assert page.inner_text("#panel-label_errors .rule") == f"{row - 1} of {row} consecutive non-issues"
     review.press("x")
-    assert page.inner_text("#panel-label_errors .rule").startswith(f"{row} fine in a row from the 3rd on: the rest")
+    assert page.inner_text("#panel-label_errors .rule").startswith(
+        f"{row} consecutive non-issues from the 3rd on: reviewing can stop"
+    )
     verdicts = ["rejected", "confirmed", *["rejected"] * row]
     assert stopping_rule(verdicts) == CleanRun(row, 3, True)
     review.press("u", "c")
-    assert page.inner_text("#panel-label_errors .rule") == f"0 of {row} fine in a row"
+    assert page.inner_text("#panel-label_errors .rule") == f"0 of {row} consecutive non-issues"
 
 
 def test_where_nothing_may_be_kept_the_page_says_so(browser: "Browser", path: Path) -> None:

@@ -57,7 +57,7 @@ def test_the_status_is_the_verdict(
         assert f"near_duplicates: 0.0333 (2 of 60 samples; 95% interval 0.0092 to 0.1136) {word}" in ran.out
         assert ran.err.strip() == ""
     page = (tmp_path / "out" / "report.html").read_text()  # saved also where it failed
-    assert ("Within the limits" in page, "Beyond the limits" in page) == (status == 0, status == 1)
+    assert ("Within the limits" in page, "Limits exceeded" in page) == (status == 0, status == 1)
 
 
 def test_a_check_that_did_not_run_cannot_pass(source: Path, tmp_path: Path, call: Any) -> None:

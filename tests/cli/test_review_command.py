@@ -138,7 +138,7 @@ def test_the_whole_way_from_findings_to_clean_data(pictures: Path, saved: Path, 
     lines = [json.loads(line) for line in accepted.read_text().splitlines()[1:]]
     entries = [line for line in lines if "threshold" not in line]
     assert entries, "there is something that people found fine"
-    assert all(entry["note"] == "looked at: fine" for entry in entries)
+    assert all(entry["note"] == "reviewed: not an issue" for entry in entries)
     clean = Path(shutil.copytree(pictures, tmp_path / "clean"))
     for path in list(clean.rglob("*.png")):
         if path.name in gone:
@@ -148,7 +148,7 @@ def test_the_whole_way_from_findings_to_clean_data(pictures: Path, saved: Path, 
     again = ("audit", clean, "-o", tmp_path / "last", *ENCODER)
     ran = call(*again, "--baseline", accepted)
     assert ran.status == 0, ran.out
-    assert "match nothing any more" not in ran.out
+    assert "stale entry" not in ran.out
     ran = call(*again, "--decisions", file, "--max-total", "0")
     assert ran.status == 0, ran.out
     assert f"{len(by['confirmed']) + len(by['relabelled'])} match nothing here: " in told(ran)
@@ -175,7 +175,7 @@ def test_rows_of_fine_samples_and_new_labels_are_told(saved: Path, tmp_path: Pat
     ran = call("gate", saved, "--decisions", tmp_path / "decisions.json", "--max-label-errors", "0")
     assert ran.status == 0
     assert "decisions: 60 marks (59 rejected, 1 relabelled); new labels that no sample has: ten" in told(ran)
-    assert "label_errors: 59 fine in a row from number 2 on: beyond them fewer than 5% are wrong" in told(ran)
+    assert "label_errors: 59 consecutive non-issues from rank 2 on: reviewing can stop" in told(ran)
 
 
 def test_thresholds_of_the_reviewer_give_way_to_those_asked_for(saved: Path, tmp_path: Path, call: Call) -> None:

@@ -58,10 +58,12 @@ def test_the_split_that_is_trained_on_comes_first_and_is_the_only_one_dropped_fr
 def test_the_pages_tell_the_verdict_on_their_splits(tmp_path: Path) -> None:
     limits = ["--max-leakage", "val=0", "--max-off-topic", "test=1"]
     assert cli.main(["audit", *write_splits(tmp_path), "-o", str(tmp_path / "out"), "--no-progress", *limits]) == 1
-    told = {"": "Beyond", "val/": "Beyond", "test/": "Within", "train/": ""}
+    told = {"": "Limits exceeded", "val/": "Limits exceeded", "test/": "Within the limits", "train/": ""}
     for place, word in told.items():
         page = (tmp_path / "out" / f"{place}report.html").read_text()
-        assert [w for w in ("Beyond", "Within") if f"{w} the limits</strong>" in page] == ([word] if word else [])
+        assert [w for w in ("Limits exceeded", "Within the limits") if f"{w}</strong>" in page] == (
+            [word] if word else []
+        )
 
 
 def test_what_is_printed_says_what_splits_share_and_how_far_they_lie_apart(audited: Path, call: Call) -> None:

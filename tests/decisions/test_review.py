@@ -422,10 +422,10 @@ def test_a_baseline_takes_what_is_fine_and_leaves_what_is_confirmed() -> None:
     baseline = Baseline.of({"": found})
     notes = {(key.issue, key.samples): entry.note for key, entry in baseline.entries.items()}
     assert {samples: note for (issue, samples), note in notes.items() if issue == "off_topic"} == {
-        (DIGEST(4),): "looked at: fine",
+        (DIGEST(4),): "reviewed: not an issue",
         (DIGEST(6),): "",
     }
-    assert "looked at: fine" in {note for (issue, _), note in notes.items() if issue == "near_duplicates"}
+    assert "reviewed: not an issue" in {note for (issue, _), note in notes.items() if issue == "near_duplicates"}
 
     def new(audit: Audit) -> dict[str, list[int]]:
         checks = audit.check(Limits(), baseline).checks
@@ -726,9 +726,10 @@ def test_how_many_are_fine_in_a_row(verdicts: list[str], fine: int, start: int, 
 
 def test_the_sentence_about_a_row() -> None:
     assert stopping_rule(["confirmed"] + ["rejected"] * 58).describe("off_topic") == (
-        "off_topic: 58 fine in a row from number 2 on: beyond them fewer than 5% are wrong, as far as can be told"
+        "off_topic: 58 consecutive non-issues from rank 2 on: reviewing can stop, an estimated "
+        "5% at most of the rest are issues"
     )
-    assert stopping_rule(["rejected"]).describe("off_topic").endswith("1 on; after 58 the rest may be left")
+    assert stopping_rule(["rejected"]).describe("off_topic").endswith("1 on; reviewing can stop after 58")
 
 
 # --- everything against a slow twin ----------------------------------------------------------------------------------

@@ -328,7 +328,7 @@ def test_a_damaged_line_is_named_and_the_file_left_alone(tmp_path: Path, line: A
     with pytest.raises(AuditFileError) as caught:
         Baseline.read(path)
     message, shown = str(caught.value), line if isinstance(line, str) else json.dumps(line)
-    assert message.startswith(f"line 4 of the baseline {path} is no entry: {shown[:60]!r} ({why}")
+    assert message.startswith(f"line 4 of the baseline {path} is not an entry: {shown[:60]!r} ({why}")
     assert message.endswith("Restore the file, or resolve the merge conflict in it (both sides may stay)")
     assert path.read_bytes() == before
 
@@ -424,8 +424,8 @@ def test_an_audit_that_tells_no_contents_cannot_be_compared() -> None:
         with pytest.raises(SettingError) as caught:
             ask()
         assert str(caught.value) == (
-            "a baseline knows findings by the content of the samples, and this audit does not say what that was (an "
-            "older version wrote it): audit the data again"
+            "a baseline identifies findings by the content of the samples, and this audit holds no digests (an older "
+            "version wrote it): audit the data again"
         )
 
 

@@ -119,7 +119,7 @@ def test_what_the_baseline_accepts_what_is_stale_and_notes() -> None:
     page = Page(as_markdown(audits, verdict))
     assert "only findings that are not in the baseline count" in page.text["p"][0]
     assert ["off topic", "0 (and 1 accepted)", "0.00% (0.00-27.75)", "0 samples", "passed"] in page.rows
-    assert page.text["h3"][1:] == ["Entries of the baseline that match nothing any more", "Notes"]
+    assert page.text["h3"][1:] == ["Stale entries of the baseline", "Notes"]
     assert "gone | `file`.png" in page.text["li"][0]
     assert page.text["li"][1] == "read <b>twice</b>"
     assert page.text["li"][-1] == "and 1 more"

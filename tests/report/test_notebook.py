@@ -114,7 +114,7 @@ def printed(width: int = 80, bars: bool = True, split: str = "") -> str:
     return console.file.getvalue()
 
 
-def test_the_terminal_tells_what_the_flags_are_worth() -> None:
+def test_the_terminal_shows_estimated_precision_and_recall() -> None:
     text, audit = printed(), pictured()
     assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
     for row in audit.calibration.to_dict("records"):
@@ -138,11 +138,11 @@ def test_without_estimates_there_is_no_table() -> None:
     assert calibration_table({"": audit_embeddings(np.eye(4), method="selfclean")}) is None
 
 
-def test_a_doubt_is_told_once(
+def test_a_warning_is_printed_once(
     source: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
     monkeypatch.setattr(
-        RepresentationQuality, "warnings", lambda self: ("the representation has collapsed, as far as can be told",)
+        RepresentationQuality, "warnings", lambda self: ("the representation has collapsed",)
     )
     ran = call("audit", f"train={source}", f"val={source}", "--output", tmp_path / "out", "--no-progress")
     assert " ".join((ran.out + ran.err).split()).count("the representation has collapsed") == 1

@@ -185,7 +185,7 @@ def test_a_refused_policy_is_explained() -> None:
     assert "There is no clean list: the policy would drop 1 of 90 samples" in page.text
 
 
-@pytest.mark.parametrize(("limit", "words"), [(0.0, "Beyond the limits"), (0.5, "Within the limits")])
+@pytest.mark.parametrize(("limit", "words"), [(0.0, "Limits exceeded"), (0.5, "Within the limits")])
 def test_a_verdict_is_told(limit: float, words: str) -> None:
     audit = made()
     verdict = audit.check(Limits(near_duplicates=limit))
@@ -280,13 +280,13 @@ def test_pictures_are_held_once_and_only_of_what_is_shown() -> None:
     audit = made(thresholds=Thresholds(0.0, 0.3, 0.2))
     few = {i: (PNG, WEBP)[i % 2] + bytes([i]) for i in range(N)}
     data = held(render(replace(audit, thumbnails={**few, 0: b"GIF89a no picture"}), max_items=20))
-    assert set(data["pictures"]) < set(map(str, range(N)))
-    assert "0" not in data["pictures"]
-    assert all(base64.b64decode(held) == few[int(i)] for i, held in data["pictures"].items())
+    assert set(data["images"]) < set(map(str, range(N)))
+    assert "0" not in data["images"]
+    assert all(base64.b64decode(held) == few[int(i)] for i, held in data["images"].items())
     entries = [one for issue in data["issues"].values() for one in issue["findings"]]
     listed = {i for one in entries for row in [one["samples"], *one.get("near", ())] for i in row}
-    assert set(map(int, data["pictures"])) == listed - {0}
-    assert data["withoutPicture"] == 0
+    assert set(map(int, data["images"])) == listed - {0}
+    assert data["withoutImage"] == 0
 
 
 def test_beyond_the_budget_neighbours_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,26 +294,26 @@ def test_beyond_the_budget_neighbours_go_first(monkeypatch: pytest.MonkeyPatch) 
     worst = [int(i) for i in np.argsort(audit.scores.off_topic)[:3]]
     near = tuple(int(i) for i in np.argsort(-audit.scores.off_topic)[:4])
     audit = replace(audit, evidence=Evidence({worst[0]: near}, {}, None, ""))
-    assert set(map(str, near)) <= set(held(render(audit, max_items=5))["pictures"])
+    assert set(map(str, near)) <= set(held(render(audit, max_items=5))["images"])
     each = 4 * -(-len(PNG) // 3)
     listed = {
         i for f in held(render(audit, max_items=5))["issues"].values() for e in f["findings"] for i in e["samples"]
     }
     for room in (len(listed), 3):
-        monkeypatch.setattr("selfclean_hooks.report.html.page.PICTURES", room * each)
-        monkeypatch.setattr("selfclean_hooks.report.html.data.LEAST", 0)
+        monkeypatch.setattr("selfclean_hooks.report.html.page.IMAGES", room * each)
+        monkeypatch.setattr("selfclean_hooks.report.html.data.MIN_IMAGE_BUDGET", 0)
         data = held(render(audit, max_items=5))
-        assert len(data["pictures"]) == room
-        assert data["withoutPicture"] == len(listed | set(near)) - room
-        assert set(map(int, data["pictures"])) <= listed
-        assert str(worst[0]) in data["pictures"]
+        assert len(data["images"]) == room
+        assert data["withoutImage"] == len(listed | set(near)) - room
+        assert set(map(int, data["images"])) <= listed
+        assert str(worst[0]) in data["images"]
 
 
 def test_previews_stand_in_for_pictures() -> None:
     audit = made(thresholds=Thresholds(0.0, 0.3, 0.2))
     texts = {i: preview(f"text {i}") or b"" for i in range(N)}
     data = held(render(replace(audit, thumbnails=texts)))
-    assert data["pictures"] == {}
+    assert data["images"] == {}
     i, told = next(iter(data["previews"].items()))
     assert told == {"kind": "text", "text": f"text {i}", "rest": 0}
 
@@ -365,7 +365,7 @@ def test_leaks_show_both_pictures_names_and_positions() -> None:
     found = data["issues"]["leakage"]["findings"]
     told = [(one["samples"][0], one["other"]["index"], one["other"]["name"], one["flagged"]) for one in found]
     assert told == [(i, i + 100, "v.png", i < 35) for i in range(40)]
-    assert base64.b64decode(data["pictures"]["1:100"]) == PNG + b"other"
+    assert base64.b64decode(data["images"]["1:100"]) == PNG + b"other"
     assert data["split"] == "train"
     assert re.search(r"leakage 35 38\.89% .* [\d.e-]+ warn", Page(text).text)
 
@@ -387,7 +387,7 @@ def test_marks_are_kept_under_what_was_measured_of_which_data() -> None:
 def test_an_older_audit_with_fewer_pictures_and_no_evidence_has_a_page() -> None:
     data = held(render(replace(pictured(made()), evidence=None, thumbnails={1: PNG})))
     assert data["map"] is None
-    assert set(data["pictures"]) == {"1"}
+    assert set(data["images"]) == {"1"}
     assert "near" not in data["issues"]["off_topic"]["findings"][0]
 
 

@@ -77,12 +77,12 @@ def leading(page: Path) -> Iterator[Path]:
 def test_it_shows_every_split_every_issue_and_every_leak(tmp_path: Path) -> None:
     page = saved(tmp_path, splits())
     assert "Data audit of train, val" in page.text
-    assert "One encoder, 2 splits; train is the one that is trained on." in page.text
+    assert "One encoder, 2 splits; train is trained on." in page.text
     assert "issue train val samples 10 10" in page.text
     assert "near duplicates 2 (20.00%) 0 (0.00%) off topic 1 (10.00%) 0 (0.00%)" in page.text
     assert "label errors not run 1 (10.00%) leakage 2 (20.00%) not run unreadable 1 (10.00%) 0 (0.00%)" in page.text
     assert "train and val 0.5 0.25 2.0 0.005" in page.text  # 2.0: times what is expected
-    assert "2 pairs of near duplicates lie in two splits" in page.text
+    assert "2 near-duplicate pairs cross splits" in page.text
     assert "train #5 train/5.png" in page.text
     assert "val #3 train/v3.png" in page.text
     assert 'title="there are no labels"' in page.source

@@ -73,7 +73,7 @@ def test_what_is_new_is_a_column_and_what_is_stale_a_line() -> None:
     assert found[0] == ["issue", "flagged", "new", "contamination", "limit", "threshold", "worst"]
     assert found[2] == ["off_topic", "1", "0", "0.00% (0.00-27.75)", "0 samples", "0.1", ""]
     text = shown(*half_accepted())
-    assert "matches nothing any more, in the baseline: unreadable: gone | `file`.png" in text
+    assert "stale entry of the baseline: unreadable: gone | `file`.png" in text
 
 
 def test_all_columns_fit_into_a_log() -> None:

@@ -1,4 +1,4 @@
-"""The worst samples of an issue on one picture, for loggers that show pictures."""
+"""The worst samples of an issue on one image, for loggers that show images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FONT_SIZE, LINE = 12, 16
 SIDE = 112
 SMALL = 10  # font of previews
 GAP = 8
-COLUMNS = 6  # pictures side by side, so three pairs
+COLUMNS = 6  # images side by side, so three pairs
 
 
 def contact_sheet(audit: AuditResult, issue: str, most: int = 24) -> NDArray[np.uint8] | None:
@@ -32,7 +32,7 @@ def contact_sheet(audit: AuditResult, issue: str, most: int = 24) -> NDArray[np.
     that Pillow's own font has.
 
     Args:
-        audit: carries the pictures and previews, as `thumbnails`.
+        audit: with thumbnails.
         issue: "near_duplicates" (pairs side by side), "off_topic" or "label_errors".
         most: samples or pairs shown, at least 1.
 
@@ -40,7 +40,7 @@ def contact_sheet(audit: AuditResult, issue: str, most: int = 24) -> NDArray[np.
         (H, W, 3) RGB on a light background, tiles of one size; None where there is nothing to show.
 
     Raises:
-        SettingError: there is no such issue, or `most` is no positive whole number.
+        SettingError: there is no such issue, or `most` is not a positive whole number.
     """
     found = findings(audit, issue, most, seen=True)
     return np.asarray(_drawn(found)) if found else None
@@ -67,7 +67,7 @@ def _drawn(found: list[Finding]) -> Image.Image:
 
 def _draw(sheet: Image.Image, one: Finding, x: int, y: int) -> None:
     pen, width = ImageDraw.Draw(sheet), len(one.indices) * SIDE
-    for place, content in enumerate(one.pictures):
+    for place, content in enumerate(one.thumbnails):
         sheet.paste(tile(content or b"", SIDE), (x + place * SIDE, y))
     frame = (x - 2, y - 2, x + width + 1, y + SIDE + 1)
     pen.rectangle(frame, outline=RED if one.is_flagged else FAINT, width=2)
@@ -78,13 +78,13 @@ def _draw(sheet: Image.Image, one: Finding, x: int, y: int) -> None:
 
 def tile(content: bytes, side: int) -> Image.Image:
     """A thumbnail on a square of paper, `side` pixels wide, or the preview drawn."""
-    paper, picture = Image.new("RGB", (side, side), PAPER), _small(content, side)
-    paper.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    paper, image = Image.new("RGB", (side, side), PAPER), _small(content, side)
+    paper.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
     return paper
 
 
 def _small(content: bytes, side: int) -> Image.Image:
-    """The picture in a thumbnail, in the size of a tile, or the preview drawn."""
+    """A thumbnail in the size of a tile, or the preview drawn."""
     if is_picture(content):
         return _fitted(content, side)
     drawn, shown = Image.new("RGB", (side, side), PAPER), decode_preview(content)
@@ -99,11 +99,11 @@ def _small(content: bytes, side: int) -> Image.Image:
 def _fitted(content: bytes, side: int) -> Image.Image:
     """On paper where it is transparent; very small ones are enlarged by a whole factor."""
     with Image.open(io.BytesIO(content)) as opened:
-        picture = opened.convert("RGBA")
-    paper: Image.Image = Image.new("RGBA", picture.size, PAPER)
-    paper.alpha_composite(picture)
-    factor = side / max(picture.size)
-    width, height = (max(1, round(length * (int(factor) if factor >= 1 else factor))) for length in picture.size)
+        image = opened.convert("RGBA")
+    paper: Image.Image = Image.new("RGBA", image.size, PAPER)
+    paper.alpha_composite(image)
+    factor = side / max(image.size)
+    width, height = (max(1, round(length * (int(factor) if factor >= 1 else factor))) for length in image.size)
     how = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.LANCZOS
     return paper.convert("RGB").resize((width, height), how)
 
@@ -127,7 +127,7 @@ def _known(text: str) -> str:
 
 
 def _fitting(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The text cut to the width, in characters that Pillow's own font has."""
+    """The text shortened to the width, in characters that Pillow's own font has."""
     text = _known(text)
     if font.getlength(text) <= width:
         return text

@@ -1,4 +1,4 @@
-"""What a notebook shows of an audit: a table and the worst findings. No script; what comes from the data is data."""
+"""An audit in a notebook: a table and the worst findings. Without scripts; data is escaped."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from selfclean_hooks.utils.text import visible
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
 
-STRIP = 8  # pictures of an issue
-MOST = 190_000  # bytes of all pictures: half as much again as text, and notebooks keep it
+STRIP = 8  # images of an issue
+MOST = 190_000  # bytes of all images: base64 adds a third, and notebooks store it
 WORDS = 60  # characters of a text or name
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One of a strip."""
+class Thumbnail:
+    """One image of a strip."""
 
-    source: str  # data: URI, "" where it is no picture
-    words: str  # the beginning of a text in its place
+    source: str  # data: URI, "" where it is not an image
+    text: str  # shown in its place
     caption: str  # index, name
 
 
@@ -36,11 +36,11 @@ class Strip:
     """The worst of one issue."""
 
     issue: str
-    findings: tuple[tuple[tuple[Picture, ...], str, bool], ...]  # pictures, caption, flagged
+    findings: tuple[tuple[tuple[Thumbnail, ...], str, bool], ...]  # thumbnails, caption, flagged
 
 
 def as_html(audit: AuditResult) -> str:
-    """A part of a page: counts, intervals, thresholds, the worst findings, how fit the representation is."""
+    """HTML fragment: counts, intervals, thresholds, the worst findings, representation quality."""
     estimated = {row["issue"]: row for row in calibration_rows(audit)}
     rows: list[dict[str, Any]] = [
         {**row, "interval": audit.intervals.get(row["issue"]), "estimated": estimated.get(row["issue"])}
@@ -59,7 +59,7 @@ def as_html(audit: AuditResult) -> str:
 
 
 def _strips(audit: AuditResult) -> list[Strip]:
-    """As many pictures as there is room for, the worst of every issue first."""
+    """As many thumbnails as fit into `MOST`, the worst of every issue first."""
     issues = [issue for issue in audit.scores.ran if issue in WITH_THRESHOLD]
     worst = {issue: findings(audit, issue, STRIP, seen=True) for issue in issues}
     room, chosen = MOST, {issue: list[Finding]() for issue in issues}
@@ -68,32 +68,32 @@ def _strips(audit: AuditResult) -> list[Strip]:
             one = worst[issue][place] if place < len(worst[issue]) else None
             if one is None or len(chosen[issue]) * len(one.indices) >= STRIP:
                 continue
-            room -= sum(map(len, filter(None, one.pictures)))
+            room -= sum(map(len, filter(None, one.thumbnails)))
             if room >= 0:
                 chosen[issue].append(one)
     return [Strip(issue, tuple(_shown(audit, one) for one in found)) for issue, found in chosen.items() if found]
 
 
-def _shown(audit: AuditResult, one: Finding) -> tuple[tuple[Picture, ...], str, bool]:
+def _shown(audit: AuditResult, one: Finding) -> tuple[tuple[Thumbnail, ...], str, bool]:
     names = [
         name_of(audit, one.indices[0]),
         *("" if len(one.words) > 1 else name_of(audit, i) for i in one.indices[1:]),
     ]
-    told = [visible(f"#{i} {name}".strip(), WORDS) for i, name in zip(one.indices, names, strict=True)]
-    pictures = tuple(_picture(content or b"", name) for content, name in zip(one.pictures, told, strict=True))
+    captions = [visible(f"#{i} {name}".strip(), WORDS) for i, name in zip(one.indices, names, strict=True)]
+    thumbnails = tuple(_thumbnail(content or b"", name) for content, name in zip(one.thumbnails, captions, strict=True))
     labels = " \u2192 ".join(visible(word, WORDS // 2) for word in one.words)
-    return pictures, labels or f"{one.score:.3g}", one.is_flagged
+    return thumbnails, labels or f"{one.score:.3g}", one.is_flagged
 
 
-def _picture(content: bytes, told: str) -> Picture:
+def _thumbnail(content: bytes, caption: str) -> Thumbnail:
     if is_picture(content):
         kind = "png" if content.startswith(PNG) else "webp"
-        return Picture(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", "", told)
-    return Picture("", visible(_words(decode_preview(content)), WORDS), told)
+        return Thumbnail(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", "", caption)
+    return Thumbnail("", visible(_text(decode_preview(content)), WORDS), caption)
 
 
-def _words(shown: Preview | None) -> str:
-    """What stands in place of a picture."""
+def _text(shown: Preview | None) -> str:
+    """Text in place of an image."""
     if isinstance(shown, Text):
         return shown.text
     if isinstance(shown, Table):

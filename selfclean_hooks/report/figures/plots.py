@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
 
 INK, SOFT, FAINT, BLUE, RED = "#1f2933", "#66727f", "#d5dbe1", "#7b93a8", "#c8452f"
-ACROSS = 8  # pictures in a row
+ACROSS = 8  # images in a row
 STRIP = 6  # in the overview
 BINS = 60
-SIDE = 160  # pixels of a picture
+SIDE = 160  # pixels of an image
 PLAIN: dict[str, Any] = {"parse_math": False, "usetex": False}  # labels are data: no formulas
 
 
@@ -40,7 +40,7 @@ class Plot(Figure):
 
 
 def plot(audit: AuditResult, issue: str | None = None, most: int = 24) -> Figure:
-    """The worst findings of an issue as pictures over the histogram of the scores; see `Audit.plot`."""
+    """The worst findings of an issue as images under the histogram of the scores; see `Audit.plot`."""
     if issue is None:
         return _overview(audit)
     found = findings(audit, issue, most, seen=True)
@@ -57,7 +57,7 @@ def plot(audit: AuditResult, issue: str | None = None, most: int = 24) -> Figure
 
 
 def _overview(audit: AuditResult) -> Figure:
-    """A row for each issue that was looked for: its histogram and its worst findings."""
+    """A row for each issue that ran: its histogram and its worst findings."""
     issues = [issue for issue in audit.scores.ran if issue in WITH_THRESHOLD]
     figure = Plot(figsize=(11, 2.1 * len(issues)), facecolor="white", layout="constrained")
     for part, issue in zip(figure.subfigures(len(issues), 1, squeeze=False)[:, 0], issues, strict=True):
@@ -71,35 +71,37 @@ def _overview(audit: AuditResult) -> Figure:
 
 
 def _headline(audit: AuditResult, issue: str) -> str:
-    """Label errors: 120 flagged (2.40%), about 105 in all. Of near duplicates the surplus copies are flagged."""
+    """Label errors: 120 flagged (2.40%), an estimated 105 in total. Near duplicates: surplus copies are flagged."""
     name = issue_in_words(issue).capitalize()
     if issue in audit.scores.not_run:
         return f"{name}: not run"
     count, share = int(audit.decisions.counted(issue).sum()), audit.contamination[issue]
     estimated = [row["estimated"] for row in calibration_rows(audit) if row["issue"] == issue]
-    unit = "samples with one" if issue == "near_duplicates" else "in all"
-    return f"{name}: {count:,} flagged ({share:.2%})" + "".join(f", about {value:,.0f} {unit}" for value in estimated)
+    unit = "samples with a near duplicate" if issue == "near_duplicates" else "in total"
+    return f"{name}: {count:,} flagged ({share:.2%})" + "".join(
+        f", an estimated {value:,.0f} {unit}" for value in estimated
+    )
 
 
 def _histogram(axes: Axes, audit: AuditResult, issue: str) -> None:
-    """How often each score is there, on a scale of square roots: the few bad ones are seen beside the many good."""
-    cut, scores = audit.decisions.thresholds.get(issue, -math.inf), audit.scores.of(issue)
+    """Histogram of the scores; heights are square roots of counts: few low scores stay visible."""
+    threshold, scores = audit.decisions.thresholds.get(issue, -math.inf), audit.scores.of(issue)
     scores = np.asarray(scores[~np.isnan(scores)], np.float64)
-    end = max(float(scores.max(initial=0)), cut) or 1.0
+    end = max(float(scores.max(initial=0)), threshold) or 1.0
     counts, edges = np.histogram(scores, BINS, (0, end))
-    colours = [RED if edge < cut else BLUE for edge in edges[:-1]]
+    colours = [RED if edge < threshold else BLUE for edge in edges[:-1]]
     axes.bar(edges[:-1], np.sqrt(counts), np.diff(edges), align="edge", color=colours, linewidth=0)
-    if math.isfinite(cut):
-        axes.axvline(cut, color=RED, linewidth=1)
-        text = f" flagged below {cut:.3g}" if cut <= 0.6 * end else f"flagged below {cut:.3g} "
+    if math.isfinite(threshold):
+        axes.axvline(threshold, color=RED, linewidth=1)
+        text = f" flagged below {threshold:.3g}" if threshold <= 0.6 * end else f"flagged below {threshold:.3g} "
         axes.text(
-            cut,
+            threshold,
             0.97,
             text,
             color=RED,
             fontsize=8,
             va="top",
-            ha="left" if cut <= 0.6 * end else "right",
+            ha="left" if threshold <= 0.6 * end else "right",
             transform=axes.get_xaxis_transform(),
         )
     axes.set_xlim(0, end)
@@ -117,12 +119,12 @@ def _grid(part: SubFigure, found: Sequence[Finding], rows: int, across: int) -> 
     for number, axes in enumerate(places):
         axes.set_axis_off()
         if number < len(found):
-            _picture(axes, found[number])
+            _draw_finding(axes, found[number])
 
 
-def _picture(axes: Axes, one: Finding) -> None:
-    """The picture, or both of a pair side by side, in a red frame if it is flagged, with what there is to say."""
-    shown = np.concatenate([np.asarray(tile(content or b"", SIDE)) for content in one.pictures], axis=1)
+def _draw_finding(axes: Axes, one: Finding) -> None:
+    """The image, or both of a pair side by side, in a red frame if flagged, with its score and labels."""
+    shown = np.concatenate([np.asarray(tile(content or b"", SIDE)) for content in one.thumbnails], axis=1)
     axes.imshow(shown, interpolation="antialiased", aspect="equal")
     axes.set_axis_on()
     axes.set_xticks([])

@@ -1,4 +1,4 @@
-"""The decisions that an audit came with, as the page takes them up."""
+"""The data of a page: scores, findings, samples and the review that the audit came with."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
     from selfclean_hooks.decisions.review.marks import Mark
     from selfclean_hooks.results.result import AuditResult
 
-LEAST = 1_000_000  # characters for pictures, however long the rest is
+MIN_IMAGE_BUDGET = 1_000_000  # characters for images, however long the rest is
 NAMES_LENGTH = (
     4_000_000  # characters of all names together; where they are longer, only samples that are shown have names
 )
 UNSAFE = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
-NO_PLACE = 65535  # of a sample that is not on the map
+NO_PLACE = 65535  # of a sample without a place on the map
 
 
-def as_json(audit: AuditResult, shown: Selection, pictures: int, room: int) -> str:
+def as_json(audit: AuditResult, shown: Selection, images: int, room: int) -> str:
     """The data of a page, ASCII, without any character that could end a script or begin markup.
 
     Args:
         audit: what is shown.
         shown: which of its findings.
-        pictures: budget for pictures, in characters.
-        room: for all data, in characters; pictures may take what the rest leaves of it, and `LEAST`.
+        images: budget for images, in characters.
+        room: for all data, in characters; images may take what the rest leaves of it, and `MIN_IMAGE_BUDGET`.
     """
     found = findings_of(audit, shown)
     rest = _written(_data(audit, shown, found))
-    held = choose_thumbnails(audit, found, max(LEAST, min(pictures, room - len(rest))))
-    return f'{rest[:-1]},"pictures":{_written(held.pictures)},"previews":{_written(held.previews)},' + (
-        f'"withoutPicture":{held.left_out}}}'
+    held = choose_thumbnails(audit, found, max(MIN_IMAGE_BUDGET, min(images, room - len(rest))))
+    return f'{rest[:-1]},"images":{_written(held.images)},"previews":{_written(held.previews)},' + (
+        f'"withoutImage":{held.left_out}}}'
     )
 
 
@@ -56,7 +56,7 @@ def _written(value: Any) -> str:
 
 
 def _data(audit: AuditResult, shown: Selection, found: Mapping[str, Any]) -> dict[str, Any]:
-    """All but the pictures."""
+    """All but the thumbnails."""
     evidence, leaks = audit.evidence, audit.scores.leaks
     classes = _classes(audit)
     return {
@@ -77,16 +77,16 @@ def _data(audit: AuditResult, shown: Selection, found: Mapping[str, Any]) -> dic
         "map": None if evidence is None or evidence.map is None else _map(evidence.map),
         "projection": "" if evidence is None else evidence.projection,
         "marks": marks_of(audit),
-        "cuts": page_thresholds(audit),
+        "movedThresholds": page_thresholds(audit),
     }
 
 
 def fingerprint(audit: AuditResult) -> str:
-    """What marks of an audit are kept under in a browser: the same for the same scores of the same data."""
+    """Key of an audit's marks in a browser: the same for the same scores of the same data."""
     s, leaks = audit.scores, audit.scores.leaks
     scored = [issue for issue in SCORED if issue in s.issues]
-    told = json.dumps([audit.provenance.get("dataset", {}), list(leaks.splits) if leaks else []], default=str)
-    parts = [told.encode(), *(np.ascontiguousarray(scores).tobytes() for scores in map(s.of, scored))]
+    source = json.dumps([audit.provenance.get("dataset", {}), list(leaks.splits) if leaks else []], default=str)
+    parts = [source.encode(), *(np.ascontiguousarray(scores).tobytes() for scores in map(s.of, scored))]
     return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
 
 
@@ -114,7 +114,7 @@ def _issue(audit: AuditResult, issue: str, shown: Selection, found: list[dict[st
         "answers": row.answers,
         "colour": row.colour,
         "isPair": row.is_pair,
-        "thresholdOf": row.threshold,
+        "thresholdIssue": row.threshold,
         "scores": _scores(s.of(issue)),
         "threshold": threshold if finite else None,
         "limit": min(1, max(s.pairs_complete_below, threshold if finite else 0)) if issue == "near_duplicates" else 1,
@@ -163,7 +163,7 @@ def _names(audit: AuditResult) -> list[str] | None:
 
 
 def _samples(audit: AuditResult, positions: list[int]) -> dict[str, dict[str, Any]]:
-    """What is told of each sample that is shown."""
+    """Name, digest and labels of each sample that is shown."""
     given, predicted = label_texts(audit.scores), predicted_texts(audit.scores)
     is_labelled, is_predicted = audit.scores.given_label >= 0, audit.scores.predicted_label >= 0
     if audit.scores.targets is not None:
@@ -199,12 +199,12 @@ def marks_of(audit: AuditResult) -> list[dict[str, Any]]:
 
 
 def page_thresholds(audit: AuditResult) -> dict[str, float]:
-    """Issue: cut that the review moved, where it is in force still."""
+    """Issue: threshold that the review moved, where it is still in force."""
     if audit.review is None:
         return {}
     splits = ("", *(() if audit.scores.leaks is None else audit.scores.leaks.splits[:1]))
     moved = audit.review.thresholds_of(*splits)
-    return {issue: cut for issue, cut in moved.items() if cut == audit.decisions.thresholds.get(issue)}
+    return {issue: score for issue, score in moved.items() if score == audit.decisions.thresholds.get(issue)}
 
 
 def _placed(audit: AuditResult) -> Iterator[tuple[Mark, list[int]]]:
@@ -221,6 +221,6 @@ def _placed(audit: AuditResult) -> Iterator[tuple[Mark, list[int]]]:
 
 
 def _entry(mark: Mark) -> dict[str, Any]:
-    """What a mark tells, without what it leaves open."""
-    told = {field.name: getattr(mark, field.name) for field in fields(mark)}
-    return {name: value for name, value in told.items() if value not in ("", -1)}
+    """The fields of a mark that are set."""
+    values = {field.name: getattr(mark, field.name) for field in fields(mark)}
+    return {name: value for name, value in values.items() if value not in ("", -1)}

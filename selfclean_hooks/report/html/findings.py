@@ -1,4 +1,4 @@
-"""Which pictures a page carries: all, or those of the worst findings where all would make it too large to mail."""
+"""The findings on a page and their thumbnails; where the page would get too large, those of the worst findings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfclean_hooks.core.scores import LeakPairs
-from selfclean_hooks.data.previews.preview import PNG, decode_preview
+from selfclean_hooks.data.previews.preview import decode_preview, is_picture
 from selfclean_hooks.decisions.thresholds import is_below
 from selfclean_hooks.results.findings import Selection
 from selfclean_hooks.utils.arrays import IntArray
@@ -37,7 +37,7 @@ def findings_of(audit: AuditResult, shown: Selection) -> Findings:
 
 
 def positions_of(found: Mapping[str, list[dict[str, Any]]]) -> set[int]:
-    """Samples of this data set that entries speak of, neighbours included."""
+    """Samples of this data set in the entries, neighbours included."""
     entries = [entry for listed in found.values() for entry in listed]
     near = {i for entry in entries for row in entry.get("near", ()) for i in row}
     return near | {i for entry in entries for i in entry["samples"]}
@@ -48,7 +48,7 @@ def _sets(audit: AuditResult, shown: Selection) -> list[dict[str, Any]]:
     entries = []
     for kept, *surplus in shown.sets:
         scores = [known.get((min(kept, i), max(kept, i)), float(audit.scores.near_duplicate[i])) for i in surplus]
-        entries.append({"samples": [kept, *surplus], "scores": _told(scores), "flagged": True})
+        entries.append({"samples": [kept, *surplus], "scores": _as_numbers(scores), "flagged": True})
     return entries
 
 
@@ -66,7 +66,8 @@ def _pair_scores(audit: AuditResult, involved: set[int]) -> dict[tuple[int, int]
 def _pairs(audit: AuditResult, shown: Selection) -> list[dict[str, Any]]:
     s = audit.scores
     return [
-        {"samples": s.pair_index[p].tolist(), "scores": _told(s.pair_score[[p]]), "flagged": False} for p in shown.pairs
+        {"samples": s.pair_index[p].tolist(), "scores": _as_numbers(s.pair_score[[p]]), "flagged": False}
+        for p in shown.pairs
     ]
 
 
@@ -86,20 +87,20 @@ def _neighbours(audit: AuditResult, issue: str) -> dict[int, list[list[int]]]:
 
 
 def _ranked(audit: AuditResult, issue: str, positions: IntArray) -> list[tuple[int, dict[str, Any]]]:
-    """Single samples, worst first; those a review holds to be fine stay in their places among those below the cut."""
+    """Single samples, worst first; those that a review rejected keep their places among those below the threshold."""
     scores = audit.scores.of(issue)[positions]
     below = is_below(scores, audit.decisions.thresholds[issue])
     hits = audit.decisions.flags[issue][positions]
     order = np.lexsort((positions, scores, ~(below | hits))).tolist()
-    told = _told(scores)
+    numbers = _as_numbers(scores)
     return [
-        (int(positions[k]), {"samples": [int(positions[k])], "scores": [told[k]], "flagged": bool(hits[k])})
+        (int(positions[k]), {"samples": [int(positions[k])], "scores": [numbers[k]], "flagged": bool(hits[k])})
         for k in order
     ]
 
 
-def _told(scores: Iterable[float]) -> list[float | None]:
-    """As JSON has them; None: no number."""
+def _as_numbers(scores: Iterable[float]) -> list[float | None]:
+    """As JSON numbers; None: not finite."""
     return [float(score) if np.isfinite(score) else None for score in scores]
 
 
@@ -109,7 +110,7 @@ def _leak(audit: AuditResult, leaks: LeakPairs, pair: int) -> dict[str, Any]:
     other |= {"name": leaks.other_names[pair]} if leaks.other_names else {}
     other |= {"digest": leaks.other_digests[pair]} if leaks.other_digests else {}
     is_flagged = bool(audit.decisions.leaks[pair])
-    return {"samples": [int(leaks.index[pair])], "scores": _told([score]), "flagged": is_flagged, "other": other}
+    return {"samples": [int(leaks.index[pair])], "scores": _as_numbers([score]), "flagged": is_flagged, "other": other}
 
 
 Place = tuple[str, int]  # split ("" for the one audited) and position
@@ -117,15 +118,15 @@ Place = tuple[str, int]  # split ("" for the one audited) and position
 
 @dataclass
 class ChosenThumbnails:
-    """Pictures and previews by the name of their sample: its position, or "2:17" for one of the split number 2."""
+    """Images and previews by the key of their sample: its position, or "2:17" for one of the split number 2."""
 
-    pictures: dict[str, str] = field(default_factory=dict)  # base64 of PNG or WebP
+    images: dict[str, str] = field(default_factory=dict)  # base64 of PNG or WebP
     previews: dict[str, dict[str, Any]] = field(default_factory=dict)
     left_out: int = 0
 
 
 def choose_thumbnails(audit: AuditResult, found: Mapping[str, list[dict[str, Any]]], budget: int) -> ChosenThumbnails:
-    """Pictures within a budget of characters, each once.
+    """Thumbnails within a budget of characters, each once.
 
     Those of findings come first, the worst of every issue before the next; neighbours follow.
     """
@@ -143,19 +144,14 @@ def choose_thumbnails(audit: AuditResult, found: Mapping[str, list[dict[str, Any
             continue
         spent += cost
         if preview is None:
-            kept.pictures[name] = base64.b64encode(content).decode()
+            kept.images[name] = base64.b64encode(content).decode()
         else:
             kept.previews[name] = {"kind": preview.kind, **asdict(preview)}
     return kept
 
 
-def is_picture(content: bytes) -> bool:
-    """Whether bytes are a PNG or a WebP, by their first ones."""
-    return content.startswith(PNG) or (content.startswith(b"RIFF") and content[8:12] == b"WEBP")
-
-
 def _wanted(found: Mapping[str, list[dict[str, Any]]]) -> Iterator[Place]:
-    """Samples in the order in which their pictures matter."""
+    """Samples in the order in which their thumbnails matter."""
     ranked = [entry for row in zip_longest(*found.values()) for entry in row if entry is not None]
     for entry in ranked:
         yield from (("", i) for i in entry["samples"])

@@ -1,4 +1,4 @@
-"""What a page says in words and tables, readable without any script."""
+"""The page of an audit. Its words and tables are readable without scripts."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
 
 PAGE = 24_000_000  # characters: what mail servers let through
-PICTURES = 20_000_000  # characters of these at most for pictures
+IMAGES = 20_000_000  # characters of these at most for images
 STYLES = ("styles/base.css", "styles/parts.css", "styles/gallery.css", "styles/print.css")
 SCRIPTS = (  # one scope, in this order
     "scripts/app/dom.js",
     "scripts/app/data.js",
-    "scripts/views/picture.js",
+    "scripts/views/thumbnail.js",
     "scripts/app/store.js",
     "scripts/review/review.js",
     "scripts/review/stopping_rule.js",
@@ -55,14 +55,14 @@ SCRIPTS = (  # one scope, in this order
 
 
 def render(audit: AuditResult, max_items: int | None = None, verdict: Verdict | None = None, back: str = "") -> str:
-    """The page. Samples are shown with the pictures that the audit carries.
+    """The page. Samples are shown with the thumbnails that the audit carries.
 
     Characters that cannot be encoded (from file names) are written as escapes, so the page always encodes to UTF-8.
 
     Args:
         audit: what is shown.
         max_items: findings of each issue at most; default: as many as the audit was made with.
-        verdict: told on the page, if given.
+        verdict: shown on the page, if given.
         back: address of the page of all splits, relative to this one; "": there is none.
 
     Raises:
@@ -73,13 +73,13 @@ def render(audit: AuditResult, max_items: int | None = None, verdict: Verdict | 
     text = page.render(**facts_of(audit, verdict), back=back, data=Markup("@data@"))
     text = text.encode("utf-8", "backslashreplace").decode()
     before, after = text.rsplit("@data@", 1)  # the last one: names may hold anything
-    data = as_json(audit, findings, PICTURES, PAGE - len(text))
+    data = as_json(audit, findings, IMAGES, PAGE - len(text))
     return f"{before}{data}{after}"
 
 
 @cache
 def environment() -> jinja2.Environment:
-    """Where the templates of pages come from; what they are given is data and never markup."""
+    """The templates of pages. Values are escaped: data never becomes markup."""
     loader = jinja2.PackageLoader("selfclean_hooks", "report/html/templates")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -97,14 +97,14 @@ def environment() -> jinja2.Environment:
 
 
 def source(names: tuple[str, ...]) -> str:
-    """Files of `page/` as one text; scripts see each other's names and nothing else does."""
+    """Files of this folder as one text; scripts share one scope of their own."""
     folder = files("selfclean_hooks") / "report" / "html"
     text = "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
     return f'(() => {{\n"use strict";\n{text}\n}})();' if names[0].endswith(".js") else text
 
 
 def content_policy(style: str, script: str) -> str:
-    """What the browser is told to refuse: all but this style, this script and pictures that the page itself holds."""
+    """Content security policy: only this style, this script and images that the page itself holds."""
     return (
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src data: blob:; "
         "connect-src 'none'; form-action 'none'; base-uri 'none'; require-trusted-types-for 'script'; "
@@ -117,11 +117,11 @@ def _digest(text: str) -> str:
 
 
 UNREADABLE = 200
-LEFT_OUT = ("notes", "fitness")  # told elsewhere on the page
+LEFT_OUT = ("notes", "fitness")  # shown elsewhere on the page
 
 
 def facts_of(audit: AuditResult, verdict: Verdict | None) -> dict[str, Any]:
-    """What the template is given."""
+    """The values of the template."""
     about, errors, names = audit.provenance, audit.scores.errors, audit.names
     return {
         "n": len(audit),
@@ -140,7 +140,7 @@ def facts_of(audit: AuditResult, verdict: Verdict | None) -> dict[str, Any]:
 
 
 def _summary(audit: AuditResult) -> Iterator[dict[str, Any]]:
-    """An issue a row, with Wilson's interval and what is estimated to be there in all."""
+    """One row an issue, with Wilson's interval and the estimated total."""
     estimates = {row["issue"]: row for row in calibration_rows(audit)}
     intervals = audit.intervals
     for row in summary_rows(audit):
@@ -155,7 +155,7 @@ def _kept(audit: AuditResult) -> str:
 
 
 def _about(audit: AuditResult) -> dict[str, Any]:
-    """What the page says of the audit's origin; thresholds and policy are those in force."""
+    """Provenance of the audit; thresholds and policy are those in force."""
     facts = {key: value for key, value in audit.provenance.items() if key not in LEFT_OUT}
     in_force = {"thresholds": audit.thresholds.written(), "policy": asdict(audit.policy)}
     return {**facts, "settings": {**facts.get("settings", {}), **in_force}}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
     from selfclean_hooks.results.splits import SplitsResult
 
-SHOWN = 100  # pairs that leak
+MAX_PAIRS = 100  # of leakage, on the page
 
 
 def render_splits(
@@ -28,9 +28,9 @@ def render_splits(
         found: the audits.
         places: the folder of each split, beside the page.
         leakage: `found.leaking` with the samples and labels of both sides.
-        verdict: told on the page, if given.
+        verdict: shown on the page, if given.
     """
-    worst = sorted(leakage, key=lambda row: not _differ(row))[:SHOWN]  # first what is labelled twice
+    worst = sorted(leakage, key=lambda row: not _differ(row))[:MAX_PAIRS]  # pairs with two labels first
     issues = list(dict.fromkeys(issue for audit in found.audits.values() for issue in audit.scores.issues))
     text = (
         environment()
@@ -62,7 +62,7 @@ def _page(place: str) -> str:
 
 
 def _linked(row: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
-    """A pair with the addresses of its pictures, in the pages of both splits."""
+    """A pair with the addresses of its thumbnails, in the pages of both splits."""
     links = {f"link_{side}": f"{_page(places[row[f'split_{side}']])}#leakage/{row[f'index_{side}']}" for side in "12"}
     return {**row, **links}
 
@@ -74,7 +74,7 @@ def _differ(row: Mapping[str, Any]) -> bool:
 
 def _cell(audit: AuditResult, issue: str) -> dict[str, Any]:
     if issue not in audit.contamination:
-        return {"why": audit.scores.not_run.get(issue, "not looked for"), "found": 0, "share": 0.0}
+        return {"why": audit.scores.not_run.get(issue, "not run"), "found": 0, "share": 0.0}
     return {
         "why": "",
         "found": int(audit.decisions.counted(issue).sum()),

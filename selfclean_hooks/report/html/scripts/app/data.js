@@ -28,16 +28,16 @@ const given = raw.given === null ? null : raw.given.length > 3 * raw.n ? new Uin
 /** @type {string[]} issues that ran, in order */
 const issues = Object.keys(raw.issues);
 
-/** Samples of other splits, as leaks tell of them. @type {Map<string, Sample>} */
+/** Samples of other splits, from the pairs of leakage. @type {Map<string, Sample>} */
 const others = new Map();
 
 /** @param {string} key position, or "2:17": 17 of the split number 2 @returns {Sample} */
 function sampleOf(key) {
   const other = others.get(key);
   if (other) return other;
-  const told = raw.samples[key] ?? {};
+  const facts = raw.samples[key] ?? {};
   const index = Number(key);
-  return { index, split: "", name: told.name ?? raw.names?.[index] ?? "", digest: told.digest ?? "", given: told.given, predicted: told.predicted };
+  return { index, split: "", name: facts.name ?? raw.names?.[index] ?? "", digest: facts.digest ?? "", given: facts.given, predicted: facts.predicted };
 }
 
 /** @param {string} issue @param {any} entry @param {number} place @returns {Item} */
@@ -76,5 +76,5 @@ const byKey = Object.fromEntries(issues.map((issue) => [issue, new Map(findings[
 /** @param {number} index @returns {string} "" without a class */
 const classOf = (index) => (given !== null && given[index] > 0 ? raw.classes[given[index] - 1] : "");
 
-/** How a sample is called in short. @param {Sample} sample */
+/** Split and index of a sample. @param {Sample} sample */
 const numbered = (sample) => `${sample.split ? `${visible(sample.split)} ` : ""}#${sample.index}`;

@@ -12,7 +12,7 @@ function dialog(title, ...content) {
   return made;
 }
 
-/** @param {string} text @param {HTMLElement} button says what came of it */
+/** @param {string} text @param {HTMLElement} button shows the outcome */
 async function copyText(text, button) {
   const before = button.textContent;
   try {
@@ -21,7 +21,7 @@ async function copyText(text, button) {
   } catch {
     button.textContent = "Not allowed: select and copy it";
   }
-  tell(button.textContent ?? "");
+  announce(button.textContent ?? "");
   setTimeout(() => (button.textContent = before), 2000);
 }
 
@@ -34,10 +34,10 @@ function commandLine(command) {
 function exportDecisions() {
   download("decisions.json", decisions());
   const total = issues.reduce((sum, issue) => sum + marks[issue].size, carried.length + loaded.length);
-  const number = Object.keys(cuts()).length;
-  dialog("Decisions exported", el("p", {}, `decisions.json holds ${count(total)} decisions${number ? ` and ${number} moved ${number > 1 ? "cuts" : "cut"}` : ""}.`),
+  const number = Object.keys(movedThresholds()).length;
+  dialog("Decisions exported", el("p", {}, `decisions.json holds ${count(total)} decisions${number ? ` and ${number} moved ${number > 1 ? "thresholds" : "threshold"}` : ""}.`),
     el("p", {}, "Check the saved audit with them (DIR is its folder):"), commandLine("selfclean-hooks gate DIR --decisions decisions.json"),
-    el("p", {}, "Or audit the data again and leave out what you confirmed (SOURCE is the data):"), commandLine("selfclean-hooks audit SOURCE --decisions decisions.json"));
+    el("p", {}, "Or audit the data again without what you confirmed (SOURCE is the data):"), commandLine("selfclean-hooks audit SOURCE --decisions decisions.json"));
 }
 
 /** @param {File} file */
@@ -49,13 +49,13 @@ async function loadFile(file) {
   }
 }
 
-const KEYS_TOLD = [["j, →", "next finding"], ["k, ←", "previous finding"], ["↑, ↓", "a row up or down, with the list in focus"], ["c, Enter", "confirm"], ["x", "reject: it is fine"], ["r", "relabel as chosen"], ["u", "undo"], ["d", "difference of pictures"], ["?", "this help"]];
+const SHORTCUTS = [["j, →", "next finding"], ["k, ←", "previous finding"], ["↑, ↓", "a row up or down, with the list in focus"], ["c, Enter", "confirm"], ["x", "reject: not an issue"], ["r", "relabel as chosen"], ["u", "undo"], ["d", "difference of images"], ["?", "this help"]];
 
 function help() {
   const keys = el("input", { type: "checkbox", change: () => setting("keys", keys.checked ? "on" : "off") });
   keys.checked = setting("keys") !== "off";
-  dialog("Keys", el("dl", { class: "keys" }, ...KEYS_TOLD.map(([key, what]) => el("div", {}, el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)))), el("label", {}, keys, " Keys are on"),
-    el("p", { class: "soft" }, "Drag the cut, or type a score. The list is in order of suspicion; marks are kept in this browser until they are exported. Nothing leaves this page by itself."));
+  dialog("Keys", el("dl", { class: "keys" }, ...SHORTCUTS.map(([key, what]) => el("div", {}, el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)))), el("label", {}, keys, " Keys are on"),
+    el("p", { class: "soft" }, "Drag the threshold, or type a score. The list is sorted by score, the worst first; marks are kept in this browser until they are exported. Nothing leaves this page by itself."));
 }
 
 /** Buttons at the top. */

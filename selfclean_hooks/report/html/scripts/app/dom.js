@@ -64,17 +64,17 @@ function download(name, text) {
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
-/** Told to who hears the page instead of seeing it. @param {string} text */
-function tell(text) {
-  const place = document.getElementById("told");
+/** For screen readers. @param {string} text */
+function announce(text) {
+  const place = document.getElementById("announcement");
   if (place) place.textContent = text;
 }
 
-/** What has changed; whoever shows it listens. */
+/** Events of what has changed. */
 const changes = new EventTarget();
 
-/** @param {"marks"|"filter"|"cut"|"focus"|"theme"} what @param {any} [detail] */
+/** @param {"marks"|"filter"|"threshold"|"focus"|"theme"} what @param {any} [detail] */
 const changed = (what, detail = null) => changes.dispatchEvent(new CustomEvent(what, { detail }));
 
-/** @param {"marks"|"filter"|"cut"|"focus"|"theme"} what @param {(detail: any) => void} then */
+/** @param {"marks"|"filter"|"threshold"|"focus"|"theme"} what @param {(detail: any) => void} then */
 const onChange = (what, then) => changes.addEventListener(what, (event) => then(/** @type {CustomEvent} */ (event).detail));

@@ -1,4 +1,4 @@
-// Keys of the review. They rest while one types, chooses or presses something that has keys of its own.
+// Keys of the review, off while a field, a select or a button has the focus that uses them itself.
 
 /** @param {KeyboardEvent} event */
 function isTaken(event) {

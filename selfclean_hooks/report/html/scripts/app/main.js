@@ -15,7 +15,7 @@ function start() {
   };
   for (const issue of issues) {
     const panel = fresh(`panel-${issue}`);
-    addTab(issue, capital(words(issue)), panel, raw.issues[issue].counted, () => issuePanel(issue, panel));
+    addTab(issue, raw.issues[issue].title, panel, raw.issues[issue].counted, () => issuePanel(issue, panel));
   }
   if (raw.classes.length) addBuilt("classes", "Classes", fresh("panel-classes"), classTable);
   if (raw.map) addBuilt("map", "Map", fresh("panel-map"), mapView);
@@ -25,8 +25,8 @@ function start() {
   const list = el("div", { role: "tablist", "aria-label": "Parts of the report", keydown: moveTab }, ...[...tabs.values()].map(({ tab }) => tab));
   nav.append(list);
   nav.hidden = false;
-  document.body.append(el("div", { id: "told", class: "away", role: "status", "aria-live": "polite" }));
-  if (raw.withoutPicture) byId("panel-summary").append(el("p", { class: "note" }, `${count(raw.withoutPicture)} small pictures are left out, neighbours first, so that this page can be mailed. Audit with a lower --max-items: fewer findings keep all of theirs.`));
+  document.body.append(el("div", { id: "announcement", class: "away", role: "status", "aria-live": "polite" }));
+  if (raw.withoutImage) byId("panel-summary").append(el("p", { class: "note" }, `${count(raw.withoutImage)} thumbnails are left out, those of neighbours first, so that this page can be mailed. Audit with a lower --max-items: fewer findings keep all of theirs.`));
   if (!isKept) byId("panel-summary").append(el("p", { class: "note" }, "This browser does not let the page keep anything: decisions are lost when it is closed. Export them before."));
   openAddressed();
   addEventListener("hashchange", openAddressed);

@@ -14,7 +14,7 @@ function printed(issue) {
     return card;
   });
   const rest = flagged.length > shown.length ? ` The first ${count(shown.length)} of ${count(flagged.length)} shown findings are printed.` : "";
-  return el("section", {}, el("h2", {}, capital(words(issue))), el("p", {}, `${cutText(issue)}.${rest}`), el("div", { class: `sheet ${kind}` }, ...shown));
+  return el("section", {}, el("h2", {}, raw.issues[issue].title), el("p", {}, `${thresholdText(issue)}.${rest}`), el("div", { class: `sheet ${kind}` }, ...shown));
 }
 
 function preparePrinting() {

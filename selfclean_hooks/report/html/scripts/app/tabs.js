@@ -49,23 +49,16 @@ function openTab(name, item = null) {
 
 /** @param {string} issue @param {HTMLElement} root @returns {Panel} */
 function issuePanel(issue, root) {
-  const told = el("span", { class: "soft", role: "status" });
-  const list = gallery(issue, told);
+  const status = el("span", { class: "soft", role: "status" });
+  const list = gallery(issue, status);
   /** @type {Panel} */
   const panel = { issue, root, gallery: list, focus: root, next: () => list.step(1) };
   panel.focus = focusView(panel);
   const { leftOut } = raw.issues[issue];
   const notes = leftOut > 0 && el("p", { class: "note" }, `${count(leftOut)} flagged findings are not shown. Audit with a higher --max-items to see them.`);
-  root.append(el("div", { class: "issue-head" }, el("div", {}, el("h2", {}, capital(words(issue))), el("p", { class: "soft" }, MEANING[issue]), progressLine(issue)), cutBar(issue)), filterBar(told), ...(notes ? [notes] : []), el("div", { class: "review" }, list.root, panel.focus));
+  root.append(el("div", { class: "issue-head" }, el("div", {}, el("h2", {}, raw.issues[issue].title), el("p", { class: "soft" }, raw.issues[issue].description), progressLine(issue)), thresholdBar(issue)), filterBar(status), ...(notes ? [notes] : []), el("div", { class: "review" }, list.root, panel.focus));
   return panel;
 }
-
-const MEANING = {
-  near_duplicates: "Sets of copies, the worst first; of each set one copy is kept. Beyond the cut: the next nearest pairs.",
-  off_topic: "Samples unlike all others, the worst first.",
-  label_errors: "Samples whose label does not fit, the worst first: given label → what it looks like.",
-  leakage: "Pairs of this split and another that show the same thing: what is trained on is tested on too.",
-};
 
 /** Arrows go from tab to tab. @param {KeyboardEvent} event */
 function moveTab(event) {

@@ -11,7 +11,7 @@ function classTable() {
     const head = el("th", { scope: "col", class: column === "class" ? "" : "number" }, el("button", { type: "button", class: "quiet", click: () => sort(column) }, capital(words(column))));
     return [column, head];
   });
-  const told = el("p", { class: "soft" });
+  const note = el("p", { class: "soft" });
   const sort = (column) => {
     sorted = { column, down: sorted.column === column ? !sorted.down : column !== "class" };
     show();
@@ -23,12 +23,12 @@ function classTable() {
     for (const [column, head] of heads) head.setAttribute("aria-sort", column !== sorted.column ? "none" : sorted.down ? "descending" : "ascending");
     body.replaceChildren(...rows.slice(0, ROWS).map((row) => el("tr", {}, el("th", { scope: "row" }, el("button", { type: "button", class: "link", click: () => openClass(row.class) }, named(row.class.trim() ? row.class : "(blank)"))),
       ...columns.slice(1).map((column) => el("td", { class: "number" }, count(row[column]), column !== "samples" && row[column] > 0 && el("span", { class: "soft" }, ` ${share(row[column] / row.samples)}`))))));
-    told.textContent = rows.length > ROWS ? `${count(ROWS)} of ${count(rows.length)} classes: sort to see others.` : "Flags are those at the cuts in force. Choose a class to list its findings.";
+    note.textContent = rows.length > ROWS ? `${count(ROWS)} of ${count(rows.length)} classes: sort to see others.` : "Flags at the thresholds in force. Select a class to list its findings.";
   };
-  onChange("cut", () => !body.closest("[hidden]") && show());
+  onChange("threshold", () => !body.closest("[hidden]") && show());
   show();
   const table = el("table", { class: "classes" }, el("thead", {}, el("tr", {}, ...heads.map(([, head]) => head))), body);
-  return el("div", { class: "class-table", show }, told, el("div", { class: "wide", role: "region", "aria-label": "Table of classes", tabindex: 0 }, table));
+  return el("div", { class: "class-table", show }, note, el("div", { class: "wide", role: "region", "aria-label": "Table of classes", tabindex: 0 }, table));
 }
 
 /** @returns {any[]} */

@@ -1,7 +1,6 @@
 // The file of decisions: what is written, and what is read from one.
 
 const KIND = "selfclean-hooks decisions";
-const REVIEWED = ["near_duplicates", "off_topic", "label_errors", "leakage", "unreadable"];
 const TEXTS = ["sample", "digest", "label", "other_sample", "other_digest", "other_split", "split"];
 const KEYS = {
   file: ["format", "kind", "dataset", "split", "thresholds", "seen", "decisions"],
@@ -24,14 +23,14 @@ function entryOf(finding, mark) {
   return entry;
 }
 
-/** Cuts that were moved here, or by the review that the audit came with. @returns {Record<string, number>} */
-const cuts = () => ({ ...raw.cuts, ...Object.fromEntries(moved) });
+/** Thresholds moved here, or by the review that the audit came with. @returns {Record<string, number>} */
+const movedThresholds = () => ({ ...raw.movedThresholds, ...Object.fromEntries(moved) });
 
 /** All that was decided, as the text of a file. */
 function decisions() {
   const entries = issues.flatMap((issue) => findings[issue].flatMap((finding) => (markOf(finding) ? [entryOf(finding, /** @type {Mark} */ (markOf(finding)))] : [])));
   const looked = issues.filter((issue) => seen[issue].size).map((issue) => [issue, seen[issue].size]);
-  const content = { format: 1, kind: KIND, dataset: raw.dataset, split: raw.split, thresholds: cuts(), seen: Object.fromEntries(looked), decisions: [...carried, ...loaded, ...entries] };
+  const content = { format: 1, kind: KIND, dataset: raw.dataset, split: raw.split, thresholds: movedThresholds(), seen: Object.fromEntries(looked), decisions: [...carried, ...loaded, ...entries] };
   return `${JSON.stringify(content, null, 1)}\n`;
 }
 
@@ -68,17 +67,17 @@ function readDecisions(text) {
   try {
     content = JSON.parse(text);
   } catch {
-    throw new Error("it is no JSON");
+    throw new Error("it is not JSON");
   }
-  if (content?.kind !== KIND) throw new Error(`it is no file of decisions (kind "${KIND}")`);
+  if (content?.kind !== KIND) throw new Error(`it is not a file of decisions (kind "${KIND}")`);
   if (content.format !== 1) throw new Error(`its format is ${JSON.stringify(content.format)}, and this page reads format 1`);
   const odd = Object.keys(content).find((key) => !KEYS.file.includes(key));
   if (odd !== undefined) throw new Error(`it holds "${visible(odd)}", which this page does not know`);
   const entries = content.decisions ?? [];
-  if (!Array.isArray(entries)) throw new Error("its decisions are no list");
+  if (!Array.isArray(entries)) throw new Error("its decisions are not a list");
   entries.forEach(checkEntry);
-  for (const [issue, cut] of Object.entries(content.thresholds ?? {}))
-    if (typeof cut !== "number" || cut < 0 || cut > 1) throw new Error(`the threshold of ${visible(issue)} is no score in [0, 1]`);
+  for (const [issue, threshold] of Object.entries(content.thresholds ?? {}))
+    if (typeof threshold !== "number" || threshold < 0 || threshold > 1) throw new Error(`the threshold of ${visible(issue)} is not a score in [0, 1]`);
   return { ...content, decisions: entries.map((entry) => (content.split ? { split: content.split, ...entry } : entry)), thresholds: content.thresholds ?? {} };
 }
 
@@ -94,10 +93,10 @@ function isEntry(entry) {
   const { issue, verdict, index = -1, other_index: otherIndex = -1, label = "", other_split: otherSplit = "" } = entry ?? {};
   const isPlace = (value) => Number.isSafeInteger(value) && value >= -1;
   const isText = (name) => entry[name] === undefined || (typeof entry[name] === "string" && (!name.endsWith("digest") || /^([0-9a-f]{32})?$/.test(entry[name])));
-  if (!REVIEWED.includes(issue) || !isMark({ verdict, label }) || !isPlace(index) || !isPlace(otherIndex) || !TEXTS.every(isText)) return false;
-  const [isTold, hasOther] = [index >= 0 || entry.sample || entry.digest, otherIndex >= 0 || Boolean(entry.other_sample || entry.other_digest)];
+  if (!raw.reviewable.includes(issue) || !isMark({ verdict, label }) || !isPlace(index) || !isPlace(otherIndex) || !TEXTS.every(isText)) return false;
+  const [isNamed, hasOther] = [index >= 0 || entry.sample || entry.digest, otherIndex >= 0 || Boolean(entry.other_sample || entry.other_digest)];
   const isRelabelled = verdict === "relabelled";
-  return isTold && hasOther === ["near_duplicates", "leakage"].includes(issue) && Boolean(otherSplit) === (issue === "leakage") && isRelabelled === Boolean(label.trim()) && (!isRelabelled || issue === "label_errors");
+  return isNamed && hasOther === raw.pairs.includes(issue) && Boolean(otherSplit) === (issue === "leakage") && isRelabelled === Boolean(label.trim()) && (!isRelabelled || issue === "label_errors");
 }
 
 /** Decisions of a file, on top of those made here. @param {string} text @returns {string} what was done */
@@ -109,7 +108,7 @@ function loadDecisions(text) {
   const unknown = take(content.decisions);
   loaded.push(...unknown.filter((entry) => !known.has(JSON.stringify(entry))));
   const isOfHere = !content.split || content.split === raw.split;
-  for (const [issue, cut] of Object.entries(content.thresholds)) if (isOfHere && issues.includes(issue)) setCut(issue, cut);
+  for (const [issue, threshold] of Object.entries(content.thresholds)) if (isOfHere && issues.includes(issue)) setThreshold(issue, threshold);
   keep();
   changed("marks");
   const after = issues.reduce((sum, issue) => sum + marks[issue].size, 0);

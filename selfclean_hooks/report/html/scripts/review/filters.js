@@ -5,11 +5,11 @@ const filter = { cls: null, state: "all", name: "" };
 
 const STATES = {
   all: "All",
-  open: "Not marked",
-  flagged: "Flagged at the cut",
-  beyond: "Beyond the cut",
+  open: "Unreviewed",
+  flagged: "Below the threshold only",
+  beyond: "Above the threshold only",
   confirmed: "Confirmed",
-  rejected: "Fine",
+  rejected: "Not an issue",
   relabelled: "Relabelled",
 };
 
@@ -37,7 +37,7 @@ function classSelect(label, then) {
   return select;
 }
 
-/** @param {HTMLElement} shown where it is told how many are listed */
+/** @param {HTMLElement} shown how many are listed */
 function filterBar(shown) {
   const classes = classSelect("Class", (cls) => setFilter({ cls }));
   const states = el("select", { "aria-label": "State", change: () => setFilter({ state: states.value }) }, ...Object.entries(STATES).map(([value, text]) => el("option", { value }, text)));

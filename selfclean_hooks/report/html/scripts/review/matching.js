@@ -1,4 +1,4 @@
-// Which finding of this page an entry of a file is about. As placing.py, for the samples that are shown.
+// Which finding of this page an entry of a file is about: as decisions/review/matching.py, for the samples shown.
 
 /**
  * Where the content of both is known it must be the same; else, where both have a file, the file; else the position.
@@ -25,8 +25,8 @@ function positionsOf(key) {
 }
 
 /**
- * The sample that is told, wherever it is now; -1: none, or one of several. A label is that of a file where it lies: of
- * one with another name it may be another.
+ * The index of the sample now; -1: not found, or ambiguous. A label belongs to a file in its folder: a copy under another
+ * name may have another one.
  * @param {string} issue @param {number} index @param {string} name @param {string} digest
  */
 function placeOf(issue, index, name, digest) {
@@ -40,15 +40,15 @@ function placeOf(issue, index, name, digest) {
 
 /** @param {any} entry @returns {Finding|undefined} the finding that an entry is about */
 function findingOf(entry) {
-  const told = byKey[entry.issue];
+  const known = byKey[entry.issue];
   const own = placeOf(entry.issue, entry.index ?? -1, entry.sample ?? "", entry.digest ?? "");
-  if (told === undefined || own < 0) return undefined;
+  if (known === undefined || own < 0) return undefined;
   const [index, name, digest] = [entry.other_index ?? -1, entry.other_sample ?? "", entry.other_digest ?? ""];
   if (entry.issue === "near_duplicates") {
     const other = placeOf(entry.issue, index, name, digest);
-    return told.get(`${own}|${other}|`) ?? told.get(`${other}|${own}|`);
+    return known.get(`${own}|${other}|`) ?? known.get(`${other}|${own}|`);
   }
-  if (entry.issue !== "leakage") return told.get(String(own));
+  if (entry.issue !== "leakage") return known.get(String(own));
   const pairs = findings.leakage.filter((one) => one.index === own && one.otherSplit === entry.other_split && isSame(sampleOf(one.item.samples[1]), name, digest, index));
   return pairs.find((one) => sampleOf(one.item.samples[1]).name === name && one.otherIndex === index) ?? pairs.find((one) => sampleOf(one.item.samples[1]).name === name) ?? pairs[0];
 }

@@ -1,10 +1,10 @@
-// How far the review has come, and whether it may end.
+// Progress of the review, and whether it can stop.
 
 /** @param {string} issue */
 function ruleText(issue) {
-  const { row, from, reached } = fineInARow(issue);
-  if (reached) return `${count(row)} fine in a row from the ${count(from)}${ordinal(from)} on: the rest may be left. Fewer than 5% of what lies beyond are wrong, as far as can be told.`;
-  return `${count(row)} of ${count(raw.cleanInARow)} fine in a row`;
+  const { row, from, reached } = nonIssueRun(issue);
+  if (reached) return `${count(row)} consecutive non-issues from the ${count(from)}${ordinal(from)} on: reviewing can stop. An estimated 5% at most of the rest are issues.`;
+  return `${count(row)} of ${count(raw.cleanInARow)} consecutive non-issues`;
 }
 
 /** @param {number} n */
@@ -12,20 +12,20 @@ const ordinal = (n) => (n % 100 > 10 && n % 100 < 14 ? "th" : (["th", "st", "nd"
 
 /** The line of one issue, above its findings. @param {string} issue */
 function progressLine(issue) {
-  const bar = el("progress", { "aria-label": `Looked at, of ${words(issue)}` });
-  const told = el("span", {});
+  const bar = el("progress", { "aria-label": `Inspected findings: ${words(issue)}` });
+  const counts = el("span", {});
   const rule = el("p", { class: "rule", role: "status" });
   const show = () => {
     const found = progressOf(issue);
     bar.max = Math.max(1, found.shown);
     bar.value = found.seen;
-    told.textContent = `${count(found.seen)} of ${count(found.shown)} looked at: ${count(found.confirmed)} confirmed, ${count(found.rejected)} fine${issue === "label_errors" ? `, ${count(found.relabelled)} relabelled` : ""}`;
+    counts.textContent = `${count(found.seen)} of ${count(found.shown)} inspected: ${count(found.confirmed)} confirmed, ${count(found.rejected)} not an issue${issue === "label_errors" ? `, ${count(found.relabelled)} relabelled` : ""}`;
     if (rule.textContent !== ruleText(issue)) rule.textContent = ruleText(issue);
     rule.classList.toggle("reached", found.reached);
   };
   onChange("marks", (which) => (!which || which === issue) && show());
   show();
-  return el("div", { class: "progress" }, bar, told, rule);
+  return el("div", { class: "progress" }, bar, counts, rule);
 }
 
 /** All issues, for the summary. */
@@ -39,9 +39,9 @@ function progressTable() {
   }));
   onChange("marks", show);
   show();
-  const heads = ["Looked at", "Confirmed", "Fine", "Relabelled", "Not to be looked at"].map((text) => el("th", { scope: "col", class: "number" }, text));
+  const heads = ["Inspected", "Confirmed", "Not an issue", "Relabelled", "Excluded from review"].map((text) => el("th", { scope: "col", class: "number" }, text));
   const table = el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Issue"), ...heads, el("th", { scope: "col" }, "When to stop"))), body);
   return el("section", {}, el("h3", {}, "Review"),
-    el("p", { class: "soft" }, `Go through the findings from the worst. After ${raw.cleanInARow} fine ones in a row the rest may be left. Decisions stay in this browser${isKept ? "" : " until the page is closed (it does not allow pages to keep anything: export them)"}; export them to apply them.`),
+    el("p", { class: "soft" }, `Review the findings from the worst. After ${raw.cleanInARow} consecutive non-issues reviewing can stop. Decisions stay in this browser${isKept ? "" : " until the page is closed (it does not allow pages to keep anything: export them)"}; export them to apply them.`),
     el("div", { class: "wide", role: "region", "aria-label": "Progress of the review", tabindex: 0 }, table));
 }

@@ -1,4 +1,4 @@
-// What the reviewer has said so far. Every change can be undone, the latest first.
+// The marks of the reviewer. Every change can be undone, the latest first.
 
 /** @typedef {{verdict: "confirmed"|"rejected"|"relabelled", label?: string}} Mark */
 
@@ -7,10 +7,10 @@ const VERDICTS = ["confirmed", "rejected", "relabelled"];
 /** Issue: key of a finding: its mark. @type {Record<string, Map<string, Mark>>} */
 const marks = Object.fromEntries(issues.map((issue) => [issue, new Map()]));
 
-/** Issue: keys of the findings that were looked at. @type {Record<string, Set<string>>} */
+/** Issue: keys of the findings that were inspected. @type {Record<string, Set<string>>} */
 const seen = Object.fromEntries(issues.map((issue) => [issue, new Set()]));
 
-/** Issue: the cut that the reviewer chose. @type {Map<string, number>} */
+/** Issue: the threshold that the reviewer chose. @type {Map<string, number>} */
 const moved = new Map();
 
 /** @type {{issue: string, before: [string, Mark|undefined][]}[]} */
@@ -19,7 +19,7 @@ const done = [];
 /** @param {Finding} finding */
 const markOf = (finding) => marks[finding.issue].get(finding.key);
 
-/** The mark that all findings of a card have; "" where they differ or have none. @param {Item} item */
+/** The mark that all findings of a card have; "some" where they differ, "" where they have none. @param {Item} item */
 function stateOf(item) {
   const states = new Set(item.findings.map((finding) => markOf(finding)?.verdict ?? ""));
   return states.size === 1 ? [...states][0] : "some";
@@ -100,14 +100,14 @@ function takeStored() {
     for (const key of kept.seen ?? []) if (byKey[issue].has(key)) seen[issue].add(key);
   }
   moved.clear();
-  for (const [issue, cut] of before.moved ?? []) if (issues.includes(issue) && Number.isFinite(cut)) moved.set(issue, cut);
+  for (const [issue, threshold] of before.moved ?? []) if (issues.includes(issue) && Number.isFinite(threshold)) moved.set(issue, threshold);
   loaded.splice(0, Infinity, ...(before.loaded ?? []));
 }
 
-/** The same data may be open twice: what is said there counts here too. @param {StorageEvent} event */
+/** The same data may be open twice: marks made there count here too. @param {StorageEvent} event */
 function takeFromOtherPage(event) {
   if (event.key !== PLACE || event.newValue === null) return;
   takeStored();
-  changed("cut");
+  changed("threshold");
   changed("marks");
 }

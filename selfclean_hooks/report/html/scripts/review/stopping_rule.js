@@ -1,12 +1,12 @@
-// When the rest may be left, and what was saved by then.
+// When reviewing can stop, and how much it left out.
 
 /**
- * How many findings in a row are fine, up to the last one with a mark; as `stopping_rule` of stopping.py. One that has
- * no mark ends the row: nothing is known of it, so what follows it is never enough.
+ * How many consecutive findings are non-issues, up to the last one with a mark; as `stopping_rule` in
+ * results/stopping_rule.py. A finding without a mark ends the run, and a run that follows one is never enough.
  * @param {string} issue
  * @returns {{row: number, from: number, reached: boolean}} from: the rank of the first of the row, from 1
  */
-function fineInARow(issue) {
+function nonIssueRun(issue) {
   const verdicts = findings[issue].map((finding) => markOf(finding)?.verdict ?? "");
   const end = verdicts.findLastIndex((verdict) => verdict !== "") + 1;
   let start = end;
@@ -26,6 +26,6 @@ function progressOf(issue) {
     rejected: of("rejected"),
     relabelled: of("relabelled"),
     saved: scored ? 1 - Math.min(scored, seen[issue].size) / scored : 0,
-    ...fineInARow(issue),
+    ...nonIssueRun(issue),
   };
 }

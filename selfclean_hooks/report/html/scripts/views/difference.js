@@ -1,4 +1,4 @@
-// Where two pictures differ, pixel by pixel, brightened so that the greatest difference is white.
+// Where two images differ, pixel by pixel, brightened so that the greatest difference is white.
 
 const DIFFERENCE = 160; // pixels on a side, at most
 
@@ -17,7 +17,7 @@ async function difference(one, other) {
   const shown = context.createImageData(canvas.width, canvas.height);
   for (let i = 0; i < gaps.length; i++) shown.data.set([gaps[i], gaps[i], gaps[i]].map((gap) => (most ? (255 * gap) / most : 0)).concat(255), 4 * i);
   context.putImageData(shown, 0, 0);
-  const text = most ? `greatest difference ${share(most / 255)}, mean ${share(gaps.reduce((a, b) => a + b, 0) / gaps.length / 255)}` : "no difference in these small pictures";
+  const text = most ? `greatest difference ${share(most / 255)}, mean ${share(gaps.reduce((a, b) => a + b, 0) / gaps.length / 255)}` : "no difference in these thumbnails";
   canvas.setAttribute("aria-label", `difference: ${text}`);
   return el("figure", { class: "difference" }, canvas, el("figcaption", { class: "soft" }, text));
 }

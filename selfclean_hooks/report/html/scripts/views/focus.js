@@ -1,19 +1,6 @@
-// The finding in focus: large, with what speaks for and against it, and what can be said of it.
+// The finding in focus: large, with its neighbours and the answers to choose from.
 
 const COPIES = 24; // members of a set that are shown before one asks for more
-
-const QUESTION = {
-  near_duplicates: "Do these show the same thing?",
-  off_topic: "Is this off topic?",
-  label_errors: "Is the label wrong?",
-  leakage: "Do these show the same thing?",
-};
-const ANSWER = {
-  near_duplicates: ["Confirm: drop the surplus", "Fine: keep all"],
-  off_topic: ["Confirm: off topic", "Fine: belongs here"],
-  label_errors: ["Confirm: label wrong", "Fine: label right"],
-  leakage: ["Confirm: drop here", "Fine: no leak"],
-};
 
 /** @param {Panel} panel @returns {HTMLElement} */
 function focusView(panel) {
@@ -22,14 +9,14 @@ function focusView(panel) {
   let whole = COPIES;
   const show = () => {
     const item = panel.gallery.focused();
-    root.replaceChildren(...(item ? focusParts(panel, item, whole, () => { whole = Infinity; show(); }) : [el("p", { class: "soft" }, "Choose a finding, or press ", el("kbd", {}, "j"), " for the first one.")]));
+    root.replaceChildren(...(item ? focusParts(panel, item, whole, () => { whole = Infinity; show(); }) : [el("p", { class: "soft" }, "Select a finding, or press ", el("kbd", {}, "j"), " for the first one.")]));
   };
   onChange("focus", (item) => {
     if (item?.issue !== issue) return;
     whole = COPIES;
     look(item);
     show();
-    tell(`${panel.gallery.list().indexOf(item) + 1} of ${panel.gallery.list().length}: ${item.samples.map((key) => numbered(sampleOf(key))).slice(0, 5).join(", ")}`);
+    announce(`${panel.gallery.list().indexOf(item) + 1} of ${panel.gallery.list().length}: ${item.samples.map((key) => numbered(sampleOf(key))).slice(0, 5).join(", ")}`);
   });
   onChange("marks", (which) => (!which || which === issue) && show());
   show();
@@ -44,8 +31,8 @@ function focusParts(panel, item, whole, more) {
     el("button", { type: "button", "aria-label": "Previous finding", click: () => panel.gallery.step(-1) }, "‹"),
     el("span", {}, at ? `${count(at)} of ${count(list.length)}` : "not in the list"),
     el("button", { type: "button", "aria-label": "Next finding", click: () => panel.gallery.step(1) }, "›"));
-  const scores = el("p", { class: "soft" }, `Score ${score(item.score)}${isFlagged(item) ? "" : ", beyond the cut"}`);
-  return [heading, el("h3", {}, QUESTION[item.issue]), answers(panel, item), largeOf(item, whole, more), el("div", { class: "extra" }), scores, ...nearOf(item)];
+  const scores = el("p", { class: "soft" }, `Score ${score(item.score)}${isFlagged(item) ? "" : ", above the threshold"}`);
+  return [heading, el("h3", {}, raw.issues[item.issue].question), answers(panel, item), largeOf(item, whole, more), el("div", { class: "extra" }), scores, ...nearOf(item)];
 }
 
 /** @param {Item} item @param {number} whole @param {() => void} more */
@@ -60,14 +47,14 @@ function largeOf(item, whole, more) {
 }
 
 /** @param {string} key @param {...(HTMLElement|null|false)} words */
-const figureOf = (key, ...words) => el("figure", { class: "sample" }, el("div", { class: "seen" }, picture(key)), el("figcaption", {}, caption(key), ...words));
+const figureOf = (key, ...words) => el("figure", { class: "sample" }, el("div", { class: "seen" }, thumbnailOf(key)), el("figcaption", {}, caption(key), ...words));
 
 /** @param {Item} item */
 function labelsOf(item) {
   const sample = sampleOf(item.samples[0]);
   const now = markOf(item.findings[0]);
   if (item.issue !== "label_errors") return sample.given === undefined ? null : el("span", { class: "labels" }, "class ", named(sample.given));
-  return el("span", { class: "labels" }, "given ", named(sample.given ?? "", "strong"), " → looks like ", named(sample.predicted ?? "", "strong"), now?.label !== undefined && el("span", {}, ", now ", named(now.label, "strong good")));
+  return el("span", { class: "labels" }, "given ", named(sample.given ?? "", "strong"), " → predicted ", named(sample.predicted ?? "", "strong"), now?.label !== undefined && el("span", {}, ", now ", named(now.label, "strong good")));
 }
 
 /** One copy of a set, marked by itself. @param {Finding} finding */
@@ -80,7 +67,7 @@ function memberOf(finding) {
 /** @param {Panel} panel @param {Item} item */
 function answers(panel, item) {
   const state = stateOf(item);
-  const [yes, no] = ANSWER[item.issue];
+  const [yes, no] = raw.issues[item.issue].answers;
   const button = (verdict, text, key) => el("button", { type: "button", class: `answer ${verdict}`, "aria-pressed": state === verdict, "aria-keyshortcuts": key, click: () => decide(panel, { verdict }) }, text, " ", el("kbd", { "aria-hidden": "true" }, key));
   const undoButton = el("button", { type: "button", "aria-keyshortcuts": "u", disabled: !done.length, click: () => takeBack(panel) }, "Undo ", el("kbd", { "aria-hidden": "true" }, "u"));
   const canDiffer = item.samples.length > 1 && addressOf(item.samples[0]) && addressOf(item.samples[1]);
@@ -93,7 +80,7 @@ function relabelOf(panel, item) {
   if (item.issue !== "label_errors" || !["classes", "numbers"].includes(raw.labels)) return null;
   const sample = sampleOf(item.samples[0]);
   const label = markOf(item.findings[0])?.label ?? sample.predicted ?? "";
-  const names = raw.classes.includes(label) || !label ? raw.classes : [...raw.classes, label]; // a file may tell of a new class
+  const names = raw.classes.includes(label) || !label ? raw.classes : [...raw.classes, label]; // a file of decisions may hold a new class
   const field = raw.labels === "classes"
     ? el("select", { class: "relabel", "aria-label": "New label" }, ...names.map((name, i) => el("option", { value: i, selected: name === label, disabled: !name.trim() }, visible(name))))
     : el("input", { class: "relabel", type: "number", step: "any", value: label, "aria-label": "New label" });
@@ -108,18 +95,18 @@ function nearOf(item) {
   const titles = item.issue === "label_errors" ? [["Nearest of class ", sample.given], ["Nearest of class ", sample.predicted]] : [["Nearest samples", ""]];
   return item.near.flatMap((row, i) => {
     if (!row.length || (i === 1 && sample.given === sample.predicted)) return [];
-    const small = row.map((key) => el("figure", { class: "sample" }, el("div", { class: "seen" }, picture(key)), el("figcaption", {}, caption(key))));
+    const small = row.map((key) => el("figure", { class: "sample" }, el("div", { class: "seen" }, thumbnailOf(key)), el("figcaption", {}, caption(key))));
     return [el("h4", {}, titles[i][0], titles[i][1] ? named(titles[i][1]) : null), el("div", { class: "near" }, ...small)];
   });
 }
 
-/** Say something of the finding in focus and go on to the next. @param {Panel} panel @param {Mark} verdict */
+/** Mark the finding in focus and go on to the next. @param {Panel} panel @param {Mark} verdict */
 function decide(panel, verdict) {
   const item = panel.gallery.focused();
   if (item === null) return;
   mark(item.findings, verdict);
-  const rule = fineInARow(item.issue);
-  tell(rule.reached ? ruleText(item.issue) : `${verdict.verdict === "rejected" ? "fine" : verdict.verdict}: ${item.samples.map((key) => numbered(sampleOf(key))).slice(0, 3).join(", ")}`);
+  const rule = nonIssueRun(item.issue);
+  announce(rule.reached ? ruleText(item.issue) : `${verdict.verdict === "rejected" ? "not an issue" : verdict.verdict}: ${item.samples.map((key) => numbered(sampleOf(key))).slice(0, 3).join(", ")}`);
   panel.next(item);
 }
 
@@ -127,7 +114,7 @@ function decide(panel, verdict) {
 function takeBack(panel) {
   const item = undo();
   if (item === null) return;
-  tell("undone");
+  announce("undone");
   if (item.issue === panel.issue) panel.gallery.focus(item, true);
   else openTab(item.issue, item);
 }

@@ -3,19 +3,19 @@
 const MARGIN = 600; // pixels beyond the view that are filled
 const GAP = 10;
 const MEMBERS = 3; // of a set that a card shows
-const SYMBOLS = { confirmed: "confirmed", rejected: "fine", relabelled: "relabelled", some: "in part" };
+const SYMBOLS = { confirmed: "confirmed", rejected: "not an issue", relabelled: "relabelled", some: "in part" };
 
 /**
  * @typedef {{root: HTMLElement, list: () => Item[], focused: () => Item|null, focus: (item: Item, scroll?: boolean) => void,
  *   step: (by: number) => void, columns: () => number, fill: () => void}} Gallery
  */
 
-/** @param {string} issue @param {HTMLElement} told @returns {Gallery} */
-function gallery(issue, told) {
-  const isPair = issue === "near_duplicates" || issue === "leakage";
+/** @param {string} issue @param {HTMLElement} status @returns {Gallery} */
+function gallery(issue, status) {
+  const { isPair, title } = raw.issues[issue];
   const kind = kindOf(issue);
-  const size = { pictures: isPair ? [250, 190] : [138, issue === "label_errors" ? 208 : 186], text: [isPair ? 420 : 300, isPair ? 190 : 170], table: [isPair ? 380 : 220, 230], none: [isPair ? 320 : 240, isPair ? 96 : 74] }[kind];
-  const root = el("div", { class: `gallery ${kind}${isPair ? " pairs" : ""}`, role: "listbox", tabindex: 0, "aria-label": capital(words(issue)) });
+  const size = { images: isPair ? [250, 190] : [138, issue === "label_errors" ? 208 : 186], text: [isPair ? 420 : 300, isPair ? 190 : 170], table: [isPair ? 380 : 220, 230], none: [isPair ? 320 : 240, isPair ? 96 : 74] }[kind];
+  const root = el("div", { class: `gallery ${kind}${isPair ? " pairs" : ""}`, role: "listbox", tabindex: 0, "aria-label": title });
   /** @type {Item[]} */
   let list = [];
   /** @type {Item|null} */
@@ -93,14 +93,14 @@ function gallery(issue, told) {
   const again = () => {
     list = items[issue].filter(passes);
     const flagged = list.filter(isFlagged).length;
-    told.textContent = list.length ? `${count(list.length)} shown, ${count(flagged)} of them flagged` : "Nothing is listed here";
+    status.textContent = list.length ? `${count(list.length)} shown, ${count(flagged)} of them flagged` : "Nothing is listed here";
     root.toggleAttribute("data-empty", !list.length);
     if (focused !== null && !list.includes(focused)) root.removeAttribute("aria-activedescendant");
     for (const [item, card] of there) if (!list.includes(item)) { card.remove(); there.delete(item); }
     fill();
   };
   onChange("filter", again);
-  onChange("cut", again);
+  onChange("threshold", again);
   onChange("marks", (which) => {
     if (which && which !== issue) return;
     for (const [item, card] of there) state(card, item);
@@ -113,10 +113,10 @@ function gallery(issue, told) {
 /** @param {Item} item */
 const idOf = (item) => `card-${item.issue}-${item.place}`;
 
-/** What most findings of an issue are seen by. @param {string} issue @returns {"pictures"|"text"|"table"|"none"} */
+/** What most findings of an issue are shown as. @param {string} issue @returns {"images"|"text"|"table"|"none"} */
 function kindOf(issue) {
   const keys = items[issue].slice(0, 200).flatMap((item) => item.samples);
-  if (keys.some((key) => key in raw.pictures)) return "pictures";
+  if (keys.some((key) => key in raw.images)) return "images";
   const kinds = keys.map((key) => raw.previews[key]?.kind);
   return kinds.includes("text") || kinds.includes("curve") ? "text" : kinds.includes("table") ? "table" : "none";
 }
@@ -124,9 +124,9 @@ function kindOf(issue) {
 /** @param {Item} item @param {string} kind @returns {HTMLElement} */
 function cardOf(item, kind) {
   const several = item.samples.length > 1;
-  const shown = item.samples.slice(0, several ? (kind === "pictures" ? MEMBERS : 2) : 1);
+  const shown = item.samples.slice(0, several ? (kind === "images" ? MEMBERS : 2) : 1);
   const rest = item.samples.length - shown.length;
-  const seenAs = kind === "none" ? [] : shown.map((key) => el("div", { class: "seen" }, picture(key)));
+  const seenAs = kind === "none" ? [] : shown.map((key) => el("div", { class: "seen" }, thumbnailOf(key)));
   const first = sampleOf(item.samples[0]);
   const labels = item.issue === "label_errors" && el("span", { class: "labels" }, named(first.given ?? ""), " → ", named(first.predicted ?? ""));
   const what = several ? shown.map((key) => caption(key, true)) : [caption(item.samples[0], true)];

@@ -1,44 +1,44 @@
-// The scores of all samples, and the cut that is dragged over them.
+// The scores of all samples, and the threshold, which can be dragged.
 
 const BINS = 80;
 const STEPS = 1000;
 
 /** @param {string} issue */
-function cutBar(issue) {
+function thresholdBar(issue) {
   const { sorted, end } = model(issue);
-  const isFixed = issue === "leakage";
+  const isFixed = !hasOwnThreshold(issue);
   const bars = barsOf(sorted, end);
   const limit = Math.min(end, raw.issues[issue].limit);
   const line = svg("line", { y1: 0, y2: 100 });
   const drawing = svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" }, ...bars.map((bar) => bar.rect), line);
-  const range = el("input", { type: "range", min: 0, max: STEPS, step: 1, class: "cut", "aria-label": `Cut of ${words(issue)}` });
-  const exact = el("input", { type: "number", min: 0, max: limit, step: "any", class: "exact", "aria-label": `Cut of ${words(issue)} as a score` });
-  const told = el("output", { class: "told" });
-  const reset = el("button", { type: "button", class: "quiet", click: () => setCut(issue, null) }, "Reset");
-  range.addEventListener("input", () => setCut(issue, Math.min(limit, (end * range.valueAsNumber) / STEPS)));
-  exact.addEventListener("change", () => (Number.isFinite(exact.valueAsNumber) ? setCut(issue, exact.valueAsNumber) : setCut(issue, null)));
+  const range = el("input", { type: "range", min: 0, max: STEPS, step: 1, class: "threshold", "aria-label": `Threshold of ${words(issue)}` });
+  const exact = el("input", { type: "number", min: 0, max: limit, step: "any", class: "exact", "aria-label": `Threshold of ${words(issue)} as a score` });
+  const output = el("output", { class: "flagged" });
+  const reset = el("button", { type: "button", class: "quiet", click: () => setThreshold(issue, null) }, "Reset");
+  range.addEventListener("input", () => setThreshold(issue, Math.min(limit, (end * range.valueAsNumber) / STEPS)));
+  exact.addEventListener("change", () => (Number.isFinite(exact.valueAsNumber) ? setThreshold(issue, exact.valueAsNumber) : setThreshold(issue, null)));
 
   const show = () => {
-    const cut = cutOf(issue);
-    const at = cut === null ? 0 : Math.min(1, cut / end);
-    for (const bar of bars) bar.rect.setAttribute("class", isBelow(bar.score, cut) ? "low" : "");
+    const threshold = thresholdOf(issue);
+    const at = threshold === null ? 0 : Math.min(1, threshold / end);
+    for (const bar of bars) bar.rect.setAttribute("class", isBelow(bar.score, threshold) ? "low" : "");
     line.setAttribute("x1", String(100 * at));
     line.setAttribute("x2", String(100 * at));
-    line.toggleAttribute("hidden", cut === null);
+    line.toggleAttribute("hidden", threshold === null);
     if (document.activeElement !== range || Math.abs(range.valueAsNumber - STEPS * at) > 1) range.value = String(Math.round(STEPS * at));
-    exact.value = cut === null ? "" : score(cut);
+    exact.value = threshold === null ? "" : score(threshold);
     reset.hidden = !moved.has(issue);
-    const text = cutText(issue);
+    const text = thresholdText(issue);
     range.setAttribute("aria-valuetext", text);
-    told.textContent = text;
+    output.textContent = text;
   };
-  onChange("cut", (which) => (which === issue || which === null || isFixed) && show());
+  onChange("threshold", (which) => (which === issue || which === null || isFixed) && show());
   show();
   const controls = isFixed
-    ? el("p", { class: "soft" }, "The cut is that of near duplicates.")
-    : el("div", { class: "controls" }, el("label", {}, "Cut ", exact), reset, issue === "near_duplicates" && raw.issues[issue].limit < end && el("span", { class: "soft" }, `Pairs were kept up to a score of ${score(limit)}: the cut goes no further.`));
+    ? el("p", { class: "soft" }, "The threshold is that of near duplicates.")
+    : el("div", { class: "controls" }, el("label", {}, "Threshold ", exact), reset, raw.issues[issue].limit < end && el("span", { class: "soft" }, `Pairs were kept up to a score of ${score(limit)}: the threshold cannot be higher.`));
   return el("figure", { class: "histogram" }, el("div", { class: "drawing" }, drawing, !isFixed && range),
-    el("figcaption", {}, el("div", {}, told), controls, el("p", { class: "soft" }, `Scores of ${count(sorted.length)} samples from 0, left, to ${score(end)}; heights are square roots of the counts.`)));
+    el("figcaption", {}, el("div", {}, output), controls, el("p", { class: "soft" }, `Scores of ${count(sorted.length)} samples from 0, left, to ${score(end)}; heights are square roots of the counts.`)));
 }
 
 /** @param {Float64Array} sorted @param {number} end */
@@ -54,12 +54,12 @@ function barsOf(sorted, end) {
   });
 }
 
-/** What the cut comes to. @param {string} issue */
-function cutText(issue) {
-  const cut = cutOf(issue);
+/** What the threshold flags. @param {string} issue */
+function thresholdText(issue) {
+  const threshold = thresholdOf(issue);
   const { flagged, right, total } = flaggedAt(issue);
-  if (cut === null) return "No cut: nothing is flagged";
+  if (threshold === null) return "No threshold: nothing is flagged";
   const what = { near_duplicates: "have a near duplicate", leakage: "are in another split too" }[issue] ?? "flagged";
-  const worth = right === null || right === undefined ? "" : `; about ${count(Math.round(right))} right, ${count(Math.max(0, Math.round(flagged - right)))} wrong`;
-  return `${count(flagged)} of ${count(total)} samples ${what} (${share(flagged / Math.max(1, total))}) below ${score(cut)}${worth}`;
+  const worth = right === null || right === undefined ? "" : `; estimated: ${count(Math.round(right))} true, ${count(Math.max(0, Math.round(flagged - right)))} false`;
+  return `${count(flagged)} of ${count(total)} samples ${what} (${share(flagged / Math.max(1, total))}) below ${score(threshold)}${worth}`;
 }

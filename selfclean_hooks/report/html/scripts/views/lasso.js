@@ -1,4 +1,4 @@
-// The samples that were chosen on the map, as a list.
+// The samples selected on the map, as a list.
 
 const LISTED = 200;
 
@@ -22,17 +22,17 @@ function within(places, path) {
 function lassoList(show) {
   /** @type {number[]} */
   let selected = [];
-  const told = el("p", { class: "soft", role: "status" }, "No samples are chosen.");
+  const status = el("p", { class: "soft", role: "status" }, "No samples are selected.");
   const list = el("ul", { class: "chosen" });
-  const copy = el("button", { type: "button", class: "quiet", hidden: true, click: () => copyText(selected.join("\n"), copy) }, "Copy their numbers");
-  const root = el("div", { class: "lasso" }, el("h3", {}, "Chosen samples"), told, copy, list);
+  const copy = el("button", { type: "button", class: "quiet", hidden: true, click: () => copyText(selected.join("\n"), copy) }, "Copy their indices");
+  const root = el("div", { class: "lasso" }, el("h3", {}, "Selected samples"), status, copy, list);
   const choose = (indices) => {
     selected = indices;
-    const pictured = selected.filter((i) => isShown(String(i)));
-    const first = [...pictured, ...selected.filter((i) => !isShown(String(i)))].slice(0, LISTED);
-    told.textContent = selected.length ? `${count(selected.length)} samples${classesOf(selected)}${selected.length > LISTED ? `; the first ${LISTED} are listed` : ""}.` : "No samples are chosen.";
+    const withThumbnail = selected.filter((i) => isShown(String(i)));
+    const first = [...withThumbnail, ...selected.filter((i) => !isShown(String(i)))].slice(0, LISTED);
+    status.textContent = selected.length ? `${count(selected.length)} samples${classesOf(selected)}${selected.length > LISTED ? `; the first ${LISTED} are listed` : ""}.` : "No samples are selected.";
     copy.hidden = !selected.length;
-    list.replaceChildren(...first.map((i) => el("li", {}, el("button", { type: "button", focus: () => show(i), blur: () => show(-1), click: () => openSample(i) }, isShown(String(i)) && picture(String(i)), caption(String(i), true), el("span", { class: "soft" }, named(classOf(i)))))));
+    list.replaceChildren(...first.map((i) => el("li", {}, el("button", { type: "button", focus: () => show(i), blur: () => show(-1), click: () => openSample(i) }, isShown(String(i)) && thumbnailOf(String(i)), caption(String(i), true), el("span", { class: "soft" }, named(classOf(i)))))));
   };
   return { root, choose, selected: () => selected };
 }
@@ -52,5 +52,5 @@ function openSample(index) {
     const item = items[issue].find((one) => one.samples.includes(String(index)));
     if (item) return openTab(issue, item);
   }
-  tell(`sample #${index} is in no finding that is shown`);
+  announce(`sample #${index} is in no finding on this page`);
 }

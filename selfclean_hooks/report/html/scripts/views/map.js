@@ -1,9 +1,8 @@
-// All samples in two dimensions. Colours by class or by issue; what is under the pointer is shown.
+// All samples in two dimensions, coloured by class or by issue; the sample under the pointer is shown.
 
 const NO_PLACE = 65535;
 const CELLS = 64; // on a side, of the grid that finds the sample under the pointer
 const HUES = ["#3b7dd8", "#e08a1e", "#2f9e6b", "#c2457c", "#7a5bd0", "#1fa3b5", "#a66f2e", "#8a9a1f", "#d9534a", "#5b6fa8"];
-const ISSUE_HUES = { near_duplicates: "#3b7dd8", off_topic: "#e08a1e", label_errors: "#d9534a", leakage: "#7a5bd0" };
 
 /** @typedef {{x: Float32Array, y: Float32Array, cells: Map<number, number[]>, without: number}} Places in [0, 1] */
 
@@ -54,7 +53,7 @@ function coloursOf(by) {
   } else if (by !== "class")
     issues.forEach((issue, place) => {
       const isHit = flagger(issue);
-      entries.push({ name: capital(words(issue)), colour: ISSUE_HUES[issue], hits: 0 });
+      entries.push({ name: raw.issues[issue].title, colour: raw.issues[issue].colour || HUES[place % HUES.length], hits: 0 });
       for (let i = 0; i < raw.n; i++) if (isHit(i)) of[i] = place + 1;
     });
   for (let i = 0; i < raw.n; i++) entries[of[i]].hits++;
@@ -111,17 +110,17 @@ function mapView() {
     if (index !== marked && path.length === 0) {
       marked = index;
       draw();
-      if (index >= 0) tip.replaceChildren(...(isShown(String(index)) ? [picture(String(index))] : []), caption(String(index)), el("span", { class: "soft" }, classOf(index) ? named(classOf(index)) : ""));
+      if (index >= 0) tip.replaceChildren(...(isShown(String(index)) ? [thumbnailOf(String(index))] : []), caption(String(index)), el("span", { class: "soft" }, classOf(index) ? named(classOf(index)) : ""));
     }
     tip.style.left = `${100 * Math.min(x, 0.75)}%`;
     tip.style.top = `${100 * y}%`;
   };
   new ResizeObserver(draw).observe(canvas);
-  onChange("cut", recolour);
+  onChange("threshold", recolour);
   onChange("theme", draw);
   const choose = el("div", { class: "filters" }, by,
     raw.classes.length > 0 && classSelect("List the samples of a class", (cls) => { chosen.choose(cls === null ? [] : indicesWhere((i) => classOf(i) === cls)); draw(); }),
-    el("select", { "aria-label": "List the flagged samples of an issue", change: (event) => { chosen.choose(event.target.value ? indicesWhere(flagger(event.target.value)) : []); draw(); } }, el("option", { value: "" }, "List an issue…"), ...issues.map((issue) => el("option", { value: issue }, capital(words(issue))))));
+    el("select", { "aria-label": "List the flagged samples of an issue", change: (event) => { chosen.choose(event.target.value ? indicesWhere(flagger(event.target.value)) : []); draw(); } }, el("option", { value: "" }, "List an issue…"), ...issues.map((issue) => el("option", { value: issue }, raw.issues[issue].title))));
   const note = `${raw.projection || "Projection"} of the embeddings: near in the map is not always near in the embedding. Draw around samples to list them.${places.without ? ` ${count(places.without)} unreadable ones are not on it.` : ""}`;
   const view = el("div", { class: "map-view", recolour }, el("p", { class: "soft" }, note), choose, el("div", { class: "map-parts" }, el("div", { class: "plot" }, canvas, tip), el("div", { class: "beside" }, legend, chosen.root)));
   recolour();

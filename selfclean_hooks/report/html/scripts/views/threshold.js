@@ -1,4 +1,4 @@
-// Where scores become flags, and what follows from moving that place.
+// Thresholds: where scores become flags, and what follows from moving them.
 
 /**
  * @typedef {{scores: Float32Array|Float64Array, sorted: Float64Array, wrong: Float64Array|null, zeros: number,
@@ -11,16 +11,16 @@ const models = new Map();
 /** @param {string} issue @returns {Model} */
 function model(issue) {
   let found = models.get(issue);
-  if (found === undefined) models.set(issue, (found = measured(raw.issues[issue])));
+  if (found === undefined) models.set(issue, (found = modelOf(raw.issues[issue])));
   return found;
 }
 
-/** @param {any} told @returns {Model} */
-function measured(told) {
-  const scores = scoresOf(told.scores);
+/** @param {any} data of an issue @returns {Model} */
+function modelOf(data) {
+  const scores = scoresOf(data.scores);
   const sorted = Float64Array.from(scores.filter((value) => !Number.isNaN(value))).sort();
-  const end = Math.max(sorted.at(-1) ?? 0, told.threshold ?? 0) || 1;
-  return { scores, sorted, wrong: told.calibration && expected(sorted, told.calibration), zeros: below(sorted, Number.MIN_VALUE), also: told.also, end };
+  const end = Math.max(sorted.at(-1) ?? 0, data.threshold ?? 0) || 1;
+  return { scores, sorted, wrong: data.calibration && expected(sorted, data.calibration), zeros: below(sorted, Number.MIN_VALUE), also: data.also, end };
 }
 
 /** @param {Float64Array} sorted @param {{score: number[], clean: number[]}} knots */
@@ -55,45 +55,47 @@ function below(sorted, value) {
   return low;
 }
 
-/** The cut in force; null: nothing is flagged. @param {string} issue @returns {number|null} */
-function cutOf(issue) {
-  if (issue === "leakage") return moved.get("near_duplicates") ?? raw.issues.leakage.threshold;
-  return moved.get(issue) ?? raw.issues[issue].threshold;
+/** The threshold in force; null: nothing is flagged. @param {string} issue @returns {number|null} */
+function thresholdOf(issue) {
+  return moved.get(raw.issues[issue].thresholdIssue) ?? raw.issues[issue].threshold;
 }
 
-/** @param {string} issue @param {number|null} cut null: as the audit came */
-function setCut(issue, cut) {
-  if (issue === "leakage") return;
-  if (cut === null) moved.delete(issue);
-  else moved.set(issue, Math.min(Math.max(cut, 0), raw.issues[issue].limit, 1));
+/** Leakage has the threshold of near duplicates. @param {string} issue */
+const hasOwnThreshold = (issue) => raw.issues[issue].thresholdIssue === issue;
+
+/** @param {string} issue @param {number|null} threshold null: as the audit came */
+function setThreshold(issue, threshold) {
+  if (!hasOwnThreshold(issue)) return;
+  if (threshold === null) moved.delete(issue);
+  else moved.set(issue, Math.min(Math.max(threshold, 0), raw.issues[issue].limit, 1));
   keep();
-  changed("cut", issue);
+  changed("threshold", issue);
 }
 
-/** As the audit flags: what lies below the cut, and exact copies. @param {number} value @param {number|null} cut */
-const isBelow = (value, cut) => cut !== null && (value < cut || value === 0);
+/** As the audit flags: what lies below the threshold, and exact copies. @param {number} value @param {number|null} threshold */
+const isBelow = (value, threshold) => threshold !== null && (value < threshold || value === 0);
 
-/** Samples flagged at the cut, and how many of these are right as far as can be told. @param {string} issue */
+/** Samples flagged at the threshold, and the estimated number of true ones among them. @param {string} issue */
 function flaggedAt(issue) {
   const { scores, sorted, wrong, zeros, also } = model(issue);
-  const cut = cutOf(issue);
-  if (cut === null) return { flagged: 0, right: wrong && 0, total: scores.length };
-  const hits = Math.max(below(sorted, cut), zeros);
-  const beside = also.filter((index) => !isBelow(scores[index], cut)).length;
+  const threshold = thresholdOf(issue);
+  if (threshold === null) return { flagged: 0, right: wrong && 0, total: scores.length };
+  const hits = Math.max(below(sorted, threshold), zeros);
+  const beside = also.filter((index) => !isBelow(scores[index], threshold)).length;
   return { flagged: hits + beside, right: wrong && wrong[hits], total: scores.length };
 }
 
-/** Whether a sample is flagged at the cut. @param {string} issue @returns {(index: number) => boolean} */
+/** Whether a sample is flagged at the threshold. @param {string} issue @returns {(index: number) => boolean} */
 function flagger(issue) {
   const { scores, also } = model(issue);
-  const cut = cutOf(issue);
-  const beside = new Set(cut === null ? [] : also);
-  return (index) => isBelow(scores[index], cut) || beside.has(index);
+  const threshold = thresholdOf(issue);
+  const beside = new Set(threshold === null ? [] : also);
+  return (index) => isBelow(scores[index], threshold) || beside.has(index);
 }
 
 /** @param {Item} item */
 function isFlagged(item) {
-  const cut = cutOf(item.issue);
-  if (cut !== null && item.issue === "label_errors" && model(item.issue).also.includes(item.findings[0].index)) return true;
-  return item.findings.some((finding) => isBelow(finding.score, cut));
+  const threshold = thresholdOf(item.issue);
+  if (threshold !== null && model(item.issue).also.includes(item.findings[0].index)) return true;
+  return item.findings.some((finding) => isBelow(finding.score, threshold));
 }

@@ -1,19 +1,19 @@
-// What is seen of a sample: its picture, its text, its curve or its values.
+// The thumbnail of a sample: its image, its text, its curve or its values.
 
-const TINY = 64; // pixels: smaller pictures are enlarged without blur
+const TINY = 64; // pixels: smaller images are enlarged without blur
 
-/** @param {string} key @returns {string} address of the picture, "" where there is none */
+/** @param {string} key @returns {string} address of the image, "" where there is none */
 function addressOf(key) {
-  const held = raw.pictures[key];
+  const held = raw.images[key];
   if (held === undefined) return "";
   return `data:image/${held.startsWith("iVBOR") ? "png" : "webp"};base64,${held}`;
 }
 
 /** @param {string} key */
-const isShown = (key) => key in raw.pictures || key in raw.previews;
+const isShown = (key) => key in raw.images || key in raw.previews;
 
 /** @param {string} key @returns {HTMLElement} */
-function picture(key) {
+function thumbnailOf(key) {
   const sample = sampleOf(key);
   const address = addressOf(key);
   if (address) {
@@ -22,7 +22,7 @@ function picture(key) {
     return image;
   }
   const preview = raw.previews[key];
-  if (preview === undefined) return el("span", { class: "none" }, "no picture");
+  if (preview === undefined) return el("span", { class: "none" }, "no image");
   return { text: textPreview, curve: curvePreview, table: tablePreview }[preview.kind](preview, sample);
 }
 

@@ -1,4 +1,4 @@
-"""Cuts, filters, classes and differences in a real browser."""
+"""Thresholds, filters, classes and differences in a real browser."""
 
 import json
 from typing import Any
@@ -21,10 +21,10 @@ def test_the_summary_leads_to_the_issues(review: Opened, audit: Audit) -> None:
 
 
 @pytest.mark.parametrize("issue", ["near_duplicates", "off_topic", "label_errors"])
-def test_the_cut_counts_as_numpy_does(review: Opened, audit: Audit, issue: str) -> None:
+def test_the_threshold_counts_as_numpy_does(review: Opened, audit: Audit, issue: str) -> None:
     page = review.tab(issue)
     scores = audit.scores.of(issue)
-    box = page.locator(f"#panel-{issue} input.cut").bounding_box()
+    box = page.locator(f"#panel-{issue} input.threshold").bounding_box()
     assert box is not None
     highest = max(audit.scores.pairs_complete_below, audit.decisions.thresholds[issue])
     for part in (0.2, 0.55, 0.9):
@@ -33,24 +33,24 @@ def test_the_cut_counts_as_numpy_does(review: Opened, audit: Audit, issue: str) 
         page.mouse.move(box["x"] + part * box["width"], box["y"] + box["height"] / 2, steps=4)
         page.mouse.up()
         key = page.evaluate("Object.keys(localStorage).find((key) => key.startsWith('selfclean-hooks review'))")
-        cut = dict(page.evaluate("(key) => JSON.parse(localStorage.getItem(key)).moved", key))[issue]
-        flags = audit.at(thresholds=type(audit.thresholds)(**{issue: cut})).decisions.flags[issue]
+        threshold = dict(page.evaluate("(key) => JSON.parse(localStorage.getItem(key)).moved", key))[issue]
+        flags = audit.at(thresholds=type(audit.thresholds)(**{issue: threshold})).decisions.flags[issue]
         assert page.inner_text(f"#panel-{issue} output").startswith(f"{int(flags.sum())} of {N} samples")
-        assert cut <= highest or issue != "near_duplicates"
+        assert threshold <= highest or issue != "near_duplicates"
     calibration = audit.scores.calibration[issue]
-    right = np.nansum(1 - calibration.probability_clean(scores)[scores < cut])
-    told = page.inner_text(f"#panel-{issue} output")
+    right = np.nansum(1 - calibration.probability_clean(scores)[scores < threshold])
+    output = page.inner_text(f"#panel-{issue} output")
     if issue != "label_errors":
-        assert f"about {right:.0f} right" in told
+        assert f"estimated: {right:.0f} true" in output
     page.click(f"#panel-{issue} button:text-is('Reset')")
     flagged = int(audit.decisions.flags[issue].sum())
     assert page.inner_text(f"#panel-{issue} output").startswith(f"{flagged} of {N} samples")
 
 
-def test_the_cut_is_moved_by_keys_and_cards_beyond_it_are_dimmed(review: Opened) -> None:
+def test_the_threshold_is_moved_by_keys_and_cards_above_it_are_dimmed(review: Opened) -> None:
     page = review.tab("off_topic")
     before = page.locator(".card.beyond").count()
-    page.focus("#panel-off_topic input.cut")
+    page.focus("#panel-off_topic input.threshold")
     review.press("PageDown", "PageDown")
     assert page.locator(".card.beyond").count() > before
     page.fill("#panel-off_topic input.exact", "0.25")
@@ -69,7 +69,7 @@ def test_filters_by_class_state_and_name(review: Opened, audit: Audit) -> None:
     assert page.locator("#panel-label_errors [role=option]").count() == 1
     page.click("text=Clear filters")
     review.press("j", "x")
-    page.select_option("#panel-label_errors select[aria-label=State]", label="Fine")
+    page.select_option("#panel-label_errors select[aria-label=State]", label="Not an issue")
     assert page.locator("#panel-label_errors [role=option]").count() == 1
 
 
@@ -92,7 +92,7 @@ def test_classes_are_counted_sorted_and_lead_to_findings(review: Opened, audit: 
     assert page.input_value("#panel-label_errors select[aria-label=Class]") == "2"
 
 
-def test_the_difference_of_two_pictures(review: Opened) -> None:
+def test_the_difference_of_two_images(review: Opened) -> None:
     page = review.tab("near_duplicates")
     review.press("j", "d")
     page.wait_for_selector(".difference canvas")
