@@ -114,7 +114,7 @@ def calibration_table(audits: Mapping[str, AuditResult], bars: bool = False) -> 
         "issue": "left",
         "precision": "right",
         "total\n(95% interval)": "right",
-        "to inspect for\n90% recall": "right",
+        "inspect for\n90% recall": "right",
     }
     for name, justify in names.items():
         table.add_column(name, justify=justify, no_wrap=name != "issue", overflow="fold")  # type: ignore[arg-type]
