@@ -141,7 +141,7 @@ def provenance(
         "dataset": dict(data),
         "encoder": dict(encoder) if encoder is not None else None,
         "fitness": None if fitness is None else fitness.as_dict(),
-        "settings": {"method": method, "thresholds": thresholds.written(), "policy": asdict(policy)},
+        "settings": {"method": method, "thresholds": thresholds.to_dict(), "policy": asdict(policy)},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
         "notes": list(notes),
     }

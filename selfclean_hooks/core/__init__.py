@@ -1,1 +1,1 @@
-"""Core."""
+"""Values that travel between the layers, and the table of issues."""

@@ -1,4 +1,4 @@
-"""Embeddings."""
+"""Embeddings of a data set, and the quality of the representation."""
 
 from __future__ import annotations
 
@@ -11,48 +11,22 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.core.labels import Labels
 
-
-@dataclass(frozen=True, eq=False)
-class Embeddings:
-    """Features of the R readable samples of n, and what was learned of the data set while reading it."""
-
-    vectors: NDArray[np.float32]  # (R, D), in order of position
-    n: int
-    errors: Mapping[int, str]  # position: why it could not be read
-    labels: Labels | None  # n of them
-    why_no_labels: str
-    class_names: tuple[str, ...] | None
-    names: tuple[str, ...] | None  # file behind each sample, "" where unknown
-    digests: tuple[str, ...]  # of the content of each sample, "" where it could not be read
-    data: Mapping[str, Any]  # for the manifest
-    encoder: Mapping[str, Any]  # for the manifest
-    notes: tuple[str, ...]
-    keys: tuple[str, ...] = ()  # (n,) what each sample is called for good: see keys.py; "" unreadable without a file
-    pixels: NDArray[np.int64] | None = None  # (n,) width x height, -1 unknown; None: no sample is a picture
-    fitness: RepresentationQuality | None = None  # None: too few samples to tell, or not asked for
-
-    @property
-    def readable(self) -> NDArray[np.int64]:
-        """(R,) positions of the samples that could be read."""
-        return np.setdiff1d(np.arange(self.n), list(self.errors))
-
-
-# of random weights' centred RankMe. Measured on healthy encoders: 0.3 to 2, after one epoch to convergence; on
-# features that are left with two dimensions: 0.03. Trained features often have a lower rank than random ones.
+# Centred RankMe over that with random weights. Measured on healthy encoders, from one epoch to convergence: 0.3 to 2;
+# on features of two remaining dimensions: 0.03. Trained features often have a lower rank than random ones.
 COLLAPSE_RATIO = 1 / 8
-CONSTANT_RANK = 1.1  # RankMe of raw features, 1 where they are constant
+CONSTANT_RANK = 1.1  # RankMe of raw features, 1 if they are constant
 
 
 @dataclass(frozen=True)
 class QualityFigures:
-    """What was measured of one representation.
+    """Measurements of one representation.
 
     Attributes:
         rank: RankMe of the raw features over min(N, D), in (0, 1].
-        centred_rank: the same once their mean is taken away; 0 where nothing is left.
-        agreement: share of the 10 nearest neighbours (cosine) that carry the sample's own label, in [0, 1], the mean
-            over the samples; None without labels or with one class only. A class of a few samples cannot fill 10
-            places, so it is to be compared, with `RepresentationQuality.random` or `RepresentationQuality.chance`.
+        centred_rank: the same of the centred features; 0 if these are constant.
+        agreement: k-NN label agreement: fraction of the 10 nearest neighbours (cosine) with the sample's own label, in
+            [0, 1], mean over the samples; None without labels or with one class only. Classes of fewer than 11 samples
+            cannot reach 1, so compare it with `RepresentationQuality.random` or `RepresentationQuality.chance`.
     """
 
     rank: float
@@ -65,12 +39,12 @@ class RepresentationQuality:
     """How a representation compares with the same network with random weights.
 
     Attributes:
-        samples: N, how many the figures are of: distinct contents, no copies among them.
-        dimensions: D, of the features.
-        own: of the representation.
-        random: of the network with random weights, on the same samples; None where there is no network or no weight.
-        chance: agreement to be expected of neighbours drawn at random; None without labels or with one class only.
-        gain_error: standard error of how much `own.agreement` is above `random.agreement`, pairwise by sample.
+        samples: N, number of samples measured: distinct contents, without copies.
+        dimensions: D of the features.
+        own: figures of the representation.
+        random: those of the network with random weights on the same samples; None without a network or weights.
+        chance: expected agreement of neighbours drawn at random; None without labels or with one class only.
+        gain_error: standard error of `own.agreement - random.agreement`, paired by sample.
     """
 
     samples: int
@@ -81,13 +55,13 @@ class RepresentationQuality:
     gain_error: float | None = None
 
     @classmethod
-    def of(cls, told: Any) -> RepresentationQuality | None:
-        """What `asdict` made of one, as a manifest holds it; None for anything else."""
-        if not isinstance(told, Mapping):
+    def from_dict(cls, values: Any) -> RepresentationQuality | None:
+        """The inverse of `as_dict`; None for anything else."""
+        if not isinstance(values, Mapping):
             return None
         try:
-            own, other = QualityFigures(**told["own"]), told["random"]
-            return cls(**{**told, "own": own, "random": None if other is None else QualityFigures(**other)})
+            own, other = QualityFigures(**values["own"]), values["random"]
+            return cls(**{**values, "own": own, "random": None if other is None else QualityFigures(**other)})
         except (KeyError, TypeError):
             return None
 
@@ -99,37 +73,37 @@ class RepresentationQuality:
         """In one line."""
         (own, other), most = (self.own, self.random), min(self.samples, self.dimensions)
         ranks, labels = f"RankMe {own.rank:.1%} of {most}", ""
-        ranks += f" ({other.rank:.1%} with random weights)" if other is not None else ""
+        ranks += f" (random weights {other.rank:.1%})" if other is not None else ""
         if own.agreement is not None:
             known = other is not None and other.agreement is not None
-            beside = f"{other.agreement:.1%} with random weights, " if other is not None and known else ""
-            labels = f"neighbours of the same label {own.agreement:.1%} ({beside}{self.chance:.1%} by chance), "
-        return f"representation, of {self.samples} samples: {labels}{ranks}"
+            reference = f"random weights {other.agreement:.1%}, " if other is not None and known else ""
+            labels = f"k-NN label agreement {own.agreement:.1%} ({reference}chance {self.chance:.1%}), "
+        return f"representation quality ({self.samples} samples): {labels}{ranks}"
 
     def warnings(self) -> tuple[str, ...]:
-        """Why audits with this representation may not find much, in sentences; nothing where that cannot be told.
+        """Why audits with this representation may find little; empty where there is nothing to compare with.
 
         - Labels: neighbours agree no better than with random weights (within one standard error), and not even half
           way from chance to 1. Where they do, audits work even if random weights serve as well.
         - Collapse: the centred rank is below an eighth of that of random weights; or the raw features are all but
           constant and those of random weights are not. A lower rank alone is normal for trained features.
         """
-        return tuple(filter(None, (self._label_doubt(), self._rank_doubt())))
+        return tuple(filter(None, (self._label_warning(), self._rank_warning())))
 
-    def _label_doubt(self) -> str:
+    def _label_warning(self) -> str:
         own, other = self.own.agreement, None if self.random is None else self.random.agreement
         if own is None or other is None or self.chance is None or self.gain_error is None:
             return ""
         if own - other > self.gain_error or own - self.chance >= (1 - self.chance) / 2:
             return ""
         return (
-            f"the representation finds labels no better than random weights do: {own:.1%} of the nearest neighbours "
-            f"carry a sample's own label, {other:.1%} with random weights ({self.samples} samples). What it says of "
-            "label errors means little: train it further, choose another backbone, or see whether the samples show "
-            "what the labels say"
+            f"the representation separates labels no better than random weights: {own:.1%} of the nearest neighbours "
+            f"carry a sample's own label, {other:.1%} with random weights ({self.samples} samples). Its label errors "
+            "are unreliable: train it further, choose another backbone, or check whether the samples show what the "
+            "labels say"
         )
 
-    def _rank_doubt(self) -> str:
+    def _rank_warning(self) -> str:
         most, own, other = min(self.samples, self.dimensions), self.own, self.random
         if other is None:
             return ""
@@ -139,6 +113,31 @@ class RepresentationQuality:
         kind, mine, its = ("", own.rank, other.rank) if constant else (" centred", own.centred_rank, other.centred_rank)
         return (
             f"the representation has collapsed: RankMe of its{kind} features is {mine * most:.2f} of {most}, "
-            f"{its * most:.2f} with random weights ({self.samples} samples). Samples are hard to tell apart: choose "
-            "another backbone, or train this one otherwise"
+            f"{its * most:.2f} with random weights ({self.samples} samples). Samples are hardly distinguishable: "
+            "choose another backbone, or train this one differently"
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Features of the R readable samples of n, and what reading the data set recorded."""
+
+    vectors: NDArray[np.float32]  # (R, D), in order of position
+    n: int
+    errors: Mapping[int, str]  # position -> why it could not be read
+    labels: Labels | None  # of all n samples
+    why_no_labels: str
+    class_names: tuple[str, ...] | None
+    names: tuple[str, ...] | None  # file behind each sample, "" where unknown
+    digests: tuple[str, ...]  # of the content of each sample, "" where it could not be read
+    data: Mapping[str, Any]  # for the manifest
+    encoder: Mapping[str, Any]  # for the manifest
+    notes: tuple[str, ...]
+    keys: tuple[str, ...] = ()  # (n,) stable sample identifiers; "" unreadable without a file
+    pixels: NDArray[np.int64] | None = None  # (n,) width x height, -1 unknown; None: no sample is an image
+    fitness: RepresentationQuality | None = None  # None: too few samples, or not requested
+
+    @property
+    def readable(self) -> NDArray[np.int64]:
+        """(R,) positions of the samples that could be read."""
+        return np.setdiff1d(np.arange(self.n), list(self.errors))

@@ -1,4 +1,4 @@
-"""Evidence."""
+"""Evidence beside findings: nearest neighbours, and a map of all samples."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Positions = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What a person wants to see beside a finding: its neighbours, and where it lies among all samples.
+    """What is shown beside a finding: its neighbours, and its position among all samples.
 
     Attributes:
-        off_topic: position: its nearest samples, up to 4, nearest first; no exact copies of it or of each other.
-        labels: position: its nearest samples of the given and of the predicted class, up to 3 each, likewise; none of
-            the predicted class where that is the given one. Of labels that are no classes: its nearest samples, none.
+        off_topic: position -> its nearest samples, up to 4, nearest first; no exact copies of it or of each other.
+        labels: position -> its nearest samples of the given and of the predicted class, up to 3 each, likewise; none of
+            the predicted class where that is the given one. For targets: its nearest samples, and none.
         map: (N, 2) float32, a projection of the embeddings, both axes scaled to [0, 1]; NaN: unreadable.
         projection: how the map was made, "PCA" or "UMAP"; "" without one.
     """

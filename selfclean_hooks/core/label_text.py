@@ -1,4 +1,4 @@
-"""Labels: classes, numbers, or several labels a sample; and what they are called."""
+"""Labels as text: names of classes, regression targets, or several labels a sample."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.core.scores import Scores
 
-MAX_LABELS = 12  # labels of one sample that are told
+MAX_LABELS = 12  # labels of one sample that are listed
 
 
 def class_name(scores: Scores, code: int) -> str:
-    """What a class is called: its code where it has no name."""
+    """The name of a class: its code where it has none."""
     names = scores.class_names
     return names[code] if names and 0 <= code < len(names) else str(code)
 
 
 def label_texts(scores: Scores) -> list[str]:
-    """What the given label of each sample is called."""
+    """The given label of each sample."""
     targets = scores.targets
     if targets is None:
         return [class_name(scores, code) for code in scores.given_label.tolist()]
@@ -27,7 +27,7 @@ def label_texts(scores: Scores) -> list[str]:
 
 
 def predicted_texts(scores: Scores) -> list[str]:
-    """What the label that most speaks for is called; of numbers what is predicted. "" where there is none."""
+    """The predicted label or target of each sample. "" where there is none."""
     targets, predicted = scores.targets, scores.predicted_target
     if targets is None or predicted is None:
         return [class_name(scores, code) for code in scores.predicted_label.tolist()]
@@ -43,13 +43,13 @@ def predicted_texts(scores: Scores) -> list[str]:
 
 
 def describe_label_issue(scores: Scores, i: int) -> str:
-    """What speaks against the label of a sample, in plain words."""
+    """Why the label of a sample looks wrong."""
     targets, predicted = scores.targets, scores.predicted_target
     if targets is None or predicted is None:
         given, other = (class_name(scores, int(codes[i])) for codes in (scores.given_label, scores.predicted_label))
         return f"label {given} " + (f"looks like {other}" if other != given else "in doubt")
     if targets.ndim == 1:
-        return f"target {targets[i]:.4g} where {predicted[i]:.4g} is predicted"
+        return f"target {targets[i]:.4g}, predicted {predicted[i]:.4g}"
     code = int(predicted[i])
     if code < 0 or bool(code % 2) == bool(targets[i, code // 2]):
         return f"labels {_join_names(scores, targets[i].nonzero()[0], i)} in doubt"
@@ -63,5 +63,5 @@ def _format_numbers(values: NDArray[np.float64]) -> list[str]:
 def _join_names(scores: Scores, held: NDArray[np.int64], i: int) -> str:
     if i in scores.errors:
         return ""
-    told = ", ".join(class_name(scores, int(c)) for c in held[:MAX_LABELS]) or "none"
-    return told + (f" and {len(held) - MAX_LABELS} more" if len(held) > MAX_LABELS else "")
+    text = ", ".join(class_name(scores, int(c)) for c in held[:MAX_LABELS]) or "none"
+    return text + (f" and {len(held) - MAX_LABELS} more" if len(held) > MAX_LABELS else "")

@@ -1,4 +1,4 @@
-"""Labels."""
+"""Label arrays: classes, regression targets, or several labels a sample."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.utils.arrays import any_array
 
-Labels = NDArray[Any]  # int64 (N,) classes, float64 (N,) numbers, or bool (N, C): which of C labels a sample has
+Labels = NDArray[
+    Any
+]  # int64 (N,) classes, float64 (N,) regression targets, or bool (N, C): which of C labels a sample has
 
 
 def as_labels(labels: Any, n: int) -> tuple[Labels | None, tuple[str, ...] | None]:
     """Labels as an array and, where they were words, the class names. None stays None.
 
     Args:
-        labels: (N,) whole numbers or words: classes, -1 or NaN for none. (N,) floats that are not all whole: numbers
-            to be foretold, NaN for none. (N, C) zeros and ones: several labels a sample; with a single one in every
+        labels: (N,) whole numbers or words: classes, -1 or NaN for none. (N,) floats that are not all whole: regression
+            targets, NaN for none. (N, C) zeros and ones: several labels a sample; with a single one in every
             row they are classes.
         n: N.
 
@@ -57,12 +59,12 @@ def as_labels(labels: Any, n: int) -> tuple[Labels | None, tuple[str, ...] | Non
 
 
 def _as_targets_or_classes(array: NDArray[np.floating]) -> Labels:
-    """Whole numbers are classes: a sigmoid is trained on floats, and pandas makes floats of classes with gaps."""
+    """Whole numbers are classes: binary targets may be floats, and pandas turns classes with gaps into floats."""
     infinite = np.isinf(array).nonzero()[0]
     if len(infinite):
         raise DataError(
             f"labels must be finite, got {array[infinite[0]].item()!r} at index {infinite[0]} ({len(infinite)} of "
-            f"{len(array)}): NaN says that a sample has none"
+            f"{len(array)}): NaN means that a sample has none"
         )
     filled = np.nan_to_num(array, nan=-1.0)
     is_whole = bool((filled == np.trunc(filled)).all())
@@ -70,8 +72,8 @@ def _as_targets_or_classes(array: NDArray[np.floating]) -> Labels:
 
 
 def _as_multi_label_or_classes(array: NDArray[Any]) -> Labels:
-    fine = array.dtype.kind in "iufb" and bool(((array == 0) | (array == 1)).all())
-    if not fine:
+    valid = array.dtype.kind in "iufb" and bool(((array == 0) | (array == 1)).all())
+    if not valid:
         raise DataError(
             f"labels of shape {array.shape} must be zeros and ones, 1 where a sample has the label, got "
             f"{array.dtype} {array.ravel()[:1].tolist()}...: for classes pass one integer or word a sample"
@@ -81,7 +83,7 @@ def _as_multi_label_or_classes(array: NDArray[Any]) -> Labels:
 
 
 def is_classes(labels: Labels | None) -> bool:
-    """Whether there are labels, and these are classes."""
+    """Whether there are labels and they are classes."""
     return labels is not None and labels.ndim == 1 and labels.dtype.kind == "i"
 
 
@@ -111,26 +113,26 @@ MAX_CLASSES = 8
 
 
 def check_same_classes(classes: Mapping[str, frozenset[str] | None]) -> None:
-    """See that no split has classes that the first one lacks; those without labels (None) are not compared.
+    """Check that no split has classes that the first one lacks; those without labels (None) are not compared.
 
     Raises:
         DataError: one has.
     """
     (first, known), *others = classes.items()
-    for name, found in others:
-        odd = sorted(found - known) if known is not None and found is not None else []
+    for name, classes_here in others:
+        odd = sorted(classes_here - known) if known is not None and classes_here is not None else []
         if odd:
-            told = ", ".join(odd[:MAX_CLASSES]) + (
+            listed = ", ".join(odd[:MAX_CLASSES]) + (
                 f" and {len(odd) - MAX_CLASSES} more" if len(odd) > MAX_CLASSES else ""
             )
             raise DataError(
-                f"splits must have the same classes: {name!r} has {told}, and {first!r}, which is trained on, has none "
-                f"of that name ({len(known or ())} classes). Rename the classes, or audit {name!r} by itself"
+                f"splits must have the same classes: {name!r} has {listed}, and {first!r}, the training split, has "
+                f"none of that name ({len(known or ())} classes). Rename the classes, or audit {name!r} by itself"
             )
 
 
 def collect_class_names(labels: Any, class_names: tuple[str, ...] | None) -> frozenset[str] | None:
-    """What the classes that samples carry are called; None where the labels are none."""
+    """Names of the classes that samples carry; None where the labels are not classes."""
     if labels is None or not is_classes(np.asarray(labels)):
         return None
     codes = {int(code) for code in labels} - {-1}

@@ -1,4 +1,4 @@
-"""Scores: all that an audit measured, as plain arrays. Flags, actions and clean indices are derived from them."""
+"""Scores: everything an audit measured, as plain arrays. Flags, actions and clean indices are derived from them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from selfclean_hooks.core.labels import scatter_labels
 class LeakPairs:
     """The nearest pairs of samples between one split and others, worst first.
 
-    Listed are the nearest sample in the other split of every sample on both sides, and all neighbours looked at that
-    lie below the near-duplicate threshold. Unreadable samples are in no pair.
+    These are the nearest sample in the other split of every sample on both sides, and all further neighbours below the
+    near-duplicate threshold. Unreadable samples are in no pair.
     """
 
     splits: tuple[str, ...]  # the audited split first, then the others
@@ -31,10 +31,8 @@ class LeakPairs:
     distance: NDArray[np.float32]  # (P,) in [0, 1]; 0: the same content
     other_names: tuple[str, ...] | None = None  # (P,) file behind each sample of the other split, "" where unknown
     other_digests: tuple[str, ...] | None = None  # (P,) content of each sample of the other split, "" where unknown
-    scaled_score: NDArray[np.float32] | None = (
-        None  # (P,) score by the neighbourhood in the split trained on; None: distance
-    )
-    automatic: float = 0.0  # score below which "auto" flags: that for near duplicates of the split trained on
+    scaled_score: NDArray[np.float32] | None = None  # (P,) by the local scale in the training split; None: distance
+    automatic: float = 0.0  # score below which "auto" flags: that for near duplicates of the training split
 
     @classmethod
     def none(cls) -> LeakPairs:
@@ -54,9 +52,9 @@ class LeakPairs:
     @cached_property
     def worst(self) -> NDArray[np.float32]:
         """(N,) smallest score of the pairs that each sample of the audited split is in; NaN: not compared."""
-        found = np.full(self.sizes[0], np.nan, np.float32)
-        np.fmin.at(found, self.index, self.score)
-        return found
+        worst = np.full(self.sizes[0], np.nan, np.float32)
+        np.fmin.at(worst, self.index, self.score)
+        return worst
 
     def spread(self, positions: NDArray[np.int64], n: int) -> LeakPairs:
         """The same where the samples of the audited split are those at `positions` among n."""
@@ -88,16 +86,14 @@ class Scores:
     errors: Mapping[int, str] = field(default_factory=dict)  # position: why it could not be read
     class_names: tuple[str, ...] | None = None
     pixels: NDArray[np.int64] | None = None  # (N,) width x height, -1: unknown; None: no images
-    leaks: LeakPairs | None = None  # what other splits share with this one; None: not checked
+    leaks: LeakPairs | None = None  # near duplicates in other splits; None: not checked
     scaled_tree_score: NDArray[np.float32] | None = None  # (M,) scores of the tree's pairs; None: their distances
-    local_scale: NDArray[np.float32] | None = (
-        None  # (N,) distance that makes up a sample's neighbourhood; None: not measured
-    )
-    calibration: Mapping[str, Calibration] = field(default_factory=dict)  # issue: what its scores mean, where known
-    # Labels that are no classes: numbers (N,) float64, NaN: none; or several labels a sample, (N, C) bool.
+    local_scale: NDArray[np.float32] | None = None  # (N,) distance to an ordinary neighbour; None: not measured
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)  # issue: calibration, where estimated
+    # Labels that are not classes: regression targets (N,) float64, NaN: none; or several labels a sample, (N, C) bool.
     targets: NDArray[Any] | None = None
-    # (N,) float64: the number foretold, NaN: none; or of several labels 2 c + 1 where label c seems missing, 2 c where
-    # it seems wrong, -1: none.
+    # (N,) float64: the predicted regression target, NaN: none; for several labels a sample, 2 c + 1 where label c seems
+    # missing, 2 c where it seems wrong, -1: none.
     predicted_target: NDArray[np.float64] | None = None
     extra: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # issue without a field of its own: (N,)
 

@@ -1,4 +1,4 @@
-"""What a flag does."""
+"""Decisions: flags, duplicate sets, actions and clean indices from scores, thresholds, policy and review."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ from selfclean_hooks.utils.arrays import BoolArray
 
 @dataclass(frozen=True, eq=False)
 class Decisions:
-    """What scores, thresholds, policy and the review of people lead to, per sample."""
+    """Flags and actions per sample, derived from scores, thresholds, policy and review."""
 
     thresholds: Mapping[str, float]  # issue: score below which it is flagged, -inf: none are
-    flags: Mapping[str, BoolArray]  # issue: (N,) flagged, and not found to be fine by whoever looked at it
+    flags: Mapping[str, BoolArray]  # issue: (N,) flagged, and not rejected in a review
     duplicates: DuplicateSets
     conflicts: frozenset[int]  # numbers of the duplicate sets whose copies carry different labels
     dropped: BoolArray  # (N,) left out of the clean indices
     action: NDArray[Any]  # (N,) "keep", "warn", "drop" or "raise", the strongest where several apply
     reason: tuple[str, ...]  # in plain words
     policy: Policy
-    pairs: BoolArray  # (P,) listed pairs of near duplicates, but those found to be none
-    leaks: BoolArray  # (L,) the same of pairs with samples of other splits
-    confirmed: BoolArray  # (N,) dropped, as a person confirmed a finding
-    fine: Mapping[str, BoolArray]  # issue: (N,) a finding, had no person found it fine
-    relabelled: Mapping[int, str]  # position: new label, given by a person
-    marks: Mapping[str, Mapping[int, Mark]]  # issue: position: the mark that counts; of a leak only confirmed ones
-    unmatched: tuple[Mark, ...]  # marks that match nothing here
+    pairs: BoolArray  # (P,) listed pairs of near duplicates, except rejected ones
+    leaks: BoolArray  # (L,) the same for pairs with samples of other splits
+    confirmed: BoolArray  # (N,) dropped because a reviewer confirmed a finding
+    fine: Mapping[str, BoolArray]  # issue: (N,) would be flagged without the review
+    relabelled: Mapping[int, str]  # position -> new label given by a reviewer
+    marks: Mapping[
+        str, Mapping[int, Mark]
+    ]  # issue -> position -> the mark that counts; for leakage confirmed ones only
+    unmatched: tuple[Mark, ...]  # marks that match no sample
 
     @property
     def sets(self) -> NDArray[np.int64]:
@@ -53,14 +55,14 @@ class Decisions:
         return self.duplicates.surplus
 
     def counted(self, issue: str) -> BoolArray:
-        """(N,) the samples that count as contamination: of a duplicate set all but the kept copy."""
+        """(N,) the samples that count as contamination: all but the kept copy of each duplicate set."""
         return self.surplus if issue == "near_duplicates" else self.flags[issue]
 
     def clean_indices(self) -> NDArray[np.int64]:
         """(K,) ascending: all samples that are not dropped.
 
         Raises:
-            PolicyError: more than `max_drop_fraction` would be, beside what people confirmed.
+            PolicyError: more than `max_drop_fraction` would be dropped, not counting what reviewers confirmed.
         """
         dropped = self.dropped & ~self.confirmed
         if dropped.mean() > self.policy.max_drop_fraction:
@@ -74,7 +76,7 @@ class Decisions:
                 f"max_drop_fraction={self.policy.max_drop_fraction} ("
                 + ", ".join(f"{issue} {count}" for issue, count in causes.items() if count)
                 + "). An issue that hits this much says more about the thresholds or the representation than about the "
-                "data: look at the flags, lower the thresholds, or raise max_drop_fraction"
+                "data: inspect the flags, lower the thresholds, or raise max_drop_fraction"
             )
         return (~self.dropped).nonzero()[0]
 
@@ -87,58 +89,60 @@ def decide(
     digests: Sequence[str] | None = None,
     review: Review | None = None,
 ) -> Decisions:
-    """Flags, duplicate sets, actions and reasons; all are derived, nothing is kept between calls.
+    """Flags, duplicate sets, actions and reasons; all derived, without state between calls.
 
     Args:
         scores: of N samples.
         thresholds: where a score becomes a flag.
         policy: what a flag does.
-        names: (N,) file of each sample, "" where unknown; told in reasons.
-        digests: (N,) content of each sample, "" where unknown; for finding the samples that people looked at.
-        review: what people decided. What they found fine is no finding; what they confirmed is one, and is dropped.
+        names: (N,) file of each sample, "" where unknown; shown in reasons.
+        digests: (N,) content of each sample, "" where unknown; matches reviewed samples.
+        review: decisions of reviewers. What they rejected is not flagged; what they confirmed is flagged and dropped.
     """
-    ruling = review_verdicts(review, scores, names, digests)
-    found = compute_flags(scores, thresholds, review, ruling)
-    away = np.any([_policy_drops(found.flags, policy), *ruling.confirmed.values()], axis=0)
-    last = 2 * away + np.isin(np.arange(len(scores)), list(found.doubts))  # better one in doubt than one to be dropped
-    copies = reviewed_sets(scores, found.cuts["near_duplicates"], policy.keep, last, ruling.near)
-    confirmed: BoolArray = np.any([copies.confirmed, *ruling.confirmed.values()], axis=0)
-    surplus, flags = copies.duplicates.surplus, {"near_duplicates": copies.flags, **found.flags}
-    dropped = away | confirmed | (surplus & (policy.near_duplicates == "drop"))
-    rescued = _rescue_emptied_classes(found.scores, dropped, confirmed)
+    verdicts = review_verdicts(review, scores, names, digests)
+    flagged = compute_flags(scores, thresholds, review, verdicts)
+    dropped_alone = np.any([_policy_drops(flagged.flags, policy), *verdicts.confirmed.values()], axis=0)
+    last = 2 * dropped_alone + np.isin(
+        np.arange(len(scores)), list(flagged.label_conflicts)
+    )  # a doubtful label is better than a drop
+    copies = reviewed_sets(scores, flagged.thresholds["near_duplicates"], policy.keep, last, verdicts.near_duplicates)
+    confirmed: BoolArray = np.any([copies.confirmed, *verdicts.confirmed.values()], axis=0)
+    surplus, flags = copies.duplicates.surplus, {"near_duplicates": copies.flags, **flagged.flags}
+    dropped = dropped_alone | confirmed | (surplus & (policy.near_duplicates == "drop"))
+    rescued = _rescue_emptied_classes(flagged.scores, dropped, confirmed)
     action = _strongest_actions({**flags, "near_duplicates": surplus}, policy)
     action[confirmed], action[rescued], dropped[rescued] = "drop", "keep", False
-    marks = {**ruling.marks, "near_duplicates": copies.marks}
+    marks = {**verdicts.marks, "near_duplicates": copies.marks}
     return Decisions(
-        thresholds=found.cuts,
+        thresholds=flagged.thresholds,
         flags=flags,
         duplicates=copies.duplicates,
-        conflicts=sets_with_label_conflicts(copies.duplicates, found.scores),
+        conflicts=sets_with_label_conflicts(copies.duplicates, flagged.scores),
         dropped=dropped,
         action=action,
-        reason=compose_reasons(scores, names, found, copies, rescued, marks),
+        reason=compose_reasons(scores, names, flagged, copies, rescued, marks),
         policy=policy,
         pairs=copies.pairs,
-        leaks=found.leaks,
+        leaks=flagged.leaks,
         confirmed=confirmed,
-        fine={"near_duplicates": copies.fine, **found.fine},
-        relabelled=ruling.relabelled,
+        fine={"near_duplicates": copies.fine, **flagged.fine},
+        relabelled=verdicts.relabelled,
         marks=marks,
-        unmatched=(*ruling.lost, *copies.lost),
+        unmatched=(*verdicts.unmatched, *copies.unmatched),
     )
 
 
 def _policy_drops(flags: Mapping[str, BoolArray], policy: Policy) -> BoolArray:
-    """What is dropped by itself, and not as a surplus copy."""
+    """What the policy drops for other reasons than being a surplus copy."""
     issues = [issue for issue in flags if issue != "near_duplicates" and policy.action(issue) == "drop"]
     dropped: BoolArray = np.any([np.zeros_like(flags["unreadable"]), *(flags[issue] for issue in issues)], axis=0)
     return dropped
 
 
 def _rescue_emptied_classes(scores: Scores, dropped: BoolArray, confirmed: BoolArray) -> NDArray[np.int64]:
-    """Readable samples to keep all the same, the least suspicious one of every class that would be emptied.
+    """Samples to keep nevertheless: the least suspicious readable one of every class that would be emptied.
 
-    Of those that no person confirmed: a class whose samples all were is left empty.
+    Confirmed samples are not rescued: a class whose samples were all confirmed is left empty.
     """
     labels, readable = scores.given_label, ~np.isnan(scores.near_duplicate)
     worst = np.nanmin(np.stack([scores.off_topic, np.where(np.isnan(scores.label), 1, scores.label)]), axis=0)

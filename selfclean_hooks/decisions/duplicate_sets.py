@@ -42,17 +42,17 @@ def duplicate_sets(scores: Scores, threshold: float, keep: Keep, last: IntArray 
 
     Copies are taken in order of `keep`; each one not yet in a set is kept, and takes along all its near duplicates not
     yet in a set. So no two kept copies are near duplicates of each other, and every surplus one is of a kept one.
-    Exact copies count as one sample. Where the list of pairs was cut short, the pairs of the single-linkage tree stand
-    in: no set is wrong then, but some may be smaller.
+    Exact copies count as one sample. Where the list of pairs is incomplete, the pairs of the single-linkage tree are
+    used as well: no set is wrong then, but some may be smaller.
 
     Args:
         scores: N samples.
         threshold: score below which two are near duplicates.
         keep: the first copy, the one with most near duplicates and the least distance to them, or the largest image.
-        last: (N,) copies to keep only where there are no others; of numbers, the higher the later.
+        last: (N,) copies to keep only where there are no others; higher values later.
 
     Raises:
-        SettingError: `keep` is "largest_image" and the sizes of the images are not known.
+        SettingError: `keep` is "largest_image" and the sizes of the images are unknown.
     """
     groups = _components(scores, threshold, exact=True)
     near = _group_distances(groups, scores, threshold)
@@ -79,7 +79,7 @@ def duplicate_sets(scores: Scores, threshold: float, keep: Keep, last: IntArray 
 def near_duplicate_components(scores: Scores, threshold: float) -> IntArray:
     """(N,) number of the connected component of near duplicates that each sample is in, chains included.
 
-    Read off the single-linkage tree and the pairs listed, whatever the order of the samples.
+    From the single-linkage tree and the listed pairs; independent of the order of the samples.
     """
     return _components(scores, threshold)
 
@@ -88,7 +88,7 @@ def near_duplicate_links(scores: Scores, threshold: float) -> IntArray:
     """(L, 2) pairs of near duplicates, the fewest and nearest that join all that chains of them join."""
     index, score = _near_duplicate_pairs(scores, threshold)
     order = np.argsort(score, kind="stable")
-    weight = np.arange(1, len(order) + 1)  # ranks: the library takes a weight of 0 for no edge
+    weight = np.arange(1, len(order) + 1)  # ranks: scipy treats a weight of 0 as no edge
     start, end = index[order].astype(np.int32).T  # older scipy searches graphs of int32 only
     _, once = np.unique(start.astype(np.int64) * len(scores) + end, return_index=True)
     graph = coo_array((weight[once], (start[once], end[once])), shape=(len(scores), len(scores)))
@@ -96,13 +96,13 @@ def near_duplicate_links(scores: Scores, threshold: float) -> IntArray:
 
 
 def label_conflicts(scores: Scores, threshold: float) -> dict[int, dict[int, int]]:
-    """Samples whose label is in doubt because near duplicates carry another one.
+    """Samples whose near duplicates carry another label.
 
-    Of two near duplicates with different labels it is the one whose label is rarer among itself and its own near
-    duplicates, or both where it is equally rare. So it does not depend on the order of the samples. -1 is no label.
+    Of two near duplicates with different labels, the one whose label is rarer among itself and its own near duplicates,
+    or both if equally rare; this does not depend on the order of the samples. -1 is no label.
 
     Returns:
-        Position of each sample in doubt, ascending: label: how often it is there among it and its near duplicates.
+        Position of each such sample, ascending -> label -> its count among the sample and its near duplicates.
     """
     labelled = (scores.given_label >= 0).nonzero()[0]
     if "label_errors" in scores.not_run or not len(labelled):
@@ -111,7 +111,7 @@ def label_conflicts(scores: Scores, threshold: float) -> dict[int, dict[int, int
     near = _group_distances(groups, scores, threshold)
     beside = csr_array((np.ones(len(near.data)), near.indices, near.indptr), shape=near.shape)
     beside = csr_array(beside + csr_array(identity(near.shape[0])))
-    codes, labels = np.unique(scores.given_label[labelled], return_inverse=True)  # given ones may be any numbers
+    codes, labels = np.unique(scores.given_label[labelled], return_inverse=True)  # codes may be any integers
     ones, shape = np.ones(len(labelled)), (near.shape[0], len(codes))
     count = (beside @ coo_array((ones, (groups[labelled], labels)), shape=shape).tocsr()).tocsr()
     nodes, node = np.unique(np.stack([groups[labelled], labels]), axis=1, return_inverse=True)
@@ -123,7 +123,7 @@ def label_conflicts(scores: Scores, threshold: float) -> dict[int, dict[int, int
     in_doubt = np.zeros(len(share), bool)
     in_doubt[first[rarer]] = True
     doubted = labelled[in_doubt[node]]
-    around: dict[int, dict[int, int]] = {}  # copies of a picture share one: there may be thousands, of many labels
+    around: dict[int, dict[int, int]] = {}  # shared by exact copies: there may be thousands, of many labels
     for group in np.unique(groups[doubted]).tolist():
         row = slice(count.indptr[group], count.indptr[group + 1])
         around[group] = dict(zip(codes[count.indices[row]].tolist(), count.data[row].astype(int).tolist(), strict=True))
@@ -149,9 +149,9 @@ def _components(scores: Scores, threshold: float, exact: bool = False) -> IntArr
 
 
 def _near_duplicate_pairs(scores: Scores, threshold: float) -> tuple[IntArray, NDArray[np.float32]]:
-    """Near duplicates, (L, 2), and their scores, of the tree and the pairs listed: some twice.
+    """(L, 2) near duplicates and their scores, from the tree and the listed pairs; some twice.
 
-    The tree joins all that is near by distance; where the score is another one, pairs may join what it does not.
+    The tree joins everything that is near by distance; where scores are not distances, pairs may join more.
     """
     score = np.concatenate([scores.tree_score, scores.pair_score])
     near = is_below(score, threshold)
@@ -180,8 +180,8 @@ def _keep_order(scores: Scores, keep: Keep, last: IntArray | BoolArray, groups: 
     if keep == "largest_image":
         if scores.pixels is None:
             raise SettingError(
-                "keep='largest_image' needs the sizes of images, and these samples are none (or an older version "
-                "audited them): keep 'first' or 'most_central'"
+                "keep='largest_image' needs the sizes of images, and these samples are not images (or an older "
+                "version audited them): keep 'first' or 'most_central'"
             )
         return np.lexsort((position, -scores.pixels, last))
     if keep == "most_central":
@@ -195,7 +195,7 @@ def _keep_order(scores: Scores, keep: Keep, last: IntArray | BoolArray, groups: 
 def number_sets(owner: IntArray, distance: NDArray[np.float32], best: IntArray) -> DuplicateSets:
     """Sets in order of their first members; `best` is the position of the best copy of each group."""
     owners, first, inverse = np.unique(owner, return_index=True, return_inverse=True)
-    order = np.argsort(np.where(owners < 0, -1, first), kind="stable")  # no set comes first if there are such
+    order = np.argsort(np.where(owners < 0, -1, first), kind="stable")  # samples in no set come first
     none = int((owners < 0).any())
     number = np.empty(len(owners), np.int64)
     number[order] = np.arange(len(owners)) - none

@@ -1,11 +1,10 @@
-"""Why a sample is flagged, dropped or kept, in plain words."""
+"""Flags, and the reasons for them in plain words."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,72 +13,69 @@ from selfclean_hooks.core.issues import BY_NAME, ISSUES, PAIRS, SCORED
 from selfclean_hooks.core.label_text import class_name, describe_label_issue, label_texts
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, label_conflicts
-from selfclean_hooks.decisions.review.marks import Review
+from selfclean_hooks.decisions.review.marks import Mark, Review
+from selfclean_hooks.decisions.review.reviewed_sets import ReviewedSets
 from selfclean_hooks.decisions.review.verdicts import ReviewVerdicts, corrected_labels
 from selfclean_hooks.decisions.thresholds import Thresholds, is_below
 from selfclean_hooks.utils.arrays import BoolArray
 
-if TYPE_CHECKING:
-    from selfclean_hooks.decisions.review.marks import Mark
-    from selfclean_hooks.decisions.review.reviewed_sets import ReviewedSets
-
 
 @dataclass(frozen=True, eq=False)
 class Flags:
-    """Flags of N samples for every issue but near duplicates, and what they rest on."""
+    """Flags of N samples for every issue but near duplicates, and what they are based on."""
 
-    cuts: Mapping[str, float]  # issue: score below which it is flagged, -inf: none are
+    thresholds: Mapping[str, float]  # issue: score below which it is flagged, -inf: none are
     flags: Mapping[str, BoolArray]  # issue: (N,)
-    fine: Mapping[str, BoolArray]  # issue: (N,) flagged, had no person found it fine
-    doubts: Mapping[int, Mapping[int, int]]  # see `label_conflicts`
+    fine: Mapping[str, BoolArray]  # issue: (N,) would be flagged without the review
+    label_conflicts: Mapping[int, Mapping[int, int]]  # see `label_conflicts`
     leaks: BoolArray  # (L,) pairs with samples of other splits that are near duplicates
-    scores: Scores  # with the labels that people gave
+    scores: Scores  # with the labels that reviewers gave
 
 
-def compute_flags(scores: Scores, thresholds: Thresholds, review: Review | None, ruling: ReviewVerdicts) -> Flags:
-    """What is below the cuts or was confirmed, and was not found fine.
+def compute_flags(scores: Scores, thresholds: Thresholds, review: Review | None, verdicts: ReviewVerdicts) -> Flags:
+    """What is below the thresholds or was confirmed, and was not rejected.
 
     Args:
         scores: of N samples.
         thresholds: where a score becomes a flag.
-        review: what people decided, or None.
-        ruling: what that amounts to.
+        review: decisions of reviewers, or None.
+        verdicts: what they amount to for these samples.
     """
-    cuts, now = resolve_thresholds(scores, thresholds, review), corrected_labels(scores, ruling.relabelled)
-    doubts = label_conflicts(now, cuts["near_duplicates"]) if cuts["label_errors"] > -math.inf else {}
+    resolved, now = resolve_thresholds(scores, thresholds, review), corrected_labels(scores, verdicts.relabelled)
+    conflicts = label_conflicts(now, resolved["near_duplicates"]) if resolved["label_errors"] > -math.inf else {}
     every = np.arange(len(scores))
     leaks = np.zeros(0, bool)
-    raw = {issue: is_below(scores.of(issue), cuts[issue]) for issue in SCORED if issue not in PAIRS}
-    raw["label_errors"] |= np.isin(every, list(doubts))
+    raw = {issue: is_below(scores.of(issue), resolved[issue]) for issue in SCORED if issue not in PAIRS}
+    raw["label_errors"] |= np.isin(every, list(conflicts))
     raw["leakage"] = np.zeros(len(scores), bool)
     if scores.leaks is not None:
-        leaks = is_below(scores.leaks.score, cuts["leakage"])
+        leaks = is_below(scores.leaks.score, resolved["leakage"])
         raw["leakage"][scores.leaks.index[leaks]] = True
-        leaks &= ~ruling.no_leak
+        leaks &= ~verdicts.no_leak
     raw["unreadable"] = np.isin(every, list(scores.errors))
     open_ = {**raw, "leakage": np.zeros(len(scores), bool)}
     if scores.leaks is not None:
         open_["leakage"][scores.leaks.index[leaks]] = True
-    flags = {issue: (hits | ruling.confirmed[issue]) & ~ruling.settled[issue] for issue, hits in open_.items()}
+    flags = {issue: (hits | verdicts.confirmed[issue]) & ~verdicts.dismissed[issue] for issue, hits in open_.items()}
     fine = {issue: hits & ~flags[issue] for issue, hits in raw.items()}
-    fine["label_errors"][list(ruling.relabelled)] = False
-    return Flags(cuts, flags, fine, doubts, leaks, now)
+    fine["label_errors"][list(verdicts.relabelled)] = False
+    return Flags(resolved, flags, fine, conflicts, leaks, now)
 
 
 def resolve_thresholds(scores: Scores, thresholds: Thresholds, review: Review | None) -> dict[str, float]:
-    """Issue: score below which it is flagged; leakage as near duplicates are, unless a reviewer moved its own cut."""
-    cuts = dict.fromkeys(SCORED, -math.inf)
+    """Issue -> score below which it is flagged; leakage as near duplicates, unless a reviewer set its own threshold."""
+    resolved = dict.fromkeys(SCORED, -math.inf)
     for issue, automatic in scores.automatic.items():
-        cuts[issue] = thresholds.resolve(issue, automatic, scores.of(issue), scores.calibration.get(issue))
+        resolved[issue] = thresholds.resolve(issue, automatic, scores.of(issue), scores.calibration.get(issue))
     if scores.leaks is not None:
         is_auto = thresholds.near_duplicates == "auto"
-        cuts["leakage"] = scores.leaks.automatic if is_auto else cuts["near_duplicates"]
+        resolved["leakage"] = scores.leaks.automatic if is_auto else resolved["near_duplicates"]
         moved = {} if review is None else review.thresholds_of("", *scores.leaks.splits[:1])
-        cuts["leakage"] = moved.get("leakage", cuts["leakage"])
-    return cuts
+        resolved["leakage"] = moved.get("leakage", resolved["leakage"])
+    return resolved
 
 
-Marks = Mapping[str, Mapping[int, "Mark"]]
+Marks = Mapping[str, Mapping[int, Mark]]
 NO_ISSUE = "no issue found"
 MAX_LABELS = 5  # labels in a reason
 
@@ -92,60 +88,65 @@ def compose_reasons(
     rescued: NDArray[np.int64],
     marks: Marks,
 ) -> tuple[str, ...]:
-    """Why each of N samples is flagged, and what people said of it.
+    """Why each of N samples is flagged, and what reviewers decided.
 
     Args:
         scores: with the labels given.
         names: (N,) files, "" where unknown.
-        found: what is flagged of single samples.
+        found: what is flagged, apart from near duplicates.
         copies: sets of near duplicates.
-        rescued: positions of what is kept as the last of its class.
-        marks: issue: position: what was decided there.
+        rescued: positions kept as the last of their class.
+        marks: issue -> position -> what was decided there.
     """
     reasons: dict[int, list[str]] = {}
-    told = (
+    sources = (
         _near_duplicate_reasons(scores, names, copies.flags, copies.duplicates),
         *(_score_reasons(scores, found, issue) for issue in SCORED if issue not in (*PAIRS, "label_errors")),
         _label_reasons(scores, found),
         _leakage_reasons(scores, found.leaks),
         ((i, f"unreadable ({error})") for i, error in scores.errors.items() if found.flags["unreadable"][i]),
         _review_reasons(scores, marks, found),
-        ((i, "kept all the same: its class would be empty") for i in rescued.tolist()),
+        ((i, "kept: its class would otherwise be empty") for i in rescued.tolist()),
     )
-    for each in told:
-        for i, text in each:
+    for source in sources:
+        for i, text in source:
             reasons.setdefault(i, []).append(text)
     return tuple("; ".join(reasons.get(i, (NO_ISSUE,))) for i in range(len(scores)))
 
 
 def _score_reasons(scores: Scores, found: Flags, issue: str) -> Iterator[tuple[int, str]]:
-    cut, values = found.cuts[issue], scores.of(issue)
-    for i in (is_below(values, cut) & found.flags[issue]).nonzero()[0].tolist():
-        yield i, f"{BY_NAME[issue].noun} (score {values[i]:.4g} below {cut:.4g})"
+    threshold, values = found.thresholds[issue], scores.of(issue)
+    for i in (is_below(values, threshold) & found.flags[issue]).nonzero()[0].tolist():
+        yield i, f"{BY_NAME[issue].noun} (score {values[i]:.4g} below {threshold:.4g})"
 
 
 def _label_reasons(scores: Scores, found: Flags) -> Iterator[tuple[int, str]]:
-    cut, flags = found.cuts["label_errors"], found.flags["label_errors"]
-    for i in (is_below(scores.label, cut) & flags).nonzero()[0].tolist():
-        yield i, f"{describe_label_issue(scores, i)} (score {scores.label[i]:.4g} below {cut:.4g})"
-    told = {id(labels): _count_labels(found.scores, labels) for labels in found.doubts.values()}
-    for i, labels in found.doubts.items():
+    threshold, flags = found.thresholds["label_errors"], found.flags["label_errors"]
+    for i in (is_below(scores.label, threshold) & flags).nonzero()[0].tolist():
+        yield i, f"{describe_label_issue(scores, i)} (score {scores.label[i]:.4g} below {threshold:.4g})"
+    counts = {id(labels): _count_labels(found.scores, labels) for labels in found.label_conflicts.values()}
+    for i, labels in found.label_conflicts.items():
         if flags[i]:
-            yield i, f"its copies carry different labels: {told[id(labels)]}"
+            yield i, f"its copies carry different labels: {counts[id(labels)]}"
 
 
 def _review_reasons(scores: Scores, marks: Marks, found: Flags) -> Iterator[tuple[int, str]]:
-    """What people said, issue by issue."""
+    """What reviewers decided, issue by issue."""
     given = label_texts(scores) if marks else []
     for issue in ISSUES:
         word = issue.noun
         for i, mark in marks.get(issue.name, {}).items():
             if mark.verdict == "relabelled":
-                yield i, f"looked at: label {given[i]} is to be {mark.label}"
+                yield i, f"reviewed: label {given[i]} corrected to {mark.label}"
             else:
-                yield i, f"confirmed by review ({word})" if mark.verdict == "confirmed" else f"looked at: fine ({word})"
+                yield (
+                    i,
+                    f"confirmed by review ({word})"
+                    if mark.verdict == "confirmed"
+                    else f"reviewed: not an issue ({word})",
+                )
     fine = found.fine["leakage"].nonzero()[0].tolist()
-    yield from ((i, f"looked at: fine ({BY_NAME['leakage'].noun})") for i in fine)
+    yield from ((i, f"reviewed: not an issue ({BY_NAME['leakage'].noun})") for i in fine)
 
 
 def _near_duplicate_reasons(
@@ -153,7 +154,7 @@ def _near_duplicate_reasons(
 ) -> Iterator[tuple[int, str]]:
     """Per near duplicate, which set it is in."""
 
-    def called(i: int) -> str:
+    def sample_text(i: int) -> str:
         return f"{i}, {names[i]}" if names is not None and names[i] else str(i)
 
     size = np.bincount(duplicates.number[duplicates.number >= 0], minlength=1)
@@ -163,7 +164,8 @@ def _near_duplicate_reasons(
             other = int(scores.pair_index[pair].sum()) - i
             yield (
                 i,
-                f"near duplicate of {called(other)} (distance {scores.pair_distance[pair]:.4g}), but of no kept copy",
+                f"near duplicate of {sample_text(other)} (distance {scores.pair_distance[pair]:.4g}), "
+                "but not of a kept copy",
             )
             continue
         number, kept = duplicates.of(i)
@@ -172,11 +174,11 @@ def _near_duplicate_reasons(
         else:
             apart = f", distance {duplicates.distance[i]:.4g}" if not math.isnan(duplicates.distance[i]) else ""
             where = f"set {number}, {size[number]} copies{apart}"
-            yield i, f"near duplicate of {called(kept)} ({where})"
+            yield i, f"near duplicate of {sample_text(kept)} ({where})"
 
 
 def _leakage_reasons(scores: Scores, near: BoolArray) -> Iterator[tuple[int, str]]:
-    """Per sample and other split that holds it too, where its nearest there is."""
+    """Per sample and other split with a near duplicate of it, the nearest one there."""
     leaks = scores.leaks
     if leaks is None:
         return
@@ -191,7 +193,7 @@ def _leakage_reasons(scores: Scores, near: BoolArray) -> Iterator[tuple[int, str
 
 
 def _count_labels(scores: Scores, labels: Mapping[int, int]) -> str:
-    """Labels with how often they are there, the most frequent first."""
+    """Labels with their counts, the most frequent first."""
     common = sorted(labels.items(), key=lambda label: (-label[1], label[0]))
     shown = ", ".join(f"{class_name(scores, code)} ({count})" for code, count in common[:MAX_LABELS])
     return shown + (f" and {len(common) - MAX_LABELS} more" if len(common) > MAX_LABELS else "")

@@ -1,4 +1,4 @@
-"""Policy."""
+"""Policy: what a flag does."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ Action = Literal["ignore", "warn", "drop", "raise"]
 class Policy:
     """What is done about the flagged samples of each issue.
 
-    "ignore", "warn", "drop" (leave out of the clean indices) or "raise" (stop). Of near duplicates one copy of each set
-    is kept; no class is emptied; dropping more than `max_drop_fraction` of the samples is an error and not a mass drop.
-    `leakage` is about the samples of the split trained on that another split holds too, where that was looked for.
+    "ignore", "warn", "drop" (leave out of the clean indices) or "raise" (stop). One copy of each set of near
+    duplicates is kept; no class is emptied; dropping more than `max_drop_fraction` of the samples is an error and not
+    a mass drop.
+    `leakage` applies to samples of the training split with near duplicates in another split, where it was checked.
     `keep` says which copy: the "first", the "most_central" (most near duplicates, least distance to them) or the
     "largest_image" (pixels). One that is dropped for another reason, or whose label most other copies do not carry, is
     kept only where there is no other.
@@ -51,16 +52,16 @@ class Policy:
         return action
 
     def without_drops(self) -> Policy:
-        """The same for data that nothing may be dropped from: "drop" becomes "warn"."""
+        """The same for data from which nothing may be dropped: "drop" becomes "warn"."""
         dropping: dict[str, Any] = {issue: "warn" for issue, action in asdict(self).items() if action == "drop"}
         return replace(self, **dropping)
 
 
 def split_policies(policy: Policy | Mapping[str, Policy] | None, splits: Iterable[str]) -> dict[str, Policy]:
-    """A policy for every split, the one that is trained on first.
+    """A policy for every split, the training split first.
 
     Raises:
-        SettingError: there is no such split, or samples are to be dropped from another one than the first.
+        SettingError: there is no such split, or samples would be dropped from another one than the first.
     """
     first, *rest = splits
     if not isinstance(policy, Mapping):
@@ -74,14 +75,18 @@ def split_policies(policy: Policy | Mapping[str, Policy] | None, splits: Iterabl
     for name in rest:
         if policies[name] != policies[name].without_drops():
             raise SettingError(
-                f"the policy of {name!r} says 'drop': samples are dropped only from the split that is trained on "
-                f"({first!r}), results on others would no longer compare. Choose 'warn' or 'raise'"
+                f"the policy of {name!r} says 'drop': samples are dropped only from the training split "
+                f"({first!r}): results on the others would no longer be comparable. Choose 'warn' or 'raise'"
             )
     return policies
 
 
 def check_policy(policy: Policy | None) -> Policy:
-    """The policy, by default one that warns."""
+    """Check the type of a policy; None is the default, which warns.
+
+    Raises:
+        SettingError: it is not a Policy.
+    """
     policy = Policy() if policy is None else policy
     if not isinstance(policy, Policy):
         raise SettingError(f"policy must be a Policy, as Policy(near_duplicates=...), got {policy!r}")

@@ -1,4 +1,4 @@
-"""Where a score becomes a flag."""
+"""Thresholds: where a score becomes a flag."""
 
 from __future__ import annotations
 
@@ -16,21 +16,15 @@ from selfclean_hooks.errors import SettingError
 from selfclean_hooks.utils.arrays import is_fraction
 
 
-def required_pair_score(thresholds: Thresholds) -> float:
-    """Every pair with a score below this is wanted."""
-    cut = thresholds.near_duplicates
-    return float(cut) if isinstance(cut, Real) else 0.0
-
-
 @dataclass(frozen=True)
 class FDR:
-    """As many flags as there may be with at most a share `q` of them wrong, as far as can be told (0 <= q < 1)."""
+    """As many flags as possible with an estimated false discovery rate of at most `q` (0 <= q < 1)."""
 
     q: float
 
     def __post_init__(self) -> None:
         if not is_fraction(self.q) or self.q == 1:
-            raise SettingError(f"FDR takes the share of flags that may be wrong, in [0, 1), got {self.q!r}")
+            raise SettingError(f"FDR takes the fraction of flags that may be wrong, in [0, 1), got {self.q!r}")
 
     def __str__(self) -> str:
         return f"fdr:{self.q:g}"
@@ -38,7 +32,7 @@ class FDR:
 
 @dataclass(frozen=True)
 class Top:
-    """The worst `fraction` of all samples, in [0, 1], whatever their scores; of equal scores all or none."""
+    """The worst `fraction` of all samples, in [0, 1], whatever their scores; all samples of one score or none."""
 
     fraction: float
 
@@ -55,12 +49,12 @@ Threshold = float | FDR | Top | Literal["auto"] | None
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Per issue: what is flagged.
+    """What is flagged, per issue.
 
-    "auto": what the detector judges best (see `selfclean_hooks/detectors/README.md`). `FDR(0.1)`: as much as there may
-    be with at most 10% of the flags wrong. `Top(0.05)`: the worst 5%. A score in [0, 1]: what lies below it. None:
-    nothing. For near duplicates the score is that of a pair. Exact copies (score 0) are flagged by every threshold but
-    None.
+    "auto": what the detector judges best (see `selfclean_hooks/detectors/README.md`). `FDR(0.1)`: as many as possible
+    with at most 10% of the flags wrong, as estimated. `Top(0.05)`: the worst 5%. A score in [0, 1]: whatever is below
+    it. None: nothing. For near duplicates the score is that of a pair. Exact copies (score 0) are flagged by every
+    threshold but None.
     """
 
     near_duplicates: Threshold = "auto"
@@ -81,13 +75,13 @@ class Thresholds:
     def resolve(
         self, issue: str, automatic: float, scores: NDArray[np.floating], calibration: Calibration | None = None
     ) -> float:
-        """The score below which `issue` is flagged; -inf where nothing is to be flagged.
+        """The score below which `issue` is flagged; -inf if nothing is to be flagged.
 
         Args:
             issue: which.
             automatic: what "auto" stands for.
             scores: (N,) of that issue.
-            calibration: what these mean; FDR needs it.
+            calibration: of these scores; FDR needs it.
 
         Raises:
             SettingError: FDR is asked for, and the scores have no calibration.
@@ -103,46 +97,46 @@ class Thresholds:
             return float(value)
         if calibration is None:
             raise SettingError(
-                f"the threshold {value} of {issue} needs scores whose meaning was estimated: audit with "
+                f"the threshold {value} of {issue} needs calibrated scores: audit with "
                 'method="default", or give a score'
             )
         return calibration.fdr_threshold(scores, value.q)
 
     def is_fixed(self, issue: str) -> bool:
-        """Whether the cut of `issue` was given, and does not depend on the data."""
+        """Whether the threshold of `issue` is a given score or None, independent of the data."""
         value = getattr(self, issue)
         return value is None or isinstance(value, Real)
 
-    def written(self) -> dict[str, float | str | None]:
-        """The settings as numbers and words that `read` understands."""
+    def to_dict(self) -> dict[str, float | str | None]:
+        """The settings as numbers and strings; the inverse of `from_dict`."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {issue: str(value) if isinstance(value, (FDR, Top)) else value for issue, value in values.items()}
 
     @classmethod
-    def read(cls, written: Mapping[str, Any]) -> Thresholds:
-        """Settings as `written` wrote them.
+    def from_dict(cls, values: Mapping[str, Any]) -> Thresholds:
+        """The inverse of `to_dict`.
 
         Raises:
-            SettingError: they make no sense.
+            SettingError: a value is not a threshold.
         """
-        return cls(**{issue: parse_threshold(value) for issue, value in written.items()})
+        return cls(**{issue: parse_threshold(value) for issue, value in values.items()})
 
 
 def parse_threshold(value: Any) -> Any:
-    """A threshold from a word such as "fdr:0.1" or "top:5%"; all else is returned as it is."""
+    """A threshold from a string such as "fdr:0.1" or "top:5%"; anything else is returned unchanged."""
     kind, colon, number = value.partition(":") if isinstance(value, str) else ("", "", "")
-    made = {"fdr": FDR, "top": Top}.get(kind)
-    if made is None or not colon:
+    kind_class = {"fdr": FDR, "top": Top}.get(kind)
+    if kind_class is None or not colon:
         return value
     try:
         share = float(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
     except ValueError:
         return value
-    return made(share)
+    return kind_class(share)
 
 
 def _score_at_fraction(scores: NDArray[np.floating], fraction: float) -> float:
-    """The score below which at most that share of the samples lies."""
+    """The score below which at most that fraction of the samples lies."""
     ordered = np.sort(np.asarray(scores, np.float64)[~np.isnan(scores)])
     count = int(fraction * len(ordered) + 1e-9)
     return float(ordered[count]) if count < len(ordered) else math.nextafter(1, 2)
@@ -152,3 +146,9 @@ def is_below(score: NDArray[np.floating], threshold: float) -> NDArray[np.bool_]
     """True where a score is below the threshold, or exactly 0 unless the threshold is -inf. NaN is never flagged."""
     exact = np.asarray(score, np.float64)  # numpy would round the threshold to the precision of the scores
     return np.asarray((exact < threshold) | ((exact == 0) & (threshold > -math.inf)))
+
+
+def required_pair_score(thresholds: Thresholds) -> float:
+    """The score below which every pair is needed."""
+    value = thresholds.near_duplicates
+    return float(value) if isinstance(value, Real) else 0.0

@@ -1,4 +1,4 @@
-"""Cross search."""
+"""Exact nearest neighbours between two sets of samples, in O(N + M) memory."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def cross_nearest_neighbors(
 ) -> tuple[Matches, Matches]:
     """For every row of x its nearest row of y, and up to k where they are near; the same for y. O(N + M) memory.
 
-    Certified as in `neighbors`: what a fast product leaves in doubt is searched again in a higher precision. To ask
-    for the k nearest of rows without near ones would leave many in doubt, for nothing.
+    Certified as in `knn`: rows that a fast product cannot certify are searched again in a higher precision. Without
+    `below`, rows without near neighbours would be searched again for neighbours that nothing needs.
 
     Args:
         x: N unit rows.
@@ -92,7 +92,7 @@ def _largest_per_row(similarity: Tensor, m: int) -> tuple[Tensor, Tensor]:
 def _certify(
     both: UnitRows, own: Tensor, others: Tensor, best: _CandidateList, bound: Tensor, k: int, below: float
 ) -> Matches:
-    """The nearest by true distance; the rows that the first pass leaves in doubt are searched again."""
+    """The nearest by true distance; rows that the first pass cannot certify are searched again."""
     last = best.values[:, -1]  # -inf: nothing was left out
     indices, distances = rank_by_distance(both, own, best.indices)
     indices, distances = indices[:, :k].contiguous(), distances[:, :k].contiguous()

@@ -1,4 +1,4 @@
-"""The nearest of a few rows, in as high a precision as it takes to be certain."""
+"""Certified nearest neighbours of a few rows: in low precision first, and higher where that is inconclusive."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 from selfclean_hooks.utils.progress import Tick
 
-TILE = 32  # similarities whose maximum is looked at before any of them is
+TILE = 32  # similarities that are screened together, by their maximum
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +84,8 @@ def search_neighbors(
 ) -> tuple[Tensor, Tensor]:
     """The k nearest of a few `rows` (R,) among all N, or among the `columns` given.
 
-    Products are taken in the precision of the `screen`, if there is one; rows that this leaves in doubt in float32, and
-    what is still in doubt then in float64. `kind` restricts the answer to the "same" or to "other" `groups` (N,).
+    Products are computed in the precision of the `screen`, if there is one; rows that it cannot certify in float32, and
+    those still uncertified in float64. `kind` restricts the answer to the "same" or to "other" `groups` (N,).
     Returns positions and distances, each (R, k), -1 and inf where there are fewer.
     """
     targets = _Targets(x, torch.arange(len(x)) if columns is None else columns, screen)
@@ -100,7 +100,7 @@ def search_neighbors(
 def _search_batch(
     targets: _Targets, rows: Tensor, k: int, groups: Tensor, kind: str, precisions: list[torch.dtype]
 ) -> tuple[Tensor, Tensor]:
-    """One batch by products in the first precision; the rows that these leave in doubt, in the next."""
+    """One batch by products in the first precision; the rows that these cannot certify, in the next."""
     x, columns, last = targets.x, targets.index, len(precisions) == 1
     similarity, slack = targets.similarities(rows, precisions[0])
     excluded = rows.unsqueeze(1) == columns

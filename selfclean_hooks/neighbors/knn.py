@@ -4,8 +4,8 @@ How a result is certified. Blocks of the upper triangle of `x @ x.T` are compute
 processor has it, and serve the rows and the columns of the block. The `m` best of every row by that screen, where
 negative similarities count as 0, are re-scored in float32. What the list left out has a screened similarity of at
 most its last entry, so the row is exact as soon as its k-th re-scored similarity is at least that entry plus the
-screen's bound. The few rows that fail are searched again in float32, and those that float32 products leave in doubt
-in float64: of samples nearer than about 1e-6 (a copy among them, in a collapsed representation) they tell nothing.
+screen's bound. The few rows that fail are searched again in float32, and those that float32 products cannot certify in
+float64: float32 does not resolve distances below about 1e-6 (copies, or a collapsed representation).
 What remains is the rounding of a distance, about 1e-6 of it, for any block size.
 """
 
@@ -35,7 +35,7 @@ _BITS = {torch.bfloat16: torch.int16, torch.float32: torch.int32}
 
 @dataclass(frozen=True, eq=False)
 class NeighborLists:
-    """What one pass finds. Positions are int64, -1 where there is none (then the distance is inf); nearest first."""
+    """The nearest neighbours of every sample, nearest first. Positions are int64, -1 (at distance inf) where none."""
 
     indices: Tensor  # (N, k) the k nearest samples
     distances: Tensor  # (N, k) float32
@@ -67,7 +67,7 @@ def nearest_neighbors(
     # classes are numbered from 0: -1 marks mixed tiles
     codes = np.zeros(n, np.int64) if labels is None else np.unique(labels, return_inverse=True)[1]
     classes = torch.from_numpy(codes)
-    order = torch.argsort(classes, stable=True)  # tiles of one class can be passed over as a whole
+    order = torch.argsort(classes, stable=True)  # tiles of one class can be skipped as a whole
     x, classes = (x[order], classes[order]) if labels is not None else (x, classes)
     lists = [_CandidateList(n, k, 2 * k, ANY)]
     if labels is not None:
@@ -90,7 +90,7 @@ def nearest_neighbors(
 def _offer_block(
     lists: list[_CandidateList], rows: slice, columns: slice, similarity: Tensor, classes: Tensor, tile_classes: Tensor
 ) -> None:
-    """Show a block to every list: the maxima of its tiles first."""
+    """Offer a block to every list: the maxima of its tiles first."""
     rows = slice(rows.start, min(rows.stop, len(classes)))
     similarity = similarity[: rows.stop - rows.start].contiguous()
     # the bits of floats >= 0 are ordered like integers, whose maxima are several times faster to find in bfloat16

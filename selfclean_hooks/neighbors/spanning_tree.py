@@ -81,10 +81,10 @@ def _nearest_outside(component: IntArray, indices: IntArray, distances: Float32A
 def _shortest_edges(
     component: IntArray, count: int, target: IntArray, length: Float32Array
 ) -> tuple[IntArray, IntArray, Float32Array]:
-    """What the lists tell of the shortest edge out of every component.
+    """The shortest edge out of every component, as far as the lists certify it.
 
-    Returns samples whose edge is that for certain, samples that leave it in doubt, and per component the shortest
-    length known.
+    Returns samples whose edge is certified as the shortest, samples whose lists are too short to certify it, and per
+    component the shortest length known.
     """
     known = target >= 0
     best = np.full(count, np.inf, np.float32)
@@ -108,11 +108,11 @@ def _search_again(
     indices: IntArray,
     distances: Float32Array,
 ) -> int:
-    """Replace lists that lie inside of their component, where that settles a component with the least work.
+    """Replace lists that lie inside of their component, for the components that need the least work.
 
-    Nothing could be joined without a search, so every component is in doubt. The largest is left alone: others will
-    join it. An edge shorter than `limit` has both ends closer than that to what is outside of theirs, so no other
-    column counts.
+    Called when no component can be joined without a search. The largest is not searched: others will join it. An edge
+    shorter than `limit` has both ends closer than that to a sample outside of their component, so no other column
+    counts.
     """
     work = np.bincount(component[doubtful], minlength=len(best))
     largest = np.bincount(component).argmax()
@@ -129,7 +129,7 @@ def _search_again(
 
 
 def _build_tree(n: int, edges: IntArray, lengths: Float32Array, searched: int) -> Tree:
-    """Order the edges; leave out doubles (two components may choose the same one) and, among equals, cycles."""
+    """Order the edges; leave out duplicates (two components may choose the same one) and, among equals, cycles."""
     order = np.lexsort((edges[:, 1], edges[:, 0], lengths))
     sets = DisjointSet(range(n))
     keep = [edge for edge, (i, j) in zip(order.tolist(), edges[order].tolist(), strict=True) if sets.merge(i, j)]

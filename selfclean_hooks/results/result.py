@@ -88,7 +88,7 @@ class AuditResult:
     @property
     def fitness(self) -> RepresentationQuality | None:
         """How the representation compares with random weights; None: too few samples, or an older audit."""
-        return RepresentationQuality.of(self.provenance.get("fitness"))
+        return RepresentationQuality.from_dict(self.provenance.get("fitness"))
 
     @property
     def clean_indices(self) -> NDArray[np.int64]:

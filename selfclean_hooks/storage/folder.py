@@ -99,7 +99,7 @@ def load(folder: Path) -> AuditResult:
     content = _read(path)
     try:
         n, not_run = int(manifest["counts"]["n"]), dict(manifest["not_run"])
-        thresholds, policy = Thresholds.read(manifest["thresholds"]), Policy(**manifest["policy"])
+        thresholds, policy = Thresholds.from_dict(manifest["thresholds"]), Policy(**manifest["policy"])
         expected = manifest["scores_blake2b"]
     except (KeyError, TypeError, ValueError) as error:
         raise damaged_error(folder / "manifest.json", f"{type(error).__name__}: {error}") from error
@@ -153,7 +153,7 @@ def _manifest(audit: AuditResult, digest: str) -> bytes:
     content = {
         "format": FORMAT,
         **audit.provenance,
-        "thresholds": audit.thresholds.written(),
+        "thresholds": audit.thresholds.to_dict(),
         "policy": asdict(audit.policy),
         "counts": {"n": len(audit), "kept": kept_action(audit), **summary},
         "not_run": audit.scores.not_run,

@@ -63,7 +63,7 @@ def test_the_end_of_a_chain_stays_and_is_told_so() -> None:
     assert found.flags["near_duplicates"].nonzero()[0].tolist() == [0, 1, 2]
     assert found.counted("near_duplicates").nonzero()[0].tolist() == [1]
     assert found.clean_indices().tolist() == [0, *range(2, 10)]
-    assert found.reason[2] == "near duplicate of 1 (distance 0.03), but of no kept copy"
+    assert found.reason[2] == "near duplicate of 1 (distance 0.03), but not of a kept copy"
     assert found.action[2] == "keep"
 
 
@@ -129,7 +129,7 @@ def test_doubt_does_not_spread_to_copies_that_agree() -> None:
     found = decide(scores_of(near=near, given_label=labels_of(_0=1)), Thresholds(), Policy(label_errors="drop"))
     assert found.flags["label_errors"].nonzero()[0].tolist() == [0]
     assert found.clean_indices().tolist() == list(range(10))  # 0 is all its class has
-    assert found.reason[0].endswith("kept all the same: its class would be empty")
+    assert found.reason[0].endswith("kept: its class would otherwise be empty")
 
 
 def test_a_label_that_is_not_given_contradicts_none() -> None:
@@ -258,7 +258,7 @@ def test_no_class_is_emptied() -> None:
     scores = scores_of(given_label=labels, off_topic=off, label=low(8))
     found = decide(scores, Thresholds(), Policy(off_topic="drop", label_errors="drop"))
     assert found.clean_indices().tolist() == [0, 1, 2, 3, 4, 5, 7, 9]
-    assert found.reason[7] == "off topic (score 0.02 below 0.1); kept all the same: its class would be empty"
+    assert found.reason[7] == "off topic (score 0.02 below 0.1); kept: its class would otherwise be empty"
     assert found.action[7] == "keep"
 
 
@@ -266,7 +266,7 @@ def test_a_copy_is_kept_where_it_is_all_its_class_has() -> None:
     scores = scores_of(near=[(2, 7, 0.0)], given_label=np.array([0] * 7 + [1, 0, 0]))
     found = decide(scores, Thresholds(), Policy(near_duplicates="drop"))
     assert found.clean_indices().tolist() == list(range(10))
-    assert found.reason[7].endswith("kept all the same: its class would be empty")
+    assert found.reason[7].endswith("kept: its class would otherwise be empty")
 
 
 def test_a_mass_drop_is_an_error_that_names_the_causes() -> None:

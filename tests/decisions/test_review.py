@@ -56,7 +56,7 @@ def test_what_is_fine_is_no_finding_whatever_the_threshold() -> None:
     found = reviewed(audit, mark(audit, "off_topic", "rejected", 3))
     assert found.worst("off_topic").tolist() == [4]
     assert found.clean_indices.tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9]
-    assert found.decisions.reason[3] == "looked at: fine (off topic)"
+    assert found.decisions.reason[3] == "reviewed: not an issue (off topic)"
     assert found.decisions.action[[3, 4]].tolist() == ["keep", "drop"]
     higher = found.at(thresholds=Thresholds(off_topic=0.95))
     assert higher.worst("off_topic").tolist() == [4, 0, 1, 2, 5, 6, 7, 8, 9]
@@ -91,7 +91,7 @@ def test_a_class_is_emptied_only_by_people_who_confirm_each_of_it() -> None:
     assert audit.clean_indices.tolist() == [*range(9)]
     one = reviewed(audit, mark(audit, "off_topic", "confirmed", 8))
     assert one.clean_indices.tolist() == [*range(8), 9], "the other one is kept in its place"
-    assert one.decisions.reason[9].endswith("kept all the same: its class would be empty")
+    assert one.decisions.reason[9].endswith("kept: its class would otherwise be empty")
     both = reviewed(audit, *(mark(audit, "off_topic", "confirmed", i) for i in (8, 9)))
     assert both.clean_indices.tolist() == [*range(8)]
 
@@ -113,7 +113,7 @@ def test_new_labels_are_kept_and_told() -> None:
     assert found.relabelled == {3: "cat"}
     assert found.corrected_labels.tolist() == ["cat", "dog", "cat", "cat", *["cat", "dog"] * 3]
     assert found.corrected_labels.dtype == object
-    assert found.decisions.reason[3] == "looked at: label dog is to be cat"
+    assert found.decisions.reason[3] == "reviewed: label dog corrected to cat"
     assert (audit.relabelled, audit.corrected_labels[3]) == ({}, "dog")
 
 
@@ -153,7 +153,7 @@ def test_a_rejected_copy_leaves_its_set() -> None:
     found = reviewed(audit, mark(audit, "near_duplicates", "rejected", 8, 2))
     assert found.worst("near_duplicates").tolist() == [7]
     assert found.decisions.sets[[2, 7, 8]].tolist() == [0, 0, -1]
-    assert found.decisions.reason[8] == "looked at: fine (near duplicate)"
+    assert found.decisions.reason[8] == "reviewed: not an issue (near duplicate)"
     assert found.pairs.set_index(["index_1", "index_2"])["is_near_duplicate_issue"].to_dict() == {
         (2, 7): True,
         (2, 8): False,
@@ -253,7 +253,7 @@ def test_a_leak_is_none_once_all_its_pairs_are_rejected() -> None:
     assert some.leakage["is_leakage_issue"].tolist() == [True, False, False, True, False]
     every = reviewed(some, leak("rejected", 2, 5, "test"))
     assert every.worst("leakage").tolist() == [1]
-    assert every.decisions.reason[2] == "looked at: fine (leakage)"
+    assert every.decisions.reason[2] == "reviewed: not an issue (leakage)"
     assert every.clean_indices.tolist() == [0, 2, 3, 4, 5, 6, 7, 8, 9]
 
 
@@ -573,14 +573,14 @@ def entry(**changes: Any) -> dict[str, Any]:
         ("[" * 100_000, "nested too deeply"),
         ({**GOOD, "kind": "report"}, f"kind must be '{KIND}', got 'report'"),
         ({**GOOD, "format": 2}, "format must be 1, got 2"),
-        ({**GOOD, "notes": 1}, "'notes' is no key of it (format, kind"),
+        ({**GOOD, "notes": 1}, "'notes' is not a known key (format, kind"),
         ({**GOOD, "decisions": {}}, "decisions must be a list, got {}"),
         ({**GOOD, "thresholds": {"off_topic": 2}}, "a threshold must be a score in [0, 1] for one of near_duplicates"),
         ({**GOOD, "thresholds": {"speed": 0.1}}, "got 0.1 for 'speed'"),
         ({**GOOD, "seen": {"off_topic": -1}}, "got -1 for 'off_topic'"),
         ({**GOOD, "decisions": [ENTRY, 3]}, "decision 2: an object was wanted, got 3"),
         ({**GOOD, "decisions": [{"issue": "off_topic"}]}, "decision 1: it lacks 'verdict'"),
-        (entry(colour=1), "decision 1: 'colour' is no key of it"),
+        (entry(colour=1), "decision 1: 'colour' is not a known key"),
         (entry(issue="typo"), "the issue must be one of near_duplicates, off_topic, label_errors, leakage, unreadable"),
         (entry(verdict="maybe"), "the verdict must be one of confirmed, rejected, relabelled, got 'maybe'"),
         (entry(index=1.5), "index must be a position, 0 or more, got 1.5"),
@@ -604,7 +604,7 @@ def test_a_file_that_is_none_is_refused_with_the_place(content: Any, why: str, t
         read_reviews(path)
     assert str(path) in str(caught.value)
     assert why in str(caught.value)
-    assert str(caught.value).endswith("Export the decisions from the report again, or mend the file")
+    assert str(caught.value).endswith("Export the decisions from the report again, or fix the file")
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
@@ -808,7 +808,7 @@ def test_marks_and_nothing_else_are_obeyed(samples: Any, policy: Policy, data: s
     spared = wanted & ~now.dropped
     assert not (now.dropped & ~wanted).any()
     for i in spared.nonzero()[0].tolist():
-        assert now.reason[i].endswith("kept all the same: its class would be empty")
+        assert now.reason[i].endswith("kept: its class would otherwise be empty")
         alike = [j for j in range(n) if samples[j][4] == samples[i][4] and not samples[j][3]]
         assert all(now.dropped[j] or j == i for j in alike)
 

@@ -229,7 +229,7 @@ def test_words_for_no_share_are_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["fdr:", "top:many", "best:3"])
 def test_words_that_say_nothing_are_refused(text: str) -> None:
     with pytest.raises(SettingError, match=r'the threshold of off_topic must be "auto"'):
-        Thresholds.read({"off_topic": text})
+        Thresholds.from_dict({"off_topic": text})
 
 
 VALUE = st.sampled_from(["auto", None, 0.25, 0.0, 1.0]) | SHARE.map(Top) | SHARE.filter(lambda q: q < 1).map(FDR)
@@ -239,8 +239,8 @@ VALUE = st.sampled_from(["auto", None, 0.25, 0.0, 1.0]) | SHARE.map(Top) | SHARE
 @given(VALUE, VALUE, VALUE)
 def test_what_was_written_is_read(near: Any, off: Any, label: Any) -> None:
     thresholds = Thresholds(near, off, label)
-    assert Thresholds.read(thresholds.written()) == thresholds
-    assert all(isinstance(value, (str, float, type(None))) for value in thresholds.written().values())
+    assert Thresholds.from_dict(thresholds.to_dict()) == thresholds
+    assert all(isinstance(value, (str, float, type(None))) for value in thresholds.to_dict().values())
 
 
 def test_thresholds_on_the_command_line() -> None:

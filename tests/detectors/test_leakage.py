@@ -312,7 +312,7 @@ def test_no_class_is_emptied_by_leakage() -> None:
         audit_of(train, AuditSettings("default", Thresholds(0.0), Policy(leakage="drop"))), train, others
     )
     assert 7 in found.clean_indices
-    assert str(found.frame.reason[7]).endswith("kept all the same: its class would be empty")
+    assert str(found.frame.reason[7]).endswith("kept: its class would otherwise be empty")
 
 
 @pytest.mark.parametrize("method", ["default", "selfclean"])

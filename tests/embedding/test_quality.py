@@ -343,9 +343,9 @@ def test_constant_features_are_the_encoders_fault_and_identical_samples_are_not(
 
 def test_features_that_say_less_of_the_labels_than_random_ones_are_doubted() -> None:
     drowned = Net(keep=slice(CLASSES, 16))
-    with pytest.warns(DataWarning, match="finds labels no better than random weights do: 3.*What it says of label"):
+    with pytest.warns(DataWarning, match="separates labels no better than random weights: 3.*Its label"):
         found = audit(Signals(), drowned, progress=False)
-    assert any("finds labels no better" in note for note in found.provenance["notes"])
+    assert any("separates labels no better" in note for note in found.provenance["notes"])
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "the representation")
         fine = audit(Signals(), Net(), progress=False)
@@ -423,8 +423,8 @@ def test_it_is_saved_loaded_and_shown(tmp_path: Path) -> None:
     page = render(loaded)
     assert "random weights</th>" in page
     assert f"{figures(found).own.agreement:.2%}" in page
-    assert figures(found).describe().startswith("representation, of 200 samples: neighbours of the same label ")
-    assert figures(found).describe().endswith("with random weights)")
+    assert figures(found).describe().startswith("representation quality (200 samples): k-NN label agreement ")
+    assert figures(found).describe().endswith("%)")
 
 
 @pytest.mark.parametrize("told", [None, 3, {}, {"own": {}}, {"own": {"rank": 1}, "random": None}])

@@ -1,4 +1,4 @@
-"""A review as a file of decisions: what the page exports, and what --decisions reads."""
+"""Review files: what the page exports, and what --decisions reads."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from selfclean_hooks.utils.files import write
 VERSION = 1
 KIND = "selfclean-hooks decisions"
 KEYS = ("format", "kind", "dataset", "split", "thresholds", "seen", "decisions")
-MARK_DEFAULTS = {each.name: each.default for each in fields(Mark)}  # name: what an absent key stands for
-REMEDY = "Export the decisions from the report again, or mend the file"
+MARK_DEFAULTS = {each.name: each.default for each in fields(Mark)}  # name -> value of an absent key
+REMEDY = "Export the decisions from the report again, or fix the file"
 
 
 def read_review(path: str | Path) -> Review:
-    """Read a file of decisions, strictly.
+    """Read a file of decisions strictly.
 
     Raises:
-        AuditFileError: it is none; says where and why.
+        AuditFileError: it is not one; the message says where and why.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -38,8 +38,23 @@ def read_review(path: str | Path) -> Review:
         return _parse_review(content)
 
 
+def read_reviews(paths: str | Path | Iterable[str | Path]) -> Review:
+    """Read one or several files of decisions; of marks about the same finding the last file's counts."""
+    return Review.merged(read_review(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths))
+
+
+def as_review(review: Review | str | Path | Iterable[str | Path]) -> Review:
+    """A review, read from files where it is not one already."""
+    return review if isinstance(review, Review) else read_reviews(review)
+
+
+def write_review(review: Review, path: str | Path) -> None:
+    """Write a file of decisions atomically."""
+    write(Path(path), review_to_json(review))
+
+
 def review_to_json(review: Review) -> bytes:
-    """The content of a file of decisions: ASCII, so that names that are no valid text survive; one line a mark."""
+    """The content of a file of decisions: ASCII, so that undecodable file names survive; one line a mark."""
     head = {
         "format": VERSION,
         "kind": KIND,
@@ -53,11 +68,11 @@ def review_to_json(review: Review) -> bytes:
 
 
 def _mark_to_dict(mark: Mark, split: str) -> dict[str, Any]:
-    """Without what says nothing; `split` is said of the whole file."""
-    told = {name: getattr(mark, name) for name in MARK_DEFAULTS}
+    """A mark without default values; `split` is given once for the whole file."""
+    values = {name: getattr(mark, name) for name in MARK_DEFAULTS}
     always = ("issue", "verdict", "index", "sample", "digest")
-    assumed = {**MARK_DEFAULTS, "split": split}
-    return {name: value for name, value in told.items() if name in always or value != assumed[name]}
+    defaults = {**MARK_DEFAULTS, "split": split}
+    return {name: value for name, value in values.items() if name in always or value != defaults[name]}
 
 
 def _parse_review(content: Any) -> Review:
@@ -66,13 +81,13 @@ def _parse_review(content: Any) -> Review:
         if content.get(name) != wanted or isinstance(content.get(name), bool):
             raise ValueError(f"{name} must be {wanted!r}, got {content.get(name)!r}")
     split, entries = content.get("split", ""), content.get("decisions", [])
-    dataset, cuts, seen = content.get("dataset", ""), content.get("thresholds", {}), content.get("seen", {})
-    kinds = (("split", split, str), ("dataset", dataset, str), ("thresholds", cuts, dict), ("seen", seen, dict))
+    dataset, thresholds, seen = content.get("dataset", ""), content.get("thresholds", {}), content.get("seen", {})
+    kinds = (("split", split, str), ("dataset", dataset, str), ("thresholds", thresholds, dict), ("seen", seen, dict))
     for name, value, kind in (*kinds, ("decisions", entries, list)):
         if not isinstance(value, kind):
             raise ValueError(f"{name} must be a {kind.__name__}, got {value!r:.60}")
     marks = tuple(_parse_mark(number, entry, split) for number, entry in enumerate(entries, 1))
-    return Review(marks, cuts, seen, split, dataset)
+    return Review(marks, thresholds, seen, split, dataset)
 
 
 def _parse_mark(number: int, entry: Any, split: str) -> Mark:
@@ -91,7 +106,7 @@ def _check_keys(content: Any, known: Iterable[str]) -> None:
         raise ValueError(f"an object was wanted, got {content!r:.60}")
     unknown = [name for name in content if name not in known]
     if unknown:
-        raise ValueError(f"{unknown[0]!r} is no key of it ({', '.join(known)})")
+        raise ValueError(f"{unknown[0]!r} is not a known key ({', '.join(known)})")
 
 
 def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -102,12 +117,12 @@ def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _reject_constant(word: str) -> None:
-    raise ValueError(f"{word} is no number")
+    raise ValueError(f"{word} is not a number")
 
 
 @contextmanager
 def _errors_name_file(path: str | Path) -> Iterator[None]:
-    """What is wrong inside is said with the file."""
+    """Errors inside are raised with the name of the file."""
     try:
         yield
     except json.JSONDecodeError as error:
@@ -116,18 +131,3 @@ def _errors_name_file(path: str | Path) -> Iterator[None]:
     except (ValueError, SettingError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise AuditFileError(f"{path} must be a file of decisions: {why}. {REMEDY}") from error
-
-
-def read_reviews(paths: str | Path | Iterable[str | Path]) -> Review:
-    """Read a file of decisions, or several: of marks about the same finding that of the last file counts."""
-    return Review.merged(read_review(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths))
-
-
-def as_review(review: Review | str | Path | Iterable[str | Path]) -> Review:
-    """A review itself, or what files hold."""
-    return review if isinstance(review, Review) else read_reviews(review)
-
-
-def write_review(review: Review, path: str | Path) -> None:
-    """Put a file of decisions in place at once."""
-    write(Path(path), review_to_json(review))

@@ -1,4 +1,4 @@
-"""What a person decided about findings, one mark a finding. What follows from it is derived in `policy.decide`."""
+"""Review decisions, one mark a finding; `decide` derives their consequences."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Mark:
-    """What was decided about one finding.
+    """The decision about one finding.
 
-    A sample is told by its position, its file and the digest of its content, each as far as it is known; see
-    `placing.py` for how it is found again. A near duplicate is told with the copy kept beside it, a leak with the
-    sample of the other split.
+    A sample is identified by its position, its file and the digest of its content, as far as these are known; see
+    `matching.py` for how it is found again. A near duplicate refers to its kept copy as well, leakage to the sample of
+    the other split.
     """
 
     issue: str
@@ -35,15 +35,15 @@ class Mark:
     other_index: int = -1
     other_sample: str = ""
     other_digest: str = ""
-    other_split: str = ""  # of a leak: where the other sample is
+    other_split: str = ""  # leakage: where the other sample is
     split: str = ""
     label: str = ""  # the new one, where relabelled
 
     def __post_init__(self) -> None:
-        """See that it makes sense.
+        """Check that the values are consistent.
 
         Raises:
-            SettingError: it does not; says what was wanted and what came.
+            SettingError: they are not; the message says what was wanted and what came.
         """
         problem = next(_problems(self), None)
         if problem is not None:
@@ -51,7 +51,7 @@ class Mark:
 
     @property
     def finding(self) -> tuple[object, ...]:
-        """What it is about: marks of the same finding replace each other. Of a pair either sample may come first."""
+        """Key of the finding: marks with the same key replace each other. Either sample of a pair may come first."""
         own = (self.split, *_sample_key(self.index, self.sample, self.digest))
         if self.issue not in PAIRS:
             return self.issue, own
@@ -60,8 +60,8 @@ class Mark:
         return self.issue, *sorted((own, other))
 
     @property
-    def seen_from_there(self) -> Mark:
-        """The mark about a leak as it stands in the other split."""
+    def from_other_split(self) -> Mark:
+        """The same leakage mark, from the side of the other split."""
         own = {"other_index": self.index, "other_sample": self.sample, "other_digest": self.digest}
         there = {"index": self.other_index, "sample": self.other_sample, "digest": self.other_digest}
         return replace(self, split=self.other_split, other_split=self.split, **own, **there)  # type: ignore[arg-type]
@@ -73,15 +73,15 @@ class Mark:
 
 @dataclass(frozen=True)
 class Review:
-    """The decisions of people about one data set, or about several splits of one.
+    """The decisions of reviewers about one data set, or about several splits of one.
 
     Attributes:
         marks: one a finding, in the order they were made.
-        thresholds: issue: cut that the reviewer moved. Where decisions on several splits came together, those of the
-            split "val" are called "val:label_errors".
-        seen: issue (called alike): how many findings were looked at.
-        split: that thresholds and seen are of.
-        dataset: what the data set was called.
+        thresholds: issue -> threshold set by the reviewer. In a merged review of several splits, keys of the split
+            "val" are of the form "val:label_errors".
+        seen: issue (same keys) -> how many findings were reviewed.
+        split: of thresholds and seen.
+        dataset: name of the data set.
     """
 
     marks: tuple[Mark, ...] = ()
@@ -91,20 +91,20 @@ class Review:
     dataset: str = ""
 
     def __post_init__(self) -> None:
-        """Of marks about one finding the last stays.
+        """Keep the last of several marks about one finding.
 
         Raises:
-            SettingError: a threshold or a number makes no sense.
+            SettingError: a threshold or a count is invalid.
         """
         last: dict[object, Mark] = {}
         for mark in self.marks:
-            last.pop(mark.finding, None)  # so that it is told where the last one stood
+            last.pop(mark.finding, None)  # so that it takes the place of the last one
             last[mark.finding] = mark
         object.__setattr__(self, "marks", tuple(last.values()))
-        for name, cut in self.thresholds.items():
-            if _issue_in(name) not in WITH_THRESHOLD or not is_fraction(cut):
+        for name, threshold in self.thresholds.items():
+            if _issue_in(name) not in WITH_THRESHOLD or not is_fraction(threshold):
                 wanted = f"a threshold must be a score in [0, 1] for one of {', '.join(WITH_THRESHOLD)}"
-                raise SettingError(f"{wanted}, got {cut!r} for {name!r}")
+                raise SettingError(f"{wanted}, got {threshold!r} for {name!r}")
         for name, count in self.seen.items():
             if _issue_in(name) not in NAMES or not _is_count(count):
                 wanted = f"seen must be a number of findings of one of {', '.join(NAMES)}"
@@ -116,53 +116,55 @@ class Review:
         every = list(reviews)
         splits = {review.split for review in every}
         split = splits.pop() if len(splits) == 1 else ""
-        cuts: dict[str, float] = {}
+        thresholds: dict[str, float] = {}
         seen: dict[str, int] = {}
         for review in every:
-            cuts |= {review._called(name, split): cut for name, cut in review.thresholds.items()}
+            thresholds |= {
+                review._qualified_name(name, split): threshold for name, threshold in review.thresholds.items()
+            }
             for name, count in review.seen.items():
-                called = review._called(name, split)
-                seen[called] = max(count, seen.get(called, 0))
+                key = review._qualified_name(name, split)
+                seen[key] = max(count, seen.get(key, 0))
         marks = tuple(mark for review in every for mark in review.marks)
         dataset = next((review.dataset for review in every if review.dataset), "")
-        return cls(marks, cuts, seen, split, dataset)
+        return cls(marks, thresholds, seen, split, dataset)
 
     def of(self, split: str) -> Review:
-        """What is about one split; what is no leak on one side is none on the other."""
+        """The part about one split; leakage rejected on one side is rejected on the other."""
         own = tuple(mark for mark in self.marks if mark.split == split)
         there = [m for m in self.marks if m.issue == "leakage" and m.verdict == "rejected" and m.other_split == split]
-        marks = (*(mark.seen_from_there for mark in there if mark.split), *own)
+        marks = (*(mark.from_other_split for mark in there if mark.split), *own)
         return Review(marks, self.thresholds_of(split), self._of(self.seen, split), split, self.dataset)
 
     def thresholds_of(self, *splits: str) -> dict[str, float]:
-        """Issue: cut that was moved in any of these splits."""
-        return {issue: cut for split in splits for issue, cut in self._of(self.thresholds, split).items()}
+        """Issue -> threshold that was set in any of these splits."""
+        return {issue: threshold for split in splits for issue, threshold in self._of(self.thresholds, split).items()}
 
     def without_thresholds(self, issues: Iterable[str]) -> Review:
-        """The same without the cuts of some issues."""
+        """The same without the thresholds of some issues."""
         left_out = set(issues)
-        kept = {name: cut for name, cut in self.thresholds.items() if _issue_in(name) not in left_out}
+        kept = {name: threshold for name, threshold in self.thresholds.items() if _issue_in(name) not in left_out}
         return replace(self, thresholds=kept)
 
     @property
     def counts(self) -> dict[str, int]:
-        """Verdict: number of marks, of those there are."""
+        """Verdict -> number of marks, without zeros."""
         count = Counter(mark.verdict for mark in self.marks)
         return {verdict: count[verdict] for verdict in get_args(Judgement) if count[verdict]}
 
     def _of(self, values: Mapping[str, Value], split: str) -> dict[str, Value]:
-        full = {self._called(name, ""): value for name, value in values.items()}
+        full = {self._qualified_name(name, ""): value for name, value in values.items()}
         start = f"{split}:" if split else ""
         return {_issue_in(name): value for name, value in full.items() if name == start + _issue_in(name)}
 
-    def _called(self, name: str, split: str) -> str:
+    def _qualified_name(self, name: str, split: str) -> str:
         """The name of a threshold in a review of `split`."""
         own = self.split if ":" not in name else ""
         return f"{own}:{name}" if own != split and own else name
 
 
 def _problems(mark: Mark) -> Iterator[str]:
-    """What speaks against a mark."""
+    """Everything that is inconsistent in a mark."""
     if mark.issue not in NAMES:
         yield f"the issue must be one of {', '.join(NAMES)}, got {mark.issue!r}"
     if mark.verdict not in get_args(Judgement):
@@ -173,11 +175,11 @@ def _problems(mark: Mark) -> Iterator[str]:
             if not isinstance(value, int) or isinstance(value, bool) or not -1 <= value < 2**53:
                 yield f"{each.name} must be a position, 0 or more, got {value!r}"
         elif not isinstance(value, str):
-            yield f"{each.name} must be a text, got {value!r}"
+            yield f"{each.name} must be a string, got {value!r}"
         elif "digest" in each.name and not DIGEST.fullmatch(value):
             yield f"{each.name} must be 32 hexadecimal digits or empty, got {value!r}"
     if mark.index < 0 and not mark.sample and not mark.digest:
-        yield "a mark must tell its sample by index, sample or digest, got none of them"
+        yield "a mark must identify its sample by index, sample or digest, got none of them"
     yield from _problems_by_issue(mark)
 
 
@@ -195,7 +197,7 @@ def _problems_by_issue(mark: Mark) -> Iterator[str]:
 
 
 def _sample_key(index: int, sample: str, digest: str) -> tuple[str, str, int]:
-    """Who a sample is, wherever it has moved."""
+    """What identifies a sample, even after it has moved."""
     return digest, sample, -1 if digest and sample else index
 
 

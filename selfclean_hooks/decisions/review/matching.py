@@ -1,9 +1,9 @@
-"""Which samples of an audit the marks of a review are about.
+"""Match the marks of a review to the samples of an audit.
 
-Where the content of both is known it must be the same. Else, where both have a file, the file must be; else the
-position. So without digests and names the data must be as they were. Of several samples of one content that of the same
-file comes first, then one whose file lies in a folder and has a name called alike, then that of the same position, then
-any that no other mark is about.
+If the content of both is known, it must be identical; else, if both have a file, the file; else the position. So
+without digests and names the data must be unchanged. Among several samples of the same content, the one with the same
+file is preferred, then one whose folder and file have the same names, then the one at the same position, then any that
+no other mark refers to.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from selfclean_hooks.core.label_text import label_texts
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.decisions.review.marks import Mark
 
-NUM_RANKS = 5  # the same file and position, the same file, alike, the same position, any
+NUM_RANKS = 5  # same file and position, same file, same folder and file name, same position, any
 SAME_POSITION, ANY = 3, 4
 
 
 class SampleReference(NamedTuple):
-    """A sample as a mark tells it."""
+    """A sample as a mark identifies it."""
 
-    place: int
+    position: int
     sample: str
     digest: str
 
 
 class MatchedMark(NamedTuple):
-    """Where a mark belongs."""
+    """A mark and the sample it is about."""
 
     mark: Mark
     position: int
-    other: int  # of near duplicates; -1 for other issues
+    other: int  # the kept copy, for near duplicates; else -1
     rank: int  # how close the match is, 0: the closest
 
 
 @dataclass(frozen=True, eq=False)
 class SampleIndex:
-    """What samples are known by, for looking some of them up."""
+    """Index of samples by digest and by name."""
 
     n: int
     names: Sequence[str]
@@ -59,61 +59,61 @@ class SampleIndex:
         digests: Sequence[str] | None,
         wanted: Collection[SampleReference],
     ) -> SampleIndex:
-        """Those of an audit, ready for whoever is wanted."""
+        """Index the samples of an audit that references may match."""
         n, none = len(scores), ("",) * len(scores)
-        by_digest: dict[str, list[int]] = {who.digest: [] for who in wanted if who.digest}
-        by_name: dict[str, list[int]] = {who.sample: [] for who in wanted if who.sample}
+        by_digest: dict[str, list[int]] = {reference.digest: [] for reference in wanted if reference.digest}
+        by_name: dict[str, list[int]] = {reference.sample: [] for reference in wanted if reference.sample}
         for known, texts in ((by_digest, digests or ()), (by_name, names or ())):
             for i, text in enumerate(texts):
                 if text in known:
                     known[text].append(i)
         return cls(n, names or none, digests or none, label_texts(scores), by_digest, by_name)
 
-    def may_be(self, who: SampleReference, i: int) -> bool:
-        """Whether a sample can be the one that was told."""
-        if who.digest and self.digests[i]:
-            return who.digest == self.digests[i]
-        if who.sample and self.names[i]:
-            return who.sample == self.names[i]
-        return who.place == i
+    def matches(self, reference: SampleReference, i: int) -> bool:
+        """Whether a sample can be the one referred to."""
+        if reference.digest and self.digests[i]:
+            return reference.digest == self.digests[i]
+        if reference.sample and self.names[i]:
+            return reference.sample == self.names[i]
+        return reference.position == i
 
-    def candidates(self, who: SampleReference) -> Iterator[int]:
-        """All that can be the one, some twice."""
-        yield from self.of_digest.get(who.digest, ())
-        yield from (i for i in self.of_name.get(who.sample, ()) if self.may_be(who, i))
-        if 0 <= who.place < self.n and self.may_be(who, who.place):
-            yield who.place
+    def candidates(self, reference: SampleReference) -> Iterator[int]:
+        """All samples that match, some twice."""
+        yield from self.of_digest.get(reference.digest, ())
+        yield from (i for i in self.of_name.get(reference.sample, ()) if self.matches(reference, i))
+        if 0 <= reference.position < self.n and self.matches(reference, reference.position):
+            yield reference.position
 
-    def rank(self, who: SampleReference, i: int) -> int:
-        """How close a candidate is."""
-        if who.sample and who.sample == self.names[i]:
-            return 0 if who.place == i else 1
-        if who.sample and self.names[i] and _folder_and_name(who.sample) == _folder_and_name(self.names[i]):
+    def rank(self, reference: SampleReference, i: int) -> int:
+        """How closely a candidate matches; 0 is the closest."""
+        if reference.sample and reference.sample == self.names[i]:
+            return 0 if reference.position == i else 1
+        if reference.sample and self.names[i] and _folder_and_name(reference.sample) == _folder_and_name(self.names[i]):
             return 2
-        return 3 if who.place == i else 4
+        return 3 if reference.position == i else 4
 
-    def best(self, who: SampleReference, besides: int) -> int:
-        """The closest one but `besides`, the first of those equally close; -1: there is none."""
-        ranked = ((self.rank(who, i), i) for i in self.candidates(who) if i != besides)
+    def closest(self, reference: SampleReference, besides: int) -> int:
+        """The closest match other than `besides`, the first of equally close ones; -1: there is none."""
+        ranked = ((self.rank(reference, i), i) for i in self.candidates(reference) if i != besides)
         return min(ranked, default=(0, -1))[1]
 
-    def had_label(self, who: SampleReference, i: int) -> bool:
-        """Whether the label may be the one there was: of a file in the folder of a class that is known."""
-        folder = _folder_and_name(who.sample)[:-1]
+    def may_have_label(self, reference: SampleReference, i: int) -> bool:
+        """Whether the label agrees with the class folder of the file, where that folder is a known class."""
+        folder = _folder_and_name(reference.sample)[:-1]
         return not folder or folder[0] not in self.known_labels or folder[0] == self.labels[i]
 
     @cached_property
     def known_labels(self) -> frozenset[str]:
-        """What labels are called."""
+        """Names of the labels."""
         return frozenset(self.labels)
 
 
 def match_marks(
     marks: Sequence[Mark], scores: Scores, names: Sequence[str] | None, digests: Sequence[str] | None
 ) -> tuple[list[MatchedMark], list[Mark]]:
-    """Where marks belong, each sample for one mark of its kind, and the marks that belong nowhere.
+    """Match marks to samples, each sample to one mark of its kind; and the marks that match nothing.
 
-    The closest matches are made first; of equally close ones that of the later mark.
+    The closest matches are made first; among equally close ones, the later mark's.
 
     Args:
         marks: about the N samples of one split.
@@ -122,9 +122,14 @@ def match_marks(
         digests: (N,) of their contents, "" where unknown.
 
     Returns:
-        Places in order of the marks, and the other marks.
+        Matched marks in their order, and the unmatched ones.
     """
-    wanted = {who for mark in marks for who in (_own_reference(mark), _kept_copy_reference(mark)) if who is not None}
+    wanted = {
+        reference
+        for mark in marks
+        for reference in (_own_reference(mark), _kept_copy_reference(mark))
+        if reference is not None
+    }
     samples = SampleIndex.of(scores, names, digests, wanted)
     others = {
         number: _match_kept_copy(samples, mark) for number, mark in enumerate(marks) if mark.issue == "near_duplicates"
@@ -136,8 +141,8 @@ def match_marks(
     for rank in range(NUM_RANKS):
         for number in sorted(fits.keys() - found.keys(), reverse=True):
             mark, other = marks[number], others.get(number, -1)
-            used, asked_for = taken[_slot(mark)], claimed if rank == ANY else {other}
-            free = (i for i in fits[number][rank] if i not in used and i != other and i not in asked_for)
+            used, reserved = taken[_slot(mark)], claimed if rank == ANY else {other}
+            free = (i for i in fits[number][rank] if i not in used and i != other and i not in reserved)
             at = min(free, default=-1)
             if at >= 0:
                 used.add(at)
@@ -146,27 +151,27 @@ def match_marks(
 
 
 def _candidates_by_rank(samples: SampleIndex, mark: Mark) -> list[list[int]]:
-    """Samples that the mark may be about, by how closely they match."""
-    who = _own_reference(mark)
+    """Samples that the mark may be about, by rank."""
+    reference = _own_reference(mark)
     ranked: list[list[int]] = [[] for _ in range(NUM_RANKS)]
-    for i in samples.candidates(who):
-        rank = samples.rank(who, i)
-        if mark.issue != "label_errors" or rank < SAME_POSITION or samples.had_label(who, i):
+    for i in samples.candidates(reference):
+        rank = samples.rank(reference, i)
+        if mark.issue != "label_errors" or rank < SAME_POSITION or samples.may_have_label(reference, i):
             ranked[rank].append(i)
     return ranked
 
 
 def _match_kept_copy(samples: SampleIndex, mark: Mark) -> int:
-    """The copy that was kept, another sample than the surplus one."""
-    who, beside = _own_reference(mark), SampleReference(mark.other_index, mark.other_sample, mark.other_digest)
-    own, other = samples.best(who, -1), samples.best(beside, -1)
-    if own >= 0 and own == other and samples.rank(beside, other) > samples.rank(who, own):
-        return samples.best(beside, own)
+    """The kept copy, another sample than the surplus one."""
+    reference, beside = _own_reference(mark), SampleReference(mark.other_index, mark.other_sample, mark.other_digest)
+    own, other = samples.closest(reference, -1), samples.closest(beside, -1)
+    if own >= 0 and own == other and samples.rank(beside, other) > samples.rank(reference, own):
+        return samples.closest(beside, own)
     return other
 
 
 def _slot(mark: Mark) -> object:
-    """Of marks in one slot no two are about the same sample."""
+    """No two marks in one slot are about the same sample."""
     return mark.issue, mark.other_split, mark.other_index, mark.other_sample, mark.other_digest
 
 
@@ -184,5 +189,5 @@ def _kept_copy_reference(mark: Mark) -> SampleReference | None:
 
 @lru_cache(2**14)
 def _folder_and_name(name: str) -> tuple[str, ...]:
-    """Folder and name of a file, wherever the folder lies."""
+    """Folder and file name, independent of where the folder is."""
     return tuple(re.split(r"[/\\]", name)[-2:])

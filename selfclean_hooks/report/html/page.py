@@ -157,7 +157,7 @@ def _kept(audit: AuditResult) -> str:
 def _about(audit: AuditResult) -> dict[str, Any]:
     """Provenance of the audit; thresholds and policy are those in force."""
     facts = {key: value for key, value in audit.provenance.items() if key not in LEFT_OUT}
-    in_force = {"thresholds": audit.thresholds.written(), "policy": asdict(audit.policy)}
+    in_force = {"thresholds": audit.thresholds.to_dict(), "policy": asdict(audit.policy)}
     return {**facts, "settings": {**facts.get("settings", {}), **in_force}}
 
 
