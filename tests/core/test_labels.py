@@ -76,7 +76,7 @@ def test_wrong_numbers_are_found_told_and_saved(tmp_path: Path) -> None:
     assert np.allclose(found.frame["given_label"], wrong)
     nearer = np.abs(found.frame["predicted_label"].to_numpy()[:10] - t[:10]) < np.abs(wrong[:10] - t[:10]) / 2
     assert nearer.all()
-    assert found.decisions.reason[3].startswith(f"target {wrong[3]:.4g} where ")
+    assert found.decisions.reason[3].startswith(f"target {wrong[3]:.4g}, predicted ")
     found.save(tmp_path)
     again = Audit.load(tmp_path)
     assert again.frame.equals(found.frame)

@@ -282,8 +282,8 @@ def test_the_largest_image_cannot_be_kept_where_sizes_are_not_known() -> None:
     with pytest.raises(SettingError) as caught:
         duplicate_sets(scores_of(), 0.1, "largest_image", np.zeros(10, bool))
     assert str(caught.value) == (
-        "keep='largest_image' needs the sizes of images, and these samples are none (or an older version audited "
-        "them): keep 'first' or 'most_central'"
+        "keep='largest_image' needs the sizes of images, and these samples are not images (or an older version "
+        "audited them): keep 'first' or 'most_central'"
     )
 
 

@@ -195,7 +195,7 @@ def test_what_is_no_share_is_refused(make: Any, share: Any) -> None:
 
 def test_shares_at_the_ends() -> None:
     assert (FDR(0).q, Top(0).fraction, Top(1).fraction) == (0, 0, 1)
-    with pytest.raises(SettingError, match="FDR takes the share of flags that may be wrong"):
+    with pytest.raises(SettingError, match="FDR takes the fraction of flags that may be wrong"):
         FDR(1)
 
 

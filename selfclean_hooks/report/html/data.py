@@ -212,7 +212,7 @@ def _placed(audit: AuditResult) -> Iterator[tuple[Mark, list[int]]]:
     for issue, marks in ruling.marks.items():
         for position, mark in marks.items():
             yield mark, [position, mark.other_index if issue == "leakage" else -1]
-    for place in ruling.near:
+    for place in ruling.near_duplicates:
         yield place.mark, [place.position, place.other]
     every = audit.review.marks if audit.review is not None else ()
     no_leaks = [mark for mark in every if mark.issue == "leakage" and mark.verdict == "rejected"]
