@@ -2,11 +2,11 @@
 
     SelfCleanError
     |-- DataError (ValueError)         the data set, the vectors or the labels cannot be audited
-    |-- BackboneError (ValueError)     no features can be had from this backbone
-    |-- SourceError (ValueError)       SOURCE on the command line names nothing that can be read
-    |-- SettingError (ValueError)      a threshold, policy, limit or other argument makes no sense
-    |-- PolicyError                    a policy asks for something that would do harm, such as dropping most of the data
-    |-- ContaminationError             a policy says "raise" and there is something to raise about
+    |-- BackboneError (ValueError)     the backbone provides no usable features
+    |-- SourceError (ValueError)       SOURCE on the command line cannot be read
+    |-- SettingError (ValueError)      a threshold, policy, limit or other argument is not valid
+    |-- PolicyError                    a policy would do harm, such as dropping most of the data
+    |-- ContaminationError             a policy says "raise" and samples were flagged
     `-- AuditFileError                 a saved audit cannot be written or read
 
 Each message says what was wanted, what came and what to do.
@@ -24,19 +24,19 @@ class DataError(SelfCleanError, ValueError):
 
 
 class BackboneError(SelfCleanError, ValueError):
-    """No features can be had from this backbone."""
+    """The backbone provides no usable features."""
 
 
 class SourceError(SelfCleanError, ValueError):
-    """A SOURCE names nothing that can be read."""
+    """A SOURCE cannot be read."""
 
 
 class SettingError(SelfCleanError, ValueError):
-    """A threshold, policy, limit or other argument makes no sense."""
+    """A threshold, policy, limit or other argument is not valid."""
 
 
 class PolicyError(SelfCleanError):
-    """A policy asks for something that would do harm."""
+    """A policy would do harm."""
 
 
 class ContaminationError(SelfCleanError):
@@ -48,4 +48,4 @@ class AuditFileError(SelfCleanError):
 
 
 class DataWarning(UserWarning):
-    """Something about the data that the user should know and that does not stop the audit."""
+    """Something about the data that users should know and that does not stop the audit."""

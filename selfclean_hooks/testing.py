@@ -1,4 +1,4 @@
-"""Contaminated pictures with known answers, to see what an audit finds: for tests, examples and benchmarks."""
+"""Contaminated images with known ground truth, for tests, examples and benchmarks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from selfclean_hooks.errors import DataError, SettingError
 
-_LEAST_CONTRAST = 16  # grey levels of standard deviation: plain sky would give patches that are all the same
+_LEAST_CONTRAST = 16  # standard deviation in grey levels: patches of plain sky would all look the same
 
 _Pixels = NDArray[np.float32]
 
@@ -66,8 +66,8 @@ def contaminate(
         seed: The same seed gives the same data.
 
     Raises:
-        DataError: The arrays do not fit together, or hold too little for what is asked.
-        SettingError: A fraction that makes no sense.
+        DataError: The arrays do not fit together, or hold too few samples.
+        SettingError: A fraction is outside its range.
     """
     clean, truth, pool = _checked(images, labels, off_topic_images)
     copies, strange, flips = (
@@ -139,7 +139,7 @@ def write_image_folder(contaminated: Contaminated, folder: str | os.PathLike[str
         folder: A new or empty folder.
 
     Raises:
-        SettingError: The folder holds something already, which would mix with the pictures.
+        SettingError: The folder is not empty.
     """
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)

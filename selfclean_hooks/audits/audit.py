@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 
 class Audit(AuditResult):
-    """An `AuditResult` that can be shown as tables and pages, checked against limits, saved and loaded.
+    """An `AuditResult` with tables, pages and figures, that can be checked against limits, saved and loaded.
 
     Fields, `contamination`, `clean_indices`, `worst`, `at` and `enforce` are those of `AuditResult`.
     """
 
     def with_decisions(self, review: Review | str | Path | Iterable[str | Path]) -> Audit:
-        """The same measurements with what people decided about findings, on top of what was decided before.
+        """The same measurements with review decisions about findings, added to earlier ones.
 
         See `AuditResult.with_review` for what a decision does.
 
         Args:
-            review: a `Review`, or files of decisions as the report exports them; of several the last counts.
+            review: a `Review`, or files of decisions exported from the report; later files override earlier ones.
 
         Raises:
             AuditFileError: a file holds no decisions.
-            SettingError: the near-duplicate threshold lies above the pairs that were kept.
+            SettingError: the near-duplicate threshold is above the scores of the listed pairs.
         """
         from selfclean_hooks.decisions.review.file import as_review
 
@@ -45,8 +45,11 @@ class Audit(AuditResult):
     def save(self, folder: str | Path, verdict: Verdict | None = None) -> None:
         """Write manifest.json, samples.csv, pairs.csv, clean_indices.txt, scores.npz and report.html into `folder`.
 
-        Where other splits were given, leakage.csv too; where people decided, decisions.json and relabelled.csv.
-        The page shows a verdict that is given.
+        With other splits leakage.csv too, with review decisions decisions.json and relabelled.csv.
+
+        Args:
+            folder: created if need be.
+            verdict: shown on the page.
 
         Raises:
             AuditFileError: the folder cannot be written.
@@ -62,7 +65,7 @@ class Audit(AuditResult):
         """Read what `save` wrote.
 
         Raises:
-            AuditFileError: the folder is no saved audit, is damaged, or is of another version.
+            AuditFileError: the folder holds no saved audit, is damaged, or has another version.
         """
         from selfclean_hooks.storage.folder import load
 
@@ -70,21 +73,21 @@ class Audit(AuditResult):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """One row a sample, indexed by its position in the data set; a new copy each time."""
+        """One row per sample, indexed by position in the data set; a new copy each time."""
         from selfclean_hooks.results.tables import frame_of
 
         return frame_of(self)
 
     @property
     def pairs(self) -> pd.DataFrame:
-        """The closest pairs, worst score first: all below the threshold and at least N; a new copy each time."""
+        """The closest pairs, worst score first: all below the threshold, at least N; a new copy each time."""
         from selfclean_hooks.results.tables import pairs_of
 
         return pairs_of(self)
 
     @property
     def duplicate_sets(self) -> pd.DataFrame:
-        """The sets of near duplicates, one row a member, the kept copy of each set first; a new copy each time.
+        """The sets of near duplicates, one row per member, the kept copy of each set first; a new copy each time.
 
         Columns near_duplicate_set, index, is_kept, distance (to the kept copy), given_label,
         is_label_conflict (copies of the set carry different labels).
@@ -95,9 +98,9 @@ class Audit(AuditResult):
 
     @property
     def leakage(self) -> pd.DataFrame:
-        """Pairs of samples of this and of another split, worst score first, of those flagged and of others the nearest.
+        """Pairs of a sample of this split and one of another, worst score first: flagged ones and the nearest others.
 
-        Columns split_1, index_1, split_2, index_2, distance, is_leakage_issue; no rows where no other split was given.
+        Columns split_1, index_1, split_2, index_2, distance, is_leakage_issue; no rows without other splits.
         """
         from selfclean_hooks.results.tables import leakage_of
 
@@ -105,17 +108,17 @@ class Audit(AuditResult):
 
     @property
     def summary(self) -> pd.DataFrame:
-        """One row an issue: issue, num_issues, contamination, threshold, action. NaN and "not run": it did not run."""
+        """One row per issue: issue, num_issues, contamination, threshold, action; NaN and "not run" if not run."""
         from selfclean_hooks.results.tables import summary_of
 
         return summary_of(self)
 
     def ranking(self, issue: str) -> pd.DataFrame:
-        """All samples scored for near_duplicates, off_topic or label_errors, worst first: for review from the top.
+        """All samples scored for near_duplicates, off_topic or label_errors, worst first, for review from the top.
 
         Columns index, score, is_issue, probability (that it is an issue) and expected_found (how many of the estimated
-        issues are seen down to here); the last two are NaN where the method estimates no probabilities. After
-        `calibration.clean_in_a_row()` fine samples in a row the rest may be left.
+        issues are among the rows down to this one); the last two are NaN where the method estimates no probabilities.
+        After `core.calibration.clean_in_a_row()` consecutive non-issues, reviewing can stop.
 
         Raises:
             SettingError: there is no such issue, or it did not run.
@@ -126,21 +129,21 @@ class Audit(AuditResult):
 
     @property
     def calibration(self) -> pd.DataFrame:
-        """One row an issue whose probabilities were estimated: what the flags are worth, and what there may be beside.
+        """Estimated precision and recall of the flags, one row per issue with estimated probabilities.
 
-        Columns issue, num_issues (flagged), precision (share of the flags that are estimated to be right), estimated
-        (issues in all the data), estimated_low and estimated_high (95% interval), recall (share of them flagged) and
-        inspect_for_90 (samples to look at, from the worst, to see 90% of them). For near duplicates these are samples
-        that have a near duplicate, kept copies included.
+        Columns issue, num_issues (flagged), precision (estimated share of correct flags), estimated (number of issues
+        in the data), estimated_low and estimated_high (95% interval), recall (share of them flagged) and inspect_for_90
+        (samples to inspect, from the worst, for 90% recall). For near duplicates these are samples that have a near
+        duplicate, kept copies included.
         """
         from selfclean_hooks.results.tables import calibration_of
 
         return calibration_of(self)
 
     def check(self, limits: Limits | None = None, baseline: Baseline | str | Path | None = None) -> Verdict:
-        """Whether the contamination is within `limits`; findings in `baseline`, or in that file, do not count.
+        """Whether the contamination is within `limits`; findings listed in `baseline`, or in that file, are ignored.
 
-        With a baseline and no limit, no finding beside it is tolerated.
+        With a baseline and without limits, any new finding fails.
 
         Raises:
             AuditFileError: the file cannot be read.
@@ -159,23 +162,23 @@ class Audit(AuditResult):
         write(Path(path), render(self).encode())
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: a summary and the worst findings."""
+        """Summary and worst findings, for notebooks."""
         from selfclean_hooks.report.figures.notebook import as_html
 
         return as_html(self)
 
     def plot(self, issue: str | None = None, most: int = 24) -> Figure:
-        """The worst findings of an issue as pictures, with the histogram of the scores and the threshold.
+        """Images of the worst findings of an issue, with the histogram of the scores and the threshold.
 
-        Beside a surplus copy stands the one that is kept; under label errors stands given label, predicted label. Red
-        is what is flagged. Nothing is set in matplotlib, and pyplot is not used: `.savefig(path)` writes the figure.
+        A surplus copy is shown beside the kept one, a label error with given and predicted label; flagged findings are
+        red. No global state of matplotlib is changed and pyplot is not used: `.savefig(path)` writes the figure.
 
         Args:
             issue: "near_duplicates", "off_topic", "label_errors" or "leakage"; None: an overview of all.
-            most: pictures or pairs shown, at least 1.
+            most: number of images or pairs, at least 1.
 
         Raises:
-            SettingError: there is no such issue, `most` makes no sense, or matplotlib is not installed.
+            SettingError: there is no such issue, `most` is not valid, or matplotlib is not installed.
         """
         try:
             from selfclean_hooks.report.figures.plots import plot

@@ -1,4 +1,4 @@
-"""`SplitsAudit`: the audits of several splits, shown, checked, saved and loaded."""
+"""`SplitsAudit`: the audits of several splits that can be shown, checked, saved and loaded."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class SplitsAudit(SplitsResult[Audit]):
-    """The audits of several splits by one encoder, shown as tables, checked, saved and loaded. See `SplitsResult`."""
+    """A `SplitsResult` with tables and pages, that can be checked against limits, saved and loaded."""
 
     def with_decisions(self, review: Review | str | Path | Iterable[str | Path]) -> SplitsAudit:
-        """The same measurements with what people decided about findings of each split."""
+        """The same measurements with review decisions about findings of each split."""
         from selfclean_hooks.decisions.review.file import as_review
 
         given = as_review(review)
@@ -34,7 +34,9 @@ class SplitsAudit(SplitsResult[Audit]):
     def save(self, folder: str | Path, verdict: Verdict | None = None) -> None:
         """Write a folder for each split as `Audit.save` does, leakage.csv, splits.json and report.html.
 
-        The pages show a verdict that is given.
+        Args:
+            folder: created if need be.
+            verdict: shown on the pages.
 
         Raises:
             AuditFileError: the folder cannot be written.
@@ -49,7 +51,7 @@ class SplitsAudit(SplitsResult[Audit]):
         """Read what `save` wrote.
 
         Raises:
-            AuditFileError: the folder holds no audit of splits, is damaged, or is of another version.
+            AuditFileError: the folder holds no audit of splits, is damaged, or has another version.
         """
         from selfclean_hooks.storage.splits import load
 
@@ -58,7 +60,7 @@ class SplitsAudit(SplitsResult[Audit]):
 
     @property
     def shift(self) -> pd.DataFrame:
-        """How far splits lie apart, one row for each two of them.
+        """Distribution shift between splits, one row for each two of them.
 
         Columns split_1, split_2, distance (squared Frechet distance in the embedding), expected (its median for random
         splits of the same samples), p_value, components, explained (share of the variance in these components).
@@ -70,10 +72,10 @@ class SplitsAudit(SplitsResult[Audit]):
 
     @property
     def leakage(self) -> pd.DataFrame:
-        """Pairs of near duplicates in two splits: split_1, index_1, split_2, index_2, distance; worst first.
+        """Near duplicates in two splits: split_1, index_1, split_2, index_2, distance; worst first.
 
-        One threshold decides on all of them, that for near duplicates of the split that is trained on. Listed are the
-        nearest of every flagged sample in every other split, and up to 7 more where it has as many.
+        One threshold applies to all pairs, that for near duplicates in the training split. Listed are the nearest
+        neighbour of every flagged sample in every other split, and up to 7 more below the threshold.
         """
         return self._table(self.leaking, LEAKAGE)
 
@@ -99,14 +101,14 @@ class SplitsAudit(SplitsResult[Audit]):
         limits: Limits | Mapping[str, Limits] | None = None,
         baseline: Baseline | str | Path | None = None,
     ) -> Verdict:
-        """Whether every split is within its limits; findings in `baseline` do not count.
+        """Whether every split is within its limits; findings listed in `baseline` are ignored.
 
         Args:
-            limits: the same for every split, or by name of the split (one left out has none).
-            baseline: or the path of one; with one and no limit, no finding beside it is tolerated.
+            limits: the same for every split, or by name of the split (none for a split left out).
+            baseline: a baseline or its path; with one and without limits, any new finding fails.
 
         Raises:
-            SettingError: limits are given for a split that there is not.
+            SettingError: limits are given for an unknown split.
             AuditFileError: the baseline cannot be read.
         """
         from selfclean_hooks.gate.baseline import Baseline
@@ -117,13 +119,13 @@ class SplitsAudit(SplitsResult[Audit]):
         return check(self.audits, by_split, Baseline.given(baseline))
 
 
-def split_pages(found: SplitsAudit, verdict: Verdict | None = None) -> tuple[bytes, dict[str, bytes]]:
-    """The page of all splits, and the page of each by the name of its split."""
+def split_pages(result: SplitsAudit, verdict: Verdict | None = None) -> tuple[bytes, dict[str, bytes]]:
+    """The index page of all splits, and the page of each by name of the split."""
     from selfclean_hooks.report.html.page import render
     from selfclean_hooks.report.html.splits_page import render_splits
     from selfclean_hooks.storage.splits import BACK, leakage_rows, split_folders
 
-    whole = render_splits(found, split_folders(found), leakage_rows(found), verdict)
-    verdicts = {name: None if verdict is None else verdict.of(name) for name in found.audits}
-    pages = {name: render(audit, verdict=verdicts[name], back=BACK).encode() for name, audit in found.audits.items()}
+    whole = render_splits(result, split_folders(result), leakage_rows(result), verdict)
+    verdicts = {name: None if verdict is None else verdict.of(name) for name in result.audits}
+    pages = {name: render(audit, verdict=verdicts[name], back=BACK).encode() for name, audit in result.audits.items()}
     return whole.encode(), pages

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from selfclean_hooks.cli.sources.open import Source, open_source
+from selfclean_hooks.cli.sources.source import Source, open_source
 from selfclean_hooks.errors import SourceError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The demo: known issues in real images, found before a Lightning fit."""
+"""`selfclean-hooks demo`: known issues in real images, found before a Lightning fit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EPOCHS = 40
 
 
 def run(output: Path, console: Console, seed: int = 0) -> Audit:
-    """Plant issues in scikit-learn's digits, audit, clean, train with and without; saves the audit into `output`."""
+    """Plant issues in scikit-learn's digits, audit and save into `output`, and train with and without cleaning."""
     from selfclean_hooks.cli.sources.array import ArrayDataset
     from selfclean_hooks.utils.files import check_writable
 
@@ -35,7 +35,7 @@ def run(output: Path, console: Console, seed: int = 0) -> Audit:
     console.print(
         f"{len(planted.labels)} handwritten digits (scikit-learn), contaminated on purpose: "
         f"{planted.is_label_error.sum()} wrong labels, {planted.is_off_topic.sum()} patches of photographs, "
-        f"{len(planted.duplicate_pairs)} near copies."
+        f"{len(planted.duplicate_pairs)} near duplicates."
     )
     dataset = ArrayDataset(planted.images, planted.labels)
     policy = Policy("drop", "drop", "drop", "drop")
@@ -61,8 +61,8 @@ def run(output: Path, console: Console, seed: int = 0) -> Audit:
 
 
 def _found_against_planted(found: Audit, planted: Contaminated) -> Table:
-    """Of each issue: planted, flagged, right among the flagged, right among as many worst as were planted."""
-    table = Table("issue", "planted", "flagged", "of these planted", "planted among the worst", title_justify="left")
+    """One row per issue: planted, flagged, correctly flagged, and correct among as many worst as were planted."""
+    table = Table("issue", "planted", "flagged", "correctly flagged", "planted among the worst", title_justify="left")
     pairs = {tuple(pair) for pair in planted.duplicate_pairs.tolist()}
     is_pair = np.array([tuple(pair) in pairs for pair in found.scores.pair_index.tolist()])
     flags = found.decisions.flags
@@ -95,8 +95,8 @@ def _accuracy(
 
     from selfclean_hooks.utils.rng import preserve_rng_state
 
-    def tensors(pictures: NDArray[np.uint8], classes: NDArray[np.int64]) -> TensorDataset:
-        return TensorDataset(torch.from_numpy(pictures).float().flatten(1) / 255, torch.from_numpy(classes))
+    def tensors(images: NDArray[np.uint8], classes: NDArray[np.int64]) -> TensorDataset:
+        return TensorDataset(torch.from_numpy(images).float().flatten(1) / 255, torch.from_numpy(classes))
 
     class Classifier(lightning.LightningModule):
         def __init__(self) -> None:

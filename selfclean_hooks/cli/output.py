@@ -1,4 +1,4 @@
-"""The result on standard output, in the format that was asked for; notes go to standard error."""
+"""The result on standard output in the chosen format, notes on standard error."""
 
 from __future__ import annotations
 
@@ -18,72 +18,73 @@ if TYPE_CHECKING:
     from selfclean_hooks.gate.verdict import Verdict
 
 
-MAX_LENGTH = 4000  # characters of a line that comes from elsewhere
+MAX_LENGTH = 4000  # characters of a line with text from outside
 
 
-def print_result(found: SplitsAudit, verdict: Verdict, format: Format, place: Path | None) -> None:
-    """Print what was found and decided.
+def print_result(result: SplitsAudit, verdict: Verdict, format: Format, place: Path | None) -> None:
+    """Print the result.
 
     Args:
-        found: the audits; of one data set it is the split "".
+        result: the audits; that of a single data set is the split "".
         verdict: on them.
         format: of standard output.
-        place: the folder it was saved in, None if it was not.
+        place: folder that the audit was saved in; None if it was not.
     """
     if format is Format.table:
-        _print_table(found, verdict, place)
+        _print_table(result, verdict, place)
     else:
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8")  # names of files, in whatever locale
-        sys.stdout.write(as_text(format, found.audits, verdict, found.shifts).rstrip("\n") + "\n")
-    for note in dict.fromkeys(note for audit in found.audits.values() for note in audit.provenance.get("notes", ())):
+            sys.stdout.reconfigure(encoding="utf-8")  # for file names, in any locale
+        sys.stdout.write(as_text(format, result.audits, verdict, result.shifts).rstrip("\n") + "\n")
+    for note in dict.fromkeys(note for audit in result.audits.values() for note in audit.provenance.get("notes", ())):
         say(note)
 
 
 def say(text: str) -> None:
-    """A note on standard error."""
+    """Print a note on standard error."""
     Console(stderr=True).print(visible(text, MAX_LENGTH), style="dim", soft_wrap=True, markup=False, highlight=False)
 
 
 def complain(text: str) -> None:
-    """An error on standard error."""
+    """Print an error on standard error."""
     lines = [visible(line, MAX_LENGTH) for line in text.split("\n")]
-    if any(line.startswith("::") for line in lines):  # no command for the program that runs this
+    if any(line.startswith("::") for line in lines):  # CI runners would take it for a command
         lines = [" ".join(lines)]
     text = "\n".join(lines)
     Console(stderr=True).print(f"error: {text}", style="red", soft_wrap=True, markup=False, highlight=False)
 
 
-def _print_table(found: SplitsAudit, verdict: Verdict, place: Path | None) -> None:
+def _print_table(result: SplitsAudit, verdict: Verdict, place: Path | None) -> None:
     from selfclean_hooks.report.table import calibration_table, show
 
     console = Console()
-    show(found.audits, verdict, console)
-    estimates = calibration_table(found.audits, bars=console.is_terminal and console.encoding.lower().startswith("utf"))
+    show(result.audits, verdict, console)
+    bars = console.is_terminal and console.encoding.lower().startswith("utf")
+    estimates = calibration_table(result.audits, bars=bars)
     if estimates is not None:
         if verdict.reasons:
             console.print()
         console.print(estimates)
         console.print()
-    place_line = [] if place is None else [f"report: {place / 'report.html'}"]
-    for line in (*_about_fitness(found), *_about_splits(found), *place_line):
+    report = [] if place is None else [f"report: {place / 'report.html'}"]
+    for line in (*_quality_lines(result), *_split_lines(result), *report):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
-def _about_fitness(found: SplitsAudit) -> Iterator[str]:
-    """Quality of the representation, on the data that is trained on."""
-    fitness = next(iter(found.audits.values())).fitness
+def _quality_lines(result: SplitsAudit) -> Iterator[str]:
+    """Quality of the representation of the training data."""
+    fitness = next(iter(result.audits.values())).fitness
     if fitness is not None:
         yield fitness.describe()
 
 
-def _about_splits(found: SplitsAudit) -> Iterator[str]:
-    """Leakage and shift."""
-    if "" in found.audits:
+def _split_lines(result: SplitsAudit) -> Iterator[str]:
+    """Leakage and shift between splits."""
+    if "" in result.audits:
         return
-    pairs, differing = len(found.leaking), len(found.disagreeing)
+    pairs, differing = len(result.leaking), len(result.disagreeing)
     yield f"near duplicates in two splits: {pairs} pairs, {differing} of them with different labels"
-    for row in found.shifts:
+    for row in result.shifts:
         one, other = visible(row["split_1"]), visible(row["split_2"])
         yield (
             f"shift from {one} to {other}: Frechet distance {row['distance']:.4g}, "

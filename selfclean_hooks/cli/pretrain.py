@@ -13,14 +13,14 @@ from selfclean_hooks.errors import SettingError, SourceError
 from selfclean_hooks.utils.files import check_writable
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-WARNED_BELOW = 32  # pictures
+FEW_IMAGES = 32
 
 
 def seconds_of(text: str) -> float:
-    """Seconds of a text as 600, 90s, 10m, 1h30m or 01:30:00.
+    """Seconds in a text such as 600, 90s, 10m, 1h30m or 01:30:00.
 
     Raises:
-        SettingError: it is none.
+        SettingError: the text is not a time.
     """
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
     if parts and "".join(map("".join, parts)) == text:
@@ -41,16 +41,15 @@ def run(
     log: Path | None = None,
     progress: bool = True,
 ) -> str:
-    """Train on a source, write the file, and say what it is like ("" in the processes of further devices).
+    """Train on a source, write the file, and return a description ("" in the processes of further devices).
 
-    An interrupted training lies beside the file, named after it and `.partial`, and goes on when the same is asked for
-    again.
+    The state of an interrupted training is kept beside the file, with the suffix `.partial`; the same call resumes it.
 
     Raises:
-        SourceError: there are no pictures in it.
+        SourceError: the source holds no images.
         SelfCleanError: see `pretrain`.
     """
-    from selfclean_hooks.cli.sources.open import open_source
+    from selfclean_hooks.cli.sources.source import open_source
     from selfclean_hooks.data.reader import ImageDataset
     from selfclean_hooks.data.views.dataset_view import raw_view
     from selfclean_hooks.embedding.encoders.encoder import device_of
@@ -60,7 +59,7 @@ def run(
     check_writable(output.parent)
     found = open_source(source)
     if found.vectors is not None:
-        raise SourceError(f"an encoder is trained on pictures, and {source} holds embeddings: give the pictures")
+        raise SourceError(f"an encoder is trained on images, and {source} holds embeddings: give the images")
     partial = output.with_name(f"{output.name}.partial")
     with bar("training an encoder", progress) as tick:
         trained = pretrain(
@@ -74,16 +73,16 @@ def run(
     if devices > 1 and os.environ.get("LOCAL_RANK", "0") != "0":  # Lightning runs this command once a device
         return ""
     save(trained, output)
-    few = f"; {trained.pictures} pictures are few to learn from" if trained.pictures < WARNED_BELOW else ""
+    few = f"; {trained.pictures} images are few to learn from" if trained.pictures < FEW_IMAGES else ""
     return (
         f"{output}: {trained.recipe.objective} of {trained.recipe.encoder} at {trained.canvas.size} px, "
-        f"{trained.pictures} pictures, {trained.epochs} epochs in {trained.seconds:.0f} s{few}\n"
+        f"{trained.pictures} images, {trained.epochs} epochs in {trained.seconds:.0f} s{few}\n"
         f"use it with: selfclean-hooks audit {source} --backbone {output}"
     )
 
 
 def _settings(devices: int, precision: str, log: Path | None) -> dict[str, Any]:
-    """Of Lightning's Trainer, those that were asked for."""
+    """Arguments for Lightning's Trainer."""
     settings: dict[str, Any] = {} if precision == "32" else {"precision": f"{precision}-mixed"}
     if devices > 1:
         settings |= {"devices": devices, "plugins": None, "strategy": "ddp"}

@@ -1,4 +1,4 @@
-"""How a data set is read and embedded: what `audit` and the others take one by one, in one value."""
+"""How a data set is read and embedded, in one value."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ LEAST = {"batch_size": 1, "num_workers": 0, "seed": 0}
 
 @dataclass(frozen=True)
 class EmbeddingSettings:
-    """The settings of one reading; the fields are called as the arguments of `audit` are.
+    """The settings of reading and embedding; the fields have the names of the arguments of `audit`.
 
     Attributes:
         device: "auto", or a torch device.
         batch_size: samples per forward pass.
-        num_workers: processes that read the data set; 0: this one reads.
-        seed: of whatever is random.
+        num_workers: worker processes that read the data set; 0: this process reads.
+        seed: of self-supervised training and random probes.
         cache_dir: folder where embeddings are kept between runs, or None.
         progress: show progress bars.
-        precision: of the forward pass: "32" as the model has it, "bf16" or "16" under autocast.
-        compile: whether the model is compiled by torch.
+        precision: of the forward pass: "32" as the model is, "bf16" or "16" under autocast.
+        compile: compile the model with torch.compile.
 
     Raises:
-        SettingError: one makes no sense; says which.
+        SettingError: one is not valid; says which.
     """
 
     device: str | torch.device = "auto"
@@ -45,7 +45,7 @@ class EmbeddingSettings:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        """See that the numbers and choices make sense; the device and the folder tell when they are used."""
+        """Check numbers and choices; the device and the folder are checked when they are used."""
         for name, least in LEAST.items():
             _check_whole(name, getattr(self, name), least)
         if self.precision not in get_args(Precision):

@@ -1,1 +1,1 @@
-"""Storage."""
+"""Audits as folders: written and read without loading a model."""

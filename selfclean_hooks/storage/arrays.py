@@ -1,4 +1,4 @@
-"""The measurements of an Audit as one .npz file without pickle, and back, exactly."""
+"""The measurements of an audit as one .npz file without pickle, and back, exactly."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def pack(audit: AuditResult) -> bytes:
 
 
 def unpack(content: bytes, n: int, not_run: Mapping[str, str]) -> dict[str, Any]:
-    """What `pack` took from an audit of n samples, by name of the field: scores, names, digests, thumbnails, evidence.
+    """Fields of an audit of n samples from what `pack` made of them: scores, names, digests, thumbnails, evidence.
 
     Raises:
         ValueError: the content is no such file, or its parts do not fit together.
@@ -89,10 +89,10 @@ def unpack(content: bytes, n: int, not_run: Mapping[str, str]) -> dict[str, Any]
             if held is not None and len(held) != n:
                 raise ValueError(f"it holds {len(held)} {what} for {n} samples")
         leaks = _leaks(arrays, n)
-        pictures = {} if leaks is None else _leak_thumbnails(arrays, leaks)
+        leaked = {} if leaks is None else _leak_thumbnails(arrays, leaks)
         scores = replace(_scores(arrays, not_run, errors), leaks=leaks)
         evidence = unpack_evidence(arrays, n)
-        return {"scores": scores, **texts, "thumbnails": thumbnails, "leak_thumbnails": pictures, "evidence": evidence}
+        return {"scores": scores, **texts, "thumbnails": thumbnails, "leak_thumbnails": leaked, "evidence": evidence}
     except UNREADABLE as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
@@ -114,7 +114,7 @@ def _scores(arrays: Arrays, not_run: Mapping[str, str], errors: Mapping[int, str
 
 
 def _check(arrays: Arrays, n: int) -> None:
-    """What the rest of the package takes for granted: lengths that agree, positions that exist."""
+    """Check what the rest of the package relies on: lengths that agree, positions that exist."""
     pairs, edges = len(arrays["pair_distance"]), len(arrays["tree_distance"])
     there = {key for key in OPTIONAL.values() if key in arrays}
     extra = {f"extra_{issue}" for issue in SCORED} & arrays.keys()
@@ -137,7 +137,7 @@ def _check(arrays: Arrays, n: int) -> None:
 
 
 def _check_targets(arrays: Arrays) -> None:
-    """Regression targets with predictions, or labels with the code of the one in doubt."""
+    """Check regression targets with predictions, or several labels a sample with the code of the doubtful one."""
     targets, predicted = arrays.get("targets"), arrays.get("foretold")
     if targets is None or predicted is None:
         return
@@ -150,7 +150,7 @@ def _check_targets(arrays: Arrays) -> None:
 
 
 def _leaks_packed(leaks: LeakPairs, thumbnails: Mapping[tuple[str, int], bytes]) -> Arrays:
-    """What other splits share with this one; there where it was looked for."""
+    """Near duplicates in other splits; only where they were searched."""
     shown = [(leaks.splits.index(split), index) for split, index in thumbnails]
     return {
         **{f"leak_{name}": getattr(leaks, name) for name in PER_LEAK},
@@ -174,9 +174,19 @@ def _leaks(arrays: Arrays, n: int) -> LeakPairs | None:
         (arrays[f"leak_{name}"] for name in PER_LEAK),
     )
     names, digests = _texts(arrays, "leak_name"), _texts(arrays, "leak_digest")
-    cut = float(arrays["leak_automatic" if "leak_automatic" in arrays else "automatic"][0])  # of near duplicates
-    told: dict[str, Any] = {"other_names": names, "other_digests": digests, "scaled_score": arrays.get("leak_scaled")}
-    leaks = LeakPairs(splits, sizes, other, index, other_index, distance, **told, automatic=cut)
+    threshold = float(arrays["leak_automatic" if "leak_automatic" in arrays else "automatic"][0])  # near duplicates
+    leaks = LeakPairs(
+        splits,
+        sizes,
+        other,
+        index,
+        other_index,
+        distance,
+        other_names=names,
+        other_digests=digests,
+        scaled_score=arrays.get("leak_scaled"),
+        automatic=threshold,
+    )
     shapes = {values.shape for values in (getattr(leaks, name) for name in (*PER_LEAK, "score"))}
     if shapes != {(len(leaks),)} or len(sizes) != len(splits) or sizes[0] != n:
         raise ValueError(f"the pairs between splits do not fit together: {shapes}, {splits} of {sizes} samples")

@@ -1,4 +1,4 @@
-"""Evidence as arrays, and back, exactly."""
+"""Evidence as arrays and back, exactly."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROJECTIONS = ("", "PCA", "UMAP")
 
 
 def pack_evidence(evidence: Evidence) -> dict[str, NDArray[Any]]:
-    """Positions in tables that are filled up with -1."""
+    """Evidence as tables of positions, padded with -1."""
     both = [places for pair in evidence.labels.values() for places in pair]
     arrays: dict[str, NDArray[Any]] = {
         "evidence_off_topic_index": np.array(list(evidence.off_topic), np.int64),
@@ -28,11 +28,11 @@ def pack_evidence(evidence: Evidence) -> dict[str, NDArray[Any]]:
 
 
 def unpack_evidence(arrays: Arrays, n: int) -> Evidence | None:
-    """What `pack_evidence` took from an audit of n samples; None where there is none.
+    """Evidence of n samples from what `pack_evidence` made of it; None if there is none.
 
     Raises:
-        ValueError: it does not fit.
-        KeyError: a part of it is missing.
+        ValueError: an array does not fit.
+        KeyError: an array is missing.
     """
     if "evidence_projection" not in arrays:
         return None

@@ -1,4 +1,4 @@
-"""An Audit as a folder. The manifest holds the digest of the scores: files of two saves are never mixed unnoticed."""
+"""An audit as a folder. The manifest holds the digest of the scores, so that files of two saves cannot be mixed."""
 
 from __future__ import annotations
 
@@ -47,15 +47,14 @@ OWN = (  # in the manifest beside the provenance
 
 
 def save(audit: AuditResult, folder: Path, pages: Mapping[str, bytes]) -> None:
-    """Write an audit into a folder, which is made if need be.
+    """Write an audit into a folder, which is created if need be.
 
-    Everything is computed before the first file is touched. The manifest comes last: without it nothing is loaded.
+    Everything is computed before the first file is touched. The manifest is written last: nothing loads without it.
 
     Args:
         audit: what is written.
         folder: where to.
-        back: address of the page of all splits, relative to the one written; "": there is none.
-        verdict: told on the page.
+        pages: further files, name: content, such as the report.
 
     Raises:
         AuditFileError: the folder cannot be written.
@@ -77,7 +76,7 @@ def save(audit: AuditResult, folder: Path, pages: Mapping[str, bytes]) -> None:
         contents = {"clean_indices.txt": "".join(f"{i}\n" for i in audit.clean_indices).encode(), **contents}
     except PolicyError as error:
         refused = error
-    # Nothing is loaded from here on.
+    # From here on the folder does not load until the manifest is written.
     clear(folder, (SPLITS, "manifest.json", "clean_indices.txt", "leakage.csv", "relabelled.csv"))
     make_room(folder, audit.review)
     for name, content in contents.items():
@@ -90,7 +89,7 @@ def load(folder: Path) -> AuditResult:
     """Read manifest.json and scores.npz; neither torch nor a model is loaded.
 
     Raises:
-        AuditFileError: the folder is no saved audit, is damaged, or is of another version.
+        AuditFileError: the folder holds no saved audit, is damaged, or has another version.
     """
     if is_of_splits(folder):
         raise AuditFileError(f"{folder} holds an audit of several splits: read it with SplitsAudit.load")
@@ -127,16 +126,16 @@ def holds_audit(folder: Path) -> bool:
 
 
 def _samples(audit: AuditResult) -> pd.DataFrame:
-    import pandas as pd  # a gate on a saved audit does without
+    import pandas as pd  # not needed by a gate on a saved audit
 
     frame = frame_of(audit)
     names = audit.names or ("",) * len(audit)
-    frame.insert(0, "sample", pd.Series(names, dtype=object))  # object: other text types refuse undecodable names
+    frame.insert(0, "sample", pd.Series(names, dtype=object))  # object: other types refuse undecodable names
     return frame
 
 
 def _leakage(audit: AuditResult) -> pd.DataFrame:
-    """The pairs with the files of both samples, where these are known."""
+    """The pairs with the file names of both samples, where these are known."""
     import pandas as pd
 
     leaks = audit.scores.leaks
@@ -148,7 +147,6 @@ def _leakage(audit: AuditResult) -> pd.DataFrame:
 
 
 def _manifest(audit: AuditResult, digest: str) -> bytes:
-
     summary = {row.pop("issue"): row for row in summary_rows(audit)}
     content = {
         "format": FORMAT,
@@ -169,20 +167,20 @@ def _digest(content: bytes) -> str:
 
 
 def read_index(path: Path, version: int | None = None) -> Mapping[str, Any]:
-    """A JSON object from a file of a saved audit.
+    """Read a JSON object from a file of a saved audit.
 
     Raises:
-        AuditFileError: it cannot be read, is none, or not of this version.
+        AuditFileError: it cannot be read, is not a JSON object, or has another version.
     """
     try:
         manifest = json.loads(_read(path))
     except (ValueError, RecursionError) as error:
         raise damaged_error(path, str(error)) from error
     if not isinstance(manifest, dict):
-        raise damaged_error(path, f"it holds a {type(manifest).__name__} and no object")
+        raise damaged_error(path, f"it holds a {type(manifest).__name__}, not an object")
     if version is not None and manifest.get("format") != version:
         raise AuditFileError(
-            f"{path} must be of format {version}, got {manifest.get('format')!r}: load it with the version of "
+            f"{path} must have format {version}, got {manifest.get('format')!r}: load it with the version of "
             "selfclean-hooks that wrote it, or run the audit again with this one"
         )
     return manifest
@@ -199,7 +197,7 @@ def _read(path: Path) -> bytes:
 
 
 def damaged_error(path: Path, came: str) -> AuditFileError:
-    """The error about a file that is not as it was written."""
+    """The error about a file that changed since it was written."""
     return AuditFileError(
         f"{path} must be as Audit.save wrote it; {came}. Restore it from a copy, or run the audit again"
     )

@@ -1,4 +1,4 @@
-"""The review of an audit in its folder: decisions.json, and relabelled.csv for whoever mends the labels."""
+"""The review of an audit in its folder: decisions.json, and relabelled.csv for fixing the labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IN_MANIFEST = "decisions_blake2b"
 
 
 def files_of(audit: AuditResult) -> dict[str, bytes]:
-    """Name: content of what belongs into the folder; nothing where nothing was decided."""
+    """Files of the review, name: content; none without a review."""
     if audit.review is None:
         return {}
     files = {DECISIONS: review_to_json(audit.review)}
@@ -30,15 +30,15 @@ def files_of(audit: AuditResult) -> dict[str, bytes]:
 
 
 def in_manifest(audit: AuditResult) -> dict[str, str]:
-    """What the manifest says of the decisions."""
+    """Entries of the manifest about the review."""
     return {} if audit.review is None else {IN_MANIFEST: _digest(review_to_json(audit.review))}
 
 
 def load_review(folder: Path, manifest: Mapping[str, Any]) -> Review | None:
-    """The review that belongs to the manifest. Any other file of decisions in the folder is none of the audit's.
+    """Load the review that belongs to the manifest; any other file of decisions in the folder is ignored.
 
     Raises:
-        AuditFileError: it cannot be read, or is another one.
+        AuditFileError: it cannot be read, or was changed.
     """
     expected, path = manifest.get(IN_MANIFEST), folder / DECISIONS
     if expected is None:
@@ -52,17 +52,17 @@ def load_review(folder: Path, manifest: Mapping[str, Any]) -> Review | None:
         ) from error
     if _digest(content) != expected:
         raise AuditFileError(
-            f"{path} must be as the audit was saved with it, and was changed. Put that file elsewhere and give it with "
-            "--decisions; restore the old one from a copy, or run the audit again"
+            f"{path} was changed since the audit was saved. Move it elsewhere and give it with --decisions; restore "
+            "the original from a copy, or run the audit again"
         )
     return read_review(path)
 
 
 def make_room(folder: Path, review: Review | None) -> None:
-    """Move a file of decisions out of the way that holds more than the new one will: it may be a day's work.
+    """Move away a file of decisions that holds more than the new one will: it may be a day's work.
 
     Raises:
-        AuditFileError: that cannot be done.
+        AuditFileError: it cannot be moved.
     """
     path = folder / DECISIONS
     if review is None or not path.is_file() or _is_held(path, review):
@@ -73,15 +73,15 @@ def make_room(folder: Path, review: Review | None) -> None:
     try:
         path.rename(aside)
     except OSError as error:
-        raise AuditFileError(f"cannot move {path} out of the way: {error.strerror or error}. Move it") from error
+        raise AuditFileError(f"cannot move {path} away: {error.strerror or error}. Move it yourself") from error
 
 
 def _is_held(path: Path, review: Review) -> bool:
-    """Whether all that a file says is in the review too."""
+    """Whether everything in a file is in the review too."""
     try:
         before = read_review(path)
     except AuditFileError:
-        return False  # whatever it is, it is not to be lost
+        return False  # unknown content is not overwritten
     return set(before.marks) <= set(review.marks) and before.thresholds.items() <= review.thresholds.items()
 
 

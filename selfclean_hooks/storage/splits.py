@@ -1,4 +1,4 @@
-"""An audit of several splits as a folder: one folder a split, and splits.json that says which belong together."""
+"""An audit of several splits as a folder: one folder per split, and splits.json that lists them."""
 
 from __future__ import annotations
 
@@ -21,29 +21,33 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 COLUMNS = (*LEAKAGE, "sample_1", "label_1", "sample_2", "label_2")
-BACK = "../report.html"  # from the page of a split to that of all
+BACK = "../report.html"  # from the page of a split to the index page
 LONGEST = 100  # characters of a folder's name
-RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)  # no names of files on Windows
+RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)  # no valid file names on Windows
 
 
-def save(found: SplitsResult[Any], folder: Path, page: bytes, pages: Mapping[str, bytes]) -> None:
-    """Write the audits of all splits; splits.json comes last, without it nothing is loaded.
+def save(result: SplitsResult[Any], folder: Path, page: bytes, pages: Mapping[str, bytes]) -> None:
+    """Write the audits of all splits; splits.json is written last: nothing loads without it.
 
-    A verdict is told on the pages, of each split what is about it.
+    Args:
+        result: the audits.
+        folder: where to.
+        page: index page of all splits.
+        pages: page of each split by name.
 
     Raises:
         AuditFileError: the folder cannot be written.
-        PolicyError: a policy would drop too much; all is written but the clean_indices.txt of that split.
+        PolicyError: a policy would drop too much; all is written but clean_indices.txt of that split.
     """
-    places = split_folders(found)
-    leakage = leakage_rows(found)
+    places = split_folders(result)
+    leakage = leakage_rows(result)
     contents = {
         "leakage.csv": _as_csv(leakage),
         "report.html": page,
     }
-    clear(folder, (SPLITS, *FILES))  # what an earlier audit left there must not be taken for this one's
+    clear(folder, (SPLITS, *FILES))  # of an earlier audit
     refused = []
-    for name, audit in found.audits.items():
+    for name, audit in result.audits.items():
         try:
             save_one(audit, folder / places[name], {"report.html": pages[name]})
         except PolicyError as error:
@@ -56,7 +60,7 @@ def save(found: SplitsResult[Any], folder: Path, page: bytes, pages: Mapping[str
             {"name": name, "folder": place, "scores_blake2b": _scores_of(folder / place)}
             for name, place in places.items()
         ],
-        "shift": found.shifts,
+        "shift": result.shifts,
     }
     write(folder / SPLITS, (json.dumps(plain(index), indent=2) + "\n").encode())
     if refused:
@@ -67,7 +71,7 @@ def load(folder: Path) -> SplitsResult[AuditResult]:
     """Read what `save` wrote.
 
     Raises:
-        AuditFileError: the folder holds no audit of splits, is damaged, or is of another version.
+        AuditFileError: the folder holds no audit of splits, is damaged, or has another version.
     """
     index = read_index(folder / SPLITS, FORMAT)
     try:
@@ -77,7 +81,7 @@ def load(folder: Path) -> SplitsResult[AuditResult]:
             if _scores_of(place) != entry["scores_blake2b"]:
                 raise damaged_error(place / "manifest.json", "it is from another audit than splits.json")
             if not isinstance(entry["name"], str) or entry["name"] in ("", *audits):
-                raise ValueError(f"a split is called {entry['name']!r}")
+                raise ValueError(f"a split has the name {entry['name']!r}")
             audits[entry["name"]] = load_one(place)
         shifts = tuple(dict(row) for row in index["shift"])
         if not audits:
@@ -87,22 +91,22 @@ def load(folder: Path) -> SplitsResult[AuditResult]:
     return SplitsResult(audits, shifts)
 
 
-def write_reports(found: SplitsResult[Any], folder: Path, page: bytes, pages: Mapping[str, bytes]) -> None:
-    """Write the page of every split and the one that leads to them.
+def write_reports(result: SplitsResult[Any], folder: Path, page: bytes, pages: Mapping[str, bytes]) -> None:
+    """Write the page of every split and the index page.
 
     Raises:
         AuditFileError: the folder cannot be written.
     """
-    places = split_folders(found)
+    places = split_folders(result)
     for name, content in pages.items():
         write(folder / places[name] / "report.html", content)
     write(folder / "report.html", page)
 
 
-def split_folders(found: SplitsResult[Any]) -> dict[str, str]:
-    """A folder's name for every split: its own, without what file systems may refuse."""
+def split_folders(result: SplitsResult[Any]) -> dict[str, str]:
+    """Folder names of the splits: their own names without characters that file systems may refuse."""
     places: dict[str, str] = {}
-    for name in found.audits:
+    for name in result.audits:
         place = re.sub(r"[^\w=-]+", "_", name, flags=re.ASCII)[:LONGEST]
         while RESERVED.fullmatch(place) or place.lower() in (other.lower() for other in places.values()):
             place += "_"
@@ -117,16 +121,16 @@ def _scores_of(place: Path) -> str:
     return digest
 
 
-def leakage_rows(found: SplitsResult[Any]) -> list[dict[str, Any]]:
-    """The pairs with the files and labels of both samples."""
-    names = {split: audit.names or ("",) * len(audit) for split, audit in found.audits.items()}
-    labels = {split: conflicting_labels(audit) for split, audit in found.audits.items()}
+def leakage_rows(result: SplitsResult[Any]) -> list[dict[str, Any]]:
+    """The pairs with the file names and labels of both samples."""
+    names = {split: audit.names or ("",) * len(audit) for split, audit in result.audits.items()}
+    labels = {split: conflicting_labels(audit) for split, audit in result.audits.items()}
 
-    def told(row: Mapping[str, Any], side: str) -> dict[str, str]:
+    def details(row: Mapping[str, Any], side: str) -> dict[str, str]:
         split, index = row[f"split_{side}"], row[f"index_{side}"]
         return {f"sample_{side}": names[split][index], f"label_{side}": labels[split][index]}
 
-    return [{**row, **told(row, "1"), **told(row, "2")} for row in found.leaking]
+    return [{**row, **details(row, "1"), **details(row, "2")} for row in result.leaking]
 
 
 def _as_csv(rows: list[dict[str, Any]]) -> bytes:

@@ -239,15 +239,18 @@ def test_at_changes_only_what_is_derived(found: Audit) -> None:
     pd.testing.assert_frame_equal(other.at(thresholds=Thresholds()).frame, found.frame)
 
 
-@pytest.mark.parametrize(("method", "cut"), [("default", 0.5), ("selfclean", 0.9)])
-def test_all_pairs_below_the_threshold_are_listed(method: str, cut: float) -> None:
+@pytest.mark.parametrize(("method", "threshold"), [("default", 0.5), ("selfclean", 0.9)])
+def test_all_pairs_below_the_threshold_are_listed(method: str, threshold: float) -> None:
     vectors, labels = vectors_and_labels(300)
-    found = audit_embeddings(vectors, labels, method, Thresholds(near_duplicates=np.float32(cut)))
+    found = audit_embeddings(vectors, labels, method, Thresholds(near_duplicates=np.float32(threshold)))
     every = every_pair(found, vectors)
-    assert (every < cut).sum() > 200
-    assert set(every[every < cut - 1e-5].index) <= set(zip(found.pairs.index_1, found.pairs.index_2, strict=True))
-    assert found.pairs.is_near_duplicate_issue.sum() == (found.pairs.near_duplicate_score < np.float32(cut)).sum()
-    assert abs(found.pairs.is_near_duplicate_issue.sum() - (every < cut).sum()) <= (abs(every - cut) <= 1e-5).sum()
+    assert (every < threshold).sum() > 200
+    assert set(every[every < threshold - 1e-5].index) <= set(zip(found.pairs.index_1, found.pairs.index_2, strict=True))
+    assert found.pairs.is_near_duplicate_issue.sum() == (found.pairs.near_duplicate_score < np.float32(threshold)).sum()
+    assert (
+        abs(found.pairs.is_near_duplicate_issue.sum() - (every < threshold).sum())
+        <= (abs(every - threshold) <= 1e-5).sum()
+    )
     near = np.zeros((300, 300), bool)
     hits = found.pairs[found.pairs.is_near_duplicate_issue]
     near[hits.index_1, hits.index_2] = near[hits.index_2, hits.index_1] = True
@@ -272,7 +275,7 @@ def test_a_threshold_above_the_listed_pairs_is_refused_unless_asked_for_from_the
         found.at(thresholds=Thresholds(near_duplicates=0.99))
 
 
-def test_a_list_of_pairs_that_is_cut_short_says_so() -> None:
+def test_a_list_of_pairs_that_is_truncated_says_so() -> None:
     vectors = random_vectors("gauss", 1600, 8, 0)
     with pytest.warns(DataWarning, match="only the 1000000 worst, which are all of those below"):
         found = audit_embeddings(vectors, method="selfclean", thresholds=Thresholds(near_duplicates=0.9))

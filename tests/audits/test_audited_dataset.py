@@ -121,7 +121,7 @@ def test_batches_use_what_the_inner_data_set_offers() -> None:
     assert [label for _, label in audited(Rows(), [0, 2, 3]).__getitems__([2, 0])] == [8, 5]
 
 
-def test_attributes_of_samples_are_cut_to_those_kept() -> None:
+def test_attributes_of_samples_are_filtered() -> None:
     dataset = audited(Rows(), [0, 3])
     assert dataset.targets == [5, 8]
     assert dataset.labels.tolist() == [5, 8]
@@ -143,7 +143,7 @@ def test_other_attributes_are_those_of_the_inner_data_set() -> None:
         _ = dataset._secret
 
 
-def test_an_attribute_of_samples_that_cannot_be_cut_is_refused() -> None:
+def test_an_attribute_of_samples_that_cannot_be_filtered_is_refused() -> None:
     inner = Rows()
     inner.targets = dict(enumerate(inner.targets))  # type: ignore[assignment]
     with pytest.raises(AttributeError, match=r"4 entries in a dict, .*: use audited\.dataset\.targets"):

@@ -1,4 +1,4 @@
-"""Pictures with known issues on disk, from the folder to the report, as a user goes."""
+"""Images with known issues on disk, from the folder to the report, as a user goes."""
 
 import base64
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Text, sound, signals and rows: how they are told from items, in which batches a backbone gets them, end to end."""
+"""Text, audio, signals and rows: how items are recognized and batched for a backbone, end to end."""
 
 import json
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class Decoder:
         ({"audio": {"array": SOUND, "sampling_rate": 8000, "path": None}, "label": 2}, SOUND, 2),
         (({"array": SOUND, "sampling_rate": 8000}, 3), SOUND, 3),
         (Utterance("her", {"array": SOUND, "sampling_rate": 8000}, 4), SOUND, 4),
-        ({"image": PHOTO, "text": "a caption"}, PHOTO, None),  # a picture before what stands beside it
+        ({"image": PHOTO, "text": "a caption"}, PHOTO, None),  # an image comes before other values
         (Caption(PHOTO, "a caption"), PHOTO, "a caption"),
         (Review("t", 5), "t", 5),
     ],
@@ -74,7 +74,7 @@ def test_a_sound_may_be_a_decoder() -> None:
     assert split(("t", 1)) == Item("t", 1)
 
 
-def test_a_picture_under_an_unusual_name_is_not_passed_over_for_its_caption() -> None:
+def test_an_image_under_an_unusual_name_is_not_skipped_for_its_caption() -> None:
     with pytest.raises(
         DataError, match=r"under one of the keys 'pixel_values', .* or text, .*'features'; its keys: 'p"
     ):
@@ -82,7 +82,7 @@ def test_a_picture_under_an_unusual_name_is_not_passed_over_for_its_caption() ->
 
 
 @pytest.mark.parametrize("make", [np.zeros, torch.zeros])
-def test_signals_are_told_from_pictures_by_their_shape(make: Any) -> None:
+def test_signals_and_images_are_distinguished_by_their_shape(make: Any) -> None:
     for shape in ((1, 32), (2, 400), (8, 64), (400, 2), (16000, 1)):
         assert is_signal(shape)
         assert (to_image(make(shape)), pixels(make(shape))) == (None, -1)
@@ -125,7 +125,7 @@ def test_sequences_of_several_lengths_are_a_list_for_a_function(make: Any) -> No
     assert all(isinstance(part, torch.Tensor) for part in found)
 
 
-def test_a_module_and_pictures_still_need_one_shape() -> None:
+def test_a_module_and_images_still_need_one_shape() -> None:
     sounds = [(torch.rand(20 + i), 0) for i in range(4)]
     with pytest.raises(DataError, match="must have one shape"):
         embed(sounds, torch.nn.Linear(20, 3), progress=False)
@@ -133,7 +133,7 @@ def test_a_module_and_pictures_still_need_one_shape() -> None:
         batches([torch.rand(3, 8, 8 + i) for i in range(4)])
 
 
-def test_a_backbone_for_pictures_says_what_text_needs() -> None:
+def test_a_backbone_for_images_says_what_text_needs() -> None:
     with pytest.raises(
         DataError, match="embeds pictures, got str at index 1: pass a function from a batch of such items"
     ):

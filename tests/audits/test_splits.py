@@ -1,4 +1,4 @@
-"""audit_splits on real pictures and on what is no set of splits."""
+"""audit_splits on real images and on invalid splits."""
 
 import io
 from pathlib import Path
@@ -17,7 +17,7 @@ from selfclean_hooks.embedding.backbones import resolve as backbones
 from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.errors import BackboneError, DataError, SettingError
 from selfclean_hooks.testing import digits
-from tests.helpers.embedding_data import Items, Net, as_picture, flat
+from tests.helpers.embedding_data import Items, Net, as_image, flat
 
 COLUMNS = ["split_1", "index_1", "split_2", "index_2", "distance"]
 
@@ -65,8 +65,8 @@ def test_planted_copies_between_real_splits_are_all_found(found: SplitsAudit) ->
     exact = table[table["distance"] == 0]
     assert set(exact[COLUMNS[:4]].itertuples(index=False, name=None)) == COPIES
     assert table["distance"].is_monotonic_increasing
-    cut = found.audits["train"].decisions.thresholds["near_duplicates"]
-    assert ((table["distance"] < cut) | (table["distance"] == 0)).all()
+    threshold = found.audits["train"].decisions.thresholds["near_duplicates"]
+    assert ((table["distance"] < threshold) | (table["distance"] == 0)).all()
     assert set(found.audits["train"].worst("leakage")) >= {0, *range(100, 110)}
 
 
@@ -90,8 +90,8 @@ def test_every_split_holds_what_it_shares_with_the_others(found: SplitsAudit) ->
         exact = table[table["distance"] == 0][COLUMNS[:4]].itertuples(index=False, name=None)
         seen = {(*pair[2:], *pair[:2]) if pair[0] != one else pair for pair in COPIES if one in (pair[0], pair[2])}
         assert set(exact) == seen
-        cuts = {audit.decisions.thresholds["leakage"] for audit in found.audits.values()}
-        assert cuts == {found.audits["train"].decisions.thresholds["near_duplicates"]}
+        thresholds = {audit.decisions.thresholds["leakage"] for audit in found.audits.values()}
+        assert thresholds == {found.audits["train"].decisions.thresholds["near_duplicates"]}
 
 
 def test_splits_that_are_not_trained_on_are_never_dropped(found: SplitsAudit) -> None:
@@ -107,7 +107,7 @@ def test_every_split_is_audited_as_if_alone(found: SplitsAudit) -> None:
     assert alone.thumbnails.items() <= found.audits["val"].thumbnails.items()  # and those of what leaks
 
 
-def test_both_pictures_of_a_leak_are_kept_and_shown(found: SplitsAudit, tmp_path: Path) -> None:
+def test_both_images_of_a_leak_are_kept_and_shown(found: SplitsAudit, tmp_path: Path) -> None:
     shown = found.audits["train"]
     assert {("val", i) for i in range(10)} | {("test", 50)} <= set(shown.leak_thumbnails)
     own, other = (Image.open(io.BytesIO(png)) for png in (shown.thumbnails[100], shown.leak_thumbnails["val", 0]))
@@ -121,8 +121,8 @@ def test_both_pictures_of_a_leak_are_kept_and_shown(found: SplitsAudit, tmp_path
 def test_one_encoder_trained_on_the_training_split_serves_all(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = []
 
-    def remembered(pictures: Any, *arguments: Any, **settings: Any) -> Any:
-        trained.append(len(pictures))
+    def remembered(images: Any, *arguments: Any, **settings: Any) -> Any:
+        trained.append(len(images))
         return Encoder("own", flat, torch.device("cpu"), "one")
 
     monkeypatch.setattr(backbones, "train_encoder", remembered)
@@ -173,8 +173,8 @@ def test_what_cannot_be_audited_is_refused(splits: Any, settings: Any, error: An
         audit_splits(splits, flat, progress=False, **settings)
 
 
-def test_pictures_are_embedded_by_a_module_too() -> None:
-    found = audit_splits({"train": Items(make=as_picture), "val": Items(4, make=as_picture)}, Net(), progress=False)
+def test_images_are_embedded_by_a_module_too() -> None:
+    found = audit_splits({"train": Items(make=as_image), "val": Items(4, make=as_image)}, Net(), progress=False)
     assert len(found.leakage[found.leakage["distance"] == 0]) == 4
 
 
@@ -236,7 +236,7 @@ def test_limits_by_split(found: SplitsAudit) -> None:
 
 
 def test_labels_of_one_split_only() -> None:
-    found = audit_splits({"train": Items(), "val": Items(6, lambda image, _: as_picture(image, 0)[0])}, flat)
+    found = audit_splits({"train": Items(), "val": Items(6, lambda image, _: as_image(image, 0)[0])}, flat)
     assert found.audits["train"].scores.given_label.min() == 0
     assert found.audits["val"].scores.not_run["label_errors"]
     assert len(found.leakage) >= 6
@@ -245,8 +245,8 @@ def test_labels_of_one_split_only() -> None:
 
 def test_classes_that_the_split_trained_on_lacks_are_refused() -> None:
     splits = {"train": Items(), "val": Items(6, lambda image, label: (image, label + 1))}
-    splits["val"].make = lambda image, label: (as_picture(image, label)[0], label + 1)
-    splits["train"].make = as_picture
+    splits["val"].make = lambda image, label: (as_image(image, label)[0], label + 1)
+    splits["train"].make = as_image
     with pytest.raises(DataError) as caught:
         audit_splits(splits, flat, progress=False)
     assert str(caught.value) == (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from selfclean_hooks.cli.sources.array import ArrayDataset
-from selfclean_hooks.cli.sources.open import open_source
+from selfclean_hooks.cli.sources.source import open_source
 from tests.helpers.image_files import refused
 
 
@@ -45,27 +45,27 @@ def test_npz_embeddings_alone_and_beside_images(tmp_path: Path) -> None:
 
 
 def test_npz_that_cannot_be_used(tmp_path: Path) -> None:
-    file, pictures = tmp_path / "x.npz", np.zeros((4, 5, 5), np.uint8)
+    file, images = tmp_path / "x.npz", np.zeros((4, 5, 5), np.uint8)
 
     def message(**arrays: Any) -> str:
         np.savez(file, **arrays)
         return refused(file)
 
-    assert "got x, y: save it under" in message(x=pictures, y=pictures)
+    assert "got x, y: save it under" in message(x=images, y=images)
     assert "images.transpose(0, 2, 3, 1)" in message(images=np.zeros((4, 3, 32, 32), np.uint8))
     assert "got (4, 5)" in message(images=np.zeros((4, 5), np.uint8))
-    assert "got (0, 5, 5)" in message(images=pictures[:0])
-    assert "got int64: scale to 0..255" in message(images=pictures.astype(np.int64))
-    assert "got [-1, 0]: undo the normalisation" in message(images=pictures - 1.0)
+    assert "got (0, 5, 5)" in message(images=images[:0])
+    assert "got int64: scale to 0..255" in message(images=images.astype(np.int64))
+    assert "got [-1, 0]: undo the normalisation" in message(images=images - 1.0)
     assert "embeddings must be (N, D) numbers, got (4,)" in message(embeddings=np.zeros(4))
-    assert "got (4, 1, 1)" in message(images=pictures, labels=np.zeros((4, 1, 1), int))
-    assert "no Python objects" in message(images=pictures, labels=np.array(["a", None, "b", "c"], object))
-    assert "labels must be finite" in message(images=pictures, labels=np.array([1, np.inf, 1, 0]))
+    assert "got (4, 1, 1)" in message(images=images, labels=np.zeros((4, 1, 1), int))
+    assert "no Python objects" in message(images=images, labels=np.array(["a", None, "b", "c"], object))
+    assert "labels must be finite" in message(images=images, labels=np.array([1, np.inf, 1, 0]))
     for content in (b"", b"nonsense", pickle.dumps([1])):
         file.write_bytes(content)
         assert "cannot be read as .npz" in refused(file)
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("images.npy", b"\x93NUMPY cut")
+        archive.writestr("images.npy", b"\x93NUMPY damaged")
     assert "cannot be read as .npz" in refused(file)
 
 
@@ -74,12 +74,12 @@ def test_an_item_that_is_not_finite_is_unreadable_and_the_others_are_read() -> N
     images[1, 2, 2] = np.nan
     dataset = ArrayDataset(images)
     assert dataset[0][0].getextrema() == (255, 255)
-    with pytest.raises(ValueError, match="picture 1 holds values that are not finite"):
+    with pytest.raises(ValueError, match="image 1 holds values that are not finite"):
         dataset[1]
 
 
 def test_labels_that_are_whole_floats_are_numbers_and_words_are_names() -> None:
-    pictures = np.zeros((3, 4, 4), np.uint8)
-    assert ArrayDataset(pictures, [2.0, 0.0, 2.0]).targets == [2, 0, 2]
-    named = ArrayDataset(pictures, ["dog", "cat", "dog"])
+    images = np.zeros((3, 4, 4), np.uint8)
+    assert ArrayDataset(images, [2.0, 0.0, 2.0]).targets == [2, 0, 2]
+    named = ArrayDataset(images, ["dog", "cat", "dog"])
     assert (named.targets, named.classes) == ([1, 0, 1], ("cat", "dog"))

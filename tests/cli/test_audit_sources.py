@@ -1,4 +1,4 @@
-"""What SOURCE... may be: one data set, or splits with names; of pictures, vectors, tables and objects."""
+"""What SOURCE... may be: one data set, or splits with names; images, vectors, tables and objects."""
 
 import sys
 from pathlib import Path
@@ -22,9 +22,9 @@ def colours(batch):
 """
 
 OWN_ITEMS = """
-from tests.helpers.embedding_data import Items, as_picture
-train, val = Items(make=as_picture), Items(3, as_picture)
-odd = Items(3, lambda image, label: (as_picture(image, label)[0], label + 1))
+from tests.helpers.embedding_data import Items, as_image
+train, val = Items(make=as_image), Items(3, as_image)
+odd = Items(3, lambda image, label: (as_image(image, label)[0], label + 1))
 """
 
 
@@ -42,8 +42,8 @@ def fed() -> int:
     return sum(sys.modules["own_backbone"].seen) if "own_backbone" in sys.modules else 0
 
 
-def pictures(folder: Path, seeds: range, classes: tuple[str, ...] = ("cat", "dog")) -> Path:
-    """Each seed another picture, in the class folders in turn."""
+def images(folder: Path, seeds: range, classes: tuple[str, ...] = ("cat", "dog")) -> Path:
+    """One image per seed, in the class folders in turn."""
     for seed in seeds:
         write(folder / classes[seed % len(classes)] / f"{seed}.png", noisy(seed))
     return folder
@@ -109,10 +109,10 @@ def test_what_exists_is_a_path_whatever_it_is_called(
 # --- kinds -----------------------------------------------------------------------------------------------------------
 
 
-def test_folders_of_pictures_by_a_backbone_of_the_users_own(tmp_path: Path, backbone: str, call: Call) -> None:
-    train, val = pictures(tmp_path / "t", range(12)), pictures(tmp_path / "v", range(20, 26), ("dog",))
+def test_folders_of_images_by_a_backbone_of_the_users_own(tmp_path: Path, backbone: str, call: Call) -> None:
+    train, val = images(tmp_path / "t", range(12)), images(tmp_path / "v", range(20, 26), ("dog",))
     write(val / "dog" / "copy.png", noisy(4))  # in train it is a cat
-    (val / "dog" / "broken.png").write_bytes(b"no picture")
+    (val / "dog" / "broken.png").write_bytes(b"no image")
     out = tmp_path / "out"
     ran = call("audit", f"val={val}", f"train={train}", "-o", out, "--backbone", backbone, "--no-progress")
     assert ran.status == 0
@@ -134,8 +134,8 @@ def test_folders_of_pictures_by_a_backbone_of_the_users_own(tmp_path: Path, back
 
 
 def test_tables_and_folders_may_be_mixed(tmp_path: Path, backbone: str, call: Call) -> None:
-    train = pictures(tmp_path / "t", range(8))
-    paths = sorted(pictures(tmp_path / "v", range(5, 11)).rglob("*.png"))
+    train = images(tmp_path / "t", range(8))
+    paths = sorted(images(tmp_path / "v", range(5, 11)).rglob("*.png"))
     frame = pd.DataFrame({"path": paths, "label": [path.parent.name for path in paths]})
     frame.to_csv(tmp_path / "v.csv", index=False)
     ran = call("audit", f"train={train}", f"val={tmp_path / 'v.csv'}", "-o", tmp_path / "out", "--backbone", backbone)
@@ -145,15 +145,15 @@ def test_tables_and_folders_may_be_mixed(tmp_path: Path, backbone: str, call: Ca
     assert found.label_disagreements.empty
 
 
-def test_vectors_and_pictures_are_not_mixed(tmp_path: Path, backbone: str, call: Call) -> None:
+def test_vectors_and_images_are_not_mixed(tmp_path: Path, backbone: str, call: Call) -> None:
     val = write_npz(tmp_path / "v.npz", *two_classes(10))
-    splits = f"train={pictures(tmp_path / 't', range(6))}", f"val={val}"
+    splits = f"train={images(tmp_path / 't', range(6))}", f"val={val}"
     message = refused(call("audit", *splits, "-o", tmp_path / "out", "--backbone", backbone))
     assert message == "error: splits must all be embeddings, or none of them: one encoder serves all of them"
     assert fed() == 0
 
 
-def no_pictures(path: Path) -> str:
+def no_images(path: Path) -> str:
     path.mkdir()
     return str(path)
 
@@ -174,12 +174,12 @@ def nothing(path: Path) -> str:
     return "own_data:data"
 
 
-@pytest.mark.parametrize("make", [no_pictures, empty_table, empty_array, nothing])
+@pytest.mark.parametrize("make", [no_images, empty_table, empty_array, nothing])
 def test_an_empty_split_of_any_kind_is_named_before_anything_is_embedded(
     make: Any, tmp_path: Path, backbone: str, call: Call
 ) -> None:
-    train, out = pictures(tmp_path / "t", range(6)), tmp_path / "out"
-    other = pictures(tmp_path / "o", range(20, 26))
+    train, out = images(tmp_path / "t", range(6)), tmp_path / "out"
+    other = images(tmp_path / "o", range(20, 26))
     assert call("audit", f"train={train}", f"val={other}", "-o", out, "--backbone", backbone).status == 0
     before, embedded = contents(out), fed()
     empty = make(tmp_path / "empty")
@@ -189,11 +189,11 @@ def test_an_empty_split_of_any_kind_is_named_before_anything_is_embedded(
     assert contents(out) == before
 
 
-def test_a_class_that_train_lacks_is_told_before_anything_is_embedded(
+def test_a_class_that_train_lacks_is_reported_before_anything_is_embedded(
     tmp_path: Path, backbone: str, call: Call
 ) -> None:
-    train = pictures(tmp_path / "t", range(6))
-    val = pictures(tmp_path / "v", range(20, 28), ("cat", "horse", "dog", "cow"))
+    train = images(tmp_path / "t", range(6))
+    val = images(tmp_path / "v", range(20, 28), ("cat", "horse", "dog", "cow"))
     message = refused(call("audit", f"train={train}", f"val={val}", "-o", tmp_path / "out", "--backbone", backbone))
     assert "'val' has cow, horse, and 'train', which is trained on, has none of that name (2 classes)" in message
     assert fed() == 0

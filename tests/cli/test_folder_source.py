@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from selfclean_hooks.cli.sources.folder import FolderDataset
-from selfclean_hooks.cli.sources.open import open_source
+from selfclean_hooks.cli.sources.source import open_source
 from tests.helpers.image_files import noisy, refused, relative, write
 
 
@@ -39,7 +39,7 @@ def test_a_mixed_folder_has_no_labels_and_says_so(tmp_path: Path) -> None:
     write(tmp_path / "b.png")
     source = open_source(str(tmp_path))
     assert source.labels is None
-    assert source.notes == ("1 pictures lie beside folders with pictures: no labels are taken from folder names",)
+    assert source.notes == ("1 images are beside folders with images: no labels are taken from folder names",)
 
 
 def test_split_folders_are_pointed_out(tmp_path: Path) -> None:
@@ -56,16 +56,16 @@ def test_hidden_files_are_left_out_and_others_counted(tmp_path: Path) -> None:
     source = open_source(str(tmp_path))
     assert source.dataset is not None
     assert relative(source.dataset.paths, tmp_path) == ["cat/a.png"]
-    assert source.notes == ("3 files that are no pictures were passed over: .txt (2), .me (1)",)
+    assert source.notes == ("3 files that are not images were skipped: .txt (2), .me (1)",)
 
 
-def test_a_folder_without_pictures_says_what_it_holds(tmp_path: Path) -> None:
+def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
     assert "found no files" in refused(tmp_path)
     for name in ("a.txt", "b.txt", "c.md"):
         (tmp_path / name).write_text("text")
     message = refused(tmp_path)
-    assert "wanted a folder with pictures" in message
-    assert "found 3 files, none of them a picture: .txt (2), .md (1)" in message
+    assert "wanted a folder with images" in message
+    assert "found 3 files, none of them an image: .txt (2), .md (1)" in message
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_hostile_names_are_only_names(tmp_path: Path, name: str) -> None:
 def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:
     elsewhere = write(tmp_path / "elsewhere" / "x.png").parent
     root = tmp_path / "root"
-    picture = write(root / "cat" / "a.png")
-    (root / "cat" / "b.png").symlink_to(picture)
+    image = write(root / "cat" / "a.png")
+    (root / "cat" / "b.png").symlink_to(image)
     (root / "cat" / "up").symlink_to(root, target_is_directory=True)
     (root / "a_link").symlink_to(root / "cat", target_is_directory=True)
     (root / "dog").symlink_to(elsewhere, target_is_directory=True)

@@ -69,8 +69,8 @@ def test_what_was_accepted_passes_and_one_more_copy_does_not(source: Path, tmp_p
     assert accepted.read_bytes() == written
 
 
-def test_files_may_be_renamed_and_what_is_gone_is_told(tmp_path: Path, call: Call) -> None:
-    folder, accepted = tmp_path / "pictures", tmp_path / "accepted.jsonl"
+def test_files_may_be_renamed_and_what_is_gone_is_reported(tmp_path: Path, call: Call) -> None:
+    folder, accepted = tmp_path / "images", tmp_path / "accepted.jsonl"
     for name, seed in (("a", 1), ("b", 2), ("c", 3), ("d", 4), ("e", 2), ("f", 4), ("g", 5)):
         write(folder / f"{name}.png", noisy(seed))
     again = (
@@ -187,7 +187,7 @@ def test_a_baseline_that_cannot_be_read(
     assert accepted.is_dir() or "Is a directory" not in message
 
 
-def test_a_baseline_that_cannot_be_written_is_told_before_the_audit(
+def test_a_baseline_that_cannot_be_written_is_reported_before_the_audit(
     source: Path, saved: Path, tmp_path: Path, call: Call
 ) -> None:
     before = contents(tmp_path)
@@ -222,7 +222,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD)
-def test_bad_settings_are_told_before_anything_is_read_or_written(
+def test_bad_settings_are_reported_before_anything_is_read_or_written(
     arguments: list[str], message: str, source: Path, saved: Path, tmp_path: Path, call: Call
 ) -> None:
     before = contents(tmp_path)

@@ -83,7 +83,7 @@ def test_notes_and_bars_go_to_standard_error(
 ) -> None:
     monkeypatch.setattr(self_supervised, "EPOCHS", 1)
     monkeypatch.setenv("FORCE_COLOR", "1")  # bars are drawn where standard error is a terminal
-    (folder / "cat" / "broken.png").write_bytes(b"no picture")
+    (folder / "cat" / "broken.png").write_bytes(b"no image")
     ran = call(
         "audit", folder, "-o", tmp_path_factory.mktemp("out"), "--format", "json", "--backbone", "self-supervised"
     )
@@ -189,7 +189,7 @@ def test_wrong_usage(arguments: list[str], message: str, call: Any) -> None:
 
 
 @pytest.mark.parametrize("command", ["gate", "report"])
-@pytest.mark.parametrize("damage", ["no folder", "no manifest", "cut manifest", "cut scores"])
+@pytest.mark.parametrize("damage", ["no folder", "no manifest", "truncated manifest", "truncated scores"])
 def test_damaged_audits(saved: Path, call: Any, command: str, damage: str) -> None:
     manifest, scores = saved / "manifest.json", saved / "scores.npz"
     if damage == "no folder":
@@ -197,7 +197,7 @@ def test_damaged_audits(saved: Path, call: Any, command: str, damage: str) -> No
     elif damage == "no manifest":
         manifest.unlink()
     else:
-        path = manifest if damage == "cut manifest" else scores
+        path = manifest if damage == "truncated manifest" else scores
         path.write_bytes(path.read_bytes()[:-50])
     assert str(saved) in refused(call(command, saved))
 

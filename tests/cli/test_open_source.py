@@ -7,7 +7,7 @@ import pytest
 
 from selfclean_hooks.cli.sources.array import ArrayDataset
 from selfclean_hooks.cli.sources.folder import FolderDataset
-from selfclean_hooks.cli.sources.open import open_source
+from selfclean_hooks.cli.sources.source import open_source
 from selfclean_hooks.cli.sources.table import TableDataset
 from selfclean_hooks.data.dataset_tree import class_names
 from tests.helpers.image_files import noisy, refused, write
@@ -53,7 +53,7 @@ def test_a_path_with_a_colon_is_a_path_first(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("text", ["", "no/such/folder", "C:\\no\\such", "https://example.org/x.zip", "module:", "a\0b"])
 def test_what_is_no_source_is_answered_with_what_one_is(text: str) -> None:
     message = refused(text)
-    assert "SOURCE is a folder of pictures" in message
+    assert "SOURCE is a folder of images" in message
     assert "check the spelling" in message
 
 

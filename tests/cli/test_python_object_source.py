@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from selfclean_hooks.cli.sources.open import open_source
+from selfclean_hooks.cli.sources.source import open_source
 from tests.helpers.image_files import refused
 
 MODULE = """

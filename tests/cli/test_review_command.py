@@ -1,4 +1,4 @@
-"""From the audit of a folder of pictures to the cleaned folder, with what people decided in between."""
+"""From the audit of a folder of images to the cleaned folder, with review decisions in between."""
 
 import json
 import shutil
@@ -21,22 +21,22 @@ N = 200
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Handwritten digits in class folders: some twice, some in the folder of another class, one of noise."""
     digits, folder = load_digits(), tmp_path_factory.mktemp("data") / "digits"
     values = (digits.images[:N] * 15.9).astype(np.uint8)
-    for i, (picture, label) in enumerate(zip(values, digits.target[:N], strict=True)):
+    for i, (image, label) in enumerate(zip(values, digits.target[:N], strict=True)):
         label = (label + 3) % 10 if i in (50, 90, 130) else label
-        _write(folder / str(label) / f"{i:03}.png", picture)
+        _write(folder / str(label) / f"{i:03}.png", image)
     for i in (3, 7, 11):
         _write(folder / str(digits.target[i]) / f"{i:03}_again.png", values[i])
     _write(folder / "0" / "noise.png", np.random.default_rng(0).integers(0, 255, (8, 8), dtype=np.uint8))
     return folder
 
 
-def _write(path: Path, picture: Any) -> None:
+def _write(path: Path, image: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).resize((32, 32), Image.Resampling.BICUBIC).save(path)
+    Image.fromarray(image).resize((32, 32), Image.Resampling.BICUBIC).save(path)
 
 
 def pixels_of(batch: Any) -> Any:
@@ -48,11 +48,11 @@ ENCODER = ("--backbone", "tests.cli.test_review_command:pixels_of", "--no-progre
 
 
 @pytest.fixture(scope="module")
-def found(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def found(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from selfclean_hooks.cli import main as cli
 
     out = tmp_path_factory.mktemp("audited") / "audit"
-    assert cli.main(["audit", str(pictures), "-o", str(out), *ENCODER]) == 0
+    assert cli.main(["audit", str(images), "-o", str(out), *ENCODER]) == 0
     return out
 
 
@@ -83,11 +83,11 @@ def decisions_on(audit: Audit) -> list[Mark]:
     return marks
 
 
-def told(ran: Ran) -> str:
+def notes_of(ran: Ran) -> str:
     return " ".join(ran.err.split())
 
 
-def test_the_whole_way_from_findings_to_clean_data(pictures: Path, saved: Path, tmp_path: Path, call: Call) -> None:
+def test_the_whole_way_from_findings_to_clean_data(images: Path, saved: Path, tmp_path: Path, call: Call) -> None:
     audit = Audit.load(saved)
     names = [Path(name).name for name in audit.names or ()]
     marks = decisions_on(audit)
@@ -98,12 +98,12 @@ def test_the_whole_way_from_findings_to_clean_data(pictures: Path, saved: Path, 
 
     # audited again: what was confirmed goes, all else stays
     out = tmp_path / "again"
-    ran = call("audit", pictures, "-o", out, "--decisions", file, *ENCODER)
+    ran = call("audit", images, "-o", out, "--decisions", file, *ENCODER)
     assert ran.status == 0
     by = {v: [m for m in marks if m.verdict == v] for v in ("confirmed", "rejected", "relabelled")}
     counts = ", ".join(f"{len(of)} {verdict}" for verdict, of in by.items() if of)
-    assert f"decisions: {len(marks)} marks ({counts})" in told(ran)
-    assert "match nothing" not in told(ran)
+    assert f"decisions: {len(marks)} marks ({counts})" in notes_of(ran)
+    assert "match nothing" not in notes_of(ran)
     gone = {names[m.index] for m in by["confirmed"]}
     kept = [int(line) for line in (out / "clean_indices.txt").read_text().split()]
     assert {names[i] for i in range(len(names))} - {names[i] for i in kept} == gone
@@ -123,7 +123,7 @@ def test_the_whole_way_from_findings_to_clean_data(pictures: Path, saved: Path, 
     assert call("gate", saved, "--decisions", file, "--max-total", total).status == 0
     ran = call("gate", saved, "--decisions", file, "--max-total", "0")
     assert ran.status == 1
-    assert f"decisions: {len(marks)} marks" in told(ran)
+    assert f"decisions: {len(marks)} marks" in notes_of(ran)
     assert call("gate", out, "--max-total", total).status == 0, "the audit kept what was decided"
     assert contents(saved) == before
     assert call("report", saved, "--decisions", file).status == 0
@@ -134,12 +134,12 @@ def test_the_whole_way_from_findings_to_clean_data(pictures: Path, saved: Path, 
     ran = call("gate", out, "--baseline", accepted, "--update-baseline")
     assert ran.status == 1, "what is to be dropped is there still"
     samples = len({m.index for m in by["confirmed"]})
-    assert f"not accepted: {samples} samples that reviewers dropped, 1 labels that they corrected" in told(ran)
+    assert f"not accepted: {samples} samples that reviewers dropped, 1 labels that they corrected" in notes_of(ran)
     lines = [json.loads(line) for line in accepted.read_text().splitlines()[1:]]
     entries = [line for line in lines if "threshold" not in line]
     assert entries, "there is something that people found fine"
     assert all(entry["note"] == "reviewed: not an issue" for entry in entries)
-    clean = Path(shutil.copytree(pictures, tmp_path / "clean"))
+    clean = Path(shutil.copytree(images, tmp_path / "clean"))
     for path in list(clean.rglob("*.png")):
         if path.name in gone:
             path.unlink()
@@ -151,22 +151,22 @@ def test_the_whole_way_from_findings_to_clean_data(pictures: Path, saved: Path, 
     assert "stale entry" not in ran.out
     ran = call(*again, "--decisions", file, "--max-total", "0")
     assert ran.status == 0, ran.out
-    assert f"{len(by['confirmed']) + len(by['relabelled'])} match nothing here: " in told(ran)
+    assert f"{len(by['confirmed']) + len(by['relabelled'])} match nothing here: " in notes_of(ran)
 
 
-def test_marks_that_match_nothing_are_told_and_hold_nothing_up(saved: Path, tmp_path: Path, call: Call) -> None:
+def test_marks_that_match_nothing_are_reported_and_ignored(saved: Path, tmp_path: Path, call: Call) -> None:
     lost = [Mark("off_topic", "confirmed", i, f"gone/{i}.png", f"{i:032x}") for i in range(7)]
     write_review(Review(tuple(lost)), tmp_path / "a.json")
     write_review(Review((Mark("off_topic", "rejected", 1, split="val"),), split="val"), tmp_path / "b.json")
     ran = call("gate", saved, "--decisions", tmp_path / "a.json", "--decisions", tmp_path / "b.json")
     assert ran.status == 0
-    assert told(ran) == (
+    assert notes_of(ran) == (
         "decisions: 8 marks (7 confirmed, 1 rejected), 8 match nothing here: gone/0.png, gone/1.png, gone/2.png, "
         "gone/3.png, gone/4.png, ... (1 about the split val)"
     )
 
 
-def test_rows_of_fine_samples_and_new_labels_are_told(saved: Path, tmp_path: Path, call: Call) -> None:
+def test_rows_of_fine_samples_and_new_labels_are_reported(saved: Path, tmp_path: Path, call: Call) -> None:
     audit = Audit.load(saved)
     ranking = audit.ranking("label_errors")["index"].tolist()
     marks = [mark(audit, "label_errors", "relabelled", ranking[0], label="ten")]
@@ -174,31 +174,33 @@ def test_rows_of_fine_samples_and_new_labels_are_told(saved: Path, tmp_path: Pat
     write_review(Review(tuple(marks)), tmp_path / "decisions.json")
     ran = call("gate", saved, "--decisions", tmp_path / "decisions.json", "--max-label-errors", "0")
     assert ran.status == 0
-    assert "decisions: 60 marks (59 rejected, 1 relabelled); new labels that no sample has: ten" in told(ran)
-    assert "label_errors: 59 consecutive non-issues from rank 2 on: reviewing can stop" in told(ran)
+    assert "decisions: 60 marks (59 rejected, 1 relabelled); new labels that no sample has: ten" in notes_of(ran)
+    assert "label_errors: 59 consecutive non-issues from rank 2 on: reviewing can stop" in notes_of(ran)
 
 
 def test_thresholds_of_the_reviewer_give_way_to_those_asked_for(saved: Path, tmp_path: Path, call: Call) -> None:
     write_review(Review((), {"label_errors": 0.0, "off_topic": 0.0}), tmp_path / "decisions.json")
     given = ("gate", saved, "--decisions", tmp_path / "decisions.json", "--format", "json")
 
-    def cuts(*more: str) -> dict[str, float]:
+    def thresholds(*more: str) -> dict[str, float]:
         return {row["issue"]: row["threshold"] for row in json.loads(call(*given, *more).out)["summary"]}
 
-    assert (cuts()["label_errors"], cuts()["off_topic"]) == (0, 0)
+    assert (thresholds()["label_errors"], thresholds()["off_topic"]) == (0, 0)
     assert (
-        cuts("--threshold", "off-topic=0.3")["label_errors"],
-        cuts("--threshold", "off-topic=0.3")["off_topic"],
+        thresholds("--threshold", "off-topic=0.3")["label_errors"],
+        thresholds("--threshold", "off-topic=0.3")["off_topic"],
     ) == (
         0,
         0.3,
     )
 
 
-def test_an_audit_lists_the_pairs_that_the_reviewers_cut_asks_for(pictures: Path, tmp_path: Path, call: Call) -> None:
+def test_an_audit_lists_the_pairs_that_the_reviewers_threshold_asks_for(
+    images: Path, tmp_path: Path, call: Call
+) -> None:
     write_review(Review((), {"near_duplicates": 0.4}), tmp_path / "decisions.json")
-    ran = call("audit", pictures, "-o", tmp_path / "out", "--decisions", tmp_path / "decisions.json", *ENCODER)
-    assert ran.status in (0, 2), ran.err  # 2: so high a cut flags most of the data
+    ran = call("audit", images, "-o", tmp_path / "out", "--decisions", tmp_path / "decisions.json", *ENCODER)
+    assert ran.status in (0, 2), ran.err  # 2: so high a threshold flags most of the data
     assert "pairs were kept up to" not in ran.err
 
 
@@ -229,7 +231,7 @@ def test_splits_take_what_is_theirs(tmp_path: Path, call: Call, splits: list[str
     assert ran.status == 0
     assert (
         "decisions: 2 marks (1 confirmed, 1 rejected), 1 match nothing here: sample 3 (there is no split fit)"
-        in told(ran)
+        in notes_of(ran)
     )
     assert "near duplicates in two splits: 4 pairs" in ran.out, "it was 5 before"
     assert call("report", tmp_path / "out", "--decisions", tmp_path / "train.json").status == 0

@@ -58,8 +58,8 @@ def test_the_split_that_is_trained_on_comes_first_and_is_the_only_one_dropped_fr
 def test_the_pages_tell_the_verdict_on_their_splits(tmp_path: Path) -> None:
     limits = ["--max-leakage", "val=0", "--max-off-topic", "test=1"]
     assert cli.main(["audit", *write_splits(tmp_path), "-o", str(tmp_path / "out"), "--no-progress", *limits]) == 1
-    told = {"": "Limits exceeded", "val/": "Limits exceeded", "test/": "Within the limits", "train/": ""}
-    for place, word in told.items():
+    expected = {"": "Limits exceeded", "val/": "Limits exceeded", "test/": "Within the limits", "train/": ""}
+    for place, word in expected.items():
         page = (tmp_path / "out" / f"{place}report.html").read_text()
         assert [w for w in ("Limits exceeded", "Within the limits") if f"{w}</strong>" in page] == (
             [word] if word else []
@@ -93,9 +93,9 @@ def test_what_is_printed_says_what_splits_share_and_how_far_they_lie_apart(audit
 def test_limits_by_split(audited: Path, call: Call, limits: list[str], status: int, failing: list[str]) -> None:
     ran = call("gate", audited, *limits, "--format", "json")
     assert (ran.status, ran.err) == (status, "")
-    told = verdict(ran.out)
-    assert [check["split"] for check in told["checks"] if not check["passed"]] == failing
-    assert told["passed"] is (status == 0)
+    result = verdict(ran.out)
+    assert [check["split"] for check in result["checks"] if not check["passed"]] == failing
+    assert result["passed"] is (status == 0)
 
 
 def test_leakage_counts_the_samples_of_each_split(audited: Path, call: Call) -> None:
@@ -111,14 +111,14 @@ def test_a_split_without_labels_beside_labelled_ones(tmp_path: Path, call: Call)
     out = tmp_path / "out"
     assert call("audit", *splits, "-o", out, "--max-label-errors", "train=1").status == 0
     assert call("audit", *splits, "-o", out, "--max-label-errors", "1").status == 1
-    told = "val: label_errors: not run (there are no labels), "
+    not_run = "val: label_errors: not run (there are no labels), "
     for limit, allowed in (("1", []), ("val=1", ["--allow-not-run", "off-topic"])):
         ran = call("gate", out, "--max-label-errors", limit, *allowed)
         assert ran.status == 1
-        assert f"{told}so the limit 1 is not met" in ran.out
+        assert f"{not_run}so the limit 1 is not met" in ran.out
     ran = call("gate", out, "--max-label-errors", "1", "--allow-not-run", "label-errors")
     assert ran.status == 0
-    assert f"{told}which is allowed" in ran.out
+    assert f"{not_run}which is allowed" in ran.out
     differing = SplitsAudit.load(out).label_disagreements  # of val there are no labels to differ
     assert differing[["split_1", "index_1", "split_2", "index_2"]].to_numpy().tolist() == [["train", 8, "test", 1]]
 
@@ -260,9 +260,9 @@ def test_a_split_of_no_sample_or_one_is_named(tmp_path: Path, call: Call, rows: 
     before = contents(out)
     vectors, labels = two_classes(rows, 1)
     write_npz(tmp_path / "val.npz", vectors, labels)
-    told = refused(call("audit", *splits, "-o", out))
-    assert told.startswith("error: split 'val': ")
-    assert message in told
+    error = refused(call("audit", *splits, "-o", out))
+    assert error.startswith("error: split 'val': ")
+    assert message in error
     assert contents(out) == before
 
 
@@ -271,13 +271,13 @@ def test_vectors_that_are_not_finite_or_of_another_width_name_the_split(tmp_path
     vectors, labels = two_classes(30, 1)
     vectors[3, 0] = float("nan")
     write_npz(tmp_path / "val.npz", vectors, labels)
-    told = refused(call("audit", *splits, "-o", tmp_path / "out"))
-    assert told.startswith("error: split 'val': embeddings must be finite, got NaN or infinity in 1 of 30 rows")
+    error = refused(call("audit", *splits, "-o", tmp_path / "out"))
+    assert error.startswith("error: split 'val': embeddings must be finite, got NaN or infinity in 1 of 30 rows")
     write_npz(tmp_path / "val.npz", two_classes(30, 1)[0][:, :8], labels)
-    told = refused(call("audit", *splits, "-o", tmp_path / "out"))
-    assert "train has 16 features" in told
-    assert "val has 8" in told
-    assert "None" not in told
+    error = refused(call("audit", *splits, "-o", tmp_path / "out"))
+    assert "train has 16 features" in error
+    assert "val has 8" in error
+    assert "None" not in error
 
 
 def test_a_saved_split_is_an_audit_of_its_own(audited: Path, call: Call) -> None:

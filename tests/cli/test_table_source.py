@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from selfclean_hooks.cli.sources.open import open_source
+from selfclean_hooks.cli.sources.source import open_source
 from selfclean_hooks.cli.sources.table import TableDataset
 from tests.helpers.image_files import refused, write
 
@@ -21,7 +21,7 @@ def write_table(path: Path, columns: dict[str, list[Any]]) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_tables_name_pictures_beside_them(tmp_path: Path, kind: str) -> None:
+def test_tables_name_images_beside_them(tmp_path: Path, kind: str) -> None:
     write(tmp_path / "in" / "a, b.png")
     columns: dict[str, list[Any]] = {
         "path": ["in/a, b.png", "in/gone.png", "in/a, b.png"],
@@ -71,7 +71,7 @@ def test_tables_that_cannot_be_used(tmp_path: Path, kind: str) -> None:
     assert "cannot be read as a table" in refused(table)
 
 
-def test_a_csv_row_with_too_many_cells_is_an_error_and_not_cut(tmp_path: Path) -> None:
+def test_a_csv_row_with_too_many_cells_is_an_error_and_not_truncated(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,label\na.png,x\na,b.png,x\n")
     assert "row 2 (the first is 1) has more cells than there are columns" in refused(tmp_path / "t.csv")
     (tmp_path / "t.csv").write_text("")

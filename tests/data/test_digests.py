@@ -19,7 +19,7 @@ from selfclean_hooks.data.digests import file_key, own_files
 from selfclean_hooks.data.images import to_image
 from selfclean_hooks.data.reader import pixels as pixels_of
 from selfclean_hooks.embedding.embed import embed
-from tests.helpers.embedding_data import Items, as_picture, mean_colour, pixels
+from tests.helpers.embedding_data import Items, as_image, mean_colour, pixels
 
 TO_FLOATS = v2.Compose([v2.Resize((8, 8)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
 
@@ -131,7 +131,7 @@ def test_pixels_of_pictures_of_several_sizes_and_of_none() -> None:
     assert found.pixels is not None
     assert found.pixels.tolist() == [12, 30]
     assert embed(["a", "bb"], lambda b: np.array([[len(t), 1.0] for t in b]), progress=False).pixels is None
-    assert embedded(Items(make=as_picture)).pixels.tolist() == [64] * 12  # type: ignore[union-attr]
+    assert embedded(Items(make=as_image)).pixels.tolist() == [64] * 12  # type: ignore[union-attr]
 
 
 SHAPES = [

@@ -24,7 +24,7 @@ from selfclean_hooks.embedding.encoders.features import evaluation_mode, penulti
 from selfclean_hooks.embedding.quality import rank_me
 from selfclean_hooks.embedding.weights import timm_hub
 from selfclean_hooks.errors import BackboneError, DataError, SettingError
-from tests.helpers.embedding_data import Items, Net, as_picture
+from tests.helpers.embedding_data import Items, Net, as_image
 
 TINY = "test_resnet.r160_in1k"  # of timm, 0.5 million parameters
 
@@ -258,7 +258,7 @@ def cached(folder: Path, model: nn.Module, content: bytes | None = None) -> Path
 def test_a_name_whose_weights_are_cached_works_without_the_hub(offline: Path) -> None:
     model = timm.create_model(TINY, pretrained=False)
     cached(offline, model)
-    data = Items(make=as_picture)
+    data = Items(make=as_image)
     found = embed(data, TINY, progress=False)
     assert found.encoder["name"] == f"{TINY} at 32 px"
     encoder = resolve(TINY, ImageDataset(data))
@@ -272,13 +272,13 @@ def test_a_name_whose_weights_are_cached_works_without_the_hub(offline: Path) ->
 def test_damaged_weights_are_named(offline: Path) -> None:
     snapshot = cached(offline, nn.Identity(), content=b"damaged")
     with pytest.raises(BackboneError, match="cannot be loaded") as caught:
-        embed(Items(make=as_picture), TINY, progress=False)
+        embed(Items(make=as_image), TINY, progress=False)
     assert str(snapshot) in str(caught.value)
 
 
 def test_weights_that_are_not_cached_are_refused_with_what_to_do(offline: Path) -> None:
     with pytest.raises(BackboneError, match=f"the weights of '{TINY}' are not in the local cache") as caught:
-        embed(Items(make=as_picture), TINY, progress=False)
+        embed(Items(make=as_image), TINY, progress=False)
     assert "connect once, pass an nn.Module" in str(caught.value)
 
 
@@ -300,20 +300,20 @@ def test_the_hub_is_given_a_few_seconds(monkeypatch: pytest.MonkeyPatch, offline
 )
 def test_an_unknown_name_suggests_near_ones(slip: str, meant: str) -> None:
     with pytest.raises(BackboneError, match=f"{slip}' is no timm model: did you mean .*{meant}"):
-        resolve(slip, ImageDataset(Items(make=as_picture)))
+        resolve(slip, ImageDataset(Items(make=as_image)))
 
 
 def test_a_name_without_weights_says_so() -> None:
     bare = next(name for name in timm.list_models("vit*") if not timm.list_pretrained(name))
     with pytest.raises(BackboneError, match="no pretrained weights for"):
-        resolve(bare, ImageDataset(Items(make=as_picture)))
+        resolve(bare, ImageDataset(Items(make=as_image)))
 
 
 def test_auto_without_the_hub_trains_on_the_data_and_the_seed_decides(
     monkeypatch: pytest.MonkeyPatch, offline: Path
 ) -> None:
     monkeypatch.setattr(self_supervised, "EPOCHS", 1)
-    data = Items(make=as_picture)
+    data = Items(make=as_image)
     first, again, other = (embed(data, seed=seed, progress=False) for seed in (0, 0, 1))
     assert any("no pretrained weights can be had" in note for note in first.notes)
     assert first.encoder["name"].startswith("self-supervised, simclr, 1 epochs")
@@ -324,7 +324,7 @@ def test_auto_without_the_hub_trains_on_the_data_and_the_seed_decides(
 def test_auto_with_cached_weights_uses_them(monkeypatch: pytest.MonkeyPatch, offline: Path) -> None:
     cached(offline, timm.create_model(TINY, pretrained=False))
     monkeypatch.setattr(backbones, "PRETRAINED", TINY)
-    found = embed(Items(make=as_picture), progress=False)
+    found = embed(Items(make=as_image), progress=False)
     assert f"backbone: pretrained {TINY}" in found.notes
 
 

@@ -26,7 +26,7 @@ from selfclean_hooks.embedding.cache_database import transaction
 from selfclean_hooks.embedding.embed import embed
 from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.errors import AuditFileError, BackboneError, SettingError
-from tests.helpers.embedding_data import Items, Net, as_picture, mean_colour, pixels
+from tests.helpers.embedding_data import Items, Net, as_image, mean_colour, pixels
 
 
 def cached(dataset: Any, backbone: Any, folder: Path) -> Embeddings:
@@ -249,7 +249,7 @@ def encoder(prepare: Any) -> Encoder:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_known_samples_are_not_prepared(tmp_path: Path, workers: int) -> None:
-    data = Items(make=as_picture, broken=(3,))
+    data = Items(make=as_image, broken=(3,))
     first = cached(data, encoder(small), tmp_path)
     again = embed(data, encoder(refused), cache_dir=tmp_path, batch_size=5, num_workers=workers, progress=False)
     assert again.errors == {3: "OSError: item 3 is broken"}
@@ -262,7 +262,7 @@ def test_known_samples_are_not_prepared(tmp_path: Path, workers: int) -> None:
 SPAWNED = """
 import multiprocessing, sys
 import numpy as np, torch
-from tests.helpers.embedding_data import Items, as_picture, mean_colour
+from tests.helpers.embedding_data import Items, as_image, mean_colour
 from selfclean_hooks.embed import embed
 from selfclean_hooks.encoders import Encoder
 
@@ -276,7 +276,7 @@ if __name__ == "__main__":
     multiprocessing.set_start_method("spawn")
     for workers, prepare in enumerate((small, refused)):
         encoder = Encoder("mean", mean_colour, None, "fingerprint", prepare)
-        found = embed(Items(make=as_picture), encoder, cache_dir=sys.argv[1], num_workers=workers, progress=False)
+        found = embed(Items(make=as_image), encoder, cache_dir=sys.argv[1], num_workers=workers, progress=False)
         assert (found.errors, found.notes) == ({}, ()), found
 """
 
@@ -296,7 +296,7 @@ class Removing(Items):
     """While one item is read, another process removes what is known."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(make=as_picture)
+        super().__init__(make=as_image)
         self.folder = folder
 
     def __getitem__(self, index: int) -> Any:
@@ -308,8 +308,8 @@ class Removing(Items):
 
 def test_what_another_process_removes_meanwhile_is_embedded_again(tmp_path: Path) -> None:
     data = Removing(tmp_path)
-    expected = embed(Items(make=as_picture), encoder(small), progress=False)
-    cached(Items(make=as_picture), encoder(small), tmp_path)
+    expected = embed(Items(make=as_image), encoder(small), progress=False)
+    cached(Items(make=as_image), encoder(small), tmp_path)
     found = embed(data, encoder(small), cache_dir=tmp_path, batch_size=5, progress=False)
     assert np.array_equal(found.vectors, expected.vectors)
     assert rows(tmp_path) == 7

@@ -30,10 +30,10 @@ from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.embedding.encoders.features import evaluation_mode, penultimate
 from selfclean_hooks.embedding.weights.state_dict import load_weights
 from selfclean_hooks.errors import BackboneError
-from tests.helpers.embedding_data import Items, Net, as_picture
+from tests.helpers.embedding_data import Items, Net, as_image
 
 NAME = "test_resnet"  # of timm: 0.5 million parameters
-PICTURES = ImageDataset(Items(make=as_picture))
+PICTURES = ImageDataset(Items(make=as_image))
 BATCH = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 State = dict[str, Tensor]
@@ -233,7 +233,7 @@ def test_other_architectures_come_without_their_classifier(tmp_path: Path, name:
 
 def test_an_audit_runs_with_a_checkpoint(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.ckpt", {"state_dict": prefixed(model(), "model.")})
-    found = embed(Items(make=as_picture), f"{NAME}:{path}", progress=False)
+    found = embed(Items(make=as_image), f"{NAME}:{path}", progress=False)
     assert found.vectors.shape[0] == 12
     assert f"backbone: {NAME} with weights from {path}" in found.notes
 

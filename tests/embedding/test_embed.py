@@ -22,7 +22,7 @@ from selfclean_hooks import audit
 from selfclean_hooks.core.embeddings import Embeddings
 from selfclean_hooks.embedding.embed import embed
 from selfclean_hooks.errors import BackboneError, DataError, SettingError
-from tests.helpers.embedding_data import Items, Net, as_picture, as_tensor, flat, mean_colour, pixels
+from tests.helpers.embedding_data import Items, Net, as_image, as_tensor, flat, mean_colour, pixels
 
 
 @dataclass
@@ -43,7 +43,7 @@ ITEMS = {
     "dict": lambda image, label: {"image": as_tensor(image, label)[0], "label": label},
     "hugging face": lambda image, label: {"pixel_values": as_tensor(image, label)[0], "labels": torch.tensor(label)},
     "dataclass": lambda image, label: Record(*as_tensor(image, label)),
-    "picture": as_picture,
+    "picture": as_image,
     "array": lambda image, label: (image, np.int64(label)),
     "channels first": lambda image, label: (np.moveaxis(image, 2, 0), label),
     "bytes": lambda image, label: (torch.from_numpy(image).permute(2, 0, 1), label),
@@ -64,7 +64,7 @@ def test_items_of_any_kind(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["tensor", "picture", "array"])
 def test_items_without_a_label(kind: str) -> None:
-    make = {"tensor": as_tensor, "picture": as_picture, "array": lambda *both: both}[kind]
+    make = {"tensor": as_tensor, "picture": as_image, "array": lambda *both: both}[kind]
     found = audit(Items(make=lambda image, label: make(image, label)[0]), mean_colour, progress=False)
     assert found.scores.not_run == {"label_errors": "there are no labels"}
     assert set(found.contamination) == {"near_duplicates", "off_topic", "unreadable"}

@@ -23,7 +23,7 @@ from selfclean_hooks.embedding.encoders import forward_pass as compiling
 from selfclean_hooks.embedding.encoders.encoder import Encoder, of_callable, of_module
 from selfclean_hooks.embedding.encoders.forward_pass import Forward, with_precision
 from selfclean_hooks.errors import SettingError
-from tests.helpers.embedding_data import Items, Net, as_picture, mean_colour
+from tests.helpers.embedding_data import Items, Net, as_image, mean_colour
 
 BF16 = 0.02  # of the largest feature: eight bits, a few layers
 
@@ -135,11 +135,11 @@ def test_compiled_features_are_the_same_and_compiled_once(
 def test_a_model_of_our_own_is_compiled_and_laid_out_channels_last(traced: list[Any]) -> None:
     net = Pure().eval()
     own = Encoder("own", lambda batch: net(batch), torch.device("cpu"), "1", prepare=as_tensor, module=net)
-    assert_close(embed(Items(20, as_picture), own, progress=False, batch_size=8).vectors, outputs(net))
+    assert_close(embed(Items(20, as_image), own, progress=False, batch_size=8).vectors, outputs(net))
     assert [p.is_contiguous(memory_format=torch.channels_last) for p in net.parameters() if p.ndim == 4] == [True]
     assert traced == []
     partly = Encoder("own", partial(_called, net), torch.device("cpu"), "1", prepare=as_tensor, module=net)
-    found = embed(Items(20, as_picture), partly, progress=False, batch_size=8, compile=True)
+    found = embed(Items(20, as_image), partly, progress=False, batch_size=8, compile=True)
     assert len(traced) == 1
     assert_close(found.vectors, outputs(net))
 

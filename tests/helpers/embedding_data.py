@@ -37,7 +37,7 @@ def as_tensor(image: Any, label: int) -> tuple[Tensor, int]:
     return torch.from_numpy(image).permute(2, 0, 1).float() / 255, label
 
 
-def as_picture(image: Any, label: int) -> tuple[Image.Image, int]:
+def as_image(image: Any, label: int) -> tuple[Image.Image, int]:
     return Image.fromarray(image), label
 
 

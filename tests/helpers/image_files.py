@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfclean_hooks.cli.sources.open import open_source
+from selfclean_hooks.cli.sources.source import open_source
 from selfclean_hooks.errors import SourceError
 
 

@@ -56,8 +56,8 @@ def full() -> Audit:
     provenance = {**plain.provenance, "notes": ["é \udcff"], "encoder": {"name": "x", "rank_me": 3.25}}
     scores = replace(scores, pixels=np.arange(N + 2) - 1)
     digests = ("", *(f"{i:032x}" for i in range(N + 1)))
-    pictures = {1: b"\x89PNG", 3: b"", 9: b"ab"}
-    whole = replace(plain, scores=scores, names=names, digests=digests, provenance=provenance, thumbnails=pictures)
+    thumbnails = {1: b"\x89PNG", 3: b"", 9: b"ab"}
+    whole = replace(plain, scores=scores, names=names, digests=digests, provenance=provenance, thumbnails=thumbnails)
     return with_evidence(whole, vectors())
 
 
@@ -69,8 +69,8 @@ def leaking(names: bool = True) -> Audit:
     )
     leaks = replace(leaks, other_names=HOSTILE[:3], other_digests=("a", "", "b"), automatic=0.02) if names else leaks
     audit = full()
-    pictures = {("=1+1", 3): b"PNG", ("val", 8): b""}
-    return replace(audit, scores=replace(audit.scores, leaks=leaks), leak_thumbnails=pictures)
+    thumbnails = {("=1+1", 3): b"PNG", ("val", 8): b""}
+    return replace(audit, scores=replace(audit.scores, leaks=leaks), leak_thumbnails=thumbnails)
 
 
 def assert_same(found: Audit, expected: Audit) -> None:
@@ -300,7 +300,7 @@ def _edited(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def _cut(path: Path) -> None:
+def _truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
 
 
@@ -313,7 +313,7 @@ def _flip(path: Path) -> None:
 DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
     (lambda d: (d / "manifest.json").unlink(), r"manifest.json: No such file.*Give the folder"),
     (lambda d: (d / "scores.npz").unlink(), r"scores.npz: No such file.*Give the folder"),
-    (lambda d: _cut(d / "manifest.json"), r"manifest.json must be as Audit.save wrote it; .*run the audit again"),
+    (lambda d: _truncate(d / "manifest.json"), r"manifest.json must be as Audit.save wrote it; .*run the audit again"),
     (lambda d: (d / "manifest.json").write_bytes(b"\xff\xfe"), r"manifest.json must be as"),
     (lambda d: (d / "manifest.json").write_text("[" * 100_000), r"manifest.json must be as"),
     (lambda d: (d / "manifest.json").write_text("[]"), r"it holds a list and no object"),
@@ -322,7 +322,7 @@ DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
     (lambda d: _edited(d, not_run=3), r"manifest.json must be as .*TypeError"),
     (lambda d: _edited(d, policy={"off_topic": "delete"}), r"manifest.json must be as .*'delete'"),
     (lambda d: _edited(d, thresholds={"shape": 1}), r"manifest.json must be as .*shape"),
-    (lambda d: _cut(d / "scores.npz"), r"scores.npz must be as .* is not what manifest.json says"),
+    (lambda d: _truncate(d / "scores.npz"), r"scores.npz must be as .* is not what manifest.json says"),
     (lambda d: _flip(d / "scores.npz"), r"scores.npz must be as .* is not what manifest.json says"),
     (lambda d: _edited(d, counts={"n": 3}), r"near_duplicate must be of shape \(3,\) for 3 samples, got \(62,\)"),
     (lambda d: _rewritten(d, lambda a: a.pop("off_topic")), r"scores.npz must be as .*off_topic"),

@@ -73,7 +73,7 @@ def of_audit(files: Mapping[str, str]) -> dict[str, str]:
 def loads(folder: Path) -> bool:
     try:
         return bool(load_audit(folder / "audit").audits)
-    except AuditFileError:  # that it is told is the point
+    except AuditFileError:  # reported, which is the point
         return False
 
 

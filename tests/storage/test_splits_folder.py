@@ -142,13 +142,13 @@ def of_another_save(folder: Path) -> None:
     splits().audits["train"].save(folder / "val")
 
 
-def cut(folder: Path) -> None:
+def truncate(folder: Path) -> None:
     path = folder / "splits.json"
     path.write_bytes(path.read_bytes()[:-9])
 
 
 DAMAGE: dict[str, Callable[[Path], Any]] = {
-    "cut": cut,
+    "truncated": truncate,
     "empty": lambda folder: (folder / "splits.json").write_text(""),
     "binary": lambda folder: (folder / "splits.json").write_bytes(b"\xff\x00"),
     "no object": index(lambda content: [content]),
@@ -162,12 +162,12 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
     "another digest": index(lambda content: content["splits"][0].update(scores_blake2b="0" * 32)),
     "another save": of_another_save,
     "a split is gone": lambda folder: shutil.rmtree(folder / "val"),
-    "a split is cut": lambda folder: (folder / "val" / "scores.npz").write_bytes(b"PK"),
+    "a truncated split": lambda folder: (folder / "val" / "scores.npz").write_bytes(b"PK"),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_what_is_damaged_is_told(damage: str, tmp_path: Path, call: Call) -> None:
+def test_what_is_damaged_is_reported(damage: str, tmp_path: Path, call: Call) -> None:
     splits().save(tmp_path)
     DAMAGE[damage](tmp_path)
     before = contents(tmp_path)
@@ -180,7 +180,7 @@ def test_what_is_damaged_is_told(damage: str, tmp_path: Path, call: Call) -> Non
     assert contents(tmp_path) == before
 
 
-def test_another_version_is_told(tmp_path: Path) -> None:
+def test_another_version_is_reported(tmp_path: Path) -> None:
     splits().save(tmp_path)
     index(lambda content: content.update(format=2))(tmp_path)
     with pytest.raises(AuditFileError) as caught:
@@ -202,7 +202,7 @@ def test_nothing_is_read_outside_of_the_folder(place: str, tmp_path: Path) -> No
         SplitsAudit.load(tmp_path / "audit")
 
 
-def test_a_name_that_is_there_twice_or_says_nothing_is_told(tmp_path: Path) -> None:
+def test_a_name_that_is_there_twice_or_says_nothing_is_reported(tmp_path: Path) -> None:
     for name in ("train", ""):
         splits().save(tmp_path)
         rename(name)(tmp_path)

@@ -1,4 +1,4 @@
-"""Pictures held in one array, and .npz files of pictures or embeddings."""
+"""Images held in one array, and .npz files of images or embeddings."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from selfclean_hooks.errors import DataError, SourceError
 
 
 class ArrayDataset(LabeledFiles):
-    """Pictures held in one array. Items are (PIL image, label) or (PIL image,).
+    """Images held in one array. Items are (PIL image, label) or (PIL image,).
 
     Args:
-        images: (N, H, W) or (N, H, W, C) with C = 1, 3 or 4; uint8, or floats in [0, 1] or [0, 255]. An item with a
-            value that is not finite raises ValueError when it is asked for.
+        images: (N, H, W) or (N, H, W, C) with C = 1, 3 or 4; uint8, or floats in [0, 1] or [0, 255]. Reading an
+            item with non-finite values raises ValueError.
         labels: (N,) whole numbers or class names, or None.
 
     Attributes:
@@ -38,15 +38,15 @@ class ArrayDataset(LabeledFiles):
         super().__init__(None if codes is None else codes.tolist(), names)
 
     def __len__(self) -> int:
-        """The number of pictures."""
+        """The number of images."""
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        """Turn one array into a picture."""
+        """Read one image."""
         pixels = self.images[index]
         if pixels.dtype != np.uint8:
             if not np.isfinite(pixels).all():
-                raise ValueError(f"picture {index} holds values that are not finite")
+                raise ValueError(f"image {index} holds values that are not finite")
             pixels = np.round(pixels * self._scale).astype(np.uint8)
         return self.item(Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels), index)
 
@@ -69,10 +69,10 @@ def _scale_to_bytes(images: NDArray[Any]) -> int:
 
 
 def read_npz(path: str) -> dict[str, NDArray[Any]]:
-    """Those of the arrays ``images``, ``embeddings`` and ``labels`` that a file holds, as they are.
+    """Read those of the arrays ``images``, ``embeddings`` and ``labels`` that a file holds.
 
     Raises:
-        SourceError: It is damaged, holds Python objects, or neither images nor embeddings.
+        SourceError: The file is damaged, holds Python objects, or neither images nor embeddings.
     """
     try:
         with np.load(path, allow_pickle=False) as file:

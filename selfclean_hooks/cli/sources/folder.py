@@ -1,4 +1,4 @@
-"""A folder of pictures as a data set."""
+"""A folder of images as a data set."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "dev
 
 
 class FolderDataset(ImageFiles):
-    """The pictures under a folder, in sorted order.
+    """The images under a folder, in sorted order.
 
-    Where every picture lies in a sub-folder, the first-level folder is its class; otherwise there are no labels.
-    Links are followed, and a folder reached a second time is passed over. Hidden files and ``__MACOSX`` are left out.
-    Pictures come upright (EXIF) and at most 2048 pixels long.
+    Where every image is in a sub-folder, the first-level folder is its class; otherwise there are no labels. Links are
+    followed, and a folder reached a second time is skipped, as are hidden files and ``__MACOSX``. Images are rotated
+    upright (EXIF) and scaled down to at most 2048 pixels a side.
 
     Args:
         folder: Where to look.
@@ -25,27 +25,27 @@ class FolderDataset(ImageFiles):
         paths: N paths, each beginning with ``folder`` as given.
         targets: N labels, an index into ``classes``. Absent without class folders.
         classes: Names of the class folders. Absent without class folders.
-        notes: What was passed over, one sentence each.
+        notes: What was skipped, one sentence each.
 
     Raises:
-        SourceError: No picture is there, or a folder cannot be listed.
+        SourceError: There is no image, or a folder cannot be listed.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """List the pictures; none is opened."""
+        """List the images; none is opened."""
         root = os.fspath(folder)
         files, repeated = _walk(root)
         endings = image_suffixes()
-        pictures = sorted(parts for parts in files if suffix(parts[-1]) in endings)
+        images = sorted(parts for parts in files if suffix(parts[-1]) in endings)
         others = [suffix(parts[-1]) for parts in files if suffix(parts[-1]) not in endings]
-        if not pictures:
-            raise SourceError(_no_pictures(root, others))
-        names = tuple(sorted({parts[0] for parts in pictures if len(parts) > 1}))
-        loose = sum(len(parts) == 1 for parts in pictures)
+        if not images:
+            raise SourceError(_no_images_message(root, others))
+        names = tuple(sorted({parts[0] for parts in images if len(parts) > 1}))
+        loose = sum(len(parts) == 1 for parts in images)
         labelled = bool(names) and not loose
         position = {name: label for label, name in enumerate(names)}
-        targets = [position[parts[0]] for parts in pictures] if labelled else None
-        super().__init__([os.path.join(root, *parts) for parts in pictures], targets, names if labelled else None)
+        targets = [position[parts[0]] for parts in images] if labelled else None
+        super().__init__([os.path.join(root, *parts) for parts in images], targets, names if labelled else None)
         self.notes = _notes(names, loose, others, repeated)
 
 
@@ -62,10 +62,10 @@ def listdir(folder: str) -> list[str]:
 
 
 def _walk(root: str) -> tuple[list[tuple[str, ...]], int]:
-    """Every file below root as path parts, and how many folders were passed over because they were reached before.
+    """Every file below root as path parts, and the number of folders skipped because they were reached before.
 
-    Real folders come before linked ones, so that a picture is listed under its own name; each is entered once, so that
-    links in a circle end.
+    Real folders come before linked ones, so that an image is listed under its own name; each is entered once, so that
+    cyclic links end.
     """
     folders: list[tuple[str, ...]] = [()]
     links: list[tuple[str, ...]] = []
@@ -86,26 +86,26 @@ def _walk(root: str) -> tuple[list[tuple[str, ...]], int]:
     return files, repeated
 
 
-def _no_pictures(root: str, others: list[str]) -> str:
-    found = f"{len(others)} files, none of them a picture: {_counted(others)}" if others else "no files"
-    wanted = "wanted a folder with pictures (.jpg, .png, ...) or class folders of them"
-    return f"{root}: {wanted}, found {found}; check the path, or list the pictures in a .csv file with a `path` column"
+def _no_images_message(root: str, others: list[str]) -> str:
+    found = f"{len(others)} files, none of them an image: {_count_endings(others)}" if others else "no files"
+    wanted = "wanted a folder with images (.jpg, .png, ...) or class folders of them"
+    return f"{root}: {wanted}, found {found}; check the path, or list the images in a .csv file with a `path` column"
 
 
 def _notes(names: tuple[str, ...], loose: int, others: list[str], repeated: int) -> tuple[str, ...]:
     notes = []
     if names and loose:
-        notes.append(f"{loose} pictures lie beside folders with pictures: no labels are taken from folder names")
+        notes.append(f"{loose} images are beside folders with images: no labels are taken from folder names")
     elif names and SPLIT_NAMES.issuperset(name.lower() for name in names):
         notes.append(f"the class folders {', '.join(names)} look like splits, not classes: audit each by itself")
     if others:
-        notes.append(f"{len(others)} files that are no pictures were passed over: {_counted(others)}")
+        notes.append(f"{len(others)} files that are not images were skipped: {_count_endings(others)}")
     if repeated:
-        notes.append(f"{repeated} linked folders were passed over: they lead to folders already listed")
+        notes.append(f"{repeated} linked folders were skipped: they lead to folders already listed")
     return tuple(notes)
 
 
-def _counted(endings: list[str]) -> str:
+def _count_endings(endings: list[str]) -> str:
     """How many of each ending, the most frequent first: ".txt (2), .md (1)"."""
     common = Counter(end or "no ending" for end in endings).most_common()
     return ", ".join(f"{end} ({count})" for end, count in common[:8]) + (", ..." if len(common) > 8 else "")

@@ -15,20 +15,20 @@ from selfclean_hooks.errors import SourceError
 
 
 def load_object(text: str) -> Any:
-    """The data set that ``module:attribute`` names: itself, what a function returns, or a DataModule's train data.
+    """Load the data set that ``module:attribute`` names: itself, a function's result or a DataModule's training data.
 
-    The current folder can be imported from during the call.
+    The current folder is importable during the call.
 
     Raises:
-        SourceError: It cannot be imported or called without arguments, or its own code fails.
+        SourceError: It cannot be imported, cannot be called without arguments, or its own code fails.
     """
     found = load_attribute(text)
     try:
         with _current_folder_importable():
-            return _train_dataset(text, _called(text, found))
+            return _train_dataset(text, _instantiate(text, found))
     except SourceError:
         raise
-    except (Exception, SystemExit) as error:  # the user's code: any error; and a script that exits must not end ours
+    except (Exception, SystemExit) as error:  # the user's code, which may also be a script that exits
         raise SourceError(f"{text}: wanted module:attribute, but it failed: {type(error).__name__}: {error}") from error
 
 
@@ -38,9 +38,9 @@ def is_attribute(text: str) -> bool:
 
 
 def load_attribute(text: str) -> Any:
-    """What ``module:attribute`` names, as it is.
+    """Load what ``module:attribute`` names.
 
-    The current folder can be imported from during the call.
+    The current folder is importable during the call.
 
     Raises:
         SourceError: It cannot be imported.
@@ -52,7 +52,7 @@ def load_attribute(text: str) -> Any:
             for name in attribute.split("."):
                 found = getattr(found, name)
             return found
-    except (Exception, SystemExit) as error:  # the user's code: any error; and a script that exits must not end ours
+    except (Exception, SystemExit) as error:  # the user's code, which may also be a script that exits
         raise SourceError(f"{text}: wanted module:attribute, but it failed: {type(error).__name__}: {error}") from error
 
 
@@ -60,14 +60,14 @@ def load_attribute(text: str) -> Any:
 def _current_folder_importable() -> Iterator[None]:
     before = list(sys.path)
     sys.path.insert(0, os.getcwd())
-    importlib.invalidate_caches()  # a file written a moment ago counts
+    importlib.invalidate_caches()  # sees files written a moment ago
     try:
         yield
     finally:
         sys.path[:] = before
 
 
-def _called(text: str, found: Any) -> Any:
+def _instantiate(text: str, found: Any) -> Any:
     is_ready = hasattr(found, "__getitem__") or hasattr(found, "train_dataloader")
     if not callable(found) or (is_ready and not isinstance(found, type)):
         return found
@@ -81,7 +81,7 @@ def _called(text: str, found: Any) -> Any:
 
 
 def _train_dataset(text: str, found: Any) -> Any:
-    """The train data of a LightningDataModule (told by its methods: Lightning is not imported); others as they are."""
+    """The training data of a LightningDataModule, recognized without importing Lightning; anything else unchanged."""
     if not hasattr(found, "train_dataloader"):
         return found
     found.prepare_data()

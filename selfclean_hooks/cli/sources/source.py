@@ -1,4 +1,4 @@
-"""Opens what SOURCE on the command line names: a folder, an array, a table, a saved data set or a Python object."""
+"""SOURCE on the command line: a folder, an array, a table, a saved data set or a Python object."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from selfclean_hooks.data.image_files import LabeledFiles, suffix
 from selfclean_hooks.errors import DataError, SourceError
 
 WANTED = (
-    "SOURCE is a folder of pictures, a .npz file with `images` or `embeddings`, a .csv or .parquet table with a `path` "
+    "SOURCE is a folder of images, a .npz file with `images` or `embeddings`, a .csv or .parquet table with a `path` "
     "column, a Hugging Face data set saved on disk, or module:attribute"
 )
 
@@ -29,11 +29,11 @@ class Source:
     """An opened SOURCE.
 
     Attributes:
-        name: The SOURCE as it was written.
-        dataset: A map-style data set, or None where there are only vectors.
+        name: SOURCE as written.
+        dataset: A map-style data set; None if there are only vectors.
         vectors: (N, D) float32 embeddings, or None.
-        labels: N labels given beside the items, or None.
-        class_names: The name of label 0, 1, ..., or None where labels have no names.
+        labels: N labels that are not part of the items, or None.
+        class_names: Names of the labels 0, 1, ...; None if labels have no names.
         notes: What the user should know, one sentence each.
     """
 
@@ -49,10 +49,10 @@ def open_source(text: str) -> Source:
     """Open what the command line names.
 
     Args:
-        text: A folder, a file or ``module:attribute``. What exists on disk is taken as a path first.
+        text: A folder, a file or ``module:attribute``. A text that exists on disk is a path.
 
     Raises:
-        SourceError: Nothing can be read there; the message says what was wanted, what came and what to do.
+        SourceError: Nothing can be read there; says what was wanted, what came and what to do.
     """
     path = os.path.expanduser(text)
     if os.path.isdir(path):
@@ -60,27 +60,27 @@ def open_source(text: str) -> Source:
     if os.path.isfile(path):
         return _open_file(text, path)
     if is_attribute(text):
-        return _map_style(text, load_object(text))
+        return _map_style_source(text, load_object(text))
     raise SourceError(f"{WANTED}; {text!r} is none of these and no such file or folder exists: check the spelling")
 
 
 def _open_folder(text: str, path: str) -> Source:
     present = set(listdir(path))
     if "dataset_dict.json" in present or {"dataset_info.json", "state.json"} <= present:
-        return _map_style(text, _load_saved(path))
+        return _map_style_source(text, _load_saved(path))
     dataset = FolderDataset(path)
-    return _with_labels(text, dataset, dataset.notes)
+    return _labelled_source(text, dataset, dataset.notes)
 
 
 def _open_file(text: str, path: str) -> Source:
     if suffix(path) == ".npz":
         return _open_npz(text, path)
     if suffix(path) in (".csv", ".parquet"):
-        return _with_labels(text, TableDataset(path))
+        return _labelled_source(text, TableDataset(path))
     raise SourceError(f"{WANTED}; {text!r} is another kind of file: give its folder, or list it in a table")
 
 
-def _with_labels(text: str, dataset: LabeledFiles, notes: tuple[str, ...] = ()) -> Source:
+def _labelled_source(text: str, dataset: LabeledFiles, notes: tuple[str, ...] = ()) -> Source:
     labels, names = getattr(dataset, "targets", None), getattr(dataset, "classes", None)
     return Source(text, dataset, labels=labels, class_names=names, notes=notes)
 
@@ -91,7 +91,9 @@ def _open_npz(text: str, path: str) -> Source:
     if vectors is not None and (vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or not len(vectors)):
         raise SourceError(f"{path}: embeddings must be (N, D) numbers, got {vectors.shape} {vectors.dtype}")
     if images is not None and vectors is not None and len(images) != len(vectors):
-        raise SourceError(f"{path}: {len(images)} images but {len(vectors)} embeddings: as many are wanted of both")
+        raise SourceError(
+            f"{path}: {len(images)} images but {len(vectors)} embeddings: give one of both for each sample"
+        )
     try:
         dataset = None if images is None else ArrayDataset(images, labels)
         codes, names = as_labels(labels, len(arrays["embeddings" if images is None else "images"]))
@@ -109,21 +111,21 @@ def _load_saved(path: str) -> Any:
         raise SourceError(f"{path}: reading a saved Hugging Face data set needs `datasets`: {cure}") from error
     try:
         return load_from_disk(path)
-    except Exception as error:  # whatever the library raises about files that are not its own
+    except Exception as error:  # the library raises many kinds about foreign files
         raise SourceError(f"{path}: cannot be read as a saved Hugging Face data set: {error}") from error
 
 
-def _map_style(text: str, found: Any) -> Source:
-    from selfclean_hooks.data.dataset_tree import check_map_style  # needs torch, which a folder or a file does not
+def _map_style_source(text: str, dataset: Any) -> Source:
+    from selfclean_hooks.data.dataset_tree import check_map_style  # needs torch, unlike a folder or a file
 
     notes: tuple[str, ...] = ()
-    if hasattr(found, "keys") and hasattr(found, "num_rows"):  # a Hugging Face DatasetDict
-        splits = ", ".join(found)
-        if "train" not in found:
+    if hasattr(dataset, "keys") and hasattr(dataset, "num_rows"):  # a Hugging Face DatasetDict
+        splits = ", ".join(dataset)
+        if "train" not in dataset:
             raise SourceError(f"{text}: wanted a data set or a `train` split, got {splits}: give the folder of one")
-        found, notes = found["train"], (f"the split `train` was taken out of {splits}",)
+        dataset, notes = dataset["train"], (f"only the split `train` is audited, of {splits}",)
     try:
-        check_map_style(found)
+        check_map_style(dataset)
     except DataError as error:
         raise SourceError(f"{text}: {error}") from None
-    return Source(text, found, notes=notes)
+    return Source(text, dataset, notes=notes)
