@@ -70,7 +70,7 @@ def contaminate(
         SettingError: A fraction is outside its range.
     """
     clean, truth, pool = _checked(images, labels, off_topic_images)
-    copies, strange, flips = (
+    copies, unrelated, flips = (
         _count(fraction, len(clean), name)
         for name, fraction in (
             ("near_duplicates", near_duplicates),
@@ -78,19 +78,19 @@ def contaminate(
             ("label_errors", label_errors),
         )
     )
-    _check_supply(len(clean), np.unique(truth), len(pool), copies, strange, flips)
+    _check_supply(len(clean), np.unique(truth), len(pool), copies, unrelated, flips)
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(clean))
     sources, flipped = chosen[:copies], chosen[copies : copies + flips]
     given = truth.copy()
     given[flipped] = _other_classes(truth[flipped], np.unique(truth), rng)
     copied = [_small_change(clean[source], rng) for source in sources]
-    outsiders = pool[rng.choice(len(pool), strange, replace=False)]
-    outsider_labels = rng.choice(np.unique(truth), strange)
+    unrelated_images = pool[rng.choice(len(pool), unrelated, replace=False)]
+    unrelated_labels = rng.choice(np.unique(truth), unrelated)
     return _shuffled(
-        np.concatenate([clean, np.array(copied, np.uint8).reshape(-1, *clean.shape[1:]), outsiders]),
-        np.concatenate([given, truth[sources], outsider_labels]),
-        np.concatenate([truth, truth[sources], np.full(strange, -1)]),
+        np.concatenate([clean, np.array(copied, np.uint8).reshape(-1, *clean.shape[1:]), unrelated_images]),
+        np.concatenate([given, truth[sources], unrelated_labels]),
+        np.concatenate([truth, truth[sources], np.full(unrelated, -1)]),
         flipped,
         np.stack([sources, len(clean) + np.arange(copies)], axis=1),
         rng,
@@ -172,14 +172,14 @@ def _count(fraction: float, of: int, name: str) -> int:
     return round(fraction * of)
 
 
-def _check_supply(n: int, classes: NDArray[np.int64], pool: int, copies: int, strange: int, flips: int) -> None:
+def _check_supply(n: int, classes: NDArray[np.int64], pool: int, copies: int, unrelated: int, flips: int) -> None:
     if copies + flips > n:
         raise DataError(
             f"{copies} copies and {flips} label errors need as many different samples, got {n}: ask for less"
         )
-    if strange > pool:
+    if unrelated > pool:
         raise DataError(
-            f"{strange} off-topic samples are wanted, off_topic_images holds {pool}: give more or ask for less"
+            f"{unrelated} off-topic samples are wanted, off_topic_images holds {pool}: give more or ask for less"
         )
     if flips and len(classes) < 2:
         raise DataError(f"label errors need two classes, got {len(classes)}: pass label_errors=0")
