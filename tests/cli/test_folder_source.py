@@ -91,7 +91,7 @@ def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:
     dataset = FolderDataset(root)
     assert relative(dataset.paths, root) == ["cat/a.png", "cat/b.png", "cat/self.png", "dog/x.png"]
     assert dataset.classes == ("cat", "dog")
-    assert dataset.notes == ("2 linked folders were passed over: they lead to folders already listed",)
+    assert dataset.notes == ("2 linked folders were skipped: they lead to folders already listed",)
     assert dataset[1][0].size == (40, 30)
     with pytest.raises(OSError, match=r"self\.png: no such file, or a broken link"):
         dataset[2]
