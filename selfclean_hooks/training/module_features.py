@@ -76,8 +76,8 @@ def _check_no_slip(name: str, module: nn.Module) -> None:
 
 def features_of(module: nn.Module, part: nn.Module | None = None, packages: tuple[str, ...] = ()) -> Any:
     """The Encoder of the module in training: its `forward`, or that of a part of it as `forward` feeds it."""
-    has_forward = type(module).forward.__module__.split(".")[0] not in (*packages, "torch")
-    if has_forward:
+    forward = type(module).forward
+    if forward is not nn.Module.forward and forward.__module__.split(".")[0] not in packages:
         return of_module(module) if part is None else of_module(part, within=module)
     if part is not None:
         return of_module(part)

@@ -1,0 +1,111 @@
+"""The recipe for a new host in integrations/README.md, run with a toy trainer."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from selfclean_hooks import Policy, Thresholds
+from selfclean_hooks.testing import contaminate, digits, off_topic_patches
+from tests.training.toy_trainer import Trainer
+
+README = Path(__file__).parents[2] / "integrations" / "README.md"
+PIXELS = nn.Flatten()
+FIRM = Thresholds(near_duplicates=0.41, label_errors=0.4)
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Any:
+    """`DataAudit` of the README."""
+    section = README.read_text(encoding="utf-8").partition("## Adding one")[2]
+    names: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0], names)
+    return names["DataAudit"]
+
+
+def classifier() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 10))
+
+
+def loader(images: Any, labels: Any) -> DataLoader[Any]:
+    x = torch.from_numpy(np.asarray(images)).float().unsqueeze(1) / 255
+    y = torch.from_numpy(np.asarray(labels)).long()
+    generator = torch.Generator().manual_seed(0)
+    return DataLoader(TensorDataset(x, y, torch.arange(len(x))), 16, shuffle=True, generator=generator)
+
+
+def contaminated() -> DataLoader[Any]:
+    images, labels = digits()
+    planted = contaminate(images[:200], labels[:200], off_topic_patches(20, 8), seed=0)
+    return loader(planted.images, planted.labels)
+
+
+def audit(recipe: Any, **options: Any) -> Any:
+    drop = Policy("drop", "drop", "drop")
+    return recipe(**{"backbone": PIXELS, "policy": drop, "thresholds": FIRM, "output_dir": None, **options})
+
+
+def weights(module: nn.Module) -> list[Tensor]:
+    return [value.clone() for value in module.state_dict().values()]
+
+
+def test_flagged_samples_never_reach_a_step(recipe: Any) -> None:
+    callback = audit(recipe)
+    trainer = Trainer(classifier(), 2, [callback])
+    trainer.fit(contaminated())
+    kept = callback.audits[""].clean_indices.tolist()
+    assert 0 < len(kept) < 220
+    assert [sorted(seen) for seen in trainer.seen] == [kept, kept]
+
+
+def test_a_later_audit_uses_the_module_in_training_and_its_margins(recipe: Any) -> None:
+    callback = audit(recipe, backbone="1", audit_epochs=(1,))
+    trainer = Trainer(classifier(), 3, [callback])
+    trainer.fit(contaminated())
+    found = callback.audits[""]
+    assert "features of Sequential.1, after 1 epoch of training" in found.provenance["notes"]
+    kept = found.clean_indices.tolist()
+    assert [len(seen) for seen in trainer.seen] == [220, len(kept), len(kept)]
+    assert sorted(trainer.seen[1]) == sorted(trainer.seen[2]) == kept
+
+
+def test_margins_of_the_steps_reach_the_next_audit(recipe: Any) -> None:
+    callback = audit(recipe, audit_epochs=(0, 2))
+    Trainer(classifier(), 3, [callback]).fit(contaminated())
+    assert "label scores: blended with the margins of 2 epochs" in callback.audits[""].provenance["notes"]
+
+
+def test_a_resumed_run_drops_the_same_without_another_audit(recipe: Any) -> None:
+    whole, resumed = (Trainer(classifier(), epochs, [audit(recipe)]) for epochs in (1, 2))
+    whole.fit(contaminated())
+    resumed.fit(contaminated(), whole.checkpoints[0])
+    assert resumed.callbacks[0].audits == {}
+    assert (resumed.epoch, len(resumed.seen)) == (2, 1)
+    assert sorted(resumed.seen[0]) == sorted(whole.seen[0])
+
+
+def test_without_drops_the_weights_are_those_without_the_callback(recipe: Any) -> None:
+    images, labels = digits()
+    callback = audit(recipe, policy=Policy("warn", "warn", "warn"), audit_epochs=(0, 1))
+    trained = []
+    for callbacks in ([], [callback]):
+        trainer = Trainer(classifier(), 2, callbacks)
+        trainer.fit(loader(images[:64], labels[:64]))
+        trained.append(weights(trainer.module))
+    assert callback.audits[""].provenance["training"]["epoch"] == 1
+    assert all(torch.equal(plain, audited) for plain, audited in zip(*trained, strict=True))
+
+
+def test_the_switch_turns_audits_off(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFCLEAN_HOOKS_ENABLED", "0")
+    callback = audit(recipe)
+    trainer = Trainer(classifier(), 1, [callback])
+    trainer.fit(contaminated())
+    assert callback.audits == {}
+    assert len(trainer.seen[0]) == 220
