@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 from selfclean_hooks.utils.progress import Tick
+from selfclean_hooks.utils.torch_internals import has_avx512_bfloat16
 
 TILE = 32  # similarities that are screened together, by their maximum
 
@@ -64,9 +65,7 @@ def make_screen(x: UnitRows, dtype: torch.dtype | None = None) -> Screen:
 
 def has_fast_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 matrices faster than float32 ones."""
-    known = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-    supports = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return known and supports is not None and bool(supports())
+    return torch.backends.cpu.get_cpu_capability().startswith("AVX512") and has_avx512_bfloat16()
 
 
 SAME, OTHER, ANY = "same", "other", "any"

@@ -14,12 +14,17 @@ PRIVATE_NAMES = {  # by the object that has them
     "torch.utils.data.dataloader": ("_BaseDataLoaderIter",),
     "iterator of a DataLoader": ("_next_index", "_dataset", "_sampler_iter", "_num_yielded"),
     "RandomSampler": ("_num_samples",),
-    "torch._C": ("_C", "_current_graph_task_id"),
+    "torch": ("_C",),
+    "torch._C": ("_current_graph_task_id",),
+    "torch.cpu": ("_is_avx512_bf16_supported",),
+    "torch.nn": ("_ConvNd", "_NormBase"),
     "compiled nn.Module": ("_compiled_call_impl", "_orig_mod"),
     "compiled function": ("_torchdynamo_orig_callable",),
 }
 
 LoaderIterator: Any = dataloader._BaseDataLoaderIter  # there is no public place that all indices pass
+Convolution: type[nn.Module] = nn.modules.conv._ConvNd  # base of all convolutions
+Normalization: type[nn.Module] = nn.modules.batchnorm._NormBase  # base of batch and instance norms
 NEXT_INDEX = "_next_index"  # its method that draws the indices of one batch
 
 
@@ -58,6 +63,12 @@ def given_num_samples(sampler: RandomSampler) -> int | None:
     """The `num_samples` that the user gave; the public property falls back on the size of the data set."""
     given: int | None = sampler._num_samples
     return given
+
+
+def has_avx512_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16, as far as this version of torch knows."""
+    supports = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return supports is not None and bool(supports())
 
 
 def in_backward() -> bool:

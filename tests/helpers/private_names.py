@@ -17,16 +17,20 @@ def sources() -> list[Path]:
 
 
 def private_names(code: str) -> set[str]:
-    """Private attributes of objects other than `self` and `cls`, in dots or as a string given to getattr and the like."""
+    """Private names of objects other than `self`, in dots, imports or strings that are compared or looked up."""
     return {name for name in _attributes(ast.parse(code)) if PRIVATE.fullmatch(name)} - NAMEDTUPLE
 
 
 def _attributes(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
+        if isinstance(node, ast.Attribute) and not (
+            isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+        ):
             yield node.attr
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ATTRIBUTE_FUNCTIONS:
             yield from (each.value for each in node.args[1:2] if isinstance(each, ast.Constant))
+        if isinstance(node, ast.ImportFrom):
+            yield from (alias.name for alias in node.names)
         if isinstance(node, ast.Compare):  # "name" in vars(object), type(object).__name__ == "name"
             yield from (
                 each.value

@@ -16,6 +16,7 @@ from torch.nn.parameter import is_lazy
 from selfclean_hooks.embedding.encoders.features import evaluation_mode, input_of, penultimate
 from selfclean_hooks.errors import BackboneError, SettingError
 from selfclean_hooks.utils.arrays import fingerprint
+from selfclean_hooks.utils.torch_internals import uncompiled
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ def of_module(module: nn.Module, device: str | torch.device = "auto", within: nn
         device: "auto": where the module is.
         within: a model that the module is a part of and is fed by; stays where it is.
     """
-    inner: Any = getattr(module, "_orig_mod", module)  # torch.compile
+    inner: Any = uncompiled(module)
     inner = inner.module if type(inner).__name__ in ("DistributedDataParallel", "DataParallel") else inner
     if any(is_lazy(parameter) for parameter in inner.parameters()):
         raise BackboneError(f"{type(inner).__qualname__} has lazy parameters: run one batch through it first")

@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.embedding.encoders.features import tensors_of
 from selfclean_hooks.utils.arrays import fingerprint
+from selfclean_hooks.utils.torch_internals import Convolution, Normalization
 
 SEED = 0  # always the same draw: figures of two audits differ by what was audited
-LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
-NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+LAYERS = (nn.Linear, Convolution)
+NORMS = (Normalization, nn.LayerNorm, nn.GroupNorm)
 STATISTICS = {"running_mean": 0.0, "running_var": 1.0}
 PLAIN: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}  # whatever the defaults are
 SPREAD = 0.02  # of tokens, positions and whatever else has two dimensions

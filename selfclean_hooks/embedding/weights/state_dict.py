@@ -27,6 +27,7 @@ from torch.nn.parameter import is_lazy
 from selfclean_hooks.embedding.encoders.features import tensors_of
 from selfclean_hooks.embedding.weights.checkpoint_file import Checkpoint, read
 from selfclean_hooks.errors import BackboneError
+from selfclean_hooks.utils.torch_internals import uncompiled
 
 
 def load_weights(module: nn.Module, path: str | Path) -> nn.Module:
@@ -46,7 +47,7 @@ def load_weights(module: nn.Module, path: str | Path) -> nn.Module:
     Raises:
         BackboneError: the file cannot be read without running code in it, or does not fit; the module is as it was.
     """
-    inner: Any = getattr(module, "_orig_mod", module)  # torch.compile
+    inner: Any = uncompiled(module)
     inner = inner.module if type(inner).__name__ in ("DistributedDataParallel", "DataParallel") else inner
     load_into(inner, read(path), type(inner).__name__)
     return module
