@@ -49,7 +49,7 @@ def test_kinds_of_labels(labels: Any, expected: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "message"),
     [
         ([0.5, float("inf"), 1.0], "must be finite, got inf at index 1"),
         ([[0, 2], [1, 1], [0, 0]], "must be zeros and ones"),
@@ -59,12 +59,12 @@ def test_kinds_of_labels(labels: Any, expected: list[Any]) -> None:
         ([1, "a", None], "all integers or all words"),
     ],
 )
-def test_labels_refused(labels: Any, told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_labels_refused(labels: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         as_labels(labels, 3)
 
 
-def test_wrong_numbers_are_found_told_and_saved(tmp_path: Path) -> None:
+def test_wrong_regression_targets_are_found_reported_and_saved(tmp_path: Path) -> None:
     x, t, _ = clouds()
     wrong = t.copy()
     wrong[:10] += 8 * t.std()
@@ -92,7 +92,7 @@ def test_numbers_that_are_missing_are_not_scored() -> None:
     assert label_texts(scores)[5] == ""
 
 
-def test_missing_and_extra_labels_are_found_told_and_saved(tmp_path: Path) -> None:
+def test_missing_and_extra_labels_are_found_reported_and_saved(tmp_path: Path) -> None:
     x, _, held = clouds()
     given = held.copy()
     given[:12, 1] ^= True
@@ -124,14 +124,14 @@ def test_labels_that_are_all_alike_are_no_labels(labels: Any) -> None:
 
 
 class Photos:
-    """Small pictures whose brightness is the target, or that say which of two marks they bear; the fifth is broken."""
+    """Small images whose brightness is the target, or that say which of two marks they bear; the fifth is broken."""
 
     def __init__(self, several: bool) -> None:
         self.several, rng = several, np.random.default_rng(0)
-        self.pictures = rng.integers(0, 40, (60, 3, 16, 16)).astype(np.uint8)
+        self.images = rng.integers(0, 40, (60, 3, 16, 16)).astype(np.uint8)
         self.marks = rng.random((60, 2)) < 0.5
-        self.pictures[self.marks[:, 0], :, :6] = 250
-        self.pictures[self.marks[:, 1], :, 10:] = 200
+        self.images[self.marks[:, 0], :, :6] = 250
+        self.images[self.marks[:, 1], :, 10:] = 200
 
     def __len__(self) -> int:
         return 60
@@ -139,8 +139,8 @@ class Photos:
     def __getitem__(self, i: int) -> tuple[torch.Tensor, Any]:
         if i == 5:
             raise OSError("broken")
-        picture = torch.from_numpy(self.pictures[i])
-        return picture, torch.tensor(self.marks[i]) if self.several else float(self.pictures[i].mean())
+        image = torch.from_numpy(self.images[i])
+        return image, torch.tensor(self.marks[i]) if self.several else float(self.images[i].mean())
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -151,7 +151,7 @@ def test_labels_in_the_items(several: bool, workers: int, tmp_path: Path) -> Non
     texts = label_texts(found.scores)
     assert texts[5] == ""
     expected = ", ".join(str(c) for c in photos.marks[7].nonzero()[0]) or "none"
-    assert texts[7] == (expected if several else f"{photos.pictures[7].mean():.6g}")
+    assert texts[7] == (expected if several else f"{photos.images[7].mean():.6g}")
     assert not np.isnan(np.delete(found.scores.label, 5)).any()
     found.save(tmp_path)
     assert label_texts(Audit.load(tmp_path).scores) == texts

@@ -108,14 +108,14 @@ def distances(vectors: Floats) -> Floats:
     return np.asarray(found)
 
 
-CUTS = [
-    *(("selfclean", cut) for cut in (-np.inf, 0.0, 1e-6, 0.02, 0.1, 0.3, 1.0)),
-    *(("default", cut) for cut in (-np.inf, 0.0, 0.01, 0.2, 0.4, 0.51, 1.0)),
+THRESHOLDS = [
+    *(("selfclean", threshold) for threshold in (-np.inf, 0.0, 1e-6, 0.02, 0.1, 0.3, 1.0)),
+    *(("default", threshold) for threshold in (-np.inf, 0.0, 0.01, 0.2, 0.4, 0.51, 1.0)),
 ]
 
 
 @pytest.mark.parametrize("keep", KEEP)
-@pytest.mark.parametrize(("method", "threshold"), CUTS)
+@pytest.mark.parametrize(("method", "threshold"), THRESHOLDS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_sets_of_vectors_are_those_of_the_twin(kind: str, method: str, threshold: float, keep: Keep) -> None:
     rng = np.random.default_rng(0)
@@ -148,7 +148,7 @@ def test_sets_are_the_same_where_not_all_pairs_are_listed(kind: str, method: str
     assert (kind, method) == ("collapsed", "selfclean") or len(scores.pair_index) < 220 * 219 / 2
 
 
-@pytest.mark.parametrize(("method", "threshold"), CUTS)
+@pytest.mark.parametrize(("method", "threshold"), THRESHOLDS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_components_are_those_of_the_twin(kind: str, method: str, threshold: float) -> None:
     vectors = random_vectors(kind, 120, 5, 0)
@@ -307,16 +307,18 @@ def test_sets_are_numbered_by_their_first_members() -> None:
     assert len(duplicate_sets(scores, -np.inf, "first", nobody).kept) == 0
 
 
-@pytest.mark.parametrize(("method", "cut"), [("default", 0.05), ("selfclean", 1e-3)])
-def test_exact_copies_are_never_split_where_they_are_too_many_to_list_their_pairs(method: str, cut: float) -> None:
+@pytest.mark.parametrize(("method", "threshold"), [("default", 0.05), ("selfclean", 1e-3)])
+def test_exact_copies_are_never_split_where_they_are_too_many_to_list_their_pairs(
+    method: str, threshold: float
+) -> None:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(1700, 8))
     vectors[50:1550] = vectors[3]  # 1.1 million pairs at distance 0
     vectors[1600:1620] = vectors[3] + 1e-3 * rng.normal(size=(20, 8))
     vectors[1630] = vectors[7]
-    scores = score(vectors, None, method=method, pairs_below=cut)
+    scores = score(vectors, None, method=method, pairs_below=threshold)
     assert scores.pairs_complete_below == 0
-    found = duplicate_sets(scores, cut, "first", np.zeros(1700, bool))
+    found = duplicate_sets(scores, threshold, "first", np.zeros(1700, bool))
     assert set(found.number[[3, *range(50, 1550)]].tolist()) == {0}
     assert found.kept[0] == 3
     assert found.number[7] == found.number[1630] == 1
@@ -325,7 +327,7 @@ def test_exact_copies_are_never_split_where_they_are_too_many_to_list_their_pair
     assert beside
     for i in beside:
         kept = found.of(1600 + i)[1]
-        assert kept in (3, 7) or measured[i, kept - 1600] < cut
+        assert kept in (3, 7) or measured[i, kept - 1600] < threshold
 
 
 def test_unreadable_samples_are_in_no_set() -> None:

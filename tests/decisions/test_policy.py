@@ -56,7 +56,7 @@ def test_the_first_copy_is_kept() -> None:
     assert found.reason[0] == NO_ISSUE == "no issue found"
 
 
-def test_the_end_of_a_chain_stays_and_is_told_so() -> None:
+def test_the_end_of_a_chain_stays_and_its_reason_says_so() -> None:
     chain = scores_of(near=[(0, 1, 0.02), (1, 2, 0.03)], nearest_neighbor=np.array([1, 0, 1, *[-1] * 7]))
     found = decide(chain, Thresholds(), Policy(near_duplicates="drop"))
     assert found.sets.tolist() == [0, 0, *[-1] * 8]
@@ -197,14 +197,14 @@ def test_a_set_loses_all_its_copies_only_where_each_is_dropped_for_another_reaso
 
 @settings(max_examples=150, deadline=None)
 @given(clusters(), POLICIES)
-def test_every_flag_is_told_in_words(scores: Scores, policy: Policy) -> None:
+def test_every_flag_has_a_reason(scores: Scores, policy: Policy) -> None:
     found = decide(scores, Thresholds(), policy)
     words = {"near_duplicates": ("near duplicate of", "kept copy of"), "off_topic": ("off topic",)}
     words |= {"label_errors": ("label ", "its copies carry different labels")}
     for issue, starts in words.items():
         for i in range(len(scores)):
-            told = any(part.startswith(starts) for part in found.reason[i].split("; "))
-            assert told == bool(found.flags[issue][i])
+            has_reason = any(part.startswith(starts) for part in found.reason[i].split("; "))
+            assert has_reason == bool(found.flags[issue][i])
 
 
 @settings(max_examples=150, deadline=None)
@@ -216,8 +216,8 @@ def test_of_two_near_duplicates_with_different_labels_one_is_in_doubt(scores: Sc
         if -1 < labels[i] != labels[j] > -1:
             assert doubted[i] or doubted[j]
     for number in range(len(found.duplicates.kept)):
-        told = set(labels[found.sets == number].tolist()) - {-1}
-        assert (number in found.conflicts) == (len(told) > 1)
+        codes = set(labels[found.sets == number].tolist()) - {-1}
+        assert (number in found.conflicts) == (len(codes) > 1)
 
 
 def test_unreadable_samples_are_near_duplicates_of_none() -> None:

@@ -40,8 +40,8 @@ DROP = Policy("drop", "drop", "drop", "drop", leakage="drop")
 def ten(names: bool = True, policy: Policy = DROP, **changes: Any) -> Audit:
     scores = scores_of(**changes)
     digests = tuple(DIGEST(i + 1) for i in range(len(scores)))
-    told = tuple(f"dir/{i}.png" for i in range(len(scores))) if names else None
-    return Audit(scores, policy=policy, names=told, digests=digests)
+    files = tuple(f"dir/{i}.png" for i in range(len(scores))) if names else None
+    return Audit(scores, policy=policy, names=files, digests=digests)
 
 
 def reviewed(audit: Audit, *marks: Mark) -> Audit:
@@ -105,7 +105,7 @@ def test_people_who_confirmed_need_no_warning_and_no_error() -> None:
     reviewed(audit, *(mark(audit, "off_topic", "confirmed", i) for i in (3, 4))).enforce()
 
 
-def test_new_labels_are_kept_and_told() -> None:
+def test_new_labels_are_kept_and_reported() -> None:
     audit = ten(label=low(3, 4), class_names=("cat", "dog"), given_label=np.array([0, 1] * 5))
     found = reviewed(audit, mark(audit, "label_errors", "relabelled", 3, label="cat"))
     assert found.worst("label_errors").tolist() == [4]
@@ -140,9 +140,9 @@ def test_unreadable_samples_are_decided_too_while_they_are_unreadable() -> None:
     found = reviewed(audit, *marks)
     assert found.worst("unreadable").tolist() == [6]
     assert found.clean_indices.tolist() == [0, 1, 2, 3, 4, 5, 7, 8, 9]
-    mended = reviewed(ten(), *marks)
-    assert len(mended.clean_indices) == 10
-    assert set(mended.decisions.unmatched) == set(marks)
+    rejected_again = reviewed(ten(), *marks)
+    assert len(rejected_again.clean_indices) == 10
+    assert set(rejected_again.decisions.unmatched) == set(marks)
 
 
 # --- near duplicates -------------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_a_mark_counts_for_whichever_of_the_two_is_surplus_today(verdict: str) -
 
 
 def test_a_copy_confirmed_elsewhere_does_not_take_its_set_along() -> None:
-    """3 is the kept copy of 8, and is dropped as a copy of 0, from which it lies too far for the cut: 8 stays."""
+    """3 is the kept copy of 8, and is dropped as a copy of 0, from which it lies too far for the threshold: 8 stays."""
     audit = ten(near=[(3, 8, 0.0), (0, 3, 0.3)])
     found = reviewed(audit, mark(audit, "near_duplicates", "confirmed", 3, 0))
     assert found.clean_indices.tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9]
@@ -211,7 +211,7 @@ def test_in_a_ring_of_copies_one_stays() -> None:
     assert found.decisions.unmatched == (ring[2],)
 
 
-def test_a_pair_that_is_no_longer_there_is_told() -> None:
+def test_a_pair_that_no_longer_exists_is_reported() -> None:
     audit = ten(near=CLUSTER)
     about = mark(audit, "near_duplicates", "rejected", 5, 4)
     found = reviewed(audit, about)
@@ -280,7 +280,7 @@ def test_what_is_no_leak_is_none_on_both_sides() -> None:
     assert len(after.leaking) == len(found.leaking) - 1
 
 
-def test_the_cut_of_leakage_can_be_moved_by_itself() -> None:
+def test_the_threshold_of_leakage_can_be_moved_by_itself() -> None:
     found = leaking().with_decisions(Review((), {"leakage": 0.6}, split="train"))
     assert found.worst("leakage").tolist() == [1, 2, 5]
     assert found.decisions.thresholds["near_duplicates"] == 0.1
@@ -295,8 +295,8 @@ def of_contents(contents: Sequence[int], names: Sequence[str] | None = None, **c
 
 
 def about(index: int = -1, sample: str = "", digest: int | None = None, **changes: Any) -> Mark:
-    told = "" if digest is None else DIGEST(digest)
-    return Mark("off_topic", "confirmed", index, sample, told, **changes)
+    content = "" if digest is None else DIGEST(digest)
+    return Mark("off_topic", "confirmed", index, sample, content, **changes)
 
 
 @pytest.mark.parametrize(
@@ -488,15 +488,15 @@ def test_what_is_fine_is_in_no_format() -> None:
     ):
         listed = {i for i in range(10) if f"dir/{i}.png" in text}
         assert listed == {2, 5, 6, 8}
-    told = json.loads(as_json(audits, verdict))
-    assert {row["issue"]: row["num_issues"] for row in told["summary"]} == {
+    reported = json.loads(as_json(audits, verdict))
+    assert {row["issue"]: row["num_issues"] for row in reported["summary"]} == {
         "near_duplicates": 2,
         "off_topic": 1,
         "label_errors": 0,
         "leakage": 1,
         "unreadable": 0,
     }
-    assert sum(row["samples_1"] for row in told["leakage"]) == 2, "2 is in val and in test"
+    assert sum(row["samples_1"] for row in reported["leakage"]) == 2, "2 is in val and in test"
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -548,9 +548,9 @@ def test_the_last_of_several_counts(first: Review, second: Review) -> None:
     assert {mark.finding: mark for mark in both.marks} == slow
     assert len(both.marks) == len(slow)
     for split in ("", "train", "a:b"):
-        cuts = {**(first.thresholds if first.split == split else {})}
-        cuts |= second.thresholds if second.split == split else {}
-        assert both.thresholds_of(split) == both.of(split).thresholds == cuts
+        expected_thresholds = {**(first.thresholds if first.split == split else {})}
+        expected_thresholds |= second.thresholds if second.split == split else {}
+        assert both.thresholds_of(split) == both.of(split).thresholds == expected_thresholds
         own = {mark for mark in both.marks if mark.split == split}
         assert own <= set(both.of(split).marks)
 
@@ -607,7 +607,7 @@ def test_a_file_that_is_none_is_refused_with_the_place(content: Any, why: str, t
     assert str(caught.value).endswith("Export the decisions from the report again, or fix the file")
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_bytes(b"\xff\xfe")
     for name in ("gone.json", "x.json"):
         with pytest.raises(AuditFileError, match=rf"cannot read the decisions .*{name}.*Give the file"):
@@ -633,15 +633,15 @@ def test_a_saved_review_comes_back_and_decides_the_same(tmp_path: Path) -> None:
         mark(audit, "label_errors", "relabelled", 4, label="+emu"),
     )
     found = audit.with_decisions(Review(marks, {"off_topic": 0.2}, {"off_topic": 9}))
-    found = found.at(policy=Policy(label_errors="drop")).described("pictures")
+    found = found.at(policy=Policy(label_errors="drop")).described("images")
     found.save(tmp_path)
     again = Audit.load(tmp_path)
     assert again.review == found.review
     assert again.thresholds == Thresholds(off_topic=0.2)
     assert again.frame.equals(found.frame)
     assert again.clean_indices.tolist() == found.clean_indices.tolist()
-    told = (tmp_path / "relabelled.csv").read_text()
-    assert told == "index,sample,given_label,new_label\n4,dir/4.png,'=cat,'+emu\n"
+    reported = (tmp_path / "relabelled.csv").read_text()
+    assert reported == "index,sample,given_label,new_label\n4,dir/4.png,'=cat,'+emu\n"
     again.at().save(tmp_path)
     assert Audit.load(tmp_path).review == found.review
     assert not list(tmp_path.glob("decisions.*.json")), "the same decisions need not be kept twice"
@@ -734,7 +734,7 @@ def test_the_sentence_about_a_row() -> None:
 
 # --- everything against a slow twin ----------------------------------------------------------------------------------
 
-CUT = 2.5 / 2.0**20
+THRESHOLD = 2.5 / 2.0**20
 POLICIES = st.builds(
     Policy,
     *(st.sampled_from(["ignore", "warn", "drop"]) for _ in range(4)),
@@ -757,7 +757,7 @@ def line_of(samples: Sequence[tuple[int, bool, bool, bool, int]], policy: Policy
     )
     digests = tuple(DIGEST(int(at)) for at in place)
     names = tuple(f"{i}.png" for i in range(len(samples)))
-    return Audit(scores, Thresholds(near_duplicates=CUT), policy, names=names, digests=digests)
+    return Audit(scores, Thresholds(near_duplicates=THRESHOLD), policy, names=names, digests=digests)
 
 
 @given(samples=st.lists(SAMPLE, min_size=2, max_size=10), policy=POLICIES, data=st.data())
@@ -779,7 +779,7 @@ def test_marks_and_nothing_else_are_obeyed(samples: Any, policy: Policy, data: s
     now = found.decisions
     assert not {m.issue for m in now.unmatched} - {"near_duplicates"}
 
-    for issue, verdicts in single.items():  # flags: as told, and else as they were
+    for issue, verdicts in single.items():  # flags: as decided, and otherwise unchanged
         expected = [verdicts[i] == "confirmed" if i in verdicts else bool(before.flags[issue][i]) for i in range(n)]
         assert now.flags[issue].tolist() == expected
         assert now.fine[issue].nonzero()[0].tolist() == [
@@ -800,8 +800,8 @@ def test_marks_and_nothing_else_are_obeyed(samples: Any, policy: Policy, data: s
         assert len(members) >= 2
         assert [i for i in members.tolist() if not now.surplus[i]] == [kept]
         assert now.duplicates.distance[kept] == 0
-        joined = [i for i in members.tolist() if not now.duplicates.distance[i] < CUT]
-        assert now.confirmed[joined].all(), "what is beyond the cut is there because a person said so"
+        joined = [i for i in members.tolist() if not now.duplicates.distance[i] < THRESHOLD]
+        assert now.confirmed[joined].all(), "what is above the threshold is there because a person said so"
     dropping = [i for i in ("off_topic", "label_errors", "unreadable") if policy.action(i) == "drop"]
     wanted = now.confirmed | np.any([np.zeros(n, bool), *(now.flags[i] for i in dropping)], axis=0)
     wanted |= now.surplus & (policy.near_duplicates == "drop")
@@ -825,10 +825,10 @@ def test_decisions_hold_when_thresholds_and_kept_copies_change(
     given_marks = [
         mark(audit, "near_duplicates", data.draw(st.sampled_from(["confirmed", "rejected"])), i, j) for i, j in chosen
     ]
-    cut = data.draw(st.sampled_from([0.0, 1.5 / 2**20, CUT, None]))
+    threshold = data.draw(st.sampled_from([0.0, 1.5 / 2**20, THRESHOLD, None]))
     keep: Keep = data.draw(st.sampled_from(["first", "most_central", "largest_image"]))
     found = reviewed(audit, *given_marks).at(
-        thresholds=Thresholds(near_duplicates=cut), policy=replace(IGNORE, keep=keep)
+        thresholds=Thresholds(near_duplicates=threshold), policy=replace(IGNORE, keep=keep)
     )
     now = found.decisions
     held = now.marks["near_duplicates"]
@@ -844,9 +844,9 @@ def test_decisions_hold_when_thresholds_and_kept_copies_change(
     for m in now.unmatched:
         sets = now.sets[[m.index, m.other_index]]
         assert m.verdict == "rejected" or sets[0] == sets[1] >= 0, "only a ring leaves a confirmed one"
-    told = {(m.index, m.other_index) for m in (*held.values(), *now.unmatched)}
+    reported = {(m.index, m.other_index) for m in (*held.values(), *now.unmatched)}
     for m in given_marks:  # overruled only by another mark about the same surplus copy
-        assert (m.index, m.other_index) in told or held.keys() & {m.index, m.other_index}
+        assert (m.index, m.other_index) in reported or held.keys() & {m.index, m.other_index}
     again = reviewed(found, *given_marks)
     assert again.decisions.reason == now.reason
 

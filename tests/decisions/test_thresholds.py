@@ -32,24 +32,24 @@ def test_zeros_and_ones_do_not_move_the_automatic_threshold() -> None:
 def test_exact_zeros_are_flagged_at_their_own_position() -> None:
     scores = np.random.default_rng(0).beta(5, 2, 500)
     scores[[7, 300]] = 0
-    cut = automatic_threshold(inner_quantile(scores), 500, 500)
-    assert {7, 300} <= set(is_below(scores, cut).nonzero()[0])
-    np.testing.assert_array_equal(is_below(scores, cut), (scores < cut) | (scores == 0))
+    threshold = automatic_threshold(inner_quantile(scores), 500, 500)
+    assert {7, 300} <= set(is_below(scores, threshold).nonzero()[0])
+    np.testing.assert_array_equal(is_below(scores, threshold), (scores < threshold) | (scores == 0))
 
 
 def test_lower_significance_flags_fewer() -> None:
     quantile = inner_quantile(np.random.default_rng(0).beta(5, 2, 500))
-    cuts = [automatic_threshold(quantile, 500, 500, significance=s) for s in (1e-300, 1e-6, 0.01, 0.05, 0.5)]
-    assert cuts == sorted(cuts)
-    assert 0 <= cuts[0] < cuts[-1] < 1
+    automatic = [automatic_threshold(quantile, 500, 500, significance=s) for s in (1e-300, 1e-6, 0.01, 0.05, 0.5)]
+    assert automatic == sorted(automatic)
+    assert 0 <= automatic[0] < automatic[-1] < 1
 
 
 @pytest.mark.parametrize("scores", [[], [0.0, 0.0], [1.0, 1.0, 0.0]])
 def test_where_nothing_can_be_fitted_only_zeros_are_flagged(scores: list[float]) -> None:
     values = np.array(scores, np.float64)
-    cut = automatic_threshold(inner_quantile(values), len(values), len(values))
-    assert cut == 0
-    np.testing.assert_array_equal(is_below(values, cut), values == 0)
+    threshold = automatic_threshold(inner_quantile(values), len(values), len(values))
+    assert threshold == 0
+    np.testing.assert_array_equal(is_below(values, threshold), values == 0)
 
 
 def test_equal_scores_are_not_flagged() -> None:

@@ -72,35 +72,37 @@ def test_probability_is_interpolated(calibration: Calibration, scores: Floats) -
 
 @QUICK
 @given(calibrations(), SHARE.filter(lambda level: level > 0))
-def test_likely_is_where_the_probability_reaches_the_level(calibration: Calibration, level: float) -> None:
-    cut = calibration.probability_threshold(level)
+def test_probability_threshold_is_where_the_probability_reaches_the_level(
+    calibration: Calibration, level: float
+) -> None:
+    threshold = calibration.probability_threshold(level)
     for score in np.linspace(0, 1, 257)[1:].tolist():
-        if score < cut - 1e-9:
+        if score < threshold - 1e-9:
             assert slow_clean(calibration, score) < level
-        elif cut + 1e-9 < score < 1:
+        elif threshold + 1e-9 < score < 1:
             assert slow_clean(calibration, score) >= level - 1e-9
 
 
 @QUICK
 @given(calibrations(), SCORES, SHARE)
-def test_cut_is_the_highest_that_keeps_the_share(calibration: Calibration, scores: Floats, q: float) -> None:
-    cut = calibration.fdr_threshold(scores, q)
-    below = scores[scores < cut]
+def test_fdr_threshold_is_the_highest_within_the_rate(calibration: Calibration, scores: Floats, q: float) -> None:
+    threshold = calibration.fdr_threshold(scores, q)
+    below = scores[scores < threshold]
     assert not len(below) or np.mean(slow_of(calibration, below)) <= q + 1e-12
-    for higher in sorted({s for s in scores.tolist() if s >= cut}):  # to flag these too would be too many
+    for higher in sorted({s for s in scores.tolist() if s >= threshold}):  # to flag these too would be too many
         assert np.mean(slow_of(calibration, scores[scores <= higher])) > q - 1e-12
 
 
 @QUICK
 @given(calibrations(), SCORES)
-def test_best_f1_is_that_of_every_cut_there_is(calibration: Calibration, scores: Floats) -> None:
-    def gain(cut: float) -> float:
-        hits = [1 - clean for clean in slow_of(calibration, scores[is_below(scores, cut)])]
+def test_best_f1_threshold_is_the_best_of_all(calibration: Calibration, scores: Floats) -> None:
+    def gain(threshold: float) -> float:
+        hits = [1 - clean for clean in slow_of(calibration, scores[is_below(scores, threshold)])]
         every = sum(1 - clean for clean in slow_of(calibration, scores))
         return 2 * sum(hits) / (len(hits) + every) if hits else 0.0
 
-    cuts = [0.0, *(s + 1e-9 for s in scores.tolist() if not math.isnan(s))]
-    assert gain(calibration.best_f1_threshold(scores)) == pytest.approx(max(map(gain, cuts)))
+    candidates = [0.0, *(s + 1e-9 for s in scores.tolist() if not math.isnan(s))]
+    assert gain(calibration.best_f1_threshold(scores)) == pytest.approx(max(map(gain, candidates)))
 
 
 @QUICK
@@ -124,7 +126,9 @@ def test_the_interval_holds_the_number_as_often_as_it_says() -> None:
 
 @QUICK
 @given(calibrations(), SCORES, st.sampled_from([0.1, 0.5, 0.9, 1.0]))
-def test_effort_is_how_far_one_looks(calibration: Calibration, scores: Floats, recall: float) -> None:
+def test_review_effort_is_the_first_rank_with_the_recall(
+    calibration: Calibration, scores: Floats, recall: float
+) -> None:
     wrong, found, looked = [1 - clean for clean in slow_of(calibration, scores)], 0.0, 0
     while found < recall * sum(wrong) * (1 - 1e-9):
         found, looked = found + wrong[looked], looked + 1
@@ -158,21 +162,21 @@ def test_clean_in_a_row_of_the_text() -> None:
 
 @QUICK
 @given(calibrations(), SCORES, SHARE.filter(lambda q: q < 1), st.sampled_from(SCORED))
-def test_fdr_flags_what_its_cut_says(calibration: Calibration, scores: Floats, q: float, issue: str) -> None:
-    cut = Thresholds(**{issue: FDR(q)}).resolve(issue, 0.3, scores, calibration)
-    assert cut == calibration.fdr_threshold(scores, q)
-    hits = scores[is_below(scores, cut)]
+def test_fdr_resolves_to_its_threshold(calibration: Calibration, scores: Floats, q: float, issue: str) -> None:
+    threshold = Thresholds(**{issue: FDR(q)}).resolve(issue, 0.3, scores, calibration)
+    assert threshold == calibration.fdr_threshold(scores, q)
+    hits = scores[is_below(scores, threshold)]
     assert not len(hits) or calibration.probability_clean(hits).mean() <= q + 1e-12
 
 
 @QUICK
 @given(SCORES, SHARE)
 def test_top_flags_at_most_its_share_and_equal_scores_alike(scores: Floats, share: float) -> None:
-    cut = Thresholds(off_topic=Top(share)).resolve("off_topic", 0.3, scores)
+    threshold = Thresholds(off_topic=Top(share)).resolve("off_topic", 0.3, scores)
     there = scores[~np.isnan(scores)]
-    hits = there[there < cut]
+    hits = there[there < threshold]
     assert len(hits) <= share * len(there)
-    left = there[there >= cut]
+    left = there[there >= threshold]
     if len(left):  # to take along the next score would be too many
         assert (there <= left.min()).sum() > share * len(there)
     else:
@@ -180,9 +184,11 @@ def test_top_flags_at_most_its_share_and_equal_scores_alike(scores: Floats, shar
 
 
 def test_fdr_needs_a_calibration() -> None:
-    with pytest.raises(SettingError, match=r'fdr:0\.1 of off_topic needs scores.*audit with method="default"'):
+    with pytest.raises(
+        SettingError, match=r'fdr:0\.1 of off_topic needs calibrated scores.*audit with method="default"'
+    ):
         Thresholds(off_topic=FDR(0.1)).resolve("off_topic", 0.3, np.ones(3))
-    with pytest.raises(SettingError, match=r"fdr:0\.1 of label_errors needs scores"):
+    with pytest.raises(SettingError, match=r"fdr:0\.1 of label_errors needs calibrated scores"):
         audit_of("selfclean").at(thresholds=Thresholds(label_errors=FDR(0.1))).decisions  # noqa: B018  (raises)
 
 

@@ -126,12 +126,12 @@ def test_what_exact_thresholds_flag(case: str) -> None:
     """Flags are what lies below the threshold in force, whatever kind of threshold it is."""
     for thresholds in (Thresholds(), Thresholds(*[FDR(0.1)] * 3), Thresholds(*[Top(0.05)] * 3), Thresholds(0.2)):
         audit = audited(case).at(thresholds=thresholds)
-        cuts = audit.decisions.thresholds
+        resolved = audit.decisions.thresholds
         for issue in ("near_duplicates", "off_topic"):
             score = audit.scores.of(issue)
-            np.testing.assert_array_equal(audit.decisions.flags[issue], (score < cuts[issue]) | (score == 0))
-        below = (audit.scores.label < cuts["label_errors"]) | (audit.scores.label == 0)
-        assert audit.decisions.flags["label_errors"][below & (cuts["label_errors"] > -np.inf)].all()
+            np.testing.assert_array_equal(audit.decisions.flags[issue], (score < resolved[issue]) | (score == 0))
+        below = (audit.scores.label < resolved["label_errors"]) | (audit.scores.label == 0)
+        assert audit.decisions.flags["label_errors"][below & (resolved["label_errors"] > -np.inf)].all()
 
 
 @pytest.mark.parametrize("case", ["clean", "a class of one", "twenty", "two dimensions"])
@@ -272,8 +272,8 @@ def chains() -> Floats:
 def test_sets_of_near_duplicates(threshold: Any, keep: Keep) -> None:
     rows = chains()
     audit = audit_embeddings(rows, thresholds=Thresholds(near_duplicates=threshold), policy=Policy(keep=keep))
-    table, cut = score_table(rows, audit.scores), audit.decisions.thresholds["near_duplicates"]
-    near = (table < cut) | (table == 0)
+    table, threshold = score_table(rows, audit.scores), audit.decisions.thresholds["near_duplicates"]
+    near = (table < threshold) | (table == 0)
     np.fill_diagonal(near, False)
     kept, sets, surplus = audit.decisions.duplicates.kept, audit.decisions.sets, audit.decisions.surplus
     assert len(kept) > 3
@@ -328,7 +328,7 @@ def splits() -> tuple[Floats, dict[str, Floats]]:
 
 
 def slow_leaks(train: Floats, other: Floats, local_scale: NDArray[np.floating]) -> Floats:
-    """(N, M) score of every pair of samples of two splits: the yardstick is that of the one in train."""
+    """(N, M) score of every pair of samples of two splits: the local scale is that of the one in train."""
     d = distance_matrix(unit_rows(np.concatenate([train, other])))[: len(train), len(train) :]
     table = np.zeros(d.shape)
     for i in range(d.shape[0]):
@@ -380,11 +380,13 @@ def test_leaks_are_flagged_as_near_duplicates_are(threshold: Any) -> None:
     sides = {name: embeddings(rows) for name, rows in {"train": train, **others}.items()}
     alone = audit_of(sides["train"], AuditSettings(thresholds=Thresholds(near_duplicates=threshold)))
     audit = with_leakage(alone, sides.pop("train"), sides)
-    cut, local_scale = audit.decisions.thresholds["near_duplicates"], audit.scores.local_scale
-    assert audit.decisions.thresholds["leakage"] == cut
+    threshold, local_scale = audit.decisions.thresholds["near_duplicates"], audit.scores.local_scale
+    assert audit.decisions.thresholds["leakage"] == threshold
     assert local_scale is not None
     worst = np.minimum(*[slow_leaks(train, rows, local_scale).min(1) for rows in others.values()])
-    np.testing.assert_array_equal(audit.decisions.flags["leakage"], (worst < cut) | ((worst == 0) & (cut > -np.inf)))
+    np.testing.assert_array_equal(
+        audit.decisions.flags["leakage"], (worst < threshold) | ((worst == 0) & (threshold > -np.inf))
+    )
     assert audit.decisions.flags["leakage"][20] == (threshold is not None)
     table = audit.leakage
     assert set(table["index_1"][table["is_leakage_issue"]]) == set(audit.worst("leakage").tolist())
@@ -414,8 +416,8 @@ def test_a_split_with_an_unreadable_sample_is_measured_in_place() -> None:
 # --- estimates --------------------------------------------------------------------------------------
 
 
-def pictures(n: int = 500, size: int = 14) -> tuple[NDArray[np.uint8], Ints]:
-    """Smooth random pictures (n, size, size), of which a fifth each share a part, and that part (n,)."""
+def images(n: int = 500, size: int = 14) -> tuple[NDArray[np.uint8], Ints]:
+    """Smooth random images (n, size, size), of which a fifth each share a part, and that part (n,)."""
     rng, labels = np.random.default_rng(0), np.arange(n) % 5
     fields = gaussian_filter(rng.normal(size=(n + 5, size, size)), (0, 2, 2))
     mixed = fields[:5][labels] + fields[5:]
@@ -425,7 +427,7 @@ def pictures(n: int = 500, size: int = 14) -> tuple[NDArray[np.uint8], Ints]:
 @pytest.mark.parametrize(("share", "seed"), [(0.03, 0), (0.1, 1), (0.2, 2)])
 def test_estimated_numbers_are_near_the_truth(share: float, seed: int) -> None:
     data = contaminate(
-        *pictures(),
+        *images(),
         off_topic_patches(50, 14),
         near_duplicates=share,
         label_errors=share,

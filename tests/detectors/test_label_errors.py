@@ -47,7 +47,7 @@ def run(x: Singles, y: Ints, k: int = 20) -> LabelScores:
     return score_labels(unit.values, y, near.indices.numpy(), near.distances.numpy())
 
 
-def cut_of(found: LabelScores) -> float:
+def threshold_of(found: LabelScores) -> float:
     return Calibration(found.knots, found.clean).best_f1_threshold(found.score)
 
 
@@ -106,7 +106,7 @@ def test_margins_by_hand() -> None:
             assert np.isclose(found[i, c], (1 + p[0] - p[1]) / 2)
 
 
-def test_weights_prefer_the_opinion_that_knows() -> None:
+def test_weights_prefer_the_informative_predictor() -> None:
     rng = np.random.default_rng(4)
     knows, guesses = rng.normal(size=(2, 500, 3))
     knows[:, 0] += 2
@@ -139,7 +139,7 @@ def test_wrong_labels_are_found_and_named() -> None:
     given = y.copy()
     given[:30] = (y[:30] + 1) % 4
     found = run(x, given)
-    flagged = found.score < cut_of(found)
+    flagged = found.score < threshold_of(found)
     assert (found.predicted[:30] == y[:30]).mean() > 0.9
     assert 2 * flagged[:30].sum() / (flagged.sum() + 30) > 0.9
 
@@ -191,13 +191,13 @@ def test_edges_stay_in_range(x: Singles, y: Ints) -> None:
     assert ((found.clean >= 0) & (found.clean <= 1)).all()
     assert (np.diff(found.clean) >= 0).all()
     assert (np.diff(found.knots) > 0).all()
-    assert 0 <= cut_of(found) <= np.nextafter(1, 2)
+    assert 0 <= threshold_of(found) <= np.nextafter(1, 2)
 
 
 def test_clean_data_stay_clean() -> None:
     x, y = blobs(1000, classes=5)
     found = run(x, y)
-    assert (found.score < cut_of(found)).mean() < 0.01
+    assert (found.score < threshold_of(found)).mean() < 0.01
 
 
 def test_regression_finds_wrong_numbers() -> None:
@@ -205,8 +205,8 @@ def test_regression_finds_wrong_numbers() -> None:
     t = x @ np.random.default_rng(7).normal(size=x.shape[1]) + 0.1
     wrong = t.copy()
     wrong[:20] = t[::-1][:20] + 10
-    foretold, found = score_regression(seen(x), wrong)
-    assert np.median(np.abs(foretold[:20] - t[:20])) < np.median(np.abs(wrong[:20] - t[:20])) / 3
+    predicted, found = score_regression(seen(x), wrong)
+    assert np.median(np.abs(predicted[:20] - t[:20])) < np.median(np.abs(wrong[:20] - t[:20])) / 3
     assert np.median(found.score[:20]) < 0.1 < np.median(found.score)
     assert ((found.score >= 0) & (found.score <= 1)).all()
 

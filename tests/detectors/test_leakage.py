@@ -140,7 +140,7 @@ def test_the_result_does_not_depend_on_the_blocks() -> None:
 # --- the pairs --------------------------------------------------------------------------------------
 
 
-def test_the_pairs_are_the_nearest_of_both_sides_and_all_below_the_cut() -> None:
+def test_the_pairs_are_the_nearest_of_both_sides_and_all_below_the_threshold() -> None:
     train, val = gauss(50, 3, 3), gauss(20, 4, 3)
     leaks = leaks_of(embeddings(train), {"val": embeddings(val)}, "train", 0.01)
     d = distance_matrix(unit_rows(np.concatenate([train, val])))[:50, 50:]
@@ -277,7 +277,7 @@ def test_exact_copies_leak_by_any_threshold_but_none() -> None:
 def test_a_tighter_threshold_never_flags_more() -> None:
     train, val = embeddings(gauss(80, 0, 3)), embeddings(gauss(40, 1, 3))
     found = with_leakage(audit_of(train, AuditSettings(thresholds=Thresholds(1.0))), train, {"val": val})
-    audits = [found.at(thresholds=Thresholds(cut)) for cut in (1.0, 0.4, 0.2, 0.1, 0.0, None)]
+    audits = [found.at(thresholds=Thresholds(threshold)) for threshold in (1.0, 0.4, 0.2, 0.1, 0.0, None)]
     flags = [audit.decisions.flags["leakage"] for audit in audits]
     assert len(np.unique([flag.sum() for flag in flags])) >= 4
     for audit, flag in zip(audits, flags, strict=True):

@@ -47,7 +47,7 @@ def flags(score: Floats, calibration: Calibration) -> NDArray[np.bool_]:
     return np.asarray((score < calibration.probability_threshold()) | (score == 0))
 
 
-def dust(n: int = 400, dim: int = 10, seed: int = 0) -> Floats:
+def gaussian(n: int = 400, dim: int = 10, seed: int = 0) -> Floats:
     return np.random.default_rng(seed).normal(size=(n, dim))
 
 
@@ -71,7 +71,7 @@ def slow_usual(d: Floats, m: float) -> tuple[list[float], list[int]]:
 
 
 @pytest.mark.parametrize("copies", [0, 1, 6, 15, 18])
-def test_yardstick_is_that_of_a_loop(copies: int) -> None:
+def test_local_scale_equals_that_of_a_loop(copies: int) -> None:
     rng = np.random.default_rng(copies)
     d = np.sort(rng.uniform(0.1, 1, (50, 20)), axis=1)
     d[:, :copies] *= 1e-4
@@ -92,14 +92,14 @@ def slow_pairs(vectors: NDArray[np.floating], usual: Floats) -> dict[tuple[int, 
     return table
 
 
-@pytest.mark.parametrize("kind", ["dust", "groups of 30", "exact groups of 30", "one outsider"])
+@pytest.mark.parametrize("kind", ["gaussian", "groups of 30", "exact groups of 30", "one outsider"])
 def test_every_pair_below_the_promise_is_there(kind: str) -> None:
     rng = np.random.default_rng(1)
     vectors = {
-        "dust": dust(150),
-        "groups of 30": np.repeat(dust(5), 30, 0)[:150] + rng.normal(size=(150, 10)) * 0.02,
-        "exact groups of 30": np.concatenate([np.repeat(dust(3), 30, 0), dust(60, seed=2)]),
-        "one outsider": np.concatenate([np.ones((149, 10)), dust(1)]),
+        "gaussian": gaussian(150),
+        "groups of 30": np.repeat(gaussian(5), 30, 0)[:150] + rng.normal(size=(150, 10)) * 0.02,
+        "exact groups of 30": np.concatenate([np.repeat(gaussian(3), 30, 0), gaussian(60, seed=2)]),
+        "one outsider": np.concatenate([np.ones((149, 10)), gaussian(1)]),
     }[kind]
     scale, pairs, _, _ = found(vectors)
     table = slow_pairs(vectors, scale.distance)
@@ -110,15 +110,15 @@ def test_every_pair_below_the_promise_is_there(kind: str) -> None:
     assert all(abs(table[p] - s) < 1e-4 for p, s in listed.items())
 
 
-def test_a_list_cut_short_says_where() -> None:
-    x = UnitRows.of((np.repeat(dust(4), 40, 0) + dust(160, seed=3) * 0.01).astype(np.float32))
+def test_a_truncated_list_is_complete_below_its_last_score() -> None:
+    x = UnitRows.of((np.repeat(gaussian(4), 40, 0) + gaussian(160, seed=3) * 0.01).astype(np.float32))
     near = nearest_neighbors(x, 20)
     scale = LocalScale(np.full(160, 0.1), 8.0, np.zeros(160, np.int64), 1.0)
     whole = score_pairs(x, near.indices.numpy(), near.distances.numpy(), scale.distance)
-    cut = score_pairs(x, near.indices.numpy(), near.distances.numpy(), scale.distance, at_most=100)
-    assert len(cut.score) == 100
-    assert (whole.score < cut.complete_below - 1e-9).sum() <= 100
-    np.testing.assert_allclose(cut.score, whole.score[:100], rtol=1e-6)
+    truncated = score_pairs(x, near.indices.numpy(), near.distances.numpy(), scale.distance, at_most=100)
+    assert len(truncated.score) == 100
+    assert (whole.score < truncated.complete_below - 1e-9).sum() <= 100
+    np.testing.assert_allclose(truncated.score, whole.score[:100], rtol=1e-6)
 
 
 def test_majorant_is_that_of_all_chords() -> None:
@@ -138,10 +138,10 @@ def test_chance_is_that_of_a_smallest_uniform() -> None:
     np.testing.assert_allclose(p_values(score, 7.0), stats.beta(1, SCALE_RANK).cdf(share), rtol=1e-6)
 
 
-def test_dimension_of_dust_is_found_in_spite_of_copies() -> None:
+def test_dimension_of_gaussian_is_found_in_spite_of_copies() -> None:
     rng = np.random.default_rng(0)
     volume = np.sort(rng.uniform(size=(500, 20)), axis=1)
-    d = volume ** (2 / 6)  # squared lengths of 6-dimensional dust
+    d = volume ** (2 / 6)  # squared lengths of 6-dimensional gaussian
     assert intrinsic_dimension(d)[0] == pytest.approx(6, rel=0.15)
     assert intrinsic_dimension(d)[1] == pytest.approx(1, abs=0.1)
     d[:, :12] *= 0.01
@@ -152,7 +152,7 @@ def test_dimension_of_dust_is_found_in_spite_of_copies() -> None:
 
 
 def test_scores_lie_between_0_and_1_and_mean_what_they_say() -> None:
-    scale, pairs, _score, calibration = found(dust())
+    scale, pairs, _score, calibration = found(gaussian())
     assert (pairs.score >= 0).all()
     assert (pairs.score < 1).all()
     assert (np.diff(pairs.score) >= 0).all()
@@ -164,7 +164,7 @@ def test_scores_lie_between_0_and_1_and_mean_what_they_say() -> None:
 
 
 def test_order_of_samples_does_not_matter() -> None:
-    vectors = np.concatenate([dust(), dust()[:40] + dust(40, seed=1) * 0.02])
+    vectors = np.concatenate([gaussian(), gaussian()[:40] + gaussian(40, seed=1) * 0.02])
     order = np.random.default_rng(5).permutation(len(vectors))
     _, _, score, calibration = found(vectors)
     _, _, moved, again = found(vectors[order])
@@ -175,8 +175,8 @@ def test_order_of_samples_does_not_matter() -> None:
 @pytest.mark.parametrize("times", [2, 5, 8, 25])
 @pytest.mark.parametrize("noise", [0.0, 1e-3])
 def test_copies_are_flagged_however_many_there_are(times: int, noise: float) -> None:
-    copies = np.repeat(dust(20, 20, seed=3), times, 0)
-    vectors = np.concatenate([dust(500, 20), copies + noise * dust(len(copies), 20, seed=4)])
+    copies = np.repeat(gaussian(20, 20, seed=3), times, 0)
+    vectors = np.concatenate([gaussian(500, 20), copies + noise * gaussian(len(copies), 20, seed=4)])
     _, _pairs, score, calibration = found(vectors)
     flagged = flags(score, calibration)
     assert flagged[500:].all()
@@ -188,18 +188,18 @@ def test_copies_are_flagged_however_many_there_are(times: int, noise: float) -> 
 
 @pytest.mark.parametrize("times", [4, 12, 30])
 def test_data_of_nothing_but_copies(times: int) -> None:
-    base = dust(40, 20)
-    _, _, score, calibration = found(np.repeat(base, times, 0) + dust(40 * times, 20, seed=1) * 0.02)
+    base = gaussian(40, 20)
+    _, _, score, calibration = found(np.repeat(base, times, 0) + gaussian(40 * times, 20, seed=1) * 0.02)
     assert flags(score, calibration).mean() > 0.95
 
 
 @pytest.mark.parametrize(
     ("n", "dim"), [(20, 2), (20, 50), (50, 3), (100, 100), (1000, 2), (1000, 10), (300, 2000), (1500, 30)]
 )
-def test_dust_is_clean(n: int, dim: int) -> None:
+def test_gaussian_is_clean(n: int, dim: int) -> None:
     share = []
     for seed in range(20 if n < 100 else 5):
-        _, _, score, calibration = found(dust(n, dim, seed))
+        _, _, score, calibration = found(gaussian(n, dim, seed))
         share.append(flags(score, calibration).mean())
     assert np.mean(share) <= 0.01
 
@@ -208,26 +208,26 @@ def test_dust_is_clean(n: int, dim: int) -> None:
 def test_clusters_of_different_spread_are_clean(spread: float) -> None:
     rng = np.random.default_rng(0)
     cluster = rng.integers(8, size=1200)
-    vectors = rng.normal(size=(8, 20))[cluster] * 4 + dust(1200, 20, 1) * (spread ** (-cluster / 7.0))[:, None]
+    vectors = rng.normal(size=(8, 20))[cluster] * 4 + gaussian(1200, 20, 1) * (spread ** (-cluster / 7.0))[:, None]
     _, _, score, calibration = found(vectors)
     assert flags(score, calibration).mean() <= 0.01
 
 
 def test_half_of_the_data_copied() -> None:
-    vectors = np.concatenate([dust(500, 20), dust(500, 20) + dust(500, 20, seed=1) * 0.05])
+    vectors = np.concatenate([gaussian(500, 20), gaussian(500, 20) + gaussian(500, 20, seed=1) * 0.05])
     _, _, score, calibration = found(vectors)
     assert flags(score, calibration).mean() > 0.95
 
 
 def test_one_pair_among_many() -> None:
-    vectors = np.concatenate([dust(1000, 20), dust(1, 20) * 1.0 + 1e-3 * dust(1, 20, seed=9)])
+    vectors = np.concatenate([gaussian(1000, 20), gaussian(1, 20) * 1.0 + 1e-3 * gaussian(1, 20, seed=9)])
     _, _, score, calibration = found(vectors)
     assert flags(score, calibration).nonzero()[0].tolist() == [0, 1000]
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 20])
 def test_few_samples(n: int) -> None:
-    _, pairs, score, calibration = found(dust(n, 5))
+    _, pairs, score, calibration = found(gaussian(n, 5))
     assert len(pairs.score) == n * (n - 1) // 2
     assert np.isfinite(score).all()
     assert np.isfinite(calibration.probability_clean(score)).all()
@@ -248,14 +248,14 @@ def test_all_alike_but_one() -> None:
 
 
 def test_zero_rows_are_no_copies_of_anything() -> None:
-    vectors = dust(100)
+    vectors = gaussian(100)
     vectors[:3] = 0
     _, _, score, _ = found(vectors)
     assert np.isfinite(score).all()
     assert (score[:3] > 0.3).all()
 
 
-def test_cuts() -> None:
+def test_thresholds_of_a_calibration() -> None:
     calibration = Calibration(np.array([0.0, 0.1, 0.2, 0.3]), np.array([0.0, 0.0, 0.4, 1.0]))
     assert calibration.probability_threshold() == pytest.approx(0.2 + 0.1 / 6)
     score = np.array([0.05, 0.1, 0.2, 0.3])
@@ -265,8 +265,8 @@ def test_cuts() -> None:
     assert calibration.fdr_threshold(score[3:], 0.5) == 0.0
 
 
-def test_floor_is_below_the_scale_of_dust() -> None:
-    x = UnitRows.of(dust(1000, 10).astype(np.float32))
+def test_floor_is_below_the_scale_of_gaussian() -> None:
+    x = UnitRows.of(gaussian(1000, 10).astype(np.float32))
     quantile, near = pair_distance_quantile(x), nearest_neighbors(x, 20)
     low, high = reference_fractions(1000)
     floor = minimum_scale((low, high, quantile(low), quantile(high)), 1000)

@@ -42,8 +42,8 @@ def scored(reference: dict[str, NDArray[Any]]) -> Scores:
 
 def worst(scores: NDArray[np.float64], k: int) -> tuple[set[int], set[int]]:
     """Samples surely among the k worst, and those that may be: scores tie."""
-    cut = np.sort(scores)[k - 1]
-    return set((scores < cut - 1e-4).nonzero()[0]), set((scores <= cut + 1e-4).nonzero()[0])
+    threshold = np.sort(scores)[k - 1]
+    return set((scores < threshold - 1e-4).nonzero()[0]), set((scores <= threshold + 1e-4).nonzero()[0])
 
 
 def test_pairs_of_the_reference(reference: dict[str, NDArray[np.float64]], scored: Scores) -> None:

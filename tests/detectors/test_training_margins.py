@@ -24,7 +24,7 @@ from selfclean_hooks.detectors.label_errors.training_margins import (
 Floats = NDArray[np.float64]
 
 
-def told(n: int = 400, share: float = 0.1, seed: int = 0, apart: float = 2.5) -> tuple[Floats, Floats, Any]:
+def simulate_margins(n: int = 400, share: float = 0.1, seed: int = 0, apart: float = 2.5) -> tuple[Floats, Floats, Any]:
     """Probabilities of an embedding that knows something, margins that know something else, which labels are wrong."""
     rng = np.random.default_rng(seed)
     wrong = rng.random(n) < share
@@ -72,7 +72,7 @@ def slow_posterior(p: list[float], ratio: list[float]) -> list[float]:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_slow_twin(seed: int) -> None:
-    clean, margin, _ = told(60, 0.25, seed)
+    clean, margin, _ = simulate_margins(60, 0.25, seed)
     margin = np.round(margin, 1)  # some are equal
     clean[3], clean[4], margin[5], margin[4] = np.nan, np.nan, np.nan, np.nan
     found = blend_with_margins(clean, margin)
@@ -85,18 +85,18 @@ def auc(score: Floats, wrong: Any) -> float:
 
 
 def test_both_know_more_than_either() -> None:
-    clean, margin, wrong = told(2000)
+    clean, margin, wrong = simulate_margins(2000)
     assert auc(blend_with_margins(clean, margin), wrong) > max(auc(clean, wrong), auc(margin, wrong)) + 0.01
 
 
 def test_as_many_are_held_wrong_as_before() -> None:
-    clean, margin, _ = told(2000)
+    clean, margin, _ = simulate_margins(2000)
     found = blend_with_margins(clean, margin)
     assert (1 - found).sum() == pytest.approx((1 - np.clip(clean, MIN_PROBABILITY, 1 - MIN_PROBABILITY)).sum())
 
 
 def test_it_is_calibrated_where_the_embedding_is() -> None:
-    clean, margin, wrong = told(20_000, apart=1.5)
+    clean, margin, wrong = simulate_margins(20_000, apart=1.5)
     found = blend_with_margins(clean, margin)
     for low, high in ((0, 0.1), (0.1, 0.5), (0.5, 0.9), (0.9, 1)):
         band = (found >= low) & (found < high)
@@ -107,7 +107,7 @@ def test_margins_that_tell_nothing_change_next_to_nothing() -> None:
     """Where they are drawn at random; most draws change nothing at all."""
     unchanged = 0
     for seed in range(20):
-        clean, _, _ = told(500, seed=seed)
+        clean, _, _ = simulate_margins(500, seed=seed)
         margin = np.random.default_rng(100 + seed).normal(size=500)
         found = blend_with_margins(clean, margin)
         assert np.abs(found - clean).mean() < 0.02
@@ -116,18 +116,18 @@ def test_margins_that_tell_nothing_change_next_to_nothing() -> None:
 
 
 def test_margins_that_are_high_for_wrong_labels_change_nothing() -> None:
-    clean, margin, _ = told()
+    clean, margin, _ = simulate_margins()
     assert np.array_equal(blend_with_margins(clean, -margin), clean)
 
 
 @pytest.mark.parametrize("margin", [np.full(400, 3.0), np.full(400, np.nan)], ids=["constant", "never seen"])
 def test_no_margins(margin: Floats) -> None:
-    clean, _, _ = told()
+    clean, _, _ = simulate_margins()
     assert np.array_equal(blend_with_margins(clean, margin), clean)
 
 
 def test_unknown_on_either_side() -> None:
-    clean, margin, _ = told()
+    clean, margin, _ = simulate_margins()
     clean[:3], margin[2:6] = np.nan, [np.nan, np.inf, -np.inf, np.nan]
     found = blend_with_margins(clean, margin)
     assert np.array_equal(found[:6], clean[:6], equal_nan=True)
@@ -136,7 +136,7 @@ def test_unknown_on_either_side() -> None:
 
 
 def test_certainty_of_the_embedding_is_not_beyond_doubt() -> None:
-    clean, margin, wrong = told(2000)
+    clean, margin, wrong = simulate_margins(2000)
     clean[:] = np.where(clean > 0.5, 1.0, clean)
     found = blend_with_margins(clean, margin)
     doubted = (clean == 1) & (found < 0.9)
@@ -148,7 +148,7 @@ def test_certainty_of_the_embedding_is_not_beyond_doubt() -> None:
 @given(st.integers(0, 10_000), st.sampled_from([2, 3, 20, 150]), st.sampled_from([0.0, 0.02, 0.3, 1.0]))
 def test_properties(seed: int, n: int, share: float) -> None:
     rng = np.random.default_rng(seed)
-    clean, margin, _ = told(n, max(share, 1e-3) if share < 1 else 0.9, seed)
+    clean, margin, _ = simulate_margins(n, max(share, 1e-3) if share < 1 else 0.9, seed)
     clean = np.round(clean, 1)  # some are equal, 0 and 1 among them
     given_before = clean.copy(), margin.copy()
     found = blend_with_margins(clean, margin)
