@@ -17,21 +17,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfclean_hooks.audits.audit import Audit
+from selfclean_hooks.audits.audit_dataset import audit
 from selfclean_hooks.audits.audit_splits import audit_splits
 from selfclean_hooks.audits.settings import checked_settings
 from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.core.labels import as_labels
-from selfclean_hooks.data.dataset_tree import class_names, file_name
-from selfclean_hooks.data.digests import digest, file_key, own_files
-from selfclean_hooks.data.fingerprint.contents import evenly, none_on_error
+from selfclean_hooks.data.dataset_tree import class_names
+from selfclean_hooks.data.digests import digest, file_key, item_digests, own_files
+from selfclean_hooks.data.fingerprint.contents import evenly
 from selfclean_hooks.data.fingerprint.dataset import data_fingerprint
-from selfclean_hooks.data.items import split
 from selfclean_hooks.data.reader import ImageDataset
-from selfclean_hooks.data.views.dataset_view import eval_view, raw_view
+from selfclean_hooks.data.views.dataset_view import DatasetView
 from selfclean_hooks.decisions.thresholds import Thresholds
 from selfclean_hooks.embedding.backbones.resolve import resolve
 from selfclean_hooks.errors import AuditFileError, DataError, DataWarning
-from selfclean_hooks.results import result as audit
 from selfclean_hooks.storage.folder import is_of_splits
 from selfclean_hooks.utils.rng import preserve_rng_state
 
@@ -156,20 +155,12 @@ def key_of(splits: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None
 
 def _contents(dataset: Any, as_stored: bool) -> Iterator[Any]:
     """What there is to know of a data set. Encoders with a name get what is stored, modules what a data set returns."""
-    n = len(dataset)
-    files = [file_name(dataset, i) for i in range(n)]
-    yield from (data_fingerprint(dataset), files, class_names(dataset))
+    view, n = DatasetView(dataset), len(dataset)
+    files = view.files
+    yield from (data_fingerprint(view), files, class_names(dataset))
     read = set(evenly(n, READ).tolist()) if n else set()
     with preserve_rng_state(dataset):
-        view = (raw_view if as_stored else eval_view)(dataset).dataset
+        items = (view.stored if as_stored else view.evaluation).items
         for i, file in enumerate(own_files(files)):
             stored = file_key(file) if file else ""
-            yield [stored, *(_item(view, i) if not stored or i in read else ())]
-
-
-def _item(view: Any, index: int) -> tuple[str | None, str | None]:
-    """Content and label of a sample, None for what cannot be read."""
-    item = none_on_error(lambda: split(view[index]))
-    if item is None:
-        return None, None
-    return none_on_error(lambda: digest(item.value)), none_on_error(lambda: digest(item.label))
+            yield [stored, *(item_digests(items, i) if not stored or i in read else ())]

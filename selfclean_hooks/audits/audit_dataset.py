@@ -126,10 +126,12 @@ def audit(
         BackboneError: the backbone provides no usable features.
         SettingError: a setting is not valid.
     """
+    from selfclean_hooks.data.views.dataset_view import open_dataset
     from selfclean_hooks.embedding.embed import embed
     from selfclean_hooks.results.thumbnails import thumbnails
 
     settings = audit_settings(method, thresholds, policy, options)
-    embeddings = embed(dataset, backbone, settings.embedding, labels=options.get("labels"))
+    view = open_dataset(dataset)
+    embeddings = embed(view, backbone, settings.embedding, labels=options.get("labels"))
     result = audit_of(embeddings, settings, umap=True)
-    return replace(result, thumbnails=thumbnails(result, dataset, settings.embedding))
+    return replace(result, thumbnails=thumbnails(result, view, settings.embedding))

@@ -21,6 +21,7 @@ from selfclean_hooks.errors import BackboneError, DataError, SettingError, Sourc
 
 if TYPE_CHECKING:
     from selfclean_hooks.core.embeddings import Embeddings
+    from selfclean_hooks.data.views.dataset_view import DatasetView
     from selfclean_hooks.embedding.encoders.encoder import Encoder
 
 
@@ -55,15 +56,15 @@ def audit_splits(
     from selfclean_hooks.embedding.embed import embed
 
     labels = options.get("labels") or {}
-    ordered = _ordered(splits, labels)
-    policies = split_policies(policy, ordered)
+    views = _opened(splits, labels)
+    policies = split_policies(policy, views)
     settings = audit_settings(method, thresholds, None, options)
-    encoder = _encoder(next(iter(ordered.values())), backbone, settings.embedding)
+    encoder = _encoder(next(iter(views.values())), backbone, settings.embedding)
     embeddings = {}
-    for name, dataset in ordered.items():
+    for name, view in views.items():
         with split_named(name):
-            embeddings[name] = embed(dataset, encoder, settings.embedding, labels=labels.get(name))
-    return _with_thumbnails(splits_of(embeddings, settings, policies, umap=True), ordered, settings.embedding)
+            embeddings[name] = embed(view, encoder, settings.embedding, labels=labels.get(name))
+    return _with_thumbnails(splits_of(embeddings, settings, policies, umap=True), views, settings.embedding)
 
 
 def splits_of(
@@ -116,20 +117,22 @@ def _shifts(embeddings: Mapping[str, Embeddings], settings: EmbeddingSettings) -
     return tuple(rows)
 
 
-def _with_thumbnails(result: SplitsAudit, datasets: Mapping[str, Any], settings: EmbeddingSettings) -> SplitsAudit:
+def _with_thumbnails(result: SplitsAudit, views: Mapping[str, DatasetView], settings: EmbeddingSettings) -> SplitsAudit:
     from selfclean_hooks.results.thumbnails import leak_thumbnails, thumbnails
 
+    own = {name: thumbnails(audit, views[name], settings) for name, audit in result.audits.items()}
+    known = {(name, i): content for name, part in own.items() for i, content in part.items()}
     audits = {}
     for name, audit in result.audits.items():
-        others = {other: dataset for other, dataset in datasets.items() if other != name}
-        own, leaked = thumbnails(audit, datasets[name], settings), leak_thumbnails(audit, others, settings)
-        audits[name] = replace(audit, thumbnails=own, leak_thumbnails=leaked)
+        others = {other: view for other, view in views.items() if other != name}
+        known |= (leaked := leak_thumbnails(audit, others, settings, known))
+        audits[name] = replace(audit, thumbnails=own[name], leak_thumbnails=leaked)
     return SplitsAudit(audits, result.shifts)
 
 
-def _ordered(splits: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, Any]:
+def _opened(splits: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, DatasetView]:
     """The splits, checked before any work starts, the training split first."""
-    from selfclean_hooks.data.dataset_tree import check_map_style
+    from selfclean_hooks.data.views.dataset_view import open_dataset
 
     wanted = 'splits must be at least two data sets by name, as {"train": train, "val": val}'
     if not isinstance(splits, Mapping):
@@ -140,24 +143,22 @@ def _ordered(splits: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, 
     if not isinstance(labels, Mapping) or set(labels) - set(splits):
         came = sorted(set(labels) - set(splits)) if isinstance(labels, Mapping) else type(labels).__name__
         raise SettingError(f"labels must be given by the name of the split ({', '.join(splits)}), got {came}")
+    views = {}
     for name, dataset in splits.items():
         with split_named(name):
-            check_map_style(dataset)
-            if len(dataset) < 2:
-                raise DataError(
-                    f"an audit compares samples: the data set must hold at least 2, got {len(dataset)}. Leave it out"
-                )
-    return {name: splits[name] for name in sorted(splits, key=lambda name: name != "train")}
+            views[name] = open_dataset(dataset)
+            if (n := len(views[name])) < 2:
+                raise DataError(f"an audit compares samples: the data set must hold at least 2, got {n}. Leave it out")
+    return {name: views[name] for name in sorted(views, key=lambda name: name != "train")}
 
 
-def _encoder(dataset: Any, backbone: Any, settings: EmbeddingSettings) -> Encoder:
+def _encoder(view: DatasetView, backbone: Any, settings: EmbeddingSettings) -> Encoder:
     """The encoder of all splits, made for the training split."""
     from selfclean_hooks.data.reader import ImageDataset
-    from selfclean_hooks.data.views.dataset_view import raw_view
     from selfclean_hooks.embedding.backbones.resolve import resolve
     from selfclean_hooks.embedding.encoders.forward_pass import with_precision
     from selfclean_hooks.utils.rng import preserve_rng_state
 
     how: dict[str, Any] = {"device": settings.device, "seed": settings.seed, "progress": settings.progress}
-    with preserve_rng_state(dataset):
-        return with_precision(resolve(backbone, ImageDataset(raw_view(dataset).dataset), **how), settings)
+    with preserve_rng_state(view.dataset):
+        return with_precision(resolve(backbone, ImageDataset(view), **how), settings)

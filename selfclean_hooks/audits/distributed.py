@@ -16,7 +16,7 @@ from selfclean_hooks.audits.pipeline import audit_of, with_leakage
 from selfclean_hooks.audits.settings import AuditSettings
 from selfclean_hooks.core.embeddings import Embeddings
 from selfclean_hooks.data.reader import ImageDataset
-from selfclean_hooks.data.views.dataset_view import raw_view
+from selfclean_hooks.data.views.dataset_view import open_dataset
 from selfclean_hooks.embedding.backbones.resolve import resolve_distributed
 from selfclean_hooks.embedding.embed import embed_distributed
 from selfclean_hooks.embedding.encoders.encoder import Encoder
@@ -35,7 +35,7 @@ class TrainingAudit:
     """What a training asks to be audited, and what is to be recorded with it.
 
     Attributes:
-        dataset: the training data, as for `audit`.
+        dataset: the training data, as for `audit`, or a `DatasetView`; so are `others`.
         backbone: as for `audit`, or an Encoder.
         others: further splits by name, which are searched for near duplicates of `dataset` (leakage).
         settings: of the audit.
@@ -73,7 +73,8 @@ def audit_distributed(processes: Processes, request: TrainingAudit) -> Audit:
     """
     processes.run_on_first(lambda: _check_folder(request.folder))
     settings = request.settings.embedding
-    with preserve_rng_state(request.dataset, *request.others.values()):
+    request = processes.run_on_each(lambda: _opened(request))
+    with preserve_rng_state(request.dataset.dataset, *(other.dataset for other in request.others.values())):
         encoder = _encoder(processes, request)
 
         def read_other(data: Any) -> Embeddings | None:
@@ -90,14 +91,18 @@ def _check_folder(folder: Path | None) -> None:
         check_writable(folder)
 
 
+def _opened(request: TrainingAudit) -> TrainingAudit:
+    others = {split: open_dataset(dataset) for split, dataset in request.others.items()}
+    return replace(request, dataset=open_dataset(request.dataset), others=others)
+
+
 def _encoder(processes: Processes, request: TrainingAudit) -> Encoder:
     """One encoder for all data: it may take a while to compile."""
     settings = request.settings.embedding
-    stored = processes.run_on_each(lambda: raw_view(request.dataset))
     resolved = resolve_distributed(
         processes,
         request.backbone,
-        ImageDataset(stored.dataset),
+        ImageDataset(request.dataset),
         device=settings.device,
         seed=settings.seed,
         progress=settings.progress,

@@ -51,7 +51,7 @@ def run(
     """
     from selfclean_hooks.cli.sources.source import open_source
     from selfclean_hooks.data.reader import ImageDataset
-    from selfclean_hooks.data.views.dataset_view import raw_view
+    from selfclean_hooks.data.views.dataset_view import DatasetView
     from selfclean_hooks.embedding.encoders.encoder import device_of
     from selfclean_hooks.embedding.pretrain.run import pretrain, save
     from selfclean_hooks.utils.progress import bar
@@ -63,7 +63,7 @@ def run(
     partial = output.with_name(f"{output.name}.partial")
     with bar("training an encoder", progress) as tick:
         trained = pretrain(
-            ImageDataset(raw_view(found.dataset).dataset),
+            ImageDataset(DatasetView(found.dataset)),
             recipe,
             device=device_of(device),
             partial=partial,

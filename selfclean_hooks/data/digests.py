@@ -1,7 +1,7 @@
-"""What a sample is called for good: by the bytes of its file.
+"""Stable sample identifiers: digests of content, and of the bytes of a sample's file.
 
 A JPEG decodes to other pixels with another library; its bytes are the same on every machine, so what is known of a
-sample (that somebody has looked at it and accepted it) can be kept in version control.
+sample (that somebody has reviewed and accepted it) can be kept in version control.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ import dataclasses
 import os
 import stat
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 
+from selfclean_hooks.data.items import split
 from selfclean_hooks.errors import DataError
+
+T = TypeVar("T")
 
 
 def digest(value: Any) -> str:
@@ -76,6 +79,22 @@ def _header(*facts: Any) -> bytes:
     return repr(facts).encode() + b"\0"
 
 
+def item_digests(dataset: Any, index: int) -> tuple[str | None, str | None]:
+    """Of the value and of the label of an item; None for what cannot be read or has no digest."""
+    item = none_on_error(lambda: split(dataset[index]))
+    if item is None:
+        return None, None
+    return none_on_error(lambda: digest(item.value)), none_on_error(lambda: digest(item.label))
+
+
+def none_on_error(make: Callable[[], T]) -> T | None:
+    """What `make` returns, None where it raises: a data set's own code may raise anything."""
+    try:
+        return make()
+    except Exception:
+        return None
+
+
 LARGEST = 2**28  # bytes; a larger file is rather a container of samples than one
 
 
@@ -86,15 +105,15 @@ def own_files(files: Sequence[str | None]) -> list[str]:
 
 
 def file_key(path: str) -> str:
-    """blake2b of the bytes of a file, 32 hex digits; "" if it is no regular file, above `LARGEST`, or unreadable."""
+    """blake2b of the bytes of a file, 32 hex digits; "" if it is not a regular file, above `LARGEST` or unreadable."""
     key = blake2b(digest_size=16)
     try:
-        found = os.stat(path)  # before it is opened: opening a pipe waits for ever
-        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
+        status = os.stat(path)  # before it is opened: opening a pipe blocks
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
             return ""
         with open(path, "rb") as file:
             while chunk := file.read(2**20):
                 key.update(chunk)
-    except (OSError, ValueError):  # ValueError: a name that can be none, with a NUL inside
+    except (OSError, ValueError):  # ValueError: no valid name, with a NUL inside
         return ""
     return key.hexdigest()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -38,14 +39,7 @@ class ImageDataset(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Image.Image | NDArray[Any]:
         """The picture at a position, or the (C, H, W) array of many channels; raises what the data set raises."""
-        value = split(self.dataset[index]).value
-        found = _shown(value)
-        if found is None:
-            raise DataError(
-                f"this backbone embeds pictures, got {type(value).__name__} at index {index}: pass a function from a "
-                "batch of such items to (B, D) as backbone"
-            )
-        return found
+        return _image(split(self.dataset[index]).value, index)
 
     def are_rasters(self) -> bool:
         """Whether the first that can be read has more channels than a picture."""
@@ -57,9 +51,16 @@ class ImageDataset(Dataset[Any]):
         return False
 
 
-def _shown(value: Any) -> Image.Image | NDArray[Any] | None:
-    found = to_image(value)
-    return raster(value) if found is None else found
+def _image(value: Any, index: int) -> Image.Image | NDArray[Any]:
+    """The image that a value is, or the (C, H, W) array of many channels."""
+    image = to_image(value)
+    found = raster(value) if image is None else image
+    if found is None:
+        raise DataError(
+            f"this backbone embeds images, got {type(value).__name__} at index {index}: pass a function from a "
+            "batch of such items to (B, D) as backbone"
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,11 @@ class SampleReader(Dataset[tuple[Sample, Any]]):
         prepare: Callable[[Any], Tensor] | None,
         files: Sequence[str] = (),
         known: NDArray[np.bytes_] = NOTHING,
+        prepared: Mapping[int, tuple[Sample, Any]] = MappingProxyType({}),
     ) -> None:
-        """`files`: see `own_files`. `known`: sorted digests of contents that are not wanted."""
+        """See `own_files` for `files`; `known`: sorted digests of contents not wanted; `prepared`: not to be read."""
         self.dataset, self.prepare, self.files, self.known = dataset, prepare, files, known
-        self.pictures = ImageDataset(dataset)
+        self.prepared = dict(prepared)
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -108,6 +110,8 @@ class SampleReader(Dataset[tuple[Sample, Any]]):
 
     def __getitem__(self, index: int) -> tuple[Sample, Any]:
         """The sample at a position, and its content if it can be read."""
+        if index in self.prepared:
+            return self.prepared[index]
         try:
             value, target = split(self.dataset[index])
             if value is None:
@@ -138,8 +142,7 @@ class SampleReader(Dataset[tuple[Sample, Any]]):
     def _content(self, value: Any, index: int) -> Any:
         if self.prepare is None:
             return as_input(value)
-        found = _shown(value)
-        return self.prepare(found if found is not None else self.pictures[index])
+        return self.prepare(_image(value, index))
 
 
 def loader_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,15 @@ from torch.utils.data import default_collate
 from selfclean_hooks.core.labels import Labels, as_labels, scatter_labels
 from selfclean_hooks.data.items import ItemLabel
 from selfclean_hooks.data.reader import Batch, SampleReader
+from selfclean_hooks.data.views.cached_dataset import nbytes
 from selfclean_hooks.embedding.cache import Cache
 from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.embedding.quality import is_constant
 from selfclean_hooks.errors import BackboneError, DataError
 from selfclean_hooks.utils.arrays import not_finite
 from selfclean_hooks.utils.text import listing
+
+MAX_BYTES = 1 << 28  # of contents kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +62,41 @@ def slicing(positions: range) -> slice:
     return slice(positions.start, positions.stop, positions.step)
 
 
+class LowestDigests:
+    """Contents of the samples with the lowest digests, which `chosen` compares with random weights after the pass.
+
+    Args:
+        at_most: How many contents; fewer where they are more than `MAX_BYTES` together.
+
+    Attributes:
+        contents: By digest.
+    """
+
+    def __init__(self, at_most: int) -> None:
+        self.at_most = at_most
+        self.contents: dict[str, Any] = {}
+        self._order: list[str] = []
+        self._bytes = 0
+
+    def add(self, digest: str, content: Any) -> None:
+        """Keep the content of a sample if its digest is among the lowest so far."""
+        full = len(self._order) >= self.at_most
+        if digest in self.contents or (full and (not self._order or digest > self._order[-1])):
+            return
+        insort(self._order, digest)
+        self.contents[digest] = content.clone() if isinstance(content, Tensor) else content  # not the whole batch
+        self._bytes += nbytes(content)
+        while len(self._order) > self.at_most or self._bytes > MAX_BYTES:
+            self._bytes -= nbytes(self.contents.pop(self._order.pop()))
+
+
 class EmbeddingCollector:
     """What has been read so far."""
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, at_most: int = 0) -> None:
+        """Of n samples; contents are kept of `at_most` of them."""
         self.n, self.seen = n, 0
+        self.contents = LowestDigests(at_most)
         self.vectors: NDArray[np.float32] | None = None
         self.errors: dict[int, str] = {}
         self.labels: list[ItemLabel | None] = [None] * n
@@ -82,6 +116,8 @@ class EmbeddingCollector:
             self.labels[sample.index], self.digests[sample.index] = sample.label, sample.digest
             if sample.no_label:
                 self.no_label[sample.index] = sample.no_label
+        for at, sample in enumerate(sample for sample in good if not sample.known):
+            self.contents.add(sample.digest, batch.contents[at])
         vectors = self._features(batch, encoder)
         wanted = {s.digest: s.index for s in good if s.known and s.digest not in self.first}
         kept = cache.get(wanted)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,13 @@ from numpy.typing import NDArray
 from selfclean_hooks.core.embeddings import Embeddings
 from selfclean_hooks.core.labels import as_labels, class_codes, has_name_for_every_class
 from selfclean_hooks.core.settings import DEFAULT_SETTINGS, EmbeddingSettings
-from selfclean_hooks.data.dataset_tree import check_map_style, class_names, file_name
+from selfclean_hooks.data.dataset_tree import class_names
 from selfclean_hooks.data.digests import own_files
-from selfclean_hooks.data.reader import ImageDataset, SampleReader, loader_of
-from selfclean_hooks.data.views.dataset_view import DatasetView, eval_view, raw_view
+from selfclean_hooks.data.reader import ImageDataset, Sample, SampleReader, loader_of
+from selfclean_hooks.data.views.dataset_view import DatasetView, open_dataset
 from selfclean_hooks.embedding.backbones.resolve import resolve_distributed
 from selfclean_hooks.embedding.cache import Cache
-from selfclean_hooks.embedding.collector import EmbeddingCollector, merge_shards
+from selfclean_hooks.embedding.collector import EmbeddingCollector, LowestDigests, merge_shards
 from selfclean_hooks.embedding.encoders import forward_pass as forward
 from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.embedding.encoders.random_weights import random_copy
@@ -41,7 +42,7 @@ def embed(
     """Read every sample once, without augmentation, and embed it.
 
     Args:
-        dataset: see `audit`.
+        dataset: see `audit`, or a `DatasetView`.
         backbone: see `audit`, or an Encoder.
         reading: how.
         labels: see `audit`.
@@ -72,26 +73,29 @@ def embed_distributed(
 
     Args:
         processes: the processes, all of which call this with the same data set.
-        dataset: see `audit`.
+        dataset: see `audit`, or a `DatasetView`.
         backbone: see `audit`, or an Encoder.
         reading: how; the workers are those of each process, progress is shown by the first.
         labels: see `audit`.
         least: how many samples there must be.
         fit: whether the representation is compared with that of random weights.
     """
-    stored = processes.run_on_each(lambda: _stored(dataset, labels, least))
-    n, progress, seed = len(dataset), reading.progress and processes.is_first, reading.seed
-    files = processes.run_on_each(lambda: [file_name(dataset, i) for i in range(n)])
-    with preserve_rng_state(dataset):
-        pictures = ImageDataset(stored.dataset)
+    view = processes.run_on_each(lambda: _opened(dataset, labels, least))
+    n, progress, seed = len(view), reading.progress and processes.is_first, reading.seed
+    files = processes.run_on_each(lambda: view.files)
+    with preserve_rng_state(view.dataset):
         resolved = resolve_distributed(
-            processes, backbone, pictures, device=reading.device, seed=seed, progress=progress
+            processes, backbone, ImageDataset(view), device=reading.device, seed=seed, progress=progress
         )
         encoder = processes.run_on_each(lambda: forward.with_precision(resolved, reading))
 
-        view = stored if encoder.prepare else processes.run_on_each(lambda: eval_view(dataset))
-        source = _Source(view.dataset, own_files(files), reading, progress)
-        read, notes, cache = processes.run_on_each(lambda: source.read(encoder, processes.share(n), "embedding"))
+        variant = processes.run_on_each(lambda: view.stored if encoder.prepare else view.evaluation)
+        noticed = processes.run_on_each(lambda: variant.notes)
+        source = _Source(variant.items, own_files(files), reading, progress)
+        compared = _compared_with_random(n) if fit and processes.is_first and encoder.module is not None else 0
+        read, notes, cache = processes.run_on_each(
+            lambda: source.read(encoder, processes.share(n), "embedding", compared)
+        )
         shares = processes.gather(lambda: read.share(processes.share(n))) if processes.size > 1 else []
 
         def finished() -> Embeddings | None:
@@ -100,9 +104,9 @@ def embed_distributed(
             whole = merge_shards(n, shares) if shares else read
             cache.finish(whole.first)
             vectors = whole.matrix(least)
-            told = (encoder.note, forward.note(encoder), *view.notes, *notes, cache.note)
-            described = _described(dataset, whole, vectors, labels, files, encoder, told)
-            return _compared(described, encoder, source) if fit else described
+            notes_on_data = (encoder.note, forward.note(encoder), *noticed, *notes, cache.note)
+            described = _described(view, whole, vectors, labels, encoder, notes_on_data)
+            return _compared(described, encoder, source, read.contents) if fit else described
 
         return processes.run_on_each(finished)
 
@@ -117,12 +121,21 @@ class _Source:
     progress: bool
 
     def read(
-        self, encoder: Encoder, positions: Sequence[int], what: str
+        self,
+        encoder: Encoder,
+        positions: Sequence[int],
+        what: str,
+        at_most: int = 0,
+        prepared: Mapping[int, tuple[Sample, Any]] = MappingProxyType({}),
     ) -> tuple[EmbeddingCollector, tuple[str, ...], Cache]:
-        """What the encoder makes of the samples there, notes, and the cache that what is new was written to."""
-        cache, read = Cache(self.reading.cache_dir, encoder.fingerprint), EmbeddingCollector(len(self.dataset))
-        reader = SampleReader(self.dataset, encoder.prepare, self.files, cache.known)
-        loader, notes = loader_of(reader, self.reading, positions, encoder.device)
+        """What the encoder makes of the samples there, notes, and the cache that what is new was written to.
+
+        Contents are kept of `at_most` samples, those `prepared` are not read.
+        """
+        cache, read = Cache(self.reading.cache_dir, encoder.fingerprint), EmbeddingCollector(len(self.dataset), at_most)
+        reader = SampleReader(self.dataset, encoder.prepare, self.files, cache.known, prepared)
+        reading = replace(self.reading, num_workers=0) if prepared else self.reading  # workers would get a copy each
+        loader, notes = loader_of(reader, reading, positions, encoder.device)
         with encoder.ready(), bar(what, self.progress) as tick:
             for batch in loader:
                 read.take(batch, encoder, cache, reader)
@@ -132,17 +145,19 @@ class _Source:
         return read, notes, cache
 
 
-def _compared(own: Embeddings, encoder: Encoder, source: _Source) -> Embeddings:
-    """With how fit the representation is, beside random weights where the encoder has weights.
+def _compared_with_random(n: int) -> int:
+    """How many of n samples random weights embed too: of more than 2,400 that costs a tenth of the embedding."""
+    return min(SAMPLES, max(FEW, n // SHARE))
 
-    Some of the samples are read again for that: of more than 2,400 it costs about a tenth of the embedding.
-    """
+
+def _compared(own: Embeddings, encoder: Encoder, source: _Source, kept: LowestDigests) -> Embeddings:
+    """With the quality of the representation, beside that of random weights where the encoder has weights."""
     copy = random_copy(encoder)
-    at = chosen(own.digests, SAMPLES if copy is None else min(SAMPLES, max(FEW, own.n // SHARE)))
+    at = chosen(own.digests, SAMPLES if copy is None else _compared_with_random(own.n))
     random, note = None, ""
     if copy is not None and len(at) >= LEAST:
         try:
-            random = _by_random_weights(copy, source, at, [own.digests[i] for i in at])
+            random = _by_random_weights(copy, source, at, [own.digests[i] for i in at], kept)
         except (BackboneError, DataError) as error:  # the audit does not depend on it
             note = f"the representation could not be compared with that of random weights: {error}"
     vectors = own.vectors if len(at) == len(own.vectors) else own.vectors[np.searchsorted(own.readable, at)]
@@ -152,13 +167,17 @@ def _compared(own: Embeddings, encoder: Encoder, source: _Source) -> Embeddings:
 
 
 def _by_random_weights(
-    copy: Encoder, source: _Source, positions: NDArray[np.int64], digests: Sequence[str]
+    copy: Encoder, source: _Source, positions: NDArray[np.int64], digests: Sequence[str], kept: LowestDigests
 ) -> NDArray[np.float32] | None:
-    """(K, D) features, of what the cache does not have from the data set; None if they are not finite."""
+    """(K, D) features of what was kept, the rest from the cache or read again; None if they are not finite."""
     known = Cache(source.reading.cache_dir, copy.fingerprint).get(digests)
-    new = [int(at) for at, seen in zip(positions, digests, strict=True) if seen not in known]
+    new = {int(at): seen for at, seen in zip(positions, digests, strict=True) if seen not in known}
     if new:
-        read, _, cache = source.read(copy, new, "comparing with random weights")
+        held = kept.contents
+        prepared = {at: (Sample(at, digest=seen), held[seen]) for at, seen in new.items() if seen in held}
+        if 2 * len(prepared) < len(new):  # read by workers instead
+            prepared.clear()
+        read, _, cache = source.read(copy, list(new), "comparing with random weights", prepared=prepared)
         cache.finish(read.first)
         if read.vectors is None or read.errors:
             index, error = next(iter(read.errors.items()))
@@ -169,11 +188,10 @@ def _by_random_weights(
 
 
 def _described(
-    dataset: Any,
+    view: DatasetView,
     read: EmbeddingCollector,
     vectors: NDArray[np.float32],
     labels: Any,
-    files: Sequence[str | None],
     encoder: Encoder,
     notes: tuple[str, ...],
 ) -> Embeddings:
@@ -182,7 +200,7 @@ def _described(
     why = ""
     if codes is None:
         codes, names, why = read.known_labels()
-    names = names or (class_names(dataset) if codes is not None else None)
+    names = names or (class_names(view.dataset) if codes is not None else None)
     names = names if names is not None and has_name_for_every_class(names, codes) else None
     return Embeddings(
         vectors=vectors,
@@ -191,9 +209,9 @@ def _described(
         labels=codes,
         why_no_labels=why,
         class_names=names,
-        names=tuple(file or "" for file in files) if any(files) else None,
+        names=tuple(file or "" for file in view.files) if any(view.files) else None,
         digests=tuple(read.digests),
-        data={"name": type(dataset).__name__, "fingerprint": fingerprint(*read.digests, codes)},
+        data={"name": type(view.dataset).__name__, "fingerprint": fingerprint(*read.digests, codes)},
         encoder={"name": encoder.name, "fingerprint": encoder.fingerprint},
         notes=tuple(filter(None, notes)),
         keys=tuple(read.keys),
@@ -201,10 +219,10 @@ def _described(
     )
 
 
-def _stored(dataset: Any, labels: Any, least: int) -> DatasetView:
-    """What the data set holds, once everything about it makes sense."""
-    check_map_style(dataset)
-    if len(dataset) < least:
-        raise DataError(f"an audit compares samples: the data set must hold at least {least}, got {len(dataset)}")
-    as_labels(labels, len(dataset))  # now and not after an hour
-    return raw_view(dataset)
+def _opened(dataset: Any, labels: Any, least: int) -> DatasetView:
+    """The view of the data set, once everything about it makes sense."""
+    view = open_dataset(dataset)
+    if len(view) < least:
+        raise DataError(f"an audit compares samples: the data set must hold at least {least}, got {len(view)}")
+    as_labels(labels, len(view))  # fail fast
+    return view

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from selfclean_hooks.core.settings import EmbeddingSettings
@@ -47,7 +48,10 @@ def thumbnails(
 
 
 def leak_thumbnails(
-    audit: AuditResult, datasets: Mapping[str, Any], reading: EmbeddingSettings = ALONE
+    audit: AuditResult,
+    datasets: Mapping[str, Any],
+    reading: EmbeddingSettings = ALONE,
+    known: Mapping[tuple[str, int], bytes] = MappingProxyType({}),
 ) -> dict[tuple[str, int], bytes]:
     """Thumbnails of the samples of other splits in the leakage pairs that are shown.
 
@@ -55,6 +59,7 @@ def leak_thumbnails(
         audit: of one split, with leakage looked for.
         datasets: the other splits, by name; read as `thumbnails` does.
         reading: as for `thumbnails`.
+        known: what is there already; it is not read again.
 
     Returns:
         (split, position): bytes as of `thumbnails`.
@@ -64,23 +69,27 @@ def leak_thumbnails(
         return {}
     pairs = select_findings(audit).leaks
     ends = set(zip(leaks.other[pairs].tolist(), leaks.other_index[pairs].tolist(), strict=True))
-    wanted = {split: sorted(i for other, i in ends if leaks.splits[other] == split) for split in datasets}
-    parts = {split: _small(datasets[split], at, reading) for split, at in wanted.items()}
-    return {(split, i): content for split, part in parts.items() for i, content in part.items()}
+    found: dict[tuple[str, int], bytes] = {}
+    for split, dataset in datasets.items():
+        wanted = sorted(i for other, i in ends if leaks.splits[other] == split)
+        new = _small(dataset, [i for i in wanted if (split, i) not in known], reading)
+        found |= {(split, i): content for i in wanted if (content := new.get(i, known.get((split, i)))) is not None}
+    return found
 
 
 def _small(dataset: Any, positions: list[int], reading: EmbeddingSettings) -> dict[int, bytes]:
     from selfclean_hooks.data.previews.thumbnail import ThumbnailReader
     from selfclean_hooks.data.reader import loader_of
-    from selfclean_hooks.data.views.dataset_view import raw_view
+    from selfclean_hooks.data.views.dataset_view import open_dataset
     from selfclean_hooks.utils.progress import bar
     from selfclean_hooks.utils.rng import preserve_rng_state  # these need torch; the names above do not
 
     found: dict[int, bytes] = {}
     if not positions:
         return found
-    with preserve_rng_state(dataset), bar("making thumbnails", reading.progress) as tick:
-        loader, _ = loader_of(ThumbnailReader(raw_view(dataset).dataset, None), reading, positions)
+    view = open_dataset(dataset)
+    with preserve_rng_state(view.dataset), bar("making thumbnails", reading.progress) as tick:
+        loader, _ = loader_of(ThumbnailReader(view.stored.items, None), reading, positions)
         for done, batch in enumerate(loader, 1):
             there = [sample.index for sample in batch.samples if not sample.error]
             found.update(zip(there, batch.contents, strict=True))

@@ -19,7 +19,7 @@ from torchvision.datasets import FakeData, ImageFolder
 from selfclean_hooks.audits.audited_dataset import AuditedDataset
 from selfclean_hooks.data.dataset_tree import class_names, file_name, origin
 from selfclean_hooks.data.digests import digest
-from selfclean_hooks.data.views.dataset_view import eval_view, raw_view
+from selfclean_hooks.data.views.dataset_view import DatasetView
 from selfclean_hooks.errors import ContaminationError, DataError, SettingError
 
 
@@ -181,8 +181,10 @@ def test_it_nests_and_the_views_go_through_it(folder: Path) -> None:
     inner = ImageFolder(str(folder), transform=v1.Compose([v1.RandomRotation(90), v1.ToTensor()]))
     dataset = audited(ConcatDataset([audited(inner, [0, 2, 3]), Subset(inner, [1])]), [1, 3])
     plain = [ImageFolder(str(folder))[index][0] for index in (2, 1)]
-    assert [digest(image) for image, _ in (raw_view(dataset).dataset[i] for i in (0, 1))] == list(map(digest, plain))
-    assert torch.equal(eval_view(dataset).dataset[1][0], v1.ToTensor()(plain[1]))
+    assert [digest(image) for image, _ in (DatasetView(dataset).stored.dataset[i] for i in (0, 1))] == list(
+        map(digest, plain)
+    )
+    assert torch.equal(DatasetView(dataset).evaluation.dataset[1][0], v1.ToTensor()(plain[1]))
     assert origin(dataset, 0) == ("dataset.datasets[0].dataset", 2)
     assert file_name(dataset, 1) == inner.samples[1][0]
     assert class_names(dataset) == ("cat", "dog")
@@ -198,7 +200,7 @@ def test_hugging_face_items_and_guarded_methods() -> None:
     assert dataset.column_names == ["x", "label"]
     with pytest.raises(AttributeError, match=r"\.with_format\(\) would return all samples"):
         dataset.with_format("torch")
-    assert raw_view(dataset).dataset[1]["x"] == 12
+    assert DatasetView(dataset).stored.dataset[1]["x"] == 12
 
 
 def test_the_audit_is_enforced_once_and_may_refuse() -> None:

@@ -135,7 +135,7 @@ def test_a_module_and_images_still_need_one_shape() -> None:
 
 def test_a_backbone_for_images_says_what_text_needs() -> None:
     with pytest.raises(
-        DataError, match="embeds pictures, got str at index 1: pass a function from a batch of such items"
+        DataError, match="embeds images, got str at index 1: pass a function from a batch of such items"
     ):
         ImageDataset([{"text": "a"}, {"text": "b"}])[1]
 

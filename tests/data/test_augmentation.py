@@ -10,7 +10,7 @@ from torchvision.datasets import FakeData
 from torchvision.transforms import v2
 
 from selfclean_hooks.data.views.augmentation import Identity
-from selfclean_hooks.data.views.dataset_view import eval_view
+from selfclean_hooks.data.views.dataset_view import DatasetView
 from tests.helpers.training_data import digests, training_v1
 
 CERTAIN = [v1.RandomGrayscale(p=1), v2.RandomInvert(p=1), v1.GaussianBlur(3, sigma=1.0), v2.FiveCrop(4)]
@@ -18,7 +18,7 @@ CERTAIN = [v1.RandomGrayscale(p=1), v2.RandomInvert(p=1), v1.GaussianBlur(3, sig
 
 @pytest.mark.parametrize("transform", CERTAIN, ids=lambda transform: type(transform).__name__)
 def test_deterministic_transforms_stay(transform: Any) -> None:
-    assert eval_view(FakeData(2, (3, 8, 8), transform=transform)).dataset.transform is transform
+    assert DatasetView(FakeData(2, (3, 8, 8), transform=transform)).evaluation.dataset.transform is transform
 
 
 RANDOM = [
@@ -44,7 +44,7 @@ def kinds(transform: Any) -> set[str]:
 @pytest.mark.parametrize(("transform", "names"), RANDOM, ids=lambda value: type(value).__name__)
 def test_random_transforms_are_replaced(transform: Any, names: str) -> None:
     dataset = FakeData(2, (3, 12, 12), transform=transform)
-    view = eval_view(dataset)
+    view = DatasetView(dataset).evaluation
     assert set(names.split(", ")) <= kinds(view.dataset.transform) <= {*names.split(", "), "Sequential"}
     assert digests(view.dataset) == digests(view.dataset)
     assert dataset.transform is transform
@@ -52,7 +52,7 @@ def test_random_transforms_are_replaced(transform: Any, names: str) -> None:
 
 def test_random_parts_inside_a_module_that_takes_tensors() -> None:
     transform = v1.Compose([v1.ToTensor(), torch.nn.Sequential(v1.RandomResizedCrop(8), v1.RandomErasing(p=1))])
-    view = eval_view(FakeData(2, (3, 12, 12), transform=transform))
+    view = DatasetView(FakeData(2, (3, 12, 12), transform=transform)).evaluation
     assert view.dataset[0][0].shape == (3, 8, 8)
     assert torch.equal(view.dataset[0][0], view.dataset[0][0])
 
@@ -70,7 +70,7 @@ class TwoViews:
 
 def test_random_parts_of_an_unknown_transform_are_replaced() -> None:
     dataset = FakeData(2, (3, 20, 20), transform=TwoViews(training_v1()))
-    transform = eval_view(dataset).dataset.transform
+    transform = DatasetView(dataset).evaluation.dataset.transform
     first, second = transform(Image.effect_noise((20, 20), 50).convert("RGB"))
     assert torch.equal(first, second)
     assert "RandomErasing" in repr(transform.target_base)  # what goes by the name of target is left alone
@@ -86,14 +86,14 @@ class RandomShade:
 
 
 def test_subclasses_count_and_unknown_random_ones_are_reported() -> None:
-    view = eval_view(FakeData(2, (3, 8, 8), transform=v1.Compose([MyFlip(), RandomShade()])))
+    view = DatasetView(FakeData(2, (3, 8, 8), transform=v1.Compose([MyFlip(), RandomShade()]))).evaluation
     assert "RandomHorizontalFlip removed" in view.notes
     assert "RandomShade kept as it is: not known here, and by its name it may be random" in view.notes
     assert any("differ" in note and "the global random generators" in note for note in view.notes)
 
 
 def test_notes_name_each_replacement_once() -> None:
-    notes = eval_view(FakeData(2, (3, 20, 20), transform=training_v1())).notes
+    notes = DatasetView(FakeData(2, (3, 20, 20), transform=training_v1())).evaluation.notes
     assert "RandomResizedCrop replaced by Resize and CenterCrop" in notes
     assert "RandomApply removed" in notes
     assert len(notes) == len(set(notes))

@@ -12,7 +12,7 @@ from torch.utils.data import ConcatDataset, Dataset, StackDataset, Subset
 from torchvision import transforms as v1
 from torchvision.datasets import FakeData, ImageFolder
 
-from selfclean_hooks.data.views.dataset_view import eval_view, raw_view
+from selfclean_hooks.data.views.dataset_view import DatasetView
 from tests.helpers.training_data import (
     Applied,
     Wrapper,
@@ -31,12 +31,12 @@ def contents(dataset: Any) -> bytes:
 
 
 @pytest.mark.parametrize("build", [training_v1, training_v2])
-@pytest.mark.parametrize("make", [raw_view, eval_view])
-def test_a_view_leaves_no_trace(folder: Path, build: Callable[[], Any], make: Callable[[Any], Any]) -> None:
+@pytest.mark.parametrize("variant", ["stored", "evaluation"])
+def test_a_view_leaves_no_trace(folder: Path, build: Callable[[], Any], variant: str) -> None:
     leaf = ImageFolder(str(folder), transform=build())
     dataset = Subset(leaf, [0, 3, 5])
     before, rng = contents(dataset), global_state()
-    view = make(dataset)
+    view = getattr(DatasetView(dataset), variant)
     assert global_state() == rng
     assert digests(view.dataset) == digests(view.dataset)
     assert contents(dataset) == before
@@ -45,7 +45,7 @@ def test_a_view_leaves_no_trace(folder: Path, build: Callable[[], Any], make: Ca
 
 def test_both_attributes_of_torchvision_are_swapped() -> None:
     dataset = FakeData(4, (3, 20, 20), transform=training_v1(), target_transform=lambda label: label - 100)
-    for view in (raw_view(dataset), eval_view(dataset)):
+    for view in (DatasetView(dataset).stored, DatasetView(dataset).evaluation):
         pair = view.dataset.transforms
         assert pair.target_transform is dataset.target_transform
         assert "Random" not in repr(pair)
@@ -56,13 +56,15 @@ def test_both_attributes_of_torchvision_are_swapped() -> None:
 
 def test_nested_trees_are_followed_to_the_leaf(folder: Path) -> None:
     dataset = nested(ImageFolder(str(folder), transform=training_v1()))
-    assert digests(eval_view(dataset).dataset) == digests(nested(ImageFolder(str(folder), transform=evaluation_v1())))
-    assert digests(raw_view(dataset).dataset) == digests(nested(ImageFolder(str(folder))))
+    assert digests(DatasetView(dataset).evaluation.dataset) == digests(
+        nested(ImageFolder(str(folder), transform=evaluation_v1()))
+    )
+    assert digests(DatasetView(dataset).stored.dataset) == digests(nested(ImageFolder(str(folder))))
 
 
 def test_a_leaf_met_twice_is_copied_once(folder: Path) -> None:
     leaf = ImageFolder(str(folder), transform=training_v1())
-    view = raw_view(ConcatDataset([leaf, Subset(leaf, [0])])).dataset
+    view = DatasetView(ConcatDataset([leaf, Subset(leaf, [0])])).stored.dataset
     assert view.datasets[0] is view.datasets[1].dataset
     assert view.datasets[0] is not leaf
 
@@ -70,23 +72,23 @@ def test_a_leaf_met_twice_is_copied_once(folder: Path) -> None:
 def test_wrappers_with_their_own_transform(folder: Path) -> None:
     dataset = Wrapper(Subset(ImageFolder(str(folder)), [5, 1]), training_v1())
     plain = Subset(ImageFolder(str(folder)), [5, 1])
-    assert digests(raw_view(dataset).dataset) == digests(plain)
-    assert digests(eval_view(dataset).dataset) == digests(Wrapper(plain, evaluation_v1()))
+    assert digests(DatasetView(dataset).stored.dataset) == digests(plain)
+    assert digests(DatasetView(dataset).evaluation.dataset) == digests(Wrapper(plain, evaluation_v1()))
 
 
 def test_stacked_data_sets(folder: Path) -> None:
     leaf = ImageFolder(str(folder), transform=training_v1())
-    by_name = raw_view(
+    by_name = DatasetView(
         StackDataset(image=Wrapper(leaf, v1.RandomHorizontalFlip()), label=Applied(list(range(6))))
-    ).dataset
+    ).stored.dataset
     assert isinstance(by_name[3]["image"][0], Image.Image)
     assert by_name[3]["label"] == 3
 
 
 def test_plain_containers_are_data_sets() -> None:
     for dataset in ([(Image.new("L", (2, 2)), 1)], np.zeros((2, 4, 4)), torch.zeros(2, 3, 4, 4)):
-        assert raw_view(dataset).dataset is dataset
-        assert eval_view(dataset).notes == ()
+        assert DatasetView(dataset).stored.dataset is dataset
+        assert DatasetView(dataset).evaluation.notes == ()
 
 
 class NoneHere:
@@ -106,10 +108,10 @@ class NoneHere:
         return {"image": image, "label": index}
 
 
-@pytest.mark.parametrize("make", [raw_view, eval_view])
-def test_lists_of_transforms_and_an_augment_switch(make: Callable[[Any], Any]) -> None:
+@pytest.mark.parametrize("variant", ["stored", "evaluation"])
+def test_lists_of_transforms_and_an_augment_switch(variant: str) -> None:
     dataset = NoneHere()
-    view = make(dataset)
+    view = getattr(DatasetView(dataset), variant)
     assert view.dataset[1]["image"].getpixel((3, 3)) == 1
     assert "augment set to False" in view.notes
     assert dataset.augment
@@ -141,8 +143,8 @@ class Keywords(Dataset[Any]):
 
 def test_transforms_called_by_keyword() -> None:
     dataset = Keywords()
-    assert not raw_view(dataset).dataset[0][0].any()
-    view = eval_view(dataset)
+    assert not DatasetView(dataset).stored.dataset[0][0].any()
+    view = DatasetView(dataset).evaluation
     assert any("a generator of its own" in note for note in view.notes)
     assert np.array_equal(dataset[0][0], Keywords()[0][0])  # the user's generator has not moved
 
@@ -168,7 +170,7 @@ class Guarded(Dataset[Any]):
 
 def test_caches_of_the_user_are_not_filled_with_what_the_audit_reads() -> None:
     dataset = Guarded(FakeData(3, (3, 8, 8), transform=v1.ToTensor()))
-    view = raw_view(dataset).dataset
+    view = DatasetView(dataset).stored.dataset
     assert isinstance(view[1][0], Image.Image)
     assert dataset.cache == {}
     assert dataset.slots == [None] * 3
@@ -201,10 +203,10 @@ class Noise:
         return image + self.rng.random((4, 4), np.float32)
 
 
-@pytest.mark.parametrize("make", [raw_view, eval_view])
-def test_own_generators_are_copied_and_reported(make: Callable[[Any], Any]) -> None:
+@pytest.mark.parametrize("variant", ["stored", "evaluation"])
+def test_own_generators_are_copied_and_reported(variant: str) -> None:
     dataset, twin = OwnRng(), OwnRng()
-    view = make(dataset)
+    view = getattr(DatasetView(dataset), variant)
     digests(view.dataset)
     assert digests(dataset) == digests(twin)
     assert any("drawn from a generator of its own" in note for note in view.notes)
@@ -212,7 +214,7 @@ def test_own_generators_are_copied_and_reported(make: Callable[[Any], Any]) -> N
 
 
 def test_a_generator_shared_with_the_transform_stays_shared() -> None:
-    view = eval_view(OwnRng()).dataset
+    view = DatasetView(OwnRng()).evaluation.dataset
     assert view.transform.rng is view.rng
 
 
@@ -226,17 +228,17 @@ class Batched:
         return {"pixel_values": [self.tf(image) for image in batch["image"]], "label": batch["label"]}
 
 
-def test_hugging_face_raw_view_drops_the_transform(hub: Any, folder: Path) -> None:
+def test_hugging_face_stored_items_drops_the_transform(hub: Any, folder: Path) -> None:
     dataset = hub.with_transform(Batched(training_v1()))
-    view = raw_view(Subset(dataset, [5, 0]))
+    view = DatasetView(Subset(dataset, [5, 0])).stored
     assert digests(view.dataset) == digests(Subset(ImageFolder(str(folder)), [5, 0]))
     assert "format 'custom' bypassed: the audit reads what is stored" in view.notes
     assert dataset.format["type"] == "custom"
 
 
-def test_hugging_face_eval_view_looks_into_the_transform(hub: Any, folder: Path) -> None:
+def test_hugging_face_evaluation_items_looks_into_the_transform(hub: Any, folder: Path) -> None:
     dataset = hub.with_transform(Batched(training_v1()))
-    view = eval_view(dataset)
+    view = DatasetView(dataset).evaluation
     assert digests(view.dataset) == digests(ImageFolder(str(folder), transform=evaluation_v1()))
     assert "RandomErasing" in repr(dataset.format["format_kwargs"]["transform"].tf)
 
@@ -247,7 +249,7 @@ def test_hugging_face_function_is_kept_and_reported(hub: Any) -> None:
     def augment(batch: dict[str, Any]) -> dict[str, Any]:
         return {"pixel_values": [tf(image) for image in batch["image"]]}
 
-    notes = eval_view(hub.with_transform(augment)).notes
+    notes = DatasetView(hub.with_transform(augment)).evaluation.notes
     assert "its transform augment is code and kept as it is, augmentation included" in notes
     assert any("the global random generators" in note for note in notes)
-    assert eval_view(hub.with_format("torch")).notes == ()
+    assert DatasetView(hub.with_format("torch")).evaluation.notes == ()

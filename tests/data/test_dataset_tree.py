@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from torchvision.datasets import FakeData
 
 from selfclean_hooks.data.dataset_tree import check_map_style
-from selfclean_hooks.data.views.dataset_view import eval_view
+from selfclean_hooks.data.views.dataset_view import DatasetView
 from selfclean_hooks.errors import DataError
 
 
@@ -52,7 +52,7 @@ def test_check_map_style_says_what_to_do(dataset: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         check_map_style(dataset)
     with pytest.raises(DataError, match="a map-style data set is needed"):
-        eval_view(dataset)
+        DatasetView(dataset)
 
 
 def test_check_map_style_accepts_what_can_be_indexed(hub: Any) -> None:

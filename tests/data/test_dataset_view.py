@@ -13,7 +13,7 @@ from torchvision.datasets import FakeData, ImageFolder
 from torchvision.transforms import v2
 
 from selfclean_hooks.data.digests import digest
-from selfclean_hooks.data.views.dataset_view import eval_view, raw_view
+from selfclean_hooks.data.views.dataset_view import DatasetView
 from tests.helpers.training_data import (
     digests,
     evaluation_v1,
@@ -26,18 +26,20 @@ from tests.helpers.training_data import (
 
 
 @pytest.mark.parametrize(("train", "evaluate"), [(training_v1, evaluation_v1), (training_v2, evaluation_v2)])
-def test_eval_view_is_what_the_evaluation_transform_gives(
+def test_evaluation_items_is_what_the_evaluation_transform_gives(
     folder: Path, train: Callable[[], Any], evaluate: Callable[[], Any]
 ) -> None:
     dataset = ImageFolder(str(folder), transform=train())
-    view = eval_view(dataset)
+    view = DatasetView(dataset).evaluation
     assert digests(view.dataset) == digests(ImageFolder(str(folder), transform=evaluate()))
     assert view.dataset[4][1] == 1
     assert not any("differ" in note for note in view.notes)
 
 
-def test_raw_view_is_what_is_stored(folder: Path) -> None:
-    view = raw_view(ImageFolder(str(folder), transform=training_v1(), target_transform=lambda label: label + 10))
+def test_stored_items_is_what_is_stored(folder: Path) -> None:
+    view = DatasetView(
+        ImageFolder(str(folder), transform=training_v1(), target_transform=lambda label: label + 10)
+    ).stored
     image, label = view.dataset[5]
     assert isinstance(image, Image.Image)
     assert digest(image) == digest(ImageFolder(str(folder))[5][0])
@@ -56,9 +58,9 @@ class Joint(ImageFolder):  # type: ignore[misc]
 def test_a_joint_transform_of_image_and_target(folder: Path) -> None:
     dataset = Joint(str(folder))
     dataset.transforms = v2.Compose([v2.RandomResizedCrop((8, 12)), v2.RandomHorizontalFlip(), v2.ToImage()])
-    image, label = eval_view(dataset).dataset[4]
+    image, label = DatasetView(dataset).evaluation.dataset[4]
     assert (tuple(image.shape), label) == ((3, 8, 12), 1)
-    stored, label = raw_view(dataset).dataset[4]
+    stored, label = DatasetView(dataset).stored.dataset[4]
     assert (stored.size, label) == ((20, 24), 1)
 
 
@@ -74,10 +76,10 @@ class Broken(FakeData):  # type: ignore[misc]
 
 def test_items_that_cannot_be_read_do_not_stop_the_view() -> None:
     before = global_state()
-    view = raw_view(Broken(6, (3, 8, 8), transform=v1.ToTensor()))
+    view = DatasetView(Broken(6, (3, 8, 8), transform=v1.ToTensor())).stored
     assert isinstance(view.dataset[3][0], Image.Image)
-    assert eval_view(Broken(3, (3, 8, 8))).notes == ()
-    assert raw_view(FakeData(0)).notes == ()
+    assert DatasetView(Broken(3, (3, 8, 8))).evaluation.notes == ()
+    assert DatasetView(FakeData(0)).stored.notes == ()
     assert global_state() == before
 
 
@@ -98,12 +100,10 @@ def decode(data: bytes) -> Image.Image:
     return Image.frombytes("L", (4, 4), data)
 
 
-def test_raw_view_keeps_a_transform_that_makes_the_picture() -> None:
-    view = raw_view(Encoded(v1.Compose([decode, v1.RandomRotation(90)])))
+def test_stored_items_keeps_a_transform_that_makes_the_picture() -> None:
+    view = DatasetView(Encoded(v1.Compose([decode, v1.RandomRotation(90)]))).stored
     assert view.dataset[1][0].getpixel((0, 0)) == 1
-    assert (
-        view.notes[0] == "no picture can be read with the transforms bypassed: they are applied, random ones replaced"
-    )
+    assert view.notes[0] == "no image can be read with the transforms bypassed: they are applied, random ones replaced"
     assert "RandomRotation removed" in view.notes
 
 
@@ -117,15 +117,16 @@ class NeedsItsFlip(FakeData):  # type: ignore[misc]
 
 def test_the_last_resort_is_the_data_set_as_it_is() -> None:
     dataset = NeedsItsFlip(2, (3, 8, 8), transform=v1.Compose([v1.RandomHorizontalFlip(p=0.5)]))
-    view = raw_view(dataset)
+    view = DatasetView(dataset).stored
     assert view.dataset.transform is dataset.transform
     assert (
         view.notes[1] == "nothing can be read with the random transforms replaced: read as it is, augmentation included"
     )
 
 
-@pytest.mark.parametrize(("make", "method"), [(raw_view, "fork"), (eval_view, "fork"), (eval_view, "spawn")])
-def test_views_travel_to_workers(folder: Path, make: Callable[[Any], Any], method: str) -> None:
-    view = make(nested(ImageFolder(str(folder), transform=training_v2()))).dataset
+@pytest.mark.parametrize(("variant", "method"), [("stored", "fork"), ("evaluation", "fork"), ("evaluation", "spawn")])
+def test_views_travel_to_workers(folder: Path, variant: str, method: str) -> None:
+    opened = DatasetView(nested(ImageFolder(str(folder), transform=training_v2())))
+    view = getattr(opened, variant).dataset
     loader = DataLoader(view, batch_size=None, num_workers=1, multiprocessing_context=method)
     assert [digest(image) for image, _ in loader] == digests(view)

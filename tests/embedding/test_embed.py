@@ -145,7 +145,7 @@ def test_forked_workers_read_the_same() -> None:
 SPAWNED = """
 import multiprocessing
 from tests.helpers.embedding_data import Items, mean_colour
-from selfclean_hooks.embed import embed
+from selfclean_hooks.embedding.embed import embed
 
 if __name__ == "__main__":
     multiprocessing.set_start_method("spawn")

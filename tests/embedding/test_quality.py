@@ -17,6 +17,8 @@ from torch.utils.data import Dataset
 
 from selfclean_hooks import Audit, audit, audit_embeddings
 from selfclean_hooks.core.embeddings import Embeddings, QualityFigures, RepresentationQuality
+from selfclean_hooks.data.views import cached_dataset
+from selfclean_hooks.embedding import collector
 from selfclean_hooks.embedding.cache import Cache
 from selfclean_hooks.embedding.embed import embed
 from selfclean_hooks.embedding.encoders.encoder import of_callable, of_module
@@ -308,7 +310,7 @@ def test_functions_and_vectors_stand_beside_chance_alone() -> None:
     assert function.own.agreement == pytest.approx(given.own.agreement or 0, abs=1e-6)
 
 
-def test_what_cannot_be_compared_does_not_stop_the_audit() -> None:
+def test_what_cannot_be_compared_does_not_stop_the_audit(monkeypatch: pytest.MonkeyPatch) -> None:
     class Asserting(Net):
         def forward(self, batch: Tensor) -> Tensor:
             if not bool((self.norm.running_mean != 0).all()):  # type: ignore[union-attr]
@@ -318,6 +320,9 @@ def test_what_cannot_be_compared_does_not_stop_the_audit() -> None:
     found = embedded(Signals(), Asserting())
     assert figures(found).random is None
     assert "could not be compared with that of random weights: the backbone" in found.notes[-1]
+    assert figures(embedded(Signals(broken_later=True), Net())).random is not None  # nothing was read again
+    monkeypatch.setattr(collector, "MAX_BYTES", 0)
+    monkeypatch.setattr(cached_dataset, "MAX_BYTES", 0)
     gone = embedded(Signals(broken_later=True), Net())
     assert figures(gone).random is None
     assert "could be read once and not again: OSError: gone" in gone.notes[-1]

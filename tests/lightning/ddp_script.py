@@ -28,7 +28,7 @@ import selfclean_hooks.embedding.embed
 import selfclean_hooks.embedding.pretrain.run
 from selfclean_hooks import Audit, Limits, Policy
 from selfclean_hooks.data.reader import SampleReader
-from selfclean_hooks.data.views.dataset_view import raw_view
+from selfclean_hooks.data.views.dataset_view import open_dataset
 from selfclean_hooks.embedding.backbones.resolve import resolve_distributed
 from selfclean_hooks.embedding.encoders.encoder import weights_fingerprint
 from selfclean_hooks_lightning import DataAudit
@@ -246,14 +246,14 @@ class FailsOn(nn.Module):
 
 
 def view_fails(folder: Path) -> Seen:
-    own = raw_view
+    own = open_dataset
 
     def fails_in_one(dataset: Any) -> Any:
         if torch.distributed.get_rank() == 1:
             raise OSError("the disk of this process is gone")
         return own(dataset)
 
-    with patch.object(selfclean_hooks.embedding.embed, "raw_view", fails_in_one):
+    with patch.object(selfclean_hooks.embedding.embed, "open_dataset", fails_in_one):
         return failing(folder)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from selfclean_hooks.data.views.dataset_view import eval_view
+from selfclean_hooks.data.views.dataset_view import DatasetView
 from selfclean_hooks.utils.rng import preserve_rng_state
 from tests.helpers.training_data import global_state
 
@@ -23,7 +23,7 @@ class Function(Dataset[Any]):
 
 def test_global_randomness_is_reported_and_the_state_kept() -> None:
     before = global_state()
-    view = eval_view(Function())
+    view = DatasetView(Function()).evaluation
     assert global_state() == before
     assert any("drawn from the global random generators" in note for note in view.notes)
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from selfclean_hooks.data.dataset_tree import entries
-from selfclean_hooks.data.digests import digest
+from selfclean_hooks.data.digests import digest, none_on_error
 from selfclean_hooks.data.images import as_array
 
 WHOLE = 1 << 30  # bytes of an array or column that are hashed in full; of larger ones that many, in evenly spaced rows
@@ -184,11 +184,3 @@ def _column(column: Any) -> str:
 def is_heavy(value: Any) -> bool:
     """Whether it is or holds an array or a picture."""
     return isinstance(value, (*ARRAYS, Image.Image)) or any(map(is_heavy, entries(value)[:8]))
-
-
-def none_on_error(make: Callable[[], Any]) -> Any:
-    """What `make` returns, None where it raises: a data set's own code may raise anything."""
-    try:
-        return make()
-    except Exception:
-        return None

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from selfclean_hooks.data.dataset_tree import PLAIN, entries, fields, file_name, is_dataset, is_huggingface
-from selfclean_hooks.data.digests import digest
+from selfclean_hooks.data.digests import digest, none_on_error
 from selfclean_hooks.data.fingerprint.contents import (
     ARRAYS,
     digest_of,
@@ -30,15 +30,16 @@ from selfclean_hooks.data.fingerprint.contents import (
     evenly,
     is_heavy,
     is_table,
-    none_on_error,
 )
 from selfclean_hooks.data.items import split
+from selfclean_hooks.data.views.cached_dataset import CachedDataset
 from selfclean_hooks.data.views.copier import RAW, Copier, shallow
-from selfclean_hooks.data.views.dataset_view import PROBES
+from selfclean_hooks.data.views.dataset_view import PROBES, DatasetView
 from selfclean_hooks.utils.rng import preserve_rng_state
 
 ITEMS = 256  # items read
-AGAIN = 64  # of these, items read twice to see whether they are drawn at random
+TWICE = 20  # of these one in so many samples is read twice, to see whether items are drawn at random,
+FEWEST, MOST = 8, 64  # but within these bounds
 OF_FILE = 1 << 22  # bytes read of the file behind an item
 LOSSY = ("JPEG", "MPO", "WEBP")  # pixels decoded from these differ a little from machine to machine
 CHANGING = (list, dict, set, deque)
@@ -54,15 +55,19 @@ def data_fingerprint(dataset: Any) -> str:
     spaced items that are read; and changes between the rows that are hashed of arrays above a gigabyte.
 
     Args:
-        dataset: any; it is left as it is, and so is global random state. Never raises for what it holds.
+        dataset: any, or a `DatasetView`, whose cache keeps what is read; it is left as it is, and so is global random
+            state. Never raises for what it holds.
 
     Returns:
         32 hexadecimal digits.
     """
-    with preserve_rng_state(dataset):
-        own = none_on_error(lambda: Copier(RAW).dataset(dataset))
+    view = dataset if isinstance(dataset, DatasetView) else None
+    original = dataset if view is None else view.dataset
+    with preserve_rng_state(original, *([view.bypassed.dataset] if view is not None else [])):
+        own = none_on_error(lambda: Copier(RAW).dataset(original))
         state = none_on_error(lambda: _State().of(own))
-        return digest([type(dataset).__name__, _length(dataset), state, _probes(own)])
+        probes = _probes(CachedDataset(own) if view is None else view.bypassed.items)
+        return digest([type(original).__name__, _length(original), state, probes])
 
 
 class _State:
@@ -174,12 +179,16 @@ def _is_derived(node: Any, name: str) -> bool:
     return isinstance(getattr(type(node), name, None), cached_property)
 
 
-def _probes(dataset: Any) -> list[tuple[str | None, str | None]]:
+def _probes(items: CachedDataset) -> list[tuple[str | None, str | None]]:
     """Content and label of evenly spaced items. What is drawn at random by the data set's own code is left out."""
-    positions = [int(i) for i in evenly(max(0, _length(dataset)), ITEMS)]
-    found = [_probe(dataset, i) for i in positions]
-    again = [_probe(dataset, positions[p]) for p in range(min(AGAIN, len(positions)))]
-    certain = [all(one[k] == two[k] for one, two in zip(found, again, strict=False)) for k in (0, 1)]
+    n = max(0, _length(items.dataset))
+    positions = evenly(n, ITEMS)
+    found = [_probe(items, int(i)) for i in positions]
+    again = evenly(len(positions), min(MOST, max(FEWEST, n // TWICE)))
+    pairs = [(found[k], _probe(items.dataset, int(positions[k]))) for k in again]
+    certain = [all(one[part] == two[part] for one, two in pairs) for part in (0, 1)]
+    if not all(certain):
+        items.close()
     return [(value if certain[0] else None, label if certain[1] else None) for value, label in found]
 
 

@@ -29,12 +29,14 @@ class Copier:
 
     Attributes:
         notes: What was changed, in plain words; may repeat itself.
+        is_changed: Whether any transform or format was bypassed or replaced.
     """
 
     def __init__(self, mode: str) -> None:
         """An empty memory."""
         self.mode = mode
         self.notes: list[str] = []
+        self.is_changed = False
         self.done: dict[int, tuple[Any, Any]] = {}  # id -> (original, kept alive so that its id stays its own; copy)
 
     def dataset(self, dataset: Any) -> Any:
@@ -55,9 +57,16 @@ class Copier:
         if self.mode != RAW:
             return self._swapped(transform)
         if type(transform).__name__ == "StandardTransform":  # torchvision's pair of transform and target_transform
-            return transform if transform.transform is None else _with(transform, {"transform": Identity()})
-        self.notes.append(f"{type(transform).__name__} bypassed: the audit reads what is stored")
+            if transform.transform is None:
+                return transform
+            self.is_changed = True
+            return _with(transform, {"transform": Identity()})
+        self._note_change(f"{type(transform).__name__} bypassed: the audit reads what is stored")
         return _rebuilt(transform, lambda part: Identity()) if entries(transform) else Identity()
+
+    def _note_change(self, note: str) -> None:
+        self.is_changed = True
+        self.notes.append(note)
 
     def _remember(self, old: Any, new: Any) -> Any:
         self.done[id(old)] = (old, new)
@@ -69,7 +78,7 @@ class Copier:
         if is_dataset(value):
             return self.dataset(value)
         if self.mode != AS_IS and value is True and name.startswith("augment"):
-            self.notes.append(f"{name} set to False")
+            self._note_change(f"{name} set to False")
             return False
         if any(map(is_dataset, entries(value)[:1])):
             return _rebuilt(value, self.dataset)
@@ -93,7 +102,7 @@ class Copier:
         form = getattr(dataset, "format", None) or {}
         if self.mode == RAW:
             if form.get("type") is not None:
-                self.notes.append(f"format {form['type']!r} bypassed: the audit reads what is stored")
+                self._note_change(f"format {form['type']!r} bypassed: the audit reads what is stored")
             return dataset.with_format(None)
         if form.get("type") != "custom":
             return dataset
@@ -119,7 +128,7 @@ class Copier:
             return transform
         new = [self._swapped(step) for step in steps]
         instead = " and ".join(type(step).__name__ for step in new)
-        self.notes.append(f"{name} replaced by {instead}" if new else f"{name} removed")
+        self._note_change(f"{name} replaced by {instead}" if new else f"{name} removed")
         return join_doubts(new)
 
     def _inside(self, transform: Any) -> Any:
