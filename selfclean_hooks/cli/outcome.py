@@ -90,7 +90,7 @@ def apply_reviews(result: SplitsAudit, review: Review | None) -> SplitsAudit:
     reviews = [audit.review for audit in result.audits.values() if audit.review is not None]
     if not reviews:
         return result
-    say(_describe_marks(result.audits, Review.merged([*reviews, *([] if review is None else [review])])))
+    say(_describe_marks(result.audits, Review.merge([*reviews, *([] if review is None else [review])])))
     for name, audit in result.audits.items():
         for issue, row in clean_runs(audit):
             say(_split(name) + row.describe(issue))
@@ -149,7 +149,7 @@ def _implausible_thresholds(audits: Mapping[str, Audit]) -> Iterator[str]:
     for name, audit in audits.items():
         for issue in SCORED:
             inexact = audit.scores.of(issue) > 0
-            share = (audit.decisions.counted(issue) & ~audit.decisions.confirmed & inexact).mean()
+            share = (audit.decisions.contamination_mask(issue) & ~audit.decisions.confirmed & inexact).mean()
             if share > audit.policy.max_drop_fraction:
                 yield (
                     f"{_split(name)}the threshold {audit.decisions.thresholds[issue]:.4g} flags {share:.0%} of the "

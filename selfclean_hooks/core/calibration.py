@@ -38,7 +38,7 @@ class Calibration:
 
     def fdr_threshold(self, scores: NDArray[np.floating], q: float) -> float:
         """The highest score below which an estimated fraction of at most q of the samples is clean."""
-        ordered, clean = self._ordered(scores)
+        ordered, clean = self._sorted_probabilities(scores)
         mean = clean.cumsum() / np.arange(1, len(clean) + 1)
         last_of_its_score = np.append(ordered[1:] > ordered[:-1], True)[: len(ordered)]
         within = ((mean <= q) & last_of_its_score).nonzero()[0]
@@ -46,7 +46,7 @@ class Calibration:
 
     def best_f1_threshold(self, scores: NDArray[np.floating]) -> float:
         """The score below which flags are expected to have the best F1; 0 if no sample is likely to have the issue."""
-        ordered, clean = self._ordered(scores)
+        ordered, clean = self._sorted_probabilities(scores)
         true_flags = (1 - clean).cumsum()
         if not len(true_flags) or true_flags[-1] == 0:
             return 0.0
@@ -61,19 +61,19 @@ class Calibration:
         """
         from scipy.stats import norm
 
-        wrong = 1 - self._ordered(scores)[1]
+        wrong = 1 - self._sorted_probabilities(scores)[1]
         expected, spread = float(wrong.sum()), math.sqrt(float((wrong * (1 - wrong)).sum()))
         margin = float(norm.ppf((1 + confidence) / 2)) * spread
         return expected, max(0.0, expected - margin), min(float(len(wrong)), expected + margin)
 
     def review_effort(self, scores: NDArray[np.floating], recall: float = 0.9) -> int:
         """How many samples to inspect, from the worst, to find that fraction of the estimated issues."""
-        true_flags = (1 - self._ordered(scores)[1]).cumsum()
+        true_flags = (1 - self._sorted_probabilities(scores)[1]).cumsum()
         if not len(true_flags) or not true_flags[-1]:
             return 0
         return int(np.searchsorted(true_flags, recall * true_flags[-1] * (1 - 1e-12))) + 1
 
-    def _ordered(self, scores: NDArray[np.floating]) -> tuple[FloatArray, FloatArray]:
+    def _sorted_probabilities(self, scores: NDArray[np.floating]) -> tuple[FloatArray, FloatArray]:
         """Scores that are not NaN, from the worst, and the probability that each is clean."""
         ordered = np.sort(np.asarray(scores, np.float64)[~np.isnan(scores)])
         return ordered, self.probability_clean(ordered)

@@ -30,7 +30,7 @@ class Evidence:
     map: NDArray[np.float32] | None
     projection: str
 
-    def beside(self) -> set[int]:
+    def neighbors(self) -> set[int]:
         """All neighbours."""
         of_labels = (places for both in self.labels.values() for places in both)
         return {i for places in (*self.off_topic.values(), *of_labels) for i in places}

@@ -35,7 +35,7 @@ class LeakPairs:
     automatic: float = 0.0  # score below which "auto" flags: that for near duplicates of the training split
 
     @classmethod
-    def none(cls) -> LeakPairs:
+    def empty(cls) -> LeakPairs:
         """No pairs."""
         nothing = np.empty(0, np.int64)
         return cls((), (0,), nothing, nothing, nothing, nothing.astype(np.float32))
@@ -56,11 +56,11 @@ class LeakPairs:
         np.fmin.at(worst, self.index, self.score)
         return worst
 
-    def spread(self, positions: NDArray[np.int64], n: int) -> LeakPairs:
+    def scatter(self, positions: NDArray[np.int64], n: int) -> LeakPairs:
         """The same where the samples of the audited split are those at `positions` among n."""
         return replace(self, index=positions[self.index], sizes=(n, *self.sizes[1:]))
 
-    def name(self, pair: int) -> str:
+    def other_split(self, pair: int) -> str:
         """The other split of a pair."""
         return self.splits[int(self.other[pair])]
 
@@ -161,7 +161,7 @@ def scatter_scores(scores: Scores, positions: NDArray[np.int64], n: int, **chang
         targets=None if scores.targets is None else scatter_labels(scores.targets, positions, n),
         predicted_target=None if scores.predicted_target is None else of_samples(scores.predicted_target, np.nan),
         extra={issue: of_samples(values, np.nan) for issue, values in scores.extra.items()},
-        leaks=None if scores.leaks is None else scores.leaks.spread(positions, n),
+        leaks=None if scores.leaks is None else scores.leaks.scatter(positions, n),
         calibration=scores.calibration,
         **changes,
     )

@@ -37,7 +37,7 @@ class Decisions:
     pairs: BoolArray  # (P,) listed pairs of near duplicates, except rejected ones
     leaks: BoolArray  # (L,) the same for pairs with samples of other splits
     confirmed: BoolArray  # (N,) dropped because a reviewer confirmed a finding
-    fine: Mapping[str, BoolArray]  # issue: (N,) would be flagged without the review
+    dismissed: Mapping[str, BoolArray]  # issue: (N,) would be flagged without the review
     relabelled: Mapping[int, str]  # position -> new label given by a reviewer
     marks: Mapping[
         str, Mapping[int, Mark]
@@ -54,7 +54,7 @@ class Decisions:
         """(N,) in a duplicate set and not its kept copy."""
         return self.duplicates.surplus
 
-    def counted(self, issue: str) -> BoolArray:
+    def contamination_mask(self, issue: str) -> BoolArray:
         """(N,) the samples that count as contamination: all but the kept copy of each duplicate set."""
         return self.surplus if issue == "near_duplicates" else self.flags[issue]
 
@@ -67,7 +67,7 @@ class Decisions:
         dropped = self.dropped & ~self.confirmed
         if dropped.mean() > self.policy.max_drop_fraction:
             causes = {
-                issue: int((self.counted(issue) & dropped).sum())
+                issue: int((self.contamination_mask(issue) & dropped).sum())
                 for issue in self.flags
                 if self.policy.action(issue) == "drop"
             }
@@ -125,7 +125,7 @@ def decide(
         pairs=copies.pairs,
         leaks=flagged.leaks,
         confirmed=confirmed,
-        fine={"near_duplicates": copies.fine, **flagged.fine},
+        dismissed={"near_duplicates": copies.dismissed, **flagged.dismissed},
         relabelled=verdicts.relabelled,
         marks=marks,
         unmatched=(*verdicts.unmatched, *copies.unmatched),

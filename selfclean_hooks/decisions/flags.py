@@ -26,7 +26,7 @@ class Flags:
 
     thresholds: Mapping[str, float]  # issue: score below which it is flagged, -inf: none are
     flags: Mapping[str, BoolArray]  # issue: (N,)
-    fine: Mapping[str, BoolArray]  # issue: (N,) would be flagged without the review
+    dismissed: Mapping[str, BoolArray]  # issue: (N,) would be flagged without the review
     label_conflicts: Mapping[int, Mapping[int, int]]  # see `label_conflicts`
     leaks: BoolArray  # (L,) pairs with samples of other splits that are near duplicates
     scores: Scores  # with the labels that reviewers gave
@@ -53,13 +53,15 @@ def compute_flags(scores: Scores, thresholds: Thresholds, review: Review | None,
         raw["leakage"][scores.leaks.index[leaks]] = True
         leaks &= ~verdicts.no_leak
     raw["unreadable"] = np.isin(every, list(scores.errors))
-    open_ = {**raw, "leakage": np.zeros(len(scores), bool)}
+    unresolved = {**raw, "leakage": np.zeros(len(scores), bool)}
     if scores.leaks is not None:
-        open_["leakage"][scores.leaks.index[leaks]] = True
-    flags = {issue: (hits | verdicts.confirmed[issue]) & ~verdicts.dismissed[issue] for issue, hits in open_.items()}
-    fine = {issue: hits & ~flags[issue] for issue, hits in raw.items()}
-    fine["label_errors"][list(verdicts.relabelled)] = False
-    return Flags(resolved, flags, fine, conflicts, leaks, now)
+        unresolved["leakage"][scores.leaks.index[leaks]] = True
+    flags = {
+        issue: (hits | verdicts.confirmed[issue]) & ~verdicts.dismissed[issue] for issue, hits in unresolved.items()
+    }
+    dismissed = {issue: hits & ~flags[issue] for issue, hits in raw.items()}
+    dismissed["label_errors"][list(verdicts.relabelled)] = False
+    return Flags(resolved, flags, dismissed, conflicts, leaks, now)
 
 
 def resolve_thresholds(scores: Scores, thresholds: Thresholds, review: Review | None) -> dict[str, float]:
@@ -145,7 +147,7 @@ def _review_reasons(scores: Scores, marks: Marks, found: Flags) -> Iterator[tupl
                     if mark.verdict == "confirmed"
                     else f"reviewed: not an issue ({word})",
                 )
-    fine = found.fine["leakage"].nonzero()[0].tolist()
+    fine = found.dismissed["leakage"].nonzero()[0].tolist()
     yield from ((i, f"reviewed: not an issue ({BY_NAME['leakage'].noun})") for i in fine)
 
 
@@ -184,7 +186,7 @@ def _leakage_reasons(scores: Scores, near: BoolArray) -> Iterator[tuple[int, str
         return
     seen = set()
     for pair in near.nonzero()[0].tolist():  # worst first
-        at, split = int(leaks.index[pair]), leaks.name(pair)
+        at, split = int(leaks.index[pair]), leaks.other_split(pair)
         if (at, split) not in seen:
             seen.add((at, split))
             name = leaks.other_names[pair] if leaks.other_names else ""

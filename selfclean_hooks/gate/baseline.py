@@ -103,7 +103,7 @@ class Baseline:
             SettingError: the audit holds no digests.
         """
         rank = self._rank(audit, split)
-        counted = {issue: audit.decisions.counted(issue) for issue in audit.contamination}
+        counted = {issue: audit.decisions.contamination_mask(issue) for issue in audit.contamination}
         accepted = {issue: np.zeros(len(audit), bool) for issue in audit.contamination}
         used: Counter[Key] = Counter()
         sure = audit.decisions.confirmed

@@ -50,7 +50,11 @@ def _of_samples(audit: AuditResult, split: str, excluded: BoolArray, everything:
 def _of_copies(audit: AuditResult, split: str, excluded: BoolArray) -> Iterator[Entry]:
     """Links between contents, and the number of copies of one content."""
     d, digests, names = audit.decisions, digests_of(audit), audit.names or ("",) * len(audit)
-    scores, near, fine = _without(audit.scores, excluded), d.thresholds["near_duplicates"], d.fine["near_duplicates"]
+    scores, near, fine = (
+        _without(audit.scores, excluded),
+        d.thresholds["near_duplicates"],
+        d.dismissed["near_duplicates"],
+    )
     component = near_duplicate_components(scores, near)
     copies: dict[str, list[int]] = {}
     for i in (np.bincount(component, minlength=1)[component] > 1).nonzero()[0].tolist():
@@ -135,7 +139,7 @@ def _single_to_accept(
     open_ = {issue: d.flags[issue] & ~excluded for issue in SINGLE}
     if everything:
         open_["label_errors"] = open_["label_errors"] | np.isin(np.arange(len(audit)), list(d.relabelled))
-    fine = {issue: d.fine[issue] & ~excluded for issue in SINGLE}
+    fine = {issue: d.dismissed[issue] & ~excluded for issue in SINGLE}
     no_leaks = np.zeros(0, bool)
     if audit.scores.leaks is not None:
         no_leaks = is_below(audit.scores.leaks.score, d.thresholds["leakage"]) & ~d.leaks

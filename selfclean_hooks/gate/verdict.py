@@ -144,7 +144,7 @@ def _nothing_new(audit: AuditResult) -> Limits:
 def _checks(split: str, audit: AuditResult, limits: Limits, baseline: Baseline | None) -> Iterator[Check]:
     none = np.zeros(len(audit), bool)
     if baseline is None:
-        divided = {issue: (audit.decisions.counted(issue), none) for issue in audit.contamination}
+        divided = {issue: (audit.decisions.contamination_mask(issue), none) for issue in audit.contamination}
     else:
         divided = baseline.divide(audit, split)
     given = limits.given()

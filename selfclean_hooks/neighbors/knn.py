@@ -80,8 +80,8 @@ def nearest_neighbors(
             _offer_block(lists, columns, rows, similarity.T, classes, tile_classes)
     again = torch.zeros(n, dtype=torch.bool)
     for best in lists:
-        again |= best.settle(x, screened.bound, classes)
-    found = [best.in_order_of(order) for best in lists]
+        again |= best.certify(x, screened.bound, classes)
+    found = [best.restore_order(order) for best in lists]
     first = [(indices[:, 0], distances[:, 0]) for indices, distances in found[1:]]
     same, other = first if first else (None, None)
     return NeighborLists(*found[0], same=same, other=other, num_fallback_rows=int(again.sum()))
@@ -113,7 +113,7 @@ def _tile_classes(classes: Tensor) -> Tensor:
 
 
 class _CandidateList:
-    """The m best of every row so far, by the screen; after `settle` the k nearest, exact."""
+    """The m best of every row so far, by the screen; after `certify` the k nearest, exact."""
 
     def __init__(self, n: int, k: int, m: int, kind: str) -> None:
         self.k, self.m, self.kind = k, min(m, n), kind
@@ -154,19 +154,19 @@ class _CandidateList:
         self.values[rows], keep = values.topk(self.m, dim=1)
         self.indices[rows] = indices.gather(1, keep)
 
-    def settle(self, x: UnitRows, bound: Tensor, classes: Tensor) -> Tensor:
+    def certify(self, x: UnitRows, bound: Tensor, classes: Tensor) -> Tensor:
         """Re-score, certify and search the uncertified again. Returns which rows those were, (N,) bool."""
         last = self.values[:, -1]  # -inf: nothing was left out
         every = torch.arange(len(x))
         self.indices, distances = rank_by_distance(x, every, self.indices)
         self.indices, self.values = self.indices[:, : self.k].contiguous(), distances[:, : self.k].contiguous()
         kth = self.values[:, -1]
-        open_ = (1 - 2 * kth < last + bound) & (kth > 0)  # nothing is nearer than a copy
-        again = open_.nonzero()[:, 0]
+        uncertified = (1 - 2 * kth < last + bound) & (kth > 0)  # nothing is nearer than a copy
+        again = uncertified.nonzero()[:, 0]
         self.indices[again], self.values[again] = search_neighbors(x, again, self.k, classes, self.kind)
-        return open_
+        return uncertified
 
-    def in_order_of(self, order: Tensor) -> tuple[Tensor, Tensor]:
+    def restore_order(self, order: Tensor) -> tuple[Tensor, Tensor]:
         """Positions and distances with samples numbered as before the sort."""
         indices, distances = torch.empty_like(self.indices), torch.empty_like(self.values)
         indices[order] = torch.where(self.indices >= 0, order[self.indices.clamp(min=0)], -1)

@@ -25,7 +25,7 @@ def project_to_plane(rows: Float32Array, umap: bool = False) -> tuple[Float32Arr
         rows: N of length 1 (or 0), finite; left as they are.
         umap: by UMAP, where umap-learn is installed, N is at most 20,000 and it does not fail.
     """
-    found = by_umap(rows) if umap and find_spec("umap") is not None and len(rows) <= MOST_UMAP else None
+    found = umap_projection(rows) if umap and find_spec("umap") is not None and len(rows) <= MOST_UMAP else None
     points, how = (pca(rows), "PCA") if found is None else (found, "UMAP")
     return scale_to_unit(points), how
 
@@ -45,7 +45,7 @@ def pca(rows: Float32Array) -> Float32Array:
     return np.concatenate([(block - found.mean) @ axes for block in blocks_of(rows)]).astype(np.float32)
 
 
-def by_umap(rows: Float32Array) -> Float32Array | None:
+def umap_projection(rows: Float32Array) -> Float32Array | None:
     """(N, 2) places by UMAP, with a random state of its own; None where it fails, as with very few samples."""
     from selfclean_hooks.utils.rng import preserve_rng_state
 

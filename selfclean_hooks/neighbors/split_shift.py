@@ -14,8 +14,8 @@ from selfclean_hooks.neighbors.pca import PrincipalComponents, principal_compone
 from selfclean_hooks.utils.arrays import FloatArray
 from selfclean_hooks.utils.progress import Tick
 
-BLOCK = 2048
-LOOKED_AT = 20_000  # samples, for the principal components
+BLOCK_SIZE = 2048
+MAX_PCA_SAMPLES = 20_000  # samples, for the principal components
 ROUNDING = 1e-13  # unit rows are rounded to float32: variances below this are no property of the data
 
 
@@ -80,8 +80,8 @@ def split_shift(
     """
     _check(x, y, permutations, components)
     n, rng = len(x) + len(y), np.random.default_rng(seed)
-    most = min(n, LOOKED_AT)
-    step = _steps(2 * len(_slices(x, y)) + 1 + permutations, tick)
+    most = min(n, MAX_PCA_SAMPLES)
+    step = _step_counter(2 * len(_slices(x, y)) + 1 + permutations, tick)
     weights = rng.standard_normal((x.shape[1],))
     key = np.concatenate([block @ weights for block in _unit_blocks(x, y, step)])
     order = np.argsort(key)  # by content, so that nothing below depends on the order of the input or on the split
@@ -91,7 +91,7 @@ def split_shift(
     found = principal_components(lambda: _unit_blocks(*some), components).kept(ROUNDING * most)
     explained = float(found.squares.sum() / found.total) if len(found.squares) else 1.0
     step()
-    z = _projected(x, y, found, step)
+    z = _project(x, y, found, step)
     part = np.arange(len(x)) if len(x) < len(y) else np.arange(len(x), len(z))  # the smaller split
     z, part = z[order], np.isin(order, part).nonzero()[0]
     scatter = z.T @ z
@@ -114,7 +114,7 @@ def _check(x: NDArray[np.floating], y: NDArray[np.floating], permutations: int, 
             raise SettingError(f"{name} must be at least 1, got {value}: leave it out for the default")
 
 
-def _steps(total: int, tick: Tick | None) -> Callable[[], None]:
+def _step_counter(total: int, tick: Tick | None) -> Callable[[], None]:
     done = count(1)
 
     def step() -> None:
@@ -125,7 +125,7 @@ def _steps(total: int, tick: Tick | None) -> Callable[[], None]:
 
 
 def _slices(x: NDArray[np.floating], y: NDArray[np.floating]) -> list[NDArray[np.floating]]:
-    return [split[start : start + BLOCK] for split in (x, y) for start in range(0, len(split), BLOCK)]
+    return [split[start : start + BLOCK_SIZE] for split in (x, y) for start in range(0, len(split), BLOCK_SIZE)]
 
 
 def _unit_blocks(
@@ -140,7 +140,7 @@ def _unit_blocks(
         step()
 
 
-def _projected(
+def _project(
     x: NDArray[np.floating],
     y: NDArray[np.floating],
     found: PrincipalComponents,
@@ -166,12 +166,12 @@ def _distance(z: FloatArray, scatter: FloatArray, part: NDArray[np.int64]) -> fl
     within = rows.T @ rows
     rest = scatter - within - np.outer(gap, gap) * (inside * outside / len(z))
     floor = ROUNDING * np.trace(scatter) / len(z)
-    one, other = _root(within / max(1, inside - 1), floor), _root(rest / max(1, outside - 1), floor)
+    one, other = _matrix_root(within / max(1, inside - 1), floor), _matrix_root(rest / max(1, outside - 1), floor)
     overlap = np.linalg.svd(one.T @ other, compute_uv=False).sum()  # the trace of (S1 S2)^(1/2)
     return max(0.0, float(gap @ gap + (one**2).sum() + (other**2).sum() - 2 * overlap))
 
 
-def _root(covariance: FloatArray, floor: float) -> FloatArray:
+def _matrix_root(covariance: FloatArray, floor: float) -> FloatArray:
     """A (K, K) with A A^T = covariance. Eigenvalues that are rounding become 0: their root would not be small."""
     values, vectors = np.linalg.eigh(covariance)
     return np.asarray(vectors * np.sqrt(np.where(values > floor, values, 0)))

@@ -67,7 +67,7 @@ def as_json(
 
 
 def _split(audit: AuditResult) -> dict[str, Any]:
-    counts = {issue: int(audit.decisions.counted(issue).sum()) for issue in audit.contamination}
+    counts = {issue: int(audit.decisions.contamination_mask(issue).sum()) for issue in audit.contamination}
     return {
         "samples": len(audit),
         "summary": summary_rows(audit),
@@ -87,7 +87,7 @@ def _leakage(audits: Mapping[str, AuditResult]) -> Iterator[dict[str, Any]]:
     """Samples on either side that the other side holds too, once for every two splits that were compared."""
     reported = set()
     for name, audit in audits.items():
-        leaks = audit.scores.leaks or LeakPairs.none()
+        leaks = audit.scores.leaks or LeakPairs.empty()
         near = audit.decisions.leaks
         for number, other in enumerate(leaks.splits[1:], 1):
             hits = near & (leaks.other == number)

@@ -116,13 +116,13 @@ def _result(finding: Finding, has_baseline: bool) -> dict[str, Any]:
 
 def _related(finding: Finding) -> Iterator[dict[str, Any]]:
     """The copy that is kept instead, or the same in other splits."""
-    audit, leaks = finding.audit, finding.audit.scores.leaks or LeakPairs.none()
+    audit, leaks = finding.audit, finding.audit.scores.leaks or LeakPairs.empty()
     if finding.check.issue == "near_duplicates":
         _, kept = audit.decisions.duplicates.of(finding.position)
         place = location_of(name_of(audit, kept), finding.check.split, kept, _source(audit))
         yield {"id": 1, **place, "message": {"text": "the copy that is kept"}}
     for number, pair in enumerate(finding.pairs[:WORST], 1):
-        name, split = leaks.other_names[pair] if leaks.other_names else "", leaks.name(pair)
+        name, split = leaks.other_names[pair] if leaks.other_names else "", leaks.other_split(pair)
         place = location_of(name, split, int(leaks.other_index[pair]))
         yield {"id": number, **place, "message": {"text": _text(f"also in {visible(split)}")}}
 

@@ -85,7 +85,7 @@ def _leak_findings(audit: AuditResult, found: Selection) -> Iterator[Finding]:
     assert leaks is not None  # else it is no issue
     hits = is_below(leaks.score, audit.decisions.thresholds["leakage"])
     for pair in found.leaks.tolist():
-        own, other, split = int(leaks.index[pair]), int(leaks.other_index[pair]), leaks.name(pair)
+        own, other, split = int(leaks.index[pair]), int(leaks.other_index[pair]), leaks.other_split(pair)
         both = audit.thumbnails.get(own), audit.leak_thumbnails.get((split, other))
         yield Finding((own, other), both, float(leaks.score[pair]), bool(hits[pair]), (leaks.splits[0], split))
 
@@ -192,7 +192,7 @@ def _worst(audit: AuditResult, issue: str, most: int) -> tuple[IntArray, int]:
         return np.empty(0, np.int64), 0
     d, scores = audit.decisions, audit.scores.of(issue)
     reviewed = np.isin(np.arange(len(scores)), list(d.marks.get(issue, ())))
-    return _top_ranked(scores, d.flags[issue] | d.fine[issue] | reviewed, most)
+    return _top_ranked(scores, d.flags[issue] | d.dismissed[issue] | reviewed, most)
 
 
 def _leaks(audit: AuditResult, most: int) -> tuple[IntArray, int]:

@@ -77,13 +77,13 @@ class AuditResult:
 
         Near duplicates: surplus copies only; leakage: samples that have a near duplicate in another split.
         """
-        return {issue: float(self.decisions.counted(issue).mean()) for issue in self.scores.ran}
+        return {issue: float(self.decisions.contamination_mask(issue).mean()) for issue in self.scores.ran}
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Issue: Wilson's 95% interval of its contamination in all data like these N samples."""
         ran = self.contamination
-        return {issue: wilson(int(self.decisions.counted(issue).sum()), len(self)) for issue in ran}
+        return {issue: wilson(int(self.decisions.contamination_mask(issue).sum()), len(self)) for issue in ran}
 
     @property
     def fitness(self) -> RepresentationQuality | None:
@@ -116,7 +116,7 @@ class AuditResult:
 
     def worst(self, issue: str) -> NDArray[np.int64]:
         """Positions of the samples that count as contamination, worst first."""
-        return self.ranked(issue, self.decisions.counted(issue).nonzero()[0])
+        return self.ranked(issue, self.decisions.contamination_mask(issue).nonzero()[0])
 
     def ranked(self, issue: str, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Positions in order of their scores for `issue`, worst first."""
@@ -157,7 +157,7 @@ class AuditResult:
         """
         splits = ("", *(() if self.scores.leaks is None else self.scores.leaks.splits[:1]))
         moved: dict[str, Any] = {i: score for i, score in new.thresholds_of(*splits).items() if i in SCORED}
-        whole = new if self.review is None else Review.merged((self.review, new))
+        whole = new if self.review is None else Review.merge((self.review, new))
         found = replace(self, review=whole)
         return found.at(thresholds=replace(self.thresholds, **moved)) if moved else found
 

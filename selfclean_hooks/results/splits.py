@@ -47,7 +47,7 @@ class SplitsResult(Generic[A]):
                 leaks.other
             ]  # pairs are listed on both sides
             for pair in (near & later).nonzero()[0].tolist():
-                other = leaks.name(pair), int(leaks.other_index[pair])
+                other = leaks.other_split(pair), int(leaks.other_index[pair])
                 values = (name, int(leaks.index[pair]), *other, float(leaks.distance[pair]))
                 rows.append(dict(zip(LEAKAGE, values, strict=True)))
         return sorted(rows, key=lambda row: float(row["distance"]))

@@ -53,7 +53,7 @@ def stopping_rule(verdicts: Sequence[str]) -> CleanRun:
 def clean_runs(audit: AuditResult) -> Iterator[tuple[str, CleanRun]]:
     """Issue and `stopping_rule` of each ranking that people reviewed."""
     for issue in WITH_THRESHOLD:
-        marks, fine = audit.decisions.marks.get(issue, {}), audit.decisions.fine[issue]
+        marks, fine = audit.decisions.marks.get(issue, {}), audit.decisions.dismissed[issue]
         if marks or fine.any():
             ranking = audit.ranked(issue, _reviewable(audit, issue, marks))
             verdicts = [marks[i].verdict if i in marks else "rejected" if fine[i] else "" for i in ranking.tolist()]
@@ -66,6 +66,6 @@ def _reviewable(audit: AuditResult, issue: str, marks: Iterable[int]) -> NDArray
     if issue not in PAIRS:
         scored: NDArray[np.bool_] = ~np.isnan(audit.scores.of(issue))
         return scored.nonzero()[0]
-    there = d.counted(issue) | d.fine[issue]
+    there = d.contamination_mask(issue) | d.dismissed[issue]
     there[list(marks)] = True
     return there.nonzero()[0]

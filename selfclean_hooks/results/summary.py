@@ -28,7 +28,7 @@ def summary_rows(audit: AuditResult) -> list[dict[str, Any]]:
     rows = []
     for issue in audit.scores.issues:
         ran = issue in audit.contamination
-        count = int(audit.decisions.counted(issue).sum()) if ran else None
+        count = int(audit.decisions.contamination_mask(issue).sum()) if ran else None
         threshold = audit.decisions.thresholds.get(issue, math.nan) if ran else math.nan
         action = audit.policy.action(issue) if ran else "not run"
         values = (issue, count, audit.contamination.get(issue, math.nan), threshold, action)

@@ -137,7 +137,7 @@ def leakage_of(leaks: LeakPairs | None, near: NDArray[np.bool_]) -> pd.DataFrame
 
     import pandas as pd
 
-    found = leaks if leaks is not None else LeakPairs.none()
+    found = leaks if leaks is not None else LeakPairs.empty()
     splits = np.array(found.splits, object)
     frame: pd.DataFrame = pd.DataFrame(
         {

@@ -22,7 +22,7 @@ def with_thumbnails(audit: AuditResult) -> list[int]:
     wanted.update(i for positions in found.samples.values() for i in positions.tolist())
     wanted.update(s.leaks.index[found.leaks].tolist() if s.leaks is not None else ())
     if audit.evidence is not None:
-        wanted |= audit.evidence.beside()
+        wanted |= audit.evidence.neighbors()
     return sorted(wanted - set(s.errors))
 
 

@@ -44,10 +44,10 @@ def test_decisions_come_back_through_the_command_line(
         i, issue = entry["index"], entry["issue"]
         assert entry["sample"] == audit.names[i] if audit.names else False
         if entry["verdict"] == "confirmed":
-            assert found.decisions.counted(issue)[i]
+            assert found.decisions.contamination_mask(issue)[i]
             assert i not in kept
         else:
-            assert not found.decisions.counted(issue)[i]
+            assert not found.decisions.contamination_mask(issue)[i]
     relabelled = {e["index"]: e["label"] for e in content["decisions"] if e["verdict"] == "relabelled"}
     assert found.relabelled == relabelled
     ran = call("gate", path.parent, "--decisions", tmp_path / "decisions.json", "--format", "json")
@@ -108,6 +108,6 @@ def test_decisions_on_leaks_come_back(browser: "Browser", audit: Audit, tmp_path
     told = [(e["index"], e["other_index"], e["other_split"], e["verdict"]) for e in content["decisions"]]
     assert told == [(0, 20, "val", "confirmed"), (1, 21, "val", "rejected"), (2, 22, "val", "rejected")]
     after = audit.with_decisions(tmp_path / "decisions.json")
-    assert audit.decisions.counted("leakage").nonzero()[0].tolist() == [0, 1, 2, 3, 4, 5]
-    assert after.decisions.counted("leakage").nonzero()[0].tolist() == [0, 3, 4, 5]
+    assert audit.decisions.contamination_mask("leakage").nonzero()[0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert after.decisions.contamination_mask("leakage").nonzero()[0].tolist() == [0, 3, 4, 5]
     assert 0 not in after.clean_indices

@@ -220,7 +220,7 @@ def test_splits_take_what_is_theirs(tmp_path: Path, call: Call, splits: list[str
     leaks = found.audits["train"].scores.leaks
     assert leaks is not None
     pair = int((leaks.index == 4).nonzero()[0][0])
-    other: dict[str, Any] = {"other_index": int(leaks.other_index[pair]), "other_split": leaks.name(pair)}
+    other: dict[str, Any] = {"other_index": int(leaks.other_index[pair]), "other_split": leaks.other_split(pair)}
     digest = (leaks.other_digests or ("",) * len(leaks))[pair]
     about = mark(found.audits["train"], "leakage", "rejected", 4, split="train", **other, other_digest=digest)
     write_review(Review((about,), split="train"), tmp_path / "train.json")

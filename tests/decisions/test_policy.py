@@ -61,7 +61,7 @@ def test_the_end_of_a_chain_stays_and_its_reason_says_so() -> None:
     found = decide(chain, Thresholds(), Policy(near_duplicates="drop"))
     assert found.sets.tolist() == [0, 0, *[-1] * 8]
     assert found.flags["near_duplicates"].nonzero()[0].tolist() == [0, 1, 2]
-    assert found.counted("near_duplicates").nonzero()[0].tolist() == [1]
+    assert found.contamination_mask("near_duplicates").nonzero()[0].tolist() == [1]
     assert found.clean_indices().tolist() == [0, *range(2, 10)]
     assert found.reason[2] == "near duplicate of 1 (distance 0.03), but not of a kept copy"
     assert found.action[2] == "keep"

@@ -543,7 +543,7 @@ def test_a_file_comes_back_as_it_was(review: Review, tmp_path_factory: pytest.Te
 @given(first=REVIEWS, second=REVIEWS)
 @settings(max_examples=80, deadline=None)
 def test_the_last_of_several_counts(first: Review, second: Review) -> None:
-    both = Review.merged([first, second])
+    both = Review.merge([first, second])
     slow = {mark.finding: mark for mark in (*first.marks, *second.marks)}
     assert {mark.finding: mark for mark in both.marks} == slow
     assert len(both.marks) == len(slow)
@@ -667,7 +667,7 @@ def test_decisions_that_are_not_the_audits_are_refused_or_moved_aside(tmp_path: 
 
 
 def test_splits_keep_their_reviews(tmp_path: Path) -> None:
-    none = replace(LeakPairs.none(), splits=("val", "train"), sizes=(10, 10))
+    none = replace(LeakPairs.empty(), splits=("val", "train"), sizes=(10, 10))
     found = SplitsAudit({"train": leaking(WARN), "val": ten(leaks=none, policy=WARN)})
     of_val = replace(about(3, "dir/3.png", 4), split="val")
     files = []
@@ -782,7 +782,7 @@ def test_marks_and_nothing_else_are_obeyed(samples: Any, policy: Policy, data: s
     for issue, verdicts in single.items():  # flags: as decided, and otherwise unchanged
         expected = [verdicts[i] == "confirmed" if i in verdicts else bool(before.flags[issue][i]) for i in range(n)]
         assert now.flags[issue].tolist() == expected
-        assert now.fine[issue].nonzero()[0].tolist() == [
+        assert now.dismissed[issue].nonzero()[0].tolist() == [
             i for i, v in sorted(verdicts.items()) if v == "rejected" and before.flags[issue][i]
         ]
     sure = {i for verdicts in single.values() for i, v in verdicts.items() if v == "confirmed"}
@@ -794,7 +794,7 @@ def test_marks_and_nothing_else_are_obeyed(samples: Any, policy: Policy, data: s
     for issue, at in (
         (issue, at) for issue, held in now.marks.items() for at, m in held.items() if m.verdict == "rejected"
     ):
-        assert not now.counted(issue)[at]
+        assert not now.contamination_mask(issue)[at]
     for number, kept in enumerate(now.duplicates.kept.tolist()):  # one of each set stays, and that beside its copies
         members = (now.sets == number).nonzero()[0]
         assert len(members) >= 2

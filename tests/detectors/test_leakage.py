@@ -188,7 +188,7 @@ def test_positions_are_those_of_the_data_sets_unreadable_samples_included() -> N
     leaks = leaky().scores.leaks
     assert leaks is not None
     assert (leaks.splits, leaks.sizes) == (("train", "val", "test"), (60, 21, 30))
-    assert [leaks.name(pair) for pair in range(3)] == ["val", "test", "val"]
+    assert [leaks.other_split(pair) for pair in range(3)] == ["val", "test", "val"]
     assert leaks.index[:3].tolist() == [7, 7, 8]
     assert leaks.other_index[:3].tolist() == [3, 0, 4]
     assert 1 not in leaks.other_index[leaks.other == 1]
@@ -199,7 +199,7 @@ def test_positions_are_those_of_the_data_sets_unreadable_samples_included() -> N
 def test_spreading_moves_the_positions_of_the_audited_split_alone() -> None:
     leaks = leaky().scores.leaks
     assert leaks is not None
-    moved = leaks.spread(np.arange(60) + 5, 70)
+    moved = leaks.scatter(np.arange(60) + 5, 70)
     np.testing.assert_array_equal(moved.index, leaks.index + 5)
     np.testing.assert_array_equal(moved.other_index, leaks.other_index)
     assert moved.sizes == (70, 21, 30)

@@ -195,7 +195,7 @@ def test_length_of_the_vectors_and_precision_do_not_matter() -> None:
 def test_blocks_do_not_matter(dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = made(50, 23, dim)
     found = split_shift(x, y)
-    monkeypatch.setattr(module, "BLOCK", 7)
+    monkeypatch.setattr(module, "BLOCK_SIZE", 7)
     close(split_shift(x, y), found)
 
 
@@ -262,7 +262,7 @@ def test_nothing_of_the_caller_is_changed() -> None:
 
 @pytest.mark.parametrize("dim", [3, 50])
 def test_progress_ends_at_its_total(dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCK", 8)
+    monkeypatch.setattr(module, "BLOCK_SIZE", 8)
     seen: list[tuple[int, int]] = []
     split_shift(*made(20, 5, dim), permutations=10, tick=lambda done, total: seen.append((done, total)))
     assert seen == [(done, 19) for done in range(1, 20)]

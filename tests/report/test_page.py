@@ -233,7 +233,7 @@ def test_scores_lose_nothing(issue: str) -> None:
     told = held(render(audit))["issues"][issue]
     np.testing.assert_array_equal(array(told["scores"]), audit.scores.of(issue))
     assert told["threshold"] == audit.decisions.thresholds[issue]
-    assert told["counted"] == int(audit.decisions.counted(issue).sum())
+    assert told["counted"] == int(audit.decisions.contamination_mask(issue).sum())
     assert told["calibration"]["clean"] == audit.scores.calibration[issue].clean.tolist()
 
 

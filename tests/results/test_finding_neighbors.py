@@ -140,7 +140,7 @@ def test_positions_are_those_in_the_data_set_where_some_cannot_be_read() -> None
     places = evidence_of(found).map
     assert places is not None
     assert np.isnan(places).all(1).nonzero()[0].tolist() == list(broken)
-    assert set(broken).isdisjoint(evidence_of(found).beside())
+    assert set(broken).isdisjoint(evidence_of(found).neighbors())
 
 
 def test_each_split_has_its_own() -> None:

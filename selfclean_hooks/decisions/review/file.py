@@ -40,7 +40,7 @@ def read_review(path: str | Path) -> Review:
 
 def read_reviews(paths: str | Path | Iterable[str | Path]) -> Review:
     """Read one or several files of decisions; of marks about the same finding the last file's counts."""
-    return Review.merged(read_review(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths))
+    return Review.merge(read_review(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths))
 
 
 def as_review(review: Review | str | Path | Iterable[str | Path]) -> Review:

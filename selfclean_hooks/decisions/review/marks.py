@@ -111,7 +111,7 @@ class Review:
                 raise SettingError(f"{wanted}, got {count!r} for {name!r}")
 
     @classmethod
-    def merged(cls, reviews: Iterable[Review]) -> Review:
+    def merge(cls, reviews: Iterable[Review]) -> Review:
         """Several reviews as one; where they differ the last one counts."""
         every = list(reviews)
         splits = {review.split for review in every}

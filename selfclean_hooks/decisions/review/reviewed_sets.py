@@ -28,7 +28,7 @@ class ReviewedSets:
     duplicates: DuplicateSets
     flags: BoolArray  # (N,) near duplicate of some sample
     pairs: BoolArray  # (P,) listed pairs of near duplicates
-    fine: BoolArray  # (N,) would be surplus without the review
+    dismissed: BoolArray  # (N,) would be surplus without the review
     marks: Mapping[int, Mark]  # position of a surplus copy -> the mark that counts
     unmatched: tuple[Mark, ...]
 

@@ -124,8 +124,8 @@ class _LeakLookup:
         identifiers = zip(digests, files, leaks.other_index.tolist(), strict=True)
         for pair, keys in enumerate(identifiers):
             for key in keys:
-                if (leaks.name(pair), key) in known:
-                    known[leaks.name(pair), key].append(pair)
+                if (leaks.other_split(pair), key) in known:
+                    known[leaks.other_split(pair), key].append(pair)
         return cls(leaks, known)
 
     def candidates(self, mark: Mark) -> Iterator[int]:

@@ -75,7 +75,7 @@ def _headline(audit: AuditResult, issue: str) -> str:
     name = issue_in_words(issue).capitalize()
     if issue in audit.scores.not_run:
         return f"{name}: not run"
-    count, share = int(audit.decisions.counted(issue).sum()), audit.contamination[issue]
+    count, share = int(audit.decisions.contamination_mask(issue).sum()), audit.contamination[issue]
     estimated = [row["estimated"] for row in calibration_rows(audit) if row["issue"] == issue]
     unit = "samples with a near duplicate" if issue == "near_duplicates" else "in total"
     return f"{name}: {count:,} flagged ({share:.2%})" + "".join(

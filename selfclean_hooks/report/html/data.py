@@ -122,7 +122,7 @@ def _issue(audit: AuditResult, issue: str, shown: Selection, found: list[dict[st
         "calibration": None
         if calibration is None
         else {"score": calibration.score.tolist(), "clean": calibration.clean.tolist()},
-        "counted": int(audit.decisions.counted(issue).sum()),
+        "counted": int(audit.decisions.contamination_mask(issue).sum()),
         "findings": found,
         "leftOut": int(shown.left_out.get(issue, 0)),
     }

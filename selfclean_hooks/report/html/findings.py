@@ -105,7 +105,7 @@ def _as_numbers(scores: Iterable[float]) -> list[float | None]:
 
 
 def _leak(audit: AuditResult, leaks: LeakPairs, pair: int) -> dict[str, Any]:
-    split, index, score = leaks.name(pair), int(leaks.other_index[pair]), float(leaks.score[pair])
+    split, index, score = leaks.other_split(pair), int(leaks.other_index[pair]), float(leaks.score[pair])
     other = {"split": split, "index": index, "place": int(leaks.other[pair])}
     other |= {"name": leaks.other_names[pair]} if leaks.other_names else {}
     other |= {"digest": leaks.other_digests[pair]} if leaks.other_digests else {}

@@ -77,6 +77,6 @@ def _cell(audit: AuditResult, issue: str) -> dict[str, Any]:
         return {"why": audit.scores.not_run.get(issue, "not run"), "found": 0, "share": 0.0}
     return {
         "why": "",
-        "found": int(audit.decisions.counted(issue).sum()),
+        "found": int(audit.decisions.contamination_mask(issue).sum()),
         "share": audit.contamination[issue],
     }
