@@ -23,8 +23,8 @@ PRIVATE_NAMES = {  # by the object that has them
 }
 
 LoaderIterator: Any = dataloader._BaseDataLoaderIter  # there is no public place that all indices pass
-Convolution: type[nn.Module] = nn.modules.conv._ConvNd  # base of all convolutions
-Normalization: type[nn.Module] = nn.modules.batchnorm._NormBase  # base of batch and instance norms
+Convolution = nn.modules.conv._ConvNd  # base of all convolutions
+Normalization = nn.modules.batchnorm._NormBase  # base of batch and instance norms
 NEXT_INDEX = "_next_index"  # its method that draws the indices of one batch
 
 

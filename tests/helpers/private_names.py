@@ -28,12 +28,12 @@ def _attributes(tree: ast.AST) -> Iterator[str]:
         ):
             yield node.attr
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ATTRIBUTE_FUNCTIONS:
-            yield from (each.value for each in node.args[1:2] if isinstance(each, ast.Constant))
+            yield from _strings(node.args[1:2])
         if isinstance(node, ast.ImportFrom):
             yield from (alias.name for alias in node.names)
         if isinstance(node, ast.Compare):  # "name" in vars(object), type(object).__name__ == "name"
-            yield from (
-                each.value
-                for each in (node.left, *node.comparators)
-                if isinstance(each, ast.Constant) and isinstance(each.value, str)
-            )
+            yield from _strings([node.left, *node.comparators])
+
+
+def _strings(nodes: list[ast.expr]) -> Iterator[str]:
+    yield from (each.value for each in nodes if isinstance(each, ast.Constant) and isinstance(each.value, str))

@@ -50,7 +50,7 @@ class Trainer:
             self._call("on_batch_start", batch)
             x, label, position = batch
             self.optimizer.zero_grad()
-            nn.functional.cross_entropy(self.module(x), label).backward()
+            nn.functional.cross_entropy(self.module(x), label).backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             self.step += 1
             self.seen[-1] += position.tolist()
