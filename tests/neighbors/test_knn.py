@@ -109,14 +109,14 @@ def test_a_list_that_is_too_short_is_searched_again(monkeypatch: pytest.MonkeyPa
     x = UnitRows.of(random_vectors("positive", 300, 64, 1))
     expected = nearest_distances(distance_matrix(x.values.numpy()), 6)
     enough = nearest_neighbors(x, 6, screen=torch.float32)
-    made = module._CandidateList.__init__
-    monkeypatch.setattr(module._CandidateList, "__init__", lambda self, n, k, m, kind: made(self, n, k, k, kind))
+    initialize = module._CandidateList.__init__
+    monkeypatch.setattr(module._CandidateList, "__init__", lambda self, n, k, m, kind: initialize(self, n, k, k, kind))
     short = nearest_neighbors(x, 6, screen=torch.bfloat16)
     assert enough.num_fallback_rows == 0
     assert short.num_fallback_rows > 200
     close(short.distances, expected)
     monkeypatch.setattr(
-        module, "search", lambda x, rows, *_: (torch.full((len(rows), 6), -1), torch.zeros(len(rows), 6))
+        module, "search_neighbors", lambda x, rows, *_: (torch.full((len(rows), 6), -1), torch.zeros(len(rows), 6))
     )
     with pytest.raises(AssertionError):
         close(nearest_neighbors(x, 6, screen=torch.bfloat16).distances, expected)
