@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from selfclean_hooks.core.issues import SCORED
 from selfclean_hooks.errors import DataError
@@ -66,13 +65,14 @@ def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> 
 
     Ties get their average rank. 1.0 where the ranks are the same, 0.0 where only one of the two is constant.
     """
+    from scipy.stats import spearmanr  # slow to import
+
     scored = ~(np.isnan(one) | np.isnan(other))
-    first, second = rankdata(one[scored]), rankdata(other[scored])
-    if np.array_equal(first, second):
-        return 1.0
-    first, second = first - first.mean(), second - second.mean()
-    length = float(np.sqrt((first @ first) * (second @ second)))
-    return float(np.clip(first @ second / length, -1, 1)) if length > 0 else 0.0
+    first, second = one[scored], other[scored]
+    is_constant = [len(np.unique(values)) < 2 for values in (first, second)]
+    if any(is_constant):
+        return float(all(is_constant))
+    return round(float(spearmanr(first, second).statistic), 12)  # 1.0 of equal ranks, without rounding errors
 
 
 def _compared(before: AuditResult, after: AuditResult, issue: str) -> dict[str, float]:

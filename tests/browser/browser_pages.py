@@ -1,4 +1,4 @@
-"""Audits with pictures, and their pages in a real browser that tells of everything that should not happen."""
+"""Audits with images, and their pages in a real browser that records everything that should not happen."""
 
 import hashlib
 import io
@@ -88,7 +88,7 @@ def opened(browser: "Browser", path: Path, fragment: str = "", **settings: Any) 
     page = context.new_page()
     found = Opened(page)
     address = path.as_uri()
-    page.on("console", lambda told: found.problems.append(f"{told.type}: {told.text}"))
+    page.on("console", lambda reported: found.problems.append(f"{reported.type}: {reported.text}"))
     page.on("pageerror", lambda error: found.problems.append(f"error: {error}"))
     page.on("dialog", found.dismiss)
     page.on("request", lambda asked: found.note(asked.url, address))
@@ -122,7 +122,7 @@ def png(seed: int, side: int = 24) -> bytes:
 
 
 def made(**settings: Any) -> Audit:
-    """An audit of what `vectors` holds, with a picture, a name and a digest of every sample."""
+    """An audit of what `vectors` holds, with an image, a name and a digest of every sample."""
     x, y = vectors()
     audit = audit_embeddings(x, y, **settings)
     digests = [hashlib.blake2b(row.tobytes(), digest_size=16).hexdigest() for row in x]

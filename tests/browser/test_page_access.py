@@ -36,10 +36,10 @@ def test_axe_finds_nothing(browser: "Browser", path: Path, view: str) -> None:
             found.tab(name)
             if name in TABS[1:4]:
                 found.press("j", "x")
-            violations = found.page.evaluate("axe.run().then((told) => told.violations)")
+            violations = found.page.evaluate("axe.run().then((reported) => reported.violations)")
             assert [(name, v["id"], [n["html"][:200] for n in v["nodes"][:2]]) for v in violations] == []
         found.press("?")
-        assert found.page.evaluate("axe.run('dialog').then((told) => told.violations.map((v) => v.id))") == []
+        assert found.page.evaluate("axe.run('dialog').then((reported) => reported.violations.map((v) => v.id))") == []
 
 
 def test_nothing_is_wider_than_a_narrow_screen(browser: "Browser", path: Path) -> None:

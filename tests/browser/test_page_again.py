@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.browser.browser_fixtures"]
 
-Told = set[tuple[str, str, int]]
+Reported = set[tuple[str, str, int]]
 
 
-def told(content: dict[str, Any]) -> Told:
+def reported(content: dict[str, Any]) -> Reported:
     return {(e["issue"], e["verdict"], e["index"]) for e in content["decisions"]}
 
 
@@ -62,14 +62,14 @@ def test_decisions_given_later_are_added_to_those_made_here(browser: "Browser", 
         written(audit, path, off_topic(audit, a, "rejected"), off_topic(audit, b, "confirmed"))
         again(found.page)
         both = {("off_topic", "confirmed", a), ("off_topic", "confirmed", b)}
-        assert told(exported(found, tmp_path / "d.json")) == both
+        assert reported(exported(found, tmp_path / "d.json")) == both
         found.page.click("#tab-off_topic")
         found.page.click("#panel-off_topic .card >> nth=2")
         found.press("x")
         written(audit, path, off_topic(audit, b, "rejected"))  # changed there, and not here
         again(found.page)
         after = {("off_topic", "confirmed", a), ("off_topic", "rejected", b), ("off_topic", "rejected", c)}
-        assert told(exported(found, tmp_path / "d.json")) == after
+        assert reported(exported(found, tmp_path / "d.json")) == after
 
 
 def test_a_given_mark_that_was_taken_back_stays_away(browser: "Browser", audit: Audit, tmp_path: Path) -> None:
@@ -98,9 +98,9 @@ def test_the_same_page_open_twice(browser: "Browser", path: Path, audit: Audit, 
         two.press("j", "j", "x")
         one.page.wait_for_selector(".card[data-state=rejected]")
         both = {("off_topic", "confirmed", a), ("off_topic", "rejected", b)}
-        assert told(exported(one, tmp_path / "d.json")) == both
+        assert reported(exported(one, tmp_path / "d.json")) == both
         again(page)
-        assert told(exported(two, tmp_path / "d.json")) == both
+        assert reported(exported(two, tmp_path / "d.json")) == both
 
 
 def test_a_page_that_shows_less_keeps_the_other_marks(browser: "Browser", audit: Audit, tmp_path: Path) -> None:
@@ -114,10 +114,10 @@ def test_a_page_that_shows_less_keeps_the_other_marks(browser: "Browser", audit:
         audit.to_html(path)
         again(found.page)
         after = {("off_topic", "rejected", worst[0]), *(("off_topic", "confirmed", i) for i in worst[1:3])}
-        assert told(exported(found, tmp_path / "d.json")) == after
+        assert reported(exported(found, tmp_path / "d.json")) == after
 
 
-def test_cuts_of_the_review_are_exported_again(browser: "Browser", audit: Audit, tmp_path: Path) -> None:
+def test_thresholds_of_the_review_are_exported_again(browser: "Browser", audit: Audit, tmp_path: Path) -> None:
     reviewed = audit.with_decisions(Review(thresholds={"label_errors": 0.2, "off_topic": 0.3}))
     with opened(browser, page_of(reviewed, tmp_path / "audit")) as found:
         assert exported(found, tmp_path / "d.json")["thresholds"] == {"label_errors": 0.2, "off_topic": 0.3}
@@ -145,7 +145,7 @@ def test_files_that_moved_are_found_when_loaded(
     with opened(browser, page_of(changed, tmp_path / "audit")) as found:
         assert "nothing that is shown" not in load(found, content, tmp_path / "moved.json")
         after = exported(found, tmp_path / "again.json")
-    assert {(i, v, at + 1) for i, v, at in told(after)} == told(content)
+    assert {(i, v, at + 1) for i, v, at in reported(after)} == reported(content)
 
 
 def test_what_is_about_other_files_lands_nowhere_and_is_exported_again(
@@ -193,11 +193,11 @@ def test_what_the_command_line_would_refuse_is_refused(review: Opened, kind: str
 def test_a_leak_that_is_none_is_found_where_its_samples_are_now(
     browser: "Browser", audit: Audit, tmp_path: Path
 ) -> None:
-    cut = audit.decisions.thresholds["near_duplicates"]
-    distance = np.linspace(0, cut / 2, 6).astype(np.float32)
+    threshold = audit.decisions.thresholds["near_duplicates"]
+    distance = np.linspace(0, threshold / 2, 6).astype(np.float32)
     digests = tuple(f"{i:032x}" for i in range(6))
     pairs = np.ones(6, int), np.arange(6), np.arange(20, 26), distance
-    leaks = LeakPairs(("train", "val"), (N, 50), *pairs, None, digests, automatic=cut)
+    leaks = LeakPairs(("train", "val"), (N, 50), *pairs, None, digests, automatic=threshold)
     audit = replace(audit, scores=replace(audit.scores, leaks=leaks))
     assert audit.digests is not None
     about = {"other_digest": digests[3], "other_split": "val", "split": "train"}

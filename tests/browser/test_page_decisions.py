@@ -52,8 +52,8 @@ def test_decisions_come_back_through_the_command_line(
     assert found.relabelled == relabelled
     ran = call("gate", path.parent, "--decisions", tmp_path / "decisions.json", "--format", "json")
     assert ran.status == 0, ran.err
-    told = json.loads(ran.out)
-    assert told["contamination"]["label_errors"] == found.contamination["label_errors"]
+    reported = json.loads(ran.out)
+    assert reported["contamination"]["label_errors"] == found.contamination["label_errors"]
 
 
 def test_decisions_are_loaded_again_and_other_files_are_refused(
@@ -87,26 +87,26 @@ def test_a_review_that_the_audit_came_with_is_taken_up(
     with opened(browser, reviewed) as fresh:
         after = exported(fresh, tmp_path / "again.json")
 
-    def told(content: dict[str, Any]) -> set[tuple[Any, ...]]:
+    def reported(content: dict[str, Any]) -> set[tuple[Any, ...]]:
         return {(e["issue"], e["verdict"], e["index"], e.get("label", "")) for e in content["decisions"]}
 
-    assert told(after) == told(before)
+    assert reported(after) == reported(before)
 
 
 def test_decisions_on_leaks_come_back(browser: "Browser", audit: Audit, tmp_path: Path) -> None:
-    cut = audit.decisions.thresholds["near_duplicates"]
-    distance = np.linspace(0, cut / 2, 6).astype(np.float32)
+    threshold = audit.decisions.thresholds["near_duplicates"]
+    distance = np.linspace(0, threshold / 2, 6).astype(np.float32)
     names, digests = tuple(f"v{i}.png" for i in range(6)), tuple(f"{i:032x}" for i in range(6))
     leaks = LeakPairs(
         ("train", "val"), (N, 50), np.ones(6, int), np.arange(6), np.arange(20, 26), distance, names, digests,
-        automatic=cut,
+        automatic=threshold,
     )  # fmt: skip
     audit = replace(audit, scores=replace(audit.scores, leaks=leaks))
     with opened(browser, page_of(audit, tmp_path / "audit"), "#leakage") as found:
         found.press("j", "c", "x", "x")
         content = exported(found, tmp_path / "decisions.json")
-    told = [(e["index"], e["other_index"], e["other_split"], e["verdict"]) for e in content["decisions"]]
-    assert told == [(0, 20, "val", "confirmed"), (1, 21, "val", "rejected"), (2, 22, "val", "rejected")]
+    reported = [(e["index"], e["other_index"], e["other_split"], e["verdict"]) for e in content["decisions"]]
+    assert reported == [(0, 20, "val", "confirmed"), (1, 21, "val", "rejected"), (2, 22, "val", "rejected")]
     after = audit.with_decisions(tmp_path / "decisions.json")
     assert audit.decisions.contamination_mask("leakage").nonzero()[0].tolist() == [0, 1, 2, 3, 4, 5]
     assert after.decisions.contamination_mask("leakage").nonzero()[0].tolist() == [0, 3, 4, 5]

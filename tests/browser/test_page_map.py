@@ -69,9 +69,9 @@ def test_a_lasso_lists_what_is_inside(browser: "Browser", map_path: Path) -> Non
             page.mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"], steps=3)
         page.mouse.up()
         inside = int(((x > 0.05) & (x < 0.6) & (1 - y > 0.2) & (1 - y < 0.7)).sum())
-        told = page.inner_text(".lasso [role=status]")
-        assert abs(int(told.split()[0]) - inside) <= 2
-        assert page.locator(".chosen li").count() == int(told.split()[0])
+        reported = page.inner_text(".lasso [role=status]")
+        assert abs(int(reported.split()[0]) - inside) <= 2
+        assert page.locator(".chosen li").count() == int(reported.split()[0])
 
 
 def test_classes_and_issues_are_listed_without_a_pointer(browser: "Browser", map_path: Path) -> None:
@@ -113,7 +113,7 @@ def many(n: int = MANY, shown: int = 400) -> Audit:
         {"near_duplicates": 0.3, "off_topic": 0.4, "label_errors": 0.3},
         class_names=tuple(f"class {i}" for i in range(1000)),
     )  # fmt: skip
-    audit = Audit(made_up, Thresholds(), names=tuple(f"folder {i % 97}/picture {i:06}.jpg" for i in range(n)))
+    audit = Audit(made_up, Thresholds(), names=tuple(f"folder {i % 97}/image {i:06}.jpg" for i in range(n)))
     audit = replace(audit, provenance={"settings": {"max_items": shown}})
     from selfclean_hooks.results.thumbnails import with_thumbnails
 

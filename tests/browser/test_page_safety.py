@@ -39,11 +39,11 @@ EVIL = {
 def hostile(text: str) -> Audit:
     """Names, classes, splits, texts, errors, notes and settings all say the same."""
     audit = made()
-    cut = audit.decisions.thresholds["near_duplicates"]
-    distance = np.linspace(0, 2 * cut, 20).astype(np.float32)
+    threshold = audit.decisions.thresholds["near_duplicates"]
+    distance = np.linspace(0, 2 * threshold, 20).astype(np.float32)
     places = np.arange(20)
     leaks = LeakPairs(
-        ("train", f"{text} val"), (N, 50), np.ones(20, int), places, places, distance, (text,) * 20, automatic=cut
+        ("train", f"{text} val"), (N, 50), np.ones(20, int), places, places, distance, (text,) * 20, automatic=threshold
     )
     scores = replace(
         audit.scores, class_names=(text, f"{text} 2", "c"), leaks=leaks, errors={N - 1: f"OSError: {text}"}
@@ -92,23 +92,23 @@ def test_the_browser_refuses_scripts_styles_and_requests(browser: "Browser", pat
     page = context.new_page()
     page.goto(path.as_uri())
     refused = """async () => {
-      const told = [];
-      document.addEventListener("securitypolicyviolation", (event) => told.push(event.effectiveDirective));
-      try { document.body.innerHTML = "<b>x</b>"; } catch { told.push("trusted"); }
+      const reported = [];
+      document.addEventListener("securitypolicyviolation", (event) => reported.push(event.effectiveDirective));
+      try { document.body.innerHTML = "<b>x</b>"; } catch { reported.push("trusted"); }
       const script = document.createElement("script");
-      try { script.textContent = "window.ran = true"; } catch { told.push("script text"); }
+      try { script.textContent = "window.ran = true"; } catch { reported.push("script text"); }
       document.body.setAttribute("style", "color: red");
-      await fetch("https://evil.example/").catch(() => told.push("fetch"));
+      await fetch("https://evil.example/").catch(() => reported.push("fetch"));
       const image = new Image();
       image.src = "https://evil.example/x.png";
       await new Promise((done) => setTimeout(done, 200));
-      return [...told, String(window.ran)];
+      return [...reported, String(window.ran)];
     }"""
-    told = page.evaluate(refused)
+    reported = page.evaluate(refused)
     context.close()
-    assert {"trusted", "script text", "fetch", "img-src", "connect-src"} <= set(told)
-    assert told[-1] == "undefined"
-    assert [name for name in told if name.startswith("style-src")]
+    assert {"trusted", "script text", "fetch", "img-src", "connect-src"} <= set(reported)
+    assert reported[-1] == "undefined"
+    assert [name for name in reported if name.startswith("style-src")]
 
 
 def test_the_policy_allows_exactly_what_the_page_holds(path: Path) -> None:

@@ -519,7 +519,7 @@ def test_entries_that_nobody_looked_at_are_kept_and_not_stale() -> None:
 @pytest.mark.parametrize("side", [0, 1])
 def test_of_many_that_leak_some_may_go_and_nothing_is_new(side: int, removed: int) -> None:
     def found(train: int, val: int) -> dict[str, Audit]:
-        """Frames of one scene in two splits, beside pictures of their own."""
+        """Frames of one scene in two splits, beside images of their own."""
         frames = np.random.default_rng(1).normal(0, 1e-3, (24, 8)) + np.eye(8)[0]
         parts = frames[:12][:train], frames[12:][:val]
         given = {}
@@ -537,7 +537,7 @@ def test_of_many_that_leak_some_may_go_and_nothing_is_new(side: int, removed: in
     assert not check(found(12, 12), {}, Baseline.of(found(11, 12)))  # one frame more
 
 
-A, B = [0.0], [0.01]  # nearly the same picture
+A, B = [0.0], [0.01]  # nearly the same image
 
 
 @pytest.mark.parametrize(
@@ -583,17 +583,19 @@ def automatic(n: int, seed: int = 0) -> Audit:
 def test_what_an_automatic_threshold_moves_across_is_no_news() -> None:
     before = automatic(300)
     baseline = Baseline.of({"": before})
-    cuts = before.decisions.thresholds
+    thresholds = before.decisions.thresholds
     assert baseline.thresholds == {
-        ("", issue): cuts[issue] for issue in ("near_duplicates", "off_topic", "label_errors")
+        ("", issue): thresholds[issue] for issue in ("near_duplicates", "off_topic", "label_errors")
     }
-    lower = replace(baseline, thresholds={at: cut / 8 for at, cut in baseline.thresholds.items()}, entries={})
+    lower = replace(
+        baseline, thresholds={at: threshold / 8 for at, threshold in baseline.thresholds.items()}, entries={}
+    )
     found = new(before.check(Limits(), lower))
-    halves = Thresholds(*(cuts[issue] / 8 for issue in ("near_duplicates", "off_topic", "label_errors")))
+    halves = Thresholds(*(thresholds[issue] / 8 for issue in ("near_duplicates", "off_topic", "label_errors")))
     assert found == new(before.at(thresholds=halves).check(Limits(), Baseline({})))
     assert 0 < sum(map(len, found.values())) < sum(map(len, new(before.check(Limits(), Baseline({}))).values()))
     higher = replace(
-        baseline, thresholds={at: min(2 * cut, 1.0) for at, cut in baseline.thresholds.items()}, entries={}
+        baseline, thresholds={at: min(2 * threshold, 1.0) for at, threshold in baseline.thresholds.items()}, entries={}
     )
     assert new(before.check(Limits(), higher)) == new(before.check(Limits(), Baseline({})))
 
@@ -604,8 +606,8 @@ def test_an_entry_that_the_threshold_moved_away_from_is_not_stale() -> None:
     of_wide = Baseline.of({"": audit.at(thresholds=wide)})
     assert of_wide.thresholds == {}  # chosen ones are in the settings
     assert len(of_wide.stale({"": audit})) > 0
-    cuts = {("", issue): getattr(wide, issue) for issue in ("near_duplicates", "off_topic", "label_errors")}
-    assert replace(of_wide, thresholds=cuts).stale({"": audit}) == ()
+    thresholds = {("", issue): getattr(wide, issue) for issue in ("near_duplicates", "off_topic", "label_errors")}
+    assert replace(of_wide, thresholds=thresholds).stale({"": audit}) == ()
 
 
 def test_a_threshold_that_somebody_chose_is_in_force() -> None:

@@ -25,7 +25,7 @@ def colour(i: int) -> tuple[int, int, int]:
     return i, 255 - i, 77
 
 
-def pictured(names: tuple[str, ...] | None = ("cat", "dog", "owl"), **changes: Any) -> Audit:
+def with_images(names: tuple[str, ...] | None = ("cat", "dog", "owl"), **changes: Any) -> Audit:
     """Three classes with wrong labels, an off-topic sample and copies; every picture is of one colour."""
     rng = np.random.default_rng(0)
     labels = np.arange(N) % 3
@@ -42,7 +42,7 @@ def pictured(names: tuple[str, ...] | None = ("cat", "dog", "owl"), **changes: A
 
 def leaking(**changes: Any) -> Audit:
     """The same with two samples that another split holds too."""
-    audit = pictured()
+    audit = with_images()
     index, other = np.array([5, 6, 7]), np.array([1, 1, 1])
     leaks = LeakPairs(("train", "val"), (N, 9), other, index, np.array([3, 4, 5]), np.array([0, 0.01, 0.9], np.float32))
     leaks = replace(leaks, automatic=0.1)

@@ -99,7 +99,7 @@ def test_splits_are_read_the_same_way() -> None:
     assert {check["split"] for check in found["verdict"]["checks"]} == {"train", "val"}
 
 
-def test_two_splits_that_each_look_at_the_other_are_told_of_once() -> None:
+def test_two_splits_that_each_look_at_the_other_are_reported_of_once() -> None:
     audits = two()
     leaks = audits["train"].scores.leaks
     assert leaks is not None
@@ -116,8 +116,8 @@ def test_a_split_may_leak_into_several() -> None:
     leaks = replace(leaks, splits=("train", "val", "test"), sizes=(10, 10, 10), other=np.array([1, 2, 1]))
     audits["train"] = replace(audits["train"], scores=replace(audits["train"].scores, leaks=leaks))
     audits["test"] = replace(audits["val"])
-    told = read(as_json(audits, judged(audits)))["leakage"]
-    assert [(row["split_2"], row["samples_1"], row["samples_2"]) for row in told] == [("val", 1, 1), ("test", 1, 1)]
+    reported = read(as_json(audits, judged(audits)))["leakage"]
+    assert [(row["split_2"], row["samples_1"], row["samples_2"]) for row in reported] == [("val", 1, 1), ("test", 1, 1)]
 
 
 def test_every_check_holds_its_figures_and_its_worst() -> None:

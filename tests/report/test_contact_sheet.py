@@ -17,12 +17,12 @@ TILE = SIDE + 2 * GAP
 
 
 def made(labels: bool = True, names: tuple[str, ...] | None = None) -> Audit:
-    """Every sample has a picture of one colour, its position being the red channel."""
+    """Every sample has an image of one colour, its position being the red channel."""
     vectors = np.random.default_rng(0).normal(size=(N, 12)).astype(np.float32)
     vectors[3] = vectors[1]
     audit = audit_embeddings(vectors, np.arange(N) % 3 if labels else None)
-    pictures = {i: png(Image.new("RGB", (SIDE, SIDE), (i, 0, 255))) for i in range(N)}
-    return replace(audit, thumbnails=pictures, scores=replace(audit.scores, class_names=names))
+    images = {i: png(Image.new("RGB", (SIDE, SIDE), (i, 0, 255))) for i in range(N)}
+    return replace(audit, thumbnails=images, scores=replace(audit.scores, class_names=names))
 
 
 def png(image: Image.Image) -> bytes:
@@ -33,7 +33,7 @@ def png(image: Image.Image) -> bytes:
 
 
 def positions(sheet: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], lines: int, pairs: bool = False) -> list[int]:
-    """Which samples are shown, read off the colours in the middle of each place for a picture."""
+    """Which samples are shown, read off the colours in the middle of each place for an image."""
     height = SIDE + lines * LINE + 2 * GAP
     rows = range(GAP + SIDE // 2, sheet.shape[0], height)
     offsets = (GAP + SIDE // 2, GAP + SIDE // 2 + SIDE) if pairs else (GAP + SIDE // 2,)
@@ -76,7 +76,7 @@ def test_of_many_pairs_only_those_that_reports_show_are_looked_at() -> None:
     assert positions(sheet, 2, pairs=True) == audit.scores.pair_index[: 1 + BEYOND].ravel().tolist()
 
 
-def test_transparent_pictures_lie_on_paper() -> None:
+def test_transparent_images_lie_on_paper() -> None:
     audit = made()
     clear = Image.new("RGBA", (SIDE, SIDE), (0, 0, 0, 0))
     sheet = contact_sheet(replace(audit, thumbnails=dict.fromkeys(range(N), png(clear))), "off_topic", most=1)
@@ -84,7 +84,7 @@ def test_transparent_pictures_lie_on_paper() -> None:
     assert tuple(sheet[GAP + SIDE // 2, TILE // 2]) == PAPER
 
 
-def test_very_small_pictures_are_enlarged_pixel_by_pixel() -> None:
+def test_very_small_images_are_enlarged_pixel_by_pixel() -> None:
     audit, dot = made(), Image.new("L", (2, 2), 255)
     dot.putpixel((0, 0), 0)
     sheet = contact_sheet(replace(audit, thumbnails=dict.fromkeys(range(N), png(dot))), "off_topic", most=1)
@@ -103,7 +103,7 @@ def test_flagged_ones_have_a_red_frame() -> None:
     assert frames[0] == RED != frames[1]
 
 
-def test_captions_are_written_and_cut_to_their_tile() -> None:
+def test_captions_are_written_and_shortened_to_their_tile() -> None:
     long = made(names=("an uncommonly long name of a class " * 3, "日本", "c"))
     sheets = [contact_sheet(audit, "label_errors", most=6) for audit in (made(), long)]
     assert sheets[0] is not None
@@ -116,7 +116,7 @@ def test_captions_are_written_and_cut_to_their_tile() -> None:
     assert caption.min() < 60
 
 
-def test_samples_without_a_picture_are_left_out() -> None:
+def test_samples_without_a_image_are_left_out() -> None:
     audit = made()
     worst = np.argsort(audit.scores.off_topic, kind="stable").tolist()
     fewer = replace(audit, thumbnails={i: p for i, p in audit.thumbnails.items() if i != worst[0]})
@@ -125,10 +125,10 @@ def test_samples_without_a_picture_are_left_out() -> None:
     assert positions(sheet, 1) == worst[1:3]
 
 
-def test_small_and_narrow_pictures_keep_their_place() -> None:
+def test_small_and_narrow_images_keep_their_place() -> None:
     audit = made()
-    pictures = {i: png(Image.new("L", (90, 20), 0)) for i in range(N)}
-    sheet = contact_sheet(replace(audit, thumbnails=pictures), "off_topic", most=1)
+    images = {i: png(Image.new("L", (90, 20), 0)) for i in range(N)}
+    sheet = contact_sheet(replace(audit, thumbnails=images), "off_topic", most=1)
     assert sheet is not None
     assert sheet.shape == (TILE + LINE, TILE, 3)
     assert sheet[GAP + SIDE // 2, TILE // 2].tolist() == [0, 0, 0]

@@ -110,11 +110,11 @@ def test_no_more_than_twenty_are_named() -> None:
     assert len(lines) == 21
 
 
-def test_entries_that_are_stale_are_told() -> None:
+def test_entries_that_are_stale_are_reported() -> None:
     text = as_junit(*half_accepted())
     (suite,) = read(text)
-    told = ElementTree.fromstring(text.encode()).findtext("testsuite/system-out") or ""
-    assert "gone | `file`.png" in told
+    reported = ElementTree.fromstring(text.encode()).findtext("testsuite/system-out") or ""
+    assert "gone | `file`.png" in reported
     assert {entry.name: entry.value for entry in suite.properties()}["off_topic.accepted"] == "1"
 
 

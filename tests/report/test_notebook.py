@@ -16,7 +16,7 @@ from selfclean_hooks.core.embeddings import RepresentationQuality
 from selfclean_hooks.report.table import calibration_table
 from selfclean_hooks.results.findings import findings
 from tests.helpers.command_line import Call
-from tests.helpers.image_audit import N, leaking, pictured, png
+from tests.helpers.image_audit import N, leaking, png, with_images
 
 HOSTILE = "</bdi><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}\x00\u202e\udcff"
 
@@ -38,7 +38,7 @@ class Seen(HTMLParser):
 
 
 def test_it_tells_counts_shares_and_estimates() -> None:
-    audit = pictured()
+    audit = with_images()
     seen = Seen(audit._repr_html_())
     for row in audit.summary.to_dict("records"):
         low, high = audit.intervals[row["issue"]]
@@ -51,9 +51,9 @@ def test_it_tells_counts_shares_and_estimates() -> None:
     assert '.to_html("report.html")' in seen.text
 
 
-@pytest.mark.parametrize("make", [pictured, leaking])
+@pytest.mark.parametrize("make", [with_images, leaking])
 def test_it_shows_the_worst_of_each_issue(make: object) -> None:
-    audit = leaking() if make is leaking else pictured()
+    audit = leaking() if make is leaking else with_images()
     images = [attributes for tag, attributes in Seen(audit._repr_html_()).tags if tag == "img"]
     issues = [issue for issue in audit.scores.issues if issue != "unreadable"]
     expected = []
@@ -66,7 +66,7 @@ def test_it_shows_the_worst_of_each_issue(make: object) -> None:
 
 def test_hostile_names_and_labels_are_text() -> None:
     names = tuple(f"{HOSTILE}{i}" for i in range(N))
-    audit = pictured(names=(HOSTILE, f"b{HOSTILE}", "c"))
+    audit = with_images(names=(HOSTILE, f"b{HOSTILE}", "c"))
     audit = replace(audit, names=names).described(HOSTILE)
     text = audit._repr_html_()
     text.encode()
@@ -84,17 +84,17 @@ def test_it_stays_small() -> None:
     rng = np.random.default_rng(0)
     heavy = {i: png(Image.fromarray(rng.integers(0, 256, (160, 160, 3), np.uint8))) for i in range(N)}
     assert min(map(len, heavy.values())) > 50_000
-    text = pictured(thumbnails=heavy)._repr_html_()
+    text = with_images(thumbnails=heavy)._repr_html_()
     assert len(text) < 300_000
     assert text.count("<img") == 2  # there is room for one pair
 
 
-def test_previews_and_audits_without_pictures() -> None:
+def test_previews_and_audits_without_images() -> None:
     words = b'{"text": {"text": "<b>a text</b>", "rest": 0}}'
-    seen = Seen(pictured(thumbnails=dict.fromkeys(range(N), words))._repr_html_())
+    seen = Seen(with_images(thumbnails=dict.fromkeys(range(N), words))._repr_html_())
     assert "<b>a text</b>" in seen.text
     assert not [tag for tag, _ in seen.tags if tag in ("img", "b")]
-    assert "Label errors" not in Seen(pictured(thumbnails={})._repr_html_()).text
+    assert "Label errors" not in Seen(with_images(thumbnails={})._repr_html_()).text
     assert "not run: there are no labels" in Seen(audit_embeddings(np.eye(5))._repr_html_()).text
 
 
@@ -106,7 +106,7 @@ def test_fifteen_samples_and_none_flagged() -> None:
 
 
 def printed(width: int = 80, bars: bool = True, split: str = "") -> str:
-    table = calibration_table({split: pictured()}, bars)
+    table = calibration_table({split: with_images()}, bars)
     assert table is not None
     console = Console(file=io.StringIO(), width=width)
     console.print(table)
@@ -115,7 +115,7 @@ def printed(width: int = 80, bars: bool = True, split: str = "") -> str:
 
 
 def test_the_terminal_shows_estimated_precision_and_recall() -> None:
-    text, audit = printed(), pictured()
+    text, audit = printed(), with_images()
     assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
     for row in audit.calibration.to_dict("records"):
         (line,) = [line for line in text.splitlines() if line.startswith(row["issue"])]
@@ -125,7 +125,7 @@ def test_the_terminal_shows_estimated_precision_and_recall() -> None:
 
 
 def test_bars_split_at_the_threshold_and_are_plain_elsewhere() -> None:
-    audit = pictured()
+    audit = with_images()
     (line,) = [line for line in printed().splitlines() if line.startswith("label_errors")]
     flagged, rest = line.split("  ", 1)[1].split("|")
     assert any(bar in flagged for bar in "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588")

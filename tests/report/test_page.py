@@ -36,13 +36,13 @@ def made(labels: bool = True, **settings: Any) -> Audit:
     return audit_embeddings(vectors, np.arange(N) % 3 if labels else None, **settings)
 
 
-def pictured(audit: Audit) -> Audit:
+def with_images(audit: Audit) -> Audit:
     return replace(audit, thumbnails={i: PNG for i in range(len(audit))})
 
 
 def hostile() -> Audit:
     """Whatever comes from the data or its files says something evil."""
-    audit = pictured(made(thresholds=Thresholds(0.5, 0.9, 0.9)))
+    audit = with_images(made(thresholds=Thresholds(0.5, 0.9, 0.9)))
     errors = {i: f"OSError: {EVIL}" for i in range(N, N + UNREADABLE + 5)}
     n = N + len(errors)
     scores = scatter_scores(
@@ -59,13 +59,13 @@ def hostile() -> Audit:
 
 def leaking(audit: Audit, pairs: int = 40, flagged: int = 35, other: str = "val", name: str = "v.png") -> Audit:
     """Sample i is sample i + 100 of another split; the pairs after the first `flagged` are no near duplicates."""
-    cut = audit.decisions.thresholds["near_duplicates"]
-    distance = np.where(np.arange(pairs) < flagged, cut / 2, 0.9).astype(np.float32)
+    threshold = audit.decisions.thresholds["near_duplicates"]
+    distance = np.where(np.arange(pairs) < flagged, threshold / 2, 0.9).astype(np.float32)
     index, sizes = np.arange(pairs), (len(audit), 500)
     ones, names = np.ones(pairs, int), (name,) * pairs
-    leaks = LeakPairs(("train", other), sizes, ones, index, index + 100, distance, names, automatic=cut)
-    pictures = {(other, i + 100): PNG + b"other" for i in range(pairs)}
-    return replace(audit, scores=replace(audit.scores, leaks=leaks), leak_thumbnails=pictures)
+    leaks = LeakPairs(("train", other), sizes, ones, index, index + 100, distance, names, automatic=threshold)
+    images = {(other, i + 100): PNG + b"other" for i in range(pairs)}
+    return replace(audit, scores=replace(audit.scores, leaks=leaks), leak_thumbnails=images)
 
 
 class Page(HTMLParser):
@@ -91,8 +91,8 @@ class Page(HTMLParser):
         self.inside.append("/" + tag)
 
 
-def array(told: dict[str, str]) -> Any:
-    return np.frombuffer(base64.b64decode(told["bytes"]), "<" + told["kind"])
+def array(reported: dict[str, str]) -> Any:
+    return np.frombuffer(base64.b64decode(reported["bytes"]), "<" + reported["kind"])
 
 
 # --- nothing in the data acts ----------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ def evil_page() -> str:
 
 
 def test_hostile_names_labels_and_errors_are_inert(evil_page: str) -> None:
-    page, plain = Page(evil_page), Page(render(leaking(pictured(made()))))
+    page, plain = Page(evil_page), Page(render(leaking(with_images(made()))))
     assert not {name for name, _ in page.tags} & INERT
     assert [attrs for tag, attrs in page.tags if tag == "script"] == [
         {"type": "application/json", "id": "data"},
@@ -186,7 +186,7 @@ def test_a_refused_policy_is_explained() -> None:
 
 
 @pytest.mark.parametrize(("limit", "words"), [(0.0, "Limits exceeded"), (0.5, "Within the limits")])
-def test_a_verdict_is_told(limit: float, words: str) -> None:
+def test_a_verdict_is_reported(limit: float, words: str) -> None:
     audit = made()
     verdict = audit.check(Limits(near_duplicates=limit))
     text = Page(render(audit, verdict=verdict)).text
@@ -230,11 +230,11 @@ def test_a_page_of_a_split_leads_back() -> None:
 @pytest.mark.parametrize("issue", SCORED)
 def test_scores_lose_nothing(issue: str) -> None:
     audit = made()
-    told = held(render(audit))["issues"][issue]
-    np.testing.assert_array_equal(array(told["scores"]), audit.scores.of(issue))
-    assert told["threshold"] == audit.decisions.thresholds[issue]
-    assert told["counted"] == int(audit.decisions.contamination_mask(issue).sum())
-    assert told["calibration"]["clean"] == audit.scores.calibration[issue].clean.tolist()
+    reported = held(render(audit))["issues"][issue]
+    np.testing.assert_array_equal(array(reported["scores"]), audit.scores.of(issue))
+    assert reported["threshold"] == audit.decisions.thresholds[issue]
+    assert reported["counted"] == int(audit.decisions.contamination_mask(issue).sum())
+    assert reported["calibration"]["clean"] == audit.scores.calibration[issue].clean.tolist()
 
 
 def test_scores_of_single_precision_are_written_as_such() -> None:
@@ -242,13 +242,13 @@ def test_scores_of_single_precision_are_written_as_such() -> None:
     rounded = audit.scores.off_topic.astype(np.float32).astype(np.float64)
     rounded[4] = np.nan
     audit = replace(audit, scores=replace(audit.scores, off_topic=rounded))
-    told = held(render(audit))["issues"]["off_topic"]["scores"]
-    assert told["kind"] == "f4"
-    np.testing.assert_array_equal(array(told), rounded)
+    reported = held(render(audit))["issues"]["off_topic"]["scores"]
+    assert reported["kind"] == "f4"
+    np.testing.assert_array_equal(array(reported), rounded)
 
 
 def test_what_is_shown_is_what_shown_says_worst_first() -> None:
-    audit = pictured(made(thresholds=Thresholds(0.5, 0.9, 0.9)))
+    audit = with_images(made(thresholds=Thresholds(0.5, 0.9, 0.9)))
     for most in (10, 500):
         found, data = select_findings(audit, most), held(render(audit, max_items=most))["issues"]
         assert {f["samples"][0] for f in data["off_topic"]["findings"]} == set(found.samples["off_topic"].tolist())
@@ -258,8 +258,8 @@ def test_what_is_shown_is_what_shown_says_worst_first() -> None:
         sets = [f["samples"] for f in data["near_duplicates"]["findings"] if f["flagged"]]
         assert sets == [list(members) for members in found.sets]
         for issue in ("off_topic", "label_errors"):
-            told = [f["scores"][0] for f in data[issue]["findings"] if f["scores"][0] < 0.9]
-            assert told == sorted(told)
+            reported = [f["scores"][0] for f in data[issue]["findings"] if f["scores"][0] < 0.9]
+            assert reported == sorted(reported)
             assert data[issue]["leftOut"] == found.left_out[issue]
     with pytest.raises(SettingError, match="max_items"):
         render(audit, max_items=0)
@@ -276,10 +276,10 @@ def test_members_of_a_set_have_the_score_to_the_kept_copy() -> None:
         assert one["scores"] == [known[min(kept, i), max(kept, i)] for i in surplus]
 
 
-def test_pictures_are_held_once_and_only_of_what_is_shown() -> None:
+def test_images_are_held_once_and_only_of_what_is_shown() -> None:
     audit = made(thresholds=Thresholds(0.0, 0.3, 0.2))
     few = {i: (PNG, WEBP)[i % 2] + bytes([i]) for i in range(N)}
-    data = held(render(replace(audit, thumbnails={**few, 0: b"GIF89a no picture"}), max_items=20))
+    data = held(render(replace(audit, thumbnails={**few, 0: b"GIF89a no image"}), max_items=20))
     assert set(data["images"]) < set(map(str, range(N)))
     assert "0" not in data["images"]
     assert all(base64.b64decode(held) == few[int(i)] for i, held in data["images"].items())
@@ -290,7 +290,7 @@ def test_pictures_are_held_once_and_only_of_what_is_shown() -> None:
 
 
 def test_beyond_the_budget_neighbours_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    audit = pictured(made(thresholds=Thresholds(0.0, 0.3, 0.2)))
+    audit = with_images(made(thresholds=Thresholds(0.0, 0.3, 0.2)))
     worst = [int(i) for i in np.argsort(audit.scores.off_topic)[:3]]
     near = tuple(int(i) for i in np.argsort(-audit.scores.off_topic)[:4])
     audit = replace(audit, evidence=Evidence({worst[0]: near}, {}, None, ""))
@@ -309,17 +309,17 @@ def test_beyond_the_budget_neighbours_go_first(monkeypatch: pytest.MonkeyPatch) 
         assert str(worst[0]) in data["images"]
 
 
-def test_previews_stand_in_for_pictures() -> None:
+def test_previews_stand_in_for_images() -> None:
     audit = made(thresholds=Thresholds(0.0, 0.3, 0.2))
     texts = {i: preview(f"text {i}") or b"" for i in range(N)}
     data = held(render(replace(audit, thumbnails=texts)))
     assert data["images"] == {}
-    i, told = next(iter(data["previews"].items()))
-    assert told == {"kind": "text", "text": f"text {i}", "rest": 0}
+    i, reported = next(iter(data["previews"].items()))
+    assert reported == {"kind": "text", "text": f"text {i}", "rest": 0}
 
 
 def test_neighbours_and_the_map_are_those_of_the_evidence() -> None:
-    audit = pictured(made(thresholds=Thresholds(0.0, 0.3, 0.2)))
+    audit = with_images(made(thresholds=Thresholds(0.0, 0.3, 0.2)))
     i = int(np.argsort(audit.scores.label)[0])
     places = np.random.default_rng(0).random((N, 2)).astype(np.float32)
     places[3] = np.nan
@@ -334,7 +334,7 @@ def test_neighbours_and_the_map_are_those_of_the_evidence() -> None:
     np.testing.assert_allclose(whole[rest] / 65534, places[rest], atol=1e-5)
 
 
-def test_classes_are_told_by_name_and_place() -> None:
+def test_classes_are_reported_by_name_and_place() -> None:
     audit = made()
     audit = replace(audit, scores=replace(audit.scores, class_names=("ant", "bee", "cat", "dog")))
     data = held(render(audit))
@@ -343,28 +343,28 @@ def test_classes_are_told_by_name_and_place() -> None:
     np.testing.assert_array_equal(place, audit.scores.given_label + 1)
     worst = str(int(np.argsort(audit.scores.label)[0]))
     row = audit.frame.loc[int(worst)]
-    told = data["samples"][worst]
-    assert (told["given"], told["predicted"]) == (row["given_label"], row["predicted_label"])
+    reported = data["samples"][worst]
+    assert (reported["given"], reported["predicted"]) == (row["given_label"], row["predicted_label"])
     assert held(render(made(labels=False)))["labels"] == "none"
 
 
-def test_where_names_are_too_long_only_those_of_shown_samples_are_told() -> None:
+def test_where_names_are_too_long_only_those_of_shown_samples_are_reported() -> None:
     audit = replace(made(), names=tuple(f"{i}" * (NAMES_LENGTH // N) for i in range(N)))
     data = held(render(audit, max_items=2))
     assert data["names"] is None
     assert 0 < len(data["samples"]) < N
-    assert all(told["name"] == audit.names[int(i)] for i, told in data["samples"].items() if audit.names)
+    assert all(reported["name"] == audit.names[int(i)] for i, reported in data["samples"].items() if audit.names)
     short = replace(audit, names=tuple(f"{i}.png" for i in range(N)))
     assert held(render(short))["names"] == list(short.names or ())
 
 
-def test_leaks_show_both_pictures_names_and_positions() -> None:
-    audit = leaking(replace(pictured(made()), names=tuple(f"t{i}.png" for i in range(N))))
+def test_leaks_show_both_images_names_and_positions() -> None:
+    audit = leaking(replace(with_images(made()), names=tuple(f"t{i}.png" for i in range(N))))
     text = render(audit)
     data = held(text)
     found = data["issues"]["leakage"]["findings"]
-    told = [(one["samples"][0], one["other"]["index"], one["other"]["name"], one["flagged"]) for one in found]
-    assert told == [(i, i + 100, "v.png", i < 35) for i in range(40)]
+    reported = [(one["samples"][0], one["other"]["index"], one["other"]["name"], one["flagged"]) for one in found]
+    assert reported == [(i, i + 100, "v.png", i < 35) for i in range(40)]
     assert base64.b64decode(data["images"]["1:100"]) == PNG + b"other"
     assert data["split"] == "train"
     assert re.search(r"leakage 35 38\.89% .* [\d.e-]+ warn", Page(text).text)
@@ -384,8 +384,8 @@ def test_marks_are_kept_under_what_was_measured_of_which_data() -> None:
     assert fingerprint(audit) != fingerprint(audit.described("another"))
 
 
-def test_an_older_audit_with_fewer_pictures_and_no_evidence_has_a_page() -> None:
-    data = held(render(replace(pictured(made()), evidence=None, thumbnails={1: PNG})))
+def test_an_older_audit_with_fewer_images_and_no_evidence_has_a_page() -> None:
+    data = held(render(replace(with_images(made()), evidence=None, thumbnails={1: PNG})))
     assert data["map"] is None
     assert set(data["images"]) == {"1"}
     assert "near" not in data["issues"]["off_topic"]["findings"][0]

@@ -14,7 +14,7 @@ from PIL import Image
 from selfclean_hooks import audit_embeddings
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.results.findings import findings
-from tests.helpers.image_audit import N, colour, leaking, pictured
+from tests.helpers.image_audit import N, colour, leaking, with_images
 
 matplotlib = pytest.importorskip("matplotlib")
 from matplotlib.colors import to_rgb  # noqa: E402
@@ -30,8 +30,8 @@ def written(figure: Figure) -> Image.Image:
     return Image.open(buffer)
 
 
-def pictures(figure: Figure) -> list[list[int]]:
-    """Positions of the samples in each picture, read off their colours."""
+def images(figure: Figure) -> list[list[int]]:
+    """Positions of the samples in each image, read off their colours."""
     shown = [np.asarray(axes.images[0].get_array()) for axes in figure.get_axes() if axes.images]
     found = []
     for image in shown:
@@ -49,25 +49,25 @@ def texts(figure: Figure) -> list[str]:
 
 @pytest.mark.parametrize("issue", ["near_duplicates", "off_topic", "label_errors"])
 def test_the_worst_are_shown_with_their_labels_and_scores(issue: str) -> None:
-    audit = pictured()
+    audit = with_images()
     figure = audit.plot(issue, most=5)
     expected = findings(audit, issue, 5)
-    assert pictures(figure) == [list(one.indices) for one in expected]
-    told = texts(figure)
+    assert images(figure) == [list(one.indices) for one in expected]
+    reported = texts(figure)
     for one in expected:
-        assert any(f"#{one.indices[0]}" in text and f"{one.score:.3g}" in text for text in told)
-        assert not one.words or f"{one.words[0]} \u2192 {one.words[1]}" in told
+        assert any(f"#{one.indices[0]}" in text and f"{one.score:.3g}" in text for text in reported)
+        assert not one.words or f"{one.words[0]} \u2192 {one.words[1]}" in reported
     assert written(figure).size[0] > 300
 
 
 def test_the_kept_copy_stands_beside_the_surplus_ones() -> None:
-    first, second = findings(pictured(), "near_duplicates", 2)
+    first, second = findings(with_images(), "near_duplicates", 2)
     assert (first.indices, second.indices) == ((0, 1), (0, 2))
-    assert pictures(pictured().plot("near_duplicates", most=2)) == [[0, 1], [0, 2]]
+    assert images(with_images().plot("near_duplicates", most=2)) == [[0, 1], [0, 2]]
 
 
 def test_flagged_ones_have_a_red_frame() -> None:
-    audit = pictured()
+    audit = with_images()
     figure = audit.plot("label_errors")
     frames = [to_rgb(axes.spines["left"].get_edgecolor()) for axes in figure.get_axes() if axes.images]
     hits = [one.is_flagged for one in findings(audit, "label_errors", 24)]
@@ -76,7 +76,7 @@ def test_flagged_ones_have_a_red_frame() -> None:
 
 
 def test_the_histogram_counts_every_score_and_marks_the_threshold() -> None:
-    audit = pictured()
+    audit = with_images()
     bars = audit.plot("off_topic").get_axes()[0]
     places = [(patch.get_x(), patch.get_height()) for patch in bars.patches if isinstance(patch, Rectangle)]
     heights = [height for _, height in places]
@@ -95,7 +95,7 @@ def test_leaks_are_shown_from_both_splits() -> None:
 
 
 def test_the_overview_has_a_row_for_each_issue() -> None:
-    for audit, rows in ((pictured(), 3), (leaking(), 4)):
+    for audit, rows in ((with_images(), 3), (leaking(), 4)):
         figure = audit.plot()
         assert len([axes for axes in figure.get_axes() if axes.patches]) == rows
         written(figure)
@@ -104,9 +104,9 @@ def test_the_overview_has_a_row_for_each_issue() -> None:
 
 
 @pytest.mark.parametrize("issue", ["off_topic", "label_errors", "near_duplicates"])
-def test_without_pictures_there_is_the_histogram(issue: str) -> None:
-    figure = pictured(thumbnails={}).plot(issue)
-    assert pictures(figure) == []
+def test_without_images_there_is_the_histogram(issue: str) -> None:
+    figure = with_images(thumbnails={}).plot(issue)
+    assert images(figure) == []
     written(figure)
 
 
@@ -117,7 +117,7 @@ def test_labels_that_were_not_checked_leave_an_empty_plot() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_hostile_labels_are_text() -> None:
-    figure = pictured(names=HOSTILE).plot("label_errors")
+    figure = with_images(names=HOSTILE).plot("label_errors")
     assert all("\n" not in text and len(text) < 60 for text in texts(figure))
     written(figure)
 
@@ -125,7 +125,7 @@ def test_hostile_labels_are_text() -> None:
 @pytest.mark.parametrize(("arguments", "text"), [(("leakage",), "got 'leakage'"), (("off_topic", 0), "got 0")])
 def test_what_makes_no_sense_is_refused(arguments: Any, text: str) -> None:
     with pytest.raises(SettingError, match=text):
-        pictured().plot(*arguments)
+        with_images().plot(*arguments)
 
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,16 +134,16 @@ def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "selfclean_hooks.report.figures.plots", raising=False)
     with pytest.raises(SettingError, match="pip install matplotlib"):
-        pictured().plot()
+        with_images().plot()
 
 
 def test_a_notebook_shows_a_figure_by_itself() -> None:
-    content: bytes = pictured().plot("off_topic", most=2)._repr_png_()  # type: ignore[attr-defined]
+    content: bytes = with_images().plot("off_topic", most=2)._repr_png_()  # type: ignore[attr-defined]
     assert content.startswith(b"\x89PNG")
 
 
 def test_matplotlib_and_its_pyplot_are_left_alone(tmp_path: Path) -> None:
-    audit = pictured()
+    audit = with_images()
     before = dict(matplotlib.rcParams)
     written(audit.plot())
     assert dict(matplotlib.rcParams) == before

@@ -150,8 +150,8 @@ def test_vectors_of_one_file_point_to_it_and_others_to_no_file() -> None:
     assert list(result["locations"][0]) == ["logicalLocations"]
     assert result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"] == "samples[1]"
     assert "partialFingerprints" not in result
-    told = replace(audit, provenance={"dataset": {"name": "data/x.npz"}})
-    result = read(as_sarif({"": told}, judged({"": told})))["results"][0]
+    reported = replace(audit, provenance={"dataset": {"name": "data/x.npz"}})
+    result = read(as_sarif({"": reported}, judged({"": reported})))["results"][0]
     assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "data/x.npz"
 
 

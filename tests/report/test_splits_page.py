@@ -94,7 +94,7 @@ def test_pages_lead_to_pages_that_are_there(tmp_path: Path) -> None:
         saved(folder, splits(other=other))
         places = list(leading(folder / "report.html"))
         assert len(set(places)) == 2
-        assert len(places) > 2  # from the table, and from every leak to its pictures
+        assert len(places) > 2  # from the table, and from every leak to its images
         for place in places:
             assert place.is_file()
             assert folder in place.resolve().parents

@@ -256,8 +256,8 @@ def test_all_that_is_flagged_is_shown_and_half_as_many_beyond() -> None:
     audit = made(thresholds=Thresholds(0.0, 0.0, None))
     off_topic = np.sort(audit.scores.off_topic)
     for hits in (0, 10, 120):
-        cut = audit.at(thresholds=Thresholds(None, float(off_topic[hits]), None))
-        found = select_findings(cut)
+        threshold = audit.at(thresholds=Thresholds(None, float(off_topic[hits]), None))
+        found = select_findings(threshold)
         assert len(found.samples["off_topic"]) == min(N, hits + max(BEYOND, hits // 2))
         assert (
             found.samples["off_topic"].tolist()
@@ -265,12 +265,12 @@ def test_all_that_is_flagged_is_shown_and_half_as_many_beyond() -> None:
         )
         assert found.left_out == {"near_duplicates": 0, "off_topic": 0, "label_errors": 0}
         assert found.sets == ()
-        fewer = select_findings(cut, 7)
+        fewer = select_findings(threshold, 7)
         assert fewer.samples["off_topic"].tolist() == found.samples["off_topic"][:7].tolist()
         assert fewer.left_out["off_topic"] == max(0, hits - 7)
 
 
-def test_sets_begin_with_their_kept_copy_and_pairs_lie_beyond_the_cut() -> None:
+def test_sets_begin_with_their_kept_copy_and_pairs_lie_above_the_threshold() -> None:
     audit = made(thresholds=Thresholds(near_duplicates=0.0))
     found = select_findings(audit)
     assert set(found.sets) == {(7, *range(20, 45)), (100, 101)}

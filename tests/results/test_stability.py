@@ -17,8 +17,8 @@ def made(seed: int = 0, n: int = N, labels: bool = True) -> Audit:
     vectors = np.random.default_rng(0).normal(size=(n, 12))
     vectors += 0.3 * np.random.default_rng(seed).normal(size=vectors.shape)
     vectors[3] = vectors[1]
-    cuts = Thresholds(near_duplicates=0.43, off_topic=0.7, label_errors=0.42)
-    return audit_embeddings(vectors, np.arange(n) % 3 if labels else None, thresholds=cuts)
+    thresholds = Thresholds(near_duplicates=0.43, off_topic=0.7, label_errors=0.42)
+    return audit_embeddings(vectors, np.arange(n) % 3 if labels else None, thresholds=thresholds)
 
 
 def test_an_audit_agrees_with_itself() -> None:
@@ -85,7 +85,7 @@ def test_other_data_is_refused() -> None:
         stability(made(), made(n=50))
 
 
-def test_told_in_one_sentence_an_issue() -> None:
+def test_reported_in_one_sentence_an_issue() -> None:
     found = {"rank_correlation": 0.832, "flagged_before": 62.0, "flagged_after": 57.0, "flagged_both": 45.0}
     sentence = "off_topic against the last audit: rank correlation 0.83, 45 of 62 flagged again, 12 new"
     assert describe({"off_topic": found}) == [sentence]

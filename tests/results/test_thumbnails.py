@@ -34,8 +34,8 @@ def opened(content: bytes) -> Image.Image:
     return image
 
 
-class Pictures:
-    """Pictures of many sizes; some items raise, some are no pictures; draws from the global generators."""
+class Images:
+    """Images of many sizes; some items raise, some are no images; draws from the global generators."""
 
     def __init__(self) -> None:
         self.images = [Image.new("RGB", (20 + 5 * i, 40), (i, 2 * i, 99)) for i in range(N)]
@@ -54,7 +54,7 @@ class Pictures:
         return (None if index == 3 else self.images[index]), index
 
 
-class Noise(Pictures):
+class Noise(Images):
     """The same sizes, with as many colours as pixels."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ def expected(audit: Audit) -> set[int]:
 
 @pytest.mark.parametrize("max_items", [1, 5, 500])
 def test_thumbnails_are_of_what_is_shown_and_of_its_neighbours_each_read_once(max_items: int) -> None:
-    audit, data = with_max_items(made(), max_items), Pictures()
+    audit, data = with_max_items(made(), max_items), Images()
     found = thumbnails(audit, data)
     if max_items == 500:
         assert audit.evidence is not None
@@ -95,7 +95,7 @@ def read() -> list[int]:
     return sorted(i for i in COUNTED if i >= PROBED)
 
 
-class Counting(Pictures):
+class Counting(Images):
     """Tells the reads of copies of itself too."""
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ class Counting(Pictures):
 
 
 def test_thumbnails_keep_their_shape_and_are_never_enlarged() -> None:
-    found = thumbnails(made(), Pictures())
+    found = thumbnails(made(), Images())
     for i, content in found.items():
         width = 20 + 5 * i
         size = (width, 40) if width <= SIDE else (SIDE, round(SIDE * 40 / width))
@@ -132,7 +132,7 @@ def test_what_is_known_is_not_read_again() -> None:
 
 def test_thumbnails_leave_random_state_as_it_was() -> None:
     before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # type: ignore[index]  # noqa: NPY002
-    thumbnails(made(), Pictures())
+    thumbnails(made(), Images())
     assert random.getstate() == before[0]
     assert (np.random.get_state()[1] == before[1]).all()  # type: ignore[index]  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), before[2])
@@ -141,16 +141,16 @@ def test_thumbnails_leave_random_state_as_it_was() -> None:
 def test_unreadable_samples_have_no_thumbnail() -> None:
     audit = made()
     worst = int(np.argsort(audit.scores.off_topic)[0])
-    assert worst in thumbnails(audit, Pictures())
+    assert worst in thumbnails(audit, Images())
     broken = replace(audit, scores=replace(audit.scores, errors={worst: "OSError"}))
-    assert worst not in thumbnails(broken, Pictures())
+    assert worst not in thumbnails(broken, Images())
 
 
 def test_the_pairs_between_splits_that_are_shown_have_thumbnails_of_both_ends() -> None:
     audit = replace(made(), evidence=None)
     none = np.full(N, np.nan)
     audit = replace(audit, scores=replace(audit.scores, off_topic=none, label=none))
-    best = max(set(range(N)) - set(thumbnails(audit, Pictures())) - {1, 3})  # shown for nothing else
+    best = max(set(range(N)) - set(thumbnails(audit, Images())) - {1, 3})  # shown for nothing else
     n = BEYOND + 4
     other = np.array([1, 2] * (n // 2))
     index, other_index = np.full(n, best), np.array([5, 0, 1, 3, *range(6, n + 2)])
@@ -158,11 +158,11 @@ def test_the_pairs_between_splits_that_are_shown_have_thumbnails_of_both_ends() 
         ("train", "val", "test"), (N, N, N), other, index, other_index, np.linspace(0.01, 0.1, n, dtype=np.float32)
     )
     audit = replace(audit, scores=replace(audit.scores, leaks=leaks))
-    assert best in thumbnails(audit, Pictures())
-    data = {"val": Pictures(), "test": Pictures()}
+    assert best in thumbnails(audit, Images())
+    data = {"val": Images(), "test": Images()}
     found = leak_thumbnails(audit, data)
     seen = {(("val", "test")[o - 1], int(i)) for o, i in zip(other[:BEYOND], other_index[:BEYOND], strict=True)}
-    assert set(found) == seen - {("val", 1), ("test", 3)}  # gone, and no picture
+    assert set(found) == seen - {("val", 1), ("test", 3)}  # gone, and no image
     assert found["val", 5] == thumbnail_of(data["val"].images[5])
     assert leak_thumbnails(made(), data) == {}
 
@@ -171,7 +171,7 @@ def test_the_pairs_between_splits_that_are_shown_have_thumbnails_of_both_ends() 
     "mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "I;16", "I", "F", "YCbCr"]
 )
 @pytest.mark.parametrize("size", [(3, 2), (60, 100), (300, 200), (3000, 7)])
-def test_any_picture_becomes_a_small_one(mode: str, size: tuple[int, int]) -> None:
+def test_any_image_becomes_a_small_one(mode: str, size: tuple[int, int]) -> None:
     image = Image.new(mode, size)
     found = opened(thumbnail_of(image))
     assert max(found.size) == min(SIDE, max(size))
@@ -198,7 +198,7 @@ def test_photographs_become_webp_and_drawings_whatever_is_smaller() -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
-def test_pictures_that_are_small_stay_as_they_are_to_the_pixel(mode: str) -> None:
+def test_images_that_are_small_stay_as_they_are_to_the_pixel(mode: str) -> None:
     image = photo(LOSSLESS, 20).convert(mode)
     if mode == "RGBA":
         image.putpixel((3, 3), (10, 200, 30, 128))
