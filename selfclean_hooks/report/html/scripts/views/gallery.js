@@ -3,7 +3,7 @@
 const MARGIN = 600; // pixels beyond the view that are filled
 const GAP = 10;
 const MEMBERS = 3; // of a set that a card shows
-const SYMBOLS = { confirmed: "confirmed", rejected: "not an issue", relabelled: "relabelled", some: "in part" };
+const SYMBOLS = { confirmed: "confirmed", rejected: "no issue", relabelled: "relabelled", some: "in part" };
 
 /**
  * @typedef {{root: HTMLElement, list: () => Item[], focused: () => Item|null, focus: (item: Item, scroll?: boolean) => void,
