@@ -15,7 +15,7 @@ from selfclean_hooks.training.module_features import COLLAPSED, representation
 from tests.lightning.fits import DROP, Net, audit_callback, train_data, trainer
 from tests.lightning.module_features import audited, embedded, loader, pictures, quick_auto
 
-SAYS_NOTHING = r"the features of Collapsed say nothing: RankMe is 1\.0\d"
+SAYS_NOTHING = r"the features of Collapsed carry no information: RankMe is 1\.0\d"
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,7 @@ def test_a_part_asked_for_by_name_is_not_replaced() -> None:
                 self.get_parameter("encoder.2.weight").fill_(0)[0] = 1e-4
                 self.get_parameter("encoder.2.bias").fill_(1)
 
-    with pytest.raises(BackboneError, match=r"the features of Sequential say nothing: RankMe is 1\.0\d"):
+    with pytest.raises(BackboneError, match=r"the features of Sequential carry no information: RankMe is 1\.0\d"):
         trainer(audit_callback(None, backbone="encoder"), max_epochs=1).fit(Flat(), loader())
 
 

@@ -186,7 +186,7 @@ def test_another_version_is_reported(tmp_path: Path) -> None:
     with pytest.raises(AuditFileError) as caught:
         SplitsAudit.load(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path / 'splits.json'} must be of format 1, got 2: load it with the version of selfclean-hooks that "
+        f"{tmp_path / 'splits.json'} must have format 1, got 2: load it with the version of selfclean-hooks that "
         "wrote it, or run the audit again with this one"
     )
 
