@@ -7,7 +7,7 @@
 Pieces of scikit-learn's two photographs, 224 px, as PNG files in class folders and as arrays in memory, are embedded by
 timm's EfficientNet-Lite0 at 128 px (random weights cost what trained ones do). The loop resizes and normalises with
 torchvision's transforms and does nothing else; the embedding also catches what cannot be read, fingerprints every
-image and keeps labels. Arms take turns; of several turns the one of least CPU time is reported. Compiling is timed apart.
+image and keeps labels. Arms take turns; of several the one of least CPU time is reported. Compiling is timed apart.
 """
 
 from __future__ import annotations

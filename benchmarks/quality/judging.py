@@ -1,4 +1,4 @@
-"""how good a ranking and a threshold are, where the truth is known. Low scores are the worse; equal ones count as one."""
+"""How good a ranking and a threshold are, where the truth is known. Low scores are worse; equal ones count as one."""
 
 from __future__ import annotations
 
