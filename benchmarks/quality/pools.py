@@ -23,7 +23,6 @@ from sets import DEVELOPMENT, Material
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
 from selfclean_hooks.embedding.pretrain.run import pretrain
 
-ROLES = ("clean", "scattered", "clustered", "one operation", "chain")
 ONE, CHAINS = 600, 100  # sources
 TRAINING_SECONDS = 150.0  # on the wall clock: about 90 of one busy core
 Arrays = dict[str, NDArray[Any]]

@@ -73,10 +73,10 @@ def run(
     if devices > 1 and os.environ.get("LOCAL_RANK", "0") != "0":  # Lightning runs this command once a device
         return ""
     save(trained, output)
-    few = f"; {trained.pictures} images are few to learn from" if trained.pictures < FEW_IMAGES else ""
+    few = f"; {trained.images} images are few to learn from" if trained.images < FEW_IMAGES else ""
     return (
         f"{output}: {trained.recipe.objective} of {trained.recipe.encoder} at {trained.canvas.size} px, "
-        f"{trained.pictures} images, {trained.epochs} epochs in {trained.seconds:.0f} s{few}\n"
+        f"{trained.images} images, {trained.epochs} epochs in {trained.seconds:.0f} s{few}\n"
         f"use it with: selfclean-hooks audit {source} --backbone {output}"
     )
 

@@ -50,7 +50,7 @@ class Cache:
         if folder is not None and not isinstance(folder, (str, Path)):
             raise SettingError(f"cache_dir must be the path of a folder or None, got {folder!r}")
         if folder is not None and encoder is None:  # two functions of one name would share their embeddings
-            self.note = "nothing is kept in cache_dir: whether a function is still the same cannot be told"
+            self.note = "nothing is kept in cache_dir: a change of a function cannot be detected"
         elif folder is not None:
             self._load(Path(folder))
 
@@ -114,7 +114,7 @@ class Cache:
 
     def _load(self, folder: Path) -> None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)  # now and not after an hour
+            folder.mkdir(parents=True, exist_ok=True)  # fail fast
         except OSError as error:
             raise AuditFileError(
                 f"cache_dir {folder} cannot be made a folder ({error.strerror}): choose another one"

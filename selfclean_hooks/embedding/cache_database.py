@@ -1,4 +1,4 @@
-"""The SQLite file of the embedding cache: opened, made, kept small.
+"""The SQLite file of the embedding cache: its schema, transactions and size.
 
 It keeps SQLite's default rollback journal: a write-ahead log needs memory shared by all processes, which there is not
 on network file systems (https://sqlite.org/wal.html).
@@ -90,5 +90,5 @@ def query_int(file: sqlite3.Connection, query: str) -> int:
 
 
 def is_damaged(path: Path, came: str) -> AuditFileError:
-    """What to raise where the file is not as it was written."""
+    """The error for a file that is not as it was written."""
     return AuditFileError(f"the embedding cache {path} cannot be read ({came}): delete the file")

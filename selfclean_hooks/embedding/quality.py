@@ -1,4 +1,4 @@
-"""Whether a representation is fit to audit with: effective rank, and how well neighbours agree on their labels.
+"""Representation quality: effective rank, and k-NN label agreement.
 
 No figure means anything by itself, so each stands beside that of the same network with random weights, on the same
 samples. These are distinct contents chosen by their digests, so they stay nearly the same as data are added.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from selfclean_hooks.core.embeddings import QualityFigures, RepresentationQuality
 
 SAMPLES = 1000  # compared at most
-LEAST = 50  # fewer samples tell nothing
+LEAST = 50  # fewer samples say nothing
 SHARE = 12  # one in so many is compared with random weights: with the figures about a tenth of the embedding's cost
 FEW = 200  # but so many at least
 NEIGHBORS = 10
@@ -33,7 +33,7 @@ def representation_quality(
         random: (N, D') features of the same samples by random weights, or None.
 
     Returns:
-        The figures; None for fewer than 50 samples, which tell nothing.
+        The figures; None for fewer than 50 samples, which say nothing.
     """
     if len(vectors) < LEAST:
         return None
@@ -54,7 +54,7 @@ def representation_quality(
 def quality_of_vectors(
     vectors: NDArray[np.floating], labels: NDArray[np.int64] | None, digests: Sequence[str]
 ) -> RepresentationQuality | None:
-    """The figures of (N, D) vectors that no encoder is known of; `digests` (N,) tell copies."""
+    """The figures of (N, D) vectors of an unknown encoder; copies are recognized by their `digests` (N,)."""
     at = chosen(digests)
     return representation_quality(vectors[at], None if labels is None else labels[at])
 
@@ -100,7 +100,7 @@ def rank_me(vectors: NDArray[np.floating], at_most: int = 25_600, centred: bool 
 
     exp(-sum p_k log p_k) with p_k = sigma_k / sum(sigma) + 1e-7 over the singular values of the uncentred matrix.
     Compares runs of one method; no value by itself means collapse. Of more than `at_most` samples, evenly spaced ones
-    are taken. With `centred`, the mean is taken away first; 0 where nothing but rounding is left.
+    are taken. With `centred`, the mean is subtracted first; 0 where nothing but rounding is left.
     """
     if centred and is_constant(vectors):
         return 0.0

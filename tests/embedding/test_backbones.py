@@ -315,7 +315,7 @@ def test_auto_without_the_hub_trains_on_the_data_and_the_seed_decides(
     monkeypatch.setattr(self_supervised, "EPOCHS", 1)
     data = Items(make=as_image)
     first, again, other = (embed(data, seed=seed, progress=False) for seed in (0, 0, 1))
-    assert any("no pretrained weights can be had" in note for note in first.notes)
+    assert any("no pretrained weights are available" in note for note in first.notes)
     assert first.encoder["name"].startswith("self-supervised, simclr, 1 epochs")
     assert np.array_equal(first.vectors, again.vectors)
     assert first.encoder == again.encoder != other.encoder

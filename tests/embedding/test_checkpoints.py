@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from selfclean_hooks.data.reader import ImageDataset
+from selfclean_hooks.embedding import load_weights
 from selfclean_hooks.embedding.backbones import checkpoint as checkpoints
 from selfclean_hooks.embedding.backbones.checkpoint import is_checkpoint, named_architecture
 from selfclean_hooks.embedding.backbones.resolve import resolve
 from selfclean_hooks.embedding.embed import embed
 from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.embedding.encoders.features import evaluation_mode, penultimate
-from selfclean_hooks.embedding.weights.state_dict import load_weights
 from selfclean_hooks.errors import BackboneError
 from tests.helpers.embedding_data import Items, Net, as_image
 
@@ -362,7 +362,7 @@ def test_a_larger_model_is_not_cut_to_a_smaller_one(tmp_path: Path) -> None:
 def test_another_size_of_pictures_is_told(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.pt", model("test_vit", img_size=64).state_dict())
     message = refused(f"test_vit:{path}")
-    assert "pos_embed: model (1, 101, 64), file (1, 17, 64) (pos_embed follows the size of pictures" in message
+    assert "pos_embed: model (1, 101, 64), file (1, 17, 64) (pos_embed follows the image size" in message
     own = load_weights(timm.create_model("test_vit", num_classes=5, img_size=64), path)
     assert torch.equal(cast(Any, own).pos_embed, cast(Any, model("test_vit", img_size=64)).pos_embed)
 

@@ -21,8 +21,7 @@ from selfclean_hooks import audit
 from selfclean_hooks.cli import main as cli
 from selfclean_hooks.cli import pretrain as command
 from selfclean_hooks.data.images import shrink
-from selfclean_hooks.embedding.pretrain import convergence as settling
-from selfclean_hooks.embedding.pretrain import images as module
+from selfclean_hooks.embedding.pretrain import convergence, images
 from selfclean_hooks.embedding.pretrain import run as files
 from selfclean_hooks.embedding.pretrain.images import Canvas
 from selfclean_hooks.embedding.pretrain.recipe import OBJECTIVES, Recipe
@@ -57,7 +56,14 @@ def embed(trained: Pretrained, pictures: Pictures) -> torch.Tensor:
     return embedded
 
 
-@pytest.mark.parametrize("count", range(2, 11))
+@pytest.fixture(scope="session")
+def twelve() -> tuple[list[Image.Image], Pretrained]:
+    """Images, and an encoder trained on them for two epochs."""
+    pictures = noise(12)
+    return pictures, pretrain(pictures, epochs=2)
+
+
+@pytest.mark.parametrize("count", [2, 3, 10])
 def test_tiny_data_train(count: int) -> None:
     pictures = noise(count)
     trained = pretrain(pictures, epochs=2)
@@ -117,7 +123,7 @@ def test_unreadable_pictures_are_skipped() -> None:
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_pictures_is_said(count: int) -> None:
     with pytest.raises(
-        DataError, match=f"at least two pictures that can be read, got {count} of {count}: pass backbone="
+        DataError, match=f"at least two images that can be read, got {count} of {count}: pass backbone="
     ):
         pretrain(noise(count))
 
@@ -186,7 +192,7 @@ def test_max_seconds_ends_training_after_a_whole_step() -> None:
 
 
 def test_large_data_are_sampled_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_PICTURES", 5)
+    monkeypatch.setattr(images, "MAX_IMAGES", 5)
     seen: list[int] = []
     pretrain(noise(50), epochs=1, batch_size=2, progress=lambda done, planned: seen.append(planned))
     assert seen == [2, 2]  # five pictures, two a step
@@ -195,27 +201,27 @@ def test_large_data_are_sampled_by_seed(monkeypatch: pytest.MonkeyPatch) -> None
     assert few[0] != few[2]
 
 
-def test_encoder_is_ready_and_scale_free_in_the_batch() -> None:
-    pictures = noise(12)
-    trained = pretrain(pictures, epochs=2)
+def test_encoder_is_ready_and_scale_free_in_the_batch(twelve: tuple[list[Image.Image], Pretrained]) -> None:
+    pictures, trained = twelve
     assert not any(part.training for part in trained.encoder.modules())
     alone = torch.cat([embed(trained, [picture]) for picture in pictures])
-    assert torch.allclose(alone, embed(trained, pictures), atol=1e-5)
+    assert torch.allclose(alone, embed(trained, pictures), atol=1e-4)  # edges are square roots, near 0 too
+
+
+def accuracy_of(trained: Pretrained, pictures: Pictures, labels: NDArray[np.int64]) -> float:
+    with torch.no_grad():
+        features = trained.encoder.learned(torch.stack([trained.canvas(p) for p in pictures]).float() / 255).numpy()
+    half = len(labels) // 2
+    knn = KNeighborsClassifier(5, metric="cosine").fit(features[:half], labels[:half])
+    return float(knn.score(features[half:], labels[half:]))
 
 
 def test_training_beats_the_same_network_untrained() -> None:
     """Nearest neighbours by the learned half alone: the thumbnail does not help here."""
-    pictures, labels = digits(800)
-
-    def accuracy(trained: Pretrained) -> float:
-        batch = torch.stack([trained.canvas(picture) for picture in pictures]).float() / 255
-        with torch.no_grad():
-            features = trained.encoder.learned(batch).numpy()
-        knn = KNeighborsClassifier(5, metric="cosine").fit(features[:400], labels[:400])
-        return float(knn.score(features[400:], labels[400:]))
-
-    untrained = pretrain(pictures, epochs=1, max_seconds=1e-9)
-    assert accuracy(pretrain(pictures, epochs=12, batch_size=128)) > accuracy(untrained) + 0.02
+    pictures, labels = digits(600)
+    untrained = pretrain(pictures, epochs=1, max_seconds=1e-9, size=16)
+    trained = pretrain(pictures, epochs=10, batch_size=100, size=16)
+    assert accuracy_of(trained, pictures, labels) > accuracy_of(untrained, pictures, labels) + 0.02
 
 
 def test_shrink_gives_channels_first_bytes() -> None:
@@ -247,30 +253,23 @@ def test_training_needs_no_network_prints_nothing_and_imports_late() -> None:
 # --- objectives, encoders and kinds of pictures ------------------------------------------------------
 
 
-def accuracy_of(trained: Pretrained, pictures: Pictures, labels: NDArray[np.int64]) -> float:
-    with torch.no_grad():
-        features = trained.encoder.learned(torch.stack([trained.canvas(p) for p in pictures]).float() / 255).numpy()
-    half = len(labels) // 2
-    knn = KNeighborsClassifier(5, metric="cosine").fit(features[:half], labels[:half])
-    return float(knn.score(features[half:], labels[half:]))
-
-
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_learns_the_same_twice(objective: str) -> None:
-    pictures, labels = digits(300)
+    pictures, labels = digits(150)
+    epochs = 20 if objective == "dino" else 6  # the slow teacher takes its time
     losses: list[float] = []
 
     class Losses(Callback):
         def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, *_: Any) -> None:
             losses.append(float(outputs["loss"]))
 
-    settings: dict[str, Any] = {"objective": objective, "epochs": 10, "batch_size": 50, "size": 28, "patience": 0}
+    settings: dict[str, Any] = {"objective": objective, "epochs": epochs, "batch_size": 25, "size": 16, "patience": 0}
     trained = pretrain(pictures, trainer={"callbacks": [Losses()]}, **settings)
-    assert len(losses) == 60
+    assert len(losses) == 6 * epochs
     assert np.mean(losses[-6:]) < np.mean(losses[:6])
     assert accuracy_of(trained, pictures, labels) > 0.2  # ten classes
-    again = pretrain(pictures, **settings)
-    assert torch.equal(embed(trained, pictures), embed(again, pictures))
+    first, again = (pretrain(pictures, **{**settings, "epochs": 1}) for _ in range(2))
+    assert torch.equal(embed(first, pictures), embed(again, pictures))
 
 
 @pytest.mark.parametrize(
@@ -285,6 +284,26 @@ def test_any_timm_model_is_sized_to_the_data(encoder: str, objective: str, size:
     assert trained.recipe.encoder == encoder
 
 
+@pytest.mark.parametrize(
+    ("package", "settings", "what"),
+    [
+        ("lightning", {}, "self-supervised training"),
+        ("torchvision", {}, "the encoder 'small'"),
+        ("timm", {"encoder": "small-vit"}, "the encoder 'small-vit'"),
+        ("timm", {"encoder": "resnet10t"}, "the backbone 'resnet10t'"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named_with_the_cure(
+    package: str, settings: dict[str, Any], what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "selfclean_hooks.embedding.pretrain.training", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(BackboneError, match=f"{what} needs {package}: pip install {package}$"):
+        pretrain(noise(2), epochs=1, size=8, **settings)
+
+
 def test_an_encoder_that_cannot_be_had_is_said() -> None:
     with pytest.raises(BackboneError, match="'resnet99' is no timm model: did you mean"):
         pretrain(noise(4), encoder="resnet99")
@@ -292,7 +311,7 @@ def test_an_encoder_that_cannot_be_had_is_said() -> None:
         pretrain(noise(4), objective="mae", encoder="small")
 
 
-@pytest.mark.parametrize("channels", [2, 5, 13])
+@pytest.mark.parametrize("channels", [2, 13])
 def test_pictures_of_many_channels(channels: int) -> None:
     rng = np.random.default_rng(0)
     scale = np.arange(1, channels + 1)[:, None, None] * 1000.0
@@ -320,7 +339,7 @@ def test_a_data_set_of_many_channels_is_audited() -> None:
     data[7] = data[3]
     found = audit(data, "auto", progress=False)
     assert found.pairs.loc[0, ["index_1", "index_2"]].tolist() == [3, 7]
-    assert any("for pictures of up to 4 channels" in note for note in found.provenance["notes"])
+    assert any("for images of up to 4 channels" in note for note in found.provenance["notes"])
 
 
 # --- ends, interruptions and files -------------------------------------------------------------------
@@ -331,13 +350,13 @@ class KilledError(Exception):
 
 
 def test_a_training_that_was_killed_goes_on_to_the_same_end(tmp_path: Path) -> None:
-    pictures, _ = digits(300)
+    pictures, _ = digits(60)
     partial = tmp_path / "state"
-    settings: dict[str, Any] = {"epochs": 6, "batch_size": 50, "objective": "dino", "patience": 3}
+    settings: dict[str, Any] = {"epochs": 4, "batch_size": 20, "size": 16, "objective": "dino", "patience": 3}
     whole = pretrain(pictures, **settings)
 
     def die(done: int, planned: int) -> None:
-        if done == 20:
+        if done == 8:
             raise KilledError
 
     with pytest.raises(KilledError):
@@ -347,7 +366,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_end(tmp_path: Path) -> N
         pretrain(pictures[:-1], partial=partial, **settings)
     seen: list[int] = []
     resumed = pretrain(pictures, partial=partial, progress=lambda done, _: seen.append(done), **settings)
-    assert seen[0] == 19  # three epochs of six steps were kept
+    assert seen[0] == 7  # two epochs of three steps were kept
     assert torch.equal(embed(whole, pictures), embed(resumed, pictures))
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "other").write_bytes(b"no training")
@@ -368,9 +387,9 @@ def test_an_interrupt_is_an_interrupt() -> None:
 
 
 def test_training_ends_early_where_nothing_changes_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settling, "PICTURES_BETWEEN", 1)
-    pictures, _ = digits(100)
-    still: dict[str, Any] = {"epochs": 14, "batch_size": 10, "learning_rate": 1e-12}
+    monkeypatch.setattr(convergence, "IMAGES_PER_CHECK", 1)
+    pictures, _ = digits(50)
+    still: dict[str, Any] = {"epochs": 14, "batch_size": 5, "size": 16, "learning_rate": 1e-12}
     assert 4 <= pretrain(pictures, patience=3, **still).epochs < 14  # batch norm comes to rest first
     assert pretrain(pictures, patience=0, **still).epochs == 14
 
@@ -382,8 +401,10 @@ def test_the_learning_rate_comes_down_in_the_time_there_is() -> None:
         def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
             rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
-    pictures, _ = digits(200)
-    pretrain(pictures, epochs=100_000, max_seconds=2.0, batch_size=100, patience=0, trainer={"callbacks": [Rates()]})
+    pictures, _ = digits(40)
+    pretrain(
+        pictures, epochs=100_000, max_seconds=1.0, batch_size=20, size=16, patience=0, trainer={"callbacks": [Rates()]}
+    )
     assert max(rates) > 5 * rates[-1]
 
 
@@ -399,19 +420,17 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
         trained = pretrain(pictures, **settings)
         files.save(trained, tmp_path / "e.safetensors")
         loaded = files.load(tmp_path / "e.safetensors")
-        assert files.is_encoder(tmp_path / "e.safetensors")
         assert (loaded.canvas, loaded.recipe, loaded.epochs) == (trained.canvas, trained.recipe, trained.epochs)
         assert torch.equal(embed(loaded, pictures), embed(trained, pictures))
     found = audit([(picture, 0) for picture in noise(20)], tmp_path / "e.safetensors", progress=False)
     assert "mae" in found.provenance["encoder"]["name"]
 
 
-def test_a_damaged_encoder_is_said(tmp_path: Path) -> None:
-    files.save(pretrain(noise(4), epochs=1), tmp_path / "e")
+def test_a_damaged_encoder_is_said(tmp_path: Path, twelve: tuple[list[Image.Image], Pretrained]) -> None:
+    files.save(twelve[1], tmp_path / "e")
     whole = (tmp_path / "e").read_bytes()
     for damaged in (b"", b"x" * 100, whole[: len(whole) // 2]):
         (tmp_path / "bad").write_bytes(damaged)
-        assert not files.is_encoder(tmp_path / "bad")
         with pytest.raises(BackboneError, match="is no encoder that selfclean-hooks pretrain wrote"):
             files.load(tmp_path / "bad")
 

@@ -1,4 +1,4 @@
-"""Files of weights as backbones: ``resnet18:weights.ckpt``, or ``weights.ckpt`` where it says what it is of."""
+"""Files of weights as backbones: ``resnet18:weights.ckpt``, or ``weights.ckpt`` where it names its architecture."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ import torch
 from torch import nn
 
 from selfclean_hooks.data.reader import ImageDataset
+from selfclean_hooks.embedding.backbones.self_supervised import of_file
 from selfclean_hooks.embedding.backbones.timm import timm_encoder
 from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.embedding.encoders.features import tensors_of
 from selfclean_hooks.embedding.weights.checkpoint_file import Checkpoint, read
 from selfclean_hooks.embedding.weights.state_dict import find_prefix, load_into, strip_prefix
+from selfclean_hooks.embedding.weights.timm_hub import import_timm
 from selfclean_hooks.errors import BackboneError
 from selfclean_hooks.utils.rng import preserve_rng_state
 
 SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".safetensors", ".tar")
 OWN = "selfclean_hooks_encoder"  # in the metadata of what `selfclean-hooks pretrain` wrote
-COLOURS = (1, 3)  # channels that pictures can be brought to
-OF_FEEDING = ("mean", "std", "input_size")  # what a config.json says about how a model is fed
+COLOURS = (1, 3)  # channels that images can be converted to
+OF_FEEDING = ("mean", "std", "input_size")  # what a config.json says about the input of a model
 
 
 def named_architecture(text: str) -> tuple[str, Path] | None:
@@ -50,13 +52,13 @@ def is_checkpoint(text: str) -> bool:
     )
 
 
-def of_checkpoint(name: str, path: Path, pictures: ImageDataset, device: str | torch.device) -> Encoder:
+def of_checkpoint(name: str, path: Path, images: ImageDataset, device: str | torch.device) -> Encoder:
     """A timm model with the weights in a file, fed as its configuration says.
 
     Args:
         name: of timm; "": the file, or a config.json beside it, says it.
         path: the file.
-        pictures: sizes follow them.
+        images: the input size follows theirs.
         device: "auto" or a torch device.
 
     Raises:
@@ -64,29 +66,23 @@ def of_checkpoint(name: str, path: Path, pictures: ImageDataset, device: str | t
     """
     file = read(path)
     if not name and OWN in file.says:
-        return _own(path, device)
+        return of_file(path, device)
     config = _config(path)
     name = name or _architecture(file, config)
     config = config if config.get("architecture", "").split(".")[0] == name.split(".")[0] else {}
     with preserve_rng_state():  # a model draws weights before it is given any
         model, channels = _model(name, file, config)
     load_into(model, file, name)
-    encoder = timm_encoder(model, f"{name} from {path}", pictures, device, channels)
+    encoder = timm_encoder(model, f"{name} from {path}", images, device, channels)
     return replace(encoder, note=f"backbone: {name} with weights from {path}")
 
 
-def _own(path: Path, device: str | torch.device) -> Encoder:
-    from selfclean_hooks.embedding.backbones.self_supervised import of_file
-
-    return of_file(path, device)
-
-
 def _architecture(file: Checkpoint, config: Mapping[str, Any]) -> str:
-    """The timm name that a file or the config.json beside it tells."""
+    """The timm name in a file or in the config.json beside it."""
     arguments = file.says.get("hyper_parameters")
     texts = {v for v in arguments.values() if isinstance(v, str)} if isinstance(arguments, Mapping) else set()
-    for told in ({file.says.get("arch")}, {config.get("architecture")}, texts):
-        names = sorted(name for name in told if isinstance(name, str) and _is_timm(name))
+    for candidates in ({file.says.get("arch")}, {config.get("architecture")}, texts):
+        names = sorted(name for name in candidates if isinstance(name, str) and _is_timm(name))
         if len(names) == 1:
             return names[0]
         if names:
@@ -102,22 +98,20 @@ def _cure(file: Checkpoint) -> str:
 
 
 def _is_timm(name: str) -> bool:
-    import timm
-
-    return len(name) > 1 and timm.is_model(name.split(".")[0])
+    return len(name) > 1 and import_timm(f"a checkpoint of {name!r}").is_model(name.split(".")[0])
 
 
 def _config(path: Path) -> dict[str, Any]:
-    """The config.json beside a file, as timm's models have it on the hub; empty if there is none such."""
+    """The config.json beside a file, as timm's models have it on the hub; empty if there is none."""
     try:
-        found = json.loads(path.with_name("config.json").read_text("utf-8"))
+        config = json.loads(path.with_name("config.json").read_text("utf-8"))
     except (OSError, ValueError):
         return {}  # none, or of some other program
-    return found if isinstance(found, dict) and isinstance(found.get("architecture"), str) else {}
+    return config if isinstance(config, dict) and isinstance(config.get("architecture"), str) else {}
 
 
 def _model(name: str, file: Checkpoint, config: Mapping[str, Any]) -> tuple[nn.Module, int]:
-    """A timm model without classifier, and the channels of pictures it takes: as many as the file's first layer."""
+    """A timm model without classifier, and the channels of images it takes: as many as the file's first layer."""
     model = _created(name, file, config)
     config_of: Any = model.pretrained_cfg
     first = config_of.get("first_conv")
@@ -127,18 +121,18 @@ def _model(name: str, file: Checkpoint, config: Mapping[str, Any]) -> tuple[nn.M
         return model, own.shape[1] if own is not None and own.shape[1] in COLOURS else 3
     if kernel.shape[1] not in COLOURS:
         raise BackboneError(
-            f"{file.path} must be of pictures of 1 or 3 channels, got {kernel.shape[1]} ({key}): pass an nn.Module"
+            f"{file.path} must be of images of 1 or 3 channels, got {kernel.shape[1]} ({key}): pass an nn.Module"
         )
     return _created(name, file, config, kernel.shape[1]), kernel.shape[1]
 
 
 def _created(name: str, file: Checkpoint, config: Mapping[str, Any], channels: int | None = None) -> nn.Module:
-    import timm
-
+    timm = import_timm(f"a checkpoint of {name!r}")
     try:
         feeding, more = config.get("pretrained_cfg") or config, config.get("model_args") or {}
         overlay = {key: feeding[key] for key in OF_FEEDING if key in feeding}
         settings = {**more, "num_classes": 0, **({"in_chans": channels} if channels else {})}
-        return timm.create_model(name, pretrained=False, pretrained_cfg_overlay=overlay, **settings)
+        model: nn.Module = timm.create_model(name, pretrained=False, pretrained_cfg_overlay=overlay, **settings)
+        return model
     except Exception as error:  # each model refuses settings, and the lack of a classifier, in its own way
         raise BackboneError(f"timm cannot make the {name} of {file.path} ({error}): pass an nn.Module") from error

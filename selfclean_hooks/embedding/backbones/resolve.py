@@ -1,4 +1,4 @@
-"""Backbone -> Encoder: what turns a batch of samples into features, whoever it comes from."""
+"""Backbone -> Encoder: a function from a batch of samples to features, wherever it comes from."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WANTED = (
 
 def resolve(
     backbone: Any,
-    pictures: ImageDataset,
+    images: ImageDataset,
     *,
     device: str | torch.device = "auto",
     seed: int = 0,
@@ -38,14 +38,14 @@ def resolve(
     Args:
         backbone: "auto", "self-supervised", a timm name, a file of weights ("last.ckpt", "resnet18:FILE"), an
             nn.Module, a callable from a batch to (B, D), an Encoder.
-        pictures: the data set's pictures; a self-supervised encoder is trained on them, input sizes follow them.
+        images: those of the data set; a self-supervised encoder is trained on them, input sizes follow theirs.
         device: "auto" or a torch device. "auto" leaves a module where it is and puts others on an accelerator if any.
         seed: of self-supervised training.
         progress: show a bar while training.
 
     Raises:
-        BackboneError: nothing can be made of it; says what to do.
-        DataError: an encoder was to be trained on the data, and there are no pictures in it.
+        BackboneError: it is none of these, or cannot be used; says what to do.
+        DataError: an encoder was to be trained on the data, and there are no images in it.
         SettingError: there is no such device.
     """
     if isinstance(backbone, Encoder):
@@ -53,7 +53,7 @@ def resolve(
     if isinstance(backbone, nn.Module):
         return of_module(backbone, device)
     if isinstance(backbone, (str, Path)):
-        return _named(str(backbone), pictures, device, seed, progress)
+        return _named(str(backbone), images, device, seed, progress)
     if isinstance(backbone, type):
         raise BackboneError(f"{WANTED}, got the class {backbone.__name__}: make an instance of it")
     if callable(backbone):
@@ -64,7 +64,7 @@ def resolve(
 def resolve_distributed(
     processes: Processes,
     backbone: Any,
-    pictures: ImageDataset,
+    images: ImageDataset,
     *,
     device: str | torch.device = "auto",
     seed: int = 0,
@@ -73,7 +73,7 @@ def resolve_distributed(
     """`resolve` by each process for its own copy of a module; what has a name is fetched or trained by the first."""
 
     def resolved() -> Encoder:
-        return resolve(backbone, pictures, device=device, seed=seed, progress=progress)
+        return resolve(backbone, images, device=device, seed=seed, progress=progress)
 
     if processes.size == 1 or not isinstance(backbone, (str, Path)):
         return _alike(processes, processes.run_on_each(resolved))
@@ -90,21 +90,21 @@ def _alike(processes: Processes, encoder: Encoder) -> Encoder:
     return replace(encoder, fingerprint=prints[0], state=state)
 
 
-def _named(name: str, pictures: ImageDataset, device: str | torch.device, seed: int, progress: bool) -> Encoder:
+def _named(name: str, images: ImageDataset, device: str | torch.device, seed: int, progress: bool) -> Encoder:
     if name == "auto":
-        return _auto(pictures, device, seed, progress)
+        return _auto(images, device, seed, progress)
     if name == "self-supervised":
-        return train_encoder(pictures, device, seed, progress)
+        return train_encoder(images, device, seed, progress)
     found = named_architecture(name)
-    return of_checkpoint(*found, pictures, device) if found else of_timm(name, pictures, device)
+    return of_checkpoint(*found, images, device) if found else of_timm(name, images, device)
 
 
-def _auto(pictures: ImageDataset, device: str | torch.device, seed: int, progress: bool) -> Encoder:
-    """Pretrained weights where the data are pictures they are made for and they can be had soon; else trained ones."""
-    why = "pretrained weights are for pictures of up to 4 channels"
-    if not pictures.are_rasters():
+def _auto(images: ImageDataset, device: str | torch.device, seed: int, progress: bool) -> Encoder:
+    """Pretrained weights where the data are images they are made for and they are soon available; else trained ones."""
+    why = "pretrained weights are for images of up to 4 channels"
+    if not images.are_rasters():
         try:
-            return replace(of_timm(PRETRAINED, pictures, device), note=f"backbone: pretrained {PRETRAINED}")
+            return replace(of_timm(PRETRAINED, images, device), note=f"backbone: pretrained {PRETRAINED}")
         except BackboneError:
-            why = f"no pretrained weights can be had ({PRETRAINED})"
-    return train_encoder(pictures, device, seed, progress, why)
+            why = f"no pretrained weights are available ({PRETRAINED})"
+    return train_encoder(images, device, seed, progress, why)

@@ -1,4 +1,4 @@
-"""Encoders that are trained on the data itself, and those that were and lie in a file."""
+"""Encoders trained on the data itself, now or earlier and saved in a file."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from torch import Tensor, nn
 from selfclean_hooks.data.reader import ImageDataset
 from selfclean_hooks.embedding.encoders.encoder import Encoder, device_of, weights_fingerprint
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
-from selfclean_hooks.embedding.pretrain.run import Pretrained, pretrain
+from selfclean_hooks.embedding.pretrain.run import Pretrained, load, pretrain
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.utils.progress import bar
 
 GUARD_SECONDS = 600.0  # ends a training that a busy machine drags out
-EPOCHS: int | None = None  # None: as many as the number of pictures asks for
+EPOCHS: int | None = None  # None: derived from the number of images
 
 
 def train_encoder(
-    pictures: ImageDataset, device: str | torch.device, seed: int, progress: bool, why: str = ""
+    images: ImageDataset, device: str | torch.device, seed: int, progress: bool, why: str = ""
 ) -> Encoder:
-    """An encoder trained on the pictures, and in its note why.
+    """An encoder trained on the images; its note says why.
 
     Raises:
-        DataError: fewer than two can be read; tells what is wrong with the first.
+        DataError: fewer than two can be read; says what is wrong with the first.
     """
     from rich.console import Console
 
@@ -35,9 +35,9 @@ def train_encoder(
     recipe = Recipe(epochs=EPOCHS, max_seconds=GUARD_SECONDS, seed=seed)
     try:
         with bar("training an encoder", progress) as tick:
-            trained = pretrain(pictures, recipe, device=device_of(device), progress=tick)
+            trained = pretrain(images, recipe, device=device_of(device), progress=tick)
     except DataError as error:
-        raise DataError(f"{error}{_first_failure(pictures)}") from error
+        raise DataError(f"{error}{_first_failure(images)}") from error
     note = f"backbone: trained on the data itself, {trained.epochs} epochs in {trained.seconds:.0f} s"
     return of_pretrained(trained, "self-supervised", note + (f"; {why}" if why else ""))
 
@@ -48,18 +48,16 @@ def of_file(path: str | Path, device: str | torch.device) -> Encoder:
     Raises:
         BackboneError: it cannot be read.
     """
-    from selfclean_hooks.embedding.pretrain.run import load
-
     trained = load(path, device_of(device))
     return of_pretrained(
         trained,
         Path(path).name,
-        f"backbone: {path}, trained on {trained.pictures} pictures for {trained.epochs} epochs",
+        f"backbone: {path}, trained on {trained.images} images for {trained.epochs} epochs",
     )
 
 
 def of_pretrained(trained: Pretrained, name: str, note: str = "") -> Encoder:
-    """What runs a trained encoder on a data set."""
+    """A trained encoder as one that runs on a data set."""
     where = next(iter(trained.encoder.parameters())).device
     return Encoder(
         f"{name}, {trained.recipe.objective}, {trained.epochs} epochs at {trained.canvas.size} px",
@@ -72,12 +70,12 @@ def of_pretrained(trained: Pretrained, name: str, note: str = "") -> Encoder:
     )
 
 
-def _first_failure(pictures: ImageDataset) -> str:
-    for index in range(len(pictures)):
+def _first_failure(images: ImageDataset) -> str:
+    for index in range(len(images)):
         try:
-            found = pictures[index]
-            if isinstance(found, Image.Image):
-                found.load()
+            image = images[index]
+            if isinstance(image, Image.Image):
+                image.load()
         except Exception as error:  # whatever a user's data set raises: it is what the message is about
             return f"; index {index}: {error}"
     return ""

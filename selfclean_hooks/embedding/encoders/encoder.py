@@ -26,7 +26,7 @@ class Encoder:
     name: str
     features: Callable[[Any], Any]
     device: torch.device | None  # where batches of tensors go; None: left where they are
-    fingerprint: str | None  # None: what it computes cannot be told, so nothing is cached
+    fingerprint: str | None  # None: what it computes is unknown, so nothing is cached
     prepare: Callable[[Any], Tensor] | None = None  # PIL image -> tensor; None: the data set's own items are fed
     module: nn.Module | None = None  # whose training flags are set aside
     note: str = ""  # how it was chosen, in one line
@@ -94,7 +94,7 @@ class SubmoduleFeatures:
     def _feeds(self, batch: Any) -> bool:
         try:
             input_of(self.part, self.whole, batch)
-        except BackboneError:  # it runs, and the part cannot be used: to be told
+        except BackboneError:  # it runs, and the part cannot be used: an error to report
             raise
         except Exception as error:  # whatever a user's forward raises about a batch it is not made for
             if "out of memory" in str(error):
@@ -104,7 +104,7 @@ class SubmoduleFeatures:
 
 
 def of_callable(function: Callable[[Any], Any], device: str | torch.device = "auto") -> Encoder:
-    """A function from a batch to (B, D), taken at its word."""
+    """A function from a batch to (B, D), used as it is."""
     name = getattr(function, "__qualname__", type(function).__qualname__)
     return Encoder(name, function, None if device == "auto" else device_of(device), None)
 

@@ -1,4 +1,4 @@
-"""What a module knows of a batch before it classifies: (B, D) features, without leaving a trace in the module."""
+"""The penultimate features (B, D) of a module for a batch, without side effects on the module."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def evaluation_mode(module: nn.Module | None, state: Mapping[str, Tensor] = Mapp
 
 
 class _ReachedError(Exception):
-    """Ends a forward pass at the part of the model that was waited for."""
+    """Ends a forward pass at the part of the model that is wanted."""
 
 
 def input_of(part: nn.Module, whole: nn.Module, batch: Any) -> Any:
@@ -103,7 +103,7 @@ class Tapped(nn.Module):
     """A module whose output, or penultimate features, a compiled function gives.
 
     Args:
-        module: this object's own: it is given a hook for good.
+        module: this object's own: it keeps a hook.
         compiled: what compiles a function of a batch.
     """
 
@@ -119,7 +119,7 @@ class Tapped(nn.Module):
         return self._output(batch)
 
     def penultimate(self, batch: Any) -> Any:
-        """What `penultimate` gives of the module; where in the module that is, the first batch tells."""
+        """What `penultimate` gives of the module; the first batch decides where in the module that is."""
         self._features = self._features or self._compiled(_traceable(self.module, batch))
         return self._features(batch)
 

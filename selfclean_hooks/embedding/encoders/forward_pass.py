@@ -1,4 +1,4 @@
-"""How the forward pass is run: in mixed precision, compiled, weights laid out for speed where the model is our own."""
+"""How the forward pass is run: in mixed precision, compiled, and with weights in channels-last where they are ours."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Compiled:
 
     It is compiled once, for batches of one length, since that may take minutes: shorter ones are filled up, those of
     less than half the length computed as written. The first batch is computed both ways. From a batch on for which
-    torch would compile anew (of pictures of another size, or by a module that counts its calls) the rest is computed
+    torch would compile anew (of images of another size, or by a module that counts its calls) the rest is computed
     as written.
 
     Attributes:
@@ -88,7 +88,7 @@ def _compiled(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def _reason(error: Exception, first: bool) -> str:
     if not first and "recompile" in str(error):
-        return "only a part of the data was computed by the compiled model: then it, or the size of pictures, changed"
+        return "only a part of the data was computed by the compiled model: then it, or the image size, changed"
     return "the model was not compiled: " + (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
@@ -99,7 +99,7 @@ def _filled(batch: Tensor, length: int) -> Tensor:
 
 
 def _stance(stance: str) -> AbstractContextManager[Any]:
-    """What torch does where it meets something compiled; `evaluating` has it all run as written."""
+    """What torch does with compiled code; `evaluation_mode` has all of it run as written."""
     setting = getattr(torch.compiler, "set_stance", None)
     return setting(stance) if setting else nullcontext()
 
@@ -140,8 +140,8 @@ def with_precision(encoder: Encoder, reading: EmbeddingSettings) -> Encoder:
     if isinstance(encoder.features, Forward):
         return encoder
     if encoder.module is None or encoder.device is None:
-        told = "precision and compile are for modules: a function computes as it was written"
-        return encoder if _as_written(reading) else replace(encoder, note="; ".join(filter(None, [encoder.note, told])))
+        why = "precision and compile are for modules: a function computes as it was written"
+        return encoder if _as_written(reading) else replace(encoder, note="; ".join(filter(None, [encoder.note, why])))
     if encoder.prepare is not None:  # our own model: convolutions take a third less time; a user's stays as it is
         encoder.module.to(memory_format=torch.channels_last)
     if _as_written(reading):
@@ -149,9 +149,9 @@ def with_precision(encoder: Encoder, reading: EmbeddingSettings) -> Encoder:
     features = Compiled(encoder.features, encoder.module, reading.batch_size) if reading.compile else encoder.features
     if reading.precision == "32":
         return replace(encoder, features=Forward(features, encoder.device.type))
-    print_ = encoder.fingerprint and fingerprint(encoder.fingerprint, reading.precision)
+    digest = encoder.fingerprint and fingerprint(encoder.fingerprint, reading.precision)
     forward = Forward(features, encoder.device.type, _dtype(reading.precision, encoder.device))
-    return replace(encoder, name=f"{encoder.name}, {reading.precision}", features=forward, fingerprint=print_)
+    return replace(encoder, name=f"{encoder.name}, {reading.precision}", features=forward, fingerprint=digest)
 
 
 def note(encoder: Encoder) -> str:
@@ -173,5 +173,5 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype:
     try:
         torch.autocast(device.type, TYPES[precision])
     except RuntimeError as error:
-        raise SettingError(f'precision={precision!r} cannot be had on {device}: {error}. Use "32"') from error
+        raise SettingError(f'precision={precision!r} is not available on {device}: {error}. Use "32"') from error
     return TYPES[precision]

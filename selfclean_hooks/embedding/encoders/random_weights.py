@@ -31,8 +31,8 @@ def random_copy(encoder: Encoder) -> Encoder | None:
     state = random_state(encoder.module) if encoder.module is not None else {}
     if not state:
         return None
-    print_ = encoder.fingerprint and fingerprint(encoder.fingerprint, "random weights", str(SEED))
-    return replace(encoder, name=f"{encoder.name}, random weights", fingerprint=print_, state=state)
+    digest = encoder.fingerprint and fingerprint(encoder.fingerprint, "random weights", str(SEED))
+    return replace(encoder, name=f"{encoder.name}, random weights", fingerprint=digest, state=state)
 
 
 def random_state(module: nn.Module, seed: int = SEED) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""When there is little left to learn: neighbours and effective rank of some pictures do not change any more."""
+"""Early stopping on representation convergence: neighbours and effective rank of a sample no longer change."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from torch import Tensor
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
 from selfclean_hooks.embedding.quality import rank_me
 
-LOOKED_AT = 1000  # pictures
+SAMPLED = 1000  # images that are compared
 NEIGHBOURS = 10
-PICTURES_BETWEEN = 10_000  # seen between two looks
+IMAGES_PER_CHECK = 10_000  # seen between two checks
 KEPT = 0.9  # share of the nearest neighbours that stay
 RANK_CHANGE = 0.02
 
 
 class Convergence(L.Callback):
-    """Ends a training once the nearest neighbours and RankMe stay the same from look to look."""
+    """Ends a training once the nearest neighbours and RankMe stay the same from check to check."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.patience = recipe.patience
-        self.quiet, self.seen = 0, 0
+        self.unchanged, self.seen = 0, 0
         self.before: tuple[Tensor, float] | None = None
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Look, once enough was seen."""
+        """Compare with the last check, once enough images were seen."""
         self.seen += len(pl_module.data[0])
-        if self.seen < PICTURES_BETWEEN:
+        if self.seen < IMAGES_PER_CHECK:
             return
         self.seen = 0
-        near, rank = self._looked(pl_module)
+        near, rank = self._measure(pl_module)
         if self.before is not None:
             kept = float((near[:, :, None] == self.before[0][:, None]).any(2).float().mean())
             if trainer.logger is not None:
                 pl_module.log_dict({"neighbours_kept": kept, "rank_me": rank}, sync_dist=True)
-            is_quiet = kept >= KEPT and abs(rank - self.before[1]) <= RANK_CHANGE * self.before[1]
-            self.quiet = self.quiet + 1 if is_quiet else 0
+            is_unchanged = kept >= KEPT and abs(rank - self.before[1]) <= RANK_CHANGE * self.before[1]
+            self.unchanged = self.unchanged + 1 if is_unchanged else 0
         self.before = near, rank
-        if self.quiet >= self.patience:
+        if self.unchanged >= self.patience:
             trainer.should_stop = True
 
     @torch.no_grad()
-    def _looked(self, training: Any) -> tuple[Tensor, float]:
+    def _measure(self, training: Any) -> tuple[Tensor, float]:
         """(n, 10) nearest neighbours, RankMe."""
         data, network = training.data[0], training.objective.network
-        chosen = torch.linspace(0, len(data) - 1, min(len(data), LOOKED_AT)).long()
+        chosen = torch.linspace(0, len(data) - 1, min(len(data), SAMPLED)).long()
         network.eval()
         rows = [network(part.to(training.device).float() / 255).float().cpu() for part in data[chosen].split(250)]
         network.train()
@@ -57,10 +57,10 @@ class Convergence(L.Callback):
         return near, rank_me(x.numpy())
 
     def state_dict(self) -> dict[str, Any]:
-        """For a resume."""
-        return {"quiet": self.quiet, "seen": self.seen, "before": self.before}
+        """State for a resume."""
+        return {"unchanged": self.unchanged, "seen": self.seen, "before": self.before}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From a resume."""
-        self.quiet, self.seen = state_dict["quiet"], state_dict["seen"]
+        """Restore the state of a resume."""
+        self.unchanged, self.seen = state_dict["unchanged"], state_dict["seen"]
         self.before = state_dict["before"]

@@ -1,4 +1,4 @@
-"""Pictures -> one tensor in memory: read once, shrunk, and seen many times."""
+"""Images -> one tensor in memory: read once, shrunk, and seen many times."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from selfclean_hooks.data.images import shrink
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.utils.progress import Tick
 
-MAX_PICTURES = 20_000
-MAX_BYTES = 2 << 30  # of all pictures together
-# pixels a side: smaller pictures are enlarged, photographs lose detail that minutes cannot teach
+MAX_IMAGES = 20_000
+MAX_BYTES = 2 << 30  # of all images together
+# pixels a side: smaller images are enlarged, photographs lose detail that minutes cannot teach
 SMALLEST, LARGEST = 28, 64
-PROBED = 64  # pictures looked at to derive the size
+PROBED = 64  # images read to derive the size
 
-Picture = Image.Image | NDArray[Any]  # an array is (C, H, W), of any number of channels
+ImageLike = Image.Image | NDArray[Any]  # an array is (C, H, W), of any number of channels
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """How a picture is brought into the encoder's form.
+    """How an image is converted to the encoder's input.
 
     Attributes:
-        size: side of the square, in pixels; pictures are squeezed to it.
+        size: side of the square, in pixels; images are resized to it, whatever their aspect ratio.
         channels: 1 where all are grey, 3 for colour, C for arrays of C channels.
-        low: per channel of an array the value that becomes 0; () for pictures of 8 bits.
+        low: per channel of an array the value that becomes 0; () for images of 8 bits.
         high: the value that becomes 255.
     """
 
@@ -40,53 +40,51 @@ class Canvas:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
 
-    def __call__(self, picture: Picture) -> torch.Tensor:
-        """(channels, size, size) uint8 of a picture, which is not changed.
+    def __call__(self, image: ImageLike) -> torch.Tensor:
+        """(channels, size, size) uint8 of an image, which is not changed.
 
         Raises:
             DataError: an array of another number of channels.
         """
-        if isinstance(picture, Image.Image):
-            return shrink(picture, self.size, self.channels)
-        if len(picture) != len(self.low):
-            raise DataError(
-                f"pictures must have as many channels as the first ones, {self.channels}: got {len(picture)}"
-            )
-        x = torch.from_numpy(np.nan_to_num(picture.astype(np.float32)))[None]
+        if isinstance(image, Image.Image):
+            return shrink(image, self.size, self.channels)
+        if len(image) != len(self.low):
+            raise DataError(f"images must have as many channels as the first ones, {self.channels}: got {len(image)}")
+        x = torch.from_numpy(np.nan_to_num(image.astype(np.float32)))[None]
         x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)[0]
         low, high = (torch.tensor(values)[:, None, None] for values in (self.low, self.high))
         return ((x - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def read(pictures: Any, size: int | None, seed: int, tick: Tick | None = None) -> tuple[torch.Tensor, Canvas]:
-    """Read and shrink the pictures; of more than 20,000, or than fit into 2 GiB, a sample drawn with `seed`.
+def read(images: Any, size: int | None, seed: int, tick: Tick | None = None) -> tuple[torch.Tensor, Canvas]:
+    """Read and shrink the images; of more than 20,000, or than fit into 2 GiB, a sample drawn with `seed`.
 
     Args:
-        pictures: has a length; items are PIL images or (C, H, W) arrays. One that raises is skipped.
-        size: side in pixels. None: what suits them.
+        images: has a length; items are PIL images or (C, H, W) arrays. One that raises is skipped.
+        size: side in pixels. None: derived from the images.
         seed: of the sample.
         tick: progress, called with (read, all).
 
     Returns:
-        (N, C, S, S) uint8 in order, grey where all of it is grey; how they were shrunk.
+        (N, C, S, S) uint8 in order, one channel where all of it is grey; how they were shrunk.
 
     Raises:
         DataError: fewer than two can be read.
     """
-    order = np.random.default_rng(seed).permutation(len(pictures))
-    probed = [picture for i in order[:PROBED].tolist() if (picture := _attempt(pictures, i)) is not None]
+    order = np.random.default_rng(seed).permutation(len(images))
+    probed = [image for i in order[:PROBED].tolist() if (image := _attempt(images, i)) is not None]
     canvas = _canvas(probed, size)
-    most = min(MAX_PICTURES, max(2, MAX_BYTES // (canvas.channels * canvas.size**2)))
+    most = min(MAX_IMAGES, max(2, MAX_BYTES // (canvas.channels * canvas.size**2)))
     rows: list[torch.Tensor] = []
     chosen = np.sort(order[:most]).tolist()
     for done, i in enumerate(chosen, 1):
-        if (row := _attempt(pictures, i, canvas)) is not None:
+        if (row := _attempt(images, i, canvas)) is not None:
             rows.append(row)
         if tick is not None:
             tick(done, len(chosen))
     if len(rows) < 2:
         raise DataError(
-            f"training on the data needs at least two pictures that can be read, got {len(rows)} of {len(pictures)}: "
+            f"training on the data needs at least two images that can be read, got {len(rows)} of {len(images)}: "
             "pass backbone= or repair the files"
         )
     data = torch.stack(rows)
@@ -95,8 +93,8 @@ def read(pictures: Any, size: int | None, seed: int, tick: Tick | None = None) -
     return data, canvas
 
 
-def _canvas(probed: list[Picture], size: int | None) -> Canvas:
-    """The median longer side, in steps of 4 pixels; the range of arrays from the 1st to the 99th hundredth."""
+def _canvas(probed: list[ImageLike], size: int | None) -> Canvas:
+    """The median longer side, in steps of 4 pixels; the range of arrays from the 1st to the 99th percentile."""
     sides = [max(p.size if isinstance(p, Image.Image) else p.shape[1:]) for p in probed]
     middle = float(np.median(sides)) if sides else SMALLEST
     side = size or int(min(max(4 * round(middle / 4), SMALLEST), LARGEST))
@@ -110,11 +108,11 @@ def _canvas(probed: list[Picture], size: int | None) -> Canvas:
     return Canvas(side, channels, tuple(map(float, low)), wide)
 
 
-def _attempt(pictures: Any, index: int, canvas: Canvas | None = None) -> Any:
+def _attempt(images: Any, index: int, canvas: Canvas | None = None) -> Any:
     try:
-        picture: Picture = pictures[index]
-        if isinstance(picture, Image.Image):
-            picture.load()  # a truncated file raises here and not while it is opened
-        return picture if canvas is None else canvas(picture)
+        image: ImageLike = images[index]
+        if isinstance(image, Image.Image):
+            image.load()  # a truncated file raises here and not while it is opened
+        return image if canvas is None else canvas(image)
     except Exception:  # whatever a user's data set raises: the audit itself reports the item as unreadable
         return None

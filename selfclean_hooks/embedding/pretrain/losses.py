@@ -148,13 +148,13 @@ class _Gather(torch.autograd.Function):
     """Tensors of all processes, through which gradients flow back to each."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(_: Any, x: Tensor) -> Tensor:
         every = [torch.empty_like(x) for _ in range(distributed.get_world_size())]
         distributed.all_gather(every, x.contiguous())
         return torch.cat(every)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
+    def backward(_: Any, gradient: Tensor) -> Any:
         total = gradient.clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(total)
         return total.chunk(distributed.get_world_size())[distributed.get_rank()]

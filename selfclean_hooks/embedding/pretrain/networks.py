@@ -1,7 +1,7 @@
 """What an audit sees of a trained encoder: learned features beside two that need no training.
 
 No training shows all three issues. Learned features bring together what is of one class, which shows wrong labels; they
-forget what tells the odd one out. Orientations of edges and a thumbnail show that, and near copies.
+forget what sets the odd one apart. Orientations of edges and a thumbnail show that, and near copies.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ import torch.nn.functional as F  # noqa: N812, the field's own name for it
 from torch import Tensor, nn
 
 from selfclean_hooks.embedding.pretrain.recipe import SMALL, SMALL_VIT
+from selfclean_hooks.embedding.weights.state_dict import load_weights
+from selfclean_hooks.embedding.weights.timm_hub import check_known, import_timm, weights_of
 from selfclean_hooks.errors import SettingError
+from selfclean_hooks.utils.imports import needs
 
 WIDTH = 16  # channels of the small network's first layer
 VIT: dict[str, Any] = {"embed_dim": 96, "depth": 4, "num_heads": 4, "global_pool": "avg", "class_token": False}
 
 
 class Network(nn.Module):
-    """A trunk that normalises its input, and gives features as a map or as tokens."""
+    """A trunk that normalizes its input, and gives features as a map or as tokens."""
 
     def __init__(self, trunk: nn.Module, dim: int, mean: Tensor, std: Tensor) -> None:
-        """`dim`: features of a position. `mean`, `std`: (1, C, 1, 1) of pictures in [0, 1]."""
+        """`dim`: features of a position. `mean`, `std`: (1, C, 1, 1) of images in [0, 1]."""
         super().__init__()
         self.trunk, self.dim = trunk, dim
         self.mean: Tensor
@@ -33,29 +36,29 @@ class Network(nn.Module):
         self.register_buffer("std", std)
 
     def normalized(self, x: Tensor) -> Tensor:
-        """(B, C, S, S) in [0, 1] as the trunk is fed it."""
+        """(B, C, S, S) in [0, 1] as the input of the trunk."""
         return (x - self.mean) / self.std
 
     def positions(self, x: Tensor) -> Tensor:
         """(B, C, S, S) in [0, 1] to (B, dim, H, W)."""
         run = getattr(self.trunk, "forward_features", self.trunk)
-        found: Tensor = run(self.normalized(x))
-        if found.ndim == 4:
-            return found if found.shape[1] == self.dim else found.permute(0, 3, 1, 2)
+        features: Tensor = run(self.normalized(x))
+        if features.ndim == 4:
+            return features if features.shape[1] == self.dim else features.permute(0, 3, 1, 2)
         skipped = int(getattr(self.trunk, "num_prefix_tokens", 0))
-        tokens = found[:, skipped:]
+        tokens = features[:, skipped:]
         side = math.isqrt(tokens.shape[1])
         return tokens.transpose(1, 2).reshape(len(x), self.dim, -1, side)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, S, S) in [0, 1] to (B, dim): averaged over the picture."""
+        """(B, C, S, S) in [0, 1] to (B, dim): averaged over the image."""
         return self.positions(x).mean((2, 3))
 
 
 def brightness(data: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and spread of each channel of (N, C, S, S) uint8, (1, C, 1, 1) each, in [0, 1].
 
-    A spread of nothing counts as a grey level.
+    A spread of 0 counts as one grey level.
     """
     levels = data[:: 1 + len(data) // 4096].float() / 255
     std, mean = torch.std_mean(levels, dim=(0, 2, 3), keepdim=True)
@@ -63,18 +66,18 @@ def brightness(data: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def network_of(name: str, start: str, mean: Tensor, std: Tensor, size: int) -> Network:
-    """A network by the name of its encoder, for pictures of C channels and S pixels a side.
+    """A network by the name of its encoder, for images of C channels and S pixels a side.
 
     Args:
         name: "small", "small-vit" or a timm model.
         start: "random", "pretrained" or the path of a checkpoint for it.
-        mean: (1, C, 1, 1) of the pictures.
+        mean: (1, C, 1, 1) of the images.
         std: (1, C, 1, 1).
         size: S.
 
     Raises:
-        SettingError: there is no such model, or it cannot be made for pictures like these.
-        BackboneError: its weights cannot be had.
+        SettingError: there is no such model, or it cannot be made for images like these.
+        BackboneError: its weights are not available.
     """
     channels = mean.shape[1]
     trunk: Any
@@ -85,14 +88,12 @@ def network_of(name: str, start: str, mean: Tensor, std: Tensor, size: int) -> N
         trunk = _small_vit(channels, size) if ours else _timm(name, start == "pretrained", channels, size)
         dim = int(trunk.num_features)
     if start not in ("random", "pretrained"):
-        from selfclean_hooks.embedding.weights.state_dict import load_weights
-
         load_weights(trunk, start)
     return Network(trunk, dim, mean, std)
 
 
 def size_for(name: str, size: int) -> int:
-    """The side at which `name` can work on pictures of `size` pixels: at least two positions a side."""
+    """The side at which `name` can work on images of `size` pixels: at least two positions a side."""
     if name == SMALL:
         return size
     if name == SMALL_VIT:
@@ -107,7 +108,8 @@ def size_for(name: str, size: int) -> int:
 
 def _small(channels: int, size: int) -> nn.Sequential:
     """A four-times narrower ResNet with a stem that leaves about 16 x 16 positions, whatever the size."""
-    from torchvision.models.resnet import BasicBlock
+    with needs("torchvision", "the encoder 'small'"):
+        from torchvision.models.resnet import BasicBlock
 
     stride = 2 if size < 48 else 4
     stem = [
@@ -125,7 +127,8 @@ def _shortcut(channels: int) -> nn.Sequential:
 
 
 def _small_vit(channels: int, size: int) -> nn.Module:
-    from timm.models.vision_transformer import VisionTransformer
+    with needs("timm", "the encoder 'small-vit'"):
+        from timm.models.vision_transformer import VisionTransformer
 
     return VisionTransformer(size, _patch(size), channels, num_classes=0, **VIT)
 
@@ -138,8 +141,6 @@ def _patch(size: int) -> int:
 def _timm(name: str, pretrained: bool, channels: int, size: int) -> Any:
     settings: dict[str, Any] = {"num_classes": 0, "in_chans": channels}
     if pretrained:
-        from selfclean_hooks.embedding.weights.timm_hub import weights_of
-
         settings |= {"pretrained": True, "pretrained_cfg_overlay": {"file": weights_of(name)}}
     if hasattr(_made(name, {"num_classes": 0}), "patch_embed"):
         settings |= {"img_size": size, "patch_size": _patch(size)}
@@ -147,15 +148,12 @@ def _timm(name: str, pretrained: bool, channels: int, size: int) -> Any:
 
 
 def _made(name: str, settings: dict[str, Any]) -> Any:
-    import timm
-
-    from selfclean_hooks.embedding.weights.timm_hub import check_known
-
     check_known(name)
+    timm = import_timm(f"the encoder {name!r}")
     try:
         return timm.create_model(name, **settings)
     except (TypeError, AssertionError, RuntimeError, ValueError) as error:
-        raise SettingError(f"encoder {name!r} cannot be made for these pictures: {error}") from error
+        raise SettingError(f"encoder {name!r} cannot be made for these images: {error}") from error
 
 
 # weight of each part's cosine distance beside the thumbnail's
@@ -174,7 +172,7 @@ class Representation(nn.Module):
         self.side = 28 if channels == 1 else 16  # of the thumbnail: about 780 values either way
 
     def learned(self, x: Tensor) -> Tensor:
-        """(B, C, S, S) in [0, 1] to (B, F): of the picture, its middle and the mirror images of both."""
+        """(B, C, S, S) in [0, 1] to (B, F): of the image, its middle and the mirror images of both."""
         margin = round(CROP * x.shape[-1])
         middle = x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin]
         middle = F.interpolate(middle, x.shape[-2:], mode="bilinear", align_corners=False)

@@ -25,6 +25,7 @@ from selfclean_hooks.embedding.pretrain.losses import (
 )
 from selfclean_hooks.embedding.pretrain.networks import Network
 from selfclean_hooks.errors import SettingError
+from selfclean_hooks.utils.imports import needs
 
 DINO_OUTPUTS = 1024
 DINO_MOMENTUM = 0.99  # of the teacher, at the start; 1 in the end
@@ -89,7 +90,8 @@ class Mae(Objective):
     """Hidden patches are predicted from those that are shown (masked autoencoder, He et al., 2022)."""
 
     def __init__(self, network: Network) -> None:
-        from timm.models.vision_transformer import Block, VisionTransformer
+        with needs("timm", "the objective mae"):
+            from timm.models.vision_transformer import Block, VisionTransformer
 
         super().__init__(network)
         vit = network.trunk

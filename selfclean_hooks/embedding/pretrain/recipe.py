@@ -1,4 +1,4 @@
-"""What a self-supervised training is asked to do."""
+"""Settings of a self-supervised training."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ class Recipe:
     """Settings of a training; those that are None follow from the data.
 
     Attributes:
-        objective: what is trained for: simclr, vicreg, barlow-twins, dino (two random views of a picture are one thing)
-            or mae (hidden patches are to be told from the others).
+        objective: what is trained for: simclr, vicreg, barlow-twins, dino (two random views of an image are one thing)
+            or mae (hidden patches are predicted from the others).
         encoder: "auto" (a small ResNet; for mae a small ViT), "small", "small-vit", or any timm model by name.
         start: starting weights: "random", "pretrained" (timm's) or the path of a checkpoint for `encoder`.
-        size: side of the square input in pixels. None: the median longer side of the pictures, at least 28, at most 64
+        size: side of the square input in pixels. None: the median longer side of the images, at least 28, at most 64
             (twice the stride of a timm network, where that is more).
-        epochs: passes over the pictures. None: as many as show the encoder enough pictures.
-        batch_size: pictures a step, at least 2; at most all of them.
+        epochs: passes over the images. None: as many as show the encoder enough images.
+        batch_size: images a step, at least 2; at most all of them.
         max_seconds: the training ends after this many seconds, its learning rate brought down in time; reading is not
             counted.
         learning_rate: highest of the schedule. None: what suits the objective and the batch size.
-        patience: the training ends early once the nearest neighbours and RankMe of some pictures have not changed much
-            in this many looks in a row. 0: never.
+        patience: the training ends early once the nearest neighbours and RankMe of a sample have not changed much in
+            this many consecutive checks. 0: never.
         seed: of weights, order and views: the same seed gives the same encoder on one machine, unless the time is up.
     """
 
@@ -49,12 +49,11 @@ class Recipe:
         if self.epochs is not None and self.epochs < 1:
             raise SettingError(
                 f"epochs must be at least 1, got {self.epochs}: leave it out to have it chosen from the number of "
-                "pictures"
+                "images"
             )
         if self.batch_size < 2:
             raise SettingError(
-                f"batch_size must be at least 2, got {self.batch_size}: pictures are told apart from others of their "
-                "batch"
+                f"batch_size must be at least 2, got {self.batch_size}: images are compared with others of their batch"
             )
         if not self.max_seconds > 0:
             raise SettingError(f"max_seconds must be above 0, got {self.max_seconds}: 600 is the default")

@@ -7,19 +7,20 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from selfclean_hooks.embedding.pretrain.images import Canvas
+from selfclean_hooks.embedding.pretrain.images import Canvas, read
+from selfclean_hooks.embedding.pretrain.networks import Representation, brightness, network_of, size_for
+from selfclean_hooks.embedding.pretrain.objectives import objective_of, projection_of
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
+from selfclean_hooks.embedding.pretrain.resume import check_resumable
 from selfclean_hooks.errors import BackboneError
 from selfclean_hooks.utils.files import write
+from selfclean_hooks.utils.imports import needs
 from selfclean_hooks.utils.progress import Tick
 from selfclean_hooks.utils.rng import preserve_rng_state
-
-if TYPE_CHECKING:
-    from selfclean_hooks.embedding.pretrain.networks import Representation
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +30,10 @@ class Pretrained:
     Attributes:
         encoder: in eval mode, on the device it was trained on. (B, channels, size, size) float in [0, 1] to
             (B, D) float32.
-        canvas: from a picture to the (channels, size, size) uint8 that it is fed, divided by 255.
-        recipe: how it was trained; size and encoder are told.
-        epochs: whole epochs trained; fewer than asked for where the time was up or nothing changed any more.
-        pictures: number it was trained on.
+        canvas: from an image to the (channels, size, size) uint8 that it is fed, divided by 255.
+        recipe: how it was trained, with size and encoder filled in.
+        epochs: whole epochs trained; fewer than requested where the time was up or the training had converged.
+        images: number it was trained on.
         seconds: wall time of reading and training.
     """
 
@@ -40,12 +41,12 @@ class Pretrained:
     canvas: Canvas
     recipe: Recipe
     epochs: int
-    pictures: int
+    images: int
     seconds: float
 
 
 def pretrain(
-    pictures: Any,
+    images: Any,
     recipe: Recipe | None = None,
     *,
     device: torch.device | str = "cpu",
@@ -53,13 +54,13 @@ def pretrain(
     progress: Tick | None = None,
     trainer: Mapping[str, Any] | None = None,
 ) -> Pretrained:
-    """Train an encoder on the pictures themselves, without labels and without the network.
+    """Train an encoder on the images themselves, without labels and without the network.
 
     The random states of torch, numpy and `random` are left as they were.
 
     Args:
-        pictures: anything with a length whose items are PIL images of any mode and size or (C, H, W) arrays. An item
-            that raises is skipped. Of very many pictures a sample drawn with the seed is read (20,000, or 2 GiB).
+        images: anything with a length whose items are PIL images of any mode and size or (C, H, W) arrays. An item
+            that raises is skipped. Above 20,000 images or 2 GiB, a sample drawn with the seed is read.
         recipe: what to train, and how.
         device: where to train.
         partial: file that the state is kept in after each epoch; where it exists, the training goes on from there. It
@@ -68,23 +69,20 @@ def pretrain(
         trainer: settings of Lightning's Trainer: precision, devices, strategy, logger, callbacks.
 
     Raises:
-        DataError: fewer than two pictures can be read.
-        SettingError: the encoder cannot be made for such pictures.
-        BackboneError: the starting weights cannot be had, or the training diverged.
+        DataError: fewer than two images can be read.
+        SettingError: the encoder cannot be made for such images.
+        BackboneError: the starting weights are not available, or the training diverged.
         AuditFileError: `partial` is of another training.
     """
-    from selfclean_hooks.embedding.pretrain.images import read
-    from selfclean_hooks.embedding.pretrain.networks import Representation, brightness, network_of, size_for
-    from selfclean_hooks.embedding.pretrain.objectives import objective_of
-    from selfclean_hooks.embedding.pretrain.resume import check_resumable
-    from selfclean_hooks.embedding.pretrain.training import Training, fit
+    with needs("lightning", "self-supervised training"):  # it takes seconds to import, and other backbones do without
+        from selfclean_hooks.embedding.pretrain.training import Training, fit
 
     recipe, start = recipe or Recipe(), time.monotonic()
-    with preserve_rng_state(pictures):
-        data, canvas = read(pictures, recipe.size, recipe.seed)
+    with preserve_rng_state(images):
+        data, canvas = read(images, recipe.size, recipe.seed)
         side = size_for(recipe.network, canvas.size)
         if side != canvas.size:
-            data, canvas = read(pictures, side, recipe.seed)
+            data, canvas = read(images, side, recipe.seed)
         recipe = replace(recipe, encoder=recipe.network, size=canvas.size)
         # torch.manual_seed would also touch the accelerators, which are not restored
         torch.default_generator.manual_seed(recipe.seed)
@@ -117,34 +115,20 @@ def save(trained: Pretrained, path: str | Path) -> None:
         "canvas": asdict(trained.canvas),
         "recipe": asdict(trained.recipe),
         "epochs": trained.epochs,
-        "pictures": trained.pictures,
+        "pictures": trained.images,
         "seconds": trained.seconds,
     }
     state = {name: value.cpu().contiguous() for name, value in trained.encoder.state_dict().items()}
     write(Path(path), packed(state, {MARK: json.dumps(facts)}))
 
 
-def is_encoder(path: str | Path) -> bool:
-    """Whether a file is one that `save` wrote."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), "pt") as file:
-            return MARK in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        return False
-
-
 def load(path: str | Path, device: torch.device | str = "cpu") -> Pretrained:
     """The encoder that `save` wrote, in eval mode.
 
     Raises:
-        BackboneError: it is none, damaged, or of another version.
+        BackboneError: it is no such file, damaged, or of another version.
     """
     from safetensors import SafetensorError, safe_open
-
-    from selfclean_hooks.embedding.pretrain.networks import Representation, network_of
-    from selfclean_hooks.embedding.pretrain.objectives import projection_of
 
     try:
         with safe_open(str(path), "pt") as file:
@@ -157,8 +141,8 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Pretrained:
             f"the encoder {path} must be of version {VERSION}, got {facts.get('version')!r}: use the version of "
             "selfclean-hooks that wrote it, or train it anew"
         )
-    told = facts["canvas"]
-    canvas = Canvas(told["size"], told["channels"], tuple(told["low"]), tuple(told["high"]))
+    held = facts["canvas"]
+    canvas = Canvas(held["size"], held["channels"], tuple(held["low"]), tuple(held["high"]))
     recipe = Recipe(**{**facts["recipe"], "start": "random"})
     mean, std = state["network.mean"], state["network.std"]
     with preserve_rng_state():

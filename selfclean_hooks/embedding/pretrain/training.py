@@ -1,4 +1,4 @@
-"""Training by Lightning's Trainer: accelerators, precision, several devices and loggers are its own."""
+"""Training by Lightning's Trainer, which handles accelerators, precision, several devices and loggers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from selfclean_hooks.embedding.pretrain.resume import MARK, fingerprint_of_train
 from selfclean_hooks.errors import BackboneError
 from selfclean_hooks.utils.progress import Tick
 
-PICTURES_SEEN = 66_000  # per training, over all epochs
+IMAGES_SEEN = 66_000  # per training, over all epochs
 MIN_EPOCHS, MAX_EPOCHS = 2, 40
 WARM_UP = 0.15  # share of the training in which the learning rate rises
 WEIGHT_DECAY = 1e-4
@@ -43,7 +43,7 @@ class Training(L.LightningModule):
         self.objective, self.data, self.recipe = objective, [data], recipe  # in a list: no module state
         self.batch_size = min(recipe.batch_size, len(data))
         self.steps_an_epoch = len(data) // self.batch_size
-        self.epochs = recipe.epochs or min(max(PICTURES_SEEN // len(data), MIN_EPOCHS), MAX_EPOCHS)
+        self.epochs = recipe.epochs or min(max(IMAGES_SEEN // len(data), MIN_EPOCHS), MAX_EPOCHS)
         self.spent = 0.0  # seconds, also before a resume
         self.started = math.nan
 
@@ -71,7 +71,7 @@ class Training(L.LightningModule):
         self.started = time.monotonic()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """See whether the time is up."""
+        """Stop where the time is up."""
         self.objective.after_step(self.progress)
         if self.seconds >= self.recipe.max_seconds:
             self.trainer.should_stop = True
@@ -105,12 +105,12 @@ class Training(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the time that was spent, and what is trained."""
+        """Record the time that was spent, and what is trained."""
         checkpoint[MARK] = fingerprint_of_training(self)
         checkpoint["selfclean_hooks_spent"] = self.seconds
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from the time that was spent."""
+        """Continue from the time that was spent."""
         self.spent = float(checkpoint["selfclean_hooks_spent"])
 
 
@@ -120,7 +120,7 @@ def _mixed(*numbers: int) -> int:
 
 
 class _Batches(Dataset[Tensor]):
-    """Full batches in one random order; what is left over takes its chance in the next epoch."""
+    """Full batches in one random order; an incomplete last batch is dropped."""
 
     def __init__(self, data: Tensor, size: int, seed: int, epoch: int) -> None:
         self.data, self.size = data, size
@@ -142,7 +142,7 @@ class _Bar(L.Callback):
 
 
 class _Partial(L.Callback):
-    """Keeps the state after each epoch, so that a training that was killed goes on."""
+    """Saves the state after each epoch, so that a training that was killed can be resumed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

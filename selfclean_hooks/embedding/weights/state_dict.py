@@ -1,6 +1,6 @@
-"""Which tensors of a file are a module's: one rule for where they are and what is in front of their names.
+"""Which tensors of a file belong to a module: one rule for where they are and which prefix their names have.
 
-In front may be anything: the name of a dictionary in the file, what a LightningModule calls the model, what DDP or
+The prefix may be anything: the name of a dictionary in the file, a LightningModule's name for the model, what DDP or
 torch.compile add ("state_dict.net.backbone.", "module.", "model_ema._orig_mod."). The rule:
 
 1. A prefix is taken under which the file has every name of the module; if several, one whose shapes are right too.
@@ -31,15 +31,15 @@ from selfclean_hooks.utils.torch_internals import uncompiled
 
 
 def load_weights(module: nn.Module, path: str | Path) -> nn.Module:
-    """Load the weights in a file into a module of your own, whatever is in front of their names there.
+    """Load the weights in a file into a module of your own, whatever prefix their names have there.
 
-    For architectures that timm has not, or other sizes of picture: ``audit(data, load_weights(net, "last.ckpt"))``.
+    For architectures that timm does not have, or other image sizes: ``audit(data, load_weights(net, "last.ckpt"))``.
 
     Args:
         module: whose parameters and buffers are overwritten, in their own precision and on their own device. Its
             classifier, if it has one, must be in the file; one that is an nn.Identity need not be.
         path: a Lightning checkpoint, a state dict saved by torch.save, timm's training checkpoint, or safetensors. EMA
-            weights are taken if there are such; the rule is in `selfclean_hooks.fitting`.
+            weights are taken if there are such; the rule is at the top of this module.
 
     Returns:
         The module.
@@ -61,12 +61,12 @@ HEADS = ("fc", "classifier", "head", "heads")  # where torchvision's models and 
 
 
 def load_into(module: nn.Module, file: Checkpoint, name: str) -> None:
-    """Load a file's weights into a module, in its own precision and place. All or nothing.
+    """Load the weights of a file into a module, in its own precision and on its own device: all of them or none.
 
     Args:
         module: whose parameters and buffers are overwritten.
-        file: where from.
-        name: what messages call the module.
+        file: the checkpoint.
+        name: name of the module in messages.
 
     Raises:
         BackboneError: they do not fit, or one is not finite.
@@ -77,16 +77,16 @@ def load_into(module: nn.Module, file: Checkpoint, name: str) -> None:
     found = strip_prefix(find_prefix(own, file), file)
     wrong = [*_names_wrong(own, found, classifiers(module)), *_values_wrong(own, found)]
     if wrong:
-        hint = " (pos_embed follows the size of pictures in training)" if "pos_embed" in " ".join(wrong) else ""
-        cure = "name the architecture that was saved, or build it and use selfclean_hooks.checkpoints.load_weights"
+        hint = " (pos_embed follows the image size in training)" if "pos_embed" in " ".join(wrong) else ""
+        cure = "name the architecture that was saved, or build it and use selfclean_hooks.embedding.load_weights"
         raise BackboneError(f"{file.path} does not fit {name}: {'; '.join(wrong)}{hint}: {cure}")
     state = {key: found[key] for key in own if key in found}
     _check_finite(own, state, file)
-    module.load_state_dict(state, strict=False)  # what may be missing has been seen to
+    module.load_state_dict(state, strict=False)  # names and shapes were checked above
 
 
 def find_prefix(own: Mapping[str, Tensor], file: Checkpoint) -> str:
-    """What is in front of a module's names in a file, by the rule; if nothing fits, what comes nearest.
+    """The prefix of a module's names in a file, by the rule; if none fits, the nearest one.
 
     Raises:
         BackboneError: several fit equally well, and their weights differ.
@@ -108,7 +108,7 @@ def find_prefix(own: Mapping[str, Tensor], file: Checkpoint) -> str:
 
 
 def strip_prefix(front: str, file: Checkpoint) -> dict[str, Tensor]:
-    """The tensors whose names start so, by the rest of their names."""
+    """The tensors whose names have this prefix, by the rest of their names."""
     return {key[len(front) :]: value for key, value in file.tensors.items() if key.startswith(front)}
 
 
@@ -122,7 +122,7 @@ def classifiers(module: nn.Module) -> tuple[str, ...]:
 
 
 def _splits(key: str) -> Iterator[tuple[str, str]]:
-    """Each way to take a name apart before or after its dots: ("", "a.b"), ("a.", "b")."""
+    """Each way to split a name before or after its dots: ("", "a.b"), ("a.", "b")."""
     for at in (0, *(match.end() for match in re.finditer(r"\.", key))):
         yield key[:at], key[at:]
 

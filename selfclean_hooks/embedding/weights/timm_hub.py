@@ -1,34 +1,44 @@
-"""Timm hub."""
+"""What timm knows of its models, and where it has their weights from."""
 
 from __future__ import annotations
 
-from selfclean_hooks.errors import BackboneError
+import difflib
+from typing import Any
 
-PRETRAINED = "efficientnet_lite0.ra_in1k"  # what "auto" asks for: small, and good at all three issues
+from selfclean_hooks.errors import BackboneError
+from selfclean_hooks.utils.imports import needs
+
+PRETRAINED = "efficientnet_lite0.ra_in1k"  # of "auto": small, and good at all three issues
 HUB_SECONDS = 3.0  # how long an unreachable hub may hold up an audit
 FILES = ("model.safetensors", "pytorch_model.bin")
 
 
-def check_known(name: str) -> None:
-    """See that timm has a model.
+def import_timm(what: str) -> Any:
+    """The module timm, for `what`.
 
     Raises:
-        BackboneError: it has none; says which are called nearly so.
+        BackboneError: it is not installed.
     """
-    import timm
+    with needs("timm", what):
+        import timm
+    return timm
 
+
+def check_known(name: str) -> None:
+    """Check that timm has a model of this name.
+
+    Raises:
+        BackboneError: it has none; suggests similar names.
+    """
+    timm = import_timm(f"the backbone {name!r}")
     if not timm.is_model(name.split(".")[0]):
         raise BackboneError(f"backbone {name!r} is no timm model: did you mean {', '.join(_near(name))}?")
 
 
 def _near(name: str) -> list[str]:
-    """Names of models that `name` may be a slip of."""
-    import difflib
-
-    import timm
-
+    """Names of models that `name` may be a misspelling of."""
     base = name.split(".")[0].lower()
-    known = timm.list_models()
+    known = import_timm(f"the backbone {name!r}").list_models()
     near = difflib.get_close_matches(base, known, 3, cutoff=0.6) + [
         name for name in known if len(base) > 2 and base in name
     ]
@@ -42,8 +52,8 @@ def weights_of(name: str) -> str:
         BackboneError: they are not in the local cache, and the hub does not answer soon.
     """
     import huggingface_hub
-    import timm
 
+    timm = import_timm(f"the backbone {name!r}")
     repository = getattr(timm.get_pretrained_cfg(name), "hf_hub_id", None)
     if not repository:
         raise BackboneError(f"timm has no pretrained weights for {name!r}: choose a name with a tag, as {PRETRAINED!r}")
