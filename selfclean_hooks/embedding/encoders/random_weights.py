@@ -73,7 +73,8 @@ def _start(part: nn.Module, name: str, own: Tensor, generator: torch.Generator) 
     if not isinstance(own, nn.Parameter):
         return torch.full(own.shape, STATISTICS[name], **PLAIN) if name in STATISTICS else None
     if isinstance(part, LAYERS) and name in ("weight", "bias"):
-        bound = 1 / math.sqrt(max(1, part.weight[0].numel()))  # as torch: transposed convolutions too
+        weight: Any = part.weight
+        bound = 1 / math.sqrt(max(1, weight[0].numel()))  # as torch: transposed convolutions too
         return (2 * torch.rand(own.shape, generator=generator, **PLAIN) - 1) * bound
     if is_norm(part) and own.ndim == 1:
         return torch.full(own.shape, 0.0 if "bias" in name or name == "beta" else 1.0, **PLAIN)
