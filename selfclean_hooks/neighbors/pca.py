@@ -64,7 +64,7 @@ def principal_components(
     mean, n = _mean(blocks())
 
     def centred() -> Iterator[FloatArray]:
-        return (np.asarray(block - mean) for block in blocks())
+        return (np.subtract(block, mean, dtype=precision) for block in blocks())
 
     if start is not None:
         axes = np.linalg.qr(start)[0]

@@ -132,8 +132,8 @@ def left_singular_vectors(x: Tensor, most: int) -> tuple[Float32Array, FloatArra
     found = principal_components(lambda: blocks_of(rows), most, precision=np.float32, start=start, rounds=2)
     found = found.kept(1e-6 * found.squares[0])  # below lies the rounding of float32 products
     s = np.sqrt(found.squares)
-    along = found.axes / s
-    return np.concatenate([(block - found.mean) @ along for block in blocks_of(rows)]).astype(np.float32), s
+    mean, along = found.mean.astype(np.float32), (found.axes / s).astype(np.float32)
+    return np.concatenate([(block - mean) @ along for block in blocks_of(rows)]), s
 
 
 MAX_EXACT_SAMPLES = 1200  # up to which kernel PCA is exact
