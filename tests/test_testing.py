@@ -80,7 +80,7 @@ def test_flips_are_spread_over_all_other_classes() -> None:
         assert counts[1].min() > 400
 
 
-def test_colour_pictures_and_nothing_to_add() -> None:
+def test_colour_images_and_nothing_to_add() -> None:
     images = np.random.default_rng(0).integers(0, 256, (20, 6, 6, 3), np.uint8)
     labels = np.arange(20) % 2
     made = contaminate(images, labels, images[:0], near_duplicates=0.5, off_topic=0, label_errors=0)
@@ -130,7 +130,7 @@ def test_patches_differ_from_each_other_and_are_not_plain() -> None:
         off_topic_patches(1, 0)
 
 
-def test_a_written_folder_holds_every_picture_under_its_label(made: Contaminated, tmp_path: Path) -> None:
+def test_a_written_folder_holds_every_image_under_its_label(made: Contaminated, tmp_path: Path) -> None:
     write_image_folder(made, tmp_path / "new" / "folder")
     files = sorted((tmp_path / "new" / "folder").glob("*/*.png"), key=lambda file: file.stem)
     assert [int(file.stem) for file in files] == list(range(len(made.images)))

@@ -122,11 +122,11 @@ class Action:
         summary.write_text("")
         given = {key: self.value(value) for key, value in step.get("env", {}).items()}
         files = {"GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(summary)}
-        told = {"RUNNER_TEMP": str(self.temporary), "GITHUB_ACTION_PATH": str(ACTION.parent), **files}
+        reported = {"RUNNER_TEMP": str(self.temporary), "GITHUB_ACTION_PATH": str(ACTION.parent), **files}
         done = subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)],
             cwd=self.folder,
-            env=environment(self.folder, self.binaries, **told, **given, **more),
+            env=environment(self.folder, self.binaries, **reported, **given, **more),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -174,10 +174,10 @@ def test_file_names_are_no_workflow_commands(tmp_path: Path, binaries: Path) -> 
     assert start < lines.index("::add-mask::a") < lines.index(f"::{token}::")
 
 
-def test_no_limit_is_told(tmp_path: Path, binaries: Path) -> None:
-    told = "::notice title=selfclean-hooks::Neither limits nor a baseline"
-    assert told in Action(tmp_path, binaries, source="photos").run_all()[0].log
-    assert told not in Action(tmp_path, binaries, source="photos", baseline="accepted.txt").run_all()[0].log
+def test_no_limit_is_reported(tmp_path: Path, binaries: Path) -> None:
+    reported = "::notice title=selfclean-hooks::Neither limits nor a baseline"
+    assert reported in Action(tmp_path, binaries, source="photos").run_all()[0].log
+    assert reported not in Action(tmp_path, binaries, source="photos", baseline="accepted.txt").run_all()[0].log
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,9 @@ def test_no_limit_is_told(tmp_path: Path, binaries: Path) -> None:
         ({"package": HOSTILE, "torch-backend": "cpu"}, ["--torch-backend", "cpu", "--", HOSTILE]),
     ],
 )
-def test_install_takes_the_own_checkout_unless_told(inputs: dict[str, str], words: list[str], tmp_path: Path) -> None:
+def test_install_takes_the_own_checkout_unless_reported(
+    inputs: dict[str, str], words: list[str], tmp_path: Path
+) -> None:
     """A Python that writes down its words takes the place of the real one."""
     python = tmp_path / "python"
     python.write_text(

@@ -94,7 +94,7 @@ def test_further_training_is_another_encoder(tmp_path: Path) -> None:
     assert net.fed == 12 + 4 + 12
 
 
-def test_functions_are_not_cached_as_they_cannot_be_told_apart(tmp_path: Path) -> None:
+def test_functions_are_not_cached_as_they_cannot_be_reported_apart(tmp_path: Path) -> None:
     for scale in (1, 2):
         found = cached(Items(), lambda batch, by=scale: mean_colour(batch) * by, tmp_path)
         np.testing.assert_allclose(found.vectors, scale * pixels().mean((1, 2)) / 255, rtol=1e-4)
@@ -122,7 +122,7 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", ["cut", "a bit", "no database", "something else", *DAMAGES])
+@pytest.mark.parametrize("damage", ["truncated", "a bit", "no database", "something else", *DAMAGES])
 def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, damage: str) -> None:
     found = cached(Items(), net := Net(), tmp_path)
     path = tmp_path / NAME
@@ -135,7 +135,7 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, damage: str) ->
         old = path.read_bytes()
         vector = found.vectors[4].tobytes()
         flipped = old.replace(vector, vector[:-1] + bytes([vector[-1] ^ 1]))
-        path.write_bytes({"cut": old[:-50_000], "a bit": flipped, "no database": b"hello" * 99}[damage])
+        path.write_bytes({"truncated": old[:-50_000], "a bit": flipped, "no database": b"hello" * 99}[damage])
     with pytest.raises(AuditFileError, match=f"{NAME} cannot be read .*: delete the file"):
         cached(Items(), net, tmp_path)
     assert net.fed == 12
@@ -240,7 +240,7 @@ def small(image: Image.Image) -> torch.Tensor:
 
 
 def refused(image: Image.Image) -> torch.Tensor:
-    raise RuntimeError("this picture is known")
+    raise RuntimeError("this image is known")
 
 
 def encoder(prepare: Any) -> Encoder:
@@ -270,7 +270,7 @@ def small(image):
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
 
 def refused(image):
-    raise RuntimeError("this picture is known")
+    raise RuntimeError("this image is known")
 
 if __name__ == "__main__":
     multiprocessing.set_start_method("spawn")
@@ -454,7 +454,7 @@ def test_a_kill_in_the_middle_of_writing_leaves_what_was_there(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("moment", ["opened", "read", "written"])
-def test_a_file_that_stays_locked_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+def test_a_file_that_stays_locked_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     monkeypatch.setattr(cache_file, "PATIENCE", 0.0)
     stored(tmp_path, "1", {"a": [1, 2]})
     cache = Cache(tmp_path, "1")
@@ -480,7 +480,7 @@ def test_a_folder_that_cannot_be_written_is_read(tmp_path: Path, monkeypatch: py
     assert list((tmp_path / "empty").iterdir()) == []
 
 
-def test_a_folder_in_the_place_of_the_file_is_told(tmp_path: Path) -> None:
+def test_a_folder_in_the_place_of_the_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / NAME).mkdir()
     with pytest.raises(AuditFileError, match=r"cannot be used \(unable to open database file\): .*another cache_dir"):
         cached(Items(), Net(), tmp_path)

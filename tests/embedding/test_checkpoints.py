@@ -33,7 +33,7 @@ from selfclean_hooks.errors import BackboneError
 from tests.helpers.embedding_data import Items, Net, as_image
 
 NAME = "test_resnet"  # of timm: 0.5 million parameters
-PICTURES = ImageDataset(Items(make=as_image))
+IMAGES = ImageDataset(Items(make=as_image))
 BATCH = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 State = dict[str, Tensor]
@@ -66,9 +66,9 @@ def features(encoder: Encoder, batch: Tensor = BATCH) -> Tensor:
 
 def is_of(source: nn.Module, path: Path, name: str = NAME) -> Encoder:
     """The encoder that a file gives, seen to compute what its source does."""
-    encoder = resolve(f"{name}:{path}" if name else str(path), PICTURES, device="cpu")
+    encoder = resolve(f"{name}:{path}" if name else str(path), IMAGES, device="cpu")
     expected = by_hand(source)
-    assert expected.std(dim=0).max() > 0.001  # the twin tells pictures apart
+    assert expected.std(dim=0).max() > 0.001  # the twin tells images apart
     torch.testing.assert_close(features(encoder), expected, rtol=1e-4, atol=1e-4)
     return encoder
 
@@ -84,7 +84,7 @@ def saved(path: Path, content: Any) -> Path:
 
 def refused(text: str | Path) -> str:
     with pytest.raises(BackboneError) as caught:
-        resolve(text, PICTURES, device="cpu")
+        resolve(text, IMAGES, device="cpu")
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -182,10 +182,10 @@ def test_safetensors_and_a_config_beside_them_are_read_as_on_the_hub(tmp_path: P
     path = tmp_path / "model.safetensors"
     save_file(source.state_dict(), path)
     is_of(source, path)
-    told = {"mean": [0.1, 0.2, 0.3], "std": [0.3, 0.2, 0.1], "input_size": [3, 32, 32]}
-    config = {"architecture": NAME, "num_classes": 5, "pretrained_cfg": told}
+    reported = {"mean": [0.1, 0.2, 0.3], "std": [0.3, 0.2, 0.1], "input_size": [3, 32, 32]}
+    config = {"architecture": NAME, "num_classes": 5, "pretrained_cfg": reported}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    cast(Any, source).pretrained_cfg.update(told)
+    cast(Any, source).pretrained_cfg.update(reported)
     assert is_of(source, path, "").name.endswith("at 32 px")
     (tmp_path / "config.json").write_text('{"architecture": "resnet18", "mean": [0, 0, 0]}')  # of another model
     is_of(model(), path)
@@ -225,7 +225,7 @@ def test_torchvision_resnets_have_the_names_of_timm(tmp_path: Path) -> None:
 def test_other_architectures_come_without_their_classifier(tmp_path: Path, name: str) -> None:
     source = model(name)
     path = saved(tmp_path / "a.pt", prefixed(source, "model."))
-    encoder = resolve(f"{name}:{path}", PICTURES, device="cpu")
+    encoder = resolve(f"{name}:{path}", IMAGES, device="cpu")
     side = cast(Any, source).pretrained_cfg["input_size"][-1]
     batch = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8)
     torch.testing.assert_close(features(encoder, batch), by_hand(source, batch), rtol=1e-4, atol=1e-4)
@@ -331,7 +331,7 @@ def without(state: State, *starts: str) -> State:
     return {key: value for key, value in state.items() if not key.startswith(starts)}
 
 
-def test_missing_and_unknown_names_are_told(tmp_path: Path) -> None:
+def test_missing_and_unknown_names_are_reported(tmp_path: Path) -> None:
     state = model().state_dict()
     inner = {f"model.{key}": value for key, value in without(state, "layer1.").items()}
     gone = [key for key in state if key.startswith("layer1.") and "num_batches" not in key]
@@ -353,13 +353,13 @@ def test_a_file_of_another_architecture_is_refused(tmp_path: Path, name: str, wo
     assert all(word in message for word in words)
 
 
-def test_a_larger_model_is_not_cut_to_a_smaller_one(tmp_path: Path) -> None:
+def test_a_larger_model_is_not_shortened_to_a_smaller_one(tmp_path: Path) -> None:
     message = refused(f"resnet18:{saved(tmp_path / 'a.pt', model('resnet34').state_dict())}")
     assert "does not fit resnet18: the model lacks layer1.2.conv1.weight" in message
     assert "the file lacks" not in message
 
 
-def test_another_size_of_pictures_is_told(tmp_path: Path) -> None:
+def test_another_size_of_images_is_reported(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.pt", model("test_vit", img_size=64).state_dict())
     message = refused(f"test_vit:{path}")
     assert "pos_embed: model (1, 101, 64), file (1, 17, 64) (pos_embed follows the image size" in message
@@ -373,17 +373,17 @@ def test_counters_of_batches_are_no_weights(tmp_path: Path) -> None:
     is_of(model(), saved(tmp_path / "more.pt", {**model().state_dict(), "x.num_batches_tracked": torch.tensor(1)}))
 
 
-def test_grey_pictures_are_fed_to_a_model_of_one_channel(tmp_path: Path) -> None:
+def test_grey_images_are_fed_to_a_model_of_one_channel(tmp_path: Path) -> None:
     source = model(in_chans=1)
-    encoder = resolve(f"{NAME}:{saved(tmp_path / 'a.pt', prefixed(source, 'net.'))}", PICTURES, device="cpu")
+    encoder = resolve(f"{NAME}:{saved(tmp_path / 'a.pt', prefixed(source, 'net.'))}", IMAGES, device="cpu")
     assert encoder.prepare is not None
-    batch = torch.stack([encoder.prepare(PICTURES[i]) for i in range(3)])
+    batch = torch.stack([encoder.prepare(IMAGES[i]) for i in range(3)])
     assert batch.shape[1] == 1
     with evaluation_mode(source):
         expected = penultimate(source, (batch / 255 - 0.5) / 0.5)
     torch.testing.assert_close(features(encoder, batch), expected, rtol=1e-5, atol=1e-5)
     message = refused(f"{NAME}:{saved(tmp_path / 'b.pt', model(in_chans=5).state_dict())}")
-    assert "must be of pictures of 1 or 3 channels, got 5 (conv1.0.weight)" in message
+    assert "must be of images of 1 or 3 channels, got 5 (conv1.0.weight)" in message
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -472,7 +472,7 @@ def zipped(path: Path) -> None:
         archive.writestr("a/b.txt", "no weights")
 
 
-def cut(path: Path) -> None:
+def truncate(path: Path) -> None:
     saved(path, model().state_dict())
     path.write_bytes(path.read_bytes()[:-5000])
 
@@ -481,7 +481,11 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "empty": ("a.ckpt", lambda path: path.touch(), "got an empty file"),
     "missing": ("a.ckpt", lambda path: None, "cannot be read as a file of weights: No such file"),
     "folder": ("a.ckpt", lambda path: path.mkdir(), "got a folder: name the file in it"),
-    "cut": ("a.ckpt", cut, "is no file of torch.save, or damaged (RuntimeError: PytorchStreamReader failed"),
+    "truncated": (
+        "a.ckpt",
+        truncate,
+        "is no file of torch.save, or damaged (RuntimeError: PytorchStreamReader failed",
+    ),
     "zip": ("a.pt", zipped, "is no file of torch.save, or damaged"),
     "web page": ("a.ckpt", lambda path: path.write_text("\n<!DOCTYPE html>\n<html></html>"), "got a web page"),
     "lfs": ("a.pth", lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "run git lfs pull"),
@@ -500,7 +504,7 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         "pass an nn.Module; or, of a class that you trust, call torch.serialization.add_safe_globals first",
     ),
     "safetensors' header": ("a.safetensors", lambda path: path.write_bytes(b"\xff" * 64), "is no safetensors file"),
-    "safetensors, cut": (
+    "safetensors, truncated": (
         "a.safetensors",
         lambda path: (save_file(model().state_dict(), path), path.write_bytes(path.read_bytes()[:-100])),
         "is no safetensors file, or damaged",
@@ -551,15 +555,15 @@ def test_a_class_that_the_user_trusts_is_read(tmp_path: Path) -> None:
 def test_our_own_files_go_to_their_own_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.safetensors"
     save_file({"x": torch.ones(1)}, path, {checkpoints.OWN: "{}"})
-    known = resolve(lambda batch: batch, PICTURES)
+    known = resolve(lambda batch: batch, IMAGES)
     monkeypatch.setattr(checkpoints, "_own", {path: known}.get)
-    assert resolve(path, PICTURES) is known
+    assert resolve(path, IMAGES) is known
 
 
 def test_no_global_generator_is_moved(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.pt", model(in_chans=1).state_dict())
     before = torch.get_rng_state()
-    resolve(f"{NAME}:{path}", PICTURES, device="cpu")
+    resolve(f"{NAME}:{path}", IMAGES, device="cpu")
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -43,7 +43,7 @@ ITEMS = {
     "dict": lambda image, label: {"image": as_tensor(image, label)[0], "label": label},
     "hugging face": lambda image, label: {"pixel_values": as_tensor(image, label)[0], "labels": torch.tensor(label)},
     "dataclass": lambda image, label: Record(*as_tensor(image, label)),
-    "picture": as_image,
+    "image": as_image,
     "array": lambda image, label: (image, np.int64(label)),
     "channels first": lambda image, label: (np.moveaxis(image, 2, 0), label),
     "bytes": lambda image, label: (torch.from_numpy(image).permute(2, 0, 1), label),
@@ -62,9 +62,9 @@ def test_items_of_any_kind(kind: str) -> None:
     assert found.labels.dtype == np.int64
 
 
-@pytest.mark.parametrize("kind", ["tensor", "picture", "array"])
+@pytest.mark.parametrize("kind", ["tensor", "image", "array"])
 def test_items_without_a_label(kind: str) -> None:
-    make = {"tensor": as_tensor, "picture": as_image, "array": lambda *both: both}[kind]
+    make = {"tensor": as_tensor, "image": as_image, "array": lambda *both: both}[kind]
     found = audit(Items(make=lambda image, label: make(image, label)[0]), mean_colour, progress=False)
     assert found.scores.not_run == {"label_errors": "there are no labels"}
     assert set(found.contamination) == {"near_duplicates", "off_topic", "unreadable"}
@@ -200,7 +200,7 @@ def test_unreadable_items_are_recorded_by_index_and_the_rest_is_audited() -> Non
     assert found.frame["given_label"].isna().to_numpy().nonzero()[0].tolist() == [0, 7]
 
 
-def test_truncated_pictures_are_unreadable_by_index(folder: Path) -> None:
+def test_truncated_images_are_unreadable_by_index(folder: Path) -> None:
     path = folder / "dog" / "1.png"
     path.write_bytes(path.read_bytes()[:300])
     found = embedded(ImageFolder(str(folder), v2.PILToTensor()))
@@ -365,7 +365,7 @@ def test_functions_of_text_arrays_and_dicts() -> None:
     assert embedded(parts, lambda batch: batch["left"]).vectors.tolist() == [[0, 1], [1, 1], [2, 1]]
 
 
-def test_pictures_of_many_modes_reach_a_module_alike() -> None:
+def test_images_of_many_modes_reach_a_module_alike() -> None:
     deep = Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000)
     assert deep.mode == "I;16"
     modes = [deep, *(Image.fromarray(pixels()[0]).convert(mode) for mode in ("RGBA", "P", "CMYK", "1", "RGB"))]

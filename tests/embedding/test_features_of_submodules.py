@@ -1,4 +1,4 @@
-"""Features of a part of a model: how the part is fed, and which errors of the model are told."""
+"""Features of a part of a model: how the part is fed, and which errors of the model are reported."""
 
 from collections.abc import Callable
 from typing import Any
@@ -103,7 +103,7 @@ def test_out_of_memory_on_the_first_batch_is_raised(error: RuntimeError) -> None
     assert model.passes == 1
 
 
-def test_a_part_that_is_not_reached_is_told_and_not_fed_directly() -> None:
+def test_a_part_that_is_not_reached_is_reported_and_not_fed_directly() -> None:
     model = Model(doubled)
     with pytest.raises(BackboneError, match="Linear must be called with one argument when Model is, got no call"):
         features(model, model.spare, batches())

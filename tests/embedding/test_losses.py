@@ -100,7 +100,7 @@ def small_vit() -> Network:
     return network_of("small-vit", "random", torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1), 28)
 
 
-def test_patches_are_cut_row_by_row() -> None:
+def test_patches_are_taken_row_by_row() -> None:
     x = torch.randn(2, 3, 12, 12)
     patches = patches_of(x, 4)
     assert patches.shape == (2, 9, 48)

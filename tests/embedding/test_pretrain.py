@@ -29,13 +29,11 @@ from selfclean_hooks.embedding.pretrain.run import Pretrained
 from selfclean_hooks.embedding.pretrain.run import pretrain as train
 from selfclean_hooks.errors import AuditFileError, BackboneError, DataError, SettingError
 
-Pictures = Sequence[Any]
+Images = Sequence[Any]
 
 
-def pretrain(
-    pictures: Any, progress: Any = None, trainer: Any = None, partial: Any = None, **recipe: Any
-) -> Pretrained:
-    return train(pictures, Recipe(**recipe), progress=progress, trainer=trainer, partial=partial)
+def pretrain(images: Any, progress: Any = None, trainer: Any = None, partial: Any = None, **recipe: Any) -> Pretrained:
+    return train(images, Recipe(**recipe), progress=progress, trainer=trainer, partial=partial)
 
 
 def noise(count: int, shape: tuple[int, ...] = (28, 28), seed: int = 0) -> list[Image.Image]:
@@ -49,8 +47,8 @@ def digits(count: int) -> tuple[list[Image.Image], NDArray[np.int64]]:
     return [Image.fromarray(image) for image in pixels], data.target[:count]
 
 
-def embed(trained: Pretrained, pictures: Pictures) -> torch.Tensor:
-    batch = torch.stack([trained.canvas(picture) for picture in pictures]).float() / 255
+def embed(trained: Pretrained, images: Images) -> torch.Tensor:
+    batch = torch.stack([trained.canvas(image) for image in images]).float() / 255
     with torch.no_grad():
         embedded: torch.Tensor = trained.encoder(batch)
     return embedded
@@ -59,25 +57,25 @@ def embed(trained: Pretrained, pictures: Pictures) -> torch.Tensor:
 @pytest.fixture(scope="session")
 def twelve() -> tuple[list[Image.Image], Pretrained]:
     """Images, and an encoder trained on them for two epochs."""
-    pictures = noise(12)
-    return pictures, pretrain(pictures, epochs=2)
+    images = noise(12)
+    return images, pretrain(images, epochs=2)
 
 
 @pytest.mark.parametrize("count", [2, 3, 10])
 def test_tiny_data_train(count: int) -> None:
-    pictures = noise(count)
-    trained = pretrain(pictures, epochs=2)
-    embedded = embed(trained, pictures)
+    images = noise(count)
+    trained = pretrain(images, epochs=2)
+    embedded = embed(trained, images)
     assert trained.epochs == 2
     assert embedded.dtype == torch.float32
     assert embedded.shape[0] == count
     assert torch.isfinite(embedded).all()
 
 
-@pytest.mark.parametrize(("picture", "channels"), [(Image.new("L", (9, 9)), 1), (Image.new("RGB", (9, 9), "red"), 3)])
-def test_identical_pictures_get_identical_finite_embeddings(picture: Image.Image, channels: int) -> None:
-    trained = pretrain([picture] * 6, epochs=3)
-    embedded = embed(trained, [picture] * 6)
+@pytest.mark.parametrize(("image", "channels"), [(Image.new("L", (9, 9)), 1), (Image.new("RGB", (9, 9), "red"), 3)])
+def test_identical_images_get_identical_finite_embeddings(image: Image.Image, channels: int) -> None:
+    trained = pretrain([image] * 6, epochs=3)
+    embedded = embed(trained, [image] * 6)
     assert trained.canvas.channels == channels
     assert torch.isfinite(embedded).all()
     assert torch.allclose(embedded, embedded[:1].expand_as(embedded), atol=1e-6)
@@ -85,26 +83,26 @@ def test_identical_pictures_get_identical_finite_embeddings(picture: Image.Image
 
 def test_mixed_sizes_and_modes_train_and_stay_as_they_were() -> None:
     alpha = Image.new("RGBA", (40, 70), (0, 200, 0, 100))
-    pictures = [*noise(2, (10, 90, 3)), *noise(2, (33, 20)), alpha, Image.new("P", (1, 1))]
-    before = [picture.tobytes() for picture in pictures]
-    trained = pretrain(pictures, epochs=1)
+    images = [*noise(2, (10, 90, 3)), *noise(2, (33, 20)), alpha, Image.new("P", (1, 1))]
+    before = [image.tobytes() for image in images]
+    trained = pretrain(images, epochs=1)
     assert trained.canvas.channels == 3
-    assert torch.isfinite(embed(trained, pictures)).all()
-    assert [picture.tobytes() for picture in pictures] == before
+    assert torch.isfinite(embed(trained, images)).all()
+    assert [image.tobytes() for image in images] == before
 
 
 @pytest.mark.parametrize(("side", "size"), [(8, 28), (28, 28), (37, 36), (500, 64)])
-def test_size_follows_the_pictures(side: int, size: int) -> None:
+def test_size_follows_the_images(side: int, size: int) -> None:
     assert pretrain(noise(2, (side, side)), epochs=1).canvas.size == size
 
 
-def test_grey_pictures_saved_as_colour_count_as_grey_until_one_is_not() -> None:
-    grey = [picture.convert("RGB") for picture in noise(5)]
+def test_grey_images_saved_as_colour_count_as_grey_until_one_is_not() -> None:
+    grey = [image.convert("RGB") for image in noise(5)]
     assert pretrain(grey, epochs=1).canvas.channels == 1
     assert pretrain([*grey, Image.new("RGB", (28, 28), "red")], epochs=1).canvas.channels == 3
 
 
-def test_unreadable_pictures_are_skipped() -> None:
+def test_unreadable_images_are_skipped() -> None:
     good = noise(6)
 
     class Broken(Sequence[Image.Image]):
@@ -121,7 +119,7 @@ def test_unreadable_pictures_are_skipped() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_too_few_pictures_is_said(count: int) -> None:
+def test_too_few_images_is_said(count: int) -> None:
     with pytest.raises(
         DataError, match=f"at least two images that can be read, got {count} of {count}: pass backbone="
     ):
@@ -149,8 +147,8 @@ def test_settings_without_sense_are_refused(setting: dict[str, Any]) -> None:
 
 
 def test_seed_decides() -> None:
-    pictures = noise(40)
-    first, again, other = (embed(pretrain(pictures, seed=s, epochs=2, batch_size=16), pictures) for s in (3, 3, 4))
+    images = noise(40)
+    first, again, other = (embed(pretrain(images, seed=s, epochs=2, batch_size=16), images) for s in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.allclose(first, other, atol=1e-3)
 
@@ -195,22 +193,22 @@ def test_large_data_are_sampled_by_seed(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(images, "MAX_IMAGES", 5)
     seen: list[int] = []
     pretrain(noise(50), epochs=1, batch_size=2, progress=lambda done, planned: seen.append(planned))
-    assert seen == [2, 2]  # five pictures, two a step
+    assert seen == [2, 2]  # five images, two a step
     few = [pretrain(noise(50), epochs=1, seed=s).encoder.network.mean for s in (0, 0, 1)]
     assert few[0] == few[1]
     assert few[0] != few[2]
 
 
 def test_encoder_is_ready_and_scale_free_in_the_batch(twelve: tuple[list[Image.Image], Pretrained]) -> None:
-    pictures, trained = twelve
+    images, trained = twelve
     assert not any(part.training for part in trained.encoder.modules())
-    alone = torch.cat([embed(trained, [picture]) for picture in pictures])
-    assert torch.allclose(alone, embed(trained, pictures), atol=1e-4)  # edges are square roots, near 0 too
+    alone = torch.cat([embed(trained, [image]) for image in images])
+    assert torch.allclose(alone, embed(trained, images), atol=1e-4)  # edges are square roots, near 0 too
 
 
-def accuracy_of(trained: Pretrained, pictures: Pictures, labels: NDArray[np.int64]) -> float:
+def accuracy_of(trained: Pretrained, images: Images, labels: NDArray[np.int64]) -> float:
     with torch.no_grad():
-        features = trained.encoder.learned(torch.stack([trained.canvas(p) for p in pictures]).float() / 255).numpy()
+        features = trained.encoder.learned(torch.stack([trained.canvas(p) for p in images]).float() / 255).numpy()
     half = len(labels) // 2
     knn = KNeighborsClassifier(5, metric="cosine").fit(features[:half], labels[:half])
     return float(knn.score(features[half:], labels[half:]))
@@ -218,10 +216,10 @@ def accuracy_of(trained: Pretrained, pictures: Pictures, labels: NDArray[np.int6
 
 def test_training_beats_the_same_network_untrained() -> None:
     """Nearest neighbours by the learned half alone: the thumbnail does not help here."""
-    pictures, labels = digits(600)
-    untrained = pretrain(pictures, epochs=1, max_seconds=1e-9, size=16)
-    trained = pretrain(pictures, epochs=10, batch_size=100, size=16)
-    assert accuracy_of(trained, pictures, labels) > accuracy_of(untrained, pictures, labels) + 0.02
+    images, labels = digits(600)
+    untrained = pretrain(images, epochs=1, max_seconds=1e-9, size=16)
+    trained = pretrain(images, epochs=10, batch_size=100, size=16)
+    assert accuracy_of(trained, images, labels) > accuracy_of(untrained, images, labels) + 0.02
 
 
 def test_shrink_gives_channels_first_bytes() -> None:
@@ -250,12 +248,12 @@ def test_training_needs_no_network_prints_nothing_and_imports_late() -> None:
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
-# --- objectives, encoders and kinds of pictures ------------------------------------------------------
+# --- objectives, encoders and kinds of images ------------------------------------------------------
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_learns_the_same_twice(objective: str) -> None:
-    pictures, labels = digits(150)
+    images, labels = digits(150)
     epochs = 20 if objective == "dino" else 6  # the slow teacher takes its time
     losses: list[float] = []
 
@@ -264,12 +262,12 @@ def test_every_objective_learns_the_same_twice(objective: str) -> None:
             losses.append(float(outputs["loss"]))
 
     settings: dict[str, Any] = {"objective": objective, "epochs": epochs, "batch_size": 25, "size": 16, "patience": 0}
-    trained = pretrain(pictures, trainer={"callbacks": [Losses()]}, **settings)
+    trained = pretrain(images, trainer={"callbacks": [Losses()]}, **settings)
     assert len(losses) == 6 * epochs
     assert np.mean(losses[-6:]) < np.mean(losses[:6])
-    assert accuracy_of(trained, pictures, labels) > 0.2  # ten classes
-    first, again = (pretrain(pictures, **{**settings, "epochs": 1}) for _ in range(2))
-    assert torch.equal(embed(first, pictures), embed(again, pictures))
+    assert accuracy_of(trained, images, labels) > 0.2  # ten classes
+    first, again = (pretrain(images, **{**settings, "epochs": 1}) for _ in range(2))
+    assert torch.equal(embed(first, images), embed(again, images))
 
 
 @pytest.mark.parametrize(
@@ -277,10 +275,10 @@ def test_every_objective_learns_the_same_twice(objective: str) -> None:
     [("resnet10t", "simclr", 64), ("vit_tiny_patch16_224", "dino", 28), ("vit_tiny_patch16_224", "mae", 30)],
 )
 def test_any_timm_model_is_sized_to_the_data(encoder: str, objective: str, size: int) -> None:
-    pictures = noise(6)
-    trained = pretrain(pictures, encoder=encoder, objective=objective, epochs=1, size=None if size == 64 else size)
+    images = noise(6)
+    trained = pretrain(images, encoder=encoder, objective=objective, epochs=1, size=None if size == 64 else size)
     assert trained.canvas.size == {30: 32}.get(size, size)
-    assert torch.isfinite(embed(trained, pictures)).all()
+    assert torch.isfinite(embed(trained, images)).all()
     assert trained.recipe.encoder == encoder
 
 
@@ -312,17 +310,17 @@ def test_an_encoder_that_cannot_be_had_is_said() -> None:
 
 
 @pytest.mark.parametrize("channels", [2, 13])
-def test_pictures_of_many_channels(channels: int) -> None:
+def test_images_of_many_channels(channels: int) -> None:
     rng = np.random.default_rng(0)
     scale = np.arange(1, channels + 1)[:, None, None] * 1000.0
-    pictures = [scale * rng.random((channels, 20, 30)) for _ in range(8)]
-    trained = pretrain(pictures, epochs=2)
+    images = [scale * rng.random((channels, 20, 30)) for _ in range(8)]
+    trained = pretrain(images, epochs=2)
     assert (trained.canvas.channels, trained.canvas.size) == (channels, 32)
     np.testing.assert_allclose(trained.canvas.high, 990 * np.arange(1, channels + 1), rtol=0.02)
-    fed = trained.canvas(pictures[0])
+    fed = trained.canvas(images[0])
     assert (fed.shape, fed.dtype) == ((channels, 32, 32), torch.uint8)
     assert fed.float().mean((1, 2)).sub(127).abs().max() < 12  # each channel over its own range
-    assert torch.isfinite(embed(trained, pictures)).all()
+    assert torch.isfinite(embed(trained, images)).all()
     with pytest.raises(DataError, match=f"as many channels as the first ones, {channels}: got 4"):
         trained.canvas(np.zeros((4, 9, 9)))
 
@@ -350,28 +348,28 @@ class KilledError(Exception):
 
 
 def test_a_training_that_was_killed_goes_on_to_the_same_end(tmp_path: Path) -> None:
-    pictures, _ = digits(60)
+    images, _ = digits(60)
     partial = tmp_path / "state"
     settings: dict[str, Any] = {"epochs": 4, "batch_size": 20, "size": 16, "objective": "dino", "patience": 3}
-    whole = pretrain(pictures, **settings)
+    whole = pretrain(images, **settings)
 
     def die(done: int, planned: int) -> None:
         if done == 8:
             raise KilledError
 
     with pytest.raises(KilledError):
-        pretrain(pictures, progress=die, partial=partial, **settings)
+        pretrain(images, progress=die, partial=partial, **settings)
     assert partial.exists()
     with pytest.raises(AuditFileError, match="of other data or with other settings"):
-        pretrain(pictures[:-1], partial=partial, **settings)
+        pretrain(images[:-1], partial=partial, **settings)
     seen: list[int] = []
-    resumed = pretrain(pictures, partial=partial, progress=lambda done, _: seen.append(done), **settings)
+    resumed = pretrain(images, partial=partial, progress=lambda done, _: seen.append(done), **settings)
     assert seen[0] == 7  # two epochs of three steps were kept
-    assert torch.equal(embed(whole, pictures), embed(resumed, pictures))
+    assert torch.equal(embed(whole, images), embed(resumed, images))
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "other").write_bytes(b"no training")
     with pytest.raises(AuditFileError, match="is no training that was interrupted"):
-        pretrain(pictures, partial=tmp_path / "other", **settings)
+        pretrain(images, partial=tmp_path / "other", **settings)
     assert (tmp_path / "other").read_bytes() == b"no training"
 
 
@@ -388,10 +386,10 @@ def test_an_interrupt_is_an_interrupt() -> None:
 
 def test_training_ends_early_where_nothing_changes_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convergence, "IMAGES_PER_CHECK", 1)
-    pictures, _ = digits(50)
+    images, _ = digits(50)
     still: dict[str, Any] = {"epochs": 14, "batch_size": 5, "size": 16, "learning_rate": 1e-12}
-    assert 4 <= pretrain(pictures, patience=3, **still).epochs < 14  # batch norm comes to rest first
-    assert pretrain(pictures, patience=0, **still).epochs == 14
+    assert 4 <= pretrain(images, patience=3, **still).epochs < 14  # batch norm comes to rest first
+    assert pretrain(images, patience=0, **still).epochs == 14
 
 
 def test_the_learning_rate_comes_down_in_the_time_there_is() -> None:
@@ -401,9 +399,9 @@ def test_the_learning_rate_comes_down_in_the_time_there_is() -> None:
         def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
             rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
-    pictures, _ = digits(40)
+    images, _ = digits(40)
     pretrain(
-        pictures, epochs=100_000, max_seconds=1.0, batch_size=20, size=16, patience=0, trainer={"callbacks": [Rates()]}
+        images, epochs=100_000, max_seconds=1.0, batch_size=20, size=16, patience=0, trainer={"callbacks": [Rates()]}
     )
     assert max(rates) > 5 * rates[-1]
 
@@ -416,13 +414,13 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
         (noise(4, (30, 30, 3)), {"epochs": 1, "encoder": "resnet10t", "objective": "simclr"}),
         (noise(4), {"epochs": 1, "objective": "mae"}),
     ]
-    for pictures, settings in cases:
-        trained = pretrain(pictures, **settings)
+    for data, settings in cases:
+        trained = pretrain(data, **settings)
         files.save(trained, tmp_path / "e.safetensors")
         loaded = files.load(tmp_path / "e.safetensors")
         assert (loaded.canvas, loaded.recipe, loaded.epochs) == (trained.canvas, trained.recipe, trained.epochs)
-        assert torch.equal(embed(loaded, pictures), embed(trained, pictures))
-    found = audit([(picture, 0) for picture in noise(20)], tmp_path / "e.safetensors", progress=False)
+        assert torch.equal(embed(loaded, data), embed(trained, data))
+    found = audit([(image, 0) for image in noise(20)], tmp_path / "e.safetensors", progress=False)
     assert "mae" in found.provenance["encoder"]["name"]
 
 
@@ -450,8 +448,8 @@ def test_times_that_are_none(text: str) -> None:
 
 
 def test_the_command_writes_an_encoder_that_audit_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for i, picture in enumerate(noise(12)):
-        picture.save(tmp_path / f"{i}.png")
+    for i, image in enumerate(noise(12)):
+        image.save(tmp_path / f"{i}.png")
     (tmp_path / "out").mkdir()
     file = tmp_path / "out" / "encoder.safetensors"
     log = tmp_path / "out" / "log"
@@ -468,20 +466,20 @@ def test_the_command_writes_an_encoder_that_audit_takes(tmp_path: Path, capsys: 
         str(log),
     ]
     assert cli.main(arguments) == 0
-    told = capsys.readouterr().out
-    assert told.startswith(f"{file}: simclr of small at 28 px, 12 pictures, 2 epochs in ")
-    assert "12 pictures are few" in told
+    reported = capsys.readouterr().out
+    assert reported.startswith(f"{file}: simclr of small at 28 px, 12 images, 2 epochs in ")
+    assert "12 images are few" in reported
     assert "loss" in (log / "metrics.csv").read_text()
     assert cli.main(["audit", str(tmp_path), "-o", str(tmp_path / "audit"), "--backbone", str(file)]) == 0
     assert cli.main([*arguments, "--max-time", "soon"]) == 2
     np.savez(tmp_path / "vectors.npz", embeddings=np.eye(4))
     assert cli.main(["pretrain", str(tmp_path / "vectors.npz"), "-o", str(file)]) == 2
-    assert "holds embeddings: give the pictures" in capsys.readouterr().err
+    assert "holds embeddings: give the images" in capsys.readouterr().err
 
 
 def test_several_devices_train_one_encoder(tmp_path: Path) -> None:
-    for i, picture in enumerate(noise(40)):
-        picture.save(tmp_path / f"{i}.png")
+    for i, image in enumerate(noise(40)):
+        image.save(tmp_path / f"{i}.png")
     file = tmp_path / "encoder"
     settings = ["--devices", "2", "--device", "cpu", "--epochs", "2", "--batch-size", "5"]
     command = [sys.executable, "-m", "selfclean_hooks", "pretrain", str(tmp_path), "-o", str(file), *settings]

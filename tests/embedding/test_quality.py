@@ -432,11 +432,11 @@ def test_it_is_saved_loaded_and_shown(tmp_path: Path) -> None:
     assert figures(found).describe().endswith("%)")
 
 
-@pytest.mark.parametrize("told", [None, 3, {}, {"own": {}}, {"own": {"rank": 1}, "random": None}])
-def test_what_older_or_odd_manifests_hold_is_no_fitness(told: Any) -> None:
+@pytest.mark.parametrize("reported", [None, 3, {}, {"own": {}}, {"own": {"rank": 1}, "random": None}])
+def test_what_older_or_odd_manifests_hold_is_no_fitness(reported: Any) -> None:
     vectors, labels = clusters()
     found = audit_embeddings(vectors, labels)
-    odd = replace(found, provenance={**found.provenance, "fitness": told})
+    odd = replace(found, provenance={**found.provenance, "fitness": reported})
     assert odd.fitness is None
     assert "random weights</th>" not in render(odd)
     without = replace(found, provenance={key: value for key, value in found.provenance.items() if key != "fitness"})

@@ -54,7 +54,7 @@ class Failing(Pure):
 
     def forward(self, batch: Tensor) -> Any:
         if float(batch.sum()) < 0:
-            raise RuntimeError("dark pictures")
+            raise RuntimeError("dark images")
         return super().forward(batch)
 
 
@@ -144,8 +144,8 @@ def test_a_model_of_our_own_is_compiled_and_laid_out_channels_last(traced: list[
     assert_close(found.vectors, outputs(net))
 
 
-def as_tensor(picture: Any) -> Tensor:
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+def as_tensor(image: Any) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 
 
 def outputs(net: nn.Module) -> np.ndarray[Any, Any]:
@@ -158,18 +158,20 @@ def _called(net: nn.Module, batch: Tensor) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "reported"),
     [
         (Failing, "the model was not compiled: "),
         (Net, "only a part of the data was computed by the compiled model"),  # it counts: other code for each batch
     ],
 )
-def test_what_cannot_be_compiled_is_computed_as_written(make: Callable[[], Net], told: str, traced: list[Any]) -> None:
+def test_what_cannot_be_compiled_is_computed_as_written(
+    make: Callable[[], Net], reported: str, traced: list[Any]
+) -> None:
     data, net = Items(23), make()
     found = embed(data, net, progress=False, batch_size=5, compile=True)
     assert_close(found.vectors, by_loop(net, data))
     (note,) = [note for note in found.notes if "compiled" in note]
-    assert note.startswith(told)
+    assert note.startswith(reported)
     assert len(traced) <= 1
 
 

@@ -1,4 +1,4 @@
-"""The command line in process, what it is fed with, and how it is told that it refused."""
+"""The command line in process, what it is fed with, and how it is reported that it refused."""
 
 import hashlib
 from collections.abc import Callable, Mapping

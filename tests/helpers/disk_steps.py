@@ -48,7 +48,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 def before_every_step(folder: Path, into: Path) -> Iterator[list[Path]]:
     """Copies of a folder, made within the block before anything below it is changed: opened to be written, replaced...
 
-    A file that opening cuts short is taken both before and after. What is written into an open file is no step: a file
+    A file that opening truncates is taken both before and after. What is written into an open file is no step: a file
     is to be in its place only when it is whole, and so it must be put there by another.
     """
     if not _installed:

@@ -1,4 +1,4 @@
-"""Pictures, data sets and small modules for the tests of embedding."""
+"""Images, data sets and small modules for the tests of embedding."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ def pixels(n: int = 12, size: int = 8, seed: int = 0) -> np.ndarray[Any, np.dtyp
 
 
 class Items(Dataset[Any]):
-    """What `make(picture, label)` returns of each picture; `broken` indices raise."""
+    """What `make(image, label)` returns of each image; `broken` indices raise."""
 
     def __init__(
         self, n: int = 12, make: Callable[[Any, int], Any] | None = None, broken: tuple[int, ...] = (), size: int = 8

@@ -1,4 +1,4 @@
-"""An audit with pictures, for tests of what shows it."""
+"""An audit with images, for tests of what shows it."""
 
 import io
 from dataclasses import replace
@@ -21,12 +21,12 @@ def png(image: Image.Image) -> bytes:
 
 
 def colour(i: int) -> tuple[int, int, int]:
-    """Of the picture of a sample."""
+    """Of the image of a sample."""
     return i, 255 - i, 77
 
 
 def with_images(names: tuple[str, ...] | None = ("cat", "dog", "owl"), **changes: Any) -> Audit:
-    """Three classes with wrong labels, an off-topic sample and copies; every picture is of one colour."""
+    """Three classes with wrong labels, an off-topic sample and copies; every image is of one colour."""
     rng = np.random.default_rng(0)
     labels = np.arange(N) % 3
     vectors = (np.eye(12)[labels] * 3 + rng.normal(size=(N, 12))).astype(np.float32)
@@ -35,8 +35,8 @@ def with_images(names: tuple[str, ...] | None = ("cat", "dog", "owl"), **changes
     labels[[30, 40, 50]] = (labels[[30, 40, 50]] + 1) % 3
     vectors[60] = -4
     audit = audit_embeddings(vectors, labels)
-    pictures = {i: png(Image.new("RGB", (24, 24), colour(i))) for i in range(N)}
-    changed = replace(audit, thumbnails=pictures, scores=replace(audit.scores, class_names=names))
+    images = {i: png(Image.new("RGB", (24, 24), colour(i))) for i in range(N)}
+    changed = replace(audit, thumbnails=images, scores=replace(audit.scores, class_names=names))
     return replace(changed, **changes)
 
 
@@ -46,6 +46,6 @@ def leaking(**changes: Any) -> Audit:
     index, other = np.array([5, 6, 7]), np.array([1, 1, 1])
     leaks = LeakPairs(("train", "val"), (N, 9), other, index, np.array([3, 4, 5]), np.array([0, 0.01, 0.9], np.float32))
     leaks = replace(leaks, automatic=0.1)
-    pictures = {("val", i): png(Image.new("RGB", (24, 24), (0, 0, 200 + i))) for i in (3, 4, 5)}
-    found = replace(audit, scores=replace(audit.scores, leaks=leaks), leak_thumbnails=pictures)
+    images = {("val", i): png(Image.new("RGB", (24, 24), (0, 0, 200 + i))) for i in (3, 4, 5)}
+    found = replace(audit, scores=replace(audit.scores, leaks=leaks), leak_thumbnails=images)
     return replace(found, **changes)

@@ -1,4 +1,4 @@
-"""Picture files for the tests, and the message of a SOURCE that is refused."""
+"""Image files for the tests, and the message of a SOURCE that is refused."""
 
 from pathlib import Path
 from typing import Any

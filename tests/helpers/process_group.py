@@ -41,8 +41,8 @@ def run(rank: int, folder: Path) -> None:
         group = dist.new_group(list(members), backend="gloo")
         if rank in members:
             processes = Processes(members.index(rank), len(members), group)
-            seen[name] = {title: told(lambda: scene(processes, folder / name)) for title, scene in SCENES.items()}  # noqa: B023
-    seen["here"] = {"processes": told(here)}
+            seen[name] = {title: reported(lambda: scene(processes, folder / name)) for title, scene in SCENES.items()}  # noqa: B023
+    seen["here"] = {"processes": reported(here)}
     (folder / f"{rank}.pickle").write_bytes(pickle.dumps(seen))
     dist.destroy_process_group()
 
@@ -53,7 +53,7 @@ def here() -> tuple[int, int, timedelta]:
     return processes.rank, processes.size, processes.group._get_backend(torch.device("cpu")).options._timeout
 
 
-def told(scene: Callable[[], Any]) -> tuple[Any, tuple[str, str] | None]:
+def reported(scene: Callable[[], Any]) -> tuple[Any, tuple[str, str] | None]:
     try:
         return scene(), None
     except BaseException as error:  # an interrupt is one of the errors to be seen
@@ -90,7 +90,7 @@ def traced(processes: Processes) -> bool:
 
 
 class Coloured(Items):
-    """Pictures with copies: (copy, of) positions hold the same content."""
+    """Images with copies: (copy, of) positions hold the same content."""
 
     def __init__(self, n: int, copies: dict[int, int], broken: tuple[int, ...] = (), make: Any = as_tensor) -> None:
         super().__init__(n, make, broken, size=4)

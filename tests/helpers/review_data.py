@@ -14,8 +14,8 @@ def mark(audit: Audit, issue: str, verdict: Any, i: int, other: int | None = Non
         return name, audit.digests[position] if audit.digests else ""
 
     name, digest = who(i)
-    told: dict[str, Any] = {"index": i, "sample": name, "digest": digest}
+    reported: dict[str, Any] = {"index": i, "sample": name, "digest": digest}
     if other is not None:
         name, digest = who(other)
-        told |= {"other_index": other, "other_sample": name, "other_digest": digest}
-    return Mark(issue, verdict, **{**told, **changes})
+        reported |= {"other_index": other, "other_sample": name, "other_digest": digest}
+    return Mark(issue, verdict, **{**reported, **changes})

@@ -39,11 +39,11 @@ WARN = Policy()
 
 
 class Memory(Logger):
-    """A logger that remembers what it is told, in whichever process."""
+    """A logger that remembers what it is reported, in whichever process."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[dict[str, float]] = []
+        self.reported: list[dict[str, float]] = []
 
     @property
     def name(self) -> str:
@@ -59,7 +59,7 @@ class Memory(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         audit = {name: value for name, value in metrics.items() if name.startswith("audit/")}
         if audit:
-            self.told.append({**audit, "step": float(step or 0)})
+            self.reported.append({**audit, "step": float(step or 0)})
 
 
 class Seen(dict[str, Any]):
@@ -131,7 +131,7 @@ def drops(folder: Path) -> Seen:
     callback = audit_callback(folder / "drops", policy=DROP)
     data = Module(train_data(), val_data(leaking=5))
     seen = fitted(callback, data, logger=logger, max_epochs=3)
-    return Seen(seen, logged=logger.told, calls=data.calls)
+    return Seen(seen, logged=logger.reported, calls=data.calls)
 
 
 def passed_loaders(folder: Path) -> Seen:
@@ -175,7 +175,7 @@ def module_in_training(folder: Path) -> Seen:
     data = Module(train_data(), val_data())
     logger = Memory()
     seen = fitted(callback, data, ShiftedBatchNorm(), more=[shots], max_epochs=3, limit_val_batches=0, logger=logger)
-    return Seen(seen, before=shots.before, after=shots.after, logged=logger.told, calls=data.calls)
+    return Seen(seen, before=shots.before, after=shots.after, logged=logger.reported, calls=data.calls)
 
 
 def saved_for_later(folder: Path) -> Seen:

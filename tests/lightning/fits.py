@@ -26,7 +26,7 @@ def planted(n: int = 200) -> Contaminated:
 
 
 class Items(Dataset[Any]):
-    """(picture, label, position) of an array of pictures."""
+    """(image, label, position) of an array of images."""
 
     def __init__(self, images: Any, labels: Any, transform: Any = None) -> None:
         self.x = torch.from_numpy(np.asarray(images)).float().unsqueeze(1) / 255

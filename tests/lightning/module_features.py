@@ -44,7 +44,7 @@ def loader(data: Any = None) -> DataLoader[Any]:
     return DataLoader(data or train_data(60), 16, shuffle=True)
 
 
-def pictures(n: int = 60) -> Tensor:
+def images(n: int = 60) -> Tensor:
     return train_data(n).x
 
 

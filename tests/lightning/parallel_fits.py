@@ -65,22 +65,22 @@ def fitted(*callbacks: Any, net: Any = None, data: Any = None, **settings: Any) 
     net = Calm() if net is None else net
     data = Module(train_data(), val_data(4), BATCH) if data is None else data
     made = trainer(*callbacks, **settings)
-    with caught() as told:
+    with caught() as reported:
         if isinstance(data, lightning.LightningDataModule):
             made.fit(net, datamodule=data)
         else:
             made.fit(net, data)
     assert made.state.finished
-    return net, made, [text for text in told if text.startswith("DataAudit")]
+    return net, made, [text for text in reported if text.startswith("DataAudit")]
 
 
 @contextlib.contextmanager
 def caught() -> Any:
-    told: list[str] = []
+    reported: list[str] = []
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        yield told
-    told.extend(str(warning.message) for warning in seen)
+        yield reported
+    reported.extend(str(warning.message) for warning in seen)
 
 
 def dropped(callback: DataAudit, name: str = "") -> set[int]:

@@ -123,14 +123,14 @@ def test_the_switch(monkeypatch: pytest.MonkeyPatch, value: str, runs: bool) -> 
 
 def test_settings_reach_the_audit(tmp_path: Path) -> None:
     given = Policy(near_duplicates="drop", off_topic="ignore", label_errors="warn")
-    cut = Thresholds(near_duplicates=0.02, off_topic=None, label_errors=0.2)
+    threshold = Thresholds(near_duplicates=0.02, off_topic=None, label_errors=0.2)
     callback = audit_callback(
-        tmp_path, policy=given, thresholds=cut, method="selfclean", leakage="ignore", batch_size=7
+        tmp_path, policy=given, thresholds=threshold, method="selfclean", leakage="ignore", batch_size=7
     )
     with pytest.warns(DataWarning):
         trainer(callback, max_epochs=1).fit(Net(), DataLoader(train_data(60), 16))
     saved = Audit.load(tmp_path)
     assert saved.policy == Policy("drop", "ignore", "warn", leakage="ignore")
-    assert saved.thresholds == cut
+    assert saved.thresholds == threshold
     assert saved.provenance["settings"]["method"] == "selfclean"
     assert saved.provenance["dataset"]["name"] == "train (Items)"

@@ -43,8 +43,8 @@ class Launch(NamedTuple):
 def launched(tmp_path_factory: pytest.TempPathFactory) -> Launch:
     folder = tmp_path_factory.mktemp("ddp")
     script = Path(__file__).with_name("ddp_script.py")
-    told = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
-    env = {name: value for name, value in os.environ.items() if name not in told}
+    reported = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
+    env = {name: value for name, value in os.environ.items() if name not in reported}
     started = subprocess.Popen(
         [sys.executable, str(script), str(folder)],
         env={**env, "OMP_NUM_THREADS": "1"},
@@ -75,7 +75,7 @@ def alone() -> dict[str, Any]:
         "dropped": np.setdiff1d(np.arange(len(found)), found.clean_indices).tolist(),
         "scores": found.frame.to_json(),
         "leakage": found.leakage.to_json(),
-        "logged": logger.told,
+        "logged": logger.reported,
     }
 
 
@@ -124,8 +124,8 @@ def test_the_first_process_writes_and_logs_once(launched: Launch, alone: dict[st
 
 
 def test_the_first_process_warns(launched: Launch) -> None:
-    told = f"Report: {launched.folder / 'drops' / 'report.html'}"
-    assert launched.log.count(told) == 2  # the two fits that write there
+    reported = f"Report: {launched.folder / 'drops' / 'report.html'}"
+    assert launched.log.count(reported) == 2  # the two fits that write there
 
 
 def test_no_dropped_sample_is_trained_on_and_every_other_once(launched: Launch, alone: dict[str, Any]) -> None:

@@ -41,9 +41,9 @@ QUIET: dict[str, Any] = {
 }
 
 
-def made(told: list[str]) -> int:
+def made(reported: list[str]) -> int:
     """How many audits the warnings tell of."""
-    return len([text for text in told if text.startswith("DataAudit of ")])
+    return len([text for text in reported if text.startswith("DataAudit of ")])
 
 
 def remembered(callback: Any) -> set[int]:
@@ -185,13 +185,13 @@ def test_learning_rate_finder(epochs: tuple[int, ...]) -> None:
 def test_tuning_and_fitting_with_one_trainer(epochs: tuple[int, ...], tmp_path: Path) -> None:
     callback, net, data = dropping(audit_epochs=epochs), Rated(), Module(train_data(), val_data(4), BATCH)
     trainer = quiet_trainer(callback, default_root_dir=tmp_path)
-    with caught() as told:
+    with caught() as reported:
         assert Tuner(trainer).lr_find(net, datamodule=data, num_training=25) is not None
         if epochs == (0,):
             assert trained(net).isdisjoint(dropped(callback))
         net.seen.clear()
         trainer.fit(net, datamodule=data)
-    assert made(told) == 1
+    assert made(reported) == 1
     assert trained(net, 1) == ALL - dropped(callback)
     assert trained(net, 0) == (ALL - dropped(callback) if epochs == (0,) else ALL)
 
@@ -211,12 +211,12 @@ def test_batch_size_finder(mode: str, order: int, tmp_path: Path) -> None:
 def test_scaling_the_batch_size_before_a_fit(tmp_path: Path) -> None:
     callback, net, data = dropping(), Calm(), Module(train_data(), val_data(4), BATCH)
     trainer = quiet_trainer(callback, default_root_dir=tmp_path)
-    with caught() as told:
+    with caught() as reported:
         assert Tuner(trainer).scale_batch_size(net, datamodule=data, init_val=8, max_trials=3) == data.batch_size
         assert trained(net).isdisjoint(dropped(callback))
         net.seen.clear()
         trainer.fit(net, datamodule=data)
-    assert made(told) == 1
+    assert made(reported) == 1
     assert trained(net, 0) == trained(net, 1) == ALL - dropped(callback)
 
 

@@ -45,7 +45,7 @@ class Three(Module):
 
 
 class Checked(Net):
-    """Remembers which pictures were validated."""
+    """Remembers which images were validated."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -200,7 +200,7 @@ def test_validation_that_cannot_be_compared_stops_nothing(val: Any) -> None:
         ),
     ],
 )
-def test_leakage_stops_where_told(tmp_path: Path, settings: Any, reason: str) -> None:
+def test_leakage_stops_where_reported(tmp_path: Path, settings: Any, reason: str) -> None:
     net = Net()
     with pytest.raises(ContaminationError) as stopped:
         trainer(callback(tmp_path, **settings)).fit(net, datamodule=Module(Planted(*TRAIN), Planted(*VAL)))

@@ -122,8 +122,8 @@ def test_a_bad_value_is_named(
 ) -> None:
     with pytest.raises((SystemExit, ValueError)) as raised:
         run("--config", written(tmp_path, settings), run=False)
-    told = " ".join((str(raised.value) + capsys.readouterr().err).split())
-    assert [part for part in parts if part not in told] == []
+    reported = " ".join((str(raised.value) + capsys.readouterr().err).split())
+    assert [part for part in parts if part not in reported] == []
 
 
 def test_printed_config_is_a_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,7 +63,7 @@ def test_other_samples_of_the_same_data_set_are_audited_anew() -> None:
 
 
 class Blurred:
-    """A backbone that sees no difference between the darkest pictures; before each audit it is told how many those are.
+    """A backbone that sees no difference between the darkest images; the number of those is reported before each audit.
 
     Of these all but one are dropped as copies.
     """
@@ -112,10 +112,10 @@ def test_a_later_audit_that_would_leave_too_little_is_not_followed(tmp_path: Pat
     net, data = Calm(), clean_data()
     callback = copies_dropped(net, data, tmp_path, 6, 30, audit_epochs=(0, 1))
     host = trainer(callback, max_epochs=3, **settings)
-    with caught() as told:
+    with caught() as reported:
         host.fit(net, DataLoader(data, shuffle=True, **loader), DataLoader(val_data(), 16))
     late = f"DataAudit: no audit for epoch 1, what was dropped stays dropped: {refusal(words, 64 - 29)}"
-    assert told.count(late) == 1
+    assert reported.count(late) == 1
     assert host.state.finished
     kept = callback.audit.clean_indices.tolist()
     assert len(kept) == 64 - 5
@@ -135,14 +135,14 @@ def test_a_first_audit_that_would_leave_too_little_stops_before_the_first_step(t
     net, data = Calm(), clean_data()
     callback = copies_dropped(net, data, tmp_path, 30, 30)
     host = trainer(callback, num_sanity_val_steps=0, **settings)
-    with caught() as told, pytest.raises(PolicyError) as refused:
+    with caught() as reported, pytest.raises(PolicyError) as refused:
         host.fit(net, DataLoader(data, shuffle=True, **loader), DataLoader(val_data(), 16))
     assert str(refused.value) == refusal(words, 64 - 29)
     assert net.seen == {}
     assert host.global_step == 0
     assert callback.audits == {}
     assert callback.state_dict() == {"loaders": {}}
-    assert not any(text.startswith("DataAudit of") for text in told)  # nothing is said to be trained on
+    assert not any(text.startswith("DataAudit of") for text in reported)  # nothing is said to be trained on
 
 
 def test_val_check_interval_over_several_epochs_needs_no_batches() -> None:
@@ -165,7 +165,7 @@ def other_data() -> Any:
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["same data", "other data of that length"])
-def test_stability_is_told_for_the_same_data_alone(tmp_path: Path, same: bool) -> None:
+def test_stability_is_reported_for_the_same_data_alone(tmp_path: Path, same: bool) -> None:
     callback = audit_callback(tmp_path)
     with caught():
         trainer(callback, max_epochs=1).fit(Calm(), DataLoader(clean_data(), 16))
@@ -179,7 +179,7 @@ def test_stability_is_told_for_the_same_data_alone(tmp_path: Path, same: bool) -
 
 def test_the_second_fit_on_other_data_says_that_it_changed() -> None:
     callback = dropping(backbone=nn.Flatten())
-    with caught() as told:
+    with caught() as reported:
         trainer(callback, max_epochs=1).fit(Calm(), DataLoader(clean_data(), 16))
         trainer(callback, max_epochs=1).fit(Calm(), DataLoader(other_data(), 16))
-    assert sum("the data changed since the last audit (64 samples then, 64 now)" in text for text in told) == 1
+    assert sum("the data changed since the last audit (64 samples then, 64 now)" in text for text in reported) == 1

@@ -1,4 +1,4 @@
-"""What the loggers get of an audit: metrics and pictures, once each, at the right step."""
+"""What the loggers get of an audit: metrics and images, once each, at the right step."""
 
 import csv
 from pathlib import Path
@@ -15,16 +15,16 @@ from tests.lightning.fits import DROP, Module, audit_callback, train_data, train
 from tests.lightning.parallel_fits import BATCH, Calm, Sorted, dropping, fitted, loader
 
 NAMES = ("near_duplicates", "off_topic", "label_errors", "leakage", "unreadable", "kept_fraction", "rank_me")
-PICTURED = ("near_duplicates", "off_topic", "label_errors")
+IMAGED = ("near_duplicates", "off_topic", "label_errors")
 STEPS = 9  # an epoch, of 175 samples kept in batches of 20; 11 with all 220
 
 
 class Noting(Logger):
-    """Keeps what it is told of audits; with `log_image` as Weights & Biases has it."""
+    """Keeps what it is reported of audits; with `log_image` as Weights & Biases has it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[tuple[int | None, dict[str, float]]] = []
+        self.reported: list[tuple[int | None, dict[str, float]]] = []
 
     @property
     def name(self) -> str:
@@ -38,18 +38,18 @@ class Noting(Logger):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         if audited := {name: value for name, value in metrics.items() if name.startswith("audit/")}:
-            self.told.append((step, audited))
+            self.reported.append((step, audited))
 
 
 class Drawing(Noting):
     def __init__(self) -> None:
         super().__init__()
-        self.pictures: list[tuple[str, int | None, np.ndarray[Any, Any]]] = []
+        self.images: list[tuple[str, int | None, np.ndarray[Any, Any]]] = []
 
     def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
         assert kwargs == {}
         for image in images:
-            self.pictures.append((key, step, image))
+            self.images.append((key, step, image))
 
 
 class Rated(Calm):
@@ -66,7 +66,7 @@ def expected(audit: Audit, name: str = "") -> dict[str, float]:
     return {f"audit/{name}{key}": value for key, value in figures.items()}
 
 
-def test_tensorboard_scalars_and_pictures_read_back(tmp_path: Path) -> None:
+def test_tensorboard_scalars_and_images_read_back(tmp_path: Path) -> None:
     callback, logger = dropping(), TensorBoardLogger(tmp_path)
     fitted(callback, logger=logger, max_epochs=1)
     logger.experiment.flush()
@@ -79,19 +79,19 @@ def test_tensorboard_scalars_and_pictures_read_back(tmp_path: Path) -> None:
         assert [event.step for event in scalars] == [0]
         assert scalars[0].value == pytest.approx(value)
     assert figures["audit/kept_fraction"] == pytest.approx(175 / 220)
-    assert set(events.Tags()["images"]) == {f"audit/{issue}" for issue in PICTURED}
-    for issue in PICTURED:
-        pictures = events.Images(f"audit/{issue}")
-        assert [event.step for event in pictures] == [0]
-        assert min(pictures[0].width, pictures[0].height) > 50
-        assert pictures[0].encoded_image_string.startswith(b"\x89PNG")
+    assert set(events.Tags()["images"]) == {f"audit/{issue}" for issue in IMAGED}
+    for issue in IMAGED:
+        images = events.Images(f"audit/{issue}")
+        assert [event.step for event in images] == [0]
+        assert min(images[0].width, images[0].height) > 50
+        assert images[0].encoded_image_string.startswith(b"\x89PNG")
 
 
 def test_csv_and_several_loggers_get_the_same(tmp_path: Path) -> None:
     callback, in_file, noting, drawing = dropping(), CSVLogger(tmp_path), Noting(), Drawing()
     fitted(callback, logger=[in_file, noting, drawing], max_epochs=1)
     figures = expected(callback.audit)
-    assert noting.told == drawing.told == [(0, figures)]
+    assert noting.reported == drawing.reported == [(0, figures)]
     with open(Path(in_file.log_dir) / "metrics.csv") as file:
         rows = [row for row in csv.DictReader(file) if row["audit/off_topic"]]
     assert len(rows) == 1
@@ -99,15 +99,15 @@ def test_csv_and_several_loggers_get_the_same(tmp_path: Path) -> None:
     assert rows[0]["step"] == "0"
 
 
-def test_pictures_go_to_a_logger_with_log_image() -> None:
+def test_images_go_to_a_logger_with_log_image() -> None:
     callback, logger = dropping(), Drawing()
     fitted(callback, logger=logger, max_epochs=1)
-    assert [(key, step) for key, step, _ in logger.pictures] == [(f"audit/{issue}", 0) for issue in PICTURED]
-    for _, _, picture in logger.pictures:
-        assert picture.dtype == np.uint8
-        assert picture.ndim == 3
-        assert picture.shape[2] == 3
-        assert picture.std() > 0
+    assert [(key, step) for key, step, _ in logger.images] == [(f"audit/{issue}", 0) for issue in IMAGED]
+    for _, _, image in logger.images:
+        assert image.dtype == np.uint8
+        assert image.ndim == 3
+        assert image.shape[2] == 3
+        assert image.std() > 0
 
 
 @pytest.mark.parametrize("logger", [False, None, []])
@@ -121,32 +121,32 @@ def test_no_logger_is_fine(logger: Any, tmp_path: Path) -> None:
 def test_each_audit_is_logged_once_at_the_step_it_was_made_before() -> None:
     callback, logger = dropping(audit_epochs=(0, 2)), Drawing()
     fitted(callback, logger=logger, max_epochs=4)
-    assert [step for step, _ in logger.told] == [0, 2 * STEPS]
-    assert logger.told[1][1] == expected(callback.audit)
-    assert [step for _, step, _ in logger.pictures] == [0] * 3 + [2 * STEPS] * 3
+    assert [step for step, _ in logger.reported] == [0, 2 * STEPS]
+    assert logger.reported[1][1] == expected(callback.audit)
+    assert [step for _, step, _ in logger.images] == [0] * 3 + [2 * STEPS] * 3
 
 
 def test_an_audit_for_a_later_epoch_alone() -> None:
     callback, logger = dropping(audit_epochs=(1,)), Noting()
     fitted(callback, logger=logger, max_epochs=2, accumulate_grad_batches=2)
-    assert [step for step, _ in logger.told] == [6]  # optimizer steps, of 11 batches
+    assert [step for step, _ in logger.reported] == [6]  # optimizer steps, of 11 batches
 
 
 def test_a_second_fit_that_needs_no_audit_logs_none() -> None:
     callback, logger, net, data = dropping(), Noting(), Calm(), Module(train_data(), val_data(4), BATCH)
     for _ in range(2):
         trainer(callback, logger=logger, max_epochs=1).fit(net, datamodule=data)
-    assert len(logger.told) == 1
+    assert len(logger.reported) == 1
 
 
 def test_names_of_loaders_in_the_metrics() -> None:
     callback, logger = dropping(thresholds=None), Drawing()
     fitted(callback, net=Sorted(), data={"a": loader(), "b": [loader(100)]}, logger=logger, max_epochs=1)
-    assert logger.told == [
+    assert logger.reported == [
         (0, expected(callback.audits["a"], "a/")),
         (0, expected(callback.audits["b.0"], "b.0/")),
     ]
-    assert {key for key, _, _ in logger.pictures} == {f"audit/{n}/{issue}" for n in ("a", "b.0") for issue in PICTURED}
+    assert {key for key, _, _ in logger.images} == {f"audit/{n}/{issue}" for n in ("a", "b.0") for issue in IMAGED}
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_the_tuners_dummy_logger_gets_nothing(finder: Any, order: int, monkeypat
     )
     callback, logger = dropping(), Noting()
     fitted(*[finder, callback][::order], net=Rated(), logger=logger)
-    assert logger.told == [(0, expected(callback.audit))]
+    assert logger.reported == [(0, expected(callback.audit))]
     assert not [metrics for metrics in lost if any(name.startswith("audit/") for name in metrics)]
 
 
@@ -168,7 +168,7 @@ def test_the_tuners_dummy_logger_gets_nothing(finder: Any, order: int, monkeypat
 def test_nothing_is_logged_where_nothing_was_audited(setting: dict[str, Any]) -> None:
     logger = Noting()
     fitted(dropping(), logger=logger, **setting)
-    assert logger.told == []
+    assert logger.reported == []
 
 
 def test_an_audit_that_stops_the_run_is_saved(tmp_path: Path) -> None:

@@ -74,12 +74,12 @@ class Logged(Net):
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[tuple[int, int, float]] = []  # epoch, position, margin
+        self.reported: list[tuple[int, int, float]] = []  # epoch, position, margin
 
     def log_margins(self, logits: Tensor, batch: Any) -> None:
         for row, label, position in zip(logits.detach().float(), batch[1].tolist(), batch[2].tolist(), strict=True):
             others = [float(value) for at, value in enumerate(row) if at != label]
-            self.told.append((self.current_epoch, position, float(row[label]) - max(others)))
+            self.reported.append((self.current_epoch, position, float(row[label]) - max(others)))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         logits = self(batch[0])
@@ -93,12 +93,12 @@ class Logged(Net):
 
 def twin(nets: list[Logged], n: int, before: int) -> np.ndarray[Any, Any]:
     """Mean of what was logged in the epochs before one, sample by sample."""
-    told: dict[int, list[float]] = {}
+    reported: dict[int, list[float]] = {}
     for net in nets:
-        for epoch, position, margin in net.told:
+        for epoch, position, margin in net.reported:
             if epoch < before:
-                told.setdefault(position, []).append(margin)
-    return np.array([np.mean(told[at]) if at in told else np.nan for at in range(n)])
+                reported.setdefault(position, []).append(margin)
+    return np.array([np.mean(reported[at]) if at in reported else np.nan for at in range(n)])
 
 
 def callback_of(folder: Path | None, **settings: Any) -> DataAudit:
@@ -468,14 +468,14 @@ def two_processes(folder: Path) -> None:
     with blends.watching():
         run = trainer(callback, max_epochs=3, strategy="ddp", devices=2)
         run.fit(net, datamodule=Module(train_data(), val_data()))
-    seen = {"told": net.told, "blends": [(margins.tolist(), epochs) for margins, epochs in blends]}
+    seen = {"reported": net.reported, "blends": [(margins.tolist(), epochs) for margins, epochs in blends]}
     same = callback.audit.scores.label.tolist()
     (folder / f"{run.global_rank}.json").write_text(json.dumps({**seen, "label": same}))
 
 
 def test_two_processes_add_up_what_they_have(tmp_path: Path) -> None:
-    told = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
-    env = {name: value for name, value in os.environ.items() if name not in told}
+    reported = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
+    env = {name: value for name, value in os.environ.items() if name not in reported}
     started = subprocess.Popen(
         [sys.executable, "-W", "ignore", __file__, str(tmp_path)],
         env={**env, "OMP_NUM_THREADS": "1"},
@@ -495,10 +495,10 @@ def test_two_processes_add_up_what_they_have(tmp_path: Path) -> None:
     ((margins, epochs),) = first["blends"]
     assert epochs == 2
     both = Logged()
-    both.told = [*map(tuple, first["told"]), *map(tuple, second["told"])]
+    both.reported = [*map(tuple, first["reported"]), *map(tuple, second["reported"])]
     np.testing.assert_allclose(np.array(margins, float), twin([both], 220, 2), rtol=1e-5, atol=1e-6)
     assert first["label"] == second["label"]
-    assert len({position for _, position, _ in second["told"]}) > 80
+    assert len({position for _, position, _ in second["reported"]}) > 80
 
 
 if __name__ == "__main__":

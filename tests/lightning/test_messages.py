@@ -43,24 +43,26 @@ def test_lines_of_a_derived_trainer_reach_the_logger_of_lightning(caplog: pytest
     )
     with caplog.at_level(logging.INFO):
         host.fit(Net(), DataLoader(clean_data(), 16))
-    told = lines(caplog)
-    assert told[0] == "DataAudit: the training data is audited before epoch 0, 64 samples"
-    assert told[1].startswith("DataAudit of the training data: 64 samples, nothing flagged. ")
-    assert len(told) == 2
+    reported = lines(caplog)
+    assert reported[0] == "DataAudit: the training data is audited before epoch 0, 64 samples"
+    assert reported[1].startswith("DataAudit of the training data: 64 samples, nothing flagged. ")
+    assert len(reported) == 2
     assert not [one for one in caplog.records if "DataAudit" in one.getMessage() and one.name != "lightning.pytorch"]
 
 
 def test_before_the_audit_it_is_said_what_is_audited(caplog: pytest.LogCaptureFixture) -> None:
-    told: list[str] = []
+    reported: list[str] = []
 
     def backbone(batch: Tensor) -> Tensor:
-        told[:] = told or lines(caplog)
+        reported[:] = reported or lines(caplog)
         return batch.flatten(1)
 
     callback = audit_callback(None, backbone=backbone, held_out={"other": clean_data(10)})
     with caplog.at_level(logging.INFO, "lightning.pytorch"), caught():
         trainer(callback, max_epochs=1).fit(Net(), datamodule=Module(train_data(), val_data(5)))
-    assert told == ["DataAudit: the training data is audited before epoch 0, 220 samples and 10 of other and 65 of val"]
+    assert reported == [
+        "DataAudit: the training data is audited before epoch 0, 220 samples and 10 of other and 65 of val"
+    ]
 
 
 # label errors that are not looked for
@@ -90,26 +92,30 @@ def paragraph_of(made: type[Items], policy: Policy, caplog: pytest.LogCaptureFix
     data = clean_data()
     data.__class__ = made
     callback = audit_callback(None, policy=policy)
-    with caplog.at_level(logging.INFO, "lightning.pytorch"), caught() as told:
+    with caplog.at_level(logging.INFO, "lightning.pytorch"), caught() as reported:
         trainer(callback, max_epochs=1).fit(Rebuilding(), DataLoader(data, 16))
-    said: list[str] = [text for text in (*told, *lines(caplog)) if text.startswith("DataAudit of the training data: ")]
+    said: list[str] = [
+        text for text in (*reported, *lines(caplog)) if text.startswith("DataAudit of the training data: ")
+    ]
     assert len(said) == 1
     return said[0]
 
 
 @pytest.mark.parametrize("action", ["drop", "raise", "warn"])
-def test_labels_that_are_none_are_told_of(action: Any, caplog: pytest.LogCaptureFixture) -> None:
-    told = paragraph_of(Vague, Policy(label_errors=action), caplog)
-    assert "; label errors not looked for: the targets are no labels (index 0: a label must be one" in told
+def test_labels_that_are_none_are_reported_of(action: Any, caplog: pytest.LogCaptureFixture) -> None:
+    reported = paragraph_of(Vague, Policy(label_errors=action), caplog)
+    assert "; label errors not looked for: the targets are no labels (index 0: a label must be one" in reported
 
 
-@pytest.mark.parametrize(("action", "is_told"), [("drop", True), ("raise", True), ("warn", False), ("ignore", False)])
+@pytest.mark.parametrize(
+    ("action", "is_reported"), [("drop", True), ("raise", True), ("warn", False), ("ignore", False)]
+)
 def test_no_labels_matter_where_something_was_to_come_of_them(
-    action: Any, is_told: bool, caplog: pytest.LogCaptureFixture
+    action: Any, is_reported: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told = paragraph_of(Bare, Policy(label_errors=action), caplog)
-    assert ("; label errors not looked for: there are no labels. " in told) is is_told
-    assert ("label errors" in told) is is_told
+    reported = paragraph_of(Bare, Policy(label_errors=action), caplog)
+    assert ("; label errors not looked for: there are no labels. " in reported) is is_reported
+    assert ("label errors" in reported) is is_reported
 
 
 def test_nothing_is_said_of_labels_that_were_looked_at(caplog: pytest.LogCaptureFixture) -> None:
@@ -120,7 +126,9 @@ def test_nothing_is_said_of_labels_that_were_looked_at(caplog: pytest.LogCapture
 
 
 @pytest.mark.parametrize("returning", [True, False])
-def test_samples_trained_on_again_are_told(returning: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_samples_trained_on_again_are_reported(
+    returning: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     net, data = Calm(), clean_data()
 
     def backbone(batch: Tensor) -> Tensor:

@@ -45,8 +45,8 @@ def first_view(items: list[Any]) -> Any:
 
 
 def without_id(items: list[Any]) -> Any:
-    ids, pictures, labels = zip(*items, strict=True)
-    return torch.stack(pictures), torch.stack(labels), torch.tensor([int(text.split()[1]) for text in ids])
+    ids, images, labels = zip(*items, strict=True)
+    return torch.stack(images), torch.stack(labels), torch.tensor([int(text.split()[1]) for text in ids])
 
 
 ITEMS: dict[str, tuple[type[Items], Any]] = {"two views": (TwoViews, first_view), "id first": (IdFirst, without_id)}
@@ -70,11 +70,11 @@ def trained_before() -> Net:
 @pytest.mark.parametrize("net", [Net, trained_before])
 def test_with_warn_training_goes_on(kind: str, net: Any, tmp_path: Path) -> None:
     module, callback = net(), audit_callback(tmp_path / "audit", backbone=None)
-    with caught() as told:
+    with caught() as reported:
         trainer(callback).fit(module, loader(kind))
-    told = [text for text in told if text.startswith("DataAudit")]
-    assert len(told) == 1
-    assert told[0].startswith("DataAudit: the training data is not audited: ")
+    reported = [text for text in reported if text.startswith("DataAudit")]
+    assert len(reported) == 1
+    assert reported[0].startswith("DataAudit: the training data is not audited: ")
     assert callback.audits == {}
     assert callback.state_dict() == {"loaders": {}}
     assert [sorted(module.seen[epoch]) for epoch in (0, 1)] == [list(range(64))] * 2
@@ -96,17 +96,17 @@ def test_where_something_depends_on_the_audit_it_is_an_error(kind: str, settings
 
 class OfManySizes(Items):
     def __getitem__(self, index: int) -> Any:
-        picture = Image.fromarray((self.x[index, 0] * 255).byte().numpy())
-        return picture.resize((8 + index % 3, 8)), self.y[index], index
+        image = Image.fromarray((self.x[index, 0] * 255).byte().numpy())
+        return image.resize((8 + index % 3, 8)), self.y[index], index
 
 
-def resized(picture: Any) -> Tensor:
-    return torch.from_numpy(np.asarray(picture.convert("L").resize((8, 8))).copy())[None] / 255
+def resized(image: Any) -> Tensor:
+    return torch.from_numpy(np.asarray(image.convert("L").resize((8, 8))).copy())[None] / 255
 
 
 def of_one_size(items: list[Any]) -> Any:
-    pictures, labels, positions = zip(*items, strict=True)
-    return torch.stack([resized(picture) for picture in pictures]), torch.stack(labels), torch.tensor(positions)
+    images, labels, positions = zip(*items, strict=True)
+    return torch.stack([resized(image) for image in images]), torch.stack(labels), torch.tensor(positions)
 
 
 def test_what_the_module_cannot_be_fed_auto_can(monkeypatch: pytest.MonkeyPatch) -> None:

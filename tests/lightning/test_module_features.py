@@ -15,7 +15,7 @@ from selfclean_hooks.errors import BackboneError, DataWarning
 from selfclean_hooks.training.module_features import features_of, representation
 from selfclean_hooks_lightning.host import LightningHost
 from tests.lightning.fits import Net, audit_callback, trainer, weights
-from tests.lightning.module_features import by_hand, close, embedded, encoded, loader, pictures, quick_auto, taught
+from tests.lightning.module_features import by_hand, close, embedded, encoded, images, loader, quick_auto, taught
 
 
 @pytest.fixture(autouse=True)
@@ -88,8 +88,8 @@ def test_features_of_known_models(name: str, named: bool) -> None:
 @pytest.mark.parametrize("part", [None, "encoder"])
 def test_precisions(dtype: torch.dtype, part: str | None) -> None:
     net = Net().to(dtype)
-    found = encoded(representation(part, net, "a checkpoint was loaded", LightningHost.packages).backbone, pictures())
-    expected = by_hand(net, net.encoder, pictures().to(dtype))
+    found = encoded(representation(part, net, "a checkpoint was loaded", LightningHost.packages).backbone, images())
+    expected = by_hand(net, net.encoder, images().to(dtype))
     assert found.dtype == dtype
     assert close(found.float(), expected.float())
 
@@ -98,7 +98,7 @@ def test_precision_in_training(vectors: list[Tensor]) -> None:
     net = taught(Net())
     twin = Net()
     twin.load_state_dict(weights(net))
-    expected = by_hand(twin, twin.double().encoder, pictures().double())
+    expected = by_hand(twin, twin.double().encoder, images().double())
     callback = audit_callback(None, backbone=None)
     with pytest.warns(DataWarning, match="Representation: Net"):
         trainer(callback, max_epochs=1, precision="64-true").fit(net, loader())
@@ -112,7 +112,7 @@ def test_eval_mode_and_no_trace() -> None:
     net.head.eval()
     before, flags = weights(net), [module.training for module in net.modules()]
     encoder = features_of(net, packages=LightningHost.packages)
-    one, two = encoded(encoder, pictures()), encoded(encoder, pictures())
+    one, two = encoded(encoder, images()), encoded(encoder, images())
     assert torch.equal(one, two)  # no dropout
     assert not one.requires_grad
     assert [module.training for module in net.modules()] == flags

@@ -20,8 +20,8 @@ from tests.lightning.module_features import (
     close,
     embedded,
     encoded,
+    images,
     loader,
-    pictures,
     quick_auto,
     taught,
 )
@@ -38,7 +38,7 @@ def vectors(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
 
 class Halved(Plain):
-    """Feeds its body something else than the pictures."""
+    """Feeds its body something else than the images."""
 
     def forward(self, x: Tensor) -> Any:
         return self.head(self.body(x * 0.5 - 0.25))
@@ -69,13 +69,13 @@ def small(width: int = 12) -> nn.Module:
 def test_a_part_is_fed_by_forward() -> None:
     net = Halved()
     features = features_of(net, net.body, packages=LightningHost.packages)
-    assert close(encoded(features, pictures()), by_hand(net, net.body, pictures() * 0.5 - 0.25))
+    assert close(encoded(features, images()), by_hand(net, net.body, images() * 0.5 - 0.25))
     assert features.name == "Sequential"
 
 
 def test_a_part_by_name_in_training(tmp_path: Path, vectors: list[Tensor]) -> None:
     net = taught(Net())
-    expected = by_hand(net, net.encoder[:3], pictures())  # up to what goes on through ReLU
+    expected = by_hand(net, net.encoder[:3], images())  # up to what goes on through ReLU
     about = audited(net, tmp_path, backbone="encoder.2")
     assert about["encoder"]["name"] == "Norm"
     assert about["notes"][0] == "features of Net.encoder.2, trained before (the weights of Norm have moved)"
@@ -85,8 +85,8 @@ def test_a_part_by_name_in_training(tmp_path: Path, vectors: list[Tensor]) -> No
 def test_a_part_without_forward_is_fed_the_samples() -> None:
     net = Silent(one=small(5), other=small(7))
     assert close(
-        encoded(features_of(net, net.get_submodule("other"), packages=LightningHost.packages), pictures()),
-        hidden(net.other, pictures()),
+        encoded(features_of(net, net.get_submodule("other"), packages=LightningHost.packages), images()),
+        hidden(net.other, images()),
     )
 
 
@@ -97,7 +97,7 @@ def hidden(model: Any, batch: Tensor) -> Tensor:
 
 def test_without_forward_the_only_part_with_weights_is_taken() -> None:
     net = Silent(model=small())
-    assert close(encoded(features_of(net, packages=LightningHost.packages), pictures()), hidden(net.model, pictures()))
+    assert close(encoded(features_of(net, packages=LightningHost.packages), images()), hidden(net.model, images()))
 
 
 def test_without_forward_several_parts_are_asked_about() -> None:

@@ -44,8 +44,10 @@ def test_the_same_data_as_a_new_object_is_audited_once(
     with caplog.at_level(logging.INFO, "lightning.pytorch"):
         net, trainer, _ = fitted(callback, data=data, reload_dataloaders_every_n_epochs=every, max_epochs=4)
     assert data.asked == asked
-    told = [text for text in caplog.messages if text.startswith("DataAudit: the data is as audited before epoch 0; ")]
-    assert not told  # once a fit would do, and the audit itself has just spoken
+    reported = [
+        text for text in caplog.messages if text.startswith("DataAudit: the data is as audited before epoch 0; ")
+    ]
+    assert not reported  # once a fit would do, and the audit itself has just spoken
     out = dropped(callback) if drops else set()
     assert all(trained(net, epoch) == set(range(len(callback.audit))) - out for epoch in range(4))
     assert trainer.reload_dataloaders_every_n_epochs == every

@@ -21,8 +21,8 @@ from tests.lightning.module_features import (
     by_hand,
     close,
     embedded,
+    images,
     loader,
-    pictures,
     pixels,
     quick_auto,
 )
@@ -46,11 +46,11 @@ def test_a_fresh_module_is_not_trusted(tmp_path: Path, vectors: list[Tensor]) ->
     )
     assert sentence in about["notes"]
     assert about["encoder"]["name"] == "pixels"
-    assert close(vectors[0], pictures().flatten(1))
+    assert close(vectors[0], images().flatten(1))
     assert "looks freshly initialised" in (tmp_path / "report.html").read_text()
 
 
-def test_the_user_is_told_that_a_fresh_module_is_not_trusted(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_user_is_reported_that_a_fresh_module_is_not_trusted(caplog: pytest.LogCaptureFixture) -> None:
     """The report may not be looked at, or not be written at all."""
     callback = audit_callback(None, backbone=None)
     with caplog.at_level("INFO"), pytest.warns(DataWarning) as caught:
@@ -67,7 +67,7 @@ def test_a_fresh_part_is_not_trusted() -> None:
 
 def test_a_module_passed_as_backbone_is_taken_at_its_word(vectors: list[Tensor]) -> None:
     net = Net()
-    expected = by_hand(net, net.encoder, pictures())
+    expected = by_hand(net, net.encoder, images())
     about = audited(net, backbone=net)
     assert about["encoder"]["name"] == "Net"
     assert not any("freshly" in note for note in about["notes"])
@@ -79,7 +79,7 @@ def test_a_module_with_weights_of_a_checkpoint_is_used(tmp_path: Path, vectors: 
     net = Net()
     first.fit(net, loader())
     first.save_checkpoint(tmp_path / "one.ckpt")
-    expected = by_hand(net, net.encoder, pictures())
+    expected = by_hand(net, net.encoder, images())
     resumed, callback = Net(), audit_callback(tmp_path, backbone=None)
     with pytest.warns(DataWarning, match="Representation: Net, RankMe"):
         trainer(callback, max_epochs=2).fit(resumed, loader(), ckpt_path=str(tmp_path / "one.ckpt"))
@@ -103,7 +103,7 @@ def test_weights_that_were_loaded_show_in_the_norm_layers(tmp_path: Path, vector
     first.fit(net, loader())
     first.save_checkpoint(tmp_path / "one.ckpt")
     loaded = Net.load_from_checkpoint(tmp_path / "one.ckpt")
-    expected = by_hand(loaded, loaded.encoder, pictures())
+    expected = by_hand(loaded, loaded.encoder, images())
     about = audited(loaded)
     assert about["notes"][0] == "features of Net, trained before (the weights of encoder.2 have moved)"
     assert close(vectors[0], expected)
@@ -124,7 +124,7 @@ def test_a_later_audit_uses_the_module_as_it_then_is(tmp_path: Path, vectors: li
     assert manifest[1]["notes"][0] == "features of Net, after 1 epoch of training"
     then = Net()
     then.load_state_dict(states[0])
-    assert close(vectors[1], by_hand(then, then.encoder, pictures()))
+    assert close(vectors[1], by_hand(then, then.encoder, images()))
 
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d(8), nn.LayerNorm(8), nn.GroupNorm(2, 8)])
@@ -151,9 +151,9 @@ def test_what_audit_takes_is_handed_on(backbone: Any) -> None:
     assert representation(backbone, Net(), "after 3 epochs of training") == Representation(backbone, "")
 
 
-def test_rank_me_is_told(tmp_path: Path) -> None:
+def test_rank_me_is_reported(tmp_path: Path) -> None:
     about = audited(Net(), tmp_path, backbone=pixels)
-    assert about["encoder"]["rank_me"] == rank_me(pictures().flatten(1).numpy())
+    assert about["encoder"]["rank_me"] == rank_me(images().flatten(1).numpy())
     assert json.loads((tmp_path / "manifest.json").read_text())["encoder"]["rank_me"] > 1
 
 

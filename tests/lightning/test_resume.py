@@ -16,7 +16,7 @@ from tests.lightning.fits import DROP, FIRM, Items, Module, Net, audit_callback,
 
 
 def trained(folder: Path, *callbacks: Any, data: Any = None, net: Net | None = None, **settings: Any) -> Path:
-    """A fit of one epoch, if not told otherwise, saved."""
+    """A fit of one epoch, if not reported otherwise, saved."""
     host = trainer(*callbacks, **{"max_epochs": 1, **settings})
     host.fit(net or Net(), datamodule=Module(data or train_data(), val_data()))
     host.save_checkpoint(folder / "a.ckpt")
@@ -55,8 +55,8 @@ def test_it_is_said_that_the_data_is_as_audited(tmp_path: Path, caplog: pytest.L
     kept = len(first.audit.clean_indices)
     with caplog.at_level("INFO", logger="lightning.pytorch"):
         resumed(checkpoint, dropping())
-    told = [record.getMessage() for record in caplog.records if "DataAudit" in record.getMessage()]
-    assert told[-1] == (
+    reported = [record.getMessage() for record in caplog.records if "DataAudit" in record.getMessage()]
+    assert reported[-1] == (
         f"DataAudit: the data is as audited before epoch 0; the {220 - kept} samples dropped then stay dropped, "
         f"{kept} are kept"
     )

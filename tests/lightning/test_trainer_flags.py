@@ -39,11 +39,11 @@ FLAGS: list[tuple[dict[str, Any], list[int]]] = [  # the samples of each epoch w
 ]
 
 
-def told_of(flags: dict[str, Any]) -> str:
+def reported_of(flags: dict[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in flags.items() if name not in BARE) or "none"
 
 
-@pytest.mark.parametrize(("flags", "sizes"), FLAGS, ids=[told_of(flags) for flags, _ in FLAGS])
+@pytest.mark.parametrize(("flags", "sizes"), FLAGS, ids=[reported_of(flags) for flags, _ in FLAGS])
 def test_trains_on_what_is_kept_and_validates_as_often_as_without(flags: dict[str, Any], sizes: list[int]) -> None:
     callback = dropping()
     net, trainer, _ = fitted(callback, **flags)

@@ -13,7 +13,7 @@ from selfclean_hooks import Audit
 from selfclean_hooks.errors import BackboneError, DataWarning
 from selfclean_hooks.training.module_features import COLLAPSED, representation
 from tests.lightning.fits import DROP, Net, audit_callback, train_data, trainer
-from tests.lightning.module_features import audited, embedded, loader, pictures, quick_auto
+from tests.lightning.module_features import audited, embedded, images, loader, quick_auto
 
 SAYS_NOTHING = r"the features of Collapsed carry no information: RankMe is 1\.0\d"
 
@@ -45,17 +45,17 @@ def test_before_the_first_step_auto_takes_their_place(monkeypatch: pytest.Monkey
     about = audited(Collapsed(), tmp_path)
     assert about["encoder"]["name"] == "pixels"
     assert re.fullmatch(rf"{SAYS_NOTHING}\. Until then backbone='auto' is used", about["notes"][0])
-    assert torch.equal(vectors[-1], pictures().flatten(1))
+    assert torch.equal(vectors[-1], images().flatten(1))
     assert Audit.load(tmp_path).provenance["encoder"]["name"] == "pixels"
 
 
-def test_that_they_are_replaced_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_that_they_are_replaced_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "lightning.pytorch"):
         audited(Collapsed())
-    told = [text for text in caplog.messages if re.search(SAYS_NOTHING, text)]
-    assert len(told) == 1
-    assert told[0].startswith("DataAudit: ")
-    assert told[0].endswith("Until then backbone='auto' is used")
+    reported = [text for text in caplog.messages if re.search(SAYS_NOTHING, text)]
+    assert len(reported) == 1
+    assert reported[0].startswith("DataAudit: ")
+    assert reported[0].endswith("Until then backbone='auto' is used")
 
 
 def test_in_the_course_of_training_what_was_dropped_stays_dropped(tmp_path: Path) -> None:

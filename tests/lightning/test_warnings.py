@@ -80,7 +80,7 @@ def test_what_is_ignored_is_not_mentioned() -> None:
     assert all(callback.audit.contamination[issue] > 0 for issue in ("near_duplicates", "off_topic", "label_errors"))
 
 
-def test_unreadable_samples_are_told_and_can_be_dropped() -> None:
+def test_unreadable_samples_are_reported_and_can_be_dropped() -> None:
     class Broken(Dataset[Any]):
         whole = train_data()
 
@@ -200,11 +200,11 @@ def test_a_last_batch_of_one_is_warned_of(drop_last: bool) -> None:
     net.encoder[2] = nn.Identity()
     with pytest.warns(DataWarning) as caught:
         fit(audit_callback(None, policy=DROP), net=net, batch_size=size, drop_last=drop_last)
-    told = (
+    reported = (
         "DataAudit: without the dropped samples the last batch of an epoch holds a single one, which BatchNorm may "
         "refuse: set drop_last=True or another batch_size"
     )
-    assert (told in said(caught)) is not drop_last
+    assert (reported in said(caught)) is not drop_last
 
 
 def test_validation_data_is_never_dropped() -> None:

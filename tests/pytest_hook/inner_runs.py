@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-PICTURES = 12
+IMAGES = 12
 TEST = """
 import torch
 from torchvision.datasets import ImageFolder
@@ -21,18 +21,18 @@ class Pixels(torch.nn.Module):
             file.write("x" * len(batch))
         return batch.flatten(1)
 
-def test_pictures():
+def test_images():
     data = ImageFolder("data", ToTensor())
     assert_clean(data, near_duplicates=0.01, backbone=Pixels())
 """
 
 
-def write_pictures(folder: Path) -> None:
+def write_images(folder: Path) -> None:
     """Of two classes, not compressed, so that a file may change and keep its size. Number 4 of the cats is a copy."""
-    pixels = np.random.default_rng(0).integers(0, 256, (PICTURES, 8, 8, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, 8, 8, 3), dtype=np.uint8)
     pixels[4] = pixels[0]
     for i, array in enumerate(pixels):
-        path = folder / ("cat" if i < PICTURES // 2 else "dog") / f"{i}.bmp"
+        path = folder / ("cat" if i < IMAGES // 2 else "dog") / f"{i}.bmp"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(array).save(path)
 
@@ -45,7 +45,7 @@ def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
 
 
 def embedded(pytester: pytest.Pytester) -> int:
-    """How many pictures went through `Pixels` in all runs so far."""
+    """How many images went through `Pixels` in all runs so far."""
     path = pytester.path / "embedded.txt"
     return path.stat().st_size if path.exists() else 0
 
@@ -58,7 +58,7 @@ def change(pytester: pytest.Pytester, old: str, new: str, file: str = "test_data
     path.write_text(text.replace(old, new))
 
 
-def told(result: pytest.RunResult) -> list[str]:
+def reported(result: pytest.RunResult) -> list[str]:
     """The lines about audits at the end of a run."""
     return [line for line in result.outlines if line.startswith(("passed ", "FAILED ")) and " samples: " in line]
 

@@ -25,7 +25,7 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def copies(*positions: int, broken: tuple[int, ...] = ()) -> Items:
-    """12 pictures with an exact copy of number 0 at these positions."""
+    """12 images with an exact copy of number 0 at these positions."""
     found = Items(broken=broken)
     found.array[list(positions)] = found.array[0]
     return found
@@ -194,7 +194,7 @@ def test_with_a_baseline_nothing_new_passes(tmp_path: Path) -> None:
     assert_clean(Items(), backbone=flat, labels=one_class, baseline=path)
 
 
-def test_entries_of_the_baseline_that_match_nothing_are_told(tmp_path: Path) -> None:
+def test_entries_of_the_baseline_that_match_nothing_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "accepted.jsonl"
     Baseline.of({"": audit(copies(3), flat, progress=False)}).write(path)
     other = Items(24)
@@ -240,7 +240,7 @@ def test_vectors_are_audited_first() -> None:
 
 
 def _splits() -> dict[str, Items]:
-    """Two splits of different pictures, the first with a copy."""
+    """Two splits of different images, the first with a copy."""
     train, val = copies(3), Items(24)
     val.array = val.array[12:]
     return {"train": train, "val": val}

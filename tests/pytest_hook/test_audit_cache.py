@@ -11,7 +11,7 @@ from PIL import Image
 
 import selfclean_hooks_pytest.audit_cache
 from selfclean_hooks import audit_embeddings
-from tests.pytest_hook.inner_runs import TEST, cache, change, embedded, failure, outcomes, run, told, write_pictures
+from tests.pytest_hook.inner_runs import TEST, cache, change, embedded, failure, outcomes, reported, run, write_images
 
 pytest_plugins = ["pytester"]
 AGAIN = "(audit of an earlier run)"
@@ -19,7 +19,7 @@ AGAIN = "(audit of an earlier run)"
 
 @pytest.fixture
 def project(pytester: pytest.Pytester) -> pytest.Pytester:
-    write_pictures(pytester.path / "data")
+    write_images(pytester.path / "data")
     pytester.makepyfile(test_data=TEST)
     return pytester
 
@@ -28,7 +28,7 @@ def is_kept(project: pytest.Pytester, *arguments: str) -> bool:
     """Run once more; whether the audit is that of an earlier run."""
     before = embedded(project)
     result = run(project, *arguments)
-    (line,) = told(result)
+    (line,) = reported(result)
     assert (AGAIN in line) == (embedded(project) == before)
     return AGAIN in line
 
@@ -39,8 +39,8 @@ def test_a_second_run_finds_the_same_and_embeds_nothing(project: pytest.Pytester
     second = run(project)
     assert embedded(project) == before > 0
     assert failure(first) == failure(second) != []
-    assert AGAIN not in told(first)[0]
-    assert AGAIN in told(second)[0]
+    assert AGAIN not in reported(first)[0]
+    assert AGAIN in reported(second)[0]
 
 
 def test_the_audit_of_splits_is_kept(project: pytest.Pytester) -> None:
@@ -50,10 +50,10 @@ def test_the_audit_of_splits_is_kept(project: pytest.Pytester) -> None:
     second = run(project)
     assert embedded(project) == before > 0
     assert failure(first) == failure(second) != []
-    assert [AGAIN in line for line in told(first) + told(second)] == [False, False, True, True]
+    assert [AGAIN in line for line in reported(first) + reported(second)] == [False, False, True, True]
 
 
-def test_a_picture_changed_in_place_is_seen(project: pytest.Pytester) -> None:
+def test_a_image_changed_in_place_is_seen(project: pytest.Pytester) -> None:
     path = project.path / "data" / "cat" / "4.bmp"
     assert not is_kept(project)
     before = path.stat()
@@ -68,58 +68,58 @@ def test_another_label_is_seen(project: pytest.Pytester) -> None:
     assert not is_kept(project)
     (project.path / "data" / "cat" / "4.bmp").rename(project.path / "data" / "dog" / "4.bmp")
     before = embedded(project)
-    assert AGAIN not in told(run(project))[0]
+    assert AGAIN not in reported(run(project))[0]
     assert embedded(project) == before  # the embeddings are kept by content
 
 
-def test_of_more_pictures_the_new_ones_are_embedded(project: pytest.Pytester) -> None:
+def test_of_more_images_the_new_ones_are_embedded(project: pytest.Pytester) -> None:
     assert not is_kept(project)
     before = embedded(project)
     pixels = np.random.default_rng(1).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(project.path / "data" / "dog" / "new.bmp")
-    assert "13 samples" in told(run(project))[0]
+    assert "13 samples" in reported(run(project))[0]
     assert embedded(project) - before == 1
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("ToTensor()", "lambda picture: 1 - ToTensor()(picture)"),  # what the module is fed
+        ("ToTensor()", "lambda image: 1 - ToTensor()(image)"),  # what the module is fed
         ("backbone=Pixels()", 'backbone=Pixels(), method="selfclean"'),
         ("backbone=Pixels()", "backbone=Pixels(), labels=[0, 1] * 6"),
         ("backbone=Pixels()", "backbone=Pixels(), thresholds=Thresholds(near_duplicates=0.3)"),
     ],
 )
 def test_what_decides_the_scores_is_seen(project: pytest.Pytester, old: str, new: str) -> None:
-    assert AGAIN not in told(run(project))[0]
+    assert AGAIN not in reported(run(project))[0]
     change(project, old, new)
-    assert AGAIN not in told(run(project))[0]
-    assert AGAIN in told(run(project))[0]
+    assert AGAIN not in reported(run(project))[0]
+    assert AGAIN in reported(run(project))[0]
 
 
 def test_other_weights_are_seen(project: pytest.Pytester) -> None:
     change(project, "backbone=Pixels()", "backbone=torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Identity(), part)")
     change(project, "    data =", "    part = torch.nn.BatchNorm1d(192)\n    part.weight.data[:] = 1\n    data =")
-    assert AGAIN not in told(run(project))[0]
-    assert AGAIN in told(run(project))[0]
+    assert AGAIN not in reported(run(project))[0]
+    assert AGAIN in reported(run(project))[0]
     change(project, "weight.data[:] = 1", "weight.data[:] = 2")
-    assert AGAIN not in told(run(project))[0]
+    assert AGAIN not in reported(run(project))[0]
 
 
 def test_limits_and_other_thresholds_need_no_new_audit(project: pytest.Pytester) -> None:
     assert not is_kept(project)
-    change(project, "near_duplicates=0.01", "near_duplicates=0.5, label_errors=0.0, thresholds=CUTS")
-    change(project, "def test", "CUTS = Thresholds(label_errors=0.0)\n\ndef test")
-    (line,) = told(run(project))
+    change(project, "near_duplicates=0.01", "near_duplicates=0.5, label_errors=0.0, thresholds=THRESHOLDS")
+    change(project, "def test", "THRESHOLDS = Thresholds(label_errors=0.0)\n\ndef test")
+    (line,) = reported(run(project))
     assert line.startswith("passed ")
     assert line.endswith(AGAIN)
     change(project, "label_errors=0.0)", "label_errors=1.0)")
-    (line,) = told(run(project))
+    (line,) = reported(run(project))
     assert line.startswith("FAILED ")
     assert "label errors 0.00%" not in line
     assert AGAIN in line
-    change(project, "thresholds=CUTS", "thresholds=None")  # and not those of the audit that is kept
-    (line,) = told(run(project))
+    change(project, "thresholds=THRESHOLDS", "thresholds=None")  # and not those of the audit that is kept
+    (line,) = reported(run(project))
     assert "label errors 0.00%" in line
     assert AGAIN in line
 
@@ -131,7 +131,7 @@ def test_a_function_is_called_anew(project: pytest.Pytester) -> None:
     assert not cache(project, "selfclean-audits").exists()
 
 
-def test_items_without_files_are_told_by_their_content(pytester: pytest.Pytester) -> None:
+def test_items_without_files_are_reported_by_their_content(pytester: pytest.Pytester) -> None:
     made_by_code = """
     class Items:
         def __len__(self):
@@ -146,14 +146,12 @@ def test_items_without_files_are_told_by_their_content(pytester: pytest.Pytester
     def test_items():
         assert_clean(Items(), backbone=Pixels())
     """
-    pytester.makepyfile(
-        test_data=TEST.split("def test_pictures")[0] + "\n".join(x[4:] for x in made_by_code.split("\n"))
-    )
+    pytester.makepyfile(test_data=TEST.split("def test_images")[0] + "\n".join(x[4:] for x in made_by_code.split("\n")))
     assert not is_kept(pytester)
     assert is_kept(pytester)
     change(pytester, "* 0, 0", "* 1, 0")  # one item, not among those that fingerprints read
     before = embedded(pytester)
-    assert AGAIN not in told(run(pytester))[0]
+    assert AGAIN not in reported(run(pytester))[0]
     assert embedded(pytester) - before == 1
 
 
@@ -163,14 +161,14 @@ def test_an_encoder_is_trained_once(project: pytest.Pytester, monkeypatch: pytes
     monkeypatch.setattr("selfclean_hooks.embedding.backbones.self_supervised.EPOCHS", 1)
     change(project, "backbone=Pixels()", 'backbone="self-supervised"')
     first = run(project)
-    assert AGAIN not in told(first)[0]
+    assert AGAIN not in reported(first)[0]
 
     def never(*_: Any, **__: Any) -> None:
         raise RuntimeError("trained again")
 
     monkeypatch.setattr(selfclean_hooks.embedding.backbones.self_supervised, "pretrain", never)
     second = run(project)
-    assert AGAIN in told(second)[0]
+    assert AGAIN in reported(second)[0]
     assert failure(first) == failure(second)
 
 
@@ -178,7 +176,7 @@ def test_a_damaged_audit_is_made_anew(project: pytest.Pytester) -> None:
     run(project)
     (place,) = cache(project, "selfclean-audits").iterdir()
     (place / "scores.npz").write_bytes(b"")
-    assert AGAIN not in told(run(project))[0]
+    assert AGAIN not in reported(run(project))[0]
     assert is_kept(project)
 
 
@@ -225,7 +223,7 @@ def test_a_folder_that_cannot_be_made_is_a_usage_error(project: pytest.Pytester)
 def test_without_the_cache_of_pytest_nothing_is_kept(project: pytest.Pytester) -> None:
     assert not is_kept(project, "-p", "no:cacheprovider")
     result = run(project, "-p", "no:cacheprovider")
-    assert AGAIN not in told(result)[0]
+    assert AGAIN not in reported(result)[0]
     assert not (project.path / ".pytest_cache").exists()
     assert "give report=FOLDER" in failure(result)[-1]
 

@@ -13,7 +13,7 @@ import selfclean_hooks_pytest.plugin
 from selfclean_hooks import Audit, audit_embeddings
 from selfclean_hooks.cli.main import main
 from selfclean_hooks_pytest.session import RUNNING
-from tests.pytest_hook.inner_runs import TEST, cache, change, failure, outcomes, run, told, write_pictures
+from tests.pytest_hook.inner_runs import TEST, cache, change, failure, outcomes, reported, run, write_images
 
 pytest_plugins = ["pytester"]
 HEAVY = ("torch", "pandas", "numpy", "selfclean_hooks", "selfclean_hooks_pytest.assertion")
@@ -21,7 +21,7 @@ HEAVY = ("torch", "pandas", "numpy", "selfclean_hooks", "selfclean_hooks_pytest.
 
 @pytest.fixture
 def project(pytester: pytest.Pytester) -> pytest.Pytester:
-    write_pictures(pytester.path / "data")
+    write_images(pytester.path / "data")
     pytester.makepyfile(test_data=TEST)
     return pytester
 
@@ -51,7 +51,7 @@ def test_a_run_without_audits_is_left_alone(pytester: pytest.Pytester) -> None:
 def test_a_failure_shows_the_line_of_the_test_and_the_message_alone(project: pytest.Pytester) -> None:
     result = run(project)
     assert outcomes(result) == {"failed": 1}
-    report = ".pytest_cache/d/selfclean_hooks/selfclean-reports/test_data.py-test_pictures-079ff522"
+    report = ".pytest_cache/d/selfclean_hooks/selfclean-reports/test_data.py-test_images-079ff522"
     assert failure(result) == [
         "E       AssertionError: near duplicates 8.33%, limit 1% (12 samples of ImageFolder)",
         "E       ",
@@ -116,11 +116,11 @@ def test_each_failure_has_a_report_of_its_own(project: pytest.Pytester) -> None:
     change(project, "near_duplicates=0.01", "near_duplicates=limit")
     change(project, "import torch\n", "import pytest, torch\n")
     change(project, "def test_", "@pytest.mark.parametrize('name', ['a/b', 'a b'])\ndef test_")
-    change(project, "test_pictures()", "test_pictures(name)")
+    change(project, "test_images()", "test_images(name)")
     result = run(project)
     assert outcomes(result) == {"passed": 2}
-    assert [line.split(" test_data")[0] for line in told(result)] == ["FAILED", "passed", "FAILED"] * 2
-    folders = [line.partition("; report: ")[2] for line in told(result)]
+    assert [line.split(" test_data")[0] for line in reported(result)] == ["FAILED", "passed", "FAILED"] * 2
+    folders = [line.partition("; report: ")[2] for line in reported(result)]
     assert folders[1] == folders[4] == ""
     assert len({*folders} - {""}) == 4
     assert all((project.path / folder).is_file() for folder in folders if folder)
@@ -133,8 +133,8 @@ def test_every_audit_has_a_line_at_the_end(project: pytest.Pytester) -> None:
     change(project, "backbone", "near_duplicates=1.0, leakage=None, backbone")
     result = run(project)
     measured = "near duplicates 8.33%, off topic 0.00%, label errors 0.00%, leakage 100.00%, unreadable 0.00%"
-    assert told(result) == [
-        f"passed test_data.py::test_pictures: {split}: ImageFolder, 12 samples: {measured}; report: out/report.html"
+    assert reported(result) == [
+        f"passed test_data.py::test_images: {split}: ImageFolder, 12 samples: {measured}; report: out/report.html"
         for split in ("train", "val")
     ]
     assert len(Audit.load(project.path / "out" / "train")) == 12
@@ -161,7 +161,7 @@ def test_workers_of_xdist_hand_their_lines_over(pytester: pytest.Pytester, monke
     plugins = ("-p", "xdist.plugin", "-p", "selfclean_hooks_pytest.plugin")
     result = pytester.runpytest_subprocess(*plugins, "-n2", "--dist=each", "--selfclean-cache=kept", "--cache-clear")
     assert outcomes(result) == {"failed": 2, "passed": 2}
-    assert sorted(line.split()[0] for line in told(result)) == ["FAILED", "FAILED", "passed", "passed"]
+    assert sorted(line.split()[0] for line in reported(result)) == ["FAILED", "FAILED", "passed", "passed"]
     assert {path.name for path in (pytester.path / "kept").iterdir()} == {"selfclean-reports"}
 
 

@@ -16,7 +16,7 @@ from torch.multiprocessing.spawn import start_processes
 
 from selfclean_hooks.utils.processes import Processes
 from tests.helpers import process_group
-from tests.helpers.process_group import CASES, COPIES, GROUPS, SCENES, Coloured, own_weights, told
+from tests.helpers.process_group import CASES, COPIES, GROUPS, SCENES, Coloured, own_weights, reported
 
 PATIENCE = 120  # seconds; a hang must fail and not last
 
@@ -25,7 +25,7 @@ Seen = dict[str, tuple[Any, Any]]
 
 @cache
 def alone(scene: str) -> Any:
-    return told(lambda: SCENES[scene](Processes(), Path()))
+    return reported(lambda: SCENES[scene](Processes(), Path()))
 
 
 @pytest.fixture(scope="module")
@@ -143,19 +143,19 @@ def test_an_interrupt_comes_before_any_error(seen: dict[str, list[Seen]]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("scene", "at", "own", "told_to_others"),
+    ("scene", "at", "own", "reported_to_others"),
     [
         ("an error that cannot be copied", -1, "PickyError", "PickyError: it fails because it does"),
         ("the same in once", 0, "PickyError", "PickyError: it fails because it does"),
         ("an error of a local class", 0, "Local", "Local: nobody knows me"),
     ],
 )
-def test_an_error_that_cannot_be_sent_is_told_in_words(
-    seen: dict[str, list[Seen]], scene: str, at: int, own: str, told_to_others: str
+def test_an_error_that_cannot_be_sent_is_reported_in_words(
+    seen: dict[str, list[Seen]], scene: str, at: int, own: str, reported_to_others: str
 ) -> None:
     for group in errors(seen, scene):
         assert group.pop(at)[0] == own
-        assert group == [("SelfCleanError", told_to_others)] * len(group)
+        assert group == [("SelfCleanError", reported_to_others)] * len(group)
 
 
 def test_the_process_that_fails_raises_its_own_error_with_its_traceback(seen: dict[str, list[Seen]]) -> None:
@@ -167,8 +167,8 @@ def test_after_all_these_errors_the_processes_are_still_in_step(seen: dict[str, 
 
 
 def described(embeddings: Any) -> dict[str, Any]:
-    told = {name: value for name, value in vars(embeddings).items() if name not in ("vectors", "labels")}
-    return {**told, "pixels": None if embeddings.pixels is None else embeddings.pixels.tolist()}
+    reported = {name: value for name, value in vars(embeddings).items() if name not in ("vectors", "labels")}
+    return {**reported, "pixels": None if embeddings.pixels is None else embeddings.pixels.tolist()}
 
 
 @pytest.mark.parametrize("case", CASES)
