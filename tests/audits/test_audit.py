@@ -289,7 +289,7 @@ def test_a_list_of_pairs_that_is_truncated_says_so() -> None:
 def test_half_of_the_rows_identical(method: str, listed: int) -> None:
     vectors = random_vectors("gauss", 3000, 16, 0)
     vectors[::2] = vectors[0]
-    with pytest.warns(DataWarning, match=f"the {listed} worst are, all of those below 0"):
+    with pytest.warns(DataWarning, match=f"only the {listed} worst, which are all of those below 0"):
         found = audit_embeddings(vectors, np.arange(3000) % 7, method, Thresholds(0.0, None, None), DROP)
     assert len(found.pairs) == listed
     assert found.frame.near_duplicate_set.max() == 0
@@ -310,7 +310,7 @@ def test_copies_with_different_labels_are_label_errors_and_the_class_survives(me
     for copy in (4, 99):
         assert f"its copies carry different labels: {labels[4]} (1), 7 (1)" in found.frame.reason[copy]
     assert 99 in found.clean_indices
-    assert "its class would be empty" in found.frame.reason[99]
+    assert "its class would otherwise be empty" in found.frame.reason[99]
 
 
 @pytest.mark.parametrize(("method", "label_score"), [("default", 1.0), ("selfclean", 0.5)])

@@ -198,8 +198,8 @@ def test_policies_by_split() -> None:
     [
         (
             {"val": Policy(label_errors="drop")},
-            "the policy of 'val' says 'drop': samples are dropped only from the split that is trained on ('train'), "
-            "results on others would no longer compare. Choose 'warn' or 'raise'",
+            "the policy of 'val' says 'drop': samples are dropped only from the training split ('train'): "
+            "results on the others would no longer be comparable. Choose 'warn' or 'raise'",
         ),
         (
             {"train": Policy("drop"), "test": Policy("drop")},
@@ -250,7 +250,7 @@ def test_classes_that_the_split_trained_on_lacks_are_refused() -> None:
     with pytest.raises(DataError) as caught:
         audit_splits(splits, flat, progress=False)
     assert str(caught.value) == (
-        "splits must have the same classes: 'val' has 2, and 'train', which is trained on, has none of that name (2 "
+        "splits must have the same classes: 'val' has 2, and 'train', the training split, has none of that name (2 "
         "classes). Rename the classes, or audit 'val' by itself"
     )
     given = {"train": ["cat", "dog"] * 6, "val": [f"class {i}" for i in range(10)] + ["cat"]}

@@ -195,7 +195,7 @@ def test_a_class_that_train_lacks_is_reported_before_anything_is_embedded(
     train = images(tmp_path / "t", range(6))
     val = images(tmp_path / "v", range(20, 28), ("cat", "horse", "dog", "cow"))
     message = refused(call("audit", f"train={train}", f"val={val}", "-o", tmp_path / "out", "--backbone", backbone))
-    assert "'val' has cow, horse, and 'train', which is trained on, has none of that name (2 classes)" in message
+    assert "'val' has cow, horse, and 'train', the training split, has none of that name (2 classes)" in message
     assert fed() == 0
     with pytest.raises(errors.DataError, match="'val' has cow, horse"):
         open_sources({"train": str(train), "val": str(val)})
@@ -211,5 +211,5 @@ def test_labels_in_the_items_are_compared_too(tmp_path: Path, backbone: str, cal
     assert call("audit", "train=own_items:train", "val=own_items:val", *again).status == 0
     before = contents(out)
     message = refused(call("audit", "train=own_items:train", "val=own_items:odd", *again, "--no-progress"))
-    assert "'val' has 2, and 'train', which is trained on, has none of that name (2 classes)" in message
+    assert "'val' has 2, and 'train', the training split, has none of that name (2 classes)" in message
     assert contents(out) == before

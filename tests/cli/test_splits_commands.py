@@ -247,7 +247,7 @@ def test_a_class_that_a_held_out_split_lacks_is_fine_and_one_that_train_lacks_is
     write_npz(tmp_path / "val.npz", vectors, [1, 2, 3] * 10)
     monkeypatch.setattr("selfclean_hooks.cli.audit_sources.audit_sources", None)  # nothing is embedded
     assert refused(call("audit", *splits, "-o", out)) == (
-        "error: splits must have the same classes: 'val' has 2, 3, and 'train', which is trained on, has none of that "
+        "error: splits must have the same classes: 'val' has 2, 3, and 'train', the training split, has none of that "
         "name (2 classes). Rename the classes, or audit 'val' by itself"
     )
     assert contents(out) == before

@@ -380,12 +380,12 @@ def test_leaks_are_flagged_as_near_duplicates_are(threshold: Any) -> None:
     sides = {name: embeddings(rows) for name, rows in {"train": train, **others}.items()}
     alone = audit_of(sides["train"], AuditSettings(thresholds=Thresholds(near_duplicates=threshold)))
     audit = with_leakage(alone, sides.pop("train"), sides)
-    threshold, local_scale = audit.decisions.thresholds["near_duplicates"], audit.scores.local_scale
-    assert audit.decisions.thresholds["leakage"] == threshold
+    resolved, local_scale = audit.decisions.thresholds["near_duplicates"], audit.scores.local_scale
+    assert audit.decisions.thresholds["leakage"] == resolved
     assert local_scale is not None
     worst = np.minimum(*[slow_leaks(train, rows, local_scale).min(1) for rows in others.values()])
     np.testing.assert_array_equal(
-        audit.decisions.flags["leakage"], (worst < threshold) | ((worst == 0) & (threshold > -np.inf))
+        audit.decisions.flags["leakage"], (worst < resolved) | ((worst == 0) & (resolved > -np.inf))
     )
     assert audit.decisions.flags["leakage"][20] == (threshold is not None)
     table = audit.leakage
