@@ -263,8 +263,8 @@ SPAWNED = """
 import multiprocessing, sys
 import numpy as np, torch
 from tests.helpers.embedding_data import Items, as_image, mean_colour
-from selfclean_hooks.embed import embed
-from selfclean_hooks.encoders import Encoder
+from selfclean_hooks.embedding.embed import embed
+from selfclean_hooks.embedding.encoders.encoder import Encoder
 
 def small(image):
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()

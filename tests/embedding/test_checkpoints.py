@@ -500,7 +500,7 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "a module": (
         "a.pt",
         lambda path: torch.save(Net(), path),
-        "must hold weights alone, got embedding_data.Net in it, which is not run: save the state_dict() alone, or "
+        "must hold weights alone, got tests.helpers.embedding_data.Net in it, which is not run: save the state_dict() alone, or "
         "pass an nn.Module; or, of a class that you trust, call torch.serialization.add_safe_globals first",
     ),
     "safetensors' header": ("a.safetensors", lambda path: path.write_bytes(b"\xff" * 64), "is no safetensors file"),
@@ -547,7 +547,7 @@ def test_code_in_a_file_is_not_run(tmp_path: Path, suffix: str, how: str) -> Non
 
 def test_a_class_that_the_user_trusts_is_read(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.pt", {"state_dict": model().state_dict(), "run": Run()})
-    assert "got test_checkpoints.Run in it, which is not run" in refused(f"{NAME}:{path}")
+    assert "got tests.embedding.test_checkpoints.Run in it, which is not run" in refused(f"{NAME}:{path}")
     with torch.serialization.safe_globals([Run]):
         is_of(model(), path)
 
@@ -556,7 +556,7 @@ def test_our_own_files_go_to_their_own_reader(tmp_path: Path, monkeypatch: pytes
     path = tmp_path / "a.safetensors"
     save_file({"x": torch.ones(1)}, path, {checkpoints.OWN: "{}"})
     known = resolve(lambda batch: batch, IMAGES)
-    monkeypatch.setattr(checkpoints, "_own", {path: known}.get)
+    monkeypatch.setattr(checkpoints, "of_file", lambda file, device: known)
     assert resolve(path, IMAGES) is known
 
 

@@ -143,7 +143,7 @@ def part_of(rank: int, file: Path) -> None:
 
 
 def test_two_processes_compare_with_the_whole_batch(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")  # a fork has no threads of autograd
     parts = [context.Process(target=part_of, args=(rank, tmp_path / "meeting")) for rank in (0, 1)]
     for part in parts:
         part.start()
