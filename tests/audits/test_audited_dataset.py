@@ -217,7 +217,7 @@ def test_policy_and_thresholds_are_applied_to_a_given_audit() -> None:
     audit: Any = FakeAudit(np.arange(4), 4)
     policy: Any = "a policy"
     dataset: Any = AuditedDataset(Rows(), policy=policy, audit=audit)
-    assert dataset.audit.settings == (("policy", "a policy"),)
+    assert dataset.audit.settings == (("thresholds", None), ("policy", "a policy"))
     assert dataset.indices.tolist() == [0]
     assert audit.enforced == 0
     assert dataset.audit.enforced == 1

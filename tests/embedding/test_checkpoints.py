@@ -500,8 +500,8 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "a module": (
         "a.pt",
         lambda path: torch.save(Net(), path),
-        "must hold weights alone, got tests.helpers.embedding_data.Net in it, which is not run: save the state_dict() alone, or "
-        "pass an nn.Module; or, of a class that you trust, call torch.serialization.add_safe_globals first",
+        "must hold weights alone, got tests.helpers.embedding_data.Net in it, which is not run: save the state_dict() "
+        "alone, or pass an nn.Module; or, of a class that you trust, call torch.serialization.add_safe_globals first",
     ),
     "safetensors' header": ("a.safetensors", lambda path: path.write_bytes(b"\xff" * 64), "is no safetensors file"),
     "safetensors, truncated": (
