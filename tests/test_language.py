@@ -38,6 +38,7 @@ PATTERN = re.compile("|".join(rf"(?<![A-Za-z])(?:{word})(?![A-Za-z])" for word i
 SPLIT_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 KEPT = {  # names in files that older versions read and wrote
     "selfclean_hooks/storage/arrays.py": {"foretold"},
+    "selfclean_hooks/embedding/pretrain/run.py": {"pictures"},
 }
 FINE = re.compile(r"cut (?:short|off)|short ?cuts?|\bcut -d", re.IGNORECASE)
 

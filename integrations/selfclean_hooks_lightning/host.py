@@ -77,7 +77,7 @@ class LightningHost(Host):
         return ({}, []) if self.validation_and_test is None else self.validation_and_test.loaders("test" not in given)
 
     def why_too_few(self, batches: int) -> str | None:
-        """Lightning refuses to validate more rarely than once an epoch, unless told to count on."""
+        """Lightning refuses to validate more rarely than once an epoch, unless it is set to count on."""
         every = self.trainer.val_check_interval
         whole_epochs = self.trainer.check_val_every_n_epoch is not None and self.trainer.limit_val_batches
         if not isinstance(every, int) or not whole_epochs or batches >= every:

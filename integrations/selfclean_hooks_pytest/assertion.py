@@ -109,11 +109,11 @@ def assert_clean(
     }
     try:
         _check_names(unknown, limits, settings)
-        found, told = _judged(data, limits, not_run, baseline, report, settings, thresholds)
+        found, failure_text = _judged(data, limits, not_run, baseline, report, settings, thresholds)
     except SelfCleanError as error:  # the message says it all
         raise error.with_traceback(None) from error.__cause__
-    if told:
-        raise AssertionError(told)
+    if failure_text:
+        raise AssertionError(failure_text)
     return found
 
 
@@ -140,7 +140,7 @@ def _judged(
     place, problem = _saved(found, verdict, report, run)
     if run is not None:
         failed = {each.split for each in verdict.checks if not each.passed}
-        run.told += [line(test(), name, audit, name not in failed, was_kept, place) for name, audit in audits.items()]
+        run.lines += [line(test(), name, audit, name not in failed, was_kept, place) for name, audit in audits.items()]
     if verdict.passed:
         return found, ""
     return found, "\n".join(filter(None, (failure(audits, verdict, place, str(baseline or "")), problem)))
@@ -157,14 +157,14 @@ def _as_given(data: Audit | SplitsAudit, settings: Mapping[str, Any]) -> Audit |
     """An audit that was made already.
 
     Raises:
-        SettingError: it is said how to make one.
+        SettingError: a setting says how to make one.
     """
-    told = [
+    given = [
         name for name, value in settings.items() if type(value) is not type(DEFAULTS[name]) or value != DEFAULTS[name]
     ]
-    if told:
+    if given:
         raise SettingError(
-            f"{told[0]}= says how to make an audit, and this is one already: pass it where the audit is made, or pass "
+            f"{given[0]}= says how to make an audit, and this is one already: pass it where the audit is made, or pass "
             "the data set"
         )
     return data

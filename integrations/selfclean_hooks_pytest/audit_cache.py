@@ -121,7 +121,7 @@ READ = 256  # samples read although the bytes of their files are known
 
 
 def key_of(splits: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
-    """The digest, None where it cannot be told whether the backbone is still the same: of functions.
+    """The digest, None for functions as backbone, which may have changed unseen.
 
     Args:
         splits: name: map-style data set; {"": dataset} for one.

@@ -1,4 +1,4 @@
-"""What is told of an audit: the text of a failure, and a line at the end of the run."""
+"""Messages about an audit: the text of a failure, and a line at the end of the run."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def line(test: str, split: str, audit: Audit, passed: bool, was_kept: bool, repo
         for issue in audit.scores.issues
     )
     name = visible(f"{split}: " if split else "") + _name(audit)
-    told = f"{'passed' if passed else 'FAILED'} {test}: {name}, {len(audit)} samples: {issues}"
-    return told + " (audit of an earlier run)" * was_kept + (f"; report: {report}/report.html" if report else "")
+    text = f"{'passed' if passed else 'FAILED'} {test}: {name}, {len(audit)} samples: {issues}"
+    return text + " (audit of an earlier run)" * was_kept + (f"; report: {report}/report.html" if report else "")
 
 
 def _short(check: Check) -> str:
@@ -77,8 +77,8 @@ def _about(audit: Audit, check: Check) -> Iterator[str]:
 def _stale(verdict: Verdict) -> Iterator[str]:
     if verdict.stale:
         more = len(verdict.stale) - STALE
-        told = "; ".join(visible(entry) for entry in verdict.stale[:STALE]) + f" and {more} more" * (more > 0)
-        yield f"in the baseline, but found no more: {told}"
+        entries = "; ".join(visible(entry) for entry in verdict.stale[:STALE]) + f" and {more} more" * (more > 0)
+        yield f"in the baseline, but found no more: {entries}"
 
 
 def _what_next(report: str, baseline: str) -> Iterator[str]:

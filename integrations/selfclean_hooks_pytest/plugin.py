@@ -55,21 +55,21 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """A worker of pytest-xdist hands its lines over."""
     output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if output is not None:
-        output["selfclean_hooks"] = session.config.stash[RUN].told
+        output["selfclean_hooks"] = session.config.stash[RUN].lines
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take the lines of a worker; one that crashed has none."""
-    node.config.stash[RUN].told += getattr(node, "workeroutput", {}).get("selfclean_hooks", [])
+    node.config.stash[RUN].lines += getattr(node, "workeroutput", {}).get("selfclean_hooks", [])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """A line for every audit."""
-    told = config.stash[RUN].told
-    if told:
+    lines = config.stash[RUN].lines
+    if lines:
         terminalreporter.section("audits of data")
-        for line in told:
+        for line in lines:
             terminalreporter.line(line)
 
 

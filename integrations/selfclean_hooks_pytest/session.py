@@ -1,4 +1,4 @@
-"""A run of pytest as `assert_clean` sees it: where things are kept, which test runs, what is told at the end."""
+"""A run of pytest as `assert_clean` sees it: where things are kept, which test runs, which lines end the run."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Run:
 
     Attributes:
         reuse: whether audits are kept between runs, where there is a folder.
-        told: a line for every data set that was audited.
+        lines: one for every data set that was audited.
     """
 
     def __init__(self, config: pytest.Config, folder: Path | None, reuse: bool) -> None:
         """`folder`: what the user chose, None for the cache folder of pytest."""
-        self.reuse, self.told = reuse, list[str]()
+        self.reuse, self.lines = reuse, list[str]()
         self._config, self._chosen, self._reports = config, folder, Counter[str]()
 
     @cached_property
@@ -49,7 +49,7 @@ class Run:
         if self.folder is None:
             return None
         name = re.sub(r"[^\w.-]+", "-", test(), flags=re.ASCII)[-LONGEST:].strip("-.")
-        name += "-" + blake2b(test().encode(), digest_size=4).hexdigest()  # two tests may be cut to one name
+        name += "-" + blake2b(test().encode(), digest_size=4).hexdigest()  # two tests may be shortened to one name
         self._reports[name] += 1
         nth = self._reports[name]
         return self.folder / REPORTS / (name if nth == 1 else f"{name}-{nth}")

@@ -157,7 +157,7 @@ def _cure(dataset: Any) -> str | None:
 
 
 def is_huggingface(value: Any) -> bool:
-    """Whether this is a `datasets.Dataset`; told by its class, as wrappers may forward attributes."""
+    """Whether this is a `datasets.Dataset`, judged by its class, as wrappers may forward attributes."""
     return hasattr(type(value), "with_format") and hasattr(type(value), "features")
 
 

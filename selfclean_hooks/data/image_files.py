@@ -1,4 +1,4 @@
-"""Picture files: read upright, whole, and no larger than anyone looks at them; and data sets of pictures."""
+"""Reads image files, upright and at a bounded size, and the data sets made of them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from PIL import ExifTags, Image
 STORED = "selfclean_hooks_stored_size"  # width and height in the file, in the info of what was shrunk
 LONGEST = 2048  # longest side kept, in pixels: no encoder looks closer, and memory stays bounded
 JPEG_LONGEST = 1024  # a JPEG decodes to a half, a quarter or an eighth for almost nothing: down to this much is enough
-# Pillow opens these, but they are containers, films or programs (EPS starts another process) and not pictures.
-NOT_PICTURES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+# Pillow opens these, but they are containers, films or programs (EPS starts another process) and not images.
+NOT_IMAGES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -24,7 +24,7 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-Targets = list[int] | list[float]  # classes, or numbers to be foretold
+Targets = list[int] | list[float]  # classes or regression targets
 
 
 class LabeledFiles:
@@ -46,12 +46,12 @@ class LabeledFiles:
             self.classes = classes
 
     def item(self, image: Image.Image, index: int) -> tuple[Any, ...]:
-        """The picture, and its label if there are labels."""
+        """The image, and its label if there are labels."""
         return (image, self.targets[index]) if hasattr(self, "targets") else (image,)
 
 
 class ImageFiles(LabeledFiles):
-    """Pictures in files, each read when it is asked for; an unreadable one raises OSError then."""
+    """Images in files, each read on access; an unreadable one raises OSError then."""
 
     def __init__(self, paths: list[str], targets: Targets | None, classes: tuple[str, ...] | None) -> None:
         """Nothing is read yet."""
@@ -76,26 +76,26 @@ def suffix(name: str) -> str:
 def image_suffixes() -> frozenset[str]:
     """Endings of the files that `read_image` reads."""
     formats = Image.registered_extensions()  # fills Image.OPEN too
-    return frozenset(end for end, name in formats.items() if name in Image.OPEN and name not in NOT_PICTURES)
+    return frozenset(end for end, name in formats.items() if name in Image.OPEN and name not in NOT_IMAGES)
 
 
 def read_image(path: str) -> Image.Image:
-    """A picture as it is seen: turned upright by its EXIF tag, at most `LONGEST` pixels long, free of the file.
+    """An image as a viewer shows it: turned upright by its EXIF tag, at most `LONGEST` pixels long, free of the file.
 
     Raises:
-        OSError: It is not there, damaged, cut off, no picture, or larger than Pillow opens.
+        OSError: It is missing, damaged, cut off, not an image, or larger than Pillow opens.
     """
     if not os.path.isfile(path):  # also: opening a named pipe would wait for ever
         raise FileNotFoundError(f"{path}: no such file, or a broken link")
     try:
         return _decoded(path)
     except Exception as error:  # a damaged file makes decoders raise SyntaxError, struct.error, ...: one kind for all
-        raise OSError(f"{path}: cannot be read as a picture: {type(error).__name__}: {error}") from error
+        raise OSError(f"{path}: cannot be read as an image: {type(error).__name__}: {error}") from error
 
 
 def _decoded(path: str) -> Image.Image:
     Image.init()
-    formats = [name for name in Image.OPEN if name not in NOT_PICTURES]
+    formats = [name for name in Image.OPEN if name not in NOT_IMAGES]
     with warnings.catch_warnings():
         # Photographs of 90 to 178 megapixels are real and are read; beyond that Pillow raises an error.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -123,5 +123,5 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     turn = TURNS.get(orientation)
     upright = image.copy() if turn is None else image.transpose(turn)
     for key in ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"):
-        upright.info.pop(key, None)  # whoever looks for an orientation later must not turn the picture again
+        upright.info.pop(key, None)  # whoever looks for an orientation later must not turn the image again
     return upright

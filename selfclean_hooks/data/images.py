@@ -1,4 +1,4 @@
-"""Pictures of any number of channels: satellite bands, stacks of a microscope."""
+"""Images of any number of channels: satellite bands, stacks of a microscope."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ CHANNELS = (1, 3, 4)
 
 
 def to_image(value: Any) -> Image.Image | None:
-    """What a person should see of a value, or None where it is no picture.
+    """The image that shows a value to a person, or None where it is not an image.
 
     Args:
         value: A PIL image (returned as it is), or an ndarray or tensor (H, W), (H, W, C) or (C, H, W), C in 1, 3, 4.
-            A signal (see signals.py) is no picture.
+            A signal (see signals.py) is not an image.
             Integers in [0, 255] and floats in [0, 1] are shown as they are, other ranges stretched from black to white.
     """
     if isinstance(value, Image.Image):
@@ -71,7 +71,7 @@ def _eight_bit(array: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The image in mode RGB: transparency laid on white; 16-bit, 32-bit and float modes scaled to 8 bits, unclipped."""
+    """The image in mode RGB: transparency composited onto white, 16-bit, 32-bit and float modes scaled to 8 bits."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return Image.fromarray(_eight_bit(np.asarray(image))).convert("RGB")
     if image.mode == "LAB":
@@ -92,23 +92,23 @@ def _lab_to_rgb(image: Image.Image) -> Image.Image:
     return converted
 
 
-def shrink(picture: Image.Image, size: int, channels: int = 3) -> torch.Tensor:
-    """One picture as an encoder is shown it.
+def shrink(image: Image.Image, size: int, channels: int = 3) -> torch.Tensor:
+    """One image, resized for an encoder.
 
     Args:
-        picture: a PIL image of any mode and size. It is not changed.
-        size: side of the result, in pixels; the picture is squeezed to a square.
+        image: a PIL image of any mode and size. It is not changed.
+        size: side of the result, in pixels; the image is squeezed to a square.
         channels: 1 for grey, 3 for RGB.
 
     Returns:
         (channels, size, size) uint8.
     """
-    if not isinstance(picture, Image.Image):
+    if not isinstance(image, Image.Image):
         raise DataError(
-            f"this backbone embeds pictures of up to 4 channels, got an array {tuple(picture.shape)}: use "
+            f"this backbone embeds images of up to 4 channels, got an array {tuple(image.shape)}: use "
             'backbone="self-supervised", or pass a module or function of your own'
         )
-    image = to_rgb(picture)
+    image = to_rgb(image)
     if channels == 1:
         image = image.convert("L")
     image = image.resize((size, size), Image.Resampling.BILINEAR)
@@ -119,7 +119,7 @@ MOST = 512  # channels
 
 
 def raster(value: Any) -> NDArray[Any] | None:
-    """(C, H, W) of an array with three axes, or None where it is no picture.
+    """(C, H, W) of an array with three axes, or None where it is not an image.
 
     Of a tensor the channels are the first axis, of an ndarray the shorter one of the first and the last.
     """

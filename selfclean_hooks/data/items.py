@@ -79,9 +79,9 @@ def _describe(value: Any) -> str:
 
 # The first name an item has wins. "pixel_values" is what a model is fed, so it goes before a stored "image" beside it;
 # so do "input_ids" before the text they stand for.
-PICTURE_NAMES = ("pixel_values", "image", "img", "x")
+IMAGE_NAMES = ("pixel_values", "image", "img", "x")
 OTHER_NAMES = ("input_ids", "input_values", "input_features", "text", "sentence", "audio", "waveform", "features")
-VALUE_NAMES = PICTURE_NAMES + OTHER_NAMES
+VALUE_NAMES = IMAGE_NAMES + OTHER_NAMES
 LABEL_NAMES = ("label", "labels", "y", "target")
 
 
@@ -120,11 +120,11 @@ def _parted(item: Any) -> Item:
 
 
 def _by_name(item: Mapping[Any, Any]) -> Item:
-    names = PICTURE_NAMES if any(isinstance(entry, Image.Image) for entry in item.values()) else VALUE_NAMES
+    names = IMAGE_NAMES if any(isinstance(entry, Image.Image) for entry in item.values()) else VALUE_NAMES
     if not any(name in item for name in names):
         came = ", ".join(map(repr, item)) or "none"
         raise DataError(
-            f"a dict item needs its image under one of the keys {', '.join(map(repr, PICTURE_NAMES))}, or text, sound "
+            f"a dict item needs its image under one of the keys {', '.join(map(repr, IMAGE_NAMES))}, or text, sound "
             f"or a row of numbers under one of {', '.join(map(repr, OTHER_NAMES))}; its keys: {came}. "
             "Rename the key, or wrap the data set so that it returns (value, label)"
         )
@@ -145,9 +145,9 @@ def _by_position(item: tuple[Any, ...] | list[Any]) -> Item:
 
 
 def _names_beside(first: Any) -> tuple[str, ...]:
-    """Names that win over the first field: a picture there is not passed over for the text beside it."""
-    is_picture = isinstance(first, Image.Image) or getattr(first, "ndim", 0) > 1
-    return PICTURE_NAMES if is_picture else VALUE_NAMES
+    """Names that win over the first field: an image there is not passed over for the text beside it."""
+    is_image = isinstance(first, Image.Image) or getattr(first, "ndim", 0) > 1
+    return IMAGE_NAMES if is_image else VALUE_NAMES
 
 
 def _first(fields: Mapping[Any, Any], names: tuple[str, ...], default: Any) -> Any:

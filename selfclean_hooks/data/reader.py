@@ -1,4 +1,4 @@
-"""How samples are read for the encoder, in this process or in workers: errors caught, labels told from contents."""
+"""Reads samples for the encoder, in this process or in workers: errors are caught, labels split from contents."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOTHING = np.zeros(0, "S32")  # sorted digests: an array is small to send and qu
 
 
 class ImageDataset(Dataset[Any]):
-    """The pictures of a data set, without labels."""
+    """The images of a data set, without labels."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -38,11 +38,11 @@ class ImageDataset(Dataset[Any]):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Image.Image | NDArray[Any]:
-        """The picture at a position, or the (C, H, W) array of many channels; raises what the data set raises."""
+        """The image at a position, or the (C, H, W) array of many channels; raises what the data set raises."""
         return _image(split(self.dataset[index]).value, index)
 
     def are_rasters(self) -> bool:
-        """Whether the first that can be read has more channels than a picture."""
+        """Whether the first that can be read has more channels than an image."""
         for index in range(len(self)):
             try:
                 return not isinstance(self[index], Image.Image)
@@ -73,7 +73,7 @@ class Sample:
     digest: str = ""
     error: str = ""  # why it could not be read
     key: str = ""  # of its file or else its content
-    pixels: int = -1  # of the picture as the data set returns it
+    pixels: int = -1  # of the image as the data set returns it
     known: bool = False  # the cache has its features: it comes without content
 
 
@@ -179,7 +179,7 @@ def _batch(read: list[tuple[Sample, Any]]) -> Batch:
 
 
 def pixels(value: Any) -> int:
-    """Width x height of what `to_image` shows as a picture (of its file where it was shrunk), -1 of anything else."""
+    """Width x height of what `to_image` shows as an image (of its file where it was shrunk), -1 of anything else."""
     if isinstance(value, Image.Image):
         width, height = value.info.get(STORED, value.size)
         return int(width * height)
@@ -194,7 +194,7 @@ def pixels(value: Any) -> int:
 
 
 def as_input(value: Any) -> Any:
-    """An item as a user's own model is fed it: pictures become (C, H, W) floats in [0, 1], tensors of floats stay.
+    """An item as a user's own model is fed it: images become (C, H, W) floats in [0, 1], tensors of floats stay.
 
     Arrays, and lists of numbers (token ids, say), become tensors; everything else stays.
     """

@@ -1,4 +1,4 @@
-"""Signals, one value or several over time: how they are told from pictures, and where a sound keeps its samples."""
+"""Signals, one value or several over time: how they differ from images, and where a sound keeps its samples."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 CHANNELS = 8  # at most
-STEPS = 32  # at least: what is shorter may be a very small picture
+STEPS = 32  # at least: what is shorter may be a very small image
 
 
 def is_signal(shape: Sequence[int]) -> bool:
-    """Whether a 2-D array of this shape is a signal, (C, T) or (T, C), and no picture.
+    """Whether a 2-D array of this shape is a signal, (C, T) or (T, C), and not an image.
 
     It is one with at most `CHANNELS` channels, at least `STEPS` steps and eight times as many steps as channels.
     """

@@ -235,11 +235,13 @@ def _features(encoder: Encoder, contents: Tensor | list[Any]) -> NDArray[np.floa
 def _failure(encoder: Encoder, shape: str, error: Exception) -> str:
     if "out of memory" in str(error):
         return f"the backbone {encoder.name} ran out of memory on {shape}: pass a smaller batch_size"
-    told = f"the backbone {encoder.name} does not take {shape}: {type(error).__name__}: {error}"
+    failed = f"the backbone {encoder.name} does not take {shape}: {type(error).__name__}: {error}"
     if encoder.module is None:
-        return f"{told}. A function is given what the data set returns, collated: adapt it, or the data set's transform"
+        return (
+            f"{failed}. A function is given what the data set returns, collated: adapt it, or the data set's transform"
+        )
     cure = "Give the data set the transform that the model was trained with, or pass a timm name: it brings its own"
-    return f"{told}. {cure}"
+    return f"{failed}. {cure}"
 
 
 def _collated(contents: list[Any], lists: bool = False) -> Any:
@@ -257,6 +259,6 @@ def _collated(contents: list[Any], lists: bool = False) -> Any:
     except (TypeError, RuntimeError, KeyError, ValueError, AttributeError) as error:
         kinds = ", ".join(dict.fromkeys(type(content).__name__ for content in contents))
         raise DataError(
-            f"the samples of a batch must be alike, pictures, tensors, numbers, text or dicts of these, got {kinds} "
+            f"the samples of a batch must be alike, images, tensors, numbers, text or dicts of these, got {kinds} "
             f"({error}): let the data set return one kind"
         ) from error

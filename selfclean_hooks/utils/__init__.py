@@ -1,1 +1,1 @@
-"""Utils."""
+"""Helpers that every layer may use; they know nothing of audits."""

@@ -1,4 +1,4 @@
-"""Arrays."""
+"""Array types, checks of vectors and fingerprints of them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def as_vectors(vectors: Any) -> NDArray[np.floating]:
     if len(bad):
         raise DataError(
             f"embeddings must be finite, got NaN or infinity in {len(bad)} of {len(array)} rows, index {listing(bad)}: "
-            "leave these samples out or mend the encoder"
+            "leave these samples out or fix the encoder"
         )
     if all(bool((array[start : start + 4096] == array[0]).all()) for start in range(0, len(array), 4096)):
         raise DataError(

@@ -1,4 +1,4 @@
-"""Files."""
+"""Files are written whole or not at all, and checked for being writable."""
 
 from __future__ import annotations
 

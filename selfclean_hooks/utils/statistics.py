@@ -1,4 +1,4 @@
-"""Statistics."""
+"""Confidence intervals of fractions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text."""
+"""Text for people and for tables: characters that are safe to show, short lists, CSV."""
 
 from __future__ import annotations
 

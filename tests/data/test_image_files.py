@@ -107,5 +107,5 @@ def test_a_photograph_of_168_megapixels_is_read_without_a_warning(tmp_path: Path
 
 def test_beyond_the_limit_of_pillow_a_picture_is_unreadable(tmp_path: Path) -> None:
     write(tmp_path / "x.png", Image.new("1", (15000, 12000)))
-    with pytest.raises(OSError, match=r"x\.png: cannot be read as a picture: DecompressionBombError"):
+    with pytest.raises(OSError, match=r"x\.png: cannot be read as an image: DecompressionBombError"):
         FolderDataset(tmp_path)[0]

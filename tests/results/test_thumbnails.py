@@ -14,7 +14,7 @@ from selfclean_hooks import Audit, audit_embeddings
 from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.data.previews import thumbnail as made_small
-from selfclean_hooks.data.previews.preview import is_picture
+from selfclean_hooks.data.previews.preview import is_image
 from selfclean_hooks.data.previews.thumbnail import LOSSLESS, SIDE, thumbnail_of
 from selfclean_hooks.results.findings import BEYOND, select_findings, with_max_items
 from selfclean_hooks.results.thumbnails import leak_thumbnails, thumbnails, with_thumbnails
@@ -113,7 +113,7 @@ def test_thumbnails_keep_their_shape_and_are_never_enlarged() -> None:
         width = 20 + 5 * i
         size = (width, 40) if width <= SIDE else (SIDE, round(SIDE * 40 / width))
         assert opened(content).size == size
-        assert is_picture(content)
+        assert is_image(content)
 
 
 def test_workers_read_the_same() -> None:

@@ -52,7 +52,7 @@ def is_table(value: Any) -> bool:
 
 
 def _mapping(value: Mapping[Any, Any], folders: Sequence[str]) -> str | None:
-    """Numbers and texts by their keys; arrays and pictures under few names, as {"images": ...}, but not in a cache."""
+    """Numbers and texts by their keys; arrays and images under few names, as {"images": ...}, but not in a cache."""
     keys = sorted(value, key=str)
     single = [key for key in keys if isinstance(value[key], SINGLE)]
     named = len(keys) <= NAMES and all(isinstance(key, str) and not os.path.splitext(key)[1] for key in keys)
@@ -109,7 +109,7 @@ def _entry(value: Any, folders: Sequence[str]) -> str | None:
 
 
 def _fitting(values: Sequence[Any]) -> int:
-    """How many entries may be hashed; a few arrays, as in a TensorDataset, are each cut on their own."""
+    """How many entries may be hashed; a few arrays, as in a TensorDataset, are each sampled on their own."""
     size = int(getattr(values[0], "nbytes", 1))
     return len(values) if len(values) <= 64 else max(64, WHOLE // max(1, size))
 
@@ -182,5 +182,5 @@ def _column(column: Any) -> str:
 
 
 def is_heavy(value: Any) -> bool:
-    """Whether it is or holds an array or a picture."""
+    """Whether it is or holds an array or an image."""
     return isinstance(value, (*ARRAYS, Image.Image)) or any(map(is_heavy, entries(value)[:8]))

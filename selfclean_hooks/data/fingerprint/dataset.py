@@ -147,7 +147,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _is_cache(node: Any, name: str) -> bool:
-    """Whether an entry of a list of pictures or arrays comes back when it is taken out."""
+    """Whether an entry of a list of images or arrays comes back when it is taken out."""
     held = fields(node)
     value = held[name]
     if type(value) is not list or not value or not is_heavy(value[0]):

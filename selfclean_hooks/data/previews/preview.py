@@ -1,4 +1,4 @@
-"""What a person sees of a sample that is no picture: its text, its curve or its values.
+"""What a person sees of a sample that is not an image: its text, its curve or its values.
 
 A preview is small and is saved beside the thumbnails, as JSON where these are PNG or WebP. It is data: nothing in it is
 markup, and nothing that `decode_preview` returns is longer than the limits here, whatever file it came from.
@@ -126,8 +126,8 @@ def decode_preview(content: bytes | None) -> Preview | None:
         return None
 
 
-def is_picture(content: bytes) -> bool:
-    """Whether bytes of a thumbnail are of a picture (PNG or WebP) and not of a preview."""
+def is_image(content: bytes) -> bool:
+    """Whether bytes of a thumbnail are of an image (PNG or WebP) and not of a preview."""
     return content.startswith(PNG) or (content.startswith(b"RIFF") and content[8:12] == b"WEBP")
 
 

@@ -7,16 +7,16 @@ from functools import cache
 
 from PIL import Image, features
 
-from selfclean_hooks.data.images import to_image
+from selfclean_hooks.data.images import to_image, to_rgb
 from selfclean_hooks.data.items import split
 from selfclean_hooks.data.previews.preview import column_names, preview
 from selfclean_hooks.data.reader import Sample, SampleReader
 
 SIDE = 160  # pixels, at most
-LOSSLESS = 64  # pictures no larger than that are kept as they are: every pixel of them is seen, enlarged
+LOSSLESS = 64  # images no larger are stored exactly: shown enlarged, every pixel of them is seen
 QUALITY = 80
 EFFORT = 2  # of 0 to 6: three times as fast as the usual 4, for 7% more bytes
-COLOURS = 64  # pictures of more are no drawings: PNG makes ten times as much of them
+COLOURS = 64  # images with more are not drawings: PNG needs ten times the bytes for them
 GAP = 2.0  # pixels to a pixel are averaged first down to that, as Pillow makes thumbnails
 ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
@@ -24,10 +24,10 @@ ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 def thumbnail_of(image: Image.Image) -> bytes:
     """The image as WebP or PNG bytes, whichever are fewer: no side longer than `SIDE`, small ones as they are.
 
-    Transparency is kept, and nothing else beside the pixels: a report is passed on, not with the place where a picture
+    Transparency is kept, and nothing else beside the pixels: a report is passed on, but not the place where an image
     was taken. Where Pillow has no WebP it is PNG. The image is left as it is.
     """
-    if max(image.size) > 8 * SIDE:  # crudely first: converting a huge picture whole would cost gigabytes
+    if max(image.size) > 8 * SIDE:  # crudely first: converting a huge image whole would cost gigabytes
         image = _resized(image, 8 * SIDE, Image.Resampling.NEAREST)
     image = _plain(image)
     if max(image.size) > SIDE:
@@ -49,8 +49,6 @@ def has_webp() -> bool:
 
 def _plain(image: Image.Image) -> Image.Image:
     """In shades of grey, RGB or RGBA, 8 bits a channel."""
-    from selfclean_hooks.data.images import to_rgb
-
     if image.mode in ALPHA or "transparency" in image.info:
         coloured = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         is_opaque = coloured.getchannel("A").getextrema() == (255, 255)
@@ -74,7 +72,7 @@ def _saved(image: Image.Image, kind: str, **how: object) -> bytes:
 
 
 class ThumbnailReader(SampleReader):
-    """What a person sees of each sample: its picture made small, or a preview; an error where that cannot be had."""
+    """What a person sees of each sample: its image made small, or a preview; an error where neither can be made."""
 
     def __getitem__(self, index: int) -> tuple[Sample, bytes | None]:
         """The sample at a position, and the bytes."""
@@ -86,5 +84,5 @@ class ThumbnailReader(SampleReader):
             item = self.dataset[index]
             found = to_image(split(item).value)
             return preview(item, column_names(self.dataset)) if found is None else thumbnail_of(found)
-        except Exception:  # whatever a user's data set raises: a report with a picture less is better than none
+        except Exception:  # whatever a user's data set raises: a report with one image less is better than none
             return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from selfclean_hooks.core.issues import WITH_THRESHOLD
-from selfclean_hooks.data.previews.preview import PNG, Preview, Table, Text, decode_preview, is_picture
+from selfclean_hooks.data.previews.preview import PNG, Preview, Table, Text, decode_preview, is_image
 from selfclean_hooks.report.html.page import environment
 from selfclean_hooks.report.text import name_of
 from selfclean_hooks.results.findings import Finding, findings
@@ -86,7 +86,7 @@ def _shown(audit: AuditResult, one: Finding) -> tuple[tuple[Thumbnail, ...], str
 
 
 def _thumbnail(content: bytes, caption: str) -> Thumbnail:
-    if is_picture(content):
+    if is_image(content):
         kind = "png" if content.startswith(PNG) else "webp"
         return Thumbnail(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", "", caption)
     return Thumbnail("", visible(_text(decode_preview(content)), WORDS), caption)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfclean_hooks.core.scores import LeakPairs
-from selfclean_hooks.data.previews.preview import decode_preview, is_picture
+from selfclean_hooks.data.previews.preview import decode_preview, is_image
 from selfclean_hooks.decisions.thresholds import is_below
 from selfclean_hooks.results.findings import Selection
 from selfclean_hooks.utils.arrays import IntArray
@@ -136,7 +136,7 @@ def choose_thumbnails(audit: AuditResult, found: Mapping[str, list[dict[str, Any
         content = audit.leak_thumbnails.get((split, index)) if split else audit.thumbnails.get(index)
         name = f"{number}:{index}" if split else str(index)
         preview = decode_preview(content)
-        if content is None or (preview is None and not is_picture(content)):
+        if content is None or (preview is None and not is_image(content)):
             continue
         cost = 4 * -(-len(content) // 3)
         if spent + cost > budget:
