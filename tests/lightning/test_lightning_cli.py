@@ -63,7 +63,7 @@ def test_a_fit_with_everything_nested(tmp_path: Path) -> None:
     assert settings.thresholds == Thresholds(0.01, None, 0.3)
     assert settings.limits == Limits(near_duplicates=0.5, unreadable=0.0)
     assert isinstance(settings.backbone, nn.Flatten)
-    assert (settings.epochs, settings.reading.batch_size, settings.output_dir) == ((0, 1), 50, tmp_path / "audit")
+    assert (settings.epochs, settings.embedding.batch_size, settings.output_dir) == ((0, 1), 50, tmp_path / "audit")
     assert trained(made.model) == set(range(220)) - dropped(callback)
     assert sorted(path.name for path in (tmp_path / "audit").glob("epoch=*")) == ["epoch=0", "epoch=1"]
     assert (tmp_path / "audit" / "report.html").exists()
