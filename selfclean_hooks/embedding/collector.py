@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import default_collate
 
 from selfclean_hooks.core.labels import Labels, as_labels, scatter_labels
 from selfclean_hooks.data.items import ItemLabel
 from selfclean_hooks.data.reader import Batch, SampleReader
 from selfclean_hooks.data.views.cached_dataset import nbytes
 from selfclean_hooks.embedding.cache import Cache
+from selfclean_hooks.embedding.encoders.batch import batch_features
 from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.embedding.quality import is_constant
 from selfclean_hooks.errors import BackboneError, DataError
@@ -122,7 +121,7 @@ class EmbeddingCollector:
         wanted = {s.digest: s.index for s in good if s.known and s.digest not in self.first}
         kept = cache.get(wanted)
         for digest in wanted.keys() - kept.keys():  # removed meanwhile, by another process
-            vectors[digest] = _features(encoder, [reader.content(wanted[digest])])[0]
+            vectors[digest] = batch_features(encoder, [reader.content(wanted[digest])])[0]
         cache.keep(vectors)
         vectors.update(kept)
         for sample in good:
@@ -136,7 +135,7 @@ class EmbeddingCollector:
         contents = batch.contents
         if len(rows) < len(sent):  # else it stays as it came, in pinned memory where there is any
             contents = contents[rows] if isinstance(contents, Tensor) else [contents[at] for at in rows]
-        return dict(zip(new, _features(encoder, contents), strict=True)) if new else {}
+        return dict(zip(new, batch_features(encoder, contents), strict=True)) if new else {}
 
     def file(self, index: int, digest: str, vector: NDArray[np.float32] | None) -> None:
         """Put the vector of a sample in its place; a copy of an earlier sample gets that one's."""
@@ -209,56 +208,3 @@ class EmbeddingCollector:
             return None, None, str(error)
         assert labels is not None  # there are some
         return scatter_labels(labels, np.array(known), self.n), names, ""
-
-
-def _features(encoder: Encoder, contents: Tensor | list[Any]) -> NDArray[np.float32]:
-    """(B, D) float32 of the samples' contents."""
-    batch = contents if isinstance(contents, Tensor) else _collated(contents, lists=encoder.module is None)
-    if isinstance(batch, Tensor) and encoder.device is not None:
-        batch = batch.to(encoder.device, non_blocking=True)  # of pinned memory; else it waits
-    shape = (
-        f"a batch of shape {tuple(batch.shape)}" if isinstance(batch, Tensor) else f"a batch, a {type(batch).__name__}"
-    )
-    try:
-        features = encoder.features(batch)
-    except BackboneError:
-        raise
-    except Exception as error:  # whatever a user's model raises
-        raise BackboneError(_failure(encoder, shape, error)) from error
-    features = torch.from_numpy(features) if isinstance(features, np.ndarray) else features
-    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(contents) or not features.numel():
-        came = tuple(features.shape) if isinstance(features, Tensor) else f"a {type(features).__name__}"
-        raise BackboneError(f"the backbone must give (B, D) features, ({len(contents)}, D) for {shape}, got {came}")
-    return features.detach().float().cpu().numpy()
-
-
-def _failure(encoder: Encoder, shape: str, error: Exception) -> str:
-    if "out of memory" in str(error):
-        return f"the backbone {encoder.name} ran out of memory on {shape}: pass a smaller batch_size"
-    failed = f"the backbone {encoder.name} does not take {shape}: {type(error).__name__}: {error}"
-    if encoder.module is None:
-        return (
-            f"{failed}. A function is given what the data set returns, collated: adapt it, or the data set's transform"
-        )
-    cure = "Give the data set the transform that the model was trained with, or pass a timm name: it brings its own"
-    return f"{failed}. {cure}"
-
-
-def _collated(contents: list[Any], lists: bool = False) -> Any:
-    """As torch's default_collate does; with `lists`, sequences of several lengths are a list of tensors."""
-    shapes = sorted({tuple(content.shape) for content in contents if isinstance(content, Tensor)})
-    if lists and len(shapes) > 1 and all(isinstance(content, Tensor) and content.ndim <= 2 for content in contents):
-        return contents
-    if len(shapes) > 1:
-        raise DataError(
-            f"the samples of a batch must have one shape, got {' and '.join(map(str, shapes[:3]))}: give the data set "
-            "a transform that resizes, or pass a timm name as backbone, which brings its own"
-        )
-    try:
-        return default_collate(contents)
-    except (TypeError, RuntimeError, KeyError, ValueError, AttributeError) as error:
-        kinds = ", ".join(dict.fromkeys(type(content).__name__ for content in contents))
-        raise DataError(
-            f"the samples of a batch must be alike, images, tensors, numbers, text or dicts of these, got {kinds} "
-            f"({error}): let the data set return one kind"
-        ) from error

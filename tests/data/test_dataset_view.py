@@ -84,7 +84,7 @@ def test_items_that_cannot_be_read_do_not_stop_the_view() -> None:
 
 
 class Encoded(Dataset[Any]):
-    """Its transform is what makes a picture of the bytes."""
+    """Its transform is what makes a image of the bytes."""
 
     def __init__(self, transform: Any) -> None:
         self.transform = transform
@@ -100,7 +100,7 @@ def decode(data: bytes) -> Image.Image:
     return Image.frombytes("L", (4, 4), data)
 
 
-def test_stored_items_keeps_a_transform_that_makes_the_picture() -> None:
+def test_stored_items_keeps_a_transform_that_makes_the_image() -> None:
     view = DatasetView(Encoded(v1.Compose([decode, v1.RandomRotation(90)]))).stored
     assert view.dataset[1][0].getpixel((0, 0)) == 1
     assert view.notes[0] == "no image can be read with the transforms bypassed: they are applied, random ones replaced"

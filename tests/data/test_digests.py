@@ -1,4 +1,4 @@
-"""What samples are called for good, and how many pixels they have, as `embed` tells them."""
+"""What samples have as a stable identifier, and how many pixels they have, as `embed` tells them."""
 
 import os
 from hashlib import blake2b
@@ -33,7 +33,7 @@ def of_bytes(path: Any) -> str:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> ImageFolder:
+def images(tmp_path: Path) -> ImageFolder:
     """Three JPEGs and, at 2, one that is cut short."""
     (tmp_path / "a").mkdir()
     for i, image in enumerate(pixels(4, 16)):
@@ -43,16 +43,16 @@ def pictures(tmp_path: Path) -> ImageFolder:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_files_give_the_key_of_all_samples_readable_or_not(pictures: ImageFolder, workers: int) -> None:
-    found = embedded(pictures, num_workers=workers)
+def test_files_give_the_key_of_all_samples_readable_or_not(images: ImageFolder, workers: int) -> None:
+    found = embedded(images, num_workers=workers)
     assert list(found.errors) == [2]
-    assert found.keys == tuple(of_bytes(path) for path, _ in pictures.samples)
+    assert found.keys == tuple(of_bytes(path) for path, _ in images.samples)
     assert found.digests[2] == ""
     assert not set(found.keys) & set(found.digests)
 
 
-def test_other_places_orders_and_transforms_leave_the_key(pictures: ImageFolder, tmp_path: Path) -> None:
-    first = embedded(pictures).keys
+def test_other_places_orders_and_transforms_leave_the_key(images: ImageFolder, tmp_path: Path) -> None:
+    first = embedded(images).keys
     moved = tmp_path.rename(tmp_path.with_name("elsewhere"))
     again = embedded(Subset(ImageFolder(str(moved), v2.Compose([v2.Grayscale(3), TO_FLOATS])), [3, 0, 1]))
     assert again.keys == (first[3], first[0], first[1])
@@ -66,7 +66,7 @@ def test_without_files_the_content_is_the_key() -> None:
 
 
 class Frames(Dataset[Any]):
-    """Pictures with the files that `paths` says."""
+    """Images with the files that `paths` says."""
 
     def __init__(self, paths: list[Any]) -> None:
         self.paths = paths
@@ -109,18 +109,18 @@ def test_own_files() -> None:
 # --- pixels ----------------------------------------------------------------------------------------------------------
 
 
-def test_pixels_are_those_that_are_stored_where_the_encoder_resizes(pictures: ImageFolder) -> None:
+def test_pixels_are_those_that_are_stored_where_the_encoder_resizes(images: ImageFolder) -> None:
     from torchvision.models import resnet18
 
     torch.manual_seed(0)
-    plain = ImageFolder(pictures.root, TO_FLOATS)
+    plain = ImageFolder(images.root, TO_FLOATS)
     assert embedded(plain).pixels.tolist() == [64, 64, -1, 64]  # type: ignore[union-attr]
     own = embed(plain, resnet18().eval(), progress=False).pixels
     assert own is not None
     assert own.dtype == np.int64
 
 
-def test_pixels_of_pictures_of_several_sizes_and_of_none() -> None:
+def test_pixels_of_images_of_several_sizes_and_of_none() -> None:
     sizes = [(3, 4), (5, 6)]
     found = embed(
         [Image.new("RGB", size, colour) for size, colour in zip(sizes, ("red", "blue"), strict=True)],
@@ -151,6 +151,6 @@ SHAPES = [
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("make", [np.zeros, torch.zeros])
-def test_pixels_agree_with_the_picture_shown(make: Any, shape: tuple[int, ...]) -> None:
+def test_pixels_agree_with_the_image_shown(make: Any, shape: tuple[int, ...]) -> None:
     shown = to_image(make(shape))
     assert pixels_of(make(shape)) == (-1 if shown is None else shown.width * shown.height)

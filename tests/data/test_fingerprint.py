@@ -32,7 +32,7 @@ def images(n: int = N) -> Any:
 
 
 class Arrays(Dataset[Any]):
-    """Pictures and labels in memory, under names of the class's own choice."""
+    """Images and labels in memory, under names of the class's own choice."""
 
     def __init__(self, **held: Any) -> None:
         self.pixels, self.targets = images(), [i % 3 for i in range(N)]
@@ -130,7 +130,7 @@ def test_a_label_in_whatever_holds_it(held: Callable[[int], Any]) -> None:
 
 
 def test_lists_and_tensors_are_data_sets_too() -> None:
-    items = [(picture, 0) for picture in images()]
+    items = [(image, 0) for image in images()]
     other = [*items[:1], (items[1][0], 1), *items[2:]]
     assert data_fingerprint(items) == data_fingerprint(list(items)) != data_fingerprint(other)
     x, y = torch.from_numpy(images()), torch.arange(N)

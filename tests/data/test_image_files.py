@@ -21,7 +21,7 @@ def damaged(folder: Path) -> None:
         noisy(size=(200, 200)).save(whole, "JPEG" if ending == "jpg" else "PNG")
         (folder / f"truncated.{ending}").write_bytes(whole.getvalue()[: whole.tell() // 2])
     (folder / "zero.png").write_bytes(b"")
-    (folder / "text.png").write_text("no picture at all")
+    (folder / "text.png").write_text("no image at all")
     (folder / "program.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
     (folder / "broken.png").symlink_to(folder / "gone.png")
     os.mkfifo(folder / "pipe.png")
@@ -45,20 +45,20 @@ def test_unreadable_files_stay_in_the_list_and_raise_when_asked_for(tmp_path: Pa
     ("mode", "ending"), [("RGBA", "png"), ("P", "gif"), ("I;16", "png"), ("CMYK", "jpg"), ("LA", "png")]
 )
 def test_every_mode_is_read_as_it_is(tmp_path: Path, mode: str, ending: str) -> None:
-    picture = (
+    image = (
         Image.new(mode, (40, 30))
         if mode == "I;16"
         else noisy().convert("RGBA" if mode == "LA" else "RGB").convert(mode)
     )
-    write(tmp_path / f"x.{ending}", picture)
+    write(tmp_path / f"x.{ending}", image)
     image = FolderDataset(tmp_path)[0][0]
     assert (image.mode, image.size) == (mode, (40, 30))
     assert pickle.loads(pickle.dumps(image)).tobytes() == image.tobytes()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_come_upright(tmp_path: Path, orientation: int) -> None:
-    """Each corner of an upright picture has its own grey; the file stores it turned, with the tag that undoes it."""
+def test_images_come_upright(tmp_path: Path, orientation: int) -> None:
+    """Each corner of an upright image has its own grey; the file stores it turned, with the tag that undoes it."""
     upright = Image.fromarray(np.kron(np.array([[10, 90], [170, 250]], np.uint8), np.ones((24, 32), np.uint8)))
     turn = Image.Transpose
     stored = {2: turn.FLIP_LEFT_RIGHT, 3: turn.ROTATE_180, 4: turn.FLIP_TOP_BOTTOM, 5: turn.TRANSPOSE}
@@ -89,7 +89,7 @@ def test_a_large_jpeg_is_decoded_small_and_other_formats_are_shrunk(tmp_path: Pa
     assert len(np.unique(dotted)) > 2
     assert (palette.mode, palette.size) == ("RGB", (2048, 1024))
     assert untouched.size == (2048, 1024)
-    assert [pixels(picture) for picture in (small, shrunk, dotted, palette)] == [4100 * 2050] * 4  # of the files
+    assert [pixels(image) for image in (small, shrunk, dotted, palette)] == [4100 * 2050] * 4  # of the files
     assert pixels(untouched) == 2048 * 1024
     difference = np.asarray(small.resize((64, 32)), float) - np.asarray(shrunk.resize((64, 32)))
     assert abs(difference).mean() < 3
@@ -105,7 +105,7 @@ def test_a_photograph_of_168_megapixels_is_read_without_a_warning(tmp_path: Path
     assert image.getextrema() == (77, 77)
 
 
-def test_beyond_the_limit_of_pillow_a_picture_is_unreadable(tmp_path: Path) -> None:
+def test_beyond_the_limit_of_pillow_a_image_is_unreadable(tmp_path: Path) -> None:
     write(tmp_path / "x.png", Image.new("1", (15000, 12000)))
     with pytest.raises(OSError, match=r"x\.png: cannot be read as an image: DecompressionBombError"):
         FolderDataset(tmp_path)[0]

@@ -157,7 +157,7 @@ def test_item_label_refuses_what_is_no_label(label: Any, came: str) -> None:
         (torch.zeros(4, 6, dtype=torch.bool), "L", (6, 4)),
     ],
 )
-def test_picture_of_arrays_and_tensors(value: Any, mode: str, size: tuple[int, int]) -> None:
+def test_image_of_arrays_and_tensors(value: Any, mode: str, size: tuple[int, int]) -> None:
     image = to_image(value)
     assert image is not None
     assert (image.mode, image.size) == (mode, size)
@@ -176,11 +176,11 @@ def test_picture_of_arrays_and_tensors(value: Any, mode: str, size: tuple[int, i
         np.array([["a"]]),
     ],
 )
-def test_picture_is_none_where_there_is_nothing_to_see(value: Any) -> None:
+def test_image_is_none_where_there_is_nothing_to_see(value: Any) -> None:
     assert to_image(value) is None
 
 
-def test_picture_returns_an_image_as_it_is() -> None:
+def test_image_returns_an_image_as_it_is() -> None:
     image = Image.new("CMYK", (2, 2))
     assert to_image(image) is image
 
@@ -191,7 +191,7 @@ def shown(value: Any) -> list[int]:
     return [int(level) for level in np.asarray(image).ravel()]
 
 
-def test_picture_keeps_known_ranges_and_stretches_others() -> None:
+def test_image_keeps_known_ranges_and_stretches_others() -> None:
     assert shown(np.array([[0, 7, 255]], np.uint8)) == [0, 7, 255]
     assert shown(np.array([[0, 7, 200]], np.int64)) == [0, 7, 200]
     assert shown(torch.tensor([[0.0, 0.2, 0.5]])) == [0, 51, 128]

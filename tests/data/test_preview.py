@@ -65,7 +65,7 @@ def of_texts(texts: Any = HOSTILE) -> Audit:
     return audit(items, lengths, progress=False, thresholds=Thresholds(off_topic=0.99))
 
 
-def test_a_text_is_cut_and_says_how_much_is_left() -> None:
+def test_a_text_is_truncated_and_says_how_much_is_left() -> None:
     assert shown(("short", 3)) == Text("short", 0)
     assert shown("y" * (LONGEST + 7)) == Text("y" * LONGEST, 7)
     assert shown({"text": "t", "label": 1}) == shown(({"sentence": "t", "id": 7}, 1)) == Text("t", 0)
@@ -173,7 +173,7 @@ def test_bytes_that_are_no_preview_are_none_or_a_small_one(content: bytes) -> No
         {"curve": {"channels": [[[0, 1]]], "low": float("nan"), "high": 1, "steps": 3}},
         {"curve": {"channels": [[[0, 1]]], "low": 0, "high": 1, "steps": float("inf")}},
         {"table": {"rows": [[1]], "rest": 0}},
-        {"picture": {}},
+        {"image": {}},
         {"text": [], "table": []},
         {},
     ],
@@ -203,7 +203,7 @@ def test_an_audit_of_text_keeps_its_previews_and_shows_them_again(tmp_path: Path
     again = Audit.load(tmp_path)
     assert dict(again.thumbnails) == dict(found.thumbnails)
     assert render(again) == (tmp_path / "report.html").read_text(encoding="utf-8")
-    texts = [told["text"] for told in held(render(again))["previews"].values()]
+    texts = [reported["text"] for reported in held(render(again))["previews"].values()]
     assert any(text.startswith("<script>alert(1)") for text in texts)
     assert max(map(len, found.thumbnails.values())) < 6 * LONGEST + 40
 
@@ -223,9 +223,9 @@ def test_the_page_of_a_split_shows_the_texts_on_both_sides_of_a_leak(tmp_path: P
 def test_curves_and_tables_are_data_of_the_page() -> None:
     rng = np.random.default_rng(0)
     curves = audit([(rng.normal(size=200), i % 2) for i in range(30)], lambda b: b[:, :16].abs(), progress=False)
-    told = held(render(curves))["previews"]
-    assert {one["kind"] for one in told.values()} == {"curve"}
-    assert all(len(one["channels"][0]) == POINTS and one["steps"] == 200 for one in told.values())
+    reported = held(render(curves))["previews"]
+    assert {one["kind"] for one in reported.values()} == {"curve"}
+    assert all(len(one["channels"][0]) == POINTS and one["steps"] == 200 for one in reported.values())
     rows = [({"<b>name": f"</td><script>{i}", "n": i}, i % 2) for i in range(30)]
     table = render(
         audit(rows, lambda batch: torch.stack([batch["n"], batch["n"] ** 2, batch["n"] * 0 + 1], 1), progress=False)

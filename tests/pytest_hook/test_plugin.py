@@ -51,7 +51,7 @@ def test_a_run_without_audits_is_left_alone(pytester: pytest.Pytester) -> None:
 def test_a_failure_shows_the_line_of_the_test_and_the_message_alone(project: pytest.Pytester) -> None:
     result = run(project)
     assert outcomes(result) == {"failed": 1}
-    report = ".pytest_cache/d/selfclean_hooks/selfclean-reports/test_data.py-test_images-079ff522"
+    report = ".pytest_cache/d/selfclean_hooks/selfclean-reports/test_data.py-test_images-584c5096"
     assert failure(result) == [
         "E       AssertionError: near duplicates 8.33%, limit 1% (12 samples of ImageFolder)",
         "E       ",
@@ -63,7 +63,7 @@ def test_a_failure_shows_the_line_of_the_test_and_the_message_alone(project: pyt
         f"E           selfclean-hooks gate {report} --baseline data-baseline.jsonl --update-baseline",
     ]
     assert ">       assert_clean(data, near_duplicates=0.01, backbone=Pixels())" in result.outlines
-    assert not re.search(r"asserting\.py|selfclean_hooks.*:\d+", result.stdout.str())
+    assert not re.search(r"assertion\.py|selfclean_hooks.*:\d+", result.stdout.str())
     assert (project.path / report / "report.html").is_file()
 
 
@@ -71,7 +71,7 @@ def test_wrong_use_shows_the_message_without_our_code(project: pytest.Pytester) 
     change(project, "near_duplicates=", "near_duplicate=")
     result = run(project)
     result.stdout.fnmatch_lines(["E *SettingError: assert_clean knows no 'near_duplicate': did you mean near_*"])
-    assert not re.search(r"asserting\.py", result.stdout.str())
+    assert not re.search(r"assertion\.py", result.stdout.str())
 
 
 def test_what_it_says_accepts_the_findings(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

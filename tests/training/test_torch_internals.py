@@ -12,7 +12,7 @@ from selfclean_hooks.utils.torch_internals import PRIVATE_NAMES
 from tests.helpers.private_names import ROOT, private_names, sources
 
 SHIMS = {"torch_internals.py", "lightning_internals.py"}
-OTHERS = {"_indices", "_called", "_groups"}  # of Hugging Face data sets, and of the package itself
+OTHERS = {"_indices", "_groups", "_qualified_name"}  # of Hugging Face data sets, and of the package itself
 
 
 @pytest.fixture(scope="module")
