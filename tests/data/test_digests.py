@@ -1,4 +1,4 @@
-"""What samples have as a stable identifier, and how many pixels they have, as `embed` tells them."""
+"""Stable identifiers of samples, and how many pixels they have, as `embed` records them."""
 
 import os
 from hashlib import blake2b
