@@ -1,1 +1,1 @@
-"""Gate."""
+"""Limits, baseline and verdict: whether an audit passes."""

@@ -1,1 +1,1 @@
-"""Report."""
+"""What is shown of an audit: one module a format, the page and figures."""

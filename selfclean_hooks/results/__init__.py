@@ -1,1 +1,1 @@
-"""Results."""
+"""`AuditResult` and what follows from it: tables, findings, thumbnails, stability."""

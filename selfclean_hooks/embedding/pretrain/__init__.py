@@ -1,1 +1,1 @@
-"""Pretrain."""
+"""Self-supervised training of a small encoder on the data itself."""

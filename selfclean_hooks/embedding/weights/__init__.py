@@ -1,1 +1,1 @@
-"""Weights."""
+"""Weights in files: reading them without running code, and matching them to a module."""

@@ -1,1 +1,1 @@
-"""Figures."""
+"""Figures of matplotlib, contact sheets and notebooks."""

@@ -1,1 +1,1 @@
-"""Html."""
+"""The review page: one self-contained HTML file."""
