@@ -12,6 +12,7 @@ from torch import nn
 
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.data.dataset_tree import check_map_style
+from selfclean_hooks.data.views.dataset_view import DatasetView, open_dataset
 from selfclean_hooks.errors import AuditFileError, BackboneError, DataError, PolicyError, SettingError
 from selfclean_hooks.training import loaders as dropping
 from selfclean_hooks.training.auditor import Auditor
@@ -166,15 +167,15 @@ class AuditedTraining:
         epoch, last = self.host.epochs_done(), self.state.data.get(name)
         behind = last is not None and any(last.epoch < due <= epoch for due in self.settings.epochs)
         due = behind and not self.auditor.training_started  # an audit that the resumed run had not made
-        sampled = sampled_indices(loader)
+        sampled, view = sampled_indices(loader), open_dataset(data_of(loader))  # the view: for fingerprint and audit
         drawn, current = None if sampled is None else sampled.tobytes(), self.current.get(name)
         if current is None or current.dataset is not loader.dataset or current.drawn != drawn:
-            now = data_state(self.processes, data_of(loader), self.settings.decisive, epoch)
+            now = data_state(self.processes, view, self.settings.decisive, epoch)
             self.current[name] = CurrentData(loader.dataset, drawn, now)
             due = self._changed(name, last, now, is_new=current is None and not due) or due
             due = due or (last is None and self.settings.epochs[0] <= epoch)
         if due:
-            self._audit(name, loader, epoch)
+            self._audit(name, loader, view, epoch)
         return self.state.data.get(name)
 
     def _changed(self, name: str, last: DataState | None, now: DataState, is_new: bool) -> bool:
@@ -193,9 +194,9 @@ class AuditedTraining:
             )
         return bool(changed)
 
-    def _audit(self, name: str, loader: Any, epoch: int) -> None:
+    def _audit(self, name: str, loader: Any, view: DatasetView, epoch: int) -> None:
         try:
-            self._audit_and_drop(name, loader, epoch)
+            self._audit_and_drop(name, loader, view, epoch)
         except DataError as error:
             self._tolerate(f"the training data {name}".strip(), str(error))
             self.state.data.pop(name, None)
@@ -206,7 +207,7 @@ class AuditedTraining:
             return loader
         before = self.state.data.get(name, self.current[name].state).dropped
         try:
-            self._audit_and_drop(name, loader, epoch)
+            self._audit_and_drop(name, loader, open_dataset(data_of(loader)), epoch)
         except (DataError, BackboneError, PolicyError, AuditFileError) as error:
             self.auditor.warn(f"DataAudit: no audit for epoch {epoch}, what was dropped stays dropped: {error}")
             return loader
@@ -215,9 +216,9 @@ class AuditedTraining:
             self.auditor.inform(f"DataAudit: {len(back)} samples dropped before are trained on again: {listing(back)}")
         return loader
 
-    def _audit_and_drop(self, name: str, loader: Any, epoch: int) -> None:
+    def _audit_and_drop(self, name: str, loader: Any, view: DatasetView, epoch: int) -> None:
         """Loaders are filtered as a trial: a failure when they are asked for would end the training."""
-        dropped = self.auditor.audit(name, loader, epoch, partial(self._without, name, loader))
+        dropped = self.auditor.audit(name, loader, view, epoch, partial(self._without, name, loader))
         self.state.data[name] = replace(self.current[name].state, dropped=dropped, epoch=epoch)
 
     def _without(self, name: str, loader: Any, dropped: IntArray) -> Any:

@@ -19,6 +19,7 @@ from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.distributed import TrainingAudit, audit_distributed
 from selfclean_hooks.audits.pipeline import with_margins
 from selfclean_hooks.audits.settings import AuditSettings
+from selfclean_hooks.data.views.dataset_view import DatasetView, open_dataset
 from selfclean_hooks.errors import BackboneError, ContaminationError, DataError, DataWarning, PolicyError
 from selfclean_hooks.results.stability import describe, stability
 from selfclean_hooks.results.thumbnails import thumbnails
@@ -65,12 +66,15 @@ class Auditor:
         self.unlogged: list[str] = []
         self.training_started = False
 
-    def audit(self, name: str, loader: Any, epoch: int, accept: Callable[[IntArray], Any]) -> IntArray:
+    def audit(
+        self, name: str, loader: Any, data: DatasetView, epoch: int, accept: Callable[[IntArray], Any]
+    ) -> IntArray:
         """Audit the data of a loader before an epoch.
 
         Args:
             name: Of the loader.
-            loader: Its data is audited.
+            loader: Its sampler and workers are used.
+            data: Of the loader (`data_of`).
             epoch: Before which.
             accept: Called with the result; raises if these samples cannot be dropped. Then only one folder is written.
 
@@ -84,7 +88,7 @@ class Auditor:
         folders = self._folders(name, epoch)
         folder = folders[0] if folders else None
         splits, notes = held_out_splits(self.settings, self.processes, self.host)
-        what, data = f"the training data {name}".strip(), data_of(loader)
+        what = f"the training data {name}".strip()
         if sampled_indices(loader) is not None:
             notes = [f"the sampler draws only {len(data)} samples: positions count among these", *notes]
         sizes = "".join(f" and {len(other)} of {split}" for split, other in splits.items())
@@ -108,7 +112,7 @@ class Auditor:
         """Audit a few samples to see that everything works; nothing is written, dropped or stopped."""
         data = data_of(loader)
         few = Subset(data, range(min(REHEARSAL, len(data))))
-        self._audit(self._request(name, loader, few, {}, [], 0))
+        self._audit(self._request(name, loader, open_dataset(few), {}, [], 0))
         self.inform(
             f"DataAudit: {self.host.rehearsal()}, so only the first {len(few)} of {len(data)} samples were audited, "
             "and nothing is dropped, limited or written"
@@ -131,7 +135,7 @@ class Auditor:
             self.host.inform(text)
 
     def _request(
-        self, name: str, loader: Any, data: Any, splits: Mapping[str, Any], notes: list[str], epoch: int
+        self, name: str, loader: Any, data: DatasetView, splits: Mapping[str, Any], notes: list[str], epoch: int
     ) -> TrainingAudit:
         """What is to be audited, but for the features."""
         s, workers = self.settings, self.settings.num_workers
@@ -146,7 +150,7 @@ class Auditor:
             backbone=s.backbone,
             others=splits,
             settings=AuditSettings(s.method, s.thresholds, s.policy, embedding),
-            name=f"{name or 'train'} ({type(data).__name__})",
+            name=f"{name or 'train'} ({type(data.dataset).__name__})",
             notes=tuple(notes),
             epoch=epoch,
             last=None,
@@ -208,14 +212,14 @@ class Auditor:
         return [folder] if len(self.settings.epochs) == 1 else both[::-1] if self.training_started else both
 
 
-def _blended(audit: Audit, margins: Margins, data: Any, last: Audit | None, folder: Path | None) -> Audit:
+def _blended(audit: Audit, margins: Margins, data: DatasetView, last: Audit | None, folder: Path | None) -> Audit:
     """The audit with the margins in its label scores, compared with the last one, with thumbnails, saved."""
     blended = with_margins(audit, margins.mean, margins.epochs)
     about = dict(blended.provenance)
     if last is not None and last.provenance["dataset"]["fingerprint"] == about["dataset"]["fingerprint"]:
         about["training"] = {**about["training"], "stability": (changes := stability(last, blended))}
         about["notes"] = [*about["notes"], *describe(changes)]
-    with preserve_rng_state(data):
+    with preserve_rng_state(data.dataset):
         small = thumbnails(blended, data, known=audit.thumbnails)
         blended = replace(blended, provenance=about, thumbnails=small)
     if folder is not None:
