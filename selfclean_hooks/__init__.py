@@ -8,11 +8,9 @@ from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.audit_dataset import audit, audit_embeddings
 from selfclean_hooks.audits.audit_splits import audit_splits
 from selfclean_hooks.audits.splits import SplitsAudit
-from selfclean_hooks.decisions.policy import Policy
-from selfclean_hooks.decisions.thresholds import FDR, Thresholds, Top
+from selfclean_hooks.decisions.settings import FDR, Policy, Thresholds, Top
 from selfclean_hooks.gate.baseline import Baseline
-from selfclean_hooks.gate.limits import Count, Limits
-from selfclean_hooks.gate.verdict import Verdict
+from selfclean_hooks.gate.verdict import Count, Limits, Verdict
 
 if TYPE_CHECKING:
     from selfclean_hooks.audits.audited_dataset import AuditedDataset

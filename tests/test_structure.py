@@ -14,9 +14,8 @@ LATE = (  # these keep `import selfclean_hooks` and a gate on a saved audit ligh
     "*/__init__.py",
     "selfclean_hooks/audits/*",
     "selfclean_hooks/cli/*",
-    "selfclean_hooks/results/thumbnails.py",
     "selfclean_hooks/results/finding_neighbors.py",
-    "selfclean_hooks/data/previews/preview.py",
+    "selfclean_hooks/data/previews.py",
     "selfclean_hooks/embedding/pretrain/run.py",  # training needs lightning, reading an encoder does not
     "selfclean_hooks/neighbors/projection.py",
     "selfclean_hooks/neighbors/split_shift.py",

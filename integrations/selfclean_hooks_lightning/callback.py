@@ -10,9 +10,8 @@ from torch import nn
 
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.core.settings import Precision
-from selfclean_hooks.decisions.policy import Action, Policy
-from selfclean_hooks.decisions.thresholds import Thresholds
-from selfclean_hooks.gate.limits import Limits
+from selfclean_hooks.decisions.settings import Action, Policy, Thresholds
+from selfclean_hooks.gate.verdict import Limits
 from selfclean_hooks.training.settings import TrainingOptions, audits_enabled
 from selfclean_hooks.training.state import TrainingState
 from selfclean_hooks_lightning.fit import Fit

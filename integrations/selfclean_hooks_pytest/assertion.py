@@ -19,7 +19,7 @@ from selfclean_hooks_pytest.messages import failure, line
 from selfclean_hooks_pytest.session import Run, running, test
 
 if TYPE_CHECKING:
-    from selfclean_hooks.decisions.thresholds import Thresholds
+    from selfclean_hooks.decisions.settings import Thresholds
 
 DEFAULTS = {
     "backbone": "auto",

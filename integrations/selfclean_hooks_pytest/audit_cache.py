@@ -22,13 +22,13 @@ from selfclean_hooks.audits.audit_splits import audit_splits
 from selfclean_hooks.audits.settings import checked_settings
 from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.core.labels import as_labels
+from selfclean_hooks.data.contents import evenly
 from selfclean_hooks.data.dataset_tree import class_names
 from selfclean_hooks.data.digests import digest, file_key, item_digests, own_files
-from selfclean_hooks.data.fingerprint.contents import evenly
-from selfclean_hooks.data.fingerprint.dataset import data_fingerprint
+from selfclean_hooks.data.fingerprint import data_fingerprint
 from selfclean_hooks.data.reader import ImageDataset
 from selfclean_hooks.data.views.dataset_view import DatasetView
-from selfclean_hooks.decisions.thresholds import Thresholds
+from selfclean_hooks.decisions.settings import Thresholds
 from selfclean_hooks.embedding.backbones.resolve import resolve
 from selfclean_hooks.errors import AuditFileError, DataError, DataWarning
 from selfclean_hooks.storage.folder import is_of_splits

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from selfclean_hooks.errors import SettingError
-from selfclean_hooks.gate.limits import Count, Limits
+from selfclean_hooks.gate.verdict import Count, Limits
 
 if TYPE_CHECKING:
     from selfclean_hooks.audits.audit import Audit

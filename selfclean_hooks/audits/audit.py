@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from selfclean_hooks.decisions.review.marks import Review
     from selfclean_hooks.gate.baseline import Baseline
-    from selfclean_hooks.gate.limits import Limits
-    from selfclean_hooks.gate.verdict import Verdict
+    from selfclean_hooks.gate.verdict import Limits, Verdict
 
 
 class Audit(AuditResult):
@@ -149,8 +148,7 @@ class Audit(AuditResult):
             AuditFileError: the file cannot be read.
         """
         from selfclean_hooks.gate.baseline import Baseline
-        from selfclean_hooks.gate.limits import Limits
-        from selfclean_hooks.gate.verdict import check
+        from selfclean_hooks.gate.verdict import Limits, check
 
         return check({"": self}, {"": limits or Limits()}, Baseline.given(baseline))
 

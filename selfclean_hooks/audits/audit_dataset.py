@@ -13,8 +13,7 @@ from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.pipeline import audit_of
 from selfclean_hooks.audits.settings import AuditOptions, audit_settings, checked_settings, unpack_options
 from selfclean_hooks.core.labels import as_labels, class_codes
-from selfclean_hooks.decisions.policy import Policy
-from selfclean_hooks.decisions.thresholds import Thresholds, required_pair_score
+from selfclean_hooks.decisions.settings import Policy, Thresholds, required_pair_score
 from selfclean_hooks.errors import DataWarning
 from selfclean_hooks.results.findings import MAX_ITEMS, checked_max_items, with_max_items
 from selfclean_hooks.utils.arrays import as_vectors
@@ -51,11 +50,11 @@ def audit_embeddings(
         SettingError: method, thresholds, policy or max_items is not valid.
     """
     from selfclean_hooks.audits.pipeline import provenance, warn_of_missing_pairs
-    from selfclean_hooks.detectors.score import score
+    from selfclean_hooks.detectors.methods import score
     from selfclean_hooks.embedding.quality import quality_of_vectors
     from selfclean_hooks.results.finding_neighbors import with_evidence
     from selfclean_hooks.utils.arrays import fingerprint
-    from selfclean_hooks.utils.progress import bar
+    from selfclean_hooks.utils.text import bar
 
     thresholds, policy = checked_settings(method, thresholds, policy)
     checked_max_items(max_items)

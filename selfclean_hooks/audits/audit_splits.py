@@ -15,8 +15,7 @@ from selfclean_hooks.audits.settings import AuditOptions, AuditSettings, audit_s
 from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.core.labels import check_same_classes, collect_class_names
 from selfclean_hooks.core.settings import EmbeddingSettings
-from selfclean_hooks.decisions.policy import Policy, split_policies
-from selfclean_hooks.decisions.thresholds import Thresholds
+from selfclean_hooks.decisions.settings import Policy, Thresholds, split_policies
 from selfclean_hooks.errors import BackboneError, DataError, SettingError, SourceError
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ def split_named(split: str) -> Iterator[None]:
 
 def _shifts(embeddings: Mapping[str, Embeddings], settings: EmbeddingSettings) -> tuple[dict[str, Any], ...]:
     from selfclean_hooks.neighbors.split_shift import split_shift
-    from selfclean_hooks.utils.progress import bar
+    from selfclean_hooks.utils.text import bar
 
     rows = []
     for one, other in combinations(embeddings, 2):

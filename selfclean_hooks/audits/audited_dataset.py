@@ -19,8 +19,7 @@ from selfclean_hooks.errors import DataError, SettingError
 
 if TYPE_CHECKING:
     from selfclean_hooks.audits.audit import Audit
-    from selfclean_hooks.decisions.policy import Policy
-    from selfclean_hooks.decisions.thresholds import Thresholds
+    from selfclean_hooks.decisions.settings import Policy, Thresholds
 
 
 class AuditArguments(AuditOptions, total=False):

@@ -17,8 +17,7 @@ from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.settings import AuditSettings
 from selfclean_hooks.core.embeddings import RepresentationQuality
 from selfclean_hooks.core.scores import Scores, scatter_scores
-from selfclean_hooks.decisions.policy import Policy
-from selfclean_hooks.decisions.thresholds import Thresholds, required_pair_score
+from selfclean_hooks.decisions.settings import Policy, Thresholds, required_pair_score
 from selfclean_hooks.errors import DataError, DataWarning
 from selfclean_hooks.results.findings import with_max_items
 from selfclean_hooks.utils.arrays import as_vectors
@@ -49,8 +48,8 @@ def audit_of(embeddings: Embeddings, settings: AuditSettings, umap: bool = False
 
 def _scores(embeddings: Embeddings, vectors: NDArray[np.float32], settings: AuditSettings) -> Scores:
     """Scores of the readable samples alone."""
-    from selfclean_hooks.detectors.score import score
-    from selfclean_hooks.utils.progress import bar
+    from selfclean_hooks.detectors.methods import score
+    from selfclean_hooks.utils.text import bar
 
     labels = None if embeddings.labels is None else embeddings.labels[embeddings.readable]
     with bar("comparing", settings.embedding.progress) as tick:

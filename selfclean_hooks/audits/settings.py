@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar
 
 from selfclean_hooks.core.settings import DEFAULT_SETTINGS, EmbeddingSettings, Precision
-from selfclean_hooks.decisions.policy import Policy
-from selfclean_hooks.decisions.thresholds import Thresholds
+from selfclean_hooks.decisions.settings import Policy, Thresholds
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.results.findings import MAX_ITEMS, checked_max_items
 

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from selfclean_hooks.decisions.review.marks import Review
     from selfclean_hooks.gate.baseline import Baseline
-    from selfclean_hooks.gate.limits import Limits
-    from selfclean_hooks.gate.verdict import Verdict
+    from selfclean_hooks.gate.verdict import Limits, Verdict
 
 
 class SplitsAudit(SplitsResult[Audit]):
@@ -112,8 +111,7 @@ class SplitsAudit(SplitsResult[Audit]):
             AuditFileError: the baseline cannot be read.
         """
         from selfclean_hooks.gate.baseline import Baseline
-        from selfclean_hooks.gate.limits import Limits
-        from selfclean_hooks.gate.verdict import check
+        from selfclean_hooks.gate.verdict import Limits, check
 
         by_split = limits if isinstance(limits, Mapping) else dict.fromkeys(self.audits, limits or Limits())
         return check(self.audits, by_split, Baseline.given(baseline))
@@ -121,8 +119,7 @@ class SplitsAudit(SplitsResult[Audit]):
 
 def split_pages(result: SplitsAudit, verdict: Verdict | None = None) -> tuple[bytes, dict[str, bytes]]:
     """The index page of all splits, and the page of each by name of the split."""
-    from selfclean_hooks.report.html.page import render
-    from selfclean_hooks.report.html.splits_page import render_splits
+    from selfclean_hooks.report.html.page import render, render_splits
     from selfclean_hooks.storage.splits import BACK, leakage_rows, split_folders
 
     whole = render_splits(result, split_folders(result), leakage_rows(result), verdict)

@@ -8,9 +8,9 @@ from dataclasses import fields
 from typing import Any
 
 from selfclean_hooks.core.issues import NAMES, SCORED
-from selfclean_hooks.decisions.thresholds import Thresholds, parse_threshold
+from selfclean_hooks.decisions.settings import Thresholds, parse_threshold
 from selfclean_hooks.errors import SettingError
-from selfclean_hooks.gate.limits import Count, Limits
+from selfclean_hooks.gate.verdict import Count, Limits
 
 EXAMPLES = "0.01, 1%, count:5, or val=0.01 for one split"
 

@@ -102,7 +102,7 @@ def _audit_one(source: Source, backbone: Any, settings: AuditSettings) -> Audit:
 def _audit_vectors(opened: Mapping[str, Source], settings: AuditSettings) -> SplitsAudit:
     """Audit splits that are all embeddings."""
     from selfclean_hooks.audits.audit_splits import split_named, splits_of
-    from selfclean_hooks.decisions.policy import split_policies
+    from selfclean_hooks.decisions.settings import split_policies
 
     embeddings = {}
     for name, source in opened.items():

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.audit_dataset import audit
-from selfclean_hooks.decisions.policy import Policy
+from selfclean_hooks.decisions.settings import Policy
 from selfclean_hooks.testing import Contaminated, contaminate, digits, off_topic_patches
 
 HELD_OUT = 600  # clean images that measure accuracy

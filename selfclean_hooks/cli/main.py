@@ -19,8 +19,8 @@ from rich.console import Console
 from selfclean_hooks.cli.options import DecisionFiles, GateOptions, with_gate_options
 from selfclean_hooks.cli.outcome import apply_reviews, check_and_report, load_audit, write_report
 from selfclean_hooks.cli.output import complain
-from selfclean_hooks.decisions.policy import Policy
 from selfclean_hooks.decisions.review.file import read_reviews
+from selfclean_hooks.decisions.settings import Policy
 from selfclean_hooks.errors import DataWarning, SelfCleanError
 
 app = typer.Typer(
@@ -102,7 +102,7 @@ def audit(
     from selfclean_hooks.cli.audit_sources import audit_sources, named_sources, open_sources
     from selfclean_hooks.cli.sources.python_object import is_attribute, load_attribute
     from selfclean_hooks.core.settings import EmbeddingSettings
-    from selfclean_hooks.embedding.backbones.checkpoint import is_checkpoint
+    from selfclean_hooks.embedding.backbones.resolve import is_checkpoint
     from selfclean_hooks.utils.files import check_writable
 
     embedding = EmbeddingSettings("auto", 64, workers, 0, cache_dir, progress, precision.value, compile)

@@ -14,13 +14,12 @@ import typer
 
 from selfclean_hooks.cli.amounts import issues_of, limits_of, thresholds_of
 from selfclean_hooks.core.issues import ISSUES, SCORED
-from selfclean_hooks.decisions.policy import Policy
 from selfclean_hooks.decisions.review.file import read_reviews
 from selfclean_hooks.decisions.review.marks import Review
-from selfclean_hooks.decisions.thresholds import Thresholds
+from selfclean_hooks.decisions.settings import Policy, Thresholds
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.gate.baseline import Baseline
-from selfclean_hooks.gate.limits import Limits
+from selfclean_hooks.gate.verdict import Limits
 from selfclean_hooks.report.formats import Format
 from selfclean_hooks.utils.files import check_writable
 

@@ -54,7 +54,7 @@ def run(
     from selfclean_hooks.data.views.dataset_view import DatasetView
     from selfclean_hooks.embedding.encoders.encoder import device_of
     from selfclean_hooks.embedding.pretrain.run import pretrain, save
-    from selfclean_hooks.utils.progress import bar
+    from selfclean_hooks.utils.text import bar
 
     check_writable(output.parent)
     found = open_source(source)

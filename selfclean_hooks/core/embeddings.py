@@ -1,4 +1,4 @@
-"""Embeddings of a data set, and the quality of the representation."""
+"""Embeddings of a data set, the quality of the representation, and evidence beside findings: neighbours and a map."""
 
 from __future__ import annotations
 
@@ -141,3 +141,31 @@ class Embeddings:
     def readable(self) -> NDArray[np.int64]:
         """(R,) positions of the samples that could be read."""
         return np.setdiff1d(np.arange(self.n), list(self.errors))
+
+
+MAX_OFF_TOPIC_NEIGHBORS = 4  # neighbours of a sample that looks off topic
+MAX_CLASS_NEIGHBORS = 3  # of the given and of the predicted class
+Positions = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What is shown beside a finding: its neighbours, and its position among all samples.
+
+    Attributes:
+        off_topic: position -> its nearest samples, up to 4, nearest first; no exact copies of it or of each other.
+        labels: position -> its nearest samples of the given and of the predicted class, up to 3 each, likewise; none of
+            the predicted class where that is the given one. For targets: its nearest samples, and none.
+        map: (N, 2) float32, a projection of the embeddings, both axes scaled to [0, 1]; NaN: unreadable.
+        projection: how the map was made, "PCA" or "UMAP"; "" without one.
+    """
+
+    off_topic: Mapping[int, Positions]
+    labels: Mapping[int, tuple[Positions, Positions]]
+    map: NDArray[np.float32] | None
+    projection: str
+
+    def neighbors(self) -> set[int]:
+        """All neighbours."""
+        of_labels = (places for both in self.labels.values() for places in both)
+        return {i for places in (*self.off_topic.values(), *of_labels) for i in places}

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, sets_with_label_conflicts
 from selfclean_hooks.decisions.flags import compose_reasons, compute_flags
-from selfclean_hooks.decisions.policy import Policy
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.decisions.review.reviewed_sets import reviewed_sets
 from selfclean_hooks.decisions.review.verdicts import review_verdicts
-from selfclean_hooks.decisions.thresholds import Thresholds
+from selfclean_hooks.decisions.settings import Policy, Thresholds
 from selfclean_hooks.errors import PolicyError
 from selfclean_hooks.utils.arrays import BoolArray
 

@@ -10,8 +10,7 @@ from scipy.sparse import coo_array, csr_array, identity
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from selfclean_hooks.core.scores import Scores
-from selfclean_hooks.decisions.policy import Keep
-from selfclean_hooks.decisions.thresholds import is_below
+from selfclean_hooks.decisions.settings import Keep, is_below
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.utils.arrays import BoolArray, IntArray
 

@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.issues import BY_NAME, ISSUES, PAIRS, SCORED
-from selfclean_hooks.core.label_text import class_name, describe_label_issue, label_texts
-from selfclean_hooks.core.scores import Scores
+from selfclean_hooks.core.scores import Scores, class_name, describe_label_issue, label_texts
 from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, label_conflicts
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.decisions.review.reviewed_sets import ReviewedSets
 from selfclean_hooks.decisions.review.verdicts import ReviewVerdicts, corrected_labels
-from selfclean_hooks.decisions.thresholds import Thresholds, is_below
+from selfclean_hooks.decisions.settings import Thresholds, is_below
 from selfclean_hooks.utils.arrays import BoolArray
 
 

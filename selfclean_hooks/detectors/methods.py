@@ -1,14 +1,27 @@
-"""The table of methods: which detectors each consists of."""
+"""The table of methods, and a run of one: neighbours and tree are computed once, then each issue is scored."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from selfclean_hooks.core.issues import BY_NAME
+from selfclean_hooks.core.labels import Labels, class_codes, is_classes
+from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.detectors.label_errors.detector import EnsembleLabelErrors
-from selfclean_hooks.detectors.near_duplicates.detector import ScaledNearDuplicates
-from selfclean_hooks.detectors.off_topic.detector import BranchOffTopic
-from selfclean_hooks.detectors.protocol import Detector
-from selfclean_hooks.detectors.selfclean.detectors import LabelErrors, NearDuplicates, OffTopic
+from selfclean_hooks.detectors.near_duplicates import ScaledNearDuplicates
+from selfclean_hooks.detectors.off_topic import BranchOffTopic
+from selfclean_hooks.detectors.pairs import pair_scale, scaled_score
+from selfclean_hooks.detectors.protocol import MIN_PAIRS, Detector, Finding, Geometry
+from selfclean_hooks.detectors.selfclean import LabelErrors, NearDuplicates, OffTopic
+from selfclean_hooks.neighbors.knn import nearest_neighbors
+from selfclean_hooks.neighbors.spanning_tree import minimum_spanning_tree
+from selfclean_hooks.neighbors.unit_vectors import UnitRows, pair_distance_quantile
+from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from selfclean_hooks.utils.text import Tick
 
 
 @dataclass(frozen=True)
@@ -27,3 +40,115 @@ METHODS = {
     ),
     "selfclean": Method((NearDuplicates(), OffTopic(), LabelErrors()), 12, by_class=True, targets=False),
 }
+
+
+def score(
+    vectors: NDArray[np.floating],
+    labels: Labels | None,
+    *,
+    method: str = "default",
+    pairs_below: float = 0.0,
+    why_no_labels: str = "there are no labels",
+    tick: Tick | None = None,
+) -> Scores:
+    """Scores of N checked vectors; O(N) memory.
+
+    Args:
+        vectors: (N, D) finite.
+        labels: classes (-1: none), regression targets or several labels a sample, see `core.labels`; or None.
+        method: a key of `methods.METHODS`.
+        pairs_below: every pair with a score below this is listed.
+        why_no_labels: reason given for label errors where labels are None.
+        tick: progress, called with (steps done, all steps).
+    """
+    chosen = METHODS[method]
+    codes = class_codes(labels)
+    values, classes = _encode_classes(codes)
+    targets = labels if codes is None and chosen.targets else None
+    classes = combination_codes(targets) if targets is not None and targets.ndim == 2 else classes
+    why = _why_no_label_scores(labels, why_no_labels, method, chosen.targets)
+    not_run = {"label_errors": why} if why else {}
+    with torch.device("cpu"):  # whatever the default device is
+        x = UnitRows.of(vectors)
+        lists_all_pairs = len(x) * (len(x) - 1) // 2 <= MIN_PAIRS
+        k = len(x) - 1 if lists_all_pairs else chosen.neighbors
+        neighbors = nearest_neighbors(x, k, classes if chosen.by_class else None, tick=tick)
+        tree = minimum_spanning_tree(x, neighbors)
+        geometry = Geometry(x, classes, neighbors, tree, pair_distance_quantile(x), targets, pairs_below)
+        findings = {d.issue: d(geometry) for d in chosen.detectors if d.issue not in not_run}
+    return _assemble(geometry, findings, not_run, labels, codes, values)
+
+
+def _assemble(
+    geometry: Geometry,
+    findings: dict[str, Finding],
+    not_run: dict[str, str],
+    labels: Labels | None,
+    codes: IntArray | None,
+    values: IntArray,
+) -> Scores:
+    """The findings of all detectors as one value; `values` are the codes of the classes."""
+    n, near, by_label = len(geometry.x), findings["near_duplicates"], findings.get("label_errors")
+    if near.pairs is None:
+        raise AssertionError("the near-duplicate detector lists pairs")
+    own = {field.name for field in fields(Scores)}
+    none = np.full(n, -1, np.int64)
+    predicted = none if by_label is None or by_label.predicted_label is None else by_label.predicted_label
+    return Scores(
+        near_duplicate=near.score,
+        off_topic=findings["off_topic"].score,
+        label=by_label.score if by_label else np.full(n, np.nan),
+        nearest_neighbor=geometry.neighbors.indices[:, 0].numpy().copy(),
+        given_label=none if codes is None else codes,
+        predicted_label=np.where(predicted >= 0, np.append(values, -1)[predicted], -1),
+        pair_index=near.pairs.index,
+        pair_distance=near.pairs.distance,
+        pair_score=near.pairs.score,
+        tree_index=geometry.tree.edges,
+        tree_distance=geometry.tree.lengths,
+        scaled_tree_score=_scaled_tree_score(geometry, near.local_scale),
+        local_scale=None if near.local_scale is None else near.local_scale.astype(np.float32),
+        pairs_complete_below=near.pairs.complete_below,
+        automatic={issue: finding.automatic for issue, finding in findings.items()},
+        calibration={i: finding.calibration for i, finding in findings.items() if finding.calibration is not None},
+        not_run=not_run,
+        targets=None if codes is not None else labels,
+        predicted_target=by_label.predicted_target if by_label else None,
+        extra={issue: finding.score for issue, finding in findings.items() if BY_NAME[issue].score_field not in own},
+    )
+
+
+def _scaled_tree_score(geometry: Geometry, local_scale: FloatArray | None) -> Float32Array | None:
+    if local_scale is None:
+        return None
+    tree = geometry.tree
+    return scaled_score(tree.lengths, pair_scale(local_scale, tree.edges)).astype(np.float32)
+
+
+def _encode_classes(codes: IntArray | None) -> tuple[IntArray, IntArray | None]:
+    """The distinct classes, and (N,) the index of each sample's class among them; None if there is only one class."""
+    if codes is None:
+        return np.empty(0, np.int64), None
+    values, classes = np.unique(codes[codes != -1]), np.full(len(codes), -1)
+    classes[codes != -1] = np.searchsorted(values, codes[codes != -1])
+    return values, classes if len(values) > 1 else None
+
+
+def combination_codes(targets: BoolArray) -> IntArray:
+    """(N,) a class code for each combination of labels in `targets` (N, C)."""
+    return np.unique(targets, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def _why_no_label_scores(labels: Labels | None, why_no_labels: str, method: str, accepts_targets: bool) -> str:
+    """Why label errors are not scored, "" where they are."""
+    if labels is None:
+        return why_no_labels
+    if not is_classes(labels) and not accepts_targets:
+        kind = "regression targets" if labels.ndim == 1 else "several per sample"
+        return f"the labels are {kind}, and method={method!r} supports classes only: use method='default'"
+    given = labels
+    if labels.ndim == 1:
+        given = labels[labels != -1] if is_classes(labels) else labels[~np.isnan(labels)]
+    if len(given) == 0:
+        return why_no_labels
+    return f"all samples carry the same label ({given[0]})" if bool((given == given[0]).all()) else ""

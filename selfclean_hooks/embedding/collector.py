@@ -15,8 +15,7 @@ from selfclean_hooks.data.items import ItemLabel
 from selfclean_hooks.data.reader import Batch, SampleReader
 from selfclean_hooks.data.views.cached_dataset import nbytes
 from selfclean_hooks.embedding.cache import Cache
-from selfclean_hooks.embedding.encoders.batch import batch_features
-from selfclean_hooks.embedding.encoders.encoder import Encoder
+from selfclean_hooks.embedding.encoders.encoder import Encoder, batch_features
 from selfclean_hooks.embedding.quality import is_constant
 from selfclean_hooks.errors import BackboneError, DataError
 from selfclean_hooks.utils.arrays import not_finite

@@ -27,8 +27,8 @@ from selfclean_hooks.embedding.quality import FEW, LEAST, SAMPLES, SHARE, chosen
 from selfclean_hooks.errors import BackboneError, DataError
 from selfclean_hooks.utils.arrays import fingerprint
 from selfclean_hooks.utils.processes import Processes
-from selfclean_hooks.utils.progress import bar
 from selfclean_hooks.utils.rng import preserve_rng_state
+from selfclean_hooks.utils.text import bar
 
 
 def embed(

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.issues import BY_NAME
-from selfclean_hooks.decisions.thresholds import Thresholds
+from selfclean_hooks.decisions.settings import Thresholds
 from selfclean_hooks.gate.baseline_entries import Node, digests_of, entries_of, leaks, linked_sets, nodes_of, single
 from selfclean_hooks.gate.baseline_file import Entry, Key, read_baseline, write_baseline
 from selfclean_hooks.results.result import turned_off

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selfclean_hooks.core.issues import NAMES, PAIRS
-from selfclean_hooks.core.label_text import label_texts
-from selfclean_hooks.core.scores import Scores
+from selfclean_hooks.core.scores import Scores, label_texts
 from selfclean_hooks.decisions.duplicate_sets import near_duplicate_components, near_duplicate_links
-from selfclean_hooks.decisions.thresholds import is_below
+from selfclean_hooks.decisions.settings import is_below
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.gate.baseline_file import Entry, Key
 from selfclean_hooks.utils.arrays import BoolArray

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
-from selfclean_hooks.utils.progress import Tick
+from selfclean_hooks.utils.text import Tick
 from selfclean_hooks.utils.torch_internals import has_avx512_bfloat16
 
 TILE = 32  # similarities that are screened together, by their maximum

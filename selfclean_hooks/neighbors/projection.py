@@ -1,15 +1,114 @@
-"""A map of all samples: their unit rows in two dimensions."""
+"""Principal components of rows that are read in blocks, and a map of all samples: their unit rows in two dimensions."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh
 
-from selfclean_hooks.neighbors.pca import blocks_of, principal_components
-from selfclean_hooks.utils.arrays import Float32Array
+from selfclean_hooks.utils.arrays import Float32Array, FloatArray
+
+Rows = NDArray[np.floating[Any]]
+BLOCK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class PrincipalComponents:
+    """The directions in which rows vary most, and how much they do.
+
+    Attributes:
+        mean: (D,) of the rows.
+        axes: (D, K) orthonormal columns, the direction of the largest variance first; their signs are arbitrary.
+        squares: (K,) squared singular values of the centred rows: N times the variances.
+        total: sum of all squared singular values, those of other directions included.
+    """
+
+    mean: FloatArray
+    axes: FloatArray
+    squares: FloatArray
+    total: float
+
+    def kept(self, above: float) -> PrincipalComponents:
+        """Those whose squared singular value is above a limit."""
+        count = int((self.squares > above).sum())
+        return PrincipalComponents(self.mean, self.axes[:, :count], self.squares[:count], self.total)
+
+
+def blocks_of(rows: Rows) -> Iterator[Rows]:
+    """(N, D) rows, 4,096 at a time."""
+    return (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))
+
+
+def principal_components(
+    blocks: Callable[[], Iterable[Rows]],
+    most: int,
+    *,
+    precision: type[np.floating[Any]] = np.float64,
+    start: Rows | None = None,
+    rounds: int = 12,
+) -> PrincipalComponents:
+    """The `most` leading components, or min(N, D) if that is less.
+
+    Args:
+        blocks: gives all rows, some (n, D) at a time, as often as it is called.
+        most: how many components.
+        precision: of the products of columns; float32 takes half the time.
+        start: (D, at least `most`) directions to find the components from by subspace iteration, where products of all
+            columns would take too long; None: exactly.
+        rounds: of the iteration, each of which reads all rows.
+    """
+    mean, n = _mean(blocks())
+
+    def centred() -> Iterator[FloatArray]:
+        return (np.subtract(block, mean, dtype=precision) for block in blocks())
+
+    if start is not None:
+        axes = np.linalg.qr(start)[0]
+        for _ in range(rounds):
+            axes = np.linalg.qr(_products(centred(), precision, axes))[0]
+        small = axes.T @ _products(centred(), precision, axes)
+        squares, vectors = _leading((small + small.T) / 2, most)
+        return PrincipalComponents(mean, axes @ vectors, squares, float(np.trace(small)))
+    if n <= len(mean):  # products of rows are the smaller matrix, with the same eigenvalues
+        rows = np.concatenate([*centred()])
+        gram = rows @ rows.T
+        squares, vectors = _leading(gram, most)
+        return PrincipalComponents(mean, np.linalg.qr(rows.T @ vectors)[0], squares, float(np.trace(gram)))
+    gram = _products(centred(), precision)
+    squares, vectors = _leading(gram, most)
+    return PrincipalComponents(mean, vectors, squares, float(np.trace(gram)))
+
+
+def _mean(blocks: Iterable[Rows]) -> tuple[FloatArray, int]:
+    """(D,) mean, and how many rows there are."""
+    total, n = 0.0, 0
+    for block in blocks:
+        total, n = total + block.sum(0, dtype=np.float64), n + len(block)
+    return np.asarray(total / n), n
+
+
+def _products(centred: Iterable[FloatArray], precision: type[Any], axes: FloatArray | None = None) -> FloatArray:
+    """The scatter matrix (D, D) of the rows, or its product with axes (D, K), for which it is not made."""
+    parts = (block.astype(precision) for block in centred)
+    if axes is None:
+        return np.asarray(sum((part.T @ part).astype(np.float64) for part in parts))
+    narrow = axes.astype(precision)
+    return np.asarray(sum((part.T @ (part @ narrow)).astype(np.float64) for part in parts))
+
+
+def _leading(matrix: FloatArray, most: int) -> tuple[FloatArray, FloatArray]:
+    """The largest eigenvalues of a symmetric (n, n) matrix, none below 0, and their vectors (n, K), largest first."""
+    n = len(matrix)
+    values, vectors = eigh(matrix, subset_by_index=[max(0, n - most), n - 1])
+    return values[::-1].clip(min=0), vectors[:, ::-1]
+
 
 EXACT = 2048  # dimensions, or samples where these are fewer, up to which the axes are found exactly
 EXTRA, ROUNDS = 14, 12  # directions beside the two wanted, and passes over the data, of the search for axes of more

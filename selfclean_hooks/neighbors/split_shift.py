@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.errors import DataError, SettingError
-from selfclean_hooks.neighbors.pca import PrincipalComponents, principal_components
+from selfclean_hooks.neighbors.projection import PrincipalComponents, principal_components
 from selfclean_hooks.utils.arrays import FloatArray
-from selfclean_hooks.utils.progress import Tick
+from selfclean_hooks.utils.text import Tick
 
 BLOCK_SIZE = 2048
 MAX_PCA_SAMPLES = 20_000  # samples, for the principal components

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from selfclean_hooks.core.calibration import wilson
 from selfclean_hooks.core.scores import LeakPairs
-from selfclean_hooks.gate.limits import Count
+from selfclean_hooks.gate.verdict import Count
 from selfclean_hooks.report.text import WORST, digest_of, name_of
 from selfclean_hooks.results.result import kept_action
-from selfclean_hooks.results.summary import summary_rows
-from selfclean_hooks.utils.statistics import wilson
+from selfclean_hooks.results.tables import summary_rows
 from selfclean_hooks.utils.text import plain
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from selfclean_hooks.report.text import by_split, contamination_of, limit_of
-from selfclean_hooks.results.summary import calibration_rows
+from selfclean_hooks.results.tables import calibration_rows
 from selfclean_hooks.utils.text import LONGEST, visible
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from selfclean_hooks.gate.limits import Count
+from selfclean_hooks.gate.verdict import Count
 from selfclean_hooks.utils.text import LONGEST, visible
 
 if TYPE_CHECKING:

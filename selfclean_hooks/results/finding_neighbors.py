@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from selfclean_hooks.core.evidence import MAX_CLASS_NEIGHBORS, MAX_OFF_TOPIC_NEIGHBORS, Evidence, Positions
+from selfclean_hooks.core.embeddings import MAX_CLASS_NEIGHBORS, MAX_OFF_TOPIC_NEIGHBORS, Evidence, Positions
 from selfclean_hooks.results.findings import select_findings
 from selfclean_hooks.utils.arrays import IntArray
 
@@ -35,7 +35,7 @@ def with_evidence(audit: A, vectors: NDArray[np.floating], umap: bool = False, p
 
     from selfclean_hooks.neighbors.projection import project_to_plane
     from selfclean_hooks.neighbors.unit_vectors import UnitRows
-    from selfclean_hooks.utils.progress import bar
+    from selfclean_hooks.utils.text import bar
 
     n, found = len(audit), select_findings(audit)
     readable = np.setdiff1d(np.arange(n), list(audit.scores.errors))

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.issues import PAIRS, SCORED, WITH_THRESHOLD
-from selfclean_hooks.core.label_text import label_texts, predicted_texts
-from selfclean_hooks.decisions.thresholds import is_below
+from selfclean_hooks.core.scores import label_texts, predicted_texts
+from selfclean_hooks.decisions.settings import is_below
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.utils.arrays import IntArray
 

@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from selfclean_hooks.core.calibration import wilson
 from selfclean_hooks.core.embeddings import RepresentationQuality
 from selfclean_hooks.core.issues import BY_NAME, SCORED, WITH_THRESHOLD
-from selfclean_hooks.core.label_text import label_texts
-from selfclean_hooks.core.scores import Scores
+from selfclean_hooks.core.scores import Scores, label_texts
 from selfclean_hooks.decisions.decide import Decisions, decide
-from selfclean_hooks.decisions.policy import Policy
 from selfclean_hooks.decisions.review.marks import Review
-from selfclean_hooks.decisions.thresholds import Thresholds, required_pair_score
+from selfclean_hooks.decisions.settings import Policy, Thresholds, required_pair_score
 from selfclean_hooks.errors import ContaminationError, DataWarning, PolicyError, SettingError
-from selfclean_hooks.utils.statistics import wilson
 from selfclean_hooks.utils.text import listing
 
 if TYPE_CHECKING:
-    from selfclean_hooks.core.evidence import Evidence
+    from selfclean_hooks.core.embeddings import Evidence
 
 A = TypeVar("A", bound="AuditResult")  # a function that returns a changed result keeps its class
 

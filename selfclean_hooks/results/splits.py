@@ -9,9 +9,8 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from selfclean_hooks.core.label_text import label_texts
-from selfclean_hooks.decisions.policy import Policy, split_policies
-from selfclean_hooks.decisions.thresholds import Thresholds
+from selfclean_hooks.core.scores import label_texts
+from selfclean_hooks.decisions.settings import Policy, Thresholds, split_policies
 from selfclean_hooks.results.result import A, AuditResult
 
 LEAKAGE = ("split_1", "index_1", "split_2", "index_2", "distance")

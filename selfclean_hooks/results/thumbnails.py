@@ -1,16 +1,104 @@
-"""Thumbnails, or previews, of the samples that a report shows."""
+"""Thumbnails of samples: how one is made, and those of all findings"""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image, features
+
 from selfclean_hooks.core.settings import EmbeddingSettings
+from selfclean_hooks.data.images import to_image, to_rgb
+from selfclean_hooks.data.items import split
+from selfclean_hooks.data.previews import column_names, preview
+from selfclean_hooks.data.reader import Sample, SampleReader, loader_of
+from selfclean_hooks.data.views.dataset_view import open_dataset
 from selfclean_hooks.results.findings import select_findings
+from selfclean_hooks.utils.rng import preserve_rng_state
+from selfclean_hooks.utils.text import bar
 
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
+
+SIDE = 160  # pixels, at most
+LOSSLESS = 64  # images no larger are stored exactly: shown enlarged, every pixel of them is seen
+QUALITY = 80
+EFFORT = 2  # of 0 to 6: three times as fast as the usual 4, for 7% more bytes
+COLOURS = 64  # images with more are not drawings: PNG needs ten times the bytes for them
+GAP = 2.0  # pixels to a pixel are averaged first down to that, as Pillow makes thumbnails
+ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+
+
+def thumbnail_of(image: Image.Image) -> bytes:
+    """The image as WebP or PNG bytes, whichever are fewer: no side longer than `SIDE`, small ones as they are.
+
+    Transparency is kept, and nothing else beside the pixels: a report is passed on, but not the place where an image
+    was taken. Where Pillow has no WebP it is PNG. The image is left as it is.
+    """
+    if max(image.size) > 8 * SIDE:  # crudely first: converting a huge image whole would cost gigabytes
+        image = _resized(image, 8 * SIDE, Image.Resampling.NEAREST)
+    image = _plain(image)
+    if max(image.size) > SIDE:
+        image = _resized(image, SIDE, Image.Resampling.LANCZOS)
+    exact = max(image.size) <= LOSSLESS
+    if not has_webp():
+        return _saved(image, "PNG")
+    webp = _saved(image, "WEBP", quality=QUALITY, lossless=exact, method=EFFORT)
+    if not exact and image.getcolors(COLOURS) is None:
+        return webp
+    return min(webp, _saved(image, "PNG"), key=len)
+
+
+@cache
+def has_webp() -> bool:
+    """Whether Pillow writes WebP here."""
+    return bool(features.check("webp"))
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """In shades of grey, RGB or RGBA, 8 bits a channel."""
+    if image.mode in ALPHA or "transparency" in image.info:
+        coloured = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        is_opaque = coloured.getchannel("A").getextrema() == (255, 255)
+        return coloured.convert("RGB") if is_opaque else coloured
+    is_grey = image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16")
+    rgb = to_rgb(image)
+    return rgb.convert("L") if is_grey else rgb
+
+
+def _resized(image: Image.Image, side: int, how: Image.Resampling) -> Image.Image:
+    width, height = (max(1, round(length * side / max(image.size))) for length in image.size)
+    return image.resize((width, height), how, reducing_gap=None if how is Image.Resampling.NEAREST else GAP)
+
+
+def _saved(image: Image.Image, kind: str, **how: object) -> bytes:
+    bare = image.copy()
+    bare.info = {}
+    buffer = io.BytesIO()
+    bare.save(buffer, kind, **how)
+    return buffer.getvalue()
+
+
+class ThumbnailReader(SampleReader):
+    """What a person sees of each sample: its image made small, or a preview; an error where neither can be made."""
+
+    def __getitem__(self, index: int) -> tuple[Sample, bytes | None]:
+        """The sample at a position, and the bytes."""
+        content = self._seen(index)
+        return Sample(index, error="" if content is not None else "there is nothing to be seen"), content
+
+    def _seen(self, index: int) -> bytes | None:
+        try:
+            item = self.dataset[index]
+            found = to_image(split(item).value)
+            return preview(item, column_names(self.dataset)) if found is None else thumbnail_of(found)
+        except Exception:  # whatever a user's data set raises: a report with one image less is better than none
+            return None
+
+
 ALONE = EmbeddingSettings(progress=False)
 
 
@@ -38,9 +126,8 @@ def thumbnails(
         known: thumbnails of an earlier audit of the same data; these are not read again.
 
     Returns:
-        Position: bytes of a small PNG or WebP; of text, signals and rows the bytes of a preview
-        (data/previews). Samples that
-        are none of these or cannot be read are left out.
+        Position: bytes of a small PNG or WebP; of text, signals and rows the bytes of a preview (data/previews.py).
+        Samples that are none of these or cannot be read are left out.
     """
     wanted, known = with_thumbnails(audit), known or {}
     found = _small(dataset, [i for i in wanted if i not in known], reading)
@@ -70,20 +157,14 @@ def leak_thumbnails(
     pairs = select_findings(audit).leaks
     ends = set(zip(leaks.other[pairs].tolist(), leaks.other_index[pairs].tolist(), strict=True))
     found: dict[tuple[str, int], bytes] = {}
-    for split, dataset in datasets.items():
-        wanted = sorted(i for other, i in ends if leaks.splits[other] == split)
-        new = _small(dataset, [i for i in wanted if (split, i) not in known], reading)
-        found |= {(split, i): content for i in wanted if (content := new.get(i, known.get((split, i)))) is not None}
+    for name, dataset in datasets.items():
+        wanted = sorted(i for other, i in ends if leaks.splits[other] == name)
+        new = _small(dataset, [i for i in wanted if (name, i) not in known], reading)
+        found |= {(name, i): content for i in wanted if (content := new.get(i, known.get((name, i)))) is not None}
     return found
 
 
 def _small(dataset: Any, positions: list[int], reading: EmbeddingSettings) -> dict[int, bytes]:
-    from selfclean_hooks.data.previews.thumbnail import ThumbnailReader
-    from selfclean_hooks.data.reader import loader_of
-    from selfclean_hooks.data.views.dataset_view import open_dataset
-    from selfclean_hooks.utils.progress import bar
-    from selfclean_hooks.utils.rng import preserve_rng_state  # these need torch; the names above do not
-
     found: dict[int, bytes] = {}
     if not positions:
         return found

@@ -9,12 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selfclean_hooks.decisions.policy import Policy
-from selfclean_hooks.decisions.thresholds import Thresholds
+from selfclean_hooks.decisions.settings import Policy, Thresholds
 from selfclean_hooks.errors import AuditFileError, PolicyError
 from selfclean_hooks.results.result import AuditResult, kept_action
-from selfclean_hooks.results.summary import summary_rows
-from selfclean_hooks.results.tables import frame_of, leakage_of, pairs_of
+from selfclean_hooks.results.tables import frame_of, leakage_of, pairs_of, summary_rows
 from selfclean_hooks.storage.arrays import pack, unpack
 from selfclean_hooks.storage.review import files_of, in_manifest, load_review, make_room
 from selfclean_hooks.utils.files import clear, write

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selfclean_hooks.core.label_text import label_texts
+from selfclean_hooks.core.scores import label_texts
 from selfclean_hooks.decisions.review.file import read_review, review_to_json
 from selfclean_hooks.decisions.review.marks import Review
 from selfclean_hooks.errors import AuditFileError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from selfclean_hooks.data.dataset_tree import check_map_style
-from selfclean_hooks.data.fingerprint.dataset import data_fingerprint
+from selfclean_hooks.data.fingerprint import data_fingerprint
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.training.host import Host
 from selfclean_hooks.training.loader_collections import data_of

@@ -9,7 +9,7 @@ from typing import Any
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.core.issues import BY_NAME, SCORED
 from selfclean_hooks.errors import PolicyError
-from selfclean_hooks.gate.limits import Limits
+from selfclean_hooks.gate.verdict import Limits
 from selfclean_hooks.report.figures.contact_sheet import contact_sheet
 from selfclean_hooks.utils.text import listing
 

@@ -13,10 +13,9 @@ from torch import nn
 
 from selfclean_hooks.audits.settings import checked_settings
 from selfclean_hooks.core.settings import EmbeddingSettings, Precision
-from selfclean_hooks.decisions.policy import Action, Policy
-from selfclean_hooks.decisions.thresholds import Thresholds
+from selfclean_hooks.decisions.settings import Action, Policy, Thresholds
 from selfclean_hooks.errors import SettingError
-from selfclean_hooks.gate.limits import Limits
+from selfclean_hooks.gate.verdict import Limits
 
 SWITCH = "SELFCLEAN_HOOKS_ENABLED"
 OFF = ("0", "false", "no", "off")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from selfclean_hooks.data.fingerprint.dataset import data_fingerprint
+from selfclean_hooks.data.fingerprint import data_fingerprint
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
 from selfclean_hooks.utils.processes import Processes

@@ -1,10 +1,11 @@
-"""Text for people and for tables: characters that are safe to show, short lists, CSV."""
+"""Text for people and for tables: characters that are safe to show, short lists, CSV, progress bars."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,3 +66,23 @@ def _cell(text: str) -> str:
     risky = text.startswith(FORMULA) and not NUMBER.fullmatch(text)
     escaped = ("'" + text if risky else text).translate(UNSAFE)
     return escaped.encode("utf-8", "backslashreplace").decode()
+
+
+Tick = Callable[[int, int], None]
+
+
+@contextmanager
+def bar(title: str, show: bool) -> Iterator[Tick | None]:
+    """A function to call with (done, total), drawn on standard error; None where nothing is to be shown."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not show or not (console.is_terminal or console.is_jupyter):  # a log would fill with blank lines
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from selfclean_hooks import Audit
-from selfclean_hooks.core.evidence import Evidence
+from selfclean_hooks.core.embeddings import Evidence
 from selfclean_hooks.core.scores import Scores
-from selfclean_hooks.decisions.thresholds import Thresholds
+from selfclean_hooks.decisions.settings import Thresholds
 from selfclean_hooks.report.html.page import render
 from tests.browser.browser_pages import CLASSES, N, made, opened
 

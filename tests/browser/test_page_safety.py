@@ -11,7 +11,7 @@ import pytest
 
 from selfclean_hooks import Audit
 from selfclean_hooks.core.scores import LeakPairs
-from selfclean_hooks.data.previews.preview import preview
+from selfclean_hooks.data.previews import preview
 from selfclean_hooks.report.html.page import SCRIPTS, STYLES, content_policy, source
 from tests.browser.browser_pages import N, exported, made, opened, page_of
 

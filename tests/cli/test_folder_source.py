@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfclean_hooks.cli.sources.folder import FolderDataset
+from selfclean_hooks.cli.sources.image_files import FolderDataset
 from selfclean_hooks.cli.sources.source import open_source
 from tests.helpers.image_files import noisy, refused, relative, write
 

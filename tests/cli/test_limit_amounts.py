@@ -9,7 +9,7 @@ from selfclean_hooks.cli.amounts import limits_of, thresholds_of
 from selfclean_hooks.cli.options import LIMIT, GateOptions
 from selfclean_hooks.core.issues import NAMES
 from selfclean_hooks.errors import SettingError
-from selfclean_hooks.gate.limits import Count
+from selfclean_hooks.gate.verdict import Count
 
 ONE = ("",)
 TWO = ("train", "val")

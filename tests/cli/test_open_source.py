@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from selfclean_hooks.cli.sources.array import ArrayDataset
-from selfclean_hooks.cli.sources.folder import FolderDataset
+from selfclean_hooks.cli.sources.image_files import FolderDataset, TableDataset
 from selfclean_hooks.cli.sources.source import open_source
-from selfclean_hooks.cli.sources.table import TableDataset
 from selfclean_hooks.data.dataset_tree import class_names
 from tests.helpers.image_files import noisy, refused, write
 

@@ -69,13 +69,13 @@ EDITS = (  # file, what is there, what stands before or after it then: nothing e
         "from selfclean_hooks.detectors.tilt import Tilt\nfrom selfclean_hooks.detectors.selfclean",
     ),
     (
-        "decisions/thresholds.py",
+        "decisions/settings.py",
         'label_errors: Threshold = "auto"',
         'label_errors: Threshold = "auto"\n    tilted: Threshold = "auto"',
     ),
-    ("decisions/policy.py", 'keep: Keep = "first"', 'keep: Keep = "first"\n    tilted: Action = "warn"'),
+    ("decisions/settings.py", 'keep: Keep = "first"', 'keep: Keep = "first"\n    tilted: Action = "warn"'),
     (
-        "gate/limits.py",
+        "gate/verdict.py",
         "total: float | Count | None = None",
         "total: float | Count | None = None\n    tilted: float | Count | None = None",
     ),

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from selfclean_hooks import Audit, audit, audit_embeddings, audit_splits
 from selfclean_hooks.cli import main as cli
-from selfclean_hooks.core.label_text import label_texts, predicted_texts
 from selfclean_hooks.core.labels import as_labels
+from selfclean_hooks.core.scores import label_texts, predicted_texts
 from selfclean_hooks.errors import DataError
 
 Floats = NDArray[np.float64]

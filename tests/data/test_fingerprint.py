@@ -19,8 +19,8 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 from torchvision.datasets import FakeData, ImageFolder
 
-from selfclean_hooks.data.fingerprint import contents
-from selfclean_hooks.data.fingerprint.dataset import ITEMS, data_fingerprint
+from selfclean_hooks.data import contents
+from selfclean_hooks.data.fingerprint import ITEMS, data_fingerprint
 from selfclean_hooks.data.image_files import ImageFiles
 from tests.helpers.training_data import Wrapper, global_state, training_v1, training_v2
 
@@ -295,7 +295,7 @@ def test_the_same_in_another_process(folder: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from torch.utils.data import Subset;"
         "from selfclean_hooks.data.image_files import ImageFiles;"
-        "from selfclean_hooks.data.fingerprint.dataset import data_fingerprint;"
+        "from selfclean_hooks.data.fingerprint import data_fingerprint;"
         "paths = sorted(map(str, Path(sys.argv[1]).glob('*/*')));"
         "print(data_fingerprint(Subset(ImageFiles(paths, [0, 0, 0, 1, 1, 1], ('cat', 'dog')), [4, 1, 0])))"
     )

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfclean_hooks import Audit, Thresholds, audit, audit_splits
-from selfclean_hooks.data.previews.preview import (
+from selfclean_hooks.data.previews import (
     LONGEST,
     POINTS,
     ROWS,
@@ -266,7 +266,7 @@ def test_unreadable_samples_have_no_preview() -> None:
 
 def test_a_preview_is_read_without_torch() -> None:
     code = (
-        "import sys; from selfclean_hooks.data.previews.preview import decode_preview;"
+        "import sys; from selfclean_hooks.data.previews import decode_preview;"
         "decode_preview(b'{}'); assert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

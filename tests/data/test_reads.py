@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from selfclean_hooks import AuditedDataset, audit, audit_splits
-from selfclean_hooks.data.fingerprint.dataset import data_fingerprint
+from selfclean_hooks.data.fingerprint import data_fingerprint
 from selfclean_hooks.data.views import cached_dataset
 from selfclean_hooks.data.views.cached_dataset import CachedDataset
 from selfclean_hooks.data.views.dataset_view import DatasetView

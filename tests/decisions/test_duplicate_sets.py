@@ -15,8 +15,8 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from selfclean_hooks.core.scores import Scores, scatter_scores
 from selfclean_hooks.decisions import duplicate_sets as duplicates
 from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, duplicate_sets, near_duplicate_components
-from selfclean_hooks.decisions.policy import Keep
-from selfclean_hooks.detectors.score import score
+from selfclean_hooks.decisions.settings import Keep
+from selfclean_hooks.detectors.methods import score
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from tests.decisions.test_policy import scores_of

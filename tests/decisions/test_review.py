@@ -14,15 +14,14 @@ from selfclean_hooks import Audit, AuditedDataset, Policy, Thresholds
 from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.core.calibration import clean_in_a_row
 from selfclean_hooks.core.scores import LeakPairs
-from selfclean_hooks.decisions.policy import Keep
 from selfclean_hooks.decisions.review.file import KIND, read_reviews, write_review
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.decisions.review.matching import match_marks
 from selfclean_hooks.decisions.review.verdicts import unknown_labels
+from selfclean_hooks.decisions.settings import Keep
 from selfclean_hooks.errors import AuditFileError, ContaminationError, PolicyError, SettingError
 from selfclean_hooks.gate.baseline import Baseline
-from selfclean_hooks.gate.limits import Limits
-from selfclean_hooks.gate.verdict import check
+from selfclean_hooks.gate.verdict import Limits, check
 from selfclean_hooks.report.as_json import as_json
 from selfclean_hooks.report.junit import as_junit
 from selfclean_hooks.report.markdown import as_markdown

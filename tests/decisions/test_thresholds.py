@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfclean_hooks import Thresholds
-from selfclean_hooks.decisions.thresholds import is_below
-from selfclean_hooks.detectors.selfclean.detectors import automatic_threshold, inner_quantile
+from selfclean_hooks.decisions.settings import is_below
+from selfclean_hooks.detectors.selfclean import automatic_threshold, inner_quantile
 from selfclean_hooks.errors import SettingError
 from tests.helpers.reference import automatic_threshold as twin
 

@@ -20,7 +20,7 @@ from selfclean_hooks import Audit, Thresholds, audit_embeddings
 from selfclean_hooks.cli.amounts import thresholds_of
 from selfclean_hooks.core.calibration import Calibration, clean_in_a_row
 from selfclean_hooks.core.issues import SCORED
-from selfclean_hooks.decisions.thresholds import FDR, Top, is_below, parse_threshold
+from selfclean_hooks.decisions.settings import FDR, Top, is_below, parse_threshold
 from selfclean_hooks.errors import AuditFileError, SettingError
 from selfclean_hooks.gate.baseline import Baseline
 

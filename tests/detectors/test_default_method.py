@@ -18,8 +18,7 @@ from selfclean_hooks.audits.pipeline import audit_of, with_leakage
 from selfclean_hooks.audits.settings import AuditSettings
 from selfclean_hooks.core.issues import SCORED
 from selfclean_hooks.core.scores import Scores
-from selfclean_hooks.decisions.policy import Keep
-from selfclean_hooks.decisions.thresholds import FDR, Top
+from selfclean_hooks.decisions.settings import FDR, Keep, Top
 from selfclean_hooks.detectors.leakage import find_leakage
 from selfclean_hooks.testing import contaminate, digits, off_topic_patches
 from tests.detectors.test_leakage import embeddings

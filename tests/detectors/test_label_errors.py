@@ -9,8 +9,14 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.detectors.label_errors.calibration import LabelScores, confusion_rates, error_probability
-from selfclean_hooks.detectors.label_errors.detector import score_labels, score_multi_label, score_regression
+from selfclean_hooks.detectors.label_errors.detector import (
+    LabelScores,
+    confusion_rates,
+    error_probability,
+    score_labels,
+    score_multi_label,
+    score_regression,
+)
 from selfclean_hooks.detectors.label_errors.ensemble import (
     INVERSE_TEMPERATURE,
     NUM_RIVALS,

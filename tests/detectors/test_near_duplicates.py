@@ -8,26 +8,23 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.detectors.near_duplicates.detector import (
+from selfclean_hooks.detectors.near_duplicates import (
+    COPY_PROBABILITY,
     MARGIN_DEVIATIONS,
     MARGIN_SAMPLES,
-    _concave_majorant,
-    near_duplicate_calibration,
-    p_values,
-)
-from selfclean_hooks.detectors.near_duplicates.local_scale import (
-    COPY_PROBABILITY,
     SCALE_RANK,
     LocalScale,
+    _concave_majorant,
     estimate_local_scale,
     minimum_scale,
+    near_duplicate_calibration,
+    p_values,
     reference_fractions,
     scale_beyond_copies,
 )
-from selfclean_hooks.detectors.near_duplicates.pairs import sample_scores, scaled_score, score_pairs
+from selfclean_hooks.detectors.pairs import sample_scores, scaled_score, score_pairs
 from selfclean_hooks.detectors.protocol import Pairs
-from selfclean_hooks.neighbors.intrinsic_dimension import intrinsic_dimension
-from selfclean_hooks.neighbors.knn import nearest_neighbors
+from selfclean_hooks.neighbors.knn import intrinsic_dimension, nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, pair_distance_quantile
 
 Floats = NDArray[np.float64]

@@ -10,8 +10,8 @@ from scipy.spatial.distance import squareform
 from scipy.stats import gamma
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.detectors.off_topic.calibration import local_false_discovery_rate, off_topic_calibration
-from selfclean_hooks.detectors.off_topic.detector import distance_to_rest, find_branches, off_topic_scores
+from selfclean_hooks.detectors.off_topic import distance_to_rest, find_branches, off_topic_scores
+from selfclean_hooks.detectors.off_topic_calibration import local_false_discovery_rate, off_topic_calibration
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.spanning_tree import minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows

@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import linkage
 
 from selfclean_hooks.core.scores import Scores
+from selfclean_hooks.detectors.methods import score
 from selfclean_hooks.detectors.protocol import Pairs
-from selfclean_hooks.detectors.score import score
-from selfclean_hooks.detectors.selfclean.detectors import distance_ratio, lad_scores
-from selfclean_hooks.detectors.selfclean.pairs import nearest_pairs
+from selfclean_hooks.detectors.selfclean import distance_ratio, lad_scores, nearest_pairs
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, pair_distance_quantile
 from tests.helpers.reference import (

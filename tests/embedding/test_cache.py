@@ -19,10 +19,9 @@ from torch.utils.data import Subset
 
 from selfclean_hooks import audit
 from selfclean_hooks.core.embeddings import Embeddings
+from selfclean_hooks.embedding import cache as cache_file
 from selfclean_hooks.embedding import cache as cache_module
-from selfclean_hooks.embedding import cache_database as cache_file
-from selfclean_hooks.embedding.cache import NAME, Cache
-from selfclean_hooks.embedding.cache_database import transaction
+from selfclean_hooks.embedding.cache import NAME, Cache, transaction
 from selfclean_hooks.embedding.embed import embed
 from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.errors import AuditFileError, BackboneError, SettingError

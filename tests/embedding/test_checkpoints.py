@@ -23,9 +23,8 @@ from torch.utils.data import DataLoader
 
 from selfclean_hooks.data.reader import ImageDataset
 from selfclean_hooks.embedding import load_weights
-from selfclean_hooks.embedding.backbones import checkpoint as checkpoints
-from selfclean_hooks.embedding.backbones.checkpoint import is_checkpoint, named_architecture
-from selfclean_hooks.embedding.backbones.resolve import resolve
+from selfclean_hooks.embedding.backbones import resolve as checkpoints
+from selfclean_hooks.embedding.backbones.resolve import is_checkpoint, named_architecture, resolve
 from selfclean_hooks.embedding.embed import embed
 from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.embedding.encoders.features import evaluation_mode, penultimate

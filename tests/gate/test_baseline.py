@@ -16,7 +16,7 @@ from selfclean_hooks.audits.audit_splits import splits_of
 from selfclean_hooks.audits.settings import AuditSettings
 from selfclean_hooks.cli.audit_sources import embeddings_of
 from selfclean_hooks.core.scores import LeakPairs
-from selfclean_hooks.decisions.policy import Keep
+from selfclean_hooks.decisions.settings import Keep
 from selfclean_hooks.errors import AuditFileError, SettingError
 from selfclean_hooks.gate.baseline import Baseline
 from selfclean_hooks.gate.baseline_file import HEADER

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from selfclean_hooks import Audit, Baseline, Limits, SplitsAudit, audit_embeddings
+from selfclean_hooks.core.calibration import wilson
 from selfclean_hooks.errors import SettingError
-from selfclean_hooks.gate.limits import Count
-from selfclean_hooks.gate.verdict import Check, check
-from selfclean_hooks.utils.statistics import wilson
+from selfclean_hooks.gate.verdict import Check, Count, check
 from tests.decisions.test_policy import leaks_of, low, scores_of
 
 NEAR = [(0, 1, 0.0), (0, 2, 0.01), (1, 2, 0.01)]

@@ -11,8 +11,7 @@ import numpy as np
 from selfclean_hooks import Audit, Limits
 from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.gate.baseline import Baseline
-from selfclean_hooks.gate.limits import Count
-from selfclean_hooks.gate.verdict import Verdict, check
+from selfclean_hooks.gate.verdict import Count, Verdict, check
 from tests.decisions.test_policy import low, scores_of
 
 SCHEMAS = Path(__file__).parents[1] / "data" / "schemas"

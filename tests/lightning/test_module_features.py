@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from selfclean_hooks.embedding.encoders.features import input_of
 from selfclean_hooks.errors import BackboneError, DataWarning
 from selfclean_hooks.training.module_features import features_of, representation
-from selfclean_hooks_lightning.host import LightningHost
+from selfclean_hooks_lightning.fit import LightningHost
 from tests.lightning.fits import Net, audit_callback, trainer, weights
 from tests.lightning.module_features import by_hand, close, embedded, encoded, images, loader, quick_auto, taught
 

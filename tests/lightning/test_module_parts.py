@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from selfclean_hooks.errors import BackboneError, DataWarning
 from selfclean_hooks.training.module_features import features_of, representation
-from selfclean_hooks_lightning.host import LightningHost
+from selfclean_hooks_lightning.fit import LightningHost
 from tests.lightning.fits import DROP, Net, audit_callback, trainer
 from tests.lightning.module_features import (
     Plain,

@@ -12,7 +12,7 @@ TEST = """
 import torch
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import ToTensor
-from selfclean_hooks.decisions.thresholds import Thresholds
+from selfclean_hooks.decisions.settings import Thresholds
 from selfclean_hooks_pytest import assert_clean
 
 class Pixels(torch.nn.Module):

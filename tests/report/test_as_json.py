@@ -11,9 +11,9 @@ import pytest
 
 import selfclean_hooks.report.as_json as module
 from selfclean_hooks import Audit, Limits
+from selfclean_hooks.core.calibration import wilson
 from selfclean_hooks.gate.verdict import Verdict
 from selfclean_hooks.report.as_json import as_json
-from selfclean_hooks.utils.statistics import wilson
 from tests.helpers.format_data import HOSTILE, STRICT, half_accepted, judged, one, two
 
 SHIFT = {"split_1": "train", "split_2": "val", "distance": 0.5, "expected": 0.1, "p_value": 0.005}

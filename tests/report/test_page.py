@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from selfclean_hooks import Audit, Limits, Policy, Thresholds, audit_embeddings
-from selfclean_hooks.core.evidence import Evidence
+from selfclean_hooks.core.embeddings import Evidence
 from selfclean_hooks.core.issues import SCORED
 from selfclean_hooks.core.scores import LeakPairs, scatter_scores
-from selfclean_hooks.data.previews.preview import preview
+from selfclean_hooks.data.previews import preview
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.report.as_json import as_json
 from selfclean_hooks.report.html.data import NAMES_LENGTH, fingerprint

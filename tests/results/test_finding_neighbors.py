@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from selfclean_hooks import Audit, Thresholds, audit, audit_embeddings, audit_splits
-from selfclean_hooks.core.evidence import MAX_CLASS_NEIGHBORS, MAX_OFF_TOPIC_NEIGHBORS, Evidence
+from selfclean_hooks.core.embeddings import MAX_CLASS_NEIGHBORS, MAX_OFF_TOPIC_NEIGHBORS, Evidence
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.errors import AuditFileError, SettingError
 from selfclean_hooks.neighbors import projection

@@ -13,11 +13,17 @@ from PIL import Image
 from selfclean_hooks import Audit, audit_embeddings
 from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.core.settings import EmbeddingSettings
-from selfclean_hooks.data.previews import thumbnail as made_small
-from selfclean_hooks.data.previews.preview import is_image
-from selfclean_hooks.data.previews.thumbnail import LOSSLESS, SIDE, thumbnail_of
+from selfclean_hooks.data.previews import is_image
+from selfclean_hooks.results import thumbnails as made_small
 from selfclean_hooks.results.findings import BEYOND, select_findings, with_max_items
-from selfclean_hooks.results.thumbnails import leak_thumbnails, thumbnails, with_thumbnails
+from selfclean_hooks.results.thumbnails import (
+    LOSSLESS,
+    SIDE,
+    leak_thumbnails,
+    thumbnail_of,
+    thumbnails,
+    with_thumbnails,
+)
 
 N = 60
 

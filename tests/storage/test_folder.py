@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
-from selfclean_hooks.core.evidence import Evidence
+from selfclean_hooks.core.embeddings import Evidence
 from selfclean_hooks.core.scores import LeakPairs, scatter_scores
 from selfclean_hooks.errors import AuditFileError, PolicyError
 from selfclean_hooks.results.finding_neighbors import with_evidence

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.cli.sources.array import ArrayDataset, read_npz
-from selfclean_hooks.cli.sources.folder import FolderDataset, listdir
+from selfclean_hooks.cli.sources.image_files import FolderDataset, TableDataset, listdir
 from selfclean_hooks.cli.sources.python_object import is_attribute, load_object
-from selfclean_hooks.cli.sources.table import TableDataset
 from selfclean_hooks.core.labels import as_labels
 from selfclean_hooks.data.image_files import LabeledFiles, suffix
 from selfclean_hooks.errors import DataError, SourceError

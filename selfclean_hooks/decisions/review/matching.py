@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-from selfclean_hooks.core.label_text import label_texts
-from selfclean_hooks.core.scores import Scores
+from selfclean_hooks.core.scores import Scores, label_texts
 from selfclean_hooks.decisions.review.marks import Mark
 
 NUM_RANKS = 5  # same file and position, same file, same folder and file name, same position, any

@@ -14,10 +14,9 @@ import numpy as np
 
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, duplicate_sets
-from selfclean_hooks.decisions.policy import Keep
 from selfclean_hooks.decisions.review.marks import Mark
 from selfclean_hooks.decisions.review.matching import MatchedMark
-from selfclean_hooks.decisions.thresholds import is_below
+from selfclean_hooks.decisions.settings import Keep, is_below
 from selfclean_hooks.utils.arrays import BoolArray, IntArray
 
 

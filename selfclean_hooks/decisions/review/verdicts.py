@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from selfclean_hooks.core.issues import NAMES
-from selfclean_hooks.core.label_text import label_texts
-from selfclean_hooks.core.scores import LeakPairs, Scores
+from selfclean_hooks.core.scores import LeakPairs, Scores, label_texts
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.decisions.review.matching import MatchedMark, match_marks
 from selfclean_hooks.utils.arrays import BoolArray

@@ -25,7 +25,7 @@ from selfclean_hooks.detectors.label_errors.predictors import (
     voters_and_log_distances,
 )
 from selfclean_hooks.neighbors.knn import nearest_neighbors
-from selfclean_hooks.neighbors.pca import Rows
+from selfclean_hooks.neighbors.projection import Rows
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfclean_hooks.neighbors.pca import Rows, blocks_of, principal_components
+from selfclean_hooks.neighbors.projection import Rows, blocks_of, principal_components
 from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
 
 COPY_RATIO = 0.3  # a neighbour nearer than this times the 10th distance is a copy: its label is no independent evidence

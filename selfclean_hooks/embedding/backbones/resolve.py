@@ -1,7 +1,12 @@
-"""Backbone -> Encoder: a function from a batch of samples to features, wherever it comes from."""
+"""Backbone -> Encoder: a function from a batch of samples to features, wherever it comes from.
+
+A file of weights is ``resnet18:weights.ckpt``, or ``weights.ckpt`` where it names its architecture.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +15,132 @@ import torch
 from torch import nn
 
 from selfclean_hooks.data.reader import ImageDataset
-from selfclean_hooks.embedding.backbones.checkpoint import named_architecture, of_checkpoint
-from selfclean_hooks.embedding.backbones.self_supervised import train_encoder
-from selfclean_hooks.embedding.backbones.timm import of_timm
+from selfclean_hooks.embedding.backbones.self_supervised import of_file, train_encoder
+from selfclean_hooks.embedding.backbones.timm import of_timm, timm_encoder
 from selfclean_hooks.embedding.encoders.encoder import Encoder, device_of, of_callable, of_module, unpickled
 from selfclean_hooks.embedding.encoders.features import tensors_of
-from selfclean_hooks.embedding.weights.timm_hub import PRETRAINED
+from selfclean_hooks.embedding.weights.checkpoint_file import Checkpoint, read
+from selfclean_hooks.embedding.weights.state_dict import find_prefix, load_into, strip_prefix
+from selfclean_hooks.embedding.weights.timm_hub import PRETRAINED, import_timm
 from selfclean_hooks.errors import BackboneError
 from selfclean_hooks.utils.processes import Processes
+from selfclean_hooks.utils.rng import preserve_rng_state
+
+SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".safetensors", ".tar")
+OWN = "selfclean_hooks_encoder"  # in the metadata of what `selfclean-hooks pretrain` wrote
+COLOURS = (1, 3)  # channels that images can be converted to
+OF_FEEDING = ("mean", "std", "input_size")  # what a config.json says about the input of a model
+
+
+def named_architecture(text: str) -> tuple[str, Path] | None:
+    """The timm name ("": the file must say it) and the file that a backbone's text means; None if it means no file.
+
+    A text that is a file as it stands is that (``C:\\x.ckpt`` too); else what stands before the first colon must be a
+    timm name for the rest to be a file.
+    """
+    if Path(text).is_file():
+        return "", Path(text)
+    name, colon, rest = text.partition(":")
+    if colon and _is_timm(name):
+        return name, Path(rest).expanduser()
+    if Path(text).suffix in SUFFIXES or (Path(text).is_dir() and not _is_timm(text)):
+        return "", Path(text)  # reading it says what is wrong
+    return None
+
+
+def is_checkpoint(text: str) -> bool:
+    """Whether a text names a file that exists, with or without a timm name before it. Loads timm only if need be."""
+    rest = text.partition(":")[2]
+    return Path(text).is_file() or (
+        rest != "" and Path(rest).expanduser().is_file() and named_architecture(text) is not None
+    )
+
+
+def of_checkpoint(name: str, path: Path, images: ImageDataset, device: str | torch.device) -> Encoder:
+    """A timm model with the weights in a file, fed as its configuration says.
+
+    Args:
+        name: of timm; "": the file, or a config.json beside it, says it.
+        path: the file.
+        images: the input size follows theirs.
+        device: "auto" or a torch device.
+
+    Raises:
+        BackboneError: the file cannot be read, does not say its architecture, or does not fit it.
+    """
+    file = read(path)
+    if not name and OWN in file.says:
+        return of_file(path, device)
+    config = _config(path)
+    name = name or _architecture(file, config)
+    config = config if config.get("architecture", "").split(".")[0] == name.split(".")[0] else {}
+    with preserve_rng_state():  # a model draws weights before it is given any
+        model, channels = _model(name, file, config)
+    load_into(model, file, name)
+    encoder = timm_encoder(model, f"{name} from {path}", images, device, channels)
+    return replace(encoder, note=f"backbone: {name} with weights from {path}")
+
+
+def _architecture(file: Checkpoint, config: Mapping[str, Any]) -> str:
+    """The timm name in a file or in the config.json beside it."""
+    arguments = file.says.get("hyper_parameters")
+    texts = {v for v in arguments.values() if isinstance(v, str)} if isinstance(arguments, Mapping) else set()
+    for candidates in ({file.says.get("arch")}, {config.get("architecture")}, texts):
+        names = sorted(name for name in candidates if isinstance(name, str) and _is_timm(name))
+        if len(names) == 1:
+            return names[0]
+        if names:
+            raise BackboneError(f"{file.path} must say one architecture, got {', '.join(names)}: {_cure(file)}")
+    raise BackboneError(
+        f"{file.path} does not say its architecture (looked for a timm name in its 'arch' and 'hyper_parameters', and "
+        f"for a config.json beside it with 'architecture'): {_cure(file)}"
+    )
+
+
+def _cure(file: Checkpoint) -> str:
+    return f"write its timm name before it, as resnet18:{file.path}"
+
+
+def _is_timm(name: str) -> bool:
+    return len(name) > 1 and import_timm(f"a checkpoint of {name!r}").is_model(name.split(".")[0])
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """The config.json beside a file, as timm's models have it on the hub; empty if there is none."""
+    try:
+        config = json.loads(path.with_name("config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}  # none, or of some other program
+    return config if isinstance(config, dict) and isinstance(config.get("architecture"), str) else {}
+
+
+def _model(name: str, file: Checkpoint, config: Mapping[str, Any]) -> tuple[nn.Module, int]:
+    """A timm model without classifier, and the channels of images it takes: as many as the file's first layer."""
+    model = _created(name, file, config)
+    config_of: Any = model.pretrained_cfg
+    first = config_of.get("first_conv")
+    key = f"{first if isinstance(first, str) else first[0] if first else ''}.weight"
+    kernel, own = strip_prefix(find_prefix(tensors_of(model), file), file).get(key), tensors_of(model).get(key)
+    if kernel is None or own is None or kernel.ndim != 4 or kernel.shape[1] == own.shape[1]:
+        return model, own.shape[1] if own is not None and own.shape[1] in COLOURS else 3
+    if kernel.shape[1] not in COLOURS:
+        raise BackboneError(
+            f"{file.path} must be of images of 1 or 3 channels, got {kernel.shape[1]} ({key}): pass an nn.Module"
+        )
+    return _created(name, file, config, kernel.shape[1]), kernel.shape[1]
+
+
+def _created(name: str, file: Checkpoint, config: Mapping[str, Any], channels: int | None = None) -> nn.Module:
+    timm = import_timm(f"a checkpoint of {name!r}")
+    try:
+        feeding, more = config.get("pretrained_cfg") or config, config.get("model_args") or {}
+        overlay = {key: feeding[key] for key in OF_FEEDING if key in feeding}
+        settings = {**more, "num_classes": 0, **({"in_chans": channels} if channels else {})}
+        model: nn.Module = timm.create_model(name, pretrained=False, pretrained_cfg_overlay=overlay, **settings)
+        return model
+    except Exception as error:  # each model refuses settings, and the lack of a classifier, in its own way
+        raise BackboneError(f"timm cannot make the {name} of {file.path} ({error}): pass an nn.Module") from error
+
 
 WANTED = (
     'backbone must be "auto", "self-supervised", a timm name, a file of weights, an nn.Module or a callable from a '

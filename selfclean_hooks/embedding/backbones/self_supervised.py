@@ -14,7 +14,7 @@ from selfclean_hooks.embedding.encoders.encoder import Encoder, device_of, weigh
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
 from selfclean_hooks.embedding.pretrain.run import Pretrained, load, pretrain
 from selfclean_hooks.errors import DataError
-from selfclean_hooks.utils.progress import bar
+from selfclean_hooks.utils.text import bar
 
 GUARD_SECONDS = 600.0  # ends a training that a busy machine drags out
 EPOCHS: int | None = None  # None: derived from the number of images

@@ -13,7 +13,7 @@ from PIL import Image
 
 from selfclean_hooks.data.images import shrink
 from selfclean_hooks.errors import DataError
-from selfclean_hooks.utils.progress import Tick
+from selfclean_hooks.utils.text import Tick
 
 MAX_IMAGES = 20_000
 MAX_BYTES = 2 << 30  # of all images together

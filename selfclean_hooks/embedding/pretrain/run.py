@@ -15,12 +15,12 @@ from selfclean_hooks.embedding.pretrain.images import Canvas, read
 from selfclean_hooks.embedding.pretrain.networks import Representation, brightness, network_of, size_for
 from selfclean_hooks.embedding.pretrain.objectives import objective_of, projection_of
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
-from selfclean_hooks.embedding.pretrain.resume import check_resumable
+from selfclean_hooks.embedding.pretrain.stopping import check_resumable
 from selfclean_hooks.errors import BackboneError
 from selfclean_hooks.utils.files import write
 from selfclean_hooks.utils.imports import needs
-from selfclean_hooks.utils.progress import Tick
 from selfclean_hooks.utils.rng import preserve_rng_state
+from selfclean_hooks.utils.text import Tick
 
 
 @dataclass(frozen=True, eq=False)

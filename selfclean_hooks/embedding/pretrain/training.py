@@ -20,12 +20,11 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from selfclean_hooks.embedding.pretrain.convergence import Convergence
 from selfclean_hooks.embedding.pretrain.objectives import LEARNING_RATES, Objective
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
-from selfclean_hooks.embedding.pretrain.resume import MARK, fingerprint_of_training
+from selfclean_hooks.embedding.pretrain.stopping import MARK, Convergence, fingerprint_of_training
 from selfclean_hooks.errors import BackboneError
-from selfclean_hooks.utils.progress import Tick
+from selfclean_hooks.utils.text import Tick
 
 IMAGES_SEEN = 66_000  # per training, over all epochs
 MIN_EPOCHS, MAX_EPOCHS = 2, 40

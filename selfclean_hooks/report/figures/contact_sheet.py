@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from selfclean_hooks.data.previews.preview import Curve, Preview, Table, Text, decode_preview, is_image
+from selfclean_hooks.data.previews import Curve, Preview, Table, Text, decode_preview, is_image
 from selfclean_hooks.results.findings import Finding, findings
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from selfclean_hooks.core.issues import WITH_THRESHOLD
-from selfclean_hooks.data.previews.preview import PNG, Preview, Table, Text, decode_preview, is_image
+from selfclean_hooks.data.previews import PNG, Preview, Table, Text, decode_preview, is_image
 from selfclean_hooks.report.html.page import environment
 from selfclean_hooks.report.text import name_of
 from selfclean_hooks.results.findings import Finding, findings
-from selfclean_hooks.results.summary import calibration_rows, summary_rows
+from selfclean_hooks.results.tables import calibration_rows, summary_rows
 from selfclean_hooks.utils.text import visible
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from selfclean_hooks.core.issues import WITH_THRESHOLD
 from selfclean_hooks.report.figures.contact_sheet import tile
 from selfclean_hooks.report.text import issue_in_words
 from selfclean_hooks.results.findings import Finding, findings
-from selfclean_hooks.results.summary import calibration_rows
+from selfclean_hooks.results.tables import calibration_rows
 from selfclean_hooks.utils.text import visible
 
 if TYPE_CHECKING:

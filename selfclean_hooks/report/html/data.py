@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.core.calibration import clean_in_a_row
 from selfclean_hooks.core.issues import BY_NAME, NAMES, PAIRS, SCORED
-from selfclean_hooks.core.label_text import class_name, label_texts, predicted_texts
+from selfclean_hooks.core.scores import class_name, label_texts, predicted_texts
 from selfclean_hooks.decisions.duplicate_sets import label_conflicts
 from selfclean_hooks.decisions.review.matching import match_marks
 from selfclean_hooks.decisions.review.verdicts import review_verdicts

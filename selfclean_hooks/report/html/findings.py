@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfclean_hooks.core.scores import LeakPairs
-from selfclean_hooks.data.previews.preview import decode_preview, is_image
-from selfclean_hooks.decisions.thresholds import is_below
+from selfclean_hooks.data.previews import decode_preview, is_image
+from selfclean_hooks.decisions.settings import is_below
 from selfclean_hooks.results.findings import Selection
 from selfclean_hooks.utils.arrays import IntArray
 

@@ -1,15 +1,16 @@
-"""The page of an audit. Its words and tables are readable without scripts."""
+"""The page of an audit, readable without scripts, and the page of several splits, which leads to theirs."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
@@ -17,11 +18,12 @@ from markupsafe import Markup
 from selfclean_hooks.errors import PolicyError
 from selfclean_hooks.report.html.data import as_json
 from selfclean_hooks.results.findings import select_findings
-from selfclean_hooks.results.summary import calibration_rows, summary_rows
+from selfclean_hooks.results.tables import calibration_rows, summary_rows
 
 if TYPE_CHECKING:
     from selfclean_hooks.gate.verdict import Verdict
     from selfclean_hooks.results.result import AuditResult
+    from selfclean_hooks.results.splits import SplitsResult
 
 PAGE = 24_000_000  # characters: what mail servers let through
 IMAGES = 20_000_000  # characters of these at most for images
@@ -169,3 +171,72 @@ def _facts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     else:
         text = f"{value:.6g}" if isinstance(value, float) else str(value)
         yield name.replace("_", " "), "none" if value is None else text
+
+
+MAX_PAIRS = 100  # of leakage, on the page
+
+
+def render_splits(
+    found: SplitsResult[Any],
+    places: Mapping[str, str],
+    leakage: Sequence[Mapping[str, Any]],
+    verdict: Verdict | None = None,
+) -> str:
+    """The page.
+
+    Args:
+        found: the audits.
+        places: the folder of each split, beside the page.
+        leakage: `found.leaking` with the samples and labels of both sides.
+        verdict: shown on the page, if given.
+    """
+    worst = sorted(leakage, key=lambda row: not _differ(row))[:MAX_PAIRS]  # pairs with two labels first
+    issues = list(dict.fromkeys(issue for audit in found.audits.values() for issue in audit.scores.issues))
+    text = (
+        environment()
+        .get_template("splits.html.jinja")
+        .render(
+            splits=list(found.audits),
+            issues=issues,
+            rows=[
+                {
+                    "name": name,
+                    "link": _page(places[name]),
+                    "samples": len(audit),
+                    "cells": [_cell(audit, issue) for issue in issues],
+                }
+                for name, audit in found.audits.items()
+            ],
+            shift=found.shifts,
+            leakage=[_linked(row, places) for row in worst],
+            verdict=verdict,
+            leakage_total=len(leakage),
+            disagreements=len(found.disagreeing),
+        )
+    )
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _page(place: str) -> str:
+    return quote(place) + "/report.html"
+
+
+def _linked(row: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
+    """A pair with the addresses of its thumbnails, in the pages of both splits."""
+    links = {f"link_{side}": f"{_page(places[row[f'split_{side}']])}#leakage/{row[f'index_{side}']}" for side in "12"}
+    return {**row, **links}
+
+
+def _differ(row: Mapping[str, Any]) -> bool:
+    """Whether both samples of a pair have labels, and other ones."""
+    return bool(row["label_1"] and row["label_2"] and row["label_1"] != row["label_2"])
+
+
+def _cell(audit: AuditResult, issue: str) -> dict[str, Any]:
+    if issue not in audit.contamination:
+        return {"why": audit.scores.not_run.get(issue, "not run"), "found": 0, "share": 0.0}
+    return {
+        "why": "",
+        "found": int(audit.decisions.contamination_mask(issue).sum()),
+        "share": audit.contamination[issue],
+    }

@@ -20,9 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from selfclean_hooks.data.dataset_tree import PLAIN, entries, fields, file_name, is_dataset, is_huggingface
-from selfclean_hooks.data.digests import digest, none_on_error
-from selfclean_hooks.data.fingerprint.contents import (
+from selfclean_hooks.data.contents import (
     ARRAYS,
     digest_of,
     digest_of_table,
@@ -31,6 +29,8 @@ from selfclean_hooks.data.fingerprint.contents import (
     is_heavy,
     is_table,
 )
+from selfclean_hooks.data.dataset_tree import PLAIN, entries, fields, file_name, is_dataset, is_huggingface
+from selfclean_hooks.data.digests import digest, none_on_error
 from selfclean_hooks.data.items import split
 from selfclean_hooks.data.views.cached_dataset import CachedDataset
 from selfclean_hooks.data.views.copier import RAW, Copier, shallow

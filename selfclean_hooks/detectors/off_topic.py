@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from selfclean_hooks.detectors.off_topic.calibration import off_topic_calibration
+from selfclean_hooks.detectors.off_topic_calibration import off_topic_calibration
 from selfclean_hooks.detectors.protocol import Finding, Geometry
-from selfclean_hooks.neighbors.intrinsic_dimension import intrinsic_dimension
+from selfclean_hooks.neighbors.knn import intrinsic_dimension
 from selfclean_hooks.neighbors.spanning_tree import Tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 from selfclean_hooks.utils.arrays import FloatArray, IntArray

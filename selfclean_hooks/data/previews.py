@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selfclean_hooks.data.signals import CHANNELS, is_signal
+from selfclean_hooks.data.images import SIGNAL_CHANNELS, is_signal
 
 PNG = b"\x89PNG"
 LONGEST = 400  # characters of a text
@@ -82,7 +82,7 @@ def preview(item: Any, columns: tuple[str, ...] | None = None) -> bytes | None:
 
     Args:
         item: what a data set returned: a text (str or UTF-8 bytes), a mapping of names to values, or numbers: (D,) with
-            D of at most `ROWS` is a row, a longer one and (C, T) or (T, C) a signal (see signals.py).
+            D of at most `ROWS` is a row, a longer one and (C, T) or (T, C) a signal.
         columns: names of the values of a row; not used where there are more or fewer of them.
 
     Returns:
@@ -214,7 +214,9 @@ def _read_table(fields: Any) -> Table:
 
 
 def _read_curve(fields: Any) -> Curve:
-    bands = [[(_height(low), _height(high)) for low, high in band[:POINTS]] for band in fields["channels"][:CHANNELS]]
+    bands = [
+        [(_height(low), _height(high)) for low, high in band[:POINTS]] for band in fields["channels"][:SIGNAL_CHANNELS]
+    ]
     low, high = float(fields["low"]), float(fields["high"])
     if not (bands and math.isfinite(low) and math.isfinite(high)):
         raise ValueError("no curve")

@@ -1,1 +1,0 @@
-"""Off-topic samples, the default method."""
