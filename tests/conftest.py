@@ -1,24 +1,17 @@
 """Data sets on disk for several tests."""
 
+import multiprocessing
 import os
 from collections.abc import Iterator
+from multiprocessing import forkserver as server
 from pathlib import Path
 from typing import Any
 
-import datasets as huggingface
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torchvision.datasets import ImageFolder
 
 from tests.helpers.command_line import call, saved, source  # noqa: F401  (fixtures)
-
-
-def pytest_configure() -> None:
-    """One thread here and in the processes that tests start: threads cost more than small tensors gain by them."""
-    torch.set_num_threads(1)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +20,22 @@ def no_seed_left_in_the_environment() -> Iterator[None]:
     yield
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def forkserver() -> Iterator[str]:
+    """A start method that hands on by pickle alone, as spawn does, and imports torch once for all processes."""
+    server.set_forkserver_preload(["lightning", "selfclean_hooks_lightning", "torchvision", "datasets"])
+    yield "forkserver"
+    server._forkserver._stop()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def started_by_forkserver(forkserver: str) -> Iterator[None]:
+    """Processes for which no start method is asked for."""
+    multiprocessing.set_start_method(forkserver, force=True)
+    yield
+    multiprocessing.set_start_method(None, force=True)
 
 
 @pytest.fixture
@@ -42,6 +51,9 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hub(folder: Path) -> Any:
+    import datasets as huggingface
+    from torchvision.datasets import ImageFolder
+
     features = huggingface.Features(image=huggingface.Image(), label=huggingface.ClassLabel(names=["cat", "dog"]))
     samples = ImageFolder(str(folder)).samples
     columns = {"image": [path for path, _ in samples], "label": [label for _, label in samples]}

@@ -124,8 +124,10 @@ def test_the_last_resort_is_the_data_set_as_it_is() -> None:
     )
 
 
-@pytest.mark.parametrize(("variant", "method"), [("stored", "fork"), ("evaluation", "fork"), ("evaluation", "spawn")])
-def test_views_travel_to_workers(folder: Path, variant: str, method: str) -> None:
+@pytest.mark.parametrize(
+    ("variant", "method"), [("stored", "fork"), ("evaluation", "fork"), ("evaluation", "forkserver")]
+)
+def test_views_travel_to_workers(folder: Path, variant: str, method: str, forkserver: str) -> None:
     opened = DatasetView(nested(ImageFolder(str(folder), transform=training_v2())))
     view = getattr(opened, variant).dataset
     loader = DataLoader(view, batch_size=None, num_workers=1, multiprocessing_context=method)

@@ -2,8 +2,6 @@ import multiprocessing
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
@@ -258,37 +256,11 @@ def test_known_samples_are_not_prepared(tmp_path: Path, workers: int) -> None:
     assert list(cached(data, encoder(refused), tmp_path).errors) == [3, 5]
 
 
-SPAWNED = """
-import multiprocessing, sys
-import numpy as np, torch
-from tests.helpers.embedding_data import Items, as_image, mean_colour
-from selfclean_hooks.embedding.embed import embed
-from selfclean_hooks.embedding.encoders.encoder import Encoder
-
-def small(image):
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
-
-def refused(image):
-    raise RuntimeError("this image is known")
-
-if __name__ == "__main__":
-    multiprocessing.set_start_method("spawn")
+def test_workers_that_are_not_forked_know_what_is_known(tmp_path: Path, started_by_forkserver: None) -> None:
     for workers, prepare in enumerate((small, refused)):
         encoder = Encoder("mean", mean_colour, None, "fingerprint", prepare)
-        found = embed(Items(make=as_image), encoder, cache_dir=sys.argv[1], num_workers=workers, progress=False)
-        assert (found.errors, found.notes) == ({}, ()), found
-"""
-
-
-def test_spawned_workers_know_what_is_known(tmp_path: Path) -> None:
-    script = tmp_path / "spawned.py"
-    script.write_text(SPAWNED)
-    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
-    environment = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run(
-        [sys.executable, script, tmp_path / "kept"], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+        found = embed(Items(make=as_image), encoder, cache_dir=tmp_path, num_workers=workers, progress=False)
+        assert (found.errors, found.notes) == ({}, ())
 
 
 class Removing(Items):

@@ -1,9 +1,6 @@
 import multiprocessing
-import os
 import random
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,28 +139,11 @@ def test_forked_workers_read_the_same() -> None:
     assert there.notes == ()
 
 
-SPAWNED = """
-import multiprocessing
-from tests.helpers.embedding_data import Items, mean_colour
-from selfclean_hooks.embedding.embed import embed
-
-if __name__ == "__main__":
-    multiprocessing.set_start_method("spawn")
-    there, here = (embed(Items(broken=(3,)), mean_colour, num_workers=n, progress=False) for n in (1, 0))
-    assert (there.vectors == here.vectors).all(), there.vectors
-    assert there.errors == here.errors == {3: "OSError: item 3 is broken"}, there.errors
-    assert there.notes == (), there.notes
-"""
-
-
-def test_spawned_workers_read_the_same(tmp_path: Path) -> None:
-    script = tmp_path / "spawned.py"
-    script.write_text(SPAWNED)
-    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
-    done = subprocess.run(
-        [sys.executable, script], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+def test_workers_that_are_not_forked_read_the_same(started_by_forkserver: None) -> None:
+    there, here = (embedded(Items(broken=(3,)), num_workers=n) for n in (1, 0))
+    assert np.array_equal(there.vectors, here.vectors)
+    assert there.errors == here.errors == {3: "OSError: item 3 is broken"}
+    assert there.notes == ()
 
 
 def test_a_data_set_that_cannot_be_sent_to_workers_is_read_without_them(monkeypatch: pytest.MonkeyPatch) -> None:

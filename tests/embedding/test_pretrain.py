@@ -1,4 +1,3 @@
-import os
 import pickle
 import random
 import signal
@@ -475,17 +474,3 @@ def test_the_command_writes_an_encoder_that_audit_takes(tmp_path: Path, capsys: 
     np.savez(tmp_path / "vectors.npz", embeddings=np.eye(4))
     assert cli.main(["pretrain", str(tmp_path / "vectors.npz"), "-o", str(file)]) == 2
     assert "holds embeddings: give the images" in capsys.readouterr().err
-
-
-def test_several_devices_train_one_encoder(tmp_path: Path) -> None:
-    for i, image in enumerate(noise(40)):
-        image.save(tmp_path / f"{i}.png")
-    file = tmp_path / "encoder"
-    settings = ["--devices", "2", "--device", "cpu", "--epochs", "2", "--batch-size", "5"]
-    command = [sys.executable, "-m", "selfclean_hooks", "pretrain", str(tmp_path), "-o", str(file), *settings]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("use it with") == 1
-    assert files.load(file).epochs == 2

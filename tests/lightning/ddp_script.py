@@ -1,6 +1,6 @@
 """What two processes of strategy "ddp" do and see. Lightning starts this file a second time, as users' scripts.
 
-    python ddp_script.py FOLDER
+    python -m tests.lightning.ddp_script FOLDER
 
 Each fit below is made by both processes; each writes what it saw to FOLDER/<rank>.json.
 """
@@ -12,7 +12,8 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -27,12 +28,14 @@ import selfclean_hooks.embedding.backbones.self_supervised
 import selfclean_hooks.embedding.embed
 import selfclean_hooks.embedding.pretrain.run
 from selfclean_hooks import Audit, Limits, Policy
+from selfclean_hooks.cli import main as cli
 from selfclean_hooks.data.reader import SampleReader
 from selfclean_hooks.data.views.dataset_view import open_dataset
 from selfclean_hooks.embedding.backbones.resolve import resolve_distributed
 from selfclean_hooks.embedding.encoders.encoder import weights_fingerprint
 from selfclean_hooks_lightning import DataAudit
 from tests.lightning.fits import DROP, Module, Net, audit_callback, train_data, trainer, val_data, weights
+from tests.lightning.margin_fits import Blended, Logged, callback_of
 
 TWO: dict[str, Any] = {"strategy": "ddp", "devices": 2}
 WARN = Policy()
@@ -232,6 +235,24 @@ def self_supervised(folder: Path) -> Seen:
     return Seen(seen, given=given)
 
 
+def margins(folder: Path) -> Seen:
+    """A fit that drops samples: what was blended into the second audit, and what each process has logged itself."""
+    net, blends = Logged(), Blended()
+    with blends.watching():
+        callback = callback_of(None, policy=DROP, audit_epochs=(0, 2))
+        seen = fitted(callback, Module(train_data(), val_data()), net, max_epochs=3)
+    blended = [(values.tolist(), epochs) for values, epochs in blends]
+    return Seen(seen, reported=net.reported, blended=blended, label=callback.audit.scores.label.tolist())
+
+
+def pretrained(folder: Path) -> Seen:
+    """The command that trains an encoder, which runs in the process of each device."""
+    settings = ["--devices", "2", "--device", "cpu", "--epochs", "2", "--batch-size", "5"]
+    with redirect_stdout(StringIO()) as out:
+        status = cli.main(["pretrain", str(folder / "images"), "-o", str(folder / "encoder"), *settings])
+    return Seen(status=status, out=out.getvalue())
+
+
 class FailsOn(nn.Module):
     """A backbone that fails in one process."""
 
@@ -325,6 +346,8 @@ FITS: dict[str, Callable[[Path], Seen]] = {
     "with the audit": lambda folder: undisturbed(folder, audited=True),
     "without the audit": lambda folder: undisturbed(folder, audited=False),
     "self-supervised": self_supervised,
+    "margins": margins,
+    "pretrained": pretrained,
     "limits": lambda folder: failing(folder, limits=Limits(near_duplicates=0.001), output_dir=folder / "limits"),
     "raise": lambda folder: failing(folder, policy=Policy(off_topic="raise")),
     "too much to drop": lambda folder: failing(folder, policy=Policy("drop", max_drop_fraction=0.0)),
@@ -342,7 +365,7 @@ FITS: dict[str, Callable[[Path], Seen]] = {
 
 
 def main(folder: Path) -> None:
-    torch.set_num_threads(1)
+    os.sched_getaffinity = lambda process: {0}  # or the first would take the core that the other needs
     seen: dict[str, Any] = {"pid": os.getpid()}
 
     def write() -> None:

@@ -16,10 +16,13 @@ import lightning
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from selfclean_hooks import Audit, audit
+from selfclean_hooks.embedding.pretrain.run import load
 from tests.lightning.ddp_script import Memory, ShiftedBatchNorm
 from tests.lightning.fits import DROP, FIRM, Module, Net, audit_callback, train_data, trainer, val_data
+from tests.lightning.margin_fits import Logged, twin
 
 PATIENCE = 150  # seconds; a hang must fail and not last
 BATCH = 16
@@ -42,11 +45,14 @@ class Launch(NamedTuple):
 @pytest.fixture(scope="module")
 def launched(tmp_path_factory: pytest.TempPathFactory) -> Launch:
     folder = tmp_path_factory.mktemp("ddp")
-    script = Path(__file__).with_name("ddp_script.py")
+    (folder / "images").mkdir()
+    for i, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8)):
+        Image.fromarray(pixels).save(folder / "images" / f"{i}.png")
     reported = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
     env = {name: value for name, value in os.environ.items() if name not in reported}
     started = subprocess.Popen(
-        [sys.executable, str(script), str(folder)],
+        [sys.executable, "-m", "tests.lightning.ddp_script", str(folder)],
+        cwd=Path(__file__).parents[2],
         env={**env, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -239,6 +245,26 @@ def test_a_self_supervised_encoder_is_trained_once(launched: Launch) -> None:
     assert "self-supervised, simclr, 1 epochs" in first["encoder"][""]["name"]
 
 
+def test_margins_of_two_processes_are_added_up(launched: Launch) -> None:
+    first, second = launched.both("margins")
+    assert second["blended"] == []
+    ((margins, epochs),) = first["blended"]
+    assert epochs == 2
+    both = Logged()
+    both.reported = [*map(tuple, first["reported"]), *map(tuple, second["reported"])]
+    np.testing.assert_allclose(np.array(margins, float), twin([both], 220, 2), rtol=1e-5, atol=1e-6)
+    assert first["label"] == second["label"]
+    assert len({position for _, position, _ in second["reported"]}) > 80
+
+
+def test_the_command_trains_one_encoder_on_several_devices(launched: Launch) -> None:
+    first, second = launched.both("pretrained")
+    assert (first["status"], second["status"]) == (0, 0), launched.log[-3000:]
+    assert first["out"].count("use it with") == 1
+    assert second["out"] == ""
+    assert load(launched.folder / "encoder").epochs == 2
+
+
 @pytest.mark.parametrize(
     ("fit", "kind", "words"),
     [
@@ -308,8 +334,10 @@ class Report(lightning.Callback):
         (self.folder / f"{trainer.global_rank}.json").write_text(json.dumps(seen))
 
 
-def test_ddp_spawn(tmp_path: Path, alone: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def test_ddp_spawn(tmp_path: Path, alone: dict[str, Any], forkserver: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    start: Any = vars(torch.multiprocessing)["start_processes"]
+    quickly = lambda *args, **kwargs: start(*args, **{**kwargs, "start_method": forkserver})  # noqa: E731
+    monkeypatch.setattr(torch.multiprocessing, "start_processes", quickly)
     callback = audit_callback(tmp_path / "audit", policy=DROP)
     model, data = Net(), Module(train_data(), val_data(leaking=5))
     run = trainer(callback, Report(tmp_path), strategy="ddp_spawn", devices=2, max_epochs=1)

@@ -1,18 +1,8 @@
-"""The margins of the samples in training are recorded, at no change of the training, and blended into later audits.
+"""The margins of the samples in training are recorded, at no change of the training, and blended into later audits."""
 
-Started as a script, this file makes the fit of two processes that a test below looks at.
-"""
-
-import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -21,24 +11,21 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SubsetRandomSampler, dataloader
 
-import selfclean_hooks.training.auditor
 from selfclean_hooks import Audit, Policy, Thresholds
 from selfclean_hooks.detectors.label_errors.training_margins import blend_with_margins
 from selfclean_hooks.training.margins.batch_indices import BatchIndexRecorder
-from selfclean_hooks_lightning import DataAudit
 from tests.lightning.fit_twins import all_global, check_same, fit_of
 from tests.lightning.fits import (
     DROP,
     FIRM,
-    Module,
     Net,
-    audit_callback,
     clean_data,
     planted,
     train_data,
     trainer,
     val_data,
 )
+from tests.lightning.margin_fits import Blended, Logged, callback_of, twin
 
 DRAW = vars(dataloader._BaseDataLoaderIter)["_next_index"]
 NOTHING = Thresholds(near_duplicates=1e-12, off_topic=1e-12, label_errors=1e-12)
@@ -46,64 +33,11 @@ NOTHING = Thresholds(near_duplicates=1e-12, off_topic=1e-12, label_errors=1e-12)
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
-class Blended(list[tuple[Any, int]]):
-    """(mean margins, epochs) of each audit that they were blended into."""
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        blend: Any = selfclean_hooks.training.auditor.with_margins  # type: ignore[attr-defined]
-
-        def noted(audit: Audit, margins: Any, epochs: int) -> Audit:
-            self.append((margins, epochs))
-            found: Audit = blend(audit, margins, epochs)
-            return found
-
-        with patch.object(selfclean_hooks.training.auditor, "with_margins", noted):
-            yield
-
-
 @pytest.fixture
 def blends() -> Iterator[Blended]:
     found = Blended()
     with found.watching():
         yield found
-
-
-class Logged(Net):
-    """Logs the margins itself, by the positions that its items tell."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reported: list[tuple[int, int, float]] = []  # epoch, position, margin
-
-    def log_margins(self, logits: Tensor, batch: Any) -> None:
-        for row, label, position in zip(logits.detach().float(), batch[1].tolist(), batch[2].tolist(), strict=True):
-            others = [float(value) for at, value in enumerate(row) if at != label]
-            self.reported.append((self.current_epoch, position, float(row[label]) - max(others)))
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        logits = self(batch[0])
-        self.log_margins(logits, batch)
-        self.seen.setdefault(self.current_epoch, []).extend(batch[2].tolist())
-        return nn.functional.cross_entropy(logits, batch[1])
-
-    def on_validation_batch_start(self, *rest: Any) -> None:
-        assert not any(part._forward_hooks for part in self.modules()), "no hook stays after a step"
-
-
-def twin(nets: list[Logged], n: int, before: int) -> np.ndarray[Any, Any]:
-    """Mean of what was logged in the epochs before one, sample by sample."""
-    reported: dict[int, list[float]] = {}
-    for net in nets:
-        for epoch, position, margin in net.reported:
-            if epoch < before:
-                reported.setdefault(position, []).append(margin)
-    return np.array([np.mean(reported[at]) if at in reported else np.nan for at in range(n)])
-
-
-def callback_of(folder: Path | None, **settings: Any) -> DataAudit:
-    """It reads with no processes of its own, whatever the loader does."""
-    return audit_callback(folder, **{"num_workers": 0, "check_leakage": False, **settings})
 
 
 def assert_undone(net: nn.Module) -> None:
@@ -459,47 +393,3 @@ def test_several_that_note_may_stop_in_any_order() -> None:
     assert one._by_iterator.get(iterator) is None
     two.stop()
     assert vars(dataloader._BaseDataLoaderIter)["_next_index"] is DRAW
-
-
-def two_processes(folder: Path) -> None:
-    """A fit that drops samples; the first process writes what was blended, both what they have logged."""
-    torch.set_num_threads(1)
-    net, blends, callback = Logged(), Blended(), callback_of(None, policy=DROP, audit_epochs=(0, 2))
-    with blends.watching():
-        run = trainer(callback, max_epochs=3, strategy="ddp", devices=2)
-        run.fit(net, datamodule=Module(train_data(), val_data()))
-    seen = {"reported": net.reported, "blends": [(margins.tolist(), epochs) for margins, epochs in blends]}
-    same = callback.audit.scores.label.tolist()
-    (folder / f"{run.global_rank}.json").write_text(json.dumps({**seen, "label": same}))
-
-
-def test_two_processes_add_up_what_they_have(tmp_path: Path) -> None:
-    reported = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
-    env = {name: value for name, value in os.environ.items() if name not in reported}
-    started = subprocess.Popen(
-        [sys.executable, "-W", "ignore", __file__, str(tmp_path)],
-        env={**env, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        log, _ = started.communicate(timeout=240)
-    except subprocess.TimeoutExpired:
-        os.killpg(started.pid, signal.SIGKILL)
-        log, _ = started.communicate()
-    assert started.returncode == 0, log[-3000:]
-    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
-    assert second["blends"] == []
-    ((margins, epochs),) = first["blends"]
-    assert epochs == 2
-    both = Logged()
-    both.reported = [*map(tuple, first["reported"]), *map(tuple, second["reported"])]
-    np.testing.assert_allclose(np.array(margins, float), twin([both], 220, 2), rtol=1e-5, atol=1e-6)
-    assert first["label"] == second["label"]
-    assert len({position for _, position, _ in second["reported"]}) > 80
-
-
-if __name__ == "__main__":
-    two_processes(Path(sys.argv[1]))
