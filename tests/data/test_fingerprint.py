@@ -20,6 +20,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 from torchvision.datasets import FakeData, ImageFolder
 
 from selfclean_hooks.data import contents
+from selfclean_hooks.data.digests import digest
 from selfclean_hooks.data.fingerprint import ITEMS, data_fingerprint
 from selfclean_hooks.data.image_files import ImageFiles
 from tests.helpers.training_data import Wrapper, global_state, training_v1, training_v2
@@ -295,15 +296,18 @@ def test_the_same_in_another_process(folder: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from torch.utils.data import Subset;"
         "from selfclean_hooks.data.image_files import ImageFiles;"
+        "from selfclean_hooks.data.digests import digest;"
         "from selfclean_hooks.data.fingerprint import data_fingerprint;"
         "paths = sorted(map(str, Path(sys.argv[1]).glob('*/*')));"
-        "print(data_fingerprint(Subset(ImageFiles(paths, [0, 0, 0, 1, 1, 1], ('cat', 'dog')), [4, 1, 0])))"
+        "print(data_fingerprint(Subset(ImageFiles(paths, [0, 0, 0, 1, 1, 1], ('cat', 'dog')), [4, 1, 0])));"
+        "print(digest({'a': {1, 'x', None}, 'b': {'y', 'z'}}))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", code, str(folder)]
-    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
     files = ImageFiles(sorted(map(str, folder.glob("*/*"))), [0, 0, 0, 1, 1, 1], ("cat", "dog"))
-    assert found == data_fingerprint(Subset(files, [4, 1, 0]))  # type: ignore[arg-type]
+    subset: Any = Subset(files, [4, 1, 0])  # type: ignore[arg-type]
+    assert found == [data_fingerprint(subset), digest({"b": {"y", "z"}, "a": {1, "x", None}})]
 
 
 class Broken(Arrays):

@@ -1,5 +1,5 @@
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import combinations
 from typing import Any
 
@@ -108,6 +108,13 @@ def distances(vectors: Floats) -> Floats:
     return np.asarray(found)
 
 
+@cache
+def scored(kind: str, method: str) -> tuple[Scores, Floats]:
+    """Scores of 70 vectors, and the distances between them."""
+    vectors = random_vectors(kind, 70, 5, 0)
+    return score(vectors, None, method=method), distances(vectors)
+
+
 THRESHOLDS = [
     *(("selfclean", threshold) for threshold in (-np.inf, 0.0, 1e-6, 0.02, 0.1, 0.3, 1.0)),
     *(("default", threshold) for threshold in (-np.inf, 0.0, 0.01, 0.2, 0.4, 0.51, 1.0)),
@@ -119,8 +126,8 @@ THRESHOLDS = [
 @pytest.mark.parametrize("kind", KINDS)
 def test_sets_of_vectors_are_those_of_the_twin(kind: str, method: str, threshold: float, keep: Keep) -> None:
     rng = np.random.default_rng(0)
-    vectors, last, pixels = random_vectors(kind, 70, 5, 0), rng.random(70) < 0.3, rng.integers(0, 9, 70)
-    scores = replace(score(vectors, None, method=method), pixels=pixels)
+    last, pixels, (scores, d) = rng.random(70) < 0.3, rng.integers(0, 9, 70), scored(kind, method)
+    scores = replace(scores, pixels=pixels)
     steps = 2.0**22 if kind == "collapsed" else 2.0**14  # distances become multiples of 1 / steps: sums are exact
 
     def rounded(d: Any) -> Any:
@@ -129,7 +136,6 @@ def test_sets_of_vectors_are_those_of_the_twin(kind: str, method: str, threshold
     names = ("pair_distance", "tree_distance", *(["pair_score"] if method == "selfclean" else []))
     lists = {name: rounded(getattr(scores, name)) for name in names}
     found = duplicate_sets(replace(scores, **lists), threshold, keep, last)
-    d = distances(vectors)
     measured = rounded(d) if method == "selfclean" else pair_scores(d, scores.local_scale)
     number, kept = twin(rounded(d), threshold, keep, last, pixels, measured)
     assert found.number.tolist() == number

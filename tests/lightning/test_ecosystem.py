@@ -1,8 +1,6 @@
-"""Both names of Lightning, what importing costs, and the callbacks and tuners that people use beside the audit."""
+"""Both names of Lightning, and the callbacks and tuners that people use beside the audit."""
 
 import logging
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,24 +108,6 @@ def test_the_classes_are_callbacks_of_their_package() -> None:
     assert issubclass(for_pytorch_lightning.DataAudit, pytorch_lightning.Callback)
     assert not issubclass(selfclean_hooks_lightning.DataAudit, pytorch_lightning.Callback)
     assert selfclean_hooks_lightning.DataAudit.__doc__ == for_pytorch_lightning.DataAudit.__doc__
-
-
-def test_what_an_import_brings_along() -> None:
-    """One interpreter. What Lightning itself imports (torchvision, if it is there) does not count."""
-    code = """
-import sys
-import selfclean_hooks, selfclean_hooks_pytest.plugin
-print(*{"lightning", "torch", "pandas", "timm", "lightly", "torchvision", "datasets"} & set(sys.modules))
-import lightning
-before = set(sys.modules)
-import selfclean_hooks_lightning
-heavy = {"pandas", "timm", "lightly", "torchvision", "datasets", "pytorch_lightning", "sklearn", "matplotlib", "jinja2"}
-print(*heavy & (set(sys.modules) - before))
-import pandas
-print(*heavy & (set(sys.modules) - before))  # the check can fail
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["", "", "pandas"]
 
 
 @pytest.mark.parametrize("last", [True, False])

@@ -79,7 +79,7 @@ def test_neighbours_of_anything(vectors: NDArray[np.float64], k: int, screen: to
 @pytest.mark.parametrize("screen", SCREENS, ids=str)
 @pytest.mark.parametrize("kind", ["gauss", "clustered", "positive", "copies", "grid"])
 def test_the_block_size_changes_nothing(kind: str, screen: torch.dtype) -> None:
-    x, labels = UnitRows.of(random_vectors(kind, 333, 12, 0)), labels_for(333)
+    x, labels = UnitRows.of(random_vectors(kind, 131, 12, 0)), labels_for(131)
     whole = nearest_neighbors(x, 8, labels, screen=screen)
     for block in (1, 32, 64, 100):
         found = nearest_neighbors(x, 8, labels, screen=screen, block=block)

@@ -148,11 +148,12 @@ def test_matplotlib_and_its_pyplot_are_left_alone(tmp_path: Path) -> None:
     written(audit.plot())
     assert dict(matplotlib.rcParams) == before
     code = (
-        "import sys, numpy as np; from selfclean_hooks import audit_embeddings\n"
-        "audit = audit_embeddings(np.random.default_rng(0).normal(size=(30, 5)))\n"
+        "import sys; from selfclean_hooks import Audit\n"
+        "audit = Audit.load(sys.argv[1])\n"
         "assert not any(name.startswith('matplotlib') for name in sys.modules)\n"
-        "audit.plot().savefig(sys.argv[1])\n"
+        "audit.plot().savefig(sys.argv[2])\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "figure.png")], check=True)
+    audit.save(tmp_path / "audit")
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "audit"), str(tmp_path / "figure.png")], check=True)
     assert (tmp_path / "figure.png").stat().st_size > 1000
