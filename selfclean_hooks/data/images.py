@@ -1,8 +1,7 @@
-"""Arrays as images, of any number of channels, or as signals: one value or several over time."""
+"""Images of any number of channels: satellite bands, stacks of a microscope."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,35 +9,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from selfclean_hooks.data.signals import is_signal
 from selfclean_hooks.errors import DataError
-
-SIGNAL_CHANNELS = 8  # at most
-STEPS = 32  # at least: what is shorter may be a very small image
-
-
-def is_signal(shape: Sequence[int]) -> bool:
-    """Whether a 2-D array of this shape is a signal, (C, T) or (T, C), and not an image.
-
-    It is one with at most `SIGNAL_CHANNELS` channels, at least `STEPS` steps and eight times as many steps as channels.
-    """
-    if len(shape) != 2:
-        return False
-    channels, steps = sorted(shape)
-    return 1 <= channels <= SIGNAL_CHANNELS and steps >= max(STEPS, 8 * channels)
-
-
-def samples_of(value: Any) -> Any:
-    """The array of a sound as Hugging Face's data sets hold it; any other value as it is.
-
-    Args:
-        value: a mapping with "array" and "sampling_rate", or a decoder of torchcodec (newer data sets): (C, T).
-    """
-    if isinstance(value, Mapping) and "array" in value and "sampling_rate" in value:
-        return value["array"]
-    if hasattr(value, "get_all_samples"):
-        return value.get_all_samples().data
-    return value
-
 
 CHANNELS = (1, 3, 4)
 
@@ -48,7 +20,7 @@ def to_image(value: Any) -> Image.Image | None:
 
     Args:
         value: A PIL image (returned as it is), or an ndarray or tensor (H, W), (H, W, C) or (C, H, W), C in 1, 3, 4.
-            A signal is not an image.
+            A signal (see signals.py) is not an image.
             Integers in [0, 255] and floats in [0, 1] are shown as they are, other ranges stretched from black to white.
     """
     if isinstance(value, Image.Image):

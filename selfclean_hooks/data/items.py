@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from selfclean_hooks.data.images import as_array, samples_of
+from selfclean_hooks.data.images import as_array
+from selfclean_hooks.data.signals import samples_of
 from selfclean_hooks.errors import DataError
 
 ItemLabel = int | str | float | tuple[int, ...]

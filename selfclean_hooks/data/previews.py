@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selfclean_hooks.data.images import SIGNAL_CHANNELS, is_signal
+from selfclean_hooks.data.signals import CHANNELS, is_signal
 
 PNG = b"\x89PNG"
 LONGEST = 400  # characters of a text
@@ -214,9 +214,7 @@ def _read_table(fields: Any) -> Table:
 
 
 def _read_curve(fields: Any) -> Curve:
-    bands = [
-        [(_height(low), _height(high)) for low, high in band[:POINTS]] for band in fields["channels"][:SIGNAL_CHANNELS]
-    ]
+    bands = [[(_height(low), _height(high)) for low, high in band[:POINTS]] for band in fields["channels"][:CHANNELS]]
     low, high = float(fields["low"]), float(fields["high"])
     if not (bands and math.isfinite(low) and math.isfinite(high)):
         raise ValueError("no curve")

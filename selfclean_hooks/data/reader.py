@@ -19,8 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.data.digests import digest, file_key
 from selfclean_hooks.data.image_files import STORED
-from selfclean_hooks.data.images import CHANNELS, as_array, is_signal, raster, to_image, to_rgb
+from selfclean_hooks.data.images import CHANNELS, as_array, raster, to_image, to_rgb
 from selfclean_hooks.data.items import ItemLabel, item_label, split
+from selfclean_hooks.data.signals import is_signal
 from selfclean_hooks.errors import DataError
 
 NOTHING = np.zeros(0, "S32")  # sorted digests: an array is small to send and quick to search

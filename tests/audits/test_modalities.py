@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from selfclean_hooks.data.images import is_signal, to_image
+from selfclean_hooks.data.images import to_image
 from selfclean_hooks.data.items import Item, split
 from selfclean_hooks.data.reader import ImageDataset, as_input, pixels
+from selfclean_hooks.data.signals import is_signal
 from selfclean_hooks.embedding.embed import embed
 from selfclean_hooks.errors import DataError
 from tests.helpers.command_line import Call, call  # noqa: F401, a fixture
