@@ -233,7 +233,7 @@ def test_shrink_gives_channels_first_bytes() -> None:
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_learns_the_same_twice(objective: str) -> None:
-    images, labels = digits(150)
+    images, labels = digits(90)
     epochs = 20 if objective == "dino" else 6  # the slow teacher takes its time
     losses: list[float] = []
 
@@ -241,7 +241,7 @@ def test_every_objective_learns_the_same_twice(objective: str) -> None:
         def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, *_: Any) -> None:
             losses.append(float(outputs["loss"]))
 
-    settings: dict[str, Any] = {"objective": objective, "epochs": epochs, "batch_size": 25, "size": 16, "patience": 0}
+    settings: dict[str, Any] = {"objective": objective, "epochs": epochs, "batch_size": 15, "size": 16, "patience": 0}
     trained = pretrain(images, trainer={"callbacks": [Losses()]}, **settings)
     assert len(losses) == 6 * epochs
     assert np.mean(losses[-6:]) < np.mean(losses[:6])
@@ -366,7 +366,7 @@ def test_an_interrupt_is_an_interrupt() -> None:
 
 def test_training_ends_early_where_nothing_changes_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stopping, "IMAGES_PER_CHECK", 1)
-    images, _ = digits(50)
+    images, _ = digits(30)
     still: dict[str, Any] = {"epochs": 14, "batch_size": 5, "size": 16, "learning_rate": 1e-12}
     assert 4 <= pretrain(images, patience=3, **still).epochs < 14  # batch norm comes to rest first
     assert pretrain(images, patience=0, **still).epochs == 14

@@ -12,7 +12,6 @@ WITH_THUMBNAILS = (
     "test_data_shapes",
     "test_kinds_of_data",
     "test_leakage_fit",
-    "test_no_side_effects",
     "test_undisturbed",
     "test_undisturbed_module",
 )
