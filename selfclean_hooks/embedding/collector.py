@@ -119,8 +119,9 @@ class EmbeddingCollector:
         vectors = self._features(batch, encoder)
         wanted = {s.digest: s.index for s in good if s.known and s.digest not in self.first}
         kept = cache.get(wanted)
-        for digest in wanted.keys() - kept.keys():  # removed meanwhile, by another process
-            vectors[digest] = batch_features(encoder, [reader.content(wanted[digest])])[0]
+        gone = wanted.keys() - kept.keys()  # damaged, or removed by another process
+        if gone:
+            vectors |= {digest: v for digest, v in self._whole(batch, encoder, reader).items() if digest in gone}
         cache.keep(vectors)
         vectors.update(kept)
         for sample in good:
@@ -135,6 +136,17 @@ class EmbeddingCollector:
         if len(rows) < len(sent):  # else it stays as it came, in pinned memory where there is any
             contents = contents[rows] if isinstance(contents, Tensor) else [contents[at] for at in rows]
         return dict(zip(new, batch_features(encoder, contents), strict=True)) if new else {}
+
+    def _whole(self, batch: Batch, encoder: Encoder, reader: SampleReader) -> dict[str, NDArray[np.float32]]:
+        """By digest, as if nothing were known: features differ in rounding by what else is in a batch."""
+        good = [sample for sample in batch.samples if not sample.error]
+        sent = iter(batch.contents)
+        contents: dict[str, Any] = {}
+        for sample in good:
+            content = None if sample.known else next(sent)
+            if sample.digest not in self.first and sample.digest not in contents:
+                contents[sample.digest] = reader.content(sample.index) if sample.known else content
+        return dict(zip(contents, batch_features(encoder, list(contents.values())), strict=True))
 
     def file(self, index: int, digest: str, vector: NDArray[np.float32] | None) -> None:
         """Put the vector of a sample in its place; a copy of an earlier sample gets that one's."""

@@ -18,7 +18,7 @@ from selfclean_hooks.data.digests import own_files
 from selfclean_hooks.data.reader import ImageDataset, Sample, SampleReader, loader_of
 from selfclean_hooks.data.views.dataset_view import DatasetView, open_dataset
 from selfclean_hooks.embedding.backbones.resolve import resolve_distributed
-from selfclean_hooks.embedding.cache import Cache
+from selfclean_hooks.embedding.cache import Cache, OtherFeaturesError
 from selfclean_hooks.embedding.collector import EmbeddingCollector, LowestDigests, merge_shards
 from selfclean_hooks.embedding.encoders import forward_pass as forward
 from selfclean_hooks.embedding.encoders.encoder import Encoder
@@ -52,7 +52,6 @@ def embed(
         DataError: the data set is empty, of one sample, iterable only, or nothing in it can be read.
         BackboneError: the backbone gives no finite (B, D) features for what the data set holds.
         SettingError: there is no such device, or a setting makes no sense.
-        AuditFileError: the embedding cache is damaged or cannot be written.
     """
     alone = embed_distributed(Processes(), dataset, backbone, replace(reading, **settings), labels=labels)
     assert alone is not None  # the only process is the first
@@ -132,7 +131,24 @@ class _Source:
 
         Contents are kept of `at_most` samples, those `prepared` are not read.
         """
-        cache, read = Cache(self.reading.cache_dir, encoder.fingerprint), EmbeddingCollector(len(self.dataset), at_most)
+        cache = Cache(self.reading.cache_dir, encoder.fingerprint)
+        try:
+            return *self._read(encoder, cache, positions, what, at_most, prepared), cache
+        except OtherFeaturesError:  # the next cache is empty
+            empty = Cache(self.reading.cache_dir, encoder.fingerprint)
+            read, notes = self._read(encoder, empty, positions, what, at_most, prepared)
+            return read, (*notes, cache.note), empty
+
+    def _read(
+        self,
+        encoder: Encoder,
+        cache: Cache,
+        positions: Sequence[int],
+        what: str,
+        at_most: int,
+        prepared: Mapping[int, tuple[Sample, Any]],
+    ) -> tuple[EmbeddingCollector, tuple[str, ...]]:
+        read = EmbeddingCollector(len(self.dataset), at_most)
         reader = SampleReader(self.dataset, encoder.prepare, self.files, cache.known, prepared)
         reading = replace(self.reading, num_workers=0) if prepared else self.reading  # workers would get a copy each
         loader, notes = loader_of(reader, reading, positions, encoder.device)
@@ -142,7 +158,7 @@ class _Source:
                 if tick is not None:
                     tick(read.seen, len(positions))
         cache.flush()
-        return read, notes, cache
+        return read, notes
 
 
 def _compared_with_random(n: int) -> int:
@@ -170,7 +186,10 @@ def _by_random_weights(
     copy: Encoder, source: _Source, positions: NDArray[np.int64], digests: Sequence[str], kept: LowestDigests
 ) -> NDArray[np.float32] | None:
     """(K, D) features of what was kept, the rest from the cache or read again; None if they are not finite."""
-    known = Cache(source.reading.cache_dir, copy.fingerprint).get(digests)
+    try:
+        known = Cache(source.reading.cache_dir, copy.fingerprint).get(digests)
+    except OtherFeaturesError:
+        known = {}
     new = {int(at): seen for at, seen in zip(positions, digests, strict=True) if seen not in known}
     if new:
         held = kept.contents

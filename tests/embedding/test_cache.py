@@ -17,12 +17,13 @@ from torch.utils.data import Subset
 
 from selfclean_hooks import audit
 from selfclean_hooks.core.embeddings import Embeddings
-from selfclean_hooks.embedding import cache as cache_file
 from selfclean_hooks.embedding import cache as cache_module
-from selfclean_hooks.embedding.cache import NAME, Cache, transaction
+from selfclean_hooks.embedding import cache_file
+from selfclean_hooks.embedding.cache import NAME, Cache
+from selfclean_hooks.embedding.cache_file import transaction
 from selfclean_hooks.embedding.embed import embed
 from selfclean_hooks.embedding.encoders.encoder import Encoder
-from selfclean_hooks.errors import AuditFileError, BackboneError, SettingError
+from selfclean_hooks.errors import BackboneError, SettingError
 from tests.helpers.embedding_data import Items, Net, as_image, mean_colour, pixels
 
 
@@ -108,6 +109,8 @@ def test_features_that_are_refused_are_not_kept(tmp_path: Path) -> None:
     assert rows(tmp_path) == 0
 
 
+FOREIGN = ("CREATE TABLE songs (title)", "CREATE TABLE samples (rate)", "PRAGMA user_version = 7")
+ENTRIES = ("a bit", "no numbers", "numbers of another sample", "text", "nothing")
 DAMAGES = {
     "no numbers": "UPDATE vectors SET vector = x'00112233445566778899'",
     "numbers of another sample": "UPDATE vectors SET vector = (SELECT vector FROM vectors WHERE id = 1)",
@@ -119,26 +122,57 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", ["truncated", "a bit", "no database", "something else", *DAMAGES])
-def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, damage: str) -> None:
+def notes_on_cache(found: Embeddings) -> list[str]:
+    return [note for note in found.notes if NAME in note or "cache_dir" in note]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "a bit", "no database", *DAMAGES])
+def test_what_is_damaged_is_embedded_again_and_kept_anew(tmp_path: Path, damage: str) -> None:
     found = cached(Items(), net := Net(), tmp_path)
-    path = tmp_path / NAME
+    path, aside = tmp_path / NAME, tmp_path / f"{NAME}.damaged"
+    aside.write_bytes(b"an older one")
     if damage in DAMAGES:
         change(tmp_path, DAMAGES[damage])
-    elif damage == "something else":
-        path.unlink()
-        change(tmp_path, "CREATE TABLE songs (title)")
     else:
         old = path.read_bytes()
         vector = found.vectors[4].tobytes()
         flipped = old.replace(vector, vector[:-1] + bytes([vector[-1] ^ 1]))
         path.write_bytes({"truncated": old[:-50_000], "a bit": flipped, "no database": b"hello" * 99}[damage])
-    with pytest.raises(AuditFileError, match=f"{NAME} cannot be read .*: delete the file"):
-        cached(Items(), net, tmp_path)
-    assert net.fed == 12
-    path.unlink()
+    content = path.read_bytes()
+    again = cached(Items(), net, tmp_path)
+    np.testing.assert_array_equal(again.vectors, found.vectors)
+    assert net.fed > 12
+    notes, is_entry = notes_on_cache(again), damage in ENTRIES
+    assert len(notes) == (0 if is_entry else 1)
+    if is_entry:
+        assert aside.read_bytes() == b"an older one"
+    elif damage not in ("no column",):
+        assert "was damaged" in notes[0]
+        assert "is embeddings.sqlite.damaged now" in notes[0]
+        assert aside.read_bytes() == content
+    fed = net.fed
     cached(Items(), net, tmp_path)
-    assert net.fed == 24
+    assert (net.fed == fed) is (damage != "no column")  # which is what another program's file may look like
+
+
+@pytest.mark.parametrize(
+    "sql", ["CREATE TABLE songs (title)", "CREATE TABLE samples (rate)", "PRAGMA user_version = 7"]
+)
+def test_a_file_of_another_program_or_version_is_left_alone(tmp_path: Path, sql: str) -> None:
+    if "version" in sql:
+        cached(Items(), Net(), tmp_path)
+    change(tmp_path, sql)
+    before = (tmp_path / NAME).read_bytes()
+    found = cached(Items(), net := Net(), tmp_path)
+    assert net.fed == 12
+    (note,) = notes_on_cache(found)
+    why = "it is of version 7, and not 1" if "version" in sql else "it holds something else"
+    assert note == (
+        f"cache_dir is not used in this run: {tmp_path / NAME} cannot be used ({why}). Free or remove the file, or "
+        "give another cache_dir"
+    )
+    assert (tmp_path / NAME).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 64])
@@ -152,17 +186,11 @@ def test_features_of_another_length_are_damage(tmp_path: Path, batch_size: int, 
         cache.keep({digest: np.ones(5, np.float32)})
         cache.flush()
         data = Subset(Items(), range(12) if new == "last" else range(11, -1, -1))
-        with pytest.raises(AuditFileError, match=r"encoder have 5 and 6 numbers\): delete the file"):
-            embed(data, net, cache_dir=tmp_path, batch_size=batch_size, progress=False)
-
-
-def test_a_file_of_another_version_is_refused_and_left_alone(tmp_path: Path) -> None:
-    cached(Items(), net := Net(), tmp_path)
-    change(tmp_path, "PRAGMA user_version = 7")
-    before = (tmp_path / NAME).read_bytes()
-    with pytest.raises(AuditFileError, match="must be of version 1, got 7: delete the file, or give another cache_dir"):
-        cached(Items(), net, tmp_path)
-    assert (tmp_path / NAME).read_bytes() == before
+        found = embed(data, net, cache_dir=tmp_path, batch_size=batch_size, progress=False)
+        plain = embed(data, net, batch_size=batch_size, progress=False)
+        assert np.array_equal(found.vectors, plain.vectors)
+        (note,) = notes_on_cache(found)
+        assert "was damaged (features of one encoder have 5 and 6 numbers)" in note
 
 
 def test_an_empty_file_and_files_of_older_kinds_are_no_trouble(tmp_path: Path) -> None:
@@ -175,12 +203,14 @@ def test_an_empty_file_and_files_of_older_kinds_are_no_trouble(tmp_path: Path) -
     assert (tmp_path / "0123.npz").read_bytes() == b"old"
 
 
-def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_embedded(tmp_path: Path) -> None:
+def test_without_a_folder_that_can_be_made_nothing_is_kept(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(AuditFileError, match=r"cannot be made a folder .*choose another"):
-            cached(Items(), net := Net(), folder)
-        assert net.fed == 0
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("a\0b")):
+        found = cached(Items(), net := Net(), folder)
+        assert net.fed == 12
+        (note,) = notes_on_cache(found)
+        assert note.startswith(f"cache_dir is not used in this run: {folder / NAME} cannot be used (")
+    assert (tmp_path / "file").read_text() == "in the way"
 
 
 def test_a_cache_dir_that_is_no_path_is_refused() -> None:
@@ -284,6 +314,31 @@ def test_what_another_process_removes_meanwhile_is_embedded_again(tmp_path: Path
     found = embed(data, encoder(small), cache_dir=tmp_path, batch_size=5, progress=False)
     assert np.array_equal(found.vectors, expected.vectors)
     assert rows(tmp_path) == 7
+
+
+def test_bits_flipped_anywhere(tmp_path: Path) -> None:
+    data, mean = Items(30, make=as_image), encoder(small)
+    expected = embed(data, mean, progress=False)
+    cached(data, mean, tmp_path / "good")
+    good = (tmp_path / "good" / NAME).read_bytes()
+    rng = np.random.default_rng(0)
+    used = [at for at in range(0, len(good), 64) if any(good[at : at + 64])]  # most of the pages is empty
+    kinds = {"bit": 200, "cut": 12, "zeros": 12}
+    for kind, number in ((kind, number) for kind, count in kinds.items() for number in range(count)):
+        content = bytearray(good)
+        at = int(rng.choice(used)) + int(rng.integers(64)) if number % 4 else int(rng.integers(256))
+        if kind == "bit":
+            content[at] ^= 1 << int(rng.integers(8))
+        elif kind == "cut":
+            del content[at:]
+        else:
+            content[at : at + 4096] = bytes(len(content[at : at + 4096]))
+        folder = tmp_path / f"{kind}{number}"
+        folder.mkdir()
+        (folder / NAME).write_bytes(content)
+        found = cached(data, mean, folder)
+        assert found.vectors.tobytes() == expected.vectors.tobytes(), f"{kind} at byte {at}"
+        assert len(notes_on_cache(found)) <= 1
 
 
 # --- how much is kept ------------------------------------------------------------------------------------------------
@@ -425,17 +480,45 @@ def test_a_kill_in_the_middle_of_writing_leaves_what_was_there(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("moment", ["opened", "read", "written"])
-def test_a_file_that_stays_locked_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+def test_a_file_that_stays_locked_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     monkeypatch.setattr(cache_file, "PATIENCE", 0.0)
     stored(tmp_path, "1", {"a": [1, 2]})
     cache = Cache(tmp_path, "1")
     cache.keep({"b": np.ones(2, np.float32)})
     with closing(sqlite3.connect(tmp_path / NAME, isolation_level=None)) as file:
         file.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(AuditFileError, match=r"cannot be used .*locked.*: wait for the process.*another cache_dir"):
-            {"opened": lambda: Cache(tmp_path, "1"), "read": lambda: cache.get("a"), "written": cache.flush}[moment]()
-    cache.finish("ab")
-    assert names(tmp_path) == ["1a", "1b"]
+        if moment == "opened":
+            cache = Cache(tmp_path, "1")
+        elif moment == "read":
+            assert cache.get("a") == {}
+        else:
+            cache.flush()
+    assert "(database is locked)" in cache.note
+    cache.keep({"c": np.ones(2, np.float32)})
+    cache.finish("abc")
+    assert cache.get("a") == {}
+    assert names(tmp_path) == ["1a"]
+
+
+@pytest.mark.parametrize("moment", ["opened", "written"])
+def test_a_full_disk_ends_the_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    if moment == "written":
+        cached(Items(6), Net(), tmp_path)
+    full = (*cache_file.SETTINGS, f"PRAGMA max_page_count = {1 if moment == 'opened' else 3}")
+    monkeypatch.setattr(cache_file, "SETTINGS", full)
+    whole = cache_file.transaction
+
+    def small(path: Path, *begin: str, writable: bool) -> Any:
+        limits = (begin[0], full[-1], *begin[1:]) if moment == "opened" else (full[-1], *(begin or ("BEGIN",)))
+        return whole(path, *(begin if moment == "opened" else limits), writable=writable)
+
+    monkeypatch.setattr(cache_module, "transaction", small)
+    data = Items(3000)
+    found = cached(data, net := Net(), tmp_path)
+    assert net.fed >= 2994
+    (note,) = notes_on_cache(found)
+    assert "(database or disk is full)" in note
+    assert np.array_equal(found.vectors[:6], cached(Items(6), Net(), tmp_path / "other").vectors)
 
 
 def test_a_folder_that_cannot_be_written_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -451,10 +534,29 @@ def test_a_folder_that_cannot_be_written_is_read(tmp_path: Path, monkeypatch: py
     assert list((tmp_path / "empty").iterdir()) == []
 
 
-def test_a_folder_in_the_place_of_the_file_is_reported(tmp_path: Path) -> None:
+def test_a_folder_in_the_place_of_the_file_is_left(tmp_path: Path) -> None:
     (tmp_path / NAME).mkdir()
-    with pytest.raises(AuditFileError, match=r"cannot be used \(unable to open database file\): .*another cache_dir"):
-        cached(Items(), Net(), tmp_path)
+    found = cached(Items(), net := Net(), tmp_path)
+    assert net.fed == 12
+    (note,) = notes_on_cache(found)
+    assert "cannot be used (unable to open database file)" in note
+    assert (tmp_path / NAME).is_dir()
+
+
+def test_a_damaged_file_that_cannot_be_replaced_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / NAME).write_bytes(b"hello" * 99)
+    for patched in ("access", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, patched, denied if patched == "replace" else lambda path, mode: mode != os.W_OK)
+            found = cached(Items(), net := Net(), tmp_path)
+        assert net.fed == 12
+        (note,) = notes_on_cache(found)
+        assert "is damaged (file is not a database) and cannot be replaced" in note
+        assert (tmp_path / NAME).read_bytes() == b"hello" * 99
+
+
+def denied(*_: Any) -> None:
+    raise PermissionError(13, "Permission denied")
 
 
 def test_odd_names_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
