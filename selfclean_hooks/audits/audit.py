@@ -51,12 +51,14 @@ class Audit(AuditResult):
             verdict: shown on the page.
 
         Raises:
-            AuditFileError: the folder cannot be written.
+            AuditFileError: the folder cannot be written, or holds files of these names that no audit wrote.
             PolicyError: the policy would drop too much; everything but clean_indices.txt is written first.
         """
         from selfclean_hooks.report.html.page import render
+        from selfclean_hooks.storage.commit import check_output
         from selfclean_hooks.storage.folder import save
 
+        check_output(Path(folder))
         save(self, Path(folder), pages={"report.html": render(self, verdict=verdict).encode()})
 
     @staticmethod

@@ -25,7 +25,7 @@ from selfclean_hooks.embedding.quality import rank_me
 from selfclean_hooks.errors import BackboneError, PolicyError
 from selfclean_hooks.results.stability import describe, stability
 from selfclean_hooks.results.thumbnails import leak_thumbnails, thumbnails
-from selfclean_hooks.utils.files import check_writable
+from selfclean_hooks.storage.commit import check_output
 from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.utils.rng import preserve_rng_state
 
@@ -88,7 +88,7 @@ def audit_distributed(processes: Processes, request: TrainingAudit) -> Audit:
 
 def _check_folder(folder: Path | None) -> None:
     if folder is not None:
-        check_writable(folder)
+        check_output(folder)
 
 
 def _opened(request: TrainingAudit) -> TrainingAudit:

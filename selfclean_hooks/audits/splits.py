@@ -38,11 +38,13 @@ class SplitsAudit(SplitsResult[Audit]):
             verdict: shown on the pages.
 
         Raises:
-            AuditFileError: the folder cannot be written.
+            AuditFileError: the folder cannot be written, or holds files of these names that no audit wrote.
             PolicyError: a policy would drop too much; everything but that clean_indices.txt is written first.
         """
-        from selfclean_hooks.storage.splits import save
+        from selfclean_hooks.storage.commit import check_output
+        from selfclean_hooks.storage.splits import save, split_folders
 
+        check_output(Path(folder), split_folders(self.audits).values())
         save(self, Path(folder), *split_pages(self, verdict))
 
     @staticmethod
@@ -122,7 +124,7 @@ def split_pages(result: SplitsAudit, verdict: Verdict | None = None) -> tuple[by
     from selfclean_hooks.report.html.page import render, render_splits
     from selfclean_hooks.storage.splits import BACK, leakage_rows, split_folders
 
-    whole = render_splits(result, split_folders(result), leakage_rows(result), verdict)
+    whole = render_splits(result, split_folders(result.audits), leakage_rows(result), verdict)
     verdicts = {name: None if verdict is None else verdict.of(name) for name in result.audits}
     pages = {name: render(audit, verdict=verdicts[name], back=BACK).encode() for name, audit in result.audits.items()}
     return whole.encode(), pages

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfclean_hooks.cli.sources.source import Source, open_source
@@ -42,8 +43,8 @@ def named_sources(texts: Sequence[str]) -> dict[str, str]:
     return dict(sorted(named, key=lambda entry: entry[0] != "train"))
 
 
-def open_sources(named: Mapping[str, str]) -> dict[str, Source]:
-    """Open what `named_sources` named, before any work starts.
+def open_sources(named: Mapping[str, str], without: Path | None = None) -> dict[str, Source]:
+    """Open what `named_sources` named, before any work starts; a folder to leave out is not read.
 
     Raises:
         SourceError: one cannot be read.
@@ -54,7 +55,7 @@ def open_sources(named: Mapping[str, str]) -> dict[str, Source]:
     opened = {}
     for name, text in named.items():
         with split_named(name) if name else nullcontext():
-            opened[name] = open_source(text)
+            opened[name] = open_source(text, without)
     if len({source.vectors is None for source in opened.values()}) > 1:
         raise SourceError("splits must all be embeddings, or none of them: one encoder serves all of them")
     _check_classes(opened)

@@ -25,9 +25,9 @@ EPOCHS = 40
 def run(output: Path, console: Console, seed: int = 0) -> Audit:
     """Plant issues in scikit-learn's digits, audit and save into `output`, and train with and without cleaning."""
     from selfclean_hooks.cli.sources.array import ArrayDataset
-    from selfclean_hooks.utils.files import check_writable
+    from selfclean_hooks.storage.commit import check_output
 
-    check_writable(output)
+    check_output(output)
     images, labels = digits()
     order = np.random.default_rng(seed).permutation(len(images))
     test, clean = order[:HELD_OUT], order[HELD_OUT:]

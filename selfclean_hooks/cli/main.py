@@ -1,6 +1,7 @@
 """The command line: demo, audit, pretrain, gate, report.
 
-Exit status: 0 passed, 1 contaminated beyond a limit, 2 wrong usage, unreadable source or any other error.
+Exit status: 0 passed, 1 contaminated beyond a limit, 2 wrong usage, unreadable source or any other error,
+143 ended by SIGTERM.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from rich.console import Console
 from selfclean_hooks.cli.options import DecisionFiles, GateOptions, with_gate_options
 from selfclean_hooks.cli.outcome import apply_reviews, check_and_report, load_audit, write_report
 from selfclean_hooks.cli.output import complain
+from selfclean_hooks.cli.signals import TERMINATED, Terminated, terminations_as_interrupts
 from selfclean_hooks.decisions.review.file import read_reviews
 from selfclean_hooks.decisions.settings import Policy
 from selfclean_hooks.errors import DataWarning, SelfCleanError
@@ -100,17 +102,18 @@ def audit(
     """
     from selfclean_hooks.audits.settings import AuditSettings
     from selfclean_hooks.cli.audit_sources import audit_sources, named_sources, open_sources
+    from selfclean_hooks.cli.output_folder import check_output_folder
     from selfclean_hooks.cli.sources.python_object import is_attribute, load_attribute
     from selfclean_hooks.core.settings import EmbeddingSettings
     from selfclean_hooks.embedding.backbones.resolve import is_checkpoint
-    from selfclean_hooks.utils.files import check_writable
 
     embedding = EmbeddingSettings("auto", 64, workers, 0, cache_dir, progress, precision.value, compile)
     with _interrupts_as_errors():
         named = named_sources(source)
         options.check(named)
-        check_writable(output)  # fail fast
-        sources = open_sources(named)
+        check_output_folder(output, named, named.values())  # fail fast
+        sources = open_sources(named, without=output)
+        check_output_folder(output, sources)  # a single source may hold splits
         policy = options.policy(Policy("drop", "drop", "drop", "drop", leakage="drop"))
         is_object = is_attribute(backbone) and not is_checkpoint(backbone)
         encoder = load_attribute(backbone) if is_object else backbone
@@ -188,9 +191,10 @@ def report(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status and never raises for what a user can cause."""
     try:
-        app(args=list(argv) if argv is not None else None, prog_name="selfclean-hooks", standalone_mode=True)
+        with terminations_as_interrupts():
+            app(args=list(argv) if argv is not None else None, prog_name="selfclean-hooks", standalone_mode=True)
     except SystemExit as stop:
-        return stop.code if stop.code in (0, 1) and isinstance(stop.code, int) else 2
+        return stop.code if stop.code in (0, 1, TERMINATED) and isinstance(stop.code, int) else 2
     except SelfCleanError as error:
         complain(str(error))
     except Exception as error:  # a traceback would exit 1, which means contaminated
@@ -219,7 +223,10 @@ def _interrupts_as_errors() -> Iterator[None]:
     """Raise an error for an interrupt or a closed pipe: typer would exit 1 or 130, and 1 means contaminated."""
     try:
         yield
-    except KeyboardInterrupt:
-        raise SelfCleanError("interrupted before the end: earlier audits in the folder are unchanged") from None
+    except KeyboardInterrupt as stop:
+        is_terminated = isinstance(stop, Terminated)
+        what = "terminated" if is_terminated else "interrupted"
+        complain(f"{what} before the end: {str(stop) or 'earlier audits in the folder are unchanged'}")
+        raise typer.Exit(TERMINATED if is_terminated else 2) from None
     except BrokenPipeError:
         raise SelfCleanError("standard output was closed before the result was printed") from None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.cli.options import GateOptions
 from selfclean_hooks.cli.output import complain, print_result, say
+from selfclean_hooks.cli.output_folder import refused_folder
 from selfclean_hooks.core.issues import SCORED
 from selfclean_hooks.decisions.review.marks import Review
 from selfclean_hooks.decisions.review.verdicts import unknown_labels
@@ -172,8 +173,7 @@ def _split(name: str) -> str:
 
 def _save(result: SplitsAudit, output: Path, has_problem: bool, verdict: Verdict) -> Path:
     """Save and return where: beside an earlier audit if this one is not to be trusted."""
-    whole = output.absolute()  # "." has no name
-    place = whole.with_name(f"{whole.name}.refused") if has_problem and holds_audit(output) else output
+    place = refused_folder(output) if has_problem and holds_audit(output) else output
     try:
         (result.audits.get("") or result).save(place, verdict)
     except PolicyError:

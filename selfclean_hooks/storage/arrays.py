@@ -11,17 +11,15 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.core.issues import SCORED
 from selfclean_hooks.core.scores import LeakPairs, Scores
+from selfclean_hooks.storage.array_schema import Arrays, read_arrays
 from selfclean_hooks.storage.evidence_arrays import pack_evidence, unpack_evidence
 
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
-
-Arrays = dict[str, NDArray[Any]]
 
 PER_SAMPLE = ("near_duplicate", "off_topic", "label", "nearest_neighbor", "given_label", "predicted_label")
 PER_PAIR = ("pair_index", "pair_distance", "pair_score")
@@ -35,7 +33,6 @@ OPTIONAL = {
     "predicted_target": "foretold",
 }
 PER_LEAK = ("other", "index", "other_index", "distance")  # stored as leak_other and so on
-POSITIONS = ("nearest_neighbor", "pair_index", "tree_index", "error_index", "thumbnail_index")
 UNREADABLE = (
     ValueError,
     KeyError,
@@ -79,22 +76,19 @@ def unpack(content: bytes, n: int, not_run: Mapping[str, str]) -> dict[str, Any]
         ValueError: the content is no such file, or its parts do not fit together.
     """
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays: Arrays = {name: file[name] for name in file.files}
-        _check(arrays, n)
+        arrays = read_arrays(content, n)
+        _check_calibration(arrays)
+        _check_targets(arrays)
         errors = dict(zip(arrays["error_index"].tolist(), _texts(arrays, "error") or (), strict=True))
         thumbnails = dict(zip(arrays["thumbnail_index"].tolist(), _unpacked(arrays, "thumbnail"), strict=True))
         texts = {f"{what}s": _texts(arrays, what) for what in ("name", "digest")}
-        for what, held in texts.items():
-            if held is not None and len(held) != n:
-                raise ValueError(f"it holds {len(held)} {what} for {n} samples")
         leaks = _leaks(arrays, n)
         leaked = {} if leaks is None else _leak_thumbnails(arrays, leaks)
         scores = replace(_scores(arrays, not_run, errors), leaks=leaks)
-        evidence = unpack_evidence(arrays, n)
+        evidence = unpack_evidence(arrays)
         return {"scores": scores, **texts, "thumbnails": thumbnails, "leak_thumbnails": leaked, "evidence": evidence}
     except UNREADABLE as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+        raise ValueError(f"it lacks {error}" if isinstance(error, KeyError) else str(error)) from error
 
 
 def _scores(arrays: Arrays, not_run: Mapping[str, str], errors: Mapping[int, str]) -> Scores:
@@ -113,27 +107,11 @@ def _scores(arrays: Arrays, not_run: Mapping[str, str], errors: Mapping[int, str
     )
 
 
-def _check(arrays: Arrays, n: int) -> None:
-    """Check what the rest of the package relies on: lengths that agree, positions that exist."""
-    pairs, edges = len(arrays["pair_distance"]), len(arrays["tree_distance"])
-    there = {key for key in OPTIONAL.values() if key in arrays}
-    extra = {f"extra_{issue}" for issue in SCORED} & arrays.keys()
-    per_sample, per_edge = (*PER_SAMPLE, *extra, *(there - {"tree_scaled"})), (*PER_EDGE, *(there & {"tree_scaled"}))
-    for names, length in ((per_sample, n), (PER_PAIR, pairs), (per_edge, edges)):
-        for name in names:
-            shape: tuple[int, ...] = (length, 2) if name in ("pair_index", "tree_index") else (length,)
-            if name == "targets" and arrays[name].dtype == bool:
-                shape = (length, *arrays[name].shape[1:2])
-            if arrays[name].shape != shape:
-                raise ValueError(f"{name} must be of shape {shape} for {n} samples, got {arrays[name].shape}")
+def _check_calibration(arrays: Arrays) -> None:
     for issue in SCORED:
         knots = arrays.get(f"calibration_{issue}", np.zeros((2, 1)))
-        if knots.shape[:1] != (2,) or knots.size == 0 or not (np.diff(knots) >= 0).all():
+        if knots.size == 0 or not (np.diff(knots) >= 0).all():
             raise ValueError(f"calibration_{issue} must be ascending scores and probabilities, got {knots.shape}")
-    _check_targets(arrays)
-    for name in POSITIONS:
-        if not ((arrays[name] >= -1) & (arrays[name] < n)).all():
-            raise ValueError(f"{name} points outside of {n} samples")
 
 
 def _check_targets(arrays: Arrays) -> None:
@@ -141,10 +119,6 @@ def _check_targets(arrays: Arrays) -> None:
     targets, predicted = arrays.get("targets"), arrays.get("foretold")
     if targets is None or predicted is None:
         return
-    if targets.dtype not in (np.float64, np.bool_) or predicted.dtype != np.float64:
-        raise ValueError(
-            f"targets must be float64 or bool and foretold float64, got {targets.dtype}, {predicted.dtype}"
-        )
     if targets.ndim == 2 and not (np.isnan(predicted) | (predicted >= -1) & (predicted < 2 * targets.shape[1])).all():
         raise ValueError(f"foretold points outside of {targets.shape[1]} labels")
 
@@ -187,22 +161,18 @@ def _leaks(arrays: Arrays, n: int) -> LeakPairs | None:
         scaled_score=arrays.get("leak_scaled"),
         automatic=threshold,
     )
-    shapes = {values.shape for values in (getattr(leaks, name) for name in (*PER_LEAK, "score"))}
-    if shapes != {(len(leaks),)} or len(sizes) != len(splits) or sizes[0] != n:
-        raise ValueError(f"the pairs between splits do not fit together: {shapes}, {splits} of {sizes} samples")
-    for texts in (names, digests):
-        if texts is not None and len(texts) != len(leaks):
-            raise ValueError(f"it holds {len(texts)} names or digests for {len(leaks)} samples of other splits")
-    there = (leaks.other >= 1) & (leaks.other < len(splits)) & (leaks.index >= 0) & (leaks.index < n)
-    if not there.all() or not (leaks.other_index >= 0).all():
-        raise ValueError("leak_other, leak_index or leak_other_index points outside of the splits")
+    if not splits or sizes[0] != n:
+        raise ValueError(f"leak_sizes must begin with {n}, got {sizes} for the splits {splits}")
     if not (leaks.other_index < np.array(sizes)[leaks.other]).all():
         raise ValueError("leak_other_index points outside of the other splits")
     return leaks
 
 
 def _leak_thumbnails(arrays: Arrays, leaks: LeakPairs) -> dict[tuple[str, int], bytes]:
-    shown = [(leaks.splits[split], index) for split, index in arrays["leak_thumbnail_index"].tolist()]
+    places = arrays["leak_thumbnail_index"]
+    if not (places[:, 0] < len(leaks.splits)).all():
+        raise ValueError(f"leak_thumbnail_index points outside of {len(leaks.splits)} splits")
+    shown = [(leaks.splits[split], index) for split, index in places.tolist()]
     return dict(zip(shown, _unpacked(arrays, "leak_thumbnail"), strict=True))
 
 

@@ -7,32 +7,24 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from selfclean_hooks.decisions.settings import Policy, Thresholds
 from selfclean_hooks.errors import AuditFileError, PolicyError
 from selfclean_hooks.results.result import AuditResult, kept_action
 from selfclean_hooks.results.tables import frame_of, leakage_of, pairs_of, summary_rows
 from selfclean_hooks.storage.arrays import pack, unpack
-from selfclean_hooks.storage.review import files_of, in_manifest, load_review, make_room
-from selfclean_hooks.utils.files import clear, write
+from selfclean_hooks.storage.commit import finish, replace_audit
+from selfclean_hooks.storage.ownership import CLEAN, LEAKAGE, MANIFEST, SPLITS, SavedFolder, owned_files
+from selfclean_hooks.storage.review import files_of, in_manifest, load_review
+from selfclean_hooks.storage.schema import FORMAT, Manifest, damaged_error, read, read_index
+from selfclean_hooks.utils.json_content import escaped
 from selfclean_hooks.utils.text import as_csv, plain
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-FORMAT = 1
-SPLITS = "splits.json"  # of an audit of several splits
-FILES = (
-    "clean_indices.txt",
-    "leakage.csv",
-    "pairs.csv",
-    "relabelled.csv",
-    "samples.csv",
-    "manifest.json",
-    "scores.npz",
-)
+SCORES = "scores.npz"
 OWN = (  # in the manifest beside the provenance
     "format",
     "thresholds",
@@ -45,9 +37,7 @@ OWN = (  # in the manifest beside the provenance
 
 
 def save(audit: AuditResult, folder: Path, pages: Mapping[str, bytes]) -> None:
-    """Write an audit into a folder, which is created if need be.
-
-    Everything is computed before the first file is touched. The manifest is written last: nothing loads without it.
+    """Write an audit into a folder, which is created if need be; an audit there is replaced as a whole.
 
     Args:
         audit: what is written.
@@ -55,32 +45,33 @@ def save(audit: AuditResult, folder: Path, pages: Mapping[str, bytes]) -> None:
         pages: further files, name: content, such as the report.
 
     Raises:
-        AuditFileError: the folder cannot be written.
+        AuditFileError: the folder cannot be written, or holds files of these names that no audit wrote.
         PolicyError: the policy would drop too much; all is written but clean_indices.txt, and an old one is removed.
     """
+    contents, refused = contents_of(audit, pages)
+    replace_audit(folder, contents)
+    if refused is not None:
+        raise refused
+
+
+def contents_of(audit: AuditResult, pages: Mapping[str, bytes]) -> tuple[dict[str, bytes], PolicyError | None]:
+    """The files of an audit, name: content; without clean_indices.txt where the policy would drop too much, and why."""
     scores = pack(audit)
     contents = {
         **files_of(audit),
-        "scores.npz": scores,
+        SCORES: scores,
         "samples.csv": as_csv(_samples(audit)),
         "pairs.csv": as_csv(pairs_of(audit), index=False),
         **pages,
-        "manifest.json": _manifest(audit, _digest(scores)),
+        MANIFEST: _manifest(audit, digest_of(scores)),
     }
     if audit.scores.leaks is not None:
-        contents = {"leakage.csv": as_csv(_leakage(audit), index=False), **contents}
-    refused = None
+        contents[LEAKAGE] = as_csv(_leakage(audit), index=False)
     try:
-        contents = {"clean_indices.txt": "".join(f"{i}\n" for i in audit.clean_indices).encode(), **contents}
+        contents[CLEAN] = "".join(f"{i}\n" for i in audit.clean_indices).encode()
     except PolicyError as error:
-        refused = error
-    # From here on the folder does not load until the manifest is written.
-    clear(folder, (SPLITS, "manifest.json", "clean_indices.txt", "leakage.csv", "relabelled.csv"))
-    make_room(folder, audit.review)
-    for name, content in contents.items():
-        write(folder / name, content)
-    if refused is not None:
-        raise refused
+        return contents, error
+    return contents, None
 
 
 def load(folder: Path) -> AuditResult:
@@ -91,36 +82,44 @@ def load(folder: Path) -> AuditResult:
     """
     if is_of_splits(folder):
         raise AuditFileError(f"{folder} holds an audit of several splits: read it with SplitsAudit.load")
-    manifest = read_index(folder / "manifest.json", FORMAT)
-    path = folder / "scores.npz"
-    content = _read(path)
+    return load_files(SavedFolder(folder))
+
+
+def load_files(saved: SavedFolder) -> AuditResult:
+    """`load` for files that may not be in their places yet."""
+    manifest, whole = read_index(saved.path(MANIFEST), Manifest)
+    path = saved.path(SCORES)
+    content = read(path)
     try:
-        n, not_run = int(manifest["counts"]["n"]), dict(manifest["not_run"])
-        thresholds, policy = Thresholds.from_dict(manifest["thresholds"]), Policy(**manifest["policy"])
-        expected = manifest["scores_blake2b"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise damaged_error(folder / "manifest.json", f"{type(error).__name__}: {error}") from error
-    if _digest(content) != expected:
+        thresholds, policy = Thresholds.from_dict(manifest.thresholds), Policy(**manifest.policy)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:  # TypeError: an unknown key
+        raise damaged_error(saved.path(MANIFEST), str(error)) from error
+    if digest_of(content) != manifest.scores_blake2b:
         raise damaged_error(
             path, "the content is not what manifest.json says (cut short, changed, or from another save)"
         )
     try:
-        parts = unpack(content, n, not_run)
+        parts = unpack(content, manifest.counts.n, manifest.not_run)
     except ValueError as error:
         raise damaged_error(path, str(error)) from error
-    provenance = {key: value for key, value in manifest.items() if key not in OWN}
-    review = load_review(folder, manifest)
+    provenance = {key: value for key, value in whole.items() if key not in OWN}
+    review = load_review(saved, manifest.decisions_blake2b)
     return AuditResult(**parts, thresholds=thresholds, policy=policy, provenance=provenance, review=review)
 
 
 def is_of_splits(folder: Path) -> bool:
     """Whether an audit of several splits was saved there."""
-    return (folder / SPLITS).is_file()
+    finish(folder)
+    saved = SavedFolder(folder)
+    if saved.index(SPLITS) is not None:
+        return True
+    return saved.path(SPLITS).is_file() and saved.index(MANIFEST) is None  # it may be damaged
 
 
 def holds_audit(folder: Path) -> bool:
     """Whether an audit was saved there, of one data set or of several splits."""
-    return is_of_splits(folder) or (folder / "manifest.json").is_file()
+    finish(folder)
+    return bool(owned_files(SavedFolder(folder)))
 
 
 def _samples(audit: AuditResult) -> pd.DataFrame:
@@ -157,45 +156,9 @@ def _manifest(audit: AuditResult, digest: str) -> bytes:
         **in_manifest(audit),
     }
     text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
-    return (text + "\n").encode("utf-8", "backslashreplace")  # \udcff: what JSON itself writes for a lone surrogate
+    return (escaped(text) + "\n").encode()
 
 
-def _digest(content: bytes) -> str:
+def digest_of(content: bytes) -> str:
+    """Digest by which the manifest knows a file."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-def read_index(path: Path, version: int | None = None) -> Mapping[str, Any]:
-    """Read a JSON object from a file of a saved audit.
-
-    Raises:
-        AuditFileError: it cannot be read, is not a JSON object, or has another version.
-    """
-    try:
-        manifest = json.loads(_read(path))
-    except (ValueError, RecursionError) as error:
-        raise damaged_error(path, str(error)) from error
-    if not isinstance(manifest, dict):
-        raise damaged_error(path, f"it holds a {type(manifest).__name__}, not an object")
-    if version is not None and manifest.get("format") != version:
-        raise AuditFileError(
-            f"{path} must have format {version}, got {manifest.get('format')!r}: load it with the version of "
-            "selfclean-hooks that wrote it, or run the audit again with this one"
-        )
-    return manifest
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise AuditFileError(
-            f"a saved audit is a folder with manifest.json and scores.npz; cannot read {path}: "
-            f"{error.strerror or error}. Give the folder that Audit.save or selfclean-hooks audit wrote"
-        ) from error
-
-
-def damaged_error(path: Path, came: str) -> AuditFileError:
-    """The error about a file that changed since it was written."""
-    return AuditFileError(
-        f"{path} must be as Audit.save wrote it; {came}. Restore it from a copy, or run the audit again"
-    )

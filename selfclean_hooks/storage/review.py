@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from selfclean_hooks.core.scores import label_texts
 from selfclean_hooks.decisions.review.file import read_review, review_to_json
 from selfclean_hooks.decisions.review.marks import Review
 from selfclean_hooks.errors import AuditFileError
+from selfclean_hooks.storage.ownership import DECISIONS, RELABELLED, SavedFolder
 from selfclean_hooks.utils.text import as_csv
 
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
 
-DECISIONS = "decisions.json"
-RELABELLED = "relabelled.csv"
 IN_MANIFEST = "decisions_blake2b"
 
 
@@ -34,14 +31,14 @@ def in_manifest(audit: AuditResult) -> dict[str, str]:
     return {} if audit.review is None else {IN_MANIFEST: _digest(review_to_json(audit.review))}
 
 
-def load_review(folder: Path, manifest: Mapping[str, Any]) -> Review | None:
-    """Load the review that belongs to the manifest; any other file of decisions in the folder is ignored.
+def load_review(saved: SavedFolder, digest: str | None) -> Review | None:
+    """Load the review of this digest, which belongs to the audit; any other file of decisions there is ignored.
 
     Raises:
         AuditFileError: it cannot be read, or was changed.
     """
-    expected, path = manifest.get(IN_MANIFEST), folder / DECISIONS
-    if expected is None:
+    path = saved.path(DECISIONS)
+    if digest is None:
         return None
     try:
         content = path.read_bytes()
@@ -50,39 +47,12 @@ def load_review(folder: Path, manifest: Mapping[str, Any]) -> Review | None:
             f"cannot read {path}, which belongs to the audit: {error.strerror or error}. Restore it from a copy, or "
             "run the audit again"
         ) from error
-    if _digest(content) != expected:
+    if _digest(content) != digest:
         raise AuditFileError(
             f"{path} was changed since the audit was saved. Move it elsewhere and give it with --decisions; restore "
             "the original from a copy, or run the audit again"
         )
     return read_review(path)
-
-
-def make_room(folder: Path, review: Review | None) -> None:
-    """Move away a file of decisions that holds more than the new one will: it may be a day's work.
-
-    Raises:
-        AuditFileError: it cannot be moved.
-    """
-    path = folder / DECISIONS
-    if review is None or not path.is_file() or _is_held(path, review):
-        return
-    number = 1
-    while (aside := folder / f"decisions.{number}.json").exists():
-        number += 1
-    try:
-        path.rename(aside)
-    except OSError as error:
-        raise AuditFileError(f"cannot move {path} away: {error.strerror or error}. Move it yourself") from error
-
-
-def _is_held(path: Path, review: Review) -> bool:
-    """Whether everything in a file is in the review too."""
-    try:
-        before = read_review(path)
-    except AuditFileError:
-        return False  # unknown content is not overwritten
-    return set(before.marks) <= set(review.marks) and before.thresholds.items() <= review.thresholds.items()
 
 
 def _relabelled(audit: AuditResult) -> bytes:

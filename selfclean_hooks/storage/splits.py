@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selfclean_hooks.errors import AuditFileError, PolicyError
+from msgspec.structs import asdict
+
+from selfclean_hooks.errors import PolicyError
 from selfclean_hooks.results.splits import LEAKAGE, SplitsResult, conflicting_labels
-from selfclean_hooks.storage.folder import FILES, SPLITS, damaged_error, read_index
-from selfclean_hooks.storage.folder import load as load_one
-from selfclean_hooks.storage.folder import save as save_one
-from selfclean_hooks.utils.files import clear, write
+from selfclean_hooks.storage.commit import finish, replace_audit
+from selfclean_hooks.storage.folder import SCORES, contents_of, digest_of, load_files
+from selfclean_hooks.storage.ownership import LEAKAGE as LEAKAGE_FILE
+from selfclean_hooks.storage.ownership import MANIFEST, PAGE, SPLITS, SavedFolder
+from selfclean_hooks.storage.schema import FORMAT, Manifest, SplitsIndex, damaged_error, read_index
+from selfclean_hooks.utils.files import write
 from selfclean_hooks.utils.text import as_csv, plain
 
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
 
-FORMAT = 1
 COLUMNS = (*LEAKAGE, "sample_1", "label_1", "sample_2", "label_2")
 BACK = "../report.html"  # from the page of a split to the index page
 LONGEST = 100  # characters of a folder's name
@@ -27,7 +30,7 @@ RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)  # no valid
 
 
 def save(result: SplitsResult[Any], folder: Path, page: bytes, pages: Mapping[str, bytes]) -> None:
-    """Write the audits of all splits; splits.json is written last: nothing loads without it.
+    """Write the audits of all splits and splits.json; an audit there is replaced as a whole.
 
     Args:
         result: the audits.
@@ -36,33 +39,19 @@ def save(result: SplitsResult[Any], folder: Path, page: bytes, pages: Mapping[st
         pages: page of each split by name.
 
     Raises:
-        AuditFileError: the folder cannot be written.
+        AuditFileError: the folder cannot be written, or holds files of these names that no audit wrote.
         PolicyError: a policy would drop too much; all is written but clean_indices.txt of that split.
     """
-    places = split_folders(result)
-    leakage = leakage_rows(result)
-    contents = {
-        "leakage.csv": _as_csv(leakage),
-        "report.html": page,
-    }
-    clear(folder, (SPLITS, *FILES))  # of an earlier audit
-    refused = []
+    places = split_folders(result.audits)
+    contents, refused, entries = {LEAKAGE_FILE: _as_csv(leakage_rows(result)), PAGE: page}, [], []
     for name, audit in result.audits.items():
-        try:
-            save_one(audit, folder / places[name], {"report.html": pages[name]})
-        except PolicyError as error:
-            refused.append(f"split {name!r}: {error}")
-    for file, content in contents.items():
-        write(folder / file, content)
-    index = {
-        "format": FORMAT,
-        "splits": [
-            {"name": name, "folder": place, "scores_blake2b": _scores_of(folder / place)}
-            for name, place in places.items()
-        ],
-        "shift": result.shifts,
-    }
-    write(folder / SPLITS, (json.dumps(plain(index), indent=2) + "\n").encode())
+        files, error = contents_of(audit, {PAGE: pages[name]})
+        contents |= {f"{places[name]}/{file}": content for file, content in files.items()}
+        entries.append({"name": name, "folder": places[name], "scores_blake2b": digest_of(files[SCORES])})
+        refused += [] if error is None else [f"split {name!r}: {error}"]
+    index = {"format": FORMAT, "splits": entries, "shift": result.shifts}
+    contents[SPLITS] = (json.dumps(plain(index), indent=2) + "\n").encode()
+    replace_audit(folder, contents)
     if refused:
         raise PolicyError("; ".join(refused))
 
@@ -73,22 +62,20 @@ def load(folder: Path) -> SplitsResult[AuditResult]:
     Raises:
         AuditFileError: the folder holds no audit of splits, is damaged, or has another version.
     """
-    index = read_index(folder / SPLITS, FORMAT)
-    try:
-        audits: dict[str, AuditResult] = {}
-        for entry in index["splits"]:
-            place = folder / re.fullmatch(r"[\w=-]+", entry["folder"]).group()  # type: ignore[union-attr]
-            if _scores_of(place) != entry["scores_blake2b"]:
-                raise damaged_error(place / "manifest.json", "it is from another audit than splits.json")
-            if not isinstance(entry["name"], str) or entry["name"] in ("", *audits):
-                raise ValueError(f"a split has the name {entry['name']!r}")
-            audits[entry["name"]] = load_one(place)
-        shifts = tuple(dict(row) for row in index["shift"])
-        if not audits:
-            raise ValueError("it lists no split")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise damaged_error(folder / SPLITS, f"{type(error).__name__}: {error}") from error
-    return SplitsResult(audits, shifts)
+    finish(folder)
+    saved = SavedFolder(folder)
+    path = saved.path(SPLITS)
+    index, _ = read_index(path, SplitsIndex)
+    audits: dict[str, AuditResult] = {}
+    for split in index.splits:
+        if split.name in audits:
+            raise damaged_error(path, f"two splits have the name {split.name!r}")
+        place = saved.of(split.folder)
+        manifest, _ = read_index(place.path(MANIFEST), Manifest)
+        if manifest.scores_blake2b != split.scores_blake2b:
+            raise damaged_error(place.path(MANIFEST), "it is from another audit than splits.json")
+        audits[split.name] = load_files(place)
+    return SplitsResult(audits, tuple(map(asdict, index.shift)))
 
 
 def write_reports(result: SplitsResult[Any], folder: Path, page: bytes, pages: Mapping[str, bytes]) -> None:
@@ -97,28 +84,21 @@ def write_reports(result: SplitsResult[Any], folder: Path, page: bytes, pages: M
     Raises:
         AuditFileError: the folder cannot be written.
     """
-    places = split_folders(result)
+    places = split_folders(result.audits)
     for name, content in pages.items():
-        write(folder / places[name] / "report.html", content)
-    write(folder / "report.html", page)
+        write(folder / places[name] / PAGE, content)
+    write(folder / PAGE, page)
 
 
-def split_folders(result: SplitsResult[Any]) -> dict[str, str]:
+def split_folders(names: Iterable[str]) -> dict[str, str]:
     """Folder names of the splits: their own names without characters that file systems may refuse."""
     places: dict[str, str] = {}
-    for name in result.audits:
+    for name in names:
         place = re.sub(r"[^\w=-]+", "_", name, flags=re.ASCII)[:LONGEST]
         while RESERVED.fullmatch(place) or place.lower() in (other.lower() for other in places.values()):
             place += "_"
         places[name] = place
     return places
-
-
-def _scores_of(place: Path) -> str:
-    digest = read_index(place / "manifest.json").get("scores_blake2b")
-    if not isinstance(digest, str):
-        raise AuditFileError(f"{place / 'manifest.json'} must be as Audit.save wrote it: run the audit again")
-    return digest
 
 
 def leakage_rows(result: SplitsResult[Any]) -> list[dict[str, Any]]:

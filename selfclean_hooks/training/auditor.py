@@ -23,6 +23,7 @@ from selfclean_hooks.data.views.dataset_view import DatasetView, open_dataset
 from selfclean_hooks.errors import BackboneError, ContaminationError, DataError, DataWarning, PolicyError
 from selfclean_hooks.results.stability import describe, stability
 from selfclean_hooks.results.thumbnails import thumbnails
+from selfclean_hooks.storage.commit import check_output
 from selfclean_hooks.training.held_out import held_out_splits
 from selfclean_hooks.training.host import Host
 from selfclean_hooks.training.loader_collections import data_of
@@ -32,7 +33,6 @@ from selfclean_hooks.training.module_features import Representation, representat
 from selfclean_hooks.training.settings import TrainingSettings
 from selfclean_hooks.training.state import Margins
 from selfclean_hooks.utils.arrays import IntArray
-from selfclean_hooks.utils.files import check_writable
 from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.utils.rng import preserve_rng_state
 
@@ -87,6 +87,8 @@ class Auditor:
         """
         folders = self._folders(name, epoch)
         folder = folders[0] if folders else None
+        for place in folders:
+            self.processes.run_on_first(partial(check_output, place, make=place == folder))
         splits, notes = held_out_splits(self.settings, self.processes, self.host)
         what = f"the training data {name}".strip()
         if sampled_indices(loader) is not None:
@@ -163,8 +165,6 @@ class Auditor:
         margins, last = self.margins.get(name), self.audits.get(name)
         if margins is None or not margins.epochs or len(margins) != len(request.dataset):
             return self._audit(replace(request, last=last, folder=folder))
-        if folder is not None:
-            self.processes.run_on_first(partial(check_writable, folder))
         plain = self._audit(request)
         return self.processes.run_on_first(lambda: _blended(plain, margins, request.dataset, last, folder))
 

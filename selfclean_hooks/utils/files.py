@@ -1,27 +1,22 @@
-"""Files are written whole or not at all, and checked for being writable."""
+"""Files are written whole or not at all, and checked for being writable; leftovers of killed processes are removed."""
 
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import platform
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 
 from selfclean_hooks.errors import AuditFileError
 
-
-def clear(folder: Path, names: Iterable[str]) -> None:
-    """Make the folder if need be, and remove what an earlier audit left there.
-
-    Raises:
-        AuditFileError: that cannot be done.
-    """
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in (folder / name for name in names):
-            if path.is_file() or path.is_symlink():  # `write` complains of anything else
-                path.unlink()
+TEMPORARY = re.compile(r"\.selfclean-(\d+)-([0-9a-f]{8})[0-9a-f]{8}\.(tmp|saving)")  # process, machine
+DAY = 86400.0
 
 
 def write(path: Path, content: bytes) -> None:
@@ -30,20 +25,17 @@ def write(path: Path, content: bytes) -> None:
     Raises:
         AuditFileError: it cannot be written.
     """
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    with _writing(path):
+    with writing(path):
         if path.exists() and not path.is_file():
-            raise AuditFileError(
-                f"cannot write {path}: something that is no file is in the way. Give another path, or remove it"
-            )
+            raise no_file_error(path)
+        remove_leftovers(path.parent)
+        new = temporary(path.parent, "tmp")
         try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            write_synced(new, content)
+            os.replace(new, path)
         finally:
-            temporary.unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
+        sync_folder(path.parent)
 
 
 def check_writable(folder: Path) -> None:
@@ -52,19 +44,89 @@ def check_writable(folder: Path) -> None:
     Raises:
         AuditFileError: they cannot.
     """
-    with _writing(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / f".{uuid.uuid4().hex}.probe"
-    write(probe, b"")
-    with _writing(folder):
-        probe.unlink()
+        probe = temporary(folder, "tmp")
+        try:
+            write_synced(probe, b"")
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+def temporary(folder: Path, ending: str) -> Path:
+    """A new name in a folder, "tmp" for a file or "saving" for a folder, that says whose it is."""
+    return folder / f".selfclean-{os.getpid()}-{_machine()}{secrets.token_hex(4)}.{ending}"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what was `temporary` of processes that are gone; of other machines, what is older than a day."""
+    try:
+        names = os.listdir(folder)
+    except OSError:  # some folders can be written and not listed
+        return
+    for path in (folder / name for name in names):
+        found = TEMPORARY.fullmatch(path.name)
+        if found is None or not _is_left_over(path, int(found[1]), found[2]):
+            continue
+        if found[3] == "saving":
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a new file through to the disk."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Write the names in a folder through to the disk, where the file system can do that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def no_file_error(path: Path) -> AuditFileError:
+    """The error about a folder, say, where a file is to be written."""
+    return AuditFileError(
+        f"cannot write {path}: something that is no file is in the way. Give another path, or remove it"
+    )
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """Raise an AuditFileError that names the path for what the operating system refuses."""
     try:
         yield
     except OSError as error:
         raise AuditFileError(
             f"cannot write {path}: {error.strerror or error}. Give a folder that can be written, or free this one"
         ) from error
+
+
+def _machine() -> str:
+    """What numbers of processes are unique in: the machine, or the container."""
+    parts = [platform.node()]
+    with suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return blake2b(" ".join(parts).encode(), digest_size=4).hexdigest()
+
+
+def _is_left_over(path: Path, process: int, machine: str) -> bool:
+    try:
+        if time.time() - path.lstat().st_mtime > DAY:
+            return True
+        if machine == _machine() and os.name == "posix":  # elsewhere signal 0 is not a mere question
+            os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # PermissionError: it is alive, and another user's
+        return False
+    return False

@@ -28,6 +28,7 @@ class FolderDataset(ImageFiles):
 
     Args:
         folder: Where to look.
+        without: A folder below it that is not read.
 
     Attributes:
         paths: N paths, each beginning with ``folder`` as given.
@@ -39,10 +40,10 @@ class FolderDataset(ImageFiles):
         SourceError: There is no image, or a folder cannot be listed.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], without: str | os.PathLike[str] | None = None) -> None:
         """List the images; none is opened."""
         root = os.fspath(folder)
-        files, repeated = _walk(root)
+        files, repeated = _walk(root, "" if without is None else os.path.realpath(without))
         endings = image_suffixes()
         images = sorted(parts for parts in files if suffix(parts[-1]) in endings)
         others = [suffix(parts[-1]) for parts in files if suffix(parts[-1]) not in endings]
@@ -69,7 +70,7 @@ def listdir(folder: str) -> list[str]:
         raise SourceError(f"{folder}: the folder cannot be listed: {error.strerror}; check its permissions") from error
 
 
-def _walk(root: str) -> tuple[list[tuple[str, ...]], int]:
+def _walk(root: str, without: str) -> tuple[list[tuple[str, ...]], int]:
     """Every file below root as path parts, and the number of folders skipped because they were reached before.
 
     Real folders come before linked ones, so that an image is listed under its own name; each is entered once, so that
@@ -83,7 +84,9 @@ def _walk(root: str) -> tuple[list[tuple[str, ...]], int]:
     while folders or links:
         parts = folders.pop() if folders else links.pop()
         folder = os.path.join(root, *parts)
-        if (real := os.path.realpath(folder)) in entered:
+        if (real := os.path.realpath(folder)) == without and parts:
+            continue
+        if real in entered:
             repeated += 1
             continue
         entered.add(real)

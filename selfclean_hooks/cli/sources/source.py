@@ -44,18 +44,19 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def open_source(text: str) -> Source:
+def open_source(text: str, without: str | os.PathLike[str] | None = None) -> Source:
     """Open what the command line names.
 
     Args:
         text: A folder, a file or ``module:attribute``. A text that exists on disk is a path.
+        without: A folder that is not read where it lies in a folder of images.
 
     Raises:
         SourceError: Nothing can be read there; says what was wanted, what came and what to do.
     """
     path = os.path.expanduser(text)
     if os.path.isdir(path):
-        return _open_folder(text, path)
+        return _open_folder(text, path, without)
     if os.path.isfile(path):
         return _open_file(text, path)
     if is_attribute(text):
@@ -63,11 +64,11 @@ def open_source(text: str) -> Source:
     raise SourceError(f"{WANTED}; {text!r} is none of these and no such file or folder exists: check the spelling")
 
 
-def _open_folder(text: str, path: str) -> Source:
+def _open_folder(text: str, path: str, without: str | os.PathLike[str] | None) -> Source:
     present = set(listdir(path))
     if "dataset_dict.json" in present or {"dataset_info.json", "state.json"} <= present:
         return _map_style_source(text, _load_saved(path))
-    dataset = FolderDataset(path)
+    dataset = FolderDataset(path, without)
     return _labelled_source(text, dataset, dataset.notes)
 
 

@@ -1,0 +1,136 @@
+"""Which files in a folder a saved audit wrote. Others are the user's: they are never overwritten or removed.
+
+Derived from the manifest, so that it holds for folders of every version.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from selfclean_hooks.decisions.review.file import read_review
+from selfclean_hooks.errors import AuditFileError
+from selfclean_hooks.utils.files import no_file_error
+
+MANIFEST = "manifest.json"
+SPLITS = "splits.json"  # of an audit of several splits
+SAVED = ".selfclean-saved"  # files of a finished save that are not all in their places yet
+CLEAN = "clean_indices.txt"
+LEAKAGE = "leakage.csv"
+PAGE = "report.html"
+DECISIONS = "decisions.json"
+RELABELLED = "relabelled.csv"
+ALWAYS = ("samples.csv", "pairs.csv", PAGE, "scores.npz", MANIFEST)
+FILES = (CLEAN, LEAKAGE, DECISIONS, RELABELLED, *ALWAYS)
+FILES_OF_SPLITS = (LEAKAGE, PAGE, SPLITS)
+PLACE = re.compile(r"[\w=-]{1,200}")  # folder of a split
+
+
+class SavedFolder:
+    """The files of a saved audit in a folder, or in the folder of a split below it, wherever they are now."""
+
+    def __init__(self, folder: Path, split: str = "", is_moved: bool = False) -> None:
+        """`split` is the name of its folder; `is_moved`: only what is in its place counts."""
+        self.folder, self.split, self._is_moved = folder, split, is_moved
+
+    def path(self, name: str) -> Path:
+        """Where a file is: in its place, or on its way there."""
+        staged = self.folder / SAVED / self.split / name
+        return staged if staged.is_file() and not self._is_moved else self.folder / self.split / name
+
+    def of(self, split: str) -> SavedFolder:
+        """The folder of a split."""
+        return SavedFolder(self.folder, split, self._is_moved)
+
+    def index(self, name: str) -> Mapping[str, Any] | None:
+        """Content of manifest.json or splits.json; None where it is not as an audit writes it."""
+        staged = [index for index in KEYS if (self.folder / SAVED / index).is_file()]
+        if staged and name not in staged and not (self.split or self._is_moved):
+            return None  # of the old audit
+        try:
+            content = json.loads(self.path(name).read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return None
+        return content if isinstance(content, dict) and content.keys() >= KEYS[name] else None
+
+
+KEYS = {
+    MANIFEST: {"format", "scores_blake2b", "thresholds", "policy", "counts"},
+    SPLITS: {"format", "splits", "shift"},
+}
+
+
+def owned_files(saved: SavedFolder) -> set[str]:
+    """Paths of the files that a saved audit wrote, relative to its folder; none where there is no audit."""
+    names = set(_of_manifest(saved.index(MANIFEST)))
+    index = saved.index(SPLITS)
+    if index is not None:
+        names |= set(FILES_OF_SPLITS)
+        for place in _places(index):
+            names |= {f"{place}/{name}" for name in _of_manifest(saved.of(place).index(MANIFEST))}
+    return names
+
+
+def check_nothing_lost(folder: Path, names: Iterable[str]) -> None:
+    """Check that no file of these names is there that a saved audit did not write.
+
+    Raises:
+        AuditFileError: there are such files; names them.
+    """
+    names = sorted(names)
+    there = [name for name in names if os.path.lexists(folder / name)]
+    for path in (folder / name for name in there):
+        if not path.is_file() and not path.is_symlink():
+            raise no_file_error(path)
+    for place in {(folder / name).parent for name in names}:
+        if os.path.lexists(place) and not (place.is_dir() and os.access(place, os.W_OK)):
+            raise AuditFileError(
+                f"cannot write {place}: it must be a folder that can be written. Give another folder for the audit"
+            )
+    owned = owned_files(SavedFolder(folder))
+    foreign = [name for name in there if name not in owned and not _may_stay(folder / name, bool(owned))]
+    if foreign:
+        more = f" and {len(foreign) - MOST_NAMED} more" if len(foreign) > MOST_NAMED else ""
+        raise AuditFileError(
+            f"{folder} must be empty or hold a saved audit; it holds {', '.join(foreign[:MOST_NAMED])}{more}, which "
+            "no audit wrote: they would be replaced. Give another folder for the audit, or move these files away"
+        )
+
+
+MOST_NAMED = 5
+
+
+def _may_stay(path: Path, in_saved: bool) -> bool:
+    """Whether it is a file of decisions: such a file is moved aside and never lost."""
+    if path.name != DECISIONS:
+        return False
+    try:
+        return in_saved or bool(read_review(path))
+    except AuditFileError:
+        return False
+
+
+def _of_manifest(manifest: Mapping[str, Any] | None) -> Iterator[str]:
+    if manifest is None:
+        return
+    yield from ALWAYS
+    counts = manifest["counts"] if isinstance(manifest["counts"], dict) else {}
+    if counts.get("kept") is not None:
+        yield CLEAN
+    if "leakage" in counts:
+        yield LEAKAGE
+    if "decisions_blake2b" in manifest:
+        yield from (DECISIONS, RELABELLED)
+
+
+def _places(index: Mapping[str, Any]) -> Iterator[str]:
+    """Folders of the splits."""
+    entries = index["splits"] if isinstance(index["splits"], list) else []
+    for entry in entries:
+        place = entry.get("folder") if isinstance(entry, dict) else None
+        if isinstance(place, str) and PLACE.fullmatch(place):
+            yield place
