@@ -328,7 +328,7 @@ DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
     (lambda d: _rewritten(d, lambda a: a.pop("off_topic")), r"scores.npz must be as .*off_topic"),
     (lambda d: _rewritten(d, lambda a: a.update(pair_score=a["pair_score"][1:])), r"pair_score must be of shape"),
     (lambda d: _rewritten(d, lambda a: a.update(pair_index=a["pair_index"] + N)), r"pair_index points outside"),
-    (lambda d: _rewritten(d, lambda a: a.update(name_offsets=a["name_offsets"][:-1])), r"name_offsets must be of shape"),
+    (
         lambda d: _rewritten(d, lambda a: a.update(name_offsets=a["name_offsets"][:-1])),
         r"name_offsets must be of shape \(63,\)",
     ),
