@@ -12,6 +12,7 @@ WITH_THUMBNAILS = (
     "test_data_shapes",
     "test_kinds_of_data",
     "test_leakage_fit",
+    "test_loggers",
     "test_undisturbed",
     "test_undisturbed_module",
 )
