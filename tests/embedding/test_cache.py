@@ -323,13 +323,13 @@ def test_bits_flipped_anywhere(tmp_path: Path) -> None:
     good = (tmp_path / "good" / NAME).read_bytes()
     rng = np.random.default_rng(0)
     used = [at for at in range(0, len(good), 64) if any(good[at : at + 64])]  # most of the pages is empty
-    kinds = {"bit": 200, "cut": 12, "zeros": 12}
+    kinds = {"bit": 200, "truncation": 12, "zeros": 12}
     for kind, number in ((kind, number) for kind, count in kinds.items() for number in range(count)):
         content = bytearray(good)
         at = int(rng.choice(used)) + int(rng.integers(64)) if number % 4 else int(rng.integers(256))
         if kind == "bit":
             content[at] ^= 1 << int(rng.integers(8))
-        elif kind == "cut":
+        elif kind == "truncation":
             del content[at:]
         else:
             content[at : at + 4096] = bytes(len(content[at : at + 4096]))

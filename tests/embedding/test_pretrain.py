@@ -19,7 +19,7 @@ from selfclean_hooks import audit
 from selfclean_hooks.cli import main as cli
 from selfclean_hooks.cli import pretrain as command
 from selfclean_hooks.data.images import shrink
-from selfclean_hooks.embedding.pretrain import images, stopping
+from selfclean_hooks.embedding.pretrain import convergence, images
 from selfclean_hooks.embedding.pretrain import run as files
 from selfclean_hooks.embedding.pretrain.images import Canvas
 from selfclean_hooks.embedding.pretrain.recipe import OBJECTIVES, Recipe
@@ -365,7 +365,7 @@ def test_an_interrupt_is_an_interrupt() -> None:
 
 
 def test_training_ends_early_where_nothing_changes_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "IMAGES_PER_CHECK", 1)
+    monkeypatch.setattr(convergence, "IMAGES_PER_CHECK", 1)
     images, _ = digits(30)
     still: dict[str, Any] = {"epochs": 14, "batch_size": 5, "size": 16, "learning_rate": 1e-12}
     assert 4 <= pretrain(images, patience=3, **still).epochs < 14  # batch norm comes to rest first

@@ -15,7 +15,7 @@ from selfclean_hooks.embedding.pretrain.images import Canvas, read
 from selfclean_hooks.embedding.pretrain.networks import Representation, brightness, network_of, size_for
 from selfclean_hooks.embedding.pretrain.objectives import objective_of, projection_of
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
-from selfclean_hooks.embedding.pretrain.stopping import check_resumable
+from selfclean_hooks.embedding.pretrain.resume import check_resumable
 from selfclean_hooks.errors import BackboneError
 from selfclean_hooks.utils.files import write
 from selfclean_hooks.utils.imports import needs

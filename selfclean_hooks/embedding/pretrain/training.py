@@ -20,9 +20,10 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from selfclean_hooks.embedding.pretrain.convergence import Convergence
 from selfclean_hooks.embedding.pretrain.objectives import LEARNING_RATES, Objective
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
-from selfclean_hooks.embedding.pretrain.stopping import MARK, Convergence, fingerprint_of_training
+from selfclean_hooks.embedding.pretrain.resume import MARK, fingerprint_of_training
 from selfclean_hooks.errors import BackboneError
 from selfclean_hooks.utils.text import Tick
 

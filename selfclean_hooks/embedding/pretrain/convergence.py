@@ -1,9 +1,7 @@
-"""When a training ends early, as its representation has converged, and whether one that was interrupted may go on."""
+"""Early stopping on representation convergence: neighbours and effective rank of a sample no longer change."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import lightning as L  # noqa: N812, its own name
@@ -13,40 +11,6 @@ from torch import Tensor
 
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
 from selfclean_hooks.embedding.quality import rank_me
-from selfclean_hooks.errors import AuditFileError
-from selfclean_hooks.utils.arrays import fingerprint
-
-MARK = "selfclean_hooks_training"
-FORMAT = "2"  # changes with what the objectives keep in their state
-
-
-def fingerprint_of_training(training: Any) -> str:
-    """A fingerprint of data and settings except the time limit, which may be raised for a resume."""
-    settings = asdict(replace(training.recipe, max_seconds=1.0))
-    return fingerprint(training.data[0].numpy(), repr(sorted(settings.items())), str(training.epochs), FORMAT)
-
-
-def check_resumable(partial: str | Path | None, training: Any) -> Path | None:
-    """The file to keep the state in; one that exists must be of this training.
-
-    Raises:
-        AuditFileError: it is of another one, or damaged.
-    """
-    if partial is None or not (path := Path(partial)).exists():
-        return None if partial is None else Path(partial)
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)[MARK]
-    except Exception as error:  # whatever torch raises for a file that it did not write
-        raise AuditFileError(
-            f"{path} is no training that was interrupted ({error}): remove it to start anew"
-        ) from error
-    if found != fingerprint_of_training(training):
-        raise AuditFileError(
-            f"{path} is an interrupted training of other data or with other settings, or of another version: give the "
-            "same ones to go on, or remove it to start anew"
-        )
-    return path
-
 
 SAMPLED = 1000  # images that are compared
 NEIGHBOURS = 10
