@@ -37,6 +37,7 @@ RETIRED = {  # pattern: what to say
 PATTERN = re.compile("|".join(rf"(?<![A-Za-z])(?:{word})(?![A-Za-z])" for word in RETIRED), re.IGNORECASE)
 SPLIT_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 KEPT = {  # names in files that older versions read and wrote
+    "selfclean_hooks/storage/array_schema.py": {"foretold"},
     "selfclean_hooks/storage/arrays.py": {"foretold"},
     "selfclean_hooks/embedding/pretrain/run.py": {"pictures"},
 }
