@@ -74,7 +74,7 @@ class RepresentationQuality:
         (own, other), most = (self.own, self.random), min(self.samples, self.dimensions)
         ranks, labels = f"RankMe {own.rank:.1%} of {most}", ""
         ranks += f" (random weights {other.rank:.1%})" if other is not None else ""
-        if own.agreement is not None:
+        if own.agreement is not None and self.chance is not None:
             known = other is not None and other.agreement is not None
             reference = f"random weights {other.agreement:.1%}, " if other is not None and known else ""
             labels = f"k-NN label agreement {own.agreement:.1%} ({reference}chance {self.chance:.1%}), "

@@ -6,15 +6,17 @@ A line with the version, then a sorted JSON object for each automatic threshold 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
+
+from msgspec import Meta, Struct, structs
 
 from selfclean_hooks.core.issues import NAMES
 from selfclean_hooks.errors import AuditFileError
 from selfclean_hooks.utils.files import write
+from selfclean_hooks.utils.json_content import check, parse
 
 VERSION = 1
 HEADER = "selfclean_hooks_baseline"
@@ -54,6 +56,26 @@ class Entry:
         where = " ".join(filter(None, (self.split, self.issue)))
         known = " ".join(self.names) or " ".join(sample[:12] for sample in self.samples)
         return f"{where}: {known}" + f" (label {self.label})" * bool(self.label)
+
+
+class _Threshold(Struct, frozen=True, forbid_unknown_fields=True):
+    """A line about an automatic threshold."""
+
+    issue: str
+    split: str
+    threshold: Annotated[float, Meta(ge=-1, le=2)]
+
+
+class _Finding(Struct, frozen=True, forbid_unknown_fields=True):
+    """A line about a finding: the fields of `Entry`."""
+
+    issue: str
+    samples: Annotated[tuple[str, ...], Meta(min_length=1, max_length=2)]
+    split: str = ""
+    label: str = ""
+    copies: Annotated[int, Meta(ge=1, lt=2**53)] = 1
+    names: tuple[str, ...] = ()
+    note: str = ""
 
 
 AutomaticThresholds = Mapping[tuple[str, str], float]  # (split, issue): threshold
@@ -111,16 +133,16 @@ def _line(entry: Entry) -> str:
 
 def _version(path: str | Path, line: str) -> int:
     try:
-        version = json.loads(line)[HEADER]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        version = parse(line)[HEADER]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
         raise AuditFileError(
             f'{path} must be a baseline, that is begin with {{"{HEADER}": {VERSION}}}, got {line[:60]!r}: give the '
             "file that --update-baseline wrote, or resolve the merge conflict in it"
         ) from error
-    if version != VERSION:
+    if version != VERSION or isinstance(version, bool):
         raise AuditFileError(
-            f"the baseline {path} must be of version {VERSION}, got {version!r}: use the version of selfclean-hooks "
-            "that wrote it, or delete the file and write it again with --update-baseline"
+            f"the baseline {path} must be of version {VERSION}, got {version!r:.60}: use the version of "
+            "selfclean-hooks that wrote it, or delete the file and write it again with --update-baseline"
         )
     return VERSION
 
@@ -131,21 +153,16 @@ def _is_header(line: str, version: int) -> bool:
 
 def _parsed(path: str | Path, number: int, line: str) -> Entry | tuple[tuple[str, str], float]:
     try:
-        fields: dict[str, Any] = json.loads(line)
-        if "threshold" in fields:
-            split, issue, threshold = fields["split"], fields["issue"], float(fields["threshold"])
-            if issue not in NAMES or not isinstance(split, str) or math.isnan(threshold):
-                raise ValueError(f"the issue {issue!r}")
-            return (split, issue), threshold
-        entry = Entry(**{**fields, "samples": tuple(fields["samples"]), "names": tuple(fields.get("names", ()))})
-        texts = (*entry.samples, *entry.names, entry.split, entry.label, entry.note)
-        if entry.issue not in NAMES or not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"the issue {entry.issue!r}")
-        if len(entry.samples) not in (1, 2) or not isinstance(entry.copies, int) or entry.copies < 1:
-            raise ValueError(f"{len(entry.samples)} samples, {entry.copies!r} copies")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        fields = parse(line)
+        is_threshold = isinstance(fields, dict) and "threshold" in fields
+        found = check(fields, _Threshold) if is_threshold else check(fields, _Finding)
+        if found.issue not in NAMES:
+            raise ValueError(f"the issue {found.issue!r:.60}")
+    except ValueError as error:
         raise AuditFileError(
-            f"line {number} of the baseline {path} is not an entry: {line[:60]!r} ({type(error).__name__}: {error}). "
+            f"line {number} of the baseline {path} is not an entry: {line[:60]!r} ({error}). "
             "Restore the file, or resolve the merge conflict in it (both sides may stay)"
         ) from error
-    return entry
+    if isinstance(found, _Threshold):
+        return (found.split, found.issue), found.threshold
+    return Entry(**structs.asdict(found))

@@ -76,4 +76,4 @@ def not_finite(array: NDArray[np.floating], chunk: int = 4096) -> NDArray[np.int
 
 def is_fraction(value: object) -> bool:
     """Whether `value` is a number in [0, 1]."""
-    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= 1
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(0 <= value <= 1)  # type: ignore[operator]

@@ -43,8 +43,8 @@ def check(value: Any, kind: type[T]) -> T:
     except msgspec.ValidationError as error:
         found = AT.fullmatch(str(error))
         assert found is not None  # it matches any text
-        what = found["what"].replace("`", "")
-        raise ValueError(f"{found['where'] or 'the whole'}: {what[:1].lower()}{what[1:]}") from None
+        where, what = found["where"], found["what"].replace("`", "")
+        raise ValueError(f"{where}: {what[:1].lower()}{what[1:]}" if where else what) from None
 
 
 def escaped(text: str) -> str:

@@ -9,15 +9,29 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from selfclean_hooks.decisions.review.marks import Mark, Review
-from selfclean_hooks.errors import AuditFileError, SettingError
+from selfclean_hooks.errors import AuditFileError
 from selfclean_hooks.utils.files import write
+from selfclean_hooks.utils.json_content import check, parse
 
 VERSION = 1
 KIND = "selfclean-hooks decisions"
-KEYS = ("format", "kind", "dataset", "split", "thresholds", "seen", "decisions")
 MARK_DEFAULTS = {each.name: each.default for each in fields(Mark)}  # name -> value of an absent key
 REMEDY = "Export the decisions from the report again, or fix the file"
+
+
+class _ReviewFile(Struct, frozen=True):
+    """The JSON object; `Mark` checks what is in a decision."""
+
+    format: int
+    kind: str
+    dataset: str = ""
+    split: str = ""
+    thresholds: dict[str, float] = {}
+    seen: dict[str, int] = {}
+    decisions: tuple[Any, ...] = ()
 
 
 def read_review(path: str | Path) -> Review:
@@ -34,8 +48,7 @@ def read_review(path: str | Path) -> Review:
             "report exported"
         ) from error
     with _errors_name_file(path):
-        content = json.loads(text, object_pairs_hook=_reject_duplicate_keys, parse_constant=_reject_constant)
-        return _parse_review(content)
+        return _parse_review(parse(text, _reject_duplicate_keys))
 
 
 def read_reviews(paths: str | Path | Iterable[str | Path]) -> Review:
@@ -76,18 +89,13 @@ def _mark_to_dict(mark: Mark, split: str) -> dict[str, Any]:
 
 
 def _parse_review(content: Any) -> Review:
-    _check_keys(content, KEYS)
+    _check_keys(content, _ReviewFile.__struct_fields__)
     for name, wanted in (("kind", KIND), ("format", VERSION)):
         if content.get(name) != wanted or isinstance(content.get(name), bool):
-            raise ValueError(f"{name} must be {wanted!r}, got {content.get(name)!r}")
-    split, entries = content.get("split", ""), content.get("decisions", [])
-    dataset, thresholds, seen = content.get("dataset", ""), content.get("thresholds", {}), content.get("seen", {})
-    kinds = (("split", split, str), ("dataset", dataset, str), ("thresholds", thresholds, dict), ("seen", seen, dict))
-    for name, value, kind in (*kinds, ("decisions", entries, list)):
-        if not isinstance(value, kind):
-            raise ValueError(f"{name} must be a {kind.__name__}, got {value!r:.60}")
-    marks = tuple(_parse_mark(number, entry, split) for number, entry in enumerate(entries, 1))
-    return Review(marks, thresholds, seen, split, dataset)
+            raise ValueError(f"{name} must be {wanted!r}, got {content.get(name)!r:.60}")
+    file = check(content, _ReviewFile)
+    marks = tuple(_parse_mark(number, entry, file.split) for number, entry in enumerate(file.decisions, 1))
+    return Review(marks, file.thresholds, file.seen, file.split, file.dataset)
 
 
 def _parse_mark(number: int, entry: Any, split: str) -> Mark:
@@ -116,10 +124,6 @@ def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _reject_constant(word: str) -> None:
-    raise ValueError(f"{word} is not a number")
-
-
 @contextmanager
 def _errors_name_file(path: str | Path) -> Iterator[None]:
     """Errors inside are raised with the name of the file."""
@@ -128,6 +132,5 @@ def _errors_name_file(path: str | Path) -> Iterator[None]:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise AuditFileError(f"the decisions {path} must be JSON, got {error.msg} in {place}. {REMEDY}") from error
-    except (ValueError, SettingError, RecursionError) as error:
-        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise AuditFileError(f"{path} must be a file of decisions: {why}. {REMEDY}") from error
+    except ValueError as error:  # a SettingError is one
+        raise AuditFileError(f"{path} must be a file of decisions: {error}. {REMEDY}") from error
