@@ -14,8 +14,10 @@ from rich.table import Table
 
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.audit_dataset import audit
+from selfclean_hooks.cli.output import MAX_LENGTH
 from selfclean_hooks.decisions.settings import Policy
 from selfclean_hooks.testing import Contaminated, contaminate, digits, off_topic_patches
+from selfclean_hooks.utils.text import visible
 
 HELD_OUT = 600  # clean images that measure accuracy
 PLANTED = {"near_duplicates": 0.05, "off_topic": 0.05, "label_errors": 0.15}
@@ -52,7 +54,7 @@ def run(output: Path, console: Console, seed: int = 0) -> Audit:
     found = found.described("scikit-learn digits, contaminated on purpose")
     found.save(output)
     console.print(
-        f"Written into {output}: {', '.join(sorted(path.name for path in output.iterdir()))}",
+        visible(f"Written into {output}: {', '.join(sorted(path.name for path in output.iterdir()))}", MAX_LENGTH),
         soft_wrap=True,
         markup=False,
         highlight=False,

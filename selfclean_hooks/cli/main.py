@@ -19,11 +19,12 @@ from rich.console import Console
 
 from selfclean_hooks.cli.options import DecisionFiles, GateOptions, with_gate_options
 from selfclean_hooks.cli.outcome import apply_reviews, check_and_report, load_audit, write_report
-from selfclean_hooks.cli.output import complain
+from selfclean_hooks.cli.output import MAX_LENGTH, complain
 from selfclean_hooks.cli.signals import TERMINATED, Terminated, terminations_as_interrupts
 from selfclean_hooks.decisions.review.file import read_reviews
 from selfclean_hooks.decisions.settings import Policy
 from selfclean_hooks.errors import DataWarning, SelfCleanError
+from selfclean_hooks.utils.text import visible
 
 app = typer.Typer(
     add_completion=False,
@@ -183,7 +184,7 @@ def report(
     page = folder / "report.html"
     review = read_reviews(decisions) if decisions else None
     write_report(apply_reviews(load_audit(folder), review), folder)
-    Console().print(str(page), soft_wrap=True, markup=False, highlight=False)
+    Console().print(visible(str(page), MAX_LENGTH), soft_wrap=True, markup=False, highlight=False)
     if browser:
         typer.launch(page.resolve().as_uri())
 

@@ -66,7 +66,7 @@ def _print_table(result: SplitsAudit, verdict: Verdict, place: Path | None) -> N
             console.print()
         console.print(estimates)
         console.print()
-    report = [] if place is None else [f"report: {place / 'report.html'}"]
+    report = [] if place is None else [f"report: {visible(str(place / 'report.html'), MAX_LENGTH)}"]
     for line in (*_quality_lines(result), *_split_lines(result), *report):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 

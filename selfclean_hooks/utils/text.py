@@ -36,11 +36,18 @@ def visible(text: str, most: int = LONGEST) -> str:
 
     No control character, line break, change of direction or lone surrogate is left.
     """
-    shown = "".join(c if c.isprintable() or c == JOINER else c.encode("unicode_escape").decode() for c in text)
+    shown = "".join(map(escape, text))
     if len(shown) <= most:
         return shown
     half = (most - 3) // 2
     return f"{shown[:half]}...{shown[-half:]}"
+
+
+def escape(character: str, kept: str = "") -> str:
+    """A character as it is if it can be shown or is one of those `kept`, an escape such as \\x1b else."""
+    if character.isprintable() or character == JOINER or character in kept:
+        return character
+    return character.encode("unicode_escape").decode()
 
 
 def listing(positions: Sequence[int] | NDArray[np.int64], most: int = 10) -> str:
@@ -51,11 +58,11 @@ def listing(positions: Sequence[int] | NDArray[np.int64], most: int = 10) -> str
 
 FORMULA = tuple("=+-@\t\n\r\uff1d\uff0b\uff0d\uff20")  # (and full-width): a cell that starts so may run as a formula
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
-UNSAFE = {0: "\\0", 13: "\\r"}  # characters that readers of CSV stumble over, even in quotes
+SHORT = {"\0": "\\0", "\r": "\\r"}  # escapes of characters that readers of CSV stumble over, even in quotes
 
 
 def as_csv(frame: pd.DataFrame, index: bool = True) -> bytes:
-    """A table as CSV. Undecodable bytes in names become escapes; words that would run as formulas get an apostrophe."""
+    """A table as CSV. What cannot be shown becomes an escape; words that would run as formulas get an apostrophe."""
     words = frame.select_dtypes(exclude=["number", "bool"]).columns
     safe = frame.assign(**{str(name): frame[name].map(_cell, na_action="ignore") for name in words})
     text: str = safe.to_csv(index=index, lineterminator="\n")
@@ -64,8 +71,7 @@ def as_csv(frame: pd.DataFrame, index: bool = True) -> bytes:
 
 def _cell(text: str) -> str:
     risky = text.startswith(FORMULA) and not NUMBER.fullmatch(text)
-    escaped = ("'" + text if risky else text).translate(UNSAFE)
-    return escaped.encode("utf-8", "backslashreplace").decode()
+    return "".join(SHORT.get(c) or escape(c, kept="\n\t") for c in ("'" + text if risky else text))
 
 
 Tick = Callable[[int, int], None]
@@ -82,7 +88,7 @@ def bar(title: str, show: bool) -> Iterator[Tick | None]:
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(title, total=None)
+        task = progress.add_task(visible(title), total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
