@@ -39,7 +39,7 @@ SPLIT_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 KEPT = {  # names in files that older versions read and wrote
     "selfclean_hooks/storage/array_schema.py": {"foretold"},
     "selfclean_hooks/storage/arrays.py": {"foretold"},
-    "selfclean_hooks/embedding/pretrain/run.py": {"pictures"},
+    "selfclean_hooks/embedding/pretrain/description.py": {"pictures"},
 }
 FINE = re.compile(r"cut (?:short|off)|short ?cuts?|\bcut -d", re.IGNORECASE)
 

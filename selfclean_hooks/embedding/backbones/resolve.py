@@ -5,8 +5,6 @@ A file of weights is ``resnet18:weights.ckpt``, or ``weights.ckpt`` where it nam
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,21 +13,25 @@ import torch
 from torch import nn
 
 from selfclean_hooks.data.reader import ImageDataset
+from selfclean_hooks.embedding.backbones.config_file import Config, read_config
 from selfclean_hooks.embedding.backbones.self_supervised import of_file, train_encoder
 from selfclean_hooks.embedding.backbones.timm import of_timm, timm_encoder
 from selfclean_hooks.embedding.encoders.encoder import Encoder, device_of, of_callable, of_module, unpickled
 from selfclean_hooks.embedding.encoders.features import tensors_of
-from selfclean_hooks.embedding.weights.checkpoint_file import Checkpoint, read
-from selfclean_hooks.embedding.weights.state_dict import find_prefix, load_into, strip_prefix
+from selfclean_hooks.embedding.pretrain.description import MARK
+from selfclean_hooks.embedding.weights.checkpoint_file import read
+from selfclean_hooks.embedding.weights.outline import outline
+from selfclean_hooks.embedding.weights.state_dict import check_fit, find_prefix, load_into, strip_prefix
+from selfclean_hooks.embedding.weights.stored_tensor import Checkpoint
 from selfclean_hooks.embedding.weights.timm_hub import PRETRAINED, import_timm
 from selfclean_hooks.errors import BackboneError
 from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.utils.rng import preserve_rng_state
+from selfclean_hooks.utils.text import visible
 
 SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".safetensors", ".tar")
-OWN = "selfclean_hooks_encoder"  # in the metadata of what `selfclean-hooks pretrain` wrote
+OWN = MARK  # in the metadata of what `selfclean-hooks pretrain` wrote
 COLOURS = (1, 3)  # channels that images can be converted to
-OF_FEEDING = ("mean", "std", "input_size")  # what a config.json says about the input of a model
 
 
 def named_architecture(text: str) -> tuple[str, Path] | None:
@@ -71,22 +73,25 @@ def of_checkpoint(name: str, path: Path, images: ImageDataset, device: str | tor
     file = read(path)
     if not name and OWN in file.says:
         return of_file(path, device)
-    config = _config(path)
+    config = read_config(path.with_name("config.json"))
     name = name or _architecture(file, config)
-    config = config if config.get("architecture", "").split(".")[0] == name.split(".")[0] else {}
+    config = config.checked() if config.architecture.split(".")[0] == name.split(".")[0] else Config()
+    channels = _channels(name, file, config)
     with preserve_rng_state():  # a model draws weights before it is given any
-        model, channels = _model(name, file, config)
+        with outline():
+            check_fit(_created(name, file, config, channels), file, name)
+        model = _created(name, file, config, channels)
     load_into(model, file, name)
-    encoder = timm_encoder(model, f"{name} from {path}", images, device, channels)
+    encoder = timm_encoder(model, f"{name} from {path}", images, device, channels or 3)
     return replace(encoder, note=f"backbone: {name} with weights from {path}")
 
 
-def _architecture(file: Checkpoint, config: Mapping[str, Any]) -> str:
+def _architecture(file: Checkpoint, config: Config) -> str:
     """The timm name in a file or in the config.json beside it."""
     arguments = file.says.get("hyper_parameters")
-    texts = {v for v in arguments.values() if isinstance(v, str)} if isinstance(arguments, Mapping) else set()
-    for candidates in ({file.says.get("arch")}, {config.get("architecture")}, texts):
-        names = sorted(name for name in candidates if isinstance(name, str) and _is_timm(name))
+    texts = list(arguments.values()) if isinstance(arguments, dict) else []
+    for candidates in ([file.says.get("arch")], [config.architecture], texts):
+        names = sorted({name for name in candidates if isinstance(name, str) and _is_timm(name)})
         if len(names) == 1:
             return names[0]
         if names:
@@ -105,41 +110,33 @@ def _is_timm(name: str) -> bool:
     return len(name) > 1 and import_timm(f"a checkpoint of {name!r}").is_model(name.split(".")[0])
 
 
-def _config(path: Path) -> dict[str, Any]:
-    """The config.json beside a file, as timm's models have it on the hub; empty if there is none."""
-    try:
-        config = json.loads(path.with_name("config.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}  # none, or of some other program
-    return config if isinstance(config, dict) and isinstance(config.get("architecture"), str) else {}
-
-
-def _model(name: str, file: Checkpoint, config: Mapping[str, Any]) -> tuple[nn.Module, int]:
-    """A timm model without classifier, and the channels of images it takes: as many as the file's first layer."""
-    model = _created(name, file, config)
+def _channels(name: str, file: Checkpoint, config: Config) -> int | None:
+    """The channels of images that the file's first layer takes; None where they are not those of the model."""
+    with outline():
+        model = _created(name, file, config)
     config_of: Any = model.pretrained_cfg
     first = config_of.get("first_conv")
     key = f"{first if isinstance(first, str) else first[0] if first else ''}.weight"
     kernel, own = strip_prefix(find_prefix(tensors_of(model), file), file).get(key), tensors_of(model).get(key)
-    if kernel is None or own is None or kernel.ndim != 4 or kernel.shape[1] == own.shape[1]:
-        return model, own.shape[1] if own is not None and own.shape[1] in COLOURS else 3
+    if kernel is None or own is None or len(kernel.shape) != 4 or kernel.shape[1] == own.shape[1]:
+        return own.shape[1] if own is not None and own.shape[1] in COLOURS else None
     if kernel.shape[1] not in COLOURS:
         raise BackboneError(
             f"{file.path} must be of images of 1 or 3 channels, got {kernel.shape[1]} ({key}): pass an nn.Module"
         )
-    return _created(name, file, config, kernel.shape[1]), kernel.shape[1]
+    return kernel.shape[1]
 
 
-def _created(name: str, file: Checkpoint, config: Mapping[str, Any], channels: int | None = None) -> nn.Module:
+def _created(name: str, file: Checkpoint, config: Config, channels: int | None = None) -> nn.Module:
+    """A timm model without classifier."""
     timm = import_timm(f"a checkpoint of {name!r}")
+    settings = {**config.model_args, "num_classes": 0, **({"in_chans": channels} if channels else {})}
     try:
-        feeding, more = config.get("pretrained_cfg") or config, config.get("model_args") or {}
-        overlay = {key: feeding[key] for key in OF_FEEDING if key in feeding}
-        settings = {**more, "num_classes": 0, **({"in_chans": channels} if channels else {})}
-        model: nn.Module = timm.create_model(name, pretrained=False, pretrained_cfg_overlay=overlay, **settings)
+        model: nn.Module = timm.create_model(name, pretrained=False, pretrained_cfg_overlay=config.feeding, **settings)
         return model
     except Exception as error:  # each model refuses settings, and the lack of a classifier, in its own way
-        raise BackboneError(f"timm cannot make the {name} of {file.path} ({error}): pass an nn.Module") from error
+        reason = visible(str(error))
+        raise BackboneError(f"timm cannot make the {name} of {file.path} ({reason}): pass an nn.Module") from error
 
 
 WANTED = (

@@ -8,6 +8,7 @@ from pathlib import Path
 from selfclean_hooks.errors import SettingError
 
 OBJECTIVES = ("simclr", "vicreg", "barlow-twins", "dino", "mae")
+MOST_PIXELS = 1024  # of a side of the input
 SMALL, SMALL_VIT = "small", "small-vit"  # encoders of our own, sized to the data
 
 
@@ -57,8 +58,8 @@ class Recipe:
             )
         if not self.max_seconds > 0:
             raise SettingError(f"max_seconds must be above 0, got {self.max_seconds}: 600 is the default")
-        if self.size is not None and not 8 <= self.size <= 1024:
-            raise SettingError(f"size must be between 8 and 1024 pixels, got {self.size}")
+        if self.size is not None and not 8 <= self.size <= MOST_PIXELS:
+            raise SettingError(f"size must be between 8 and {MOST_PIXELS} pixels, got {self.size}")
         if self.learning_rate is not None and not 0 < self.learning_rate < 10:
             raise SettingError(f"learning_rate must be above 0 and below 10, got {self.learning_rate}")
         if self.patience < 0:

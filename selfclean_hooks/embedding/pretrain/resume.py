@@ -6,9 +6,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from selfclean_hooks.errors import AuditFileError
+from selfclean_hooks.embedding.weights.checkpoint_file import read
+from selfclean_hooks.errors import AuditFileError, BackboneError
 from selfclean_hooks.utils.arrays import fingerprint
 
 MARK = "selfclean_hooks_training"
@@ -30,8 +29,8 @@ def check_resumable(partial: str | Path | None, training: Any) -> Path | None:
     if partial is None or not (path := Path(partial)).exists():
         return None if partial is None else Path(partial)
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)[MARK]
-    except Exception as error:  # whatever torch raises for a file that it did not write
+        found = read(path, ".ckpt").says.get(MARK)
+    except BackboneError as error:
         raise AuditFileError(
             f"{path} is no training that was interrupted ({error}): remove it to start anew"
         ) from error

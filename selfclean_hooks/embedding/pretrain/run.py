@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from selfclean_hooks.embedding.pretrain.description import MARK, Description, read_description
 from selfclean_hooks.embedding.pretrain.images import Canvas, read
 from selfclean_hooks.embedding.pretrain.networks import Representation, brightness, network_of, size_for
 from selfclean_hooks.embedding.pretrain.objectives import objective_of, projection_of
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
 from selfclean_hooks.embedding.pretrain.resume import check_resumable
-from selfclean_hooks.errors import BackboneError
+from selfclean_hooks.embedding.weights.checkpoint_file import read as read_weights
+from selfclean_hooks.embedding.weights.outline import outline
+from selfclean_hooks.embedding.weights.state_dict import check_fit, load_into
+from selfclean_hooks.errors import BackboneError, SettingError
 from selfclean_hooks.utils.files import write
 from selfclean_hooks.utils.imports import needs
 from selfclean_hooks.utils.rng import preserve_rng_state
@@ -98,10 +101,6 @@ def pretrain(
     return Pretrained(encoder, canvas, recipe, epochs, len(data), time.monotonic() - start)
 
 
-MARK = "selfclean_hooks_encoder"
-VERSION = 1
-
-
 def save(trained: Pretrained, path: str | Path) -> None:
     """Put the file in place at once.
 
@@ -110,16 +109,9 @@ def save(trained: Pretrained, path: str | Path) -> None:
     """
     from safetensors.torch import save as packed
 
-    facts = {
-        "version": VERSION,
-        "canvas": asdict(trained.canvas),
-        "recipe": asdict(trained.recipe),
-        "epochs": trained.epochs,
-        "pictures": trained.images,
-        "seconds": trained.seconds,
-    }
+    facts = Description(trained.canvas, trained.recipe, trained.epochs, trained.images, trained.seconds)
     state = {name: value.cpu().contiguous() for name, value in trained.encoder.state_dict().items()}
-    write(Path(path), packed(state, {MARK: json.dumps(facts)}))
+    write(Path(path), packed(state, {MARK: facts.to_json()}))
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> Pretrained:
@@ -128,28 +120,31 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Pretrained:
     Raises:
         BackboneError: it is no such file, damaged, or of another version.
     """
-    from safetensors import SafetensorError, safe_open
+    try:
+        file = read_weights(path, ".safetensors")
+    except BackboneError as error:
+        raise BackboneError(f"{path} is no encoder that selfclean-hooks pretrain wrote ({error})") from error
+    facts = read_description(file)
+    channels, name, cure = facts.canvas.channels, "its own description", "train it anew"
+
+    def made() -> Representation:
+        network = network_of(
+            facts.recipe.network,
+            "random",
+            torch.zeros(1, channels, 1, 1),
+            torch.ones(1, channels, 1, 1),
+            facts.canvas.size,
+        )
+        return Representation(network, projection_of(facts.recipe.objective, network.dim), channels)
 
     try:
-        with safe_open(str(path), "pt") as file:
-            facts = json.loads((file.metadata() or {})[MARK])
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise BackboneError(f"{path} is no encoder that selfclean-hooks pretrain wrote ({error})") from error
-    if facts.get("version") != VERSION:
-        raise BackboneError(
-            f"the encoder {path} must be of version {VERSION}, got {facts.get('version')!r}: use the version of "
-            "selfclean-hooks that wrote it, or train it anew"
-        )
-    held = facts["canvas"]
-    canvas = Canvas(held["size"], held["channels"], tuple(held["low"]), tuple(held["high"]))
-    recipe = Recipe(**{**facts["recipe"], "start": "random"})
-    mean, std = state["network.mean"], state["network.std"]
-    with preserve_rng_state():
-        network = network_of(recipe.network, "random", mean, std, canvas.size)
-        encoder = Representation(network, projection_of(recipe.objective, network.dim), canvas.channels)
-    try:
-        encoder.load_state_dict(state)
-    except RuntimeError as error:
+        with preserve_rng_state():
+            with outline():
+                check_fit(made(), file, name, cure)
+            encoder = made()
+    except BackboneError:
+        raise
+    except (SettingError, RuntimeError, ValueError) as error:
         raise BackboneError(f"the encoder {path} does not fit its own description: {error}") from error
-    return Pretrained(encoder.eval().to(device), canvas, recipe, facts["epochs"], facts["pictures"], facts["seconds"])
+    load_into(encoder, file, name, cure)
+    return Pretrained(encoder.eval().to(device), facts.canvas, facts.recipe, facts.epochs, facts.images, facts.seconds)

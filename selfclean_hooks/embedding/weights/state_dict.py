@@ -25,8 +25,10 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from selfclean_hooks.embedding.encoders.features import tensors_of
-from selfclean_hooks.embedding.weights.checkpoint_file import Checkpoint, read
+from selfclean_hooks.embedding.weights.checkpoint_file import read
+from selfclean_hooks.embedding.weights.stored_tensor import Checkpoint, StoredTensor, nbytes
 from selfclean_hooks.errors import BackboneError
+from selfclean_hooks.utils.text import visible
 from selfclean_hooks.utils.torch_internals import uncompiled
 
 
@@ -53,6 +55,7 @@ def load_weights(module: nn.Module, path: str | Path) -> nn.Module:
     return module
 
 
+LARGER, SMALL = 8, 2**24  # a module may have so many times the bytes of its file: half precision, tied weights
 COUNTER = "num_batches_tracked"
 WRAPPERS = {"module", "_orig_mod"}
 AVERAGED = {"ema", "teacher", "momentum", "target", "average", "averaged", "swa", "k"}  # k: MoCo's encoder_k
@@ -60,29 +63,58 @@ STUDENT = {"student", "query", "online", "current", "q"}  # current: Lightning's
 HEADS = ("fc", "classifier", "head", "heads")  # where torchvision's models and most others have their classifier
 
 
-def load_into(module: nn.Module, file: Checkpoint, name: str) -> None:
+CURE = "name the architecture that was saved, or build it and use selfclean_hooks.embedding.load_weights"
+
+
+def load_into(module: nn.Module, file: Checkpoint, name: str, cure: str = CURE) -> None:
     """Load the weights of a file into a module, in its own precision and on its own device: all of them or none.
 
     Args:
         module: whose parameters and buffers are overwritten.
         file: the checkpoint.
         name: name of the module in messages.
+        cure: what to do where they do not fit.
 
     Raises:
         BackboneError: they do not fit, or one is not finite.
     """
     if any(is_lazy(tensor) or tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
         raise BackboneError(f"{name} has parameters without memory: run one batch through it, or call to_empty, first")
+    own, front = tensors_of(module), check_fit(module, file, name, cure)
+    values = file.load([key for name in own if (key := f"{front}{name}") in file.tensors])
+    state = {key[len(front) :]: value for key, value in values.items()}
+    _check_finite(own, state, file)
+    module.load_state_dict(state, strict=False)  # names and shapes were checked above
+
+
+def check_fit(module: nn.Module, file: Checkpoint, name: str, cure: str = CURE) -> str:
+    """Check that the weights of a file have the names and shapes of a module's; they are not read.
+
+    Args:
+        module: may be without memory, on torch's device "meta".
+        file: the checkpoint.
+        name: name of the module in messages.
+        cure: what to do where they do not fit.
+
+    Returns:
+        The prefix of their names.
+
+    Raises:
+        BackboneError: they do not fit.
+    """
     own = tensors_of(module)
-    found = strip_prefix(find_prefix(own, file), file)
+    front = find_prefix(own, file)
+    found = strip_prefix(front, file)
     wrong = [*_names_wrong(own, found, classifiers(module)), *_values_wrong(own, found)]
     if wrong:
         hint = " (pos_embed follows the image size in training)" if "pos_embed" in " ".join(wrong) else ""
-        cure = "name the architecture that was saved, or build it and use selfclean_hooks.embedding.load_weights"
         raise BackboneError(f"{file.path} does not fit {name}: {'; '.join(wrong)}{hint}: {cure}")
-    state = {key: found[key] for key in own if key in found}
-    _check_finite(own, state, file)
-    module.load_state_dict(state, strict=False)  # names and shapes were checked above
+    if nbytes(own.values()) > LARGER * file.size + SMALL:
+        raise BackboneError(
+            f"{file.path} must hold all weights of {name}, {nbytes(own.values()) >> 20} MB, got {file.size >> 20} MB "
+            "in which the same ones are used again and again: save the state_dict() of the module itself"
+        )
+    return front
 
 
 def find_prefix(own: Mapping[str, Tensor], file: Checkpoint) -> str:
@@ -99,7 +131,7 @@ def find_prefix(own: Mapping[str, Tensor], file: Checkpoint) -> str:
     fits = [front for front in fits if not _values_wrong(own, strip_prefix(front, file))] or fits
     best = min(map(_standing, fits))
     tied = [front for front in fits if _standing(front) == best]
-    if not all(_alike(names, strip_prefix(tied[0], file), strip_prefix(other, file)) for other in tied[1:]):
+    if not all(_alike(names, file, tied[0], other) for other in tied[1:]):
         raise BackboneError(
             f"{file.path} must hold one set of weights, got several that fit: {', '.join(map(repr, sorted(tied)))}: "
             "save the state_dict() of the one that is meant"
@@ -107,7 +139,7 @@ def find_prefix(own: Mapping[str, Tensor], file: Checkpoint) -> str:
     return tied[0]
 
 
-def strip_prefix(front: str, file: Checkpoint) -> dict[str, Tensor]:
+def strip_prefix(front: str, file: Checkpoint) -> dict[str, StoredTensor]:
     """The tensors whose names have this prefix, by the rest of their names."""
     return {key[len(front) :]: value for key, value in file.tensors.items() if key.startswith(front)}
 
@@ -134,11 +166,18 @@ def _standing(front: str) -> tuple[int, int]:
     return len([part for part in front.split(".") if part and part not in WRAPPERS]), rank
 
 
-def _alike(names: Collection[str], a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
-    return all(a[name].dtype == b[name].dtype and torch.equal(a[name], b[name]) for name in names)
+def _alike(names: Collection[str], file: Checkpoint, one: str, other: str) -> bool:
+    """Whether the weights under two prefixes are the same; pair by pair, as each set may fill the memory."""
+    for a, b in ((f"{one}{name}", f"{other}{name}") for name in names):
+        stored, twin = file.tensors[a], file.tensors[b]
+        if stored.kind or (stored.kind, stored.dtype, stored.shape) != (twin.kind, twin.dtype, twin.shape):
+            return False
+        if not stored.is_same_place(twin) and not torch.equal(*file.load([a, b]).values()):
+            return False
+    return True
 
 
-def _names_wrong(own: Mapping[str, Tensor], found: Mapping[str, Tensor], heads: tuple[str, ...]) -> Iterator[str]:
+def _names_wrong(own: Mapping[str, Tensor], found: Mapping[str, StoredTensor], heads: tuple[str, ...]) -> Iterator[str]:
     missing = [name for name in own if name not in found and not name.endswith(COUNTER)]
     left_out = tuple(f"{head}." for head in heads)
     unknown = [name for name in found if name not in own and not name.endswith(COUNTER)]
@@ -149,22 +188,22 @@ def _names_wrong(own: Mapping[str, Tensor], found: Mapping[str, Tensor], heads: 
         yield f"the model lacks {_listed(unknown)}"
 
 
-def _values_wrong(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    """What cannot be copied: another shape, or integers for floats (quantized weights)."""
-    pairs = [(name, own[name], found[name]) for name in own if name in found]
-    wrong = [
-        f"{name}: model {tuple(a.shape)}, file {tuple(b.shape)}"
-        if a.shape != b.shape
-        else f"{name}: model {a.dtype}, file {b.dtype}"
-        for name, a, b in pairs
-        if a.shape != b.shape or a.is_floating_point() != b.is_floating_point()
-    ]
+def _values_wrong(own: Mapping[str, Tensor], found: Mapping[str, StoredTensor]) -> list[str]:
+    """What cannot be copied: no plain tensor, another shape, or integers for floats (quantized weights)."""
+    wrong = []
+    for name, a, b in ((name, own[name], found[name]) for name in own if name in found):
+        if b.kind:
+            wrong.append(f"{name}: model {a.dtype}, file a tensor that is {b.kind}")
+        elif tuple(a.shape) != b.shape:
+            wrong.append(f"{name}: model {tuple(a.shape)}, file {b.shape}")
+        elif a.is_floating_point() != b.dtype.is_floating_point:
+            wrong.append(f"{name}: model {a.dtype}, file {b.dtype}")
     return [_listed(wrong)] if wrong else []
 
 
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
+    return ", ".join(map(visible, names[:5])) + more
 
 
 def _check_finite(own: Mapping[str, Tensor], state: Mapping[str, Tensor], file: Checkpoint) -> None:
