@@ -87,7 +87,8 @@ class Auditor:
         """
         folders = self._folders(name, epoch)
         folder = folders[0] if folders else None
-        for place in folders:
+        epochs = () if self.training_started else self.settings.epochs  # later ones fail fast too
+        for place in dict.fromkeys([*folders, *(each for later in epochs for each in self._folders(name, later))]):
             self.processes.run_on_first(partial(check_output, place, make=place == folder))
         splits, notes = held_out_splits(self.settings, self.processes, self.host)
         what = f"the training data {name}".strip()

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from selfclean_hooks import Audit, Limits, Policy, Thresholds
 from selfclean_hooks.core.settings import EmbeddingSettings
-from selfclean_hooks.errors import DataWarning, SettingError
+from selfclean_hooks.errors import AuditFileError, DataWarning, SettingError
 from selfclean_hooks.training.settings import audits_enabled
 from selfclean_hooks_lightning import DataAudit
 from tests.lightning.fits import Net, audit_callback, clean_data, train_data, trainer
@@ -134,3 +134,15 @@ def test_settings_reach_the_audit(tmp_path: Path) -> None:
     assert saved.thresholds == threshold
     assert saved.provenance["settings"]["method"] == "selfclean"
     assert saved.provenance["dataset"]["name"] == "train (Items)"
+
+
+@pytest.mark.parametrize("place", ["manifest.json", "clean_indices.txt", "epoch=1/samples.csv"])
+def test_files_of_the_users_in_output_dir_are_left_before_anything_is_read(place: str, tmp_path: Path) -> None:
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    net = Net()
+    with pytest.raises(AuditFileError, match=f"holds {path.name}, which no audit wrote"):
+        trainer(audit_callback(tmp_path, audit_epochs=(0, 1))).fit(net, DataLoader(train_data(64), 16))
+    assert path.read_text() == "mine"
+    assert [left for left in tmp_path.rglob("*") if left.is_file()] == [path]
