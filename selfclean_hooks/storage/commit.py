@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from selfclean_hooks.decisions.review.file import read_review
 from selfclean_hooks.errors import AuditFileError
@@ -36,6 +37,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 PATIENCE = 20.0  # seconds for another process that moves files, which takes moments
+TRIES = 5  # of reading while others save
+T = TypeVar("T")
 LAST = (MANIFEST, SPLITS)  # what says which files there are is removed and moved last
 
 
@@ -99,6 +102,34 @@ def finish(folder: Path) -> None:
         if (place / SAVED).is_dir():
             with suppress(OSError, AuditFileError), _alone(place):
                 _finish(place)
+
+
+def read_steadily(folder: Path, read: Callable[[], T]) -> T:
+    """What a function reads from a folder; read again where another process saved an audit there meanwhile."""
+    for _ in range(TRIES):
+        finish(folder)
+        before = _state(folder)
+        try:
+            found = read()
+        except AuditFileError:
+            if _state(folder) == before:
+                raise
+        else:
+            if _state(folder) == before:
+                return found
+    return read()
+
+
+def _state(folder: Path) -> list[tuple[int, int] | None]:
+    """Changes with every save: which files say what there is, and since when."""
+    seen: list[tuple[int, int] | None] = []
+    for name in (SAVED, *LAST):
+        try:
+            found = (folder / name).stat()
+            seen.append((found.st_ino, found.st_mtime_ns))
+        except OSError:
+            seen.append(None)
+    return seen
 
 
 def _stage(staging: Path, contents: Mapping[str, bytes]) -> None:

@@ -14,7 +14,7 @@ from selfclean_hooks.errors import AuditFileError, PolicyError
 from selfclean_hooks.results.result import AuditResult, kept_action
 from selfclean_hooks.results.tables import frame_of, leakage_of, pairs_of, summary_rows
 from selfclean_hooks.storage.arrays import pack, unpack
-from selfclean_hooks.storage.commit import finish, replace_audit
+from selfclean_hooks.storage.commit import finish, read_steadily, replace_audit
 from selfclean_hooks.storage.ownership import CLEAN, LEAKAGE, MANIFEST, SPLITS, SavedFolder, owned_files
 from selfclean_hooks.storage.review import files_of, in_manifest, load_review
 from selfclean_hooks.storage.schema import FORMAT, Manifest, damaged_error, read, read_index
@@ -82,7 +82,7 @@ def load(folder: Path) -> AuditResult:
     """
     if is_of_splits(folder):
         raise AuditFileError(f"{folder} holds an audit of several splits: read it with SplitsAudit.load")
-    return load_files(SavedFolder(folder))
+    return read_steadily(folder, lambda: load_files(SavedFolder(folder)))
 
 
 def load_files(saved: SavedFolder) -> AuditResult:

@@ -12,7 +12,7 @@ from msgspec.structs import asdict
 
 from selfclean_hooks.errors import PolicyError
 from selfclean_hooks.results.splits import LEAKAGE, SplitsResult, conflicting_labels
-from selfclean_hooks.storage.commit import finish, replace_audit
+from selfclean_hooks.storage.commit import read_steadily, replace_audit
 from selfclean_hooks.storage.folder import SCORES, contents_of, digest_of, load_files
 from selfclean_hooks.storage.ownership import LEAKAGE as LEAKAGE_FILE
 from selfclean_hooks.storage.ownership import MANIFEST, PAGE, SPLITS, SavedFolder
@@ -62,8 +62,10 @@ def load(folder: Path) -> SplitsResult[AuditResult]:
     Raises:
         AuditFileError: the folder holds no audit of splits, is damaged, or has another version.
     """
-    finish(folder)
-    saved = SavedFolder(folder)
+    return read_steadily(folder, lambda: _loaded(SavedFolder(folder)))
+
+
+def _loaded(saved: SavedFolder) -> SplitsResult[AuditResult]:
     path = saved.path(SPLITS)
     index, _ = read_index(path, SplitsIndex)
     audits: dict[str, AuditResult] = {}

@@ -1,5 +1,6 @@
 """Whatever happens while an audit is saved, the old one or the new one is there, in all its files."""
 
+import multiprocessing
 import os
 import re
 import shutil
@@ -174,6 +175,38 @@ def test_the_next_save_finishes_the_one_before(kept: Path, tmp_path: Path, monke
     reviewed().save(folder)
     assert len(Audit.load(folder)) == 10
     assert hidden(folder) == []
+
+
+def test_savers_and_a_reader_at_once(tmp_path: Path) -> None:
+    one, another = single(), two()["val"]
+    one.save(tmp_path / "one")
+    another.save(tmp_path / "another")
+    one.save(tmp_path / "audit")
+    context = multiprocessing.get_context("fork")
+
+    def save(content: Mapping[str, bytes]) -> None:
+        for _ in range(8):
+            replace_audit(tmp_path / "audit", content)
+
+    def read() -> None:
+        expected = {one.frame.to_csv(), another.frame.to_csv()}
+        for _ in range(25):
+            assert Audit.load(tmp_path / "audit").frame.to_csv() in expected
+
+    work: list[tuple[Any, tuple[Any, ...]]] = [
+        (save, (to_write(tmp_path / "one"),)),
+        (save, (to_write(tmp_path / "another"),)),
+        (read, ()),
+    ]
+    processes = [context.Process(target=target, args=arguments) for target, arguments in work]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(100)
+        process.kill()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert files_of(tmp_path / "audit") in (files_of(tmp_path / "one"), files_of(tmp_path / "another"))
+    assert hidden(tmp_path / "audit") == []
 
 
 KILLED = """
