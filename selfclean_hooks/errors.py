@@ -5,6 +5,7 @@
     |-- BackboneError (ValueError)     the backbone provides no usable features
     |-- SourceError (ValueError)       SOURCE on the command line cannot be read
     |-- SettingError (ValueError)      a threshold, policy, limit or other argument is not valid
+    |   `-- UnknownBackboneError       no backbone has this name; a BackboneError too
     |-- PolicyError                    a policy would do harm, such as dropping most of the data
     |-- ContaminationError             a policy says "raise" and samples were flagged
     `-- AuditFileError                 a saved audit cannot be written or read
@@ -33,6 +34,10 @@ class SourceError(SelfCleanError, ValueError):
 
 class SettingError(SelfCleanError, ValueError):
     """A threshold, policy, limit or other argument is not valid."""
+
+
+class UnknownBackboneError(BackboneError, SettingError):
+    """No backbone has this name."""
 
 
 class PolicyError(SelfCleanError):

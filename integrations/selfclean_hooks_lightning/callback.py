@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
-
-from torch import nn
 
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.core.settings import Precision
@@ -14,6 +11,7 @@ from selfclean_hooks.decisions.settings import Action, Policy, Thresholds
 from selfclean_hooks.gate.verdict import Limits
 from selfclean_hooks.training.settings import TrainingOptions, audits_enabled
 from selfclean_hooks.training.state import TrainingState
+from selfclean_hooks_lightning.configuration import Backbone, HeldOut, backbone_of, held_out_of
 from selfclean_hooks_lightning.fit import Fit
 
 
@@ -58,6 +56,12 @@ class DataAuditHooks:
         cache_dir: Where embeddings are kept between runs, or None.
         precision: Of the audit's forward pass: "32" as the model has it, "bf16" or "16" for torch's autocast.
         compile: Compile the model for the audit with torch.compile; the module in training stays as it is.
+        on_error: What an error of the audit itself does, be it of the backbone, the cache, the output folder or the
+            memory: "warn", and training goes on as it would without that audit (the error in full goes to the log), or
+            "raise". None: "raise" where the policy drops or raises or there are limits, else "warn"; but a later audit
+            that is refused leaves what an earlier one dropped. Wrong arguments and interrupts always raise.
+        timeout: Seconds to wait for a sample, or for another process that does not answer, after which there is an
+            error that names it. None: for ever, with a line after a minute.
 
     Attributes:
         audits: The latest `Audit` by name of the loader, "" for a single one. Under strategies that start processes of
@@ -71,20 +75,22 @@ class DataAuditHooks:
         self,
         policy: Policy | None = None,
         limits: Limits | None = None,
-        backbone: str | nn.Module | Any = None,
+        backbone: Backbone = None,
         audit_epochs: tuple[int, ...] | list[int] = (0,),
         output_dir: str | Path | None = "audit",
         check_leakage: bool = True,
         leakage: Action | None = None,
         thresholds: Thresholds | None = None,
         method: Literal["default", "selfclean"] = "default",
-        held_out: Mapping[str, Any] | None = None,
+        held_out: HeldOut = None,
         batch_size: int = 64,
         num_workers: int | None = None,
         seed: int = 0,
         cache_dir: str | Path | None = None,
         precision: Precision = "32",
         compile: bool = False,
+        on_error: Literal["warn", "raise"] | None = None,
+        timeout: float | None = None,
     ) -> None:
         """See the class."""
         super().__init__()
@@ -93,18 +99,20 @@ class DataAuditHooks:
             thresholds=thresholds,
             limits=limits,
             method=method,
-            backbone=backbone,
+            backbone=backbone_of(backbone),
             audit_epochs=audit_epochs,
             output_dir=output_dir,
             check_leakage=check_leakage,
             leakage=leakage,
-            held_out=held_out,
+            held_out=held_out_of(held_out),
             batch_size=batch_size,
             num_workers=num_workers,
             seed=seed,
             cache_dir=cache_dir,
             precision=precision,
             compile=compile,
+            on_error=on_error,
+            timeout=timeout,
         )
         self.settings = options.checked()
         self.audits: dict[str, Audit] = {}
@@ -134,7 +142,7 @@ class DataAuditHooks:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the state of the run that is resumed; not that from before the audit, which tuners restore."""
         if self._fit is None or not self._fit.training.current:
-            self._state.load_state_dict(state_dict)
+            self._state.load_state_dict(state_dict, self.settings.raises)
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Find the state of a run with another `output_dir`, if there is no doubt whose it is."""
@@ -147,7 +155,7 @@ class DataAuditHooks:
         """Override the hook that returns the training data; the audit runs when it is asked for."""
         if stage == "fit" and audits_enabled():
             self._end()
-            self._state.margins.clear()  # of another training; those of one that is resumed are loaded after this
+            self._state.starts()
             self._fit = Fit(self.settings, self._state, self.audits, trainer, pl_module)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:

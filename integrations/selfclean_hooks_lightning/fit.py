@@ -67,11 +67,21 @@ class LightningHost(Host):
         loggers: Sequence[Any] = self.trainer.loggers
         return loggers
 
-    def inform(self, text: str) -> None:
+    def logger(self) -> logging.Logger:
         """Where Lightning writes its own lines."""
         modules = (base.__module__ for base in type(self.trainer).__mro__)  # users derive their own
         package = next(module for module in modules if module.split(".")[0] in self.packages)
-        logging.getLogger(package.split(".trainer")[0]).info(text)
+        return logging.getLogger(package.split(".trainer")[0])
+
+    def epochs_planned(self) -> int | None:
+        """By `max_epochs` and `max_steps`, whichever comes first."""
+        trainer, limits = self.trainer, []
+        if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+            limits.append(trainer.max_epochs)
+        steps, batches = trainer.max_steps, trainer.num_training_batches
+        if steps >= 0 and self.module.automatic_optimization and 0 < batches < float("inf"):
+            limits.append(-(-steps // -(-batches // trainer.accumulate_grad_batches)))
+        return min(limits, default=None)
 
     def map_loaders(self, loaders: Any, change: Callable[[str, Any], Any]) -> Any:
         """CombinedLoaders too."""

@@ -116,6 +116,8 @@ def audit(
         compile: compile the model with torch.compile; takes a while and pays off for many samples.
         max_items: findings of each issue that the report shows, at most: all flagged ones and half as many beyond. They
             and their neighbours are read again for that.
+        timeout: seconds to wait for a sample, after which the audit ends with an error that names it; None: for ever,
+            with a line after a minute. Without workers a sample that is stuck in the system cannot be ended.
 
     Returns:
         The Audit; its indices are positions in `dataset`.
@@ -128,9 +130,11 @@ def audit(
     from selfclean_hooks.data.views.dataset_view import open_dataset
     from selfclean_hooks.embedding.embed import embed
     from selfclean_hooks.results.thumbnails import thumbnails
+    from selfclean_hooks.utils.patience import patience
 
     settings = audit_settings(method, thresholds, policy, options)
-    view = open_dataset(dataset)
-    embeddings = embed(view, backbone, settings.embedding, labels=options.get("labels"))
-    result = audit_of(embeddings, settings, umap=True)
-    return replace(result, thumbnails=thumbnails(result, view, settings.embedding))
+    with patience(settings.embedding.timeout):
+        view = open_dataset(dataset)
+        embeddings = embed(view, backbone, settings.embedding, labels=options.get("labels"))
+        result = audit_of(embeddings, settings, umap=True)
+        return replace(result, thumbnails=thumbnails(result, view, settings.embedding))

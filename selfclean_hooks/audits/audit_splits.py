@@ -53,17 +53,19 @@ def audit_splits(
         SettingError: there are not at least two named splits, or a setting is not valid.
     """
     from selfclean_hooks.embedding.embed import embed
+    from selfclean_hooks.utils.patience import patience
 
     labels = options.get("labels") or {}
     views = _opened(splits, labels)
     policies = split_policies(policy, views)
     settings = audit_settings(method, thresholds, None, options)
-    encoder = _encoder(next(iter(views.values())), backbone, settings.embedding)
-    embeddings = {}
-    for name, view in views.items():
-        with split_named(name):
-            embeddings[name] = embed(view, encoder, settings.embedding, labels=labels.get(name))
-    return _with_thumbnails(splits_of(embeddings, settings, policies, umap=True), views, settings.embedding)
+    with patience(settings.embedding.timeout):
+        encoder = _encoder(next(iter(views.values())), backbone, settings.embedding)
+        embeddings = {}
+        for name, view in views.items():
+            with split_named(name):
+                embeddings[name] = embed(view, encoder, settings.embedding, labels=labels.get(name))
+        return _with_thumbnails(splits_of(embeddings, settings, policies, umap=True), views, settings.embedding)
 
 
 def splits_of(

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from typing_extensions import Unpack
 
 from selfclean_hooks.audits.audit_dataset import audit as run_audit
 from selfclean_hooks.audits.settings import AuditOptions
-from selfclean_hooks.data.dataset_tree import check_map_style, is_huggingface
+from selfclean_hooks.data.dataset_tree import check_map_style
+from selfclean_hooks.data.views.kept_samples import InnerAttributes
 from selfclean_hooks.errors import DataError, SettingError
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ class AuditArguments(AuditOptions, total=False):
     method: str
 
 
-OWN = ("dataset", "audit", "indices")
 TRANSFORMS = ("transform", "target_transform", "transforms")
-PER_SAMPLE = ("targets", "labels", "samples", "imgs", "paths", "data")
 
 
-class AuditedDataset(Dataset[Any]):
+class AuditedDataset(InnerAttributes, Dataset[Any]):
     """The samples of a data set that the policy keeps, as the user's own items with the user's own augmentation.
+
+    A data set that cannot be audited is an error here, whatever the policy: it must not pass for an audited one.
 
     Other attributes are those of the inner data set. `targets`, `labels`, `samples`, `imgs`, `paths` and `data` hold
     the kept samples only, and setting `transform`, `target_transform` or `transforms` sets it on the inner data set.
@@ -59,9 +59,10 @@ class AuditedDataset(Dataset[Any]):
         PolicyError: The policy would drop more than its `max_drop_fraction`.
     """
 
-    dataset: Any
     audit: Audit
     indices: NDArray[np.int64]
+    OWN = InnerAttributes.OWN | {"audit"}
+    CALLED = "audited"
 
     def __init__(
         self,
@@ -102,37 +103,12 @@ class AuditedDataset(Dataset[Any]):
             raise IndexError(f"index {position} is outside the {len(self)} samples that were kept")
         return int(self.indices[position])
 
-    def __getattr__(self, name: str) -> Any:
-        """Attributes of the inner data set. Never those with a leading underscore: pickle and copy look for them."""
-        if name.startswith("_") or name in OWN:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        value = getattr(self.dataset, name)
-        if callable(value) and is_huggingface(self.dataset) and not name.startswith("set_"):
-            raise AttributeError(
-                f".{name}() would return all samples, the dropped ones included: call it on "
-                "audited.dataset.select(audited.indices), or before the audit"
-            )
-        return self._kept(name, value) if name in PER_SAMPLE else value
-
     def __setattr__(self, name: str, value: Any) -> None:
         """Transforms are set on the inner data set, where they are applied."""
         if name in TRANSFORMS:
             setattr(self.dataset, name, value)
         else:
             super().__setattr__(name, value)
-
-    def _kept(self, name: str, values: Any) -> Any:
-        """The entries of the kept samples, for an attribute with one entry a sample; anything else unchanged."""
-        if not hasattr(type(values), "__len__") or len(values) != len(self.dataset):
-            return values
-        if isinstance(values, (np.ndarray, torch.Tensor)):
-            return values[self.indices]
-        if isinstance(values, (list, tuple)):
-            return type(values)([values[index] for index in self.indices])
-        raise AttributeError(
-            f".{name} holds {len(values)} entries in a {type(values).__name__}, which cannot be filtered: "
-            f"use audited.dataset.{name} together with audited.indices"
-        )
 
 
 def _reused(

@@ -26,6 +26,7 @@ from selfclean_hooks.errors import BackboneError, PolicyError
 from selfclean_hooks.results.stability import describe, stability
 from selfclean_hooks.results.thumbnails import leak_thumbnails, thumbnails
 from selfclean_hooks.storage.commit import check_output
+from selfclean_hooks.utils.patience import patience
 from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.utils.rng import preserve_rng_state
 
@@ -71,6 +72,11 @@ def audit_distributed(processes: Processes, request: TrainingAudit) -> Audit:
         BackboneError: the backbone provides no usable features.
         AuditFileError: a folder cannot be written.
     """
+    with patience(request.settings.embedding.timeout):
+        return _audited(processes, request)
+
+
+def _audited(processes: Processes, request: TrainingAudit) -> Audit:
     processes.run_on_first(lambda: _check_folder(request.folder))
     settings = request.settings.embedding
     request = processes.run_on_each(lambda: _opened(request))

@@ -34,6 +34,7 @@ class AuditOptions(TypedDict, total=False):
     precision: Precision
     compile: bool
     max_items: int
+    timeout: float | None
 
 
 @dataclass(frozen=True)

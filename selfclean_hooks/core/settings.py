@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -30,6 +31,9 @@ class EmbeddingSettings:
         progress: show progress bars.
         precision: of the forward pass: "32" as the model is, "bf16" or "16" under autocast.
         compile: compile the model with torch.compile.
+        timeout: seconds to wait for a sample, or for another process of a training; None: for ever.
+        worker_options: further arguments of torch's DataLoader for the workers, as those of the loader in training;
+            "dataset_type" is the class that `worker_init_fn` expects its data set to have.
 
     Raises:
         SettingError: one is not valid; says which.
@@ -43,6 +47,8 @@ class EmbeddingSettings:
     progress: bool = True
     precision: Precision = "32"
     compile: bool = False
+    timeout: float | None = None
+    worker_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check numbers and choices; the device and the folder are checked when they are used."""
@@ -52,6 +58,9 @@ class EmbeddingSettings:
             raise SettingError(f'precision must be "32", "bf16" or "16", got {self.precision!r}')
         if not isinstance(self.compile, (bool, np.bool_)):
             raise SettingError(f"compile must be True or False, got {self.compile!r}")
+        number = isinstance(self.timeout, (int, float, np.number)) and not isinstance(self.timeout, bool)
+        if self.timeout is not None and not (number and 0 < self.timeout < np.inf):
+            raise SettingError(f"timeout must be a number of seconds above 0, or None for ever, got {self.timeout!r}")
 
 
 def _check_whole(name: str, value: object, least: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -14,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset, get_worker_info
 
-from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.data.digests import digest, file_key
 from selfclean_hooks.data.image_files import STORED
 from selfclean_hooks.data.images import CHANNELS, as_array, raster, to_image, to_rgb
@@ -103,6 +100,7 @@ class SampleReader(Dataset[tuple[Sample, Any]]):
         """See `own_files` for `files`; `known`: sorted digests of contents not wanted; `prepared`: not to be read."""
         self.dataset, self.prepare, self.files, self.known = dataset, prepare, files, known
         self.prepared = dict(prepared)
+        self.current: Tensor | None = None  # (W,) in shared memory: the index that each worker reads
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -112,6 +110,8 @@ class SampleReader(Dataset[tuple[Sample, Any]]):
         """The sample at a position, and its content if it can be read."""
         if index in self.prepared:
             return self.prepared[index]
+        if self.current is not None and (worker := get_worker_info()) is not None:
+            self.current[worker.id] = index
         try:
             value, target = split(self.dataset[index])
             if value is None:
@@ -145,32 +145,7 @@ class SampleReader(Dataset[tuple[Sample, Any]]):
         return self.prepare(_image(value, index))
 
 
-def loader_of(
-    reader: SampleReader, reading: EmbeddingSettings, share: Sequence[int], device: torch.device | None = None
-) -> tuple[DataLoader[tuple[Sample, Any]], tuple[str, ...]]:
-    """A loader of `Batch`es of the positions in `share`; a note where workers were asked for and cannot be had.
-
-    Args:
-        reader: what is read.
-        reading: how.
-        share: positions, in order.
-        device: where the batches go; for CUDA they are put in pinned memory.
-    """
-    workers, notes = _workers(reader, int(reading.num_workers))
-    generator = torch.Generator().manual_seed(int(reading.seed))  # else the loader draws from the global one
-    loader = DataLoader(
-        reader,
-        int(reading.batch_size),
-        sampler=share,
-        num_workers=workers,
-        collate_fn=_batch,
-        pin_memory=device is not None and device.type == "cuda",
-        generator=generator,
-    )
-    return loader, notes
-
-
-def _batch(read: list[tuple[Sample, Any]]) -> Batch:
+def batch_of(read: list[tuple[Sample, Any]]) -> Batch:
     """One tensor a batch and not one a sample: each tensor that a worker sends holds a file descriptor open."""
     contents = [content for sample, content in read if not sample.error and not sample.known]
     tensors = [content.detach() for content in contents if isinstance(content, Tensor)]
@@ -209,14 +184,3 @@ def as_input(value: Any) -> Any:
     if isinstance(value, list) and value and all(type(entry) in (int, float) for entry in value):
         value = torch.tensor(value)  # torch's default_collate would turn a batch of lists on its side
     return value.float() / 255 if isinstance(value, Tensor) and value.dtype == torch.uint8 else value
-
-
-def _workers(reader: SampleReader, wanted: int) -> tuple[int, tuple[str, ...]]:
-    """How many workers can read: none where they are not forked and the data set cannot be sent to them."""
-    if wanted == 0 or multiprocessing.get_start_method() == "fork":
-        return wanted, ()
-    try:
-        pickle.dumps(reader)
-    except Exception as error:  # pickle raises whatever an object's own __reduce__ does
-        return 0, (f"the data set cannot be sent to worker processes ({error}): it is read without workers",)
-    return wanted, ()

@@ -1,4 +1,4 @@
-"""Data set + encoder -> Embeddings. The one file that runs a DataLoader."""
+"""Data set + encoder -> Embeddings."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from selfclean_hooks.core.labels import as_labels, class_codes, has_name_for_eve
 from selfclean_hooks.core.settings import DEFAULT_SETTINGS, EmbeddingSettings
 from selfclean_hooks.data.dataset_tree import class_names
 from selfclean_hooks.data.digests import own_files
-from selfclean_hooks.data.reader import ImageDataset, Sample, SampleReader, loader_of
+from selfclean_hooks.data.reader import ImageDataset, Sample, SampleReader
 from selfclean_hooks.data.views.dataset_view import DatasetView, open_dataset
+from selfclean_hooks.data.workers import read_batches
 from selfclean_hooks.embedding.backbones.resolve import resolve_distributed
 from selfclean_hooks.embedding.cache import Cache, OtherFeaturesError
 from selfclean_hooks.embedding.collector import EmbeddingCollector, LowestDigests, merge_shards
@@ -26,6 +27,7 @@ from selfclean_hooks.embedding.encoders.random_weights import random_copy
 from selfclean_hooks.embedding.quality import FEW, LEAST, SAMPLES, SHARE, chosen, representation_quality
 from selfclean_hooks.errors import BackboneError, DataError
 from selfclean_hooks.utils.arrays import fingerprint
+from selfclean_hooks.utils.patience import patience
 from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.utils.rng import preserve_rng_state
 from selfclean_hooks.utils.text import bar
@@ -82,7 +84,7 @@ def embed_distributed(
     view = processes.run_on_each(lambda: _opened(dataset, labels, least))
     n, progress, seed = len(view), reading.progress and processes.is_first, reading.seed
     files = processes.run_on_each(lambda: view.files)
-    with preserve_rng_state(view.dataset):
+    with patience(reading.timeout), preserve_rng_state(view.dataset):
         resolved = resolve_distributed(
             processes, backbone, ImageDataset(view), device=reading.device, seed=seed, progress=progress
         )
@@ -151,14 +153,15 @@ class _Source:
         read = EmbeddingCollector(len(self.dataset), at_most)
         reader = SampleReader(self.dataset, encoder.prepare, self.files, cache.known, prepared)
         reading = replace(self.reading, num_workers=0) if prepared else self.reading  # workers would get a copy each
-        loader, notes = loader_of(reader, reading, positions, encoder.device)
+        notes: list[str] = []
+        batches = read_batches(reader, reading, positions, notes, encoder.device)
         with encoder.ready(), bar(what, self.progress) as tick:
-            for batch in loader:
+            for batch in batches:
                 read.take(batch, encoder, cache, reader)
                 if tick is not None:
                     tick(read.seen, len(positions))
         cache.flush()
-        return read, notes
+        return read, tuple(notes)
 
 
 def _compared_with_random(n: int) -> int:

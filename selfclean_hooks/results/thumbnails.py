@@ -14,8 +14,9 @@ from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.data.images import to_image, to_rgb
 from selfclean_hooks.data.items import split
 from selfclean_hooks.data.previews import column_names, preview
-from selfclean_hooks.data.reader import Sample, SampleReader, loader_of
+from selfclean_hooks.data.reader import Sample, SampleReader
 from selfclean_hooks.data.views.dataset_view import open_dataset
+from selfclean_hooks.data.workers import read_batches
 from selfclean_hooks.results.findings import select_findings
 from selfclean_hooks.utils.rng import preserve_rng_state
 from selfclean_hooks.utils.text import bar
@@ -170,8 +171,8 @@ def _small(dataset: Any, positions: list[int], reading: EmbeddingSettings) -> di
         return found
     view = open_dataset(dataset)
     with preserve_rng_state(view.dataset), bar("making thumbnails", reading.progress) as tick:
-        loader, _ = loader_of(ThumbnailReader(view.stored.items, None), reading, positions)
-        for done, batch in enumerate(loader, 1):
+        batches = read_batches(ThumbnailReader(view.stored.items, None), reading, positions, [])
+        for done, batch in enumerate(batches, 1):
             there = [sample.index for sample in batch.samples if not sample.error]
             found.update(zip(there, batch.contents, strict=True))
             if tick is not None:

@@ -24,17 +24,17 @@ from selfclean_hooks.errors import BackboneError, ContaminationError, DataError,
 from selfclean_hooks.results.stability import describe, stability
 from selfclean_hooks.results.thumbnails import thumbnails
 from selfclean_hooks.storage.commit import check_output
-from selfclean_hooks.training.held_out import held_out_splits
-from selfclean_hooks.training.host import Host
+from selfclean_hooks.training.host import Host, held_out_splits
 from selfclean_hooks.training.loader_collections import data_of
-from selfclean_hooks.training.loaders import sampled_indices
-from selfclean_hooks.training.messages import findings, limit_violations, log, paragraph
+from selfclean_hooks.training.loaders import sampled_indices, worker_options
+from selfclean_hooks.training.messages import data_name, findings, limit_violations, log, paragraph
 from selfclean_hooks.training.module_features import Representation, representation
 from selfclean_hooks.training.settings import TrainingSettings
 from selfclean_hooks.training.state import Margins
 from selfclean_hooks.utils.arrays import IntArray
 from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.utils.rng import preserve_rng_state
+from selfclean_hooks.utils.text import listing
 
 REHEARSAL = 256  # samples audited in a mode that only tries whether everything works
 
@@ -67,7 +67,7 @@ class Auditor:
         self.training_started = False
 
     def audit(
-        self, name: str, loader: Any, data: DatasetView, epoch: int, accept: Callable[[IntArray], Any]
+        self, name: str, loader: Any, data: DatasetView, epoch: int, accept: Callable[[Audit, IntArray], Any]
     ) -> IntArray:
         """Audit the data of a loader before an epoch.
 
@@ -76,7 +76,8 @@ class Auditor:
             loader: Its sampler and workers are used.
             data: Of the loader (`data_of`).
             epoch: Before which.
-            accept: Called with the result; raises if these samples cannot be dropped. Then only one folder is written.
+            accept: Called with audit and result; raises if these samples cannot be dropped. Then only one folder is
+                written.
 
         Returns:
             (K,) int64, ascending positions in the audited data: the samples to drop.
@@ -91,7 +92,7 @@ class Auditor:
         for place in dict.fromkeys([*folders, *(each for later in epochs for each in self._folders(name, later))]):
             self.processes.run_on_first(partial(check_output, place, make=place == folder))
         splits, notes = held_out_splits(self.settings, self.processes, self.host)
-        what = f"the training data {name}".strip()
+        what = data_name(name)
         if sampled_indices(loader) is not None:
             notes = [f"the sampler draws only {len(data)} samples: positions count among these", *notes]
         sizes = "".join(f" and {len(other)} of {split}" for split, other in splits.items())
@@ -103,13 +104,27 @@ class Auditor:
             raise ContaminationError(f"training is stopped: {'; '.join(violations)}. {text}")
         kept = audit.clean_indices
         dropped = np.setdiff1d(np.arange(len(audit)), kept)
-        accept(dropped)
+        accept(audit, dropped)
         for another in folders[1:]:
             self.processes.run_on_first(partial(audit.save, another))
         self.audits[name] = audit
         self.unlogged.append(name)
+        if len(dropped):  # by a line of its own: users silence warnings
+            self.inform(f"DataAudit: {len(dropped)} of {len(audit)} samples are dropped, index {listing(dropped)}")
         (self.warn if any(findings(audit)) else self.inform)(f"{text}. Trained on: {len(kept)}")
         return dropped
+
+    def starts(self) -> None:
+        """The first step is about to be made."""
+        self.training_started = True
+        planned, due = self.host.epochs_planned(), self.settings.epochs
+        never = np.array([epoch for epoch in due if planned is not None and epoch >= planned])
+        if len(never) and not self.host.rehearsal():
+            say = self.warn if len(never) == len(due) else self.inform
+            say(
+                f"DataAudit: the audit before epoch {listing(never)} will not be made: training ends after {planned} "
+                "epochs, which count from 0"
+            )
 
     def rehearse(self, name: str, loader: Any) -> None:
         """Audit a few samples to see that everything works; nothing is written, dropped or stopped."""
@@ -123,9 +138,9 @@ class Auditor:
 
     def log(self) -> None:
         """Log the audits that have not been logged yet."""
-        for name in self.unlogged if self.processes.is_first else ():
+        names, self.unlogged = self.unlogged, []
+        for name in names if self.processes.is_first else ():
             log(self.host.loggers(), self.audits[name], name, self.host.steps_done())
-        self.unlogged.clear()
 
     def warn(self, text: str) -> None:
         """A warning, in the first process alone."""
@@ -147,6 +162,7 @@ class Auditor:
             device=self.host.device(),
             num_workers=getattr(loader, "num_workers", 0) if workers is None else workers,
             progress=self.host.shows_progress(),
+            worker_options=worker_options(loader),
         )
         return TrainingAudit(
             dataset=data,

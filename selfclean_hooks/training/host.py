@@ -1,4 +1,4 @@
-"""What the audits of a training ask of its trainer: the adapter that a host package writes."""
+"""What the audits of a training ask of its trainer, in the adapter that a host package writes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from selfclean_hooks.training.loader_collections import map_loaders
+from selfclean_hooks.data.dataset_tree import check_map_style
+from selfclean_hooks.data.fingerprint import data_fingerprint
+from selfclean_hooks.errors import DataError, PolicyError
+from selfclean_hooks.training import loaders as dropping
+from selfclean_hooks.training.loader_collections import data_of, map_loaders, without
+from selfclean_hooks.training.loaders import sampled_indices
+from selfclean_hooks.training.settings import TrainingSettings
+from selfclean_hooks.utils.arrays import IntArray
+from selfclean_hooks.utils.processes import Processes
+
+LAST_BATCH = (
+    "DataAudit: without the dropped samples the last batch of an epoch holds a single one, which BatchNorm may refuse: "
+    "set drop_last=True or another batch_size"
+)
 
 
 class Host(ABC):
@@ -51,9 +64,17 @@ class Host(ABC):
         """Loggers with `log_metrics(metrics, step=)` and perhaps `log_image(key=, images=, step=)`."""
         return ()
 
+    def logger(self) -> logging.Logger:
+        """Where the trainer writes its own lines."""
+        return logging.getLogger("selfclean_hooks")
+
     def inform(self, text: str) -> None:
         """Show the user a line, in the first process alone."""
-        logging.getLogger("selfclean_hooks").info(text)
+        self.logger().info(text)
+
+    def epochs_planned(self) -> int | None:
+        """How many epochs will be trained at most, those of a resumed run included; None: not known."""
+        return None
 
     def map_loaders(self, loaders: Any, change: Callable[[str, Any], Any]) -> Any:
         """Change every loader of a collection, as `map_loaders` does; for collections of the trainer's own."""
@@ -78,3 +99,63 @@ class Host(ABC):
     def fetched(self) -> tuple[Any, int] | None:
         """The iterator that the batch of this step came from, and how many batches were fetched ahead of it."""
         return None
+
+
+def loader_without(host: Host, name: str, loader: Any, dropped: IntArray) -> tuple[Any, str]:
+    """The loader without the dropped positions of its `data_of`, and a warning about its last batch or "".
+
+    Raises:
+        PolicyError: No training is possible on what is left.
+    """
+    if (new := without(loader, dropped)) is loader:
+        return loader, ""
+    shards = host.sampler_shards()
+    why = dropping.problem(new, len(loader.dataset), shards)
+    why = why or host.why_too_few(dropping.batches(new, shards))
+    if why is not None:
+        raise PolicyError(f"training on what is left of {name or 'the training data'} cannot work: {why}")
+    alone = dropping.single_sample_batch(new, loader, shards)
+    return new, LAST_BATCH if alone else ""
+
+
+def held_out_splits(settings: TrainingSettings, processes: Processes, host: Host) -> tuple[dict[str, Any], list[str]]:
+    """The data sets to compare with, which all processes have alike, by name; and notes on those that cannot be."""
+    if not settings.check_leakage:
+        return {}, []
+    splits, notes = processes.run_on_each(lambda: _splits_here(settings, host))
+    if processes.size == 1:
+        return splits, notes
+    notes = list(dict.fromkeys(note for part in processes.gather_all(lambda: notes) for note in part))
+    prints = processes.gather_all(lambda: {name: data_fingerprint(data) for name, data in splits.items()})
+    names = dict.fromkeys(name for part in prints for name in part)
+    alike = [name for name in names if len({part.get(name) for part in prints}) == 1]
+    notes += [
+        f"{name} is not compared with the training data: the processes of the training hold different data for it"
+        for name in names
+        if name not in alike
+    ]
+    return {name: splits[name] for name in alike}, notes
+
+
+def _splits_here(settings: TrainingSettings, host: Host) -> tuple[dict[str, Any], list[str]]:
+    splits, notes = dict(settings.held_out), list[str]()
+    collections, missing = host.held_out(splits)
+    for split, loaders in collections.items():
+
+        def add(key: str, loader: Any, split: str = split) -> Any:
+            if not isinstance(loader, (list, tuple, dict)) or loader:  # empty: an old way to say that there is none
+                _add(f"{split}/{key}" if key else split, loader, splits, notes)
+            return loader
+
+        host.map_loaders(loaders, add)
+    return {name: data for name, data in splits.items() if len(data) > 0}, [*notes, *missing]
+
+
+def _add(name: str, loader: Any, splits: dict[str, Any], notes: list[str]) -> None:
+    try:
+        check_map_style(data := data_of(loader))
+        splits.setdefault(name, data)
+        if sampled_indices(loader) is not None:
+            notes.append(f"the sampler of {name} draws only {len(data)} samples: positions count among these")
+    except DataError as error:
+        notes.append(f"{name} is not compared with the training data: {error}")

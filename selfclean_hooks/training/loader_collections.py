@@ -1,4 +1,4 @@
-"""Loaders in lists, tuples and dicts, and the data that a loader draws from."""
+"""Loaders in lists, tuples and dicts, the data that a loader draws from, and the loader without some of it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from torch.utils.data import Subset
 
+from selfclean_hooks.data.dataset_tree import check_map_style
 from selfclean_hooks.errors import DataError
-from selfclean_hooks.training.loaders import sampled_indices
+from selfclean_hooks.training.loaders import filter_loader, sampled_indices
+from selfclean_hooks.utils.arrays import IntArray
 
 Change = Callable[[str, Any], Any]
 Rebuild = Callable[[Any], "tuple[Any, Callable[[Any], Any]] | None"]
@@ -53,6 +56,22 @@ def data_of(loader: Any) -> Any:
         raise DataError(f"wanted a DataLoader with a data set, got {type(loader).__name__}: pass a torch DataLoader")
     positions = sampled_indices(loader)
     return dataset if positions is None else Subset(dataset, positions.tolist())
+
+
+def why_no_data(loader: Any) -> str:
+    """Why a loader has no data that can be audited, or ""."""
+    try:
+        check_map_style(data := data_of(loader))
+    except DataError as error:
+        return str(error)
+    return "" if len(data) >= 2 else f"an audit compares samples: the data set must hold at least 2, got {len(data)}"
+
+
+def without(loader: Any, dropped: IntArray) -> Any:
+    """The loader without the dropped positions of its `data_of`; itself if it draws none of them."""
+    sampled = sampled_indices(loader)
+    lost = dropped if sampled is None else sampled[dropped]
+    return filter_loader(loader, np.setdiff1d(np.arange(len(loader.dataset)), lost))
 
 
 def _map(name: str, held: Any, change: Change, rebuild: Rebuild) -> Any:

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, RandomSampler, SequentialSampler, Subset
 
 from selfclean_hooks.data.dataset_tree import check_map_style
+from selfclean_hooks.data.views.kept_samples import KeptSamples
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.training import samplers
 
 ELSEWHERE = "wrap the data set in AuditedDataset before the loader is made, or use policy 'warn'"
 REPLACED = {"dataset", "shuffle", "sampler", "batch_sampler"}
 SETTINGS = inspect.signature(DataLoader).parameters.keys() - REPLACED
+WORKER_OPTIONS = ("worker_init_fn", "multiprocessing_context", "prefetch_factor", "persistent_workers", "timeout")
 PLAIN = (bool, int, float, str, bytes, type(None))  # values that compare to True or False
 
 
@@ -39,6 +41,14 @@ def sampled_indices(loader: Any) -> NDArray[np.int64] | None:
         return None  # before the length is asked for, which a stream has not
     positions = samplers.draws_of(sampler, _size(loader))
     return None if positions is None or len(positions) == _size(loader) else positions
+
+
+def worker_options(loader: Any) -> dict[str, Any]:
+    """How the workers of a loader are started, for `EmbeddingSettings.worker_options`; {} without workers."""
+    if not getattr(loader, "num_workers", 0):
+        return {}
+    found = {name: getattr(loader, name, None) for name in WORKER_OPTIONS}
+    return {**{name: value for name, value in found.items() if value}, "dataset_type": type(loader.dataset)}
 
 
 def refusal(loader: object) -> str | None:
@@ -66,7 +76,7 @@ def filter_loader(loader: DataLoader[Any], kept: NDArray[np.int64]) -> DataLoade
         kept: (K,) int, ascending: positions in `loader.dataset`.
 
     Returns:
-        A loader over `Subset(loader.dataset, kept)`; `loader` itself if all that it draws is kept.
+        A loader over `KeptSamples(loader.dataset, kept)`, a Subset; `loader` itself if all that it draws is kept.
 
     Raises:
         DataError: Nothing that the loader draws is kept, or samples cannot be left out: see `refusal`.
@@ -78,7 +88,7 @@ def filter_loader(loader: DataLoader[Any], kept: NDArray[np.int64]) -> DataLoade
     reason = refusal(loader)
     if reason is not None:
         raise DataError(reason)
-    dataset: Subset[Any] = Subset(loader.dataset, np.asarray(kept).tolist())
+    dataset = KeptSamples(loader.dataset, np.asarray(kept).tolist())
     return _made(loader, dataset, samplers.remap_sampler(loader.sampler, dataset))
 
 
@@ -145,7 +155,7 @@ def _making(loader: DataLoader[Any]) -> str | None:
     gone = sorted(name for name in own if not hasattr(loader, name))
     if gone:
         return f"{wanted} without the attribute {', '.join(gone)}: {cure}"
-    everything: Subset[Any] = Subset(loader.dataset, range(_size(loader)))
+    everything = KeptSamples(loader.dataset, range(_size(loader)))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the user has seen them once

@@ -16,6 +16,11 @@ from selfclean_hooks.utils.text import listing
 DONE = {"drop": "dropped", "warn": "kept", "ignore": "ignored", "raise": "not tolerated"}
 
 
+def data_name(name: str) -> str:
+    """What users read for the data of a loader of that name."""
+    return f"the training data {name}".strip()
+
+
 def findings(audit: Audit) -> Iterator[str]:
     """One phrase for every issue with something flagged, unless it is to be ignored."""
     for issue, fraction in audit.contamination.items():

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from selfclean_hooks.embedding.encoders.encoder import of_module
-from selfclean_hooks.errors import BackboneError
+from selfclean_hooks.errors import BackboneError, UnknownBackboneError
 
 NORMS = (
     nn.BatchNorm1d,
@@ -68,7 +68,7 @@ def _check_no_slip(name: str, module: nn.Module) -> None:
     parts = [part for part, _ in module.named_modules() if part]
     near = difflib.get_close_matches(name, parts, 3, cutoff=0.75) or [p for p in parts if p == name.split(".")[0]]
     if near:
-        raise BackboneError(
+        raise UnknownBackboneError(
             f'{type(module).__name__} has no part {name!r}: did you mean {", ".join(near)}? Else it is "auto", '
             '"self-supervised", a timm name, a module or a function'
         )

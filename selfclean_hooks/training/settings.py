@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import Any, Literal, get_args
 
 from torch import nn
 
@@ -18,6 +18,7 @@ from selfclean_hooks.errors import SettingError
 from selfclean_hooks.gate.verdict import Limits
 
 SWITCH = "SELFCLEAN_HOOKS_ENABLED"
+OnError = Literal["warn", "raise"]
 OFF = ("0", "false", "no", "off")
 
 
@@ -29,6 +30,7 @@ class TrainingSettings:
         epochs: Before which to audit, ascending.
         embedding: How data is embedded, but for the device and the progress bars, which the trainer determines.
         num_workers: None: as many as the loader has.
+        on_error: None: "raise" where the policy or the limits enforce something, else "warn".
     """
 
     policy: Policy
@@ -42,6 +44,12 @@ class TrainingSettings:
     held_out: Mapping[str, Any]
     embedding: EmbeddingSettings
     num_workers: int | None
+    on_error: OnError | None
+
+    @property
+    def raises(self) -> bool:
+        """Whether an error of an audit stops the training: as the user wants it, else where something depends on it."""
+        return self.enforces if self.on_error is None else self.on_error == "raise"
 
     @property
     def decisive(self) -> str:
@@ -84,6 +92,8 @@ class TrainingOptions:
     cache_dir: str | Path | None = None
     precision: Precision = "32"
     compile: bool = False
+    on_error: OnError | None = None
+    timeout: float | None = None
 
     def checked(self) -> TrainingSettings:
         """The settings with defaults filled in.
@@ -109,8 +119,10 @@ class TrainingOptions:
                 cache_dir=_checked_folder("cache_dir", self.cache_dir),
                 precision=self.precision,
                 compile=self.compile,
+                timeout=self.timeout,
             ),
             num_workers=self.num_workers,
+            on_error=_checked_on_error(self.on_error),
         )
 
 
@@ -132,6 +144,15 @@ def _checked_backbone(backbone: Any) -> Any:
             f'"auto", "self-supervised", a timm name, an nn.Module or a function, got {type(backbone).__name__}'
         )
     return backbone
+
+
+def _checked_on_error(on_error: OnError | None) -> OnError | None:
+    if on_error not in (None, *get_args(OnError)):
+        raise SettingError(
+            f'on_error must be "warn" (training goes on), "raise" (it stops) or None (it stops where something is to '
+            f"be dropped, limited or stopped), got {on_error!r}"
+        )
+    return on_error
 
 
 def _checked_epochs(epochs: Iterable[int]) -> tuple[int, ...]:

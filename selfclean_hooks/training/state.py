@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
+import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import Subset
 
 from selfclean_hooks.data.fingerprint import data_fingerprint
-from selfclean_hooks.errors import DataError
+from selfclean_hooks.errors import DataError, DataWarning
 from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
 from selfclean_hooks.utils.processes import Processes
 
@@ -40,6 +44,26 @@ class DataState:
             return f"the data changed since the last audit ({self.n} samples then, {now.n} now)"
         return "the settings of the audit changed since the last one" if self.settings != now.settings else ""
 
+    def news(self, now: DataState, is_new: bool, is_other_part: bool) -> tuple[str, bool]:
+        """What the user reads of the data now, "" for nothing, and whether it is a warning.
+
+        Args:
+            now: The data of this training.
+            is_new: Whether it is seen in this training for the first time.
+            is_other_part: Whether that of the last training was part of the same data set, which is no surprise.
+        """
+        changed, lost = self.changed(now), len(self.dropped)
+        if changed and is_new and is_other_part:
+            return "this is another part of the data set than in the fit before, so it is audited by itself", False
+        if changed:
+            return f"{changed}, so it is audited again", True
+        return (
+            f"the data is as audited before epoch {self.epoch}; the {lost} samples dropped then stay dropped, "
+            f"{self.n - lost} are kept"
+            if is_new
+            else ""
+        ), False
+
     def same_data(self, now: DataState) -> bool:
         """Whether both are of the same data."""
         return (self.n, self.fingerprint) == (now.n, now.fingerprint)
@@ -52,6 +76,15 @@ class DataState:
     def from_dict(cls, state: Mapping[str, Any]) -> DataState:
         """The inverse of `as_dict`."""
         return cls(**{**state, "dropped": np.asarray(state["dropped"], np.int64)})
+
+
+@dataclass(frozen=True)
+class CurrentData:
+    """The data of a loader in this training: its data set, the positions drawn by the sampler, and its state."""
+
+    dataset: Any
+    drawn: bytes | None
+    state: DataState
 
 
 def data_state(processes: Processes, data: Any, settings: str, epoch: int) -> DataState:
@@ -125,10 +158,29 @@ class TrainingState:
     Attributes:
         data: The outcome of the last audit.
         margins: Recorded so far for later audits.
+        is_resumed: Whether this is the state of a run that goes on, and not that of another one before.
     """
 
     data: dict[str, DataState] = field(default_factory=dict)
     margins: dict[str, Margins] = field(default_factory=dict)
+    is_resumed: bool = False
+    _sources: dict[str, weakref.ref[Any]] = field(default_factory=dict)  # the whole data sets audited last
+
+    def is_other_part(self, name: str, dataset: Any) -> bool:
+        """Whether the last training drew from another part of the same data set, as the folds of a cross-validation."""
+        last, whole = self._sources.get(name), _whole(dataset)
+        with suppress(TypeError):  # a list, say
+            self._sources[name] = weakref.ref(whole)
+        return not self.is_resumed and last is not None and last() is whole
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without references to data sets, which cannot be pickled."""
+        return {**vars(self), "_sources": {}}
+
+    def starts(self) -> None:
+        """Another training begins; if it resumes a run, the state of that is loaded after this."""
+        self.margins.clear()
+        self.is_resumed = False
 
     @property
     def dropped(self) -> dict[str, list[int]]:
@@ -141,11 +193,33 @@ class TrainingState:
         margins = {name: margins.as_dict() for name, margins in self.margins.items()}
         return {**state, "margins": margins} if margins else state
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over the state of the run that is resumed."""
-        data = {name: DataState.from_dict(state) for name, state in state_dict["loaders"].items()}
-        margins = {name: Margins.from_dict(state) for name, state in state_dict.get("margins", {}).items()}
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
+        """Take over the state of the run that is resumed.
+
+        Args:
+            state_dict: From a checkpoint.
+            strict: Whether one that cannot be read is an error, and not a warning.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        try:
+            data = {name: DataState.from_dict(state) for name, state in state_dict["loaders"].items()}
+            margins = {name: Margins.from_dict(state) for name, state in state_dict.get("margins", {}).items()}
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            text = f"DataAudit: the state in the checkpoint cannot be read ({type(error).__name__}: {error})"
+            if strict:
+                raise DataError(f"{text}: take the callback's entry out of it, and the data is audited anew") from error
+            warnings.warn(f"{text}, so the data is audited anew", DataWarning, stacklevel=2)
+            return
         self.data.clear()
         self.data.update(data)
         self.margins.clear()
         self.margins.update(margins)
+        self.is_resumed = True
+
+
+def _whole(dataset: Any) -> Any:
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return dataset

@@ -1,16 +1,17 @@
 """The processes that share an audit: one alone, or those of a distributed training.
 
-Every method is a meeting: all processes call it, in the same order. What fails in one of them is raised in all, so that
-none waits for the others for ever.
+Every method is a collective operation: all processes call it, in the same order. What fails in one of them is raised in
+all, so that none waits for the others for ever. Each begins with the same exchange of what failed, so that a process
+that fails in between, and is `together` with the others, meets them wherever they wait.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar
 
 import torch.distributed as dist
@@ -18,6 +19,7 @@ import torch.distributed as dist
 from selfclean_hooks import errors
 
 T = TypeVar("T")
+SHARED = "_raised_in_all_processes"  # attribute of an error that all processes know of
 PATIENCE = timedelta(days=7)  # the 30 minutes of a default group end a training whose audit takes longer
 
 
@@ -58,25 +60,44 @@ class Processes:
         """The positions of n that are this process's to read."""
         return range(self.rank, n, self.size)
 
+    def together(self, work: Callable[[], T]) -> T:
+        """Work with collective operations in it: what fails in one process, inside of these or not, fails in all."""
+        if self.size == 1:
+            return work()
+        try:
+            result = work()
+        except BaseException as error:
+            if not _is_shared(error):
+                self.run_on_each(partial(_raise, error))
+            raise
+        return self.run_on_each(lambda: result)
+
     def run_on_each(self, work: Callable[[], T]) -> T:
         """What the work of this process results in, once all have done theirs."""
         if self.size == 1:
             return work()
         mine = _attempt(work)
-        outcomes: list[Any] = [None] * self.size
-        dist.all_gather_object(outcomes, _sendable(mine._replace(value=None)), group=self.group)
-        self._raise_first(mine, outcomes)
+        self._raise_first(mine)
         result: T = mine.value
         return result
 
     def gather_all(self, work: Callable[[], T]) -> list[T]:
         """The results of all processes in order, for all of them."""
-        mine = self.run_on_each(work)
         if self.size == 1:
-            return [mine]
+            return [work()]
+        mine = self.run_on_each(lambda: pickle.dumps(work()))
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, mine, group=self.group)
-        return values
+        return [pickle.loads(value) for value in values]
+
+    def agree(self, work: Callable[[], str]) -> str:
+        """What all processes return alike: one that went another way would leave the others waiting."""
+        answers = self.gather_all(work)
+        if len(set(answers)) > 1:
+            raise errors.DataError(
+                f"all processes of the training must have the same loaders and data, and have: {answers}"
+            )
+        return answers[0]
 
     def gather(self, work: Callable[[], T]) -> list[T]:
         """The results of all processes in order, for the first; the others get an empty list. For what is large."""
@@ -91,21 +112,27 @@ class Processes:
         """What the work of the first process results in, for all of them."""
         if self.size == 1:
             return work()
-        mine = _attempt(work) if self.is_first else Outcome()
-        outcomes: list[Any] = [_sendable(mine)]
-        dist.broadcast_object_list(outcomes, src=dist.get_global_rank(self.group, 0), group=self.group)
-        self._raise_first(mine, outcomes)
-        result: T = mine.value if self.is_first else outcomes[0].value
+
+        def sent() -> tuple[T, bytes] | None:
+            return ((value := work()), pickle.dumps(value)) if self.is_first else None
+
+        mine = self.run_on_each(sent)
+        content: list[Any] = [mine and mine[1]]
+        dist.broadcast_object_list(content, src=dist.get_global_rank(self.group, 0), group=self.group)
+        result: T = mine[0] if mine else pickle.loads(content[0])
         return result
 
-    def _raise_first(self, mine: Outcome, outcomes: Sequence[Outcome]) -> None:
-        """The same error in all processes, as one that catches its own must not go on alone; an interrupt first."""
+    def _raise_first(self, mine: Outcome) -> None:
+        """Exchange what failed: the same error in all processes, as none may go on alone; an interrupt first."""
+        outcomes: list[Any] = [None] * self.size
+        dist.all_gather_object(outcomes, _sendable(mine._replace(value=None)), group=self.group)
         failed = [at for at, outcome in enumerate(outcomes) if outcome.error is not None]
         if not failed:
             return
         at = min(failed, key=lambda at: (isinstance(outcomes[at].error, Exception), at))
         error = mine.error if at == self.rank else outcomes[at].error  # one's own has a traceback
         assert error is not None
+        vars(error)[SHARED] = True
         raise error
 
 
@@ -120,6 +147,17 @@ def _attempt(work: Callable[[], Any]) -> Outcome:
         return Outcome(work())
     except BaseException as error:  # an interrupt too: the others must not be left waiting; it is raised again
         return Outcome(error=error)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def _is_shared(error: BaseException | None) -> bool:
+    """Whether all processes know of an error, or of one that it was made from."""
+    if error is None:
+        return False
+    return SHARED in vars(error) or _is_shared(error.__cause__) or _is_shared(error.__context__)
 
 
 def _sendable(outcome: Outcome) -> Outcome:

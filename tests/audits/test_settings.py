@@ -26,7 +26,9 @@ OPTIONS = {
     "precision": "32",
     "compile": False,
     "max_items": 500,
+    "timeout": None,
 }
+INTERNAL = {"worker_options"}  # fields that users do not give
 
 
 @pytest.mark.parametrize(("function", "data"), [(audit, "dataset"), (audit_splits, "splits")])
@@ -39,15 +41,16 @@ def test_signatures_show_every_option_with_its_default(function: Any, data: str)
 
 def test_options_are_the_settings_of_an_audit() -> None:
     options = get_type_hints(AuditOptions, None, {"torch": torch})
-    settings = get_type_hints(EmbeddingSettings, None, {"torch": torch})
+    hints = get_type_hints(EmbeddingSettings, None, {"torch": torch})
+    settings = {name: hint for name, hint in hints.items() if name not in INTERNAL}
     assert {name: options[name] for name in settings} == settings
     assert set(options) - set(settings) == {"labels", "max_items"}
 
 
 def test_options_become_settings() -> None:
-    names = [field.name for field in fields(EmbeddingSettings)]
+    names = [field.name for field in fields(EmbeddingSettings) if field.name not in INTERNAL]
     values: Any = {"device": "cpu", "batch_size": 3, "num_workers": 1, "seed": 2, "cache_dir": "there"}
-    values |= {"progress": False, "precision": "bf16", "compile": True}
+    values |= {"progress": False, "precision": "bf16", "compile": True, "timeout": 9}
     assert list(values) == names
     chosen = audit_settings("selfclean", None, None, values | {"labels": [1], "max_items": 9})
     assert chosen == AuditSettings("selfclean", embedding=EmbeddingSettings(**values), max_items=9)

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 
 from selfclean_hooks import audit, audit_splits
 from selfclean_hooks.core.settings import EmbeddingSettings
-from selfclean_hooks.data.reader import Batch, Sample, SampleReader, loader_of
+from selfclean_hooks.data.reader import Batch, Sample, SampleReader
+from selfclean_hooks.data.workers import _loader
 from selfclean_hooks.embedding.cache import Cache
 from selfclean_hooks.embedding.embed import embed
 from selfclean_hooks.embedding.encoders import forward_pass as compiling
@@ -280,7 +281,7 @@ def test_values_that_make_no_sense_are_refused(settings: Any, message: str) -> N
 def test_batches_for_cuda_are_pinned() -> None:
     reader = SampleReader(Items(), None)
     for device, pinned in (("cuda", True), ("cpu", False)):
-        loader, _ = loader_of(reader, EmbeddingSettings(), range(12), torch.device(device))
+        loader = _loader(reader, EmbeddingSettings(num_workers=1), range(12), torch.device(device), 0)
         assert loader.pin_memory is pinned
     listed = Batch([Sample(0)], ["a text"])
     assert listed.pin_memory() is listed

@@ -190,3 +190,47 @@ def test_the_class_of_the_other_package_is_refused_by_the_cli(
             run=False,
         )
     assert "selfclean_hooks_lightning.DataAudit" in capsys.readouterr().err
+
+
+CALL = {"class_path": "os.system", "init_args": {"command": "touch CANARY"}}
+SHAPES: list[dict[str, Any]] = [
+    {"backbone": CALL},
+    {"backbone": [CALL]},
+    {"backbone": {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "CANARY"]}}},
+    {"backbone": {"class_path": "torch.nn.Linear", "init_args": {"in_features": 1, "out_features": 1, "device": CALL}}},
+    {"backbone": {"class_path": "torch.nn.Sequential", "init_args": {"args": [CALL]}}},
+    {"backbone": {"class_path": "pathlib.Path.touch", "init_args": {"self": "CANARY"}}},
+    {"held_out": CALL},
+    {"held_out": {"test": CALL}},
+    {"held_out": {"test": [CALL]}},
+    {"held_out": {"test": {"class_path": "torch.utils.data.TensorDataset", "init_args": {"tensors": CALL}}}},
+    {"policy": {"keep": CALL}},
+    {"thresholds": {"label_errors": CALL}},
+    {"limits": {"not_run": [CALL]}},
+    {"timeout": CALL},
+    {"cache_dir": CALL},
+]
+
+
+@pytest.mark.parametrize("settings", SHAPES, ids=str)
+def test_a_file_runs_no_code(settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((SystemExit, ValueError)):
+        run("--config", written(tmp_path, settings), run=False)
+    assert not (tmp_path / "CANARY").exists()
+
+
+def test_a_file_gives_modules_and_data_sets_with_plain_arguments(tmp_path: Path) -> None:
+    flat = {"class_path": "torch.nn.Flatten", "init_args": {"start_dim": 2}}
+    held_out = {"test": {"class_path": f"{__name__}.Few", "init_args": {"n": 7}}}
+    made = callback_of(run("--config", written(tmp_path, {"backbone": flat, "held_out": held_out}), run=False))
+    assert made.settings.backbone.start_dim == 2
+    assert len(made.settings.held_out["test"]) == 7
+
+
+class Few(torch.utils.data.Dataset[int]):
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __len__(self) -> int:
+        return self.n

@@ -181,6 +181,6 @@ def test_a_part_that_is_not_reached_is_refused_by_name() -> None:
     net.spare = nn.BatchNorm1d(4)
     with torch.no_grad():
         net.spare.weight[0] = 2
-    callback = audit_callback(None, backbone="spare")
+    callback = audit_callback(None, backbone="spare", on_error="raise")
     with pytest.raises(BackboneError, match="BatchNorm1d must be called with one argument when Net is, got no call"):
         trainer(callback, max_epochs=1).fit(net, loader())

@@ -170,7 +170,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_work(tmp_path: Pa
 
     net = Net()
     with pytest.raises(AuditFileError, match="file"):
-        fit(audit_callback(tmp_path / "file" / "audit", backbone=backbone), net=net)
+        fit(audit_callback(tmp_path / "file" / "audit", backbone=backbone, on_error="raise"), net=net)
     assert (calls, net.seen) == ([], {})
 
 

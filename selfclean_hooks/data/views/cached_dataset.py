@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from selfclean_hooks.data.digests import digest
 from selfclean_hooks.data.items import split
+from selfclean_hooks.utils.patience import waiting
 
 MAX_ITEMS = 512
 MAX_BYTES = 256 << 20  # of all items kept
@@ -50,10 +51,13 @@ class CachedDataset(Dataset[Any]):
         entry = self._entries.get(index)
         if entry is not None and _digest(entry.item) == entry.digest:
             return entry.item
-        if not self._is_open or get_worker_info() is not None:
+        if get_worker_info() is not None:
             return self.dataset[index]
-        before = _random_state()
-        item = self.dataset[index]
+        before = _random_state() if self._is_open else None
+        with waiting(lambda: f"index {index}", interruptible=True):
+            item = self.dataset[index]
+        if before is None:
+            return item
         if _random_state() == before:
             self._keep(index, item)
         return item

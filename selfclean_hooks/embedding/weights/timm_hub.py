@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from selfclean_hooks.errors import BackboneError
+from selfclean_hooks.errors import BackboneError, UnknownBackboneError
 from selfclean_hooks.utils.imports import needs
 
 PRETRAINED = "efficientnet_lite0.ra_in1k"  # of "auto": small, and good at all three issues
@@ -28,11 +28,11 @@ def check_known(name: str) -> None:
     """Check that timm has a model of this name.
 
     Raises:
-        BackboneError: it has none; suggests similar names.
+        UnknownBackboneError: it has none; suggests similar names.
     """
     timm = import_timm(f"the backbone {name!r}")
     if not timm.is_model(name.split(".")[0]):
-        raise BackboneError(f"backbone {name!r} is no timm model: did you mean {', '.join(_near(name))}?")
+        raise UnknownBackboneError(f"backbone {name!r} is no timm model: did you mean {', '.join(_near(name))}?")
 
 
 def _near(name: str) -> list[str]:

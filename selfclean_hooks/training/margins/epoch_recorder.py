@@ -33,6 +33,7 @@ class Head:
         self.classes = classes
         self.layers: list[nn.Module] = [part for part in module.modules() if isinstance(part, nn.Linear)]
         self.outputs = 0  # of the layer, once it is found
+        self.error: Exception | None = None  # of a hook
         self._labels = torch.empty(0)
         self._margins: dict[nn.Module, tuple[int, Tensor]] = {}  # in order of execution
         self._handles: list[RemovableHandle] = []
@@ -46,6 +47,8 @@ class Head:
     def margins(self) -> Tensor | None:
         """(B,) of the last forward pass of the step, on the device; None: no output fits. Unhooks the layers."""
         self.stop()
+        if self.error is not None:
+            raise self.error
         seen, self._margins = self._margins, {}
         if not seen:
             return None
@@ -79,8 +82,12 @@ class _Hook:
         self.head = head
 
     def __call__(self, layer: nn.Module, inputs: Any, output: Any) -> None:
-        if self.head is not None:
+        if self.head is None:
+            return
+        try:
             self.head.see(layer, output)
+        except Exception as error:  # in the user's forward pass: raised once the step is over
+            self.head.error = error
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_Hook, ())
@@ -202,6 +209,11 @@ class EpochRecorder:
         guess = np.bincount(labels).max() / len(labels)
         chance = guess + 2 * np.sqrt(guess * (1 - guess) / len(labels))
         return "" if (margins > 0).mean() > chance else NO_LOGITS
+
+    def fail(self, why: str) -> None:
+        """Record no more in this epoch."""
+        self.why, self._at = why, None
+        self.head.stop()
 
     def stop(self) -> None:
         """Restore the module."""

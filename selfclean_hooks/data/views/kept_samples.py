@@ -1,0 +1,69 @@
+"""Some samples of a data set that pass for the data set itself: its attributes, for these samples alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Subset
+
+from selfclean_hooks.data.dataset_tree import is_huggingface
+
+PER_SAMPLE = ("targets", "labels", "samples", "imgs", "paths", "data")
+
+
+class InnerAttributes:
+    """Attributes of the data set in `dataset`; those with one entry a sample hold the samples at `indices` only.
+
+    Never those with a leading underscore: pickle and copy look for them.
+    """
+
+    dataset: Any
+    indices: Any
+    OWN = frozenset({"dataset", "indices"})
+    CALLED = "dataset"  # in messages
+
+    def __getattr__(self, name: str) -> Any:
+        """Called for what this object and its class have not."""
+        if name.startswith("_") or name in self.OWN:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        value = getattr(self.dataset, name)
+        if callable(value) and is_huggingface(self.dataset) and not name.startswith("set_"):
+            raise AttributeError(
+                f".{name}() would return all samples, the dropped ones included: call it on "
+                f"{self.CALLED}.dataset.select({self.CALLED}.indices), or before the audit"
+            )
+        return self._kept(name, value) if name in PER_SAMPLE else value
+
+    def _kept(self, name: str, values: Any) -> Any:
+        """The entries of the kept samples, for an attribute with one entry a sample; anything else unchanged."""
+        if not hasattr(type(values), "__len__") or len(values) != len(self.dataset):
+            return values
+        if isinstance(values, (np.ndarray, torch.Tensor)):
+            return values[np.asarray(self.indices, np.int64)]
+        if isinstance(values, (list, tuple)):
+            return type(values)([values[index] for index in self.indices])
+        raise AttributeError(
+            f".{name} holds {len(values)} entries in a {type(values).__name__}, which cannot be filtered: "
+            f"use {self.CALLED}.dataset.{name} together with {self.CALLED}.indices"
+        )
+
+
+class KeptSamples(InnerAttributes, Subset[Any]):
+    """A Subset in the place of the data set that the user's code expects in its loader.
+
+    What is set on it is set on the inner data set, where items are made.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Attributes of its own are those of a Subset."""
+        if name in self.OWN:
+            super().__setattr__(name, value)
+        elif name in PER_SAMPLE and not isinstance(getattr(type(self.dataset), name, None), property):
+            raise AttributeError(
+                f".{name} has one entry for each of {len(self.dataset)} samples, {len(self)} of which are kept: set it "
+                "on .dataset"
+            )
+        else:
+            setattr(self.dataset, name, value)
