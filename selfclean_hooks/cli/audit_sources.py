@@ -114,7 +114,8 @@ def _audit_vectors(opened: Mapping[str, Source], settings: AuditSettings) -> Spl
 
 def _arguments(settings: AuditSettings) -> dict[str, Any]:
     own = {name: value for name, value in vars(settings).items() if name != "embedding"}
-    return {**own, **vars(settings.embedding)}
+    reading = {name: value for name, value in vars(settings.embedding).items() if name != "worker_options"}
+    return {**own, **reading}
 
 
 def embeddings_of(

@@ -110,7 +110,7 @@ def _by_workers(
             with waiting(where):
                 batch: Any = next(iterator, END)
         except Exception as error:
-            raise _explained(error, where(), timeout) from error
+            raise _explained(error, reader, where(), timeout) from error
         if batch is END:
             return
         opened: Batch = batch.opened() if isinstance(batch, Parcel) else batch
@@ -171,7 +171,7 @@ def _where(reader: SampleReader, batch: Sequence[int]) -> str:
     return f"index {at[0]}" if at else f"index {batch[0]} to {batch[-1]}" if len(batch) else "the end of the data set"
 
 
-def _explained(error: Exception, where: str, timeout: float) -> Exception:
+def _explained(error: Exception, reader: SampleReader, where: str, timeout: float) -> Exception:
     text = str(error).strip() or type(error).__name__
     last = text.splitlines()[-1]
     if isinstance(error, NotSentError):
@@ -180,6 +180,9 @@ def _explained(error: Exception, where: str, timeout: float) -> Exception:
         return WorkersLostError(f"a worker ended for lack of shared memory ({text.splitlines()[0]})")
     if "timed out" in text:
         return DataError(overdue(where, timeout))
+    if reader.current is not None and ("exited unexpectedly" in text or "killed" in text):
+        at = " or ".join(str(int(index)) for index in reader.current if index >= 0) or "the first"
+        return DataError(f"a worker process ended while index {at} was read: {last}. num_workers=0 reads without them")
     return DataError(f"a worker process failed at {where}: {last}. Read without workers (num_workers=0) to see more")
 
 
