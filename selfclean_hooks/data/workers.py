@@ -109,11 +109,11 @@ def _by_workers(
         try:
             with waiting(where):
                 batch: Any = next(iterator, END)
+                opened: Any = batch.opened() if isinstance(batch, Parcel) else batch
         except Exception as error:
             raise _explained(error, reader, where(), timeout) from error
         if batch is END:
             return
-        opened: Batch = batch.opened() if isinstance(batch, Parcel) else batch
         done += len(opened.samples)
         yield opened
 
@@ -180,7 +180,8 @@ def _explained(error: Exception, reader: SampleReader, where: str, timeout: floa
         return WorkersLostError(f"a worker ended for lack of shared memory ({text.splitlines()[0]})")
     if "timed out" in text:
         return DataError(overdue(where, timeout))
-    if reader.current is not None and ("exited unexpectedly" in text or "killed" in text):
+    ended = isinstance(error, (ConnectionError, EOFError)) or "exited unexpectedly" in text or "killed" in text
+    if reader.current is not None and ended:
         at = " or ".join(str(int(index)) for index in reader.current if index >= 0) or "the first"
         return DataError(f"a worker process ended while index {at} was read: {last}. num_workers=0 reads without them")
     return DataError(f"a worker process failed at {where}: {last}. Read without workers (num_workers=0) to see more")

@@ -205,7 +205,7 @@ class Images(torch.utils.data.Dataset):
 def pooled(batch): return torch.nn.functional.adaptive_avg_pool2d(batch, 2).flatten(1)
 
 warnings.simplefilter("ignore")
-found = embed(Images(), pooled, progress=False, num_workers=2, batch_size=40)
+found = embed(Images(), pooled, progress=False, num_workers=2, batch_size=90)
 assert np.array_equal(found.vectors[:, 0], np.arange(120)), found.vectors[:, 0]
 print(*found.notes)
 """
