@@ -6,13 +6,12 @@ import warnings
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from typing_extensions import Unpack
 
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.pipeline import audit_of
 from selfclean_hooks.audits.settings import AuditOptions, audit_settings, checked_settings, unpack_options
-from selfclean_hooks.core.labels import as_labels, class_codes
+from selfclean_hooks.core.labels import class_codes, read_labels
 from selfclean_hooks.decisions.settings import Policy, Thresholds, required_pair_score
 from selfclean_hooks.errors import DataWarning
 from selfclean_hooks.results.findings import MAX_ITEMS, checked_max_items, with_max_items
@@ -34,8 +33,8 @@ def audit_embeddings(
     Args:
         vectors: (N, D) float array or tensor, finite, N >= 2. Rows are scaled to unit length in a copy. A zero row has
             distance 0.5 to everything.
-        labels: (N,) classes, integers or strings; (N,) floats, regression targets, NaN where missing; (N, C) zeros and
-            ones, several labels a sample; or None.
+        labels: (N,) classes, integers or strings; (N,) floats, regression targets; (N, C) zeros and ones, several
+            labels a sample; or None. None, NaN, the classes -1 and -100, "" and "nan" stand for a missing label.
         method: "default", or "selfclean" for the scores of the paper.
         thresholds: where a score becomes a flag.
         policy: what a flag does.
@@ -52,6 +51,7 @@ def audit_embeddings(
     from selfclean_hooks.audits.pipeline import provenance, warn_of_missing_pairs
     from selfclean_hooks.detectors.methods import score
     from selfclean_hooks.embedding.quality import quality_of_vectors
+    from selfclean_hooks.neighbors.unit_vectors import zero_rows
     from selfclean_hooks.results.finding_neighbors import with_evidence
     from selfclean_hooks.utils.arrays import fingerprint
     from selfclean_hooks.utils.text import bar
@@ -59,8 +59,9 @@ def audit_embeddings(
     thresholds, policy = checked_settings(method, thresholds, policy)
     checked_max_items(max_items)
     array = as_vectors(vectors)
-    codes, names = as_labels(labels, len(array))
-    zero = np.concatenate([~array[s : s + 4096].any(1) for s in range(0, len(array), 4096)]).nonzero()[0]
+    known = read_labels(labels, len(array))
+    codes = known.values
+    zero = zero_rows(array)
     if len(zero):
         warnings.warn(
             f"{len(zero)} of {len(array)} embeddings are zero, index {listing(zero)}: they have no direction, so their "
@@ -69,13 +70,20 @@ def audit_embeddings(
             stacklevel=2,
         )
     with bar("comparing", progress) as tick:
-        scores = score(array, codes, method=method, pairs_below=required_pair_score(thresholds), tick=tick)
+        scores = score(
+            array,
+            codes,
+            method=method,
+            pairs_below=required_pair_score(thresholds),
+            why_no_labels=known.why_none,
+            tick=tick,
+        )
     warn_of_missing_pairs(scores, thresholds)
-    scores = replace(scores, class_names=names)
+    scores = replace(scores, class_names=known.class_names)
     digests = tuple(fingerprint(row) for row in array)
     quality = quality_of_vectors(array, class_codes(codes), digests)
     data = {"fingerprint": fingerprint(array, codes)}
-    origin = provenance(data, None, method, thresholds, policy, fitness=quality)
+    origin = provenance(data, None, method, thresholds, policy, known.notes, quality)
     result = Audit(scores, thresholds, policy, origin, digests=digests)
     return with_evidence(with_max_items(result, max_items), array, progress=progress)
 

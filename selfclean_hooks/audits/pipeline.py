@@ -21,18 +21,25 @@ from selfclean_hooks.decisions.settings import Policy, Thresholds, required_pair
 from selfclean_hooks.errors import DataError, DataWarning
 from selfclean_hooks.results.findings import with_max_items
 from selfclean_hooks.utils.arrays import as_vectors
+from selfclean_hooks.utils.text import listing
 
 if TYPE_CHECKING:
     from selfclean_hooks.core.embeddings import Embeddings
 
 
+BLANK = "they are blank, or the encoder sees nothing in them. They count as far from all but their copies"
+
+
 def audit_of(embeddings: Embeddings, settings: AuditSettings, umap: bool = False) -> Audit:
     """Score what `embed` returned; without thumbnails. `umap`: see `with_evidence`."""
     from selfclean_hooks.embedding.quality import rank_me
+    from selfclean_hooks.neighbors.unit_vectors import repeated_blanks, with_blank_directions, zero_rows
     from selfclean_hooks.results.finding_neighbors import with_evidence
 
     e, thresholds, policy = embeddings, settings.thresholds, settings.policy
-    vectors = as_vectors(e.vectors)
+    own = as_vectors(e.vectors, identical=True)  # copies of one sample are a finding
+    contents = [e.digests[at] for at in e.readable.tolist()]
+    vectors, blank = with_blank_directions(own, contents, repeated_blanks([(own, contents)])), zero_rows(own)
     scores = _scores(e, vectors, settings)
     warn_of_missing_pairs(scores, thresholds)
     scores = scatter_scores(scores, e.readable, e.n, errors=e.errors, class_names=e.class_names)
@@ -40,7 +47,12 @@ def audit_of(embeddings: Embeddings, settings: AuditSettings, umap: bool = False
     doubts = e.fitness.warnings() if e.fitness is not None else ()
     for doubt in doubts:
         warnings.warn(doubt, DataWarning, stacklevel=4)
-    encoder, notes = {**e.encoder, "rank_me": rank_me(vectors)}, (*e.notes, *doubts)
+    encoder, notes = {**e.encoder, "rank_me": rank_me(own)}, (*e.notes, *doubts)
+    if blank:
+        notes = (
+            *notes,
+            f"{len(blank)} of {e.n} samples have features of zero, index {listing(e.readable[blank])}: {BLANK}",
+        )
     origin = provenance(e.data, encoder, settings.method, thresholds, policy, notes, e.fitness)
     result = Audit(scores, thresholds, policy, origin, e.names, digests=e.keys or None)
     return with_evidence(with_max_items(result, settings.max_items), vectors, umap, settings.embedding.progress)

@@ -9,7 +9,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selfclean_hooks.cli.sources.columns import ColumnNames
 from selfclean_hooks.cli.sources.source import Source, open_source
+from selfclean_hooks.cli.sources.splits import splits_in
 from selfclean_hooks.errors import SourceError
 
 if TYPE_CHECKING:
@@ -21,11 +23,13 @@ if TYPE_CHECKING:
 NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 
 
-def named_sources(texts: Sequence[str]) -> dict[str, str]:
-    """Split the arguments into names and sources; nothing is opened.
+def named_sources(texts: Sequence[str], without: Path | None = None) -> dict[str, str]:
+    """Split the arguments into names and sources; folders are listed, nothing is opened.
 
     Args:
-        texts: one SOURCE, or at least two as NAME=SOURCE. A text that exists on disk is a path.
+        texts: one SOURCE, or at least two as NAME=SOURCE. A text that exists on disk is a path. A single folder that
+            holds folders named as splits, or tables of several splits, stands for these.
+        without: a folder that is not read.
 
     Returns:
         Name of the split ("" for one data set): source. The training split ("train", else the first) comes first.
@@ -40,11 +44,22 @@ def named_sources(texts: Sequence[str]) -> dict[str, str]:
             "SOURCE is one data set, or at least two splits, each with a name of its own, as train=DIR val=DIR; got "
             + " ".join(texts)
         )
+    if names == [""] and (splits := splits_in(os.path.expanduser(texts[0]), without)):
+        return splits
     return dict(sorted(named, key=lambda entry: entry[0] != "train"))
 
 
-def open_sources(named: Mapping[str, str], without: Path | None = None) -> dict[str, Source]:
-    """Open what `named_sources` named, before any work starts; a folder to leave out is not read.
+def open_sources(
+    named: Mapping[str, str],
+    without: Path | None = None,
+    columns: ColumnNames = ColumnNames(),  # noqa: B008
+) -> dict[str, Source]:
+    """Open what `named_sources` named, before any work starts.
+
+    Args:
+        named: sources by name.
+        without: a folder that is not read.
+        columns: of tables, see `open_source`.
 
     Raises:
         SourceError: one cannot be read.
@@ -55,7 +70,7 @@ def open_sources(named: Mapping[str, str], without: Path | None = None) -> dict[
     opened = {}
     for name, text in named.items():
         with split_named(name) if name else nullcontext():
-            opened[name] = open_source(text, without)
+            opened[name] = open_source(text, without, columns)
     if len({source.vectors is None for source in opened.values()}) > 1:
         raise SourceError("splits must all be embeddings, or none of them: one encoder serves all of them")
     _check_classes(opened)
@@ -123,25 +138,26 @@ def embeddings_of(
 ) -> Embeddings:
     """The user's own vectors, (N, D), as if they had been embedded here."""
     from selfclean_hooks.core.embeddings import Embeddings
-    from selfclean_hooks.core.labels import as_labels, class_codes
+    from selfclean_hooks.core.labels import class_codes, read_labels
     from selfclean_hooks.embedding.quality import quality_of_vectors
     from selfclean_hooks.utils.arrays import as_vectors, fingerprint
 
     array = as_vectors(vectors)
-    codes, words = as_labels(labels, len(array))
+    known = read_labels(labels, len(array))
+    codes = known.values
     keys = tuple(fingerprint(row) for row in array)
     return Embeddings(
         vectors=array,
         n=len(array),
         errors={},
         labels=codes,
-        why_no_labels="there are no labels",
-        class_names=class_names or words,
+        why_no_labels=known.why_none,
+        class_names=(class_names or known.class_names) if codes is not None else None,
         names=None,
         digests=keys,
         data={"name": name, "fingerprint": fingerprint(array, codes)},
         encoder={"name": "given", "fingerprint": None},
-        notes=(),
+        notes=known.notes,
         keys=keys,
         fitness=quality_of_vectors(array, class_codes(codes), keys),
     )
@@ -154,9 +170,13 @@ def _named(text: str) -> tuple[str, str]:
 
 def _check_classes(opened: Mapping[str, Source]) -> None:
     """Fail fast where sources already know their labels."""
-    from selfclean_hooks.core.labels import check_same_classes, collect_class_names
+    from selfclean_hooks.core.labels import check_same_classes, collect_class_names, read_labels
+
+    def classes(source: Source) -> frozenset[str] | None:
+        known = None if source.labels is None else read_labels(source.labels, len(source.labels)).values
+        return collect_class_names(known, source.class_names)
 
     (first, training), *others = opened.items()
-    known = collect_class_names(training.labels, training.class_names)
+    known = classes(training)
     for name, source in others:
-        check_same_classes({first: known, name: collect_class_names(source.labels, source.class_names)})
+        check_same_classes({first: known, name: classes(source)})

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from selfclean_hooks.cli.options import DecisionFiles, GateOptions, with_gate_options
 from selfclean_hooks.cli.outcome import apply_reviews, check_and_report, load_audit, write_report
-from selfclean_hooks.cli.output import MAX_LENGTH, complain
+from selfclean_hooks.cli.output import MAX_LENGTH, complain, say
 from selfclean_hooks.cli.signals import TERMINATED, Terminated, terminations_as_interrupts
 from selfclean_hooks.decisions.review.file import read_reviews
 from selfclean_hooks.decisions.settings import Policy
@@ -53,6 +53,9 @@ class Precision(str, Enum):
 
 
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the audit and its report.")]
+PathColumn = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Column of a table that holds the images or their paths.")
+]
 Saved = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a saved audit.")]
 
 
@@ -73,8 +76,8 @@ def audit(
         typer.Argument(
             metavar="SOURCE...",
             help="A folder of images (class folders or flat), a .npz (images or embeddings, optionally labels), "
-            "a .csv or .parquet table (path, optionally label), a saved Hugging Face data set, or module:attribute. "
-            "Or several splits: train=SOURCE val=SOURCE.",
+            "a .csv, .tsv or .parquet table (path or images, optionally label), a saved Hugging Face data set, or "
+            "module:attribute. Or several splits: train=SOURCE val=SOURCE, or a folder that holds train and val.",
         ),
     ],
     *,
@@ -96,6 +99,14 @@ def audit(
     compile: Annotated[bool, typer.Option("--compile", help="Compile the model: pays off for many images.")] = False,
     progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
     max_items: Annotated[int, typer.Option(min=1, help="Findings of each issue shown in the report.")] = 500,
+    path_column: PathColumn = None,
+    label_column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Column of a table that holds the labels; given several times: a class each, of 0 and 1.",
+        ),
+    ] = None,
 ) -> None:
     """Audit SOURCE, save the result and check it against limits.
 
@@ -104,16 +115,19 @@ def audit(
     from selfclean_hooks.audits.settings import AuditSettings
     from selfclean_hooks.cli.audit_sources import audit_sources, named_sources, open_sources
     from selfclean_hooks.cli.output_folder import check_output_folder
+    from selfclean_hooks.cli.sources.columns import ColumnNames
     from selfclean_hooks.cli.sources.python_object import is_attribute, load_attribute
     from selfclean_hooks.core.settings import EmbeddingSettings
     from selfclean_hooks.embedding.backbones.resolve import is_checkpoint
 
     embedding = EmbeddingSettings("auto", 64, workers, 0, cache_dir, progress, precision.value, compile)
     with _interrupts_as_errors():
-        named = named_sources(source)
+        named = named_sources(source, output)
+        if len(named) > len(source):
+            say(f"{source[0]} holds splits: " + " ".join(f"{name}={text}" for name, text in named.items()))
         options.check(named)
         check_output_folder(output, named, named.values())  # fail fast
-        sources = open_sources(named, without=output)
+        sources = open_sources(named, output, ColumnNames(path_column, tuple(label_column or ())))
         check_output_folder(output, sources)  # a single source may hold splits
         policy = options.policy(Policy("drop", "drop", "drop", "drop", leakage="drop"))
         is_object = is_attribute(backbone) and not is_checkpoint(backbone)
@@ -150,6 +164,7 @@ def pretrain(
     devices: Annotated[int, typer.Option(min=1, help="Number of devices, one process each.")] = 1,
     precision: Annotated[Precision, typer.Option(help="Of training; bf16 and 16: mixed precision.")] = Precision.full,
     log: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for metrics as CSV.")] = None,
+    path_column: PathColumn = None,
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
 ) -> None:
     """Train an encoder on the images of SOURCE, without labels or network access. Run again to resume."""
@@ -161,7 +176,7 @@ def pretrain(
         recipe = Recipe(
             objective, encoder, start, size, epochs, batch_size, seconds_of(max_time), learning_rate, patience, seed
         )
-        message = run_training(source, output, recipe, device, devices, precision.value, log, progress)
+        message = run_training(source, output, recipe, device, devices, precision.value, log, progress, path_column)
         if message:
             Console().print(message, soft_wrap=True, markup=False, highlight=False)
 

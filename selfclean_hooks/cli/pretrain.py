@@ -40,6 +40,7 @@ def run(
     precision: str = "32",
     log: Path | None = None,
     progress: bool = True,
+    path_column: str | None = None,
 ) -> str:
     """Train on a source, write the file, and return a description ("" in the processes of further devices).
 
@@ -49,6 +50,7 @@ def run(
         SourceError: the source holds no images.
         SelfCleanError: see `pretrain`.
     """
+    from selfclean_hooks.cli.sources.columns import ColumnNames
     from selfclean_hooks.cli.sources.source import open_source
     from selfclean_hooks.data.reader import ImageDataset
     from selfclean_hooks.data.views.dataset_view import DatasetView
@@ -57,7 +59,7 @@ def run(
     from selfclean_hooks.utils.text import bar
 
     check_writable(output.parent)
-    found = open_source(source)
+    found = open_source(source, columns=ColumnNames(path_column, None))
     if found.vectors is not None:
         raise SourceError(f"an encoder is trained on images, and {source} holds embeddings: give the images")
     partial = output.with_name(f"{output.name}.partial")

@@ -3,58 +3,156 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selfclean_hooks.core.label_text import IGNORED, clean_words, plain_label
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.utils.arrays import any_array
+from selfclean_hooks.utils.text import listing
 
 Labels = NDArray[
     Any
 ]  # int64 (N,) classes, float64 (N,) regression targets, or bool (N, C): which of C labels a sample has
+NO_LABELS = "there are no labels"
+MAX_CODE = 2**63 - 1
+MIN_IDENTIFIERS = 4  # fewer labels than this show nothing
+
+
+@dataclass(frozen=True, eq=False)
+class ReadLabels:
+    """Labels as they are used, and what was noticed about them.
+
+    Attributes:
+        values: `Labels`; None where there are none.
+        class_names: names of the classes 0, 1, ...; None where the labels were numbers.
+        why_none: why there are no labels, "" where there are some.
+        notes: one sentence each.
+    """
+
+    values: Labels | None
+    class_names: tuple[str, ...] | None = None
+    why_none: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def read_labels(labels: Any, n: int, positions: Sequence[int] | None = None) -> ReadLabels:
+    """Labels to look for errors in: those of `encode_labels`, unless no sample has one or each has one of its own.
+
+    Args:
+        labels: see `encode_labels`.
+        n: N.
+        positions: of these samples in the data set, for notes; default: 0, 1, ...
+
+    Raises:
+        DataError: see `encode_labels`.
+    """
+    read = encode_labels(labels, n)
+    values = read.values
+    if values is None or values.ndim == 2:
+        return read
+    known = values != -1 if is_classes(values) else ~np.isnan(values)
+    missing = (~known).nonzero()[0]
+    if len(missing) == n:
+        return ReadLabels(None, why_none=f"{NO_LABELS}: none of the {n} samples carries one", notes=read.notes)
+    if why := _why_identifiers(values[known]):
+        return ReadLabels(None, why_none=why, notes=read.notes)
+    if not len(missing):
+        return read
+    at = missing if positions is None else np.asarray(positions)[missing]
+    return replace(read, notes=(*read.notes, f"{len(missing)} of {n} samples carry no label, index {listing(at)}"))
 
 
 def as_labels(labels: Any, n: int) -> tuple[Labels | None, tuple[str, ...] | None]:
+    """`encode_labels` without notes."""
+    read = encode_labels(labels, n)
+    return read.values, read.class_names
+
+
+def encode_labels(labels: Any, n: int) -> ReadLabels:
     """Labels as an array and, where they were words, the class names. None stays None.
 
     Args:
-        labels: (N,) whole numbers or words: classes, -1 or NaN for none. (N,) floats that are not all whole: regression
-            targets, NaN for none. (N, C) zeros and ones: several labels a sample; with a single one in every
-            row they are classes.
+        labels: (N,) whole numbers or words: classes. (N,) floats that are not all whole: regression targets. None and
+            NaN, the classes -1 and -100 and words such as "" and "nan" say that a sample has no label. (N, C) zeros and
+            ones: several labels a sample; with a single one in every row they are classes.
         n: N.
 
     Returns:
-        `Labels` (int64 (N,), float64 (N,) or bool (N, C)) and class names.
+        `Labels`: int64 (N,), -1 for none; float64 (N,), NaN for none; or bool (N, C).
 
     Raises:
         DataError: they are something else.
     """
     if labels is None:
-        return None, None
+        return ReadLabels(None, why_none=NO_LABELS)
     wanted = f"labels must be one class or number per sample, shape ({n},), or zeros and ones of shape ({n}, C)"
-    array = any_array(labels, wanted)
+    array = any_array(labels.tolist() if np.ma.isMaskedArray(labels) else labels, wanted)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.shape[:1] != (n,) or array.ndim not in (1, 2) or 0 in array.shape:
         raise DataError(f"{wanted}, got {array.shape}")
     if array.ndim == 2:
-        return _as_multi_label_or_classes(array), None
-    if array.dtype.kind in "iub":
-        return array.astype(np.int64), None
-    if array.dtype.kind == "f":
-        return _as_targets_or_classes(array), None
+        return ReadLabels(_as_multi_label_or_classes(array))
     if array.dtype.kind in "US" and isinstance(labels, (list, tuple)):
         array = np.array(labels, object)  # an array of words may have been made of words and numbers
-    if array.dtype.kind in "US" or all(isinstance(label, str) for label in array):
-        names, codes = np.unique(array.astype(str), return_inverse=True)
-        return codes.astype(np.int64), tuple(map(str, names))
+    found = array if array.dtype.kind in "iubf" else _plain_array(array)
+    if found.dtype.kind == "u" and found.max() > MAX_CODE:
+        found = np.array(list(map(str, found.tolist())), object)
+    if found.dtype.kind == "O":
+        return _encode_words(found.tolist())
+    codes = _as_targets_or_classes(found) if found.dtype.kind == "f" else found.astype(np.int64)
+    if not is_classes(codes) or not (ignored := codes == IGNORED).any():
+        return ReadLabels(codes)
+    note = f"the label {IGNORED} of {ignored.sum()} samples is read as missing"
+    return ReadLabels(np.where(ignored, -1, codes), notes=(note,))
+
+
+def _plain_array(array: NDArray[Any]) -> NDArray[Any]:
+    """Objects or words as int64 with -1 for None, as float64 with NaN for it, or as an array of words and None."""
+    plain = [plain_label(label) for label in array]
+    plain = [None if label != label else label for label in plain]
+    words = [label for label in plain if isinstance(label, str)]
+    numbers = [label for label in plain if isinstance(label, (int, float))]
+    if words and all(number in (-1, IGNORED) for number in numbers):
+        return np.array([label if isinstance(label, str) else None for label in plain], object)
+    if words:
+        raise DataError(f"labels must be classes, all integers or all words, got {_describe_kinds(array)}")
+    if not all(isinstance(number, int) for number in numbers):
+        return np.array([np.nan if label is None else label for label in plain], np.float64)
+    if any(abs(number) > MAX_CODE for number in numbers):  # more than a code can be: names
+        return np.array([None if label is None else str(label) for label in plain], object)
+    return np.array([-1 if label is None else label for label in plain], np.int64)
+
+
+def _describe_kinds(array: NDArray[Any]) -> str:
     kinds = [type(label).__name__ for label in array]
     first = {kind: kinds.index(kind) for kind in kinds}
-    raise DataError(
-        "labels must be classes, all integers or all words, got "
-        + ", ".join(f"{kind} (first {array[at]!r} at index {at})" for kind, at in first.items())
+    return ", ".join(f"{kind} (first {array[at]!r} at index {at})" for kind, at in first.items())
+
+
+def _encode_words(words: list[str | None]) -> ReadLabels:
+    cleaned, notes = clean_words([word or "" for word in words])
+    names = sorted({word for word in cleaned if word is not None})
+    position = {name: code for code, name in enumerate(names)}
+    codes = np.array([-1 if word is None else position[word] for word in cleaned], np.int64)
+    return ReadLabels(codes, tuple(names), notes=notes)
+
+
+def _why_identifiers(labels: Labels) -> str:
+    """Why classes are no labels, where most samples are the only one of their class; otherwise ""."""
+    if not is_classes(labels) or len(labels) < MIN_IDENTIFIERS:
+        return ""
+    counts = np.unique(labels, return_counts=True)[1]
+    alone = int((counts == 1).sum())
+    if 2 * alone <= len(labels):
+        return ""
+    return (
+        f"the labels look like identifiers and not like classes: {alone} of {len(labels)} samples are the only one of "
+        "their class. Give classes that samples share, or regression targets as numbers with a fraction"
     )
 
 
@@ -66,9 +164,9 @@ def _as_targets_or_classes(array: NDArray[np.floating]) -> Labels:
             f"labels must be finite, got {array[infinite[0]].item()!r} at index {infinite[0]} ({len(infinite)} of "
             f"{len(array)}): NaN means that a sample has none"
         )
-    filled = np.nan_to_num(array, nan=-1.0)
-    is_whole = bool((filled == np.trunc(filled)).all())
-    return filled.astype(np.int64) if is_whole else array.astype(np.float64)
+    filled = np.nan_to_num(array.astype(np.float64), nan=-1.0)
+    is_code = bool(((filled == np.trunc(filled)) & (np.abs(filled) < MAX_CODE)).all())
+    return filled.astype(np.int64) if is_code else array.astype(np.float64)
 
 
 def _as_multi_label_or_classes(array: NDArray[Any]) -> Labels:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import os
 import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import IO, Any
 
 from PIL import ExifTags, Image
 
@@ -24,7 +28,7 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-Targets = list[int] | list[float]  # classes or regression targets
+Targets = list[int] | list[float] | list[list[bool]]  # classes, regression targets or several labels a sample
 
 
 class LabeledFiles:
@@ -33,10 +37,12 @@ class LabeledFiles:
     Attributes:
         targets: N labels. Absent without labels.
         classes: Name of label 0, 1, ...: absent where labels have no names.
+        notes: What was noticed when the data set was opened, one sentence each.
     """
 
     targets: Targets
     classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def __init__(self, targets: Targets | None, classes: tuple[str, ...] | None) -> None:
         """Keep what there is."""
@@ -67,6 +73,23 @@ class ImageFiles(LabeledFiles):
         return self.item(read_image(self.paths[index]), index)
 
 
+class EncodedImages(LabeledFiles):
+    """Images as encoded bytes, each decoded on access; an unreadable one raises OSError then."""
+
+    def __init__(self, encoded: Sequence[Any], folder: str) -> None:
+        """Entries as for `decode_image`, paths in them relative to `folder`; nothing is decoded yet."""
+        super().__init__(None, None)
+        self._encoded, self._folder = encoded, folder
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self._encoded)
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        """Decode one image."""
+        return self.item(decode_image(self._encoded[index], self._folder), index)
+
+
 def suffix(name: str) -> str:
     """The part of a file name from its last dot on, in small letters: ".png"."""
     return os.path.splitext(name)[1].lower()
@@ -75,6 +98,7 @@ def suffix(name: str) -> str:
 @cache
 def image_suffixes() -> frozenset[str]:
     """Endings of the files that `read_image` reads."""
+    _register_plugins()
     formats = Image.registered_extensions()  # fills Image.OPEN too
     return frozenset(end for end, name in formats.items() if name in Image.OPEN and name not in NOT_IMAGES)
 
@@ -88,19 +112,50 @@ def read_image(path: str) -> Image.Image:
     if not os.path.isfile(path):  # also: opening a named pipe would wait for ever
         raise FileNotFoundError(f"{path}: no such file, or a broken link")
     try:
-        return _decoded(path)
+        # Given a name, Pillow maps the file to memory, and garbles raw TIFF files that are to be turned.
+        with open(path, "rb") as file:
+            return _decoded(file)
     except Exception as error:  # a damaged file makes decoders raise SyntaxError, struct.error, ...: one kind for all
         raise OSError(f"{path}: cannot be read as an image: {type(error).__name__}: {error}") from error
 
 
-def _decoded(path: str) -> Image.Image:
+def decode_image(encoded: Any, folder: str = "") -> Image.Image:
+    """An image as `read_image` gives it, from what stands for it in a table or data set.
+
+    Args:
+        encoded: Bytes of a file, or a mapping with `bytes` or else `path`, as Hugging Face's data sets hold an image
+            that is not decoded.
+        folder: What a path is relative to.
+
+    Raises:
+        OSError: There is neither, or it cannot be read as an image.
+    """
+    content, path = (encoded.get("bytes"), encoded.get("path")) if isinstance(encoded, Mapping) else (encoded, None)
+    if content is None and path is not None:
+        return read_image(os.path.join(folder, path))
+    if content is None:
+        raise OSError("the data set holds neither the bytes nor the path of this image")
+    try:
+        return _decoded(io.BytesIO(content))
+    except Exception as error:  # as in `read_image`
+        raise OSError(f"{len(content)} bytes cannot be read as an image: {type(error).__name__}: {error}") from error
+
+
+@cache
+def _register_plugins() -> None:
+    """Let Pillow read HEIC too, where `pillow-heif` is installed."""
+    with suppress(ImportError):
+        importlib.import_module("pillow_heif").register_heif_opener()
+
+
+def _decoded(file: IO[bytes]) -> Image.Image:
+    _register_plugins()
     Image.init()
     formats = [name for name in Image.OPEN if name not in NOT_IMAGES]
     with warnings.catch_warnings():
         # Photographs of 90 to 178 megapixels are real and are read; beyond that Pillow raises an error.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        # Given a name, Pillow maps the file to memory, and garbles raw TIFF files that are to be turned.
-        with open(path, "rb") as file, Image.open(file, formats=formats) as image:
+        with Image.open(file, formats=formats) as image:
             if max(image.size) > LONGEST:
                 image.info[STORED] = image.size
                 scale = JPEG_LONGEST / max(image.size)

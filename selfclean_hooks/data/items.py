@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 
+from selfclean_hooks.core.label_text import plain_label
 from selfclean_hooks.data.images import as_array
 from selfclean_hooks.data.signals import samples_of
 from selfclean_hooks.errors import DataError
@@ -26,8 +28,8 @@ def item_label(label: Any) -> ItemLabel | None:
     """The label as a plain value.
 
     Args:
-        label: None; a string; a number of Python, numpy or torch, 0-d and 1-element arrays count; or a list, array or
-            tensor of at least two zeros and ones.
+        label: what `plain_label` takes, 0-d and 1-element arrays and tensors count; or a list, array or tensor of at
+            least two zeros and ones.
 
     Returns:
         A word or whole number is a class, a fraction or NaN a number, zeros and ones are a tuple.
@@ -36,17 +38,15 @@ def item_label(label: Any) -> ItemLabel | None:
         DataError: it is none of these: infinity, a vector of other numbers, a dict of boxes.
     """
     plain = label.item() if isinstance(label, (np.ndarray, np.generic, torch.Tensor)) and _numel(label) == 1 else label
-    if plain is None:
-        return None
-    if isinstance(plain, str):
-        return str(plain)
-    if isinstance(plain, int) or (isinstance(plain, float) and plain.is_integer()):
-        return int(plain)
-    if isinstance(plain, float) and not math.isinf(plain):
-        return plain
     held = _zeros_and_ones(plain)
     if held:
         return held
+    with suppress(DataError):
+        single = plain_label(plain)
+        if isinstance(single, float) and single.is_integer():
+            return int(single)
+        if not isinstance(single, float) or not math.isinf(single):
+            return single
     raise DataError(
         "a label must be one integer or word (a class), one number, or zeros and ones (several labels a sample), got "
         f"{_describe(label)}: pass labels= with such a label per sample, or leave label errors out"

@@ -13,7 +13,7 @@ from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.detectors.pairs import scaled_score
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.neighbors.cross_search import cross_nearest_neighbors
-from selfclean_hooks.neighbors.unit_vectors import UnitRows
+from selfclean_hooks.neighbors.unit_vectors import UnitRows, repeated_blanks, with_blank_directions
 from selfclean_hooks.utils.arrays import Float32Array, IntArray, not_finite
 
 Pairs = tuple[IntArray, IntArray, Float32Array, Float32Array]  # positions in two splits, distances and scores
@@ -43,7 +43,9 @@ def find_leakage(
     """
     wanted = list(splits if of is None else of)
     _check(splits)
-    rows = {name: UnitRows.of(e.vectors) for name, e in splits.items()}
+    contents = {name: [e.digests[at] for at in e.readable.tolist()] for name, e in splits.items()}
+    blanks = repeated_blanks((e.vectors, contents[name]) for name, e in splits.items())
+    rows = {name: UnitRows.of(with_blank_directions(e.vectors, contents[name], blanks)) for name, e in splits.items()}
     pairs: dict[tuple[str, str], Pairs] = {}
     for name, other in combinations(sorted(splits, key=lambda name: name not in wanted), 2):
         if name in wanted:

@@ -151,4 +151,7 @@ def _why_no_label_scores(labels: Labels | None, why_no_labels: str, method: str,
         given = labels[labels != -1] if is_classes(labels) else labels[~np.isnan(labels)]
     if len(given) == 0:
         return why_no_labels
-    return f"all samples carry the same label ({given[0]})" if bool((given == given[0]).all()) else ""
+    if not bool((given == given[0]).all()):
+        return ""
+    some = "; -1 means that a sample has none" if is_classes(labels) and len(given) < len(labels) else ""
+    return f"all samples carry the same label ({given[0]})" + some

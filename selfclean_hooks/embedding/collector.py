@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bisect import insort
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from selfclean_hooks.core.labels import Labels, as_labels, scatter_labels
+from selfclean_hooks.core.labels import NO_LABELS, ReadLabels, read_labels, scatter_labels
 from selfclean_hooks.data.items import ItemLabel
 from selfclean_hooks.data.reader import Batch, SampleReader
 from selfclean_hooks.data.views.cached_dataset import nbytes
@@ -195,27 +195,25 @@ class EmbeddingCollector:
             )
         return vectors
 
-    def known_labels(self) -> tuple[Labels | None, tuple[str, ...] | None, str]:
-        """Labels of the n samples (see labels.py), class names where they were words, or why there are none."""
+    def known_labels(self) -> ReadLabels:
+        """Labels of the n samples, as they are in the items."""
         if self.no_label:
             index, why = next(iter(self.no_label.items()))
-            return None, None, f"the targets are no labels (index {index}: {why})"
+            return ReadLabels(None, why_none=f"the targets are no labels (index {index}: {why})")
         known = [i for i in range(self.n) if i not in self.errors]
-        unknown = [i for i in known if self.labels[i] is None]
-        if len(unknown) == len(known):
-            return None, None, "there are no labels"
-        if unknown:
-            return None, None, f"{len(unknown)} of {len(known)} samples carry no label, index {listing(unknown)}"
         held = [self.labels[i] for i in known]
-        if len({type(label) if isinstance(label, (str, tuple)) else float for label in held}) > 1:
-            return (
-                None,
-                None,
-                "labels must be all numbers, all words or all vectors, and are of several kinds",
+        if all(label is None for label in held):
+            return ReadLabels(None, why_none=NO_LABELS)
+        if len({isinstance(label, tuple) for label in held}) > 1:
+            bare = [i for i in known if not isinstance(self.labels[i], tuple)]
+            why = (
+                f"{len(bare)} of {len(known)} samples carry no vector of labels as the others do, index {listing(bare)}"
             )
+            return ReadLabels(None, why_none=why)
         try:
-            labels, names = as_labels(held, len(known))
+            read = read_labels(held, len(known), known)
         except DataError as error:
-            return None, None, str(error)
-        assert labels is not None  # there are some
-        return scatter_labels(labels, np.array(known), self.n), names, ""
+            return ReadLabels(None, why_none=str(error))
+        return (
+            read if read.values is None else replace(read, values=scatter_labels(read.values, np.array(known), self.n))
+        )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.embeddings import Embeddings
-from selfclean_hooks.core.labels import as_labels, class_codes, has_name_for_every_class
+from selfclean_hooks.core.labels import class_codes, has_name_for_every_class, read_labels
 from selfclean_hooks.core.settings import DEFAULT_SETTINGS, EmbeddingSettings
 from selfclean_hooks.data.dataset_tree import class_names
 from selfclean_hooks.data.digests import own_files
@@ -218,24 +218,22 @@ def _described(
     notes: tuple[str, ...],
 ) -> Embeddings:
     """What was read, with its labels and names; `labels` given take the place of those in the items."""
-    codes, names = as_labels(labels, read.n)
-    why = ""
-    if codes is None:
-        codes, names, why = read.known_labels()
-    names = names or (class_names(view.dataset) if codes is not None else None)
+    known = read.known_labels() if labels is None else read_labels(labels, read.n)
+    codes = known.values
+    names = known.class_names or (class_names(view.dataset) if codes is not None else None)
     names = names if names is not None and has_name_for_every_class(names, codes) else None
     return Embeddings(
         vectors=vectors,
         n=read.n,
         errors=read.errors,
         labels=codes,
-        why_no_labels=why,
+        why_no_labels=known.why_none,
         class_names=names,
         names=tuple(file or "" for file in view.files) if any(view.files) else None,
         digests=tuple(read.digests),
         data={"name": type(view.dataset).__name__, "fingerprint": fingerprint(*read.digests, codes)},
         encoder={"name": encoder.name, "fingerprint": encoder.fingerprint},
-        notes=tuple(filter(None, notes)),
+        notes=(*filter(None, notes), *known.notes),
         keys=tuple(read.keys),
         pixels=read.pixels if (read.pixels >= 0).any() else None,
     )
@@ -246,5 +244,5 @@ def _opened(dataset: Any, labels: Any, least: int) -> DatasetView:
     view = open_dataset(dataset)
     if len(view) < least:
         raise DataError(f"an audit compares samples: the data set must hold at least {least}, got {len(view)}")
-    as_labels(labels, len(view))  # fail fast
+    read_labels(labels, len(view))  # fail fast
     return view

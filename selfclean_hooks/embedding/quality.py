@@ -29,7 +29,7 @@ def representation_quality(
 
     Args:
         vectors: (N, D) features of distinct contents, finite.
-        labels: (N,) class codes, or None.
+        labels: (N,) class codes, -1 for none, or None.
         random: (N, D') features of the same samples by random weights, or None.
 
     Returns:
@@ -37,8 +37,9 @@ def representation_quality(
     """
     if len(vectors) < LEAST:
         return None
-    classes = None if labels is None or len(np.unique(labels)) < 2 else labels
-    shares = [None if classes is None or x is None else same_label(x, classes) for x in (vectors, random)]
+    known = slice(None) if labels is None or (labels != -1).all() else labels != -1  # a slice copies nothing
+    classes = None if labels is None or len(np.unique(labels[known])) < 2 else labels[known]
+    shares = [None if classes is None or x is None else same_label(x[known], classes) for x in (vectors, random)]
     own, other = shares
     gain = None if own is None or other is None else own - other
     return RepresentationQuality(

@@ -7,7 +7,8 @@ their relative accuracy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 BINS = 1 << 16
+MOST_BLANK = 256  # contents that get a direction
 
 
 def pair_distance_quantile(x: UnitRows, budget: int = 1 << 22) -> Callable[[float], float]:
@@ -89,3 +91,37 @@ def matrix_product(a: Tensor, b: Tensor) -> Tensor:
         return torch.from_numpy(a.numpy() @ b.numpy().T)  # numpy knows of neither
     with torch.autocast("cpu", enabled=False):
         return a @ b.T
+
+
+def repeated_blanks(parts: Iterable[tuple[NDArray[np.floating], Sequence[str]]]) -> list[str]:
+    """Contents that several samples share whose vector is zero, the most frequent first.
+
+    Args:
+        parts: (N, D) vectors and N contents of each data set.
+    """
+    blank = Counter(contents[row] for vectors, contents in parts for row in zero_rows(vectors))
+    return [content for content, count in blank.most_common(MOST_BLANK) if count > 1 and content]
+
+
+def with_blank_directions(
+    vectors: NDArray[np.floating], contents: Sequence[str], blanks: Sequence[str]
+) -> NDArray[np.floating]:
+    """(N, D + K): the zero rows of each of the K contents in `blanks` get a direction of their own.
+
+    So copies of a blank image lie at distance 0 from each other, and at 0.5 from everything else as other zero rows do.
+    """
+    if not blanks:
+        return vectors
+    position = {content: at for at, content in enumerate(blanks)}
+    further = np.zeros((len(vectors), len(blanks)), vectors.dtype)
+    for row in zero_rows(vectors):
+        if contents[row] in position:
+            further[row, position[contents[row]]] = 1
+    return np.concatenate([vectors, further], axis=1)
+
+
+def zero_rows(vectors: NDArray[np.floating], chunk: int = 4096) -> list[int]:
+    """Rows of (N, D) that are zero, found without an (N, D) of bools."""
+    found = [~vectors[start : start + chunk].any(1) for start in range(0, len(vectors), chunk)]
+    rows: list[int] = np.concatenate(found).nonzero()[0].tolist()
+    return rows

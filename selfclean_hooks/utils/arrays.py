@@ -31,8 +31,11 @@ def fingerprint(*parts: NDArray[Any] | str | None) -> str:
     return digest.hexdigest()
 
 
-def as_vectors(vectors: Any) -> NDArray[np.floating]:
-    """Check (N, D) vectors: real, finite, not all alike, at least two. Copies nothing that is a float array already."""
+def as_vectors(vectors: Any, identical: bool = False) -> NDArray[np.floating]:
+    """Check (N, D) vectors: real, finite, at least two. Copies nothing that is a float array already.
+
+    Unless they may be `identical`, as those of copies of one sample are, they must not be all alike.
+    """
     array = any_array(vectors, "embeddings must be (N, D)")
     if array.ndim != 2:
         raise DataError(f"embeddings must be (N, D), got {array.shape}")
@@ -49,7 +52,9 @@ def as_vectors(vectors: Any) -> NDArray[np.floating]:
             f"embeddings must be finite, got NaN or infinity in {len(bad)} of {len(array)} rows, index {listing(bad)}: "
             "leave these samples out or fix the encoder"
         )
-    if all(bool((array[start : start + 4096] == array[0]).all()) for start in range(0, len(array), 4096)):
+    if not identical and all(
+        bool((array[start : start + 4096] == array[0]).all()) for start in range(0, len(array), 4096)
+    ):
         raise DataError(
             f"all {len(array)} embeddings are identical: nothing can be compared. Check that the data set returns "
             "different samples, or choose another backbone"

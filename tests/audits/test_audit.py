@@ -355,7 +355,7 @@ def test_labels_as_words_numbers_and_fractions_of_none(found: Audit) -> None:
         (np.eye(5) / 2, r"labels of shape \(5, 5\) must be zeros and ones, .* got float64 \[0.5\]"),
         ([[0], [1, 2], [0], [1], [2]], r"shape \(5,\), .* got list with items of different shapes"),
         ([0, 1, np.nan, 2, np.inf], r"got inf at index 4 \(1 of 5\)"),
-        (["a", "b", None, "a", "b"], r"got str \(first 'a' at index 0\), NoneType \(first None at index 2\)"),
+        (["a", "b", 2, "a", "b"], r"got str \(first 'a' at index 0\), int \(first 2 at index 2\)"),
     ],
 )
 def test_labels_that_are_none_are_refused(labels: Any, message: str) -> None:

@@ -253,6 +253,6 @@ def test_classes_that_the_split_trained_on_lacks_are_refused() -> None:
         "splits must have the same classes: 'val' has 2, and 'train', the training split, has none of that name (2 "
         "classes). Rename the classes, or audit 'val' by itself"
     )
-    given = {"train": ["cat", "dog"] * 6, "val": [f"class {i}" for i in range(10)] + ["cat"]}
+    given = {"train": ["cat", "dog"] * 6, "val": [f"class {i}" for i in range(10)] * 2 + ["cat"]}
     with pytest.raises(DataError, match=r"'val' has class 0, .*, class 7 and 2 more, and 'train'"):
-        audit_splits({"train": Items(), "val": Items(11)}, flat, labels=given, progress=False)
+        audit_splits({"train": Items(), "val": Items(21)}, flat, labels=given, progress=False)

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfclean_hooks.cli.sources.image_files import FolderDataset
+from selfclean_hooks.cli.sources.folder import FolderDataset
 from selfclean_hooks.cli.sources.source import open_source
 from tests.helpers.image_files import noisy, refused, relative, write
 
@@ -45,7 +45,10 @@ def test_a_mixed_folder_has_no_labels_and_says_so(tmp_path: Path) -> None:
 def test_split_folders_are_pointed_out(tmp_path: Path) -> None:
     write(tmp_path / "train" / "a.png")
     write(tmp_path / "val" / "b.png")
-    assert "train, val look like splits, not classes: audit each by itself" in open_source(str(tmp_path)).notes[0]
+    assert (
+        "train, val look like splits, not classes: no labels are taken from their names"
+        in open_source(str(tmp_path)).notes[0]
+    )
 
 
 def test_hidden_files_are_left_out_and_others_counted(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from selfclean_hooks.cli.sources.image_files import TableDataset
 from selfclean_hooks.cli.sources.source import open_source
+from selfclean_hooks.cli.sources.table import TableDataset
 from tests.helpers.image_files import refused, write
 
 
@@ -31,8 +31,9 @@ def test_tables_name_images_beside_them(tmp_path: Path, kind: str) -> None:
     source = open_source(str(write_table(tmp_path / f"t.{kind}", columns)))
     assert isinstance(source.dataset, TableDataset)
     assert source.dataset.paths[1] == str(tmp_path / "in/gone.png")
-    assert (source.class_names, source.labels) == (("NA", "None", "dog"), [0, 2, 1])
-    assert source.dataset[2][1] == 1
+    assert (source.class_names, source.labels) == (("NA", "dog"), [0, 1, -1])
+    assert source.dataset[2][1] == -1
+    assert source.notes == ('1 labels are read as missing: "None" (1)',)
     with pytest.raises(OSError, match=r"gone\.png: no such file"):
         source.dataset[1]
     numbers = open_source(str(write_table(tmp_path / f"n.{kind}", {**columns, "label": [7, -1, 7]})))
@@ -51,19 +52,20 @@ def test_labels_with_fractions_are_numbers(tmp_path: Path, kind: str) -> None:
     assert (numbers.class_names, numbers.labels) == (None, [1.5, -2.0, 3e-7, 4.0])
     assert numbers.dataset is not None
     assert numbers.dataset[0][1] == 1.5
-    for names in (["1.0", "2.0", "3.0", "2.0"], ["1.5", "2.0", "3.x", "2.0"]):
-        named = open_source(str(write_table(tmp_path / f"t.{kind}", {"path": paths, "label": names})))
-        assert named.class_names == tuple(sorted(set(names)))
+    names = ["1.5", "2.0", "3.x", "2.0"]
+    named = open_source(str(write_table(tmp_path / f"t.{kind}", {"path": paths, "label": names})))
+    assert named.class_names == tuple(sorted(set(names)))
+    whole = open_source(str(write_table(tmp_path / f"w.{kind}", {"path": paths, "label": ["1.0", "", "3.0", "1.0"]})))
+    assert (whole.class_names, whole.labels) == (None, [1, -1, 3, 1])
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_tables_that_cannot_be_used(tmp_path: Path, kind: str) -> None:
     table = tmp_path / f"t.{kind}"
     write(tmp_path / "a.png")
-    message = refused(write_table(table, {"file": ["a.png"], "label": [1]}))
-    assert "wanted a column `path` (and optionally `label`), got file, label" in message
-    message = refused(write_table(table, {"path": ["a.png"] * 3, "label": ["x", None, ""]}))
-    assert "column `label`: 2 of 3 are empty, row 2, 3 (the first is 1): fill them in" in message
+    message = refused(write_table(table, {"where": ["a.png"], "label": [1]}))
+    assert "wanted a column `path` (and optionally `label`), got where, label" in message
+    assert "name it with --path-column" in message
     assert "column `path`: 1 of 2 are empty" in refused(write_table(table, {"path": ["a.png", ""], "label": [1, 2]}))
     assert "b.png' and the rest do not exist" in refused(write_table(table, {"path": ["b.png"]}))
     assert "the table has no rows" in refused(write_table(table, {"path": []}))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from selfclean_hooks.cli.sources.image_files import FolderDataset
+from selfclean_hooks.cli.sources.folder import FolderDataset
 from selfclean_hooks.data.reader import pixels
 from tests.helpers.image_files import noisy, write
 

@@ -1,5 +1,7 @@
 from collections import UserDict
 from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +16,11 @@ from selfclean_hooks.data.digests import digest
 from selfclean_hooks.data.images import as_array, to_image, to_rgb
 from selfclean_hooks.data.items import Item, ItemLabel, item_label, split
 from selfclean_hooks.errors import DataError
+
+
+class Animal(Enum):
+    cat = "felis"
+    dog = "canis"
 
 
 class Named(NamedTuple):
@@ -101,6 +108,12 @@ def test_split_says_which_keys_came() -> None:
         (True, 1),
         (2.0, 2),
         ("cat", "cat"),
+        (b"cat", "cat"),
+        (Path("a/b"), "a/b"),
+        (Decimal("2.50"), 2.5),
+        (Decimal(7), 7),
+        (Animal.cat, "cat"),
+        (2**70, 2**70),
         (np.str_("cat"), "cat"),
         (np.int8(3), 3),
         (np.float32(3), 3),
@@ -131,7 +144,8 @@ def test_item_label_gives_plain_values(label: Any, expected: ItemLabel | None) -
         (np.zeros((0,)), r"a ndarray of shape \(0,\)"),
         ({"boxes": 1}, "a dict with the keys 'boxes'"),
         ([1, 2], "a list of 2"),
-        (b"cat", "bytes"),
+        (b"\xff\xfe", "bytes"),
+        (object(), "object"),
     ],
 )
 def test_item_label_refuses_what_is_no_label(label: Any, came: str) -> None:

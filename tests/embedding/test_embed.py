@@ -73,8 +73,8 @@ def test_items_without_a_label(kind: str) -> None:
         (lambda i: float("inf"), r"the targets are no labels \(index 0: .*got inf"),
         (lambda i: torch.rand(3), "the targets are no labels .*a Tensor of shape"),
         (lambda i: (0, 1) if i == 0 else (0, 1, 1), "items of different shapes"),
-        (lambda i: None if i == 0 else i, "6 of 12 samples carry no label, index 0, 2, 4"),
-        (lambda i: "word" if i == 0 else i, "all numbers, all words or all vectors"),
+        (lambda i: None if i == 0 else i, r"all samples carry the same label \(1\); -1 means that a sample has none"),
+        (lambda i: "word" if i == 0 else i, "all integers or all words"),
         (lambda i: 7, "all samples carry the same label"),
     ],
 )

@@ -5,21 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from glob import glob
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.cli.sources.array import ArrayDataset, read_npz
-from selfclean_hooks.cli.sources.image_files import FolderDataset, TableDataset, listdir
+from selfclean_hooks.cli.sources.columns import ColumnNames
+from selfclean_hooks.cli.sources.folder import FolderDataset, listdir
 from selfclean_hooks.cli.sources.python_object import is_attribute, load_object
-from selfclean_hooks.core.labels import as_labels
+from selfclean_hooks.cli.sources.splits import parquet_files, shards
+from selfclean_hooks.cli.sources.table import TABLE_SUFFIXES, open_table
+from selfclean_hooks.core.labels import encode_labels
 from selfclean_hooks.data.image_files import LabeledFiles, suffix
 from selfclean_hooks.errors import DataError, SourceError
 
 WANTED = (
-    "SOURCE is a folder of images, a .npz file with `images` or `embeddings`, a .csv or .parquet table with a `path` "
-    "column, a Hugging Face data set saved on disk, or module:attribute"
+    "SOURCE is a folder of images, a .npz file with `images` or `embeddings`, a .csv, .tsv or .parquet table with a "
+    "`path` column, a Hugging Face data set saved on disk, or module:attribute"
 )
 
 
@@ -39,22 +43,35 @@ class Source:
     name: str
     dataset: Any | None = None
     vectors: NDArray[np.float32] | None = None
-    labels: Sequence[float] | None = None
+    labels: Sequence[Any] | None = None
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
 
 
-def open_source(text: str, without: str | os.PathLike[str] | None = None) -> Source:
+def open_source(
+    text: str,
+    without: str | os.PathLike[str] | None = None,
+    columns: ColumnNames = ColumnNames(),  # noqa: B008
+) -> Source:
     """Open what the command line names.
 
     Args:
-        text: A folder, a file or ``module:attribute``. A text that exists on disk is a path.
+        text: A folder, a file, a pattern of .parquet files (`data/train-*.parquet`) or ``module:attribute``. A text
+            that exists on disk is a path.
         without: A folder that is not read where it lies in a folder of images.
+        columns: Of a table, where they have none of the usual names.
 
     Raises:
         SourceError: Nothing can be read there; says what was wanted, what came and what to do.
     """
     path = os.path.expanduser(text)
+    tables = _tables(path, without)
+    if tables:
+        return _labelled_source(text, open_table(tables, columns))
+    if columns:
+        raise SourceError(
+            f"--path-column and --label-column name columns of a table, and {text!r} is none: leave them out"
+        )
     if os.path.isdir(path):
         return _open_folder(text, path, without)
     if os.path.isfile(path):
@@ -64,25 +81,35 @@ def open_source(text: str, without: str | os.PathLike[str] | None = None) -> Sou
     raise SourceError(f"{WANTED}; {text!r} is none of these and no such file or folder exists: check the spelling")
 
 
+def _tables(path: str, without: str | os.PathLike[str] | None) -> list[str]:
+    """The files of the table at a path: one, several of a pattern, or those of a folder that holds no image."""
+    if os.path.isfile(path):
+        return [path] if suffix(path) in TABLE_SUFFIXES else []
+    if os.path.isdir(path):
+        splits = parquet_files(path, without)
+        if len(splits) > 1:
+            names = " ".join(f"{name}={shards(files)}" for name, files in splits.items())
+            raise SourceError(f"{path}: holds several tables: give one, or name them as splits: {names}")
+        return next(iter(splits.values()), [])
+    return sorted(glob(path)) if suffix(path) == ".parquet" else []
+
+
 def _open_folder(text: str, path: str, without: str | os.PathLike[str] | None) -> Source:
     present = set(listdir(path))
     if "dataset_dict.json" in present or {"dataset_info.json", "state.json"} <= present:
         return _map_style_source(text, _load_saved(path))
-    dataset = FolderDataset(path, without)
-    return _labelled_source(text, dataset, dataset.notes)
+    return _labelled_source(text, FolderDataset(path, without))
 
 
 def _open_file(text: str, path: str) -> Source:
     if suffix(path) == ".npz":
         return _open_npz(text, path)
-    if suffix(path) in (".csv", ".parquet"):
-        return _labelled_source(text, TableDataset(path))
     raise SourceError(f"{WANTED}; {text!r} is another kind of file: give its folder, or list it in a table")
 
 
-def _labelled_source(text: str, dataset: LabeledFiles, notes: tuple[str, ...] = ()) -> Source:
+def _labelled_source(text: str, dataset: LabeledFiles) -> Source:
     labels, names = getattr(dataset, "targets", None), getattr(dataset, "classes", None)
-    return Source(text, dataset, labels=labels, class_names=names, notes=notes)
+    return Source(text, dataset, labels=labels, class_names=names, notes=dataset.notes)
 
 
 def _open_npz(text: str, path: str) -> Source:
@@ -96,11 +123,12 @@ def _open_npz(text: str, path: str) -> Source:
         )
     try:
         dataset = None if images is None else ArrayDataset(images, labels)
-        codes, names = as_labels(labels, len(arrays["embeddings" if images is None else "images"]))
+        read = encode_labels(labels, len(arrays["embeddings" if images is None else "images"]))
     except DataError as error:
         raise SourceError(f"{path}: {error}") from None
-    targets = None if codes is None else codes.tolist()
-    return Source(text, dataset, None if vectors is None else vectors.astype(np.float32), targets, names)
+    targets = None if read.values is None else read.values.tolist()
+    vectors = None if vectors is None else vectors.astype(np.float32)
+    return Source(text, dataset, vectors, targets, read.class_names, read.notes)
 
 
 def _load_saved(path: str) -> Any:
@@ -123,7 +151,10 @@ def _map_style_source(text: str, dataset: Any) -> Source:
         splits = ", ".join(dataset)
         if "train" not in dataset:
             raise SourceError(f"{text}: wanted a data set or a `train` split, got {splits}: give the folder of one")
-        dataset, notes = dataset["train"], (f"only the split `train` is audited, of {splits}",)
+        dataset, notes = (
+            dataset["train"],
+            (f"only the split `train` is audited, of {splits}: name them, as train=DIR/train test=DIR/test, for all",),
+        )
     try:
         check_map_style(dataset)
     except DataError as error:

@@ -1,0 +1,105 @@
+"""Single labels as plain values, and words as class names: which of them mean that there is no label."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from selfclean_hooks.errors import DataError
+from selfclean_hooks.utils.text import visible
+
+PlainLabel = int | float | str
+IGNORED = -100  # torch's ignore_index: a label that is none, as -1 is
+# What pandas and Python write for a missing value. "none" and "NA" are names of classes as well.
+MISSING_WORDS = frozenset({"", "nan", "NaN", "NAN", "None", "<NA>", "NaT", "null", "NULL", "-1", "-100"})
+INVISIBLE = "\ufeff\u200b"  # at the ends of words, beside white space: byte order mark, zero-width space
+MOST_NAMED = 5  # names listed in a note
+
+
+def plain_label(label: Any) -> PlainLabel | None:
+    """A single label as a word or a number, None where it says that there is none. NaN stays a number.
+
+    Args:
+        label: None or pandas' NA; a word, UTF-8 bytes or a path; a number of any kind; or a member of an enumeration,
+            which counts by its number or word if it is one, otherwise by its name.
+
+    Raises:
+        DataError: it is something else, or bytes that are no text.
+    """
+    if isinstance(label, np.generic):
+        label = label.item()
+    if isinstance(label, Enum):
+        label = label.value if isinstance(label, (int, str)) else label.name
+    if label is None or type(label).__name__ in ("NAType", "NaTType"):
+        return None
+    if isinstance(label, (bytes, bytearray)):
+        try:
+            return bytes(label).decode()
+        except UnicodeDecodeError:
+            raise DataError(f"a label of bytes must be text in UTF-8, got {label!r:.60}: decode it first") from None
+    if isinstance(label, (str, os.PathLike)):
+        return str(label)
+    if isinstance(label, (Decimal, Fraction)):
+        return _number(label)
+    if isinstance(label, int):
+        return int(label)
+    if isinstance(label, float):
+        return float(label)
+    raise DataError(f"a label must be a word or a number, got {label!r:.60} ({type(label).__name__})")
+
+
+def _number(value: Decimal | Fraction) -> int | float:
+    if isinstance(value, Decimal) and not value.is_finite():
+        return math.nan if value.is_nan() else float(value)
+    return int(value) if value == int(value) else float(value)
+
+
+def clean_words(words: Sequence[str]) -> tuple[list[str | None], tuple[str, ...]]:
+    """Words without blanks at their ends, None for those that mean a missing value; and what was done to them."""
+    stripped = [word.strip().strip(INVISIBLE).strip() for word in words]
+    changed = Counter(word for word, bare in zip(words, stripped, strict=True) if word != bare and bare)
+    missing = Counter(bare for bare in stripped if bare in MISSING_WORDS)
+    cleaned = [None if bare in MISSING_WORDS else bare for bare in stripped]
+    notes = []
+    if changed:
+        notes.append(f"blanks at the ends of {sum(changed.values())} labels were removed: {_counted(changed)}")
+    if named := {word: count for word, count in missing.items() if word}:
+        notes.append(f"{sum(named.values())} labels are read as missing: {_counted(named)}")
+    return cleaned, (*notes, *note_similar_names(word for word in cleaned if word is not None))
+
+
+def note_similar_names(words: Iterable[str]) -> tuple[str, ...]:
+    """A note where the names of two classes differ only in case or in the way they are written."""
+    alike: dict[str, dict[str, int]] = {}
+    for word, count in Counter(words).items():
+        alike.setdefault(_folded(word), {})[word] = count
+    groups = [names for names in alike.values() if len(names) > 1]
+    if not groups:
+        return ()
+    listed = "; ".join(_beside(names) for names in groups[:MOST_NAMED]) + ("; ..." if len(groups) > MOST_NAMED else "")
+    return (f"classes whose names differ only in case or spelling stay apart: {listed}. Rename them if they are one",)
+
+
+def _folded(word: str) -> str:
+    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", word)).casefold()
+
+
+def _beside(names: Mapping[str, int]) -> str:
+    """The rarer names beside the most frequent one: `"Cat" (3) beside "cat" (40)`."""
+    *rare, common = sorted(names.items(), key=lambda entry: entry[1])
+    return f"{_counted(dict(rare))} beside {_counted(dict([common]))}"
+
+
+def _counted(names: Mapping[str, int]) -> str:
+    listed = [f'"{visible(name, 60)}" ({count})' for name, count in list(names.items())[:MOST_NAMED]]
+    return ", ".join(listed) + (", ..." if len(names) > MOST_NAMED else "")
