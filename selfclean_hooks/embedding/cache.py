@@ -180,7 +180,7 @@ class Cache:
 
     def _turn_off(self, why: str) -> None:
         self.known, self._writable, self._new = np.zeros(0, "S32"), False, {}
-        self.note = f"cache_dir is not used in this run: {why}. Free or remove the file, or give another cache_dir"
+        self.note = f"cache_dir is not used in this run: {why}. Free or remove it, or give another cache_dir"
 
     def _check_lengths(self, *lengths: int) -> None:
         self._lengths.update(lengths)

@@ -20,6 +20,7 @@ from selfclean_hooks.utils.json_content import check, parse
 
 VERSION = 1
 HEADER = "selfclean_hooks_baseline"
+LONGEST_HEADER = 1000
 
 
 class Key(NamedTuple):
@@ -117,8 +118,11 @@ def write_baseline(path: str | Path, entries: Mapping[Key, Entry], thresholds: A
     """Write the file atomically, sorted.
 
     Raises:
-        AuditFileError: it cannot be written.
+        AuditFileError: it cannot be written, or there is a file that is no baseline.
     """
+    if Path(path).is_file():
+        with Path(path).open("rb") as file:
+            _version(path, file.readline(LONGEST_HEADER).decode("utf-8-sig", "replace"))
     levels = [{"issue": issue, "split": split, "threshold": t} for (split, issue), t in sorted(thresholds.items())]
     found = [_line(entry) for _, entry in sorted(entries.items())]
     lines = [json.dumps({HEADER: VERSION}), *map(json.dumps, levels), *found]

@@ -168,7 +168,7 @@ def test_a_file_of_another_program_or_version_is_left_alone(tmp_path: Path, sql:
     (note,) = notes_on_cache(found)
     why = "it is of version 7, and not 1" if "version" in sql else "it holds something else"
     assert note == (
-        f"cache_dir is not used in this run: {tmp_path / NAME} cannot be used ({why}). Free or remove the file, or "
+        f"cache_dir is not used in this run: {tmp_path / NAME} cannot be used ({why}). Free or remove it, or "
         "give another cache_dir"
     )
     assert (tmp_path / NAME).read_bytes() == before

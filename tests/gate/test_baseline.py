@@ -644,3 +644,12 @@ def test_thresholds_are_in_the_file_and_a_merge_takes_the_lower(tmp_path: Path) 
         (tmp_path / "b").write_text(f"{header}\n{wrong}\n")
         with pytest.raises(AuditFileError, match="line 2 of the baseline"):
             Baseline.read(tmp_path / "b")
+
+
+@pytest.mark.parametrize("content", ["mine", "", "\xff", "{}\n", '{"selfclean_hooks_baseline": 2}\n'])
+def test_a_file_that_is_no_baseline_is_not_replaced(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(AuditFileError, match="baseline"):
+        Baseline({}).write(path)
+    assert path.read_bytes() == content.encode("latin-1")

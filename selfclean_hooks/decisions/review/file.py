@@ -62,7 +62,13 @@ def as_review(review: Review | str | Path | Iterable[str | Path]) -> Review:
 
 
 def write_review(review: Review, path: str | Path) -> None:
-    """Write a file of decisions atomically."""
+    """Write a file of decisions atomically.
+
+    Raises:
+        AuditFileError: it cannot be written, or there is a file that holds no decisions.
+    """
+    if Path(path).is_file():
+        read_review(path)
     write(Path(path), review_to_json(review))
 
 
