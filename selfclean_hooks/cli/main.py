@@ -128,7 +128,6 @@ def audit(
         options.check(named)
         check_output_folder(output, named, named.values())  # fail fast
         sources = open_sources(named, output, ColumnNames(path_column, tuple(label_column or ())))
-        check_output_folder(output, sources)  # a single source may hold splits
         policy = options.policy(Policy("drop", "drop", "drop", "drop", leakage="drop"))
         is_object = is_attribute(backbone) and not is_checkpoint(backbone)
         encoder = load_attribute(backbone) if is_object else backbone

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
-from selfclean_hooks.errors import SettingError, SourceError
+from selfclean_hooks.errors import BackboneError, SettingError, SourceError
 from selfclean_hooks.utils.files import check_writable
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -48,6 +48,7 @@ def run(
 
     Raises:
         SourceError: the source holds no images.
+        SettingError: a file would be replaced that is of something else.
         SelfCleanError: see `pretrain`.
     """
     from selfclean_hooks.cli.sources.columns import ColumnNames
@@ -59,6 +60,7 @@ def run(
     from selfclean_hooks.utils.text import bar
 
     check_writable(output.parent)
+    _check_replaceable(output, log)
     found = open_source(source, columns=ColumnNames(path_column, None))
     if found.vectors is not None:
         raise SourceError(f"an encoder is trained on images, and {source} holds embeddings: give the images")
@@ -81,6 +83,26 @@ def run(
         f"{trained.images} images, {trained.epochs} epochs in {trained.seconds:.0f} s{few}\n"
         f"use it with: selfclean-hooks audit {source} --backbone {output}"
     )
+
+
+def _check_replaceable(output: Path, log: Path | None) -> None:
+    """See that the files that are written replace only their own kind."""
+    from selfclean_hooks.embedding.pretrain.run import load
+
+    try:
+        if os.path.lexists(output):
+            load(output)
+    except BackboneError as error:
+        raise SettingError(
+            f"--output must be a new file, or an encoder to replace: {error}. Give another name"
+        ) from None
+    metrics = None if log is None else log / "metrics.csv"
+    if metrics is not None and metrics.is_file():
+        columns = metrics.read_bytes().split(b"\n")[0].strip().split(b",")
+        if not {b"epoch", b"step"} <= set(columns):
+            raise SettingError(
+                f"--log must be a folder whose metrics.csv may be replaced; {metrics} is of something else"
+            )
 
 
 def _settings(devices: int, precision: str, log: Path | None) -> dict[str, Any]:

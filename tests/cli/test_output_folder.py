@@ -80,6 +80,18 @@ def test_the_source_itself_holds_the_audit_beside_the_images(images: Path, call:
     assert "16 samples" in call("gate", images).out
 
 
+def test_files_that_are_no_encoder_and_no_metrics_are_not_replaced(images: Path, tmp_path: Path, call: Call) -> None:
+    image = images / "odd" / "1.png"
+    before = contents(images)
+    said = refused(call("pretrain", images, "-o", image))
+    assert said.startswith("error: --output must be a new file, or an encoder to replace")
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "metrics.csv").write_text("day,rain\n1,2\n")
+    said = refused(call("pretrain", images, "-o", tmp_path / "new", "--log", tmp_path / "log"))
+    assert "metrics.csv is of something else" in said
+    assert contents(images) == before
+
+
 TERMINATED = """
 import os, signal, sys, threading
 import numpy as np
