@@ -136,13 +136,15 @@ def test_settings_reach_the_audit(tmp_path: Path) -> None:
     assert saved.provenance["dataset"]["name"] == "train (Items)"
 
 
+@pytest.mark.parametrize("on_error", ["raise", "warn"])
 @pytest.mark.parametrize("place", ["manifest.json", "clean_indices.txt", "epoch=1/samples.csv"])
-def test_files_of_the_users_in_output_dir_are_left_before_anything_is_read(place: str, tmp_path: Path) -> None:
+def test_files_of_the_users_in_output_dir_are_left(place: str, on_error: str, tmp_path: Path) -> None:
     path = tmp_path / place
     path.parent.mkdir(exist_ok=True)
     path.write_text("mine")
-    net = Net()
-    with pytest.raises(AuditFileError, match=f"holds {path.name}, which no audit wrote"):
-        trainer(audit_callback(tmp_path, audit_epochs=(0, 1))).fit(net, DataLoader(train_data(64), 16))
+    settings = {"audit_epochs": (0, 1), "on_error": on_error}
+    said = f"holds {path.name}, which no audit wrote"
+    with pytest.raises(AuditFileError, match=said) if on_error == "raise" else pytest.warns(DataWarning, match=said):
+        trainer(audit_callback(tmp_path, **settings)).fit(Net(), DataLoader(train_data(64), 16))
     assert path.read_text() == "mine"
     assert [left for left in tmp_path.rglob("*") if left.is_file()] == [path]
