@@ -401,7 +401,7 @@ def test_no_second_copy_of_the_features_is_held(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         found = embed(data, nn.Flatten(), cache_dir=tmp_path, batch_size=10, progress=False)
-        assert tracemalloc.get_traced_memory()[1] < 1.5 * found.vectors.nbytes
+        assert tracemalloc.get_traced_memory()[1] < 1.8 * found.vectors.nbytes  # a second copy: above 2
     finally:
         tracemalloc.stop()
 
