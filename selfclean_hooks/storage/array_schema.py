@@ -97,7 +97,7 @@ def read_arrays(content: bytes, n: int) -> Arrays:
 
     Raises:
         ValueError: one does not fit, is missing, or would take more memory than arrays of n samples may.
-        zipfile.BadZipFile, OSError, EOFError, zlib.error: the content is damaged.
+        Exception: the content is damaged, in as many ways as there are kinds of errors in `zipfile` and `numpy`.
     """
     sizes: Sizes = {"N": n}
     with zipfile.ZipFile(io.BytesIO(content)) as file:

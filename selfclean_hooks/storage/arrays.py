@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
@@ -33,17 +31,6 @@ OPTIONAL = {
     "predicted_target": "foretold",
 }
 PER_LEAK = ("other", "index", "other_index", "distance")  # stored as leak_other and so on
-UNREADABLE = (
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    OSError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-    NotImplementedError,
-)
 
 
 def pack(audit: AuditResult) -> bytes:
@@ -87,8 +74,12 @@ def unpack(content: bytes, n: int, not_run: Mapping[str, str]) -> dict[str, Any]
         scores = replace(_scores(arrays, not_run, errors), leaks=leaks)
         evidence = unpack_evidence(arrays)
         return {"scores": scores, **texts, "thumbnails": thumbnails, "leak_thumbnails": leaked, "evidence": evidence}
-    except UNREADABLE as error:
-        raise ValueError(f"it lacks {error}" if isinstance(error, KeyError) else str(error)) from error
+    except ValueError:
+        raise
+    except KeyError as error:
+        raise ValueError(f"it lacks {error}") from error
+    except Exception as error:  # zipfile, zlib and numpy raise many kinds about changed bytes
+        raise ValueError(f"it cannot be unpacked, {type(error).__name__}: {error}") from error
 
 
 def _scores(arrays: Arrays, not_run: Mapping[str, str], errors: Mapping[int, str]) -> Scores:

@@ -165,6 +165,24 @@ def test_arrays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         loads_or_says_why(tmp_path, capsys)
 
 
+def test_bytes_of_arrays(tmp_path: Path) -> None:
+    audit().save(tmp_path)
+    with np.load(tmp_path / "scores.npz") as file:
+        buffer = io.BytesIO()
+        np.savez(buffer, **dict(file))  # not compressed: values and headers are hit too
+    rng, seen = np.random.default_rng(0), set()
+    for _ in range(200):
+        content = bytearray(buffer.getvalue())
+        content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
+        rewritten(tmp_path, lambda _, content=content: bytes(content))  # type: ignore[misc]
+        try:
+            seen.add(len(Audit.load(tmp_path).frame))
+        except AuditFileError:
+            seen.add(0)
+        (tmp_path / "scores.npz").write_bytes(buffer.getvalue())
+    assert seen == {0, 62}
+
+
 def test_what_would_unpack_to_more_than_the_samples_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     audit().save(tmp_path)
     monkeypatch.setattr(array_schema, "MOST_BYTES", 10_000_000)

@@ -104,11 +104,11 @@ class Review:
         for name, threshold in self.thresholds.items():
             if _issue_in(name) not in WITH_THRESHOLD or not is_fraction(threshold):
                 wanted = f"a threshold must be a score in [0, 1] for one of {', '.join(WITH_THRESHOLD)}"
-                raise SettingError(f"{wanted}, got {threshold!r} for {name!r}")
+                raise SettingError(f"{wanted}, got {threshold!r:.80} for {name!r:.80}")
         for name, count in self.seen.items():
             if _issue_in(name) not in NAMES or not _is_count(count):
                 wanted = f"seen must be a number of findings of one of {', '.join(NAMES)}"
-                raise SettingError(f"{wanted}, got {count!r} for {name!r}")
+                raise SettingError(f"{wanted}, got {count!r:.80} for {name!r:.80}")
 
     @classmethod
     def merge(cls, reviews: Iterable[Review]) -> Review:
@@ -166,18 +166,18 @@ class Review:
 def _problems(mark: Mark) -> Iterator[str]:
     """Everything that is inconsistent in a mark."""
     if mark.issue not in NAMES:
-        yield f"the issue must be one of {', '.join(NAMES)}, got {mark.issue!r}"
+        yield f"the issue must be one of {', '.join(NAMES)}, got {mark.issue!r:.80}"
     if mark.verdict not in get_args(Judgement):
-        yield f"the verdict must be one of {', '.join(get_args(Judgement))}, got {mark.verdict!r}"
+        yield f"the verdict must be one of {', '.join(get_args(Judgement))}, got {mark.verdict!r:.80}"
     for each in fields(mark):
         value = getattr(mark, each.name)
         if each.name in ("index", "other_index"):
             if not isinstance(value, int) or isinstance(value, bool) or not -1 <= value < 2**53:
-                yield f"{each.name} must be a position, 0 or more, got {value!r}"
+                yield f"{each.name} must be a position, 0 or more, got {value!r:.80}"
         elif not isinstance(value, str):
-            yield f"{each.name} must be a string, got {value!r}"
+            yield f"{each.name} must be a string, got {value!r:.80}"
         elif "digest" in each.name and not DIGEST.fullmatch(value):
-            yield f"{each.name} must be 32 hexadecimal digits or empty, got {value!r}"
+            yield f"{each.name} must be 32 hexadecimal digits or empty, got {value!r:.80}"
     if mark.index < 0 and not mark.sample and not mark.digest:
         yield "a mark must identify its sample by index, sample or digest, got none of them"
     yield from _problems_by_issue(mark)
