@@ -62,6 +62,9 @@ class DataAuditHooks:
             that is refused leaves what an earlier one dropped. Wrong arguments and interrupts always raise.
         timeout: Seconds to wait for a sample, or for another process that does not answer, after which there is an
             error that names it. None: for ever, with a line after a minute.
+        input_key: Name or position of the field of an item that is audited, as "photo" or 1. None: by convention.
+        label_key: The same of its label, as "fine_label".
+        ignore_label: The label that means that a sample has none, as 255.
 
     Attributes:
         audits: The latest `Audit` by name of the loader, "" for a single one. Under strategies that start processes of
@@ -91,6 +94,9 @@ class DataAuditHooks:
         compile: bool = False,
         on_error: Literal["warn", "raise"] | None = None,
         timeout: float | None = None,
+        input_key: str | int | None = None,
+        label_key: str | int | None = None,
+        ignore_label: int | str | None = None,
     ) -> None:
         """See the class."""
         super().__init__()
@@ -113,6 +119,9 @@ class DataAuditHooks:
             compile=compile,
             on_error=on_error,
             timeout=timeout,
+            input_key=input_key,
+            label_key=label_key,
+            ignore_label=ignore_label,
         )
         self.settings = options.checked()
         self.audits: dict[str, Audit] = {}

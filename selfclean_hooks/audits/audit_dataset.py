@@ -126,6 +126,9 @@ def audit(
             and their neighbours are read again for that.
         timeout: seconds to wait for a sample, after which the audit ends with an error that names it; None: for ever,
             with a line after a minute. Without workers a sample that is stuck in the system cannot be ended.
+        input_key: name or position of the field of an item that is audited, as "photo" or 1; default: by convention.
+        label_key: the same of its label, as "fine_label".
+        ignore_label: the label that means that a sample has none, as 255.
 
     Returns:
         The Audit; its indices are positions in `dataset`.
@@ -142,7 +145,7 @@ def audit(
 
     settings = audit_settings(method, thresholds, policy, options)
     with patience(settings.embedding.timeout):
-        view = open_dataset(dataset)
+        view = open_dataset(dataset, settings.embedding)
         embeddings = embed(view, backbone, settings.embedding, labels=options.get("labels"))
         result = audit_of(embeddings, settings, umap=True)
         return replace(result, thumbnails=thumbnails(result, view, settings.embedding))

@@ -56,9 +56,9 @@ def audit_splits(
     from selfclean_hooks.utils.patience import patience
 
     labels = options.get("labels") or {}
-    views = _opened(splits, labels)
-    policies = split_policies(policy, views)
     settings = audit_settings(method, thresholds, None, options)
+    views = _opened(splits, labels, settings.embedding)
+    policies = split_policies(policy, views)
     with patience(settings.embedding.timeout):
         encoder = _encoder(next(iter(views.values())), backbone, settings.embedding)
         embeddings = {}
@@ -131,7 +131,7 @@ def _with_thumbnails(result: SplitsAudit, views: Mapping[str, DatasetView], sett
     return SplitsAudit(audits, result.shifts)
 
 
-def _opened(splits: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, DatasetView]:
+def _opened(splits: Mapping[str, Any], labels: Mapping[str, Any], reading: EmbeddingSettings) -> dict[str, DatasetView]:
     """The splits, checked before any work starts, the training split first."""
     from selfclean_hooks.data.views.dataset_view import open_dataset
 
@@ -147,7 +147,7 @@ def _opened(splits: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, D
     views = {}
     for name, dataset in splits.items():
         with split_named(name):
-            views[name] = open_dataset(dataset)
+            views[name] = open_dataset(dataset, reading)
             if (n := len(views[name])) < 2:
                 raise DataError(f"an audit compares samples: the data set must hold at least 2, got {n}. Leave it out")
     return {name: views[name] for name in sorted(views, key=lambda name: name != "train")}

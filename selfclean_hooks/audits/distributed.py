@@ -98,8 +98,9 @@ def _check_folder(folder: Path | None) -> None:
 
 
 def _opened(request: TrainingAudit) -> TrainingAudit:
-    others = {split: open_dataset(dataset) for split, dataset in request.others.items()}
-    return replace(request, dataset=open_dataset(request.dataset), others=others)
+    reading = request.settings.embedding
+    others = {split: open_dataset(dataset, reading) for split, dataset in request.others.items()}
+    return replace(request, dataset=open_dataset(request.dataset, reading), others=others)
 
 
 def _encoder(processes: Processes, request: TrainingAudit) -> Encoder:

@@ -35,6 +35,9 @@ class AuditOptions(TypedDict, total=False):
     compile: bool
     max_items: int
     timeout: float | None
+    input_key: str | int | None
+    label_key: str | int | None
+    ignore_label: int | str | None
 
 
 @dataclass(frozen=True)

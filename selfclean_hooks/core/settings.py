@@ -32,6 +32,9 @@ class EmbeddingSettings:
         precision: of the forward pass: "32" as the model is, "bf16" or "16" under autocast.
         compile: compile the model with torch.compile.
         timeout: seconds to wait for a sample, or for another process of a training; None: for ever.
+        input_key: name or position of the field of an item that is audited; None: by the conventions for items.
+        label_key: the same of the label.
+        ignore_label: the label that means that a sample has none, as 255.
         worker_options: further arguments of torch's DataLoader for the workers, as those of the loader in training;
             "dataset_type" is the class that `worker_init_fn` expects its data set to have.
 
@@ -48,6 +51,9 @@ class EmbeddingSettings:
     precision: Precision = "32"
     compile: bool = False
     timeout: float | None = None
+    input_key: str | int | None = None
+    label_key: str | int | None = None
+    ignore_label: int | str | None = None
     worker_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -58,6 +64,10 @@ class EmbeddingSettings:
             raise SettingError(f'precision must be "32", "bf16" or "16", got {self.precision!r}')
         if not isinstance(self.compile, (bool, np.bool_)):
             raise SettingError(f"compile must be True or False, got {self.compile!r}")
+        for name in ("input_key", "label_key"):
+            key = getattr(self, name)
+            if key is not None and (isinstance(key, bool) or not isinstance(key, (str, int))):
+                raise SettingError(f"{name} must be the name or position of a field of an item, or None, got {key!r}")
         number = isinstance(self.timeout, (int, float, np.number)) and not isinstance(self.timeout, bool)
         if self.timeout is not None and not (number and 0 < self.timeout < np.inf):
             raise SettingError(f"timeout must be a number of seconds above 0, or None for ever, got {self.timeout!r}")

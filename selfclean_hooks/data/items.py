@@ -21,6 +21,7 @@ from selfclean_hooks.data.images import as_array
 from selfclean_hooks.data.signals import samples_of
 from selfclean_hooks.errors import DataError
 
+SUM_ERROR = 1e-3  # of probabilities in half precision
 ItemLabel = int | str | float | tuple[int, ...]
 
 
@@ -32,15 +33,20 @@ def item_label(label: Any) -> ItemLabel | None:
             least two zeros and ones.
 
     Returns:
-        A word or whole number is a class, a fraction or NaN a number, zeros and ones are a tuple.
+        A word or whole number is a class, a fraction or NaN a number, zeros and ones are a tuple, and of probabilities
+        that sum to 1 (soft labels) the most probable class.
 
     Raises:
         DataError: it is none of these: infinity, a vector of other numbers, a dict of boxes.
     """
+    if isinstance(label, Unclear):
+        raise DataError(label.why)
     plain = label.item() if isinstance(label, (np.ndarray, np.generic, torch.Tensor)) and _numel(label) == 1 else label
     held = _zeros_and_ones(plain)
     if held:
         return held
+    if (soft := _most_probable(plain)) is not None:
+        return soft
     with suppress(DataError):
         single = plain_label(plain)
         if isinstance(single, float) and single.is_integer():
@@ -49,7 +55,7 @@ def item_label(label: Any) -> ItemLabel | None:
             return single
     raise DataError(
         "a label must be one integer or word (a class), one number, or zeros and ones (several labels a sample), got "
-        f"{_describe(label)}: pass labels= with such a label per sample, or leave label errors out"
+        f"{_describe(label)}: name another field of the items with label_key=, or leave label errors out"
     )
 
 
@@ -61,6 +67,15 @@ def _zeros_and_ones(label: Any) -> tuple[int, ...]:
         return ()
     is_fine = all(isinstance(entry, (bool, int, float)) and entry in (0, 1) for entry in entries)
     return tuple(int(entry) for entry in entries) if is_fine else ()
+
+
+def _most_probable(label: Any) -> int | None:
+    """The class of a row of probabilities, None of anything else."""
+    array = as_array(np.asarray(label) if isinstance(label, (list, tuple)) else label)
+    if array is None or array.ndim != 1 or len(array) < 2 or array.dtype.kind != "f":
+        return None
+    is_fine = bool((array >= 0).all()) and abs(float(array.sum()) - 1) < SUM_ERROR
+    return int(array.argmax()) if is_fine else None
 
 
 def _numel(value: Any) -> int:
@@ -83,6 +98,8 @@ IMAGE_NAMES = ("pixel_values", "image", "img", "x")
 OTHER_NAMES = ("input_ids", "input_values", "input_features", "text", "sentence", "audio", "waveform", "features")
 VALUE_NAMES = IMAGE_NAMES + OTHER_NAMES
 LABEL_NAMES = ("label", "labels", "y", "target")
+LABEL_WORDS = ("label", "labels", "target", "class", "category")  # end the names of fields that may be labels
+SAMPLE_RATES = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000)  # of sounds, in Hz
 
 
 class Item(NamedTuple):
@@ -90,6 +107,12 @@ class Item(NamedTuple):
 
     value: Any
     label: Any
+
+
+class Unclear(NamedTuple):
+    """In the place of a label: why it is not known which field holds it."""
+
+    why: str
 
 
 def split(item: Any) -> Item:
@@ -103,7 +126,7 @@ def split(item: Any) -> Item:
     Raises:
         DataError: An empty tuple or list, or a mapping with none of the names.
     """
-    value, label = _parted(item)
+    value, label = item if isinstance(item, Item) else _parted(item)
     return Item(samples_of(value), label)
 
 
@@ -121,14 +144,28 @@ def _parted(item: Any) -> Item:
 
 def _by_name(item: Mapping[Any, Any]) -> Item:
     names = IMAGE_NAMES if any(isinstance(entry, Image.Image) for entry in item.values()) else VALUE_NAMES
-    if not any(name in item for name in names):
+    images = [name for name, entry in item.items() if isinstance(entry, Image.Image) or getattr(entry, "ndim", 0) > 1]
+    if not any(name in item for name in names) and len(images) != 1:
         came = ", ".join(map(repr, item)) or "none"
         raise DataError(
             f"a dict item needs its image under one of the keys {', '.join(map(repr, IMAGE_NAMES))}, or text, sound "
             f"or a row of numbers under one of {', '.join(map(repr, OTHER_NAMES))}; its keys: {came}. "
-            "Rename the key, or wrap the data set so that it returns (value, label)"
+            "Rename the key, or name it with input_key="
         )
-    return Item(_first(item, names, None), _first(item, LABEL_NAMES, None))
+    value = _first(item, names, item[images[0]] if len(images) == 1 else None)
+    return Item(value, named_label(item))
+
+
+def named_label(item: Mapping[Any, Any]) -> Any:
+    """The label of a dict, under one of `LABEL_NAMES` or in the one field that may be it; of several, an `Unclear`."""
+    if any(name in item for name in LABEL_NAMES):
+        return _first(item, LABEL_NAMES, None)
+    words = {name: str(name).lower().replace("-", "_").split("_")[-1] for name in item}
+    found = [name for name, word in words.items() if word in LABEL_WORDS]
+    if len(found) < 2:
+        return item[found[0]] if found else None
+    names = ", ".join(map(repr, found))
+    return Unclear(f"any of the fields {names} may be the label: name it, as label_key={found[0]!r}")
 
 
 def _by_position(item: tuple[Any, ...] | list[Any]) -> Item:
@@ -137,7 +174,8 @@ def _by_position(item: tuple[Any, ...] | list[Any]) -> Item:
     second = item[1] if len(item) > 1 else None
     fields = getattr(item, "_fields", None)
     if fields is None:
-        return Item(item[0], second)
+        sound = len(item) > 2 and getattr(item[0], "ndim", 0) in (1, 2) and type(second) is int
+        return Item(item[0], item[2] if sound and second in SAMPLE_RATES else second)
     by_name, names = dict(zip(fields, item, strict=True)), _names_beside(item[0])
     named = any(name in by_name for name in names)
     default = second if not named or fields[0] in names else None

@@ -81,7 +81,7 @@ def embed_distributed(
         least: how many samples there must be.
         fit: whether the representation is compared with that of random weights.
     """
-    view = processes.run_on_each(lambda: _opened(dataset, labels, least))
+    view = processes.run_on_each(lambda: _opened(dataset, labels, least, reading))
     n, progress, seed = len(view), reading.progress and processes.is_first, reading.seed
     files = processes.run_on_each(lambda: view.files)
     with patience(reading.timeout), preserve_rng_state(view.dataset):
@@ -239,9 +239,9 @@ def _described(
     )
 
 
-def _opened(dataset: Any, labels: Any, least: int) -> DatasetView:
+def _opened(dataset: Any, labels: Any, least: int, reading: EmbeddingSettings) -> DatasetView:
     """The view of the data set, once everything about it makes sense."""
-    view = open_dataset(dataset)
+    view = open_dataset(dataset, reading)
     if len(view) < least:
         raise DataError(f"an audit compares samples: the data set must hold at least {least}, got {len(view)}")
     read_labels(labels, len(view))  # fail fast

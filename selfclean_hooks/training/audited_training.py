@@ -11,25 +11,22 @@ import numpy as np
 from torch import nn
 
 from selfclean_hooks.audits.audit import Audit
-from selfclean_hooks.data.views.dataset_view import DatasetView, open_dataset
-from selfclean_hooks.errors import AuditFileError, BackboneError, DataError, PolicyError, SettingError
+from selfclean_hooks.data.views.dataset_view import DatasetView
+from selfclean_hooks.errors import DataError, PolicyError, SettingError
 from selfclean_hooks.training import loaders as dropping
 from selfclean_hooks.training.auditor import Auditor
 from selfclean_hooks.training.host import Host, loader_without
-from selfclean_hooks.training.loader_collections import data_of, loader_names, why_no_data
+from selfclean_hooks.training.loader_collections import loader_names, view_of, why_no_data
 from selfclean_hooks.training.loaders import sampled_indices
 from selfclean_hooks.training.margins.epoch_recorder import EpochRecorder
 from selfclean_hooks.training.margins.recorder import MarginRecorder
 from selfclean_hooks.training.messages import data_name
 from selfclean_hooks.training.settings import TrainingSettings
 from selfclean_hooks.training.state import CurrentData, DataState, TrainingState, data_state
-from selfclean_hooks.training.tolerance import Tolerance
+from selfclean_hooks.training.tolerance import NO_MARGINS, REFUSALS, Tolerance
 from selfclean_hooks.utils.arrays import IntArray
 from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.utils.text import listing
-
-REFUSALS = (DataError, BackboneError, PolicyError, AuditFileError)
-NO_MARGINS = "label scores of later audits are those of the features alone"
 
 
 class AuditedTraining:
@@ -125,7 +122,7 @@ class AuditedTraining:
         self.recorder.undo()
 
     def _log(self) -> None:
-        self.tolerance.together("the audit is not logged", lambda: self.processes.run_on_each(self.auditor.log), None)
+        self.tolerance.together("the audit is not logged", self.auditor.log, None)
 
     def _record(self, step: Callable[[EpochRecorder], None]) -> None:
         """In the midst of the user's training: what fails there ends the recording alone."""
@@ -139,7 +136,7 @@ class AuditedTraining:
 
     def _filter(self, name: str, loader: Any) -> Any:
         """What fails with one loader leaves the others audited; until a later audit one warning is enough."""
-        lost, work = f"{data_name(name)} is not audited", partial(self._audited, name, loader)
+        work, lost = partial(self._audited, name, loader), f"{data_name(name)} is not audited"
         found = None if name in self.failed else self.tolerance.together(lost, work, None)
         if found is None:
             self.failed.add(name)
@@ -157,8 +154,7 @@ class AuditedTraining:
 
     def _can_be_audited(self, name: str, loader: Any) -> bool:
         """Fail fast where a setting cannot be honoured; False, after a warning, where nothing is lost."""
-        why = self.processes.agree(lambda: why_no_data(loader))
-        if why:
+        if why := self.processes.agree(lambda: why_no_data(loader)):
             self._tolerate(name, why)
             return False
         if self.settings.drops and (refused := dropping.refusal(loader)) is not None:
@@ -177,8 +173,12 @@ class AuditedTraining:
         epoch, last = self.host.epochs_done(), self.state.data.get(name)
         behind = last is not None and any(last.epoch < due <= epoch for due in self.settings.epochs)
         due = behind and not self.auditor.training_started  # an audit that the resumed run had not made
-        sampled, view = sampled_indices(loader), open_dataset(data_of(loader))  # the view: for fingerprint and audit
-        drawn, current = None if sampled is None else sampled.tobytes(), self.current.get(name)
+        sampled, view, current = (
+            sampled_indices(loader),
+            view_of(loader, self.settings.embedding),
+            self.current.get(name),
+        )
+        drawn = None if sampled is None else sampled.tobytes()
         if current is None or current.dataset is not loader.dataset or current.drawn != drawn:
             now = data_state(self.processes, view, self.settings.decisive, epoch)
             self.current[name] = CurrentData(loader.dataset, drawn, now)
@@ -217,7 +217,7 @@ class AuditedTraining:
     def _made_again(self, name: str, loader: Any, epoch: int, lost: str) -> None:
         before = self.state.data.get(name, self.current[name].state).dropped
         try:
-            self._audit_and_drop(name, loader, open_dataset(data_of(loader)), epoch)
+            self._audit_and_drop(name, loader, view_of(loader, self.settings.embedding), epoch)
         except REFUSALS as error:  # with an earlier list nothing is left undone
             if self.settings.on_error == "raise" or (self.settings.raises and name not in self.state.data):
                 raise

@@ -130,7 +130,7 @@ class Auditor:
         """Audit a few samples to see that everything works; nothing is written, dropped or stopped."""
         data = data_of(loader)
         few = Subset(data, range(min(REHEARSAL, len(data))))
-        self._audit(self._request(name, loader, open_dataset(few), {}, [], 0))
+        self._audit(self._request(name, loader, open_dataset(few, self.settings.embedding), {}, [], 0))
         self.inform(
             f"DataAudit: {self.host.rehearsal()}, so only the first {len(few)} of {len(data)} samples were audited, "
             "and nothing is dropped, limited or written"

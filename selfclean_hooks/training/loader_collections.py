@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Subset
 
+from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.data.dataset_tree import check_map_style
+from selfclean_hooks.data.views.dataset_view import DatasetView, open_dataset
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.training.loaders import filter_loader, sampled_indices
 from selfclean_hooks.utils.arrays import IntArray
@@ -56,6 +58,11 @@ def data_of(loader: Any) -> Any:
         raise DataError(f"wanted a DataLoader with a data set, got {type(loader).__name__}: pass a torch DataLoader")
     positions = sampled_indices(loader)
     return dataset if positions is None else Subset(dataset, positions.tolist())
+
+
+def view_of(loader: Any, reading: EmbeddingSettings) -> DatasetView:
+    """The data of a loader, opened for an audit."""
+    return open_dataset(data_of(loader), reading)
 
 
 def why_no_data(loader: Any) -> str:

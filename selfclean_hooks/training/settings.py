@@ -94,6 +94,9 @@ class TrainingOptions:
     compile: bool = False
     on_error: OnError | None = None
     timeout: float | None = None
+    input_key: str | int | None = None
+    label_key: str | int | None = None
+    ignore_label: int | str | None = None
 
     def checked(self) -> TrainingSettings:
         """The settings with defaults filled in.
@@ -120,6 +123,9 @@ class TrainingOptions:
                 precision=self.precision,
                 compile=self.compile,
                 timeout=self.timeout,
+                input_key=self.input_key,
+                label_key=self.label_key,
+                ignore_label=self.ignore_label,
             ),
             num_workers=self.num_workers,
             on_error=_checked_on_error(self.on_error),

@@ -6,7 +6,16 @@ import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
-from selfclean_hooks.errors import ContaminationError, DataWarning, SelfCleanError, SettingError
+from selfclean_hooks.errors import (
+    AuditFileError,
+    BackboneError,
+    ContaminationError,
+    DataError,
+    DataWarning,
+    PolicyError,
+    SelfCleanError,
+    SettingError,
+)
 from selfclean_hooks.training.host import Host
 from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.utils.rng import preserve_rng_state
@@ -14,6 +23,8 @@ from selfclean_hooks.utils.rng import preserve_rng_state
 T = TypeVar("T")
 # Raised on purpose: by limits and policy, a wrong setting, the user's filter of warnings. Interrupts are no Exception.
 INTENDED = (ContaminationError, SettingError, DataWarning)
+REFUSALS = (DataError, BackboneError, PolicyError, AuditFileError)  # why there is no later audit, the last one standing
+NO_MARGINS = "label scores of later audits are those of the features alone"
 
 
 class Tolerance:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,11 +12,13 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, get_worker_info
 
+from selfclean_hooks.data.dataset_tree import origin
 from selfclean_hooks.data.digests import digest
-from selfclean_hooks.data.items import split
+from selfclean_hooks.data.views.item_fields import CONVENTIONS, Fields, begins_with
 from selfclean_hooks.utils.patience import waiting
 
 MAX_ITEMS = 512
+PROBED, MOST_PROBED = 4, 16  # items that show whether tuples begin with their position, and items tried for that
 MAX_BYTES = 256 << 20  # of all items kept
 
 
@@ -35,9 +38,10 @@ class CachedDataset(Dataset[Any]):
         dataset: map-style; `dataset[index]` always reads.
     """
 
-    def __init__(self, dataset: Any) -> None:
-        """Nothing is read yet."""
-        self.dataset = dataset
+    def __init__(self, dataset: Any, fields: Fields = CONVENTIONS) -> None:
+        """Nothing is read yet. `fields`: which field of an item is what, as far as it is given."""
+        self.dataset, self.fields = dataset, fields
+        self._is_decided = fields.input_key is not None
         self._entries: dict[int, _Entry] = {}
         self._bytes = 0
         self._is_open = True
@@ -47,9 +51,44 @@ class CachedDataset(Dataset[Any]):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
-        """The item at a position; raises what the data set raises."""
+        """The item at a position, as an `Item` if that is not by convention; raises what the data set raises."""
+        item = self._read(index)
+        if not self._is_decided:
+            self._is_decided = True
+            if self._is_index_first(index, item):
+                self.fields = replace(self.fields, index_first=True)
+        return item if self.fields == CONVENTIONS else self.fields(item)
+
+    def _is_index_first(self, index: int, item: Any) -> bool:
+        """Whether items are tuples that begin with their position; others are read to see only if this one does."""
+        if not begins_with(item, self._positions(index)):
+            return False
+        seen = 1
+        for other in (at for at in range(min(len(self), MOST_PROBED)) if at != index):
+            try:
+                if not begins_with(self._read(other), self._positions(other)):
+                    return False
+            except Exception:  # whatever the user's own code raises; the audit reports such items one by one
+                continue
+            seen += 1
+            if seen == PROBED:
+                break
+        return seen >= min(PROBED, len(self))
+
+    def _positions(self, index: int) -> tuple[int, ...]:
+        """Of an item here, and in the data set that this one is a part of."""
+        return (index, origin(self.dataset, index).index)
+
+    def uncached(self) -> CachedDataset:
+        """The same items, read anew each time."""
+        again = CachedDataset(self.dataset, self.fields)
+        again._is_decided = self._is_decided
+        again.close()
+        return again
+
+    def _read(self, index: int) -> Any:
         entry = self._entries.get(index)
-        if entry is not None and _digest(entry.item) == entry.digest:
+        if entry is not None and self._digest(entry.item) == entry.digest:
             return entry.item
         if get_worker_info() is not None:
             return self.dataset[index]
@@ -71,19 +110,18 @@ class CachedDataset(Dataset[Any]):
         self._entries, self._is_open = {}, False
 
     def _keep(self, index: int, item: Any) -> None:
-        content, size = _digest(item), nbytes(item)
+        content, size = self._digest(item), nbytes(item)
         if content is None or self._bytes + size > MAX_BYTES:
             return
         self._bytes += size
         self._entries[index] = _Entry(item, content)
         self._is_open = len(self._entries) < MAX_ITEMS
 
-
-def _digest(item: Any) -> str | None:
-    try:
-        return digest(split(item).value)
-    except Exception:  # of a kind that has no digest, or a file that cannot be decoded
-        return None
+    def _digest(self, item: Any) -> str | None:
+        try:
+            return digest(self.fields(item).value)
+        except Exception:  # of a kind that has no digest, or a file that cannot be decoded
+            return None
 
 
 def _random_state() -> tuple[Any, ...]:

@@ -11,16 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from selfclean_hooks.core.settings import DEFAULT_SETTINGS, EmbeddingSettings
 from selfclean_hooks.data.dataset_tree import check_map_style, file_name
 from selfclean_hooks.data.digests import item_digests
 from selfclean_hooks.data.images import to_image
 from selfclean_hooks.data.items import split
 from selfclean_hooks.data.views.cached_dataset import CachedDataset
 from selfclean_hooks.data.views.copier import AS_IS, EVAL, RAW, Copier
+from selfclean_hooks.data.views.item_fields import CONVENTIONS, Fields
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.utils.rng import preserve_rng_state
 
 PROBES = 16  # items tried, from the start, to find some that can be read
+INDEX_FIRST = "items begin with their position: what follows it is audited, and the next is its label"
 FALLBACK = {
     RAW: "no image can be read with the transforms bypassed: they are applied, random ones replaced",
     EVAL: "nothing can be read with the random transforms replaced: read as it is, augmentation included",
@@ -37,6 +40,7 @@ class DatasetView:
         dataset: Map-style.
 
     Attributes:
+        fields: Which field of an item is what, as far as it is given.
         dataset: The user's own, never read.
 
     Raises:
@@ -46,7 +50,7 @@ class DatasetView:
     def __init__(self, dataset: Any) -> None:
         """Nothing is read yet."""
         check_map_style(dataset)
-        self.dataset = dataset
+        self.dataset, self.fields = dataset, CONVENTIONS
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -94,7 +98,8 @@ class DatasetView:
         if mode not in self._copies:
             copier = Copier(mode)
             copy = copier.dataset(self.dataset)
-            self._copies[mode] = Variant(self.dataset, CachedDataset(copy), tuple(copier.notes), copier.is_changed)
+            items = CachedDataset(copy, self.fields)
+            self._copies[mode] = Variant(self.dataset, items, tuple(copier.notes), copier.is_changed)
         return self._copies[mode]
 
     @cached_property
@@ -116,13 +121,17 @@ class DatasetView:
             return True
 
 
-def open_dataset(dataset: Any) -> DatasetView:
-    """The view of a data set; one that is open already as it is.
+def open_dataset(dataset: Any, reading: EmbeddingSettings = DEFAULT_SETTINGS) -> DatasetView:
+    """The view of a data set; one that is open already as it is. `reading` may say which field of an item is what.
 
     Raises:
         DataError: `dataset` is not map-style.
     """
-    return dataset if isinstance(dataset, DatasetView) else DatasetView(dataset)
+    if isinstance(dataset, DatasetView):
+        return dataset
+    view = DatasetView(dataset)
+    view.fields = Fields(reading.input_key, reading.label_key, reading.ignore_label)
+    return view
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +161,9 @@ class Variant:
     def notes(self) -> tuple[str, ...]:
         """What was found and done, in plain words. Reads a few items twice; if they differ, none is kept."""
         with preserve_rng_state(self.original, self.dataset):
-            return (*self.fallbacks, *dict.fromkeys(self.changes), *_randomness(self.items))
+            random = _randomness(self.items)
+            found = (INDEX_FIRST,) if self.items.fields.index_first else ()
+            return (*self.fallbacks, *found, *dict.fromkeys(self.changes), *random)
 
 
 def _randomness(items: CachedDataset) -> list[str]:
@@ -160,12 +171,13 @@ def _randomness(items: CachedDataset) -> list[str]:
     probes = range(min(len(items), PROBES))
     found = ((index, digests) for index in probes if (digests := item_digests(items, index))[0] is not None)
     first = dict(islice(found, 3))
-    second = {index: item_digests(items.dataset, index) for index in first}
+    again = items.uncached()
+    second = {index: item_digests(again, index) for index in first}
     if first != second:
         items.close()
     if all(first[index][0] == second[index][0] for index in first):
         return []
-    own = any(_seeded(items.dataset, index) != _seeded(items.dataset, index) for index in first)
+    own = any(_seeded(again, index) != _seeded(again, index) for index in first)
     whose = "a generator of its own" if own else "the global random generators"
     return [
         f"items differ from one read to the next, drawn from {whose}: scores depend on the draw. "
