@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from selfclean_hooks.cli.options import DecisionFiles, GateOptions, with_gate_options
 from selfclean_hooks.cli.outcome import apply_reviews, check_and_report, load_audit, write_report
 from selfclean_hooks.cli.output import MAX_LENGTH, complain, say
 from selfclean_hooks.cli.signals import TERMINATED, Terminated, terminations_as_interrupts
+from selfclean_hooks.cli.streams import open_standard_files, steady_streams
 from selfclean_hooks.decisions.review.file import read_reviews
 from selfclean_hooks.decisions.settings import Policy
 from selfclean_hooks.errors import DataWarning, SelfCleanError
-from selfclean_hooks.utils.text import visible
+from selfclean_hooks.utils.text import console, visible
 
 app = typer.Typer(
     add_completion=False,
@@ -65,7 +65,7 @@ def demo(output: Output = Path("selfclean-demo")) -> None:
     from selfclean_hooks.cli.demo import run as run_demo
 
     with _interrupts_as_errors():
-        run_demo(output, Console())
+        run_demo(output, console())
 
 
 @app.command()
@@ -177,7 +177,7 @@ def pretrain(
         )
         message = run_training(source, output, recipe, device, devices, precision.value, log, progress, path_column)
         if message:
-            Console().print(message, soft_wrap=True, markup=False, highlight=False)
+            console().print(message, soft_wrap=True, markup=False, highlight=False)
 
 
 @app.command()
@@ -198,11 +198,12 @@ def report(
     page = folder / "report.html"
     review = read_reviews(decisions) if decisions else None
     write_report(apply_reviews(load_audit(folder), review), folder)
-    Console().print(visible(str(page), MAX_LENGTH), soft_wrap=True, markup=False, highlight=False)
+    console().print(visible(str(page), MAX_LENGTH), soft_wrap=True, markup=False, highlight=False)
     if browser:
         typer.launch(page.resolve().as_uri())
 
 
+@steady_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status and never raises for what a user can cause."""
     try:
@@ -222,6 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of the installed command."""
+    open_standard_files()
     sys.exit(main())
 
 
@@ -235,7 +237,7 @@ def _without_representation_warnings() -> Iterator[None]:
 
 @contextmanager
 def _interrupts_as_errors() -> Iterator[None]:
-    """Raise an error for an interrupt or a closed pipe: typer would exit 1 or 130, and 1 means contaminated."""
+    """Raise an error for an interrupt: typer would exit 1 or 130, and 1 means contaminated."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -243,5 +245,3 @@ def _interrupts_as_errors() -> Iterator[None]:
         what = "terminated" if is_terminated else "interrupted"
         complain(f"{what} before the end: {str(stop) or 'earlier audits in the folder are unchanged'}")
         raise typer.Exit(TERMINATED if is_terminated else 2) from None
-    except BrokenPipeError:
-        raise SelfCleanError("standard output was closed before the result was printed") from None

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
+from selfclean_hooks.cli.streams import SteadyStream
 from selfclean_hooks.report.formats import Format, as_text
-from selfclean_hooks.utils.text import visible
+from selfclean_hooks.utils.text import console, visible
 
 if TYPE_CHECKING:
     from selfclean_hooks.audits.splits import SplitsAudit
@@ -33,16 +31,17 @@ def print_result(result: SplitsAudit, verdict: Verdict, format: Format, place: P
     if format is Format.table:
         _print_table(result, verdict, place)
     else:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8")  # for file names, in any locale
+        if isinstance(sys.stdout, SteadyStream):
+            sys.stdout.encode("utf-8")  # for file names, in any locale
         sys.stdout.write(as_text(format, result.audits, verdict, result.shifts).rstrip("\n") + "\n")
+        sys.stdout.flush()
     for note in dict.fromkeys(note for audit in result.audits.values() for note in audit.provenance.get("notes", ())):
         say(note)
 
 
 def say(text: str) -> None:
     """Print a note on standard error."""
-    Console(stderr=True).print(visible(text, MAX_LENGTH), style="dim", soft_wrap=True, markup=False, highlight=False)
+    console(stderr=True).print(visible(text, MAX_LENGTH), style="dim", soft_wrap=True, markup=False, highlight=False)
 
 
 def complain(text: str) -> None:
@@ -51,24 +50,24 @@ def complain(text: str) -> None:
     if any(line.startswith("::") for line in lines):  # CI runners would take it for a command
         lines = [" ".join(lines)]
     text = "\n".join(lines)
-    Console(stderr=True).print(f"error: {text}", style="red", soft_wrap=True, markup=False, highlight=False)
+    console(stderr=True).print(f"error: {text}", style="red", soft_wrap=True, markup=False, highlight=False)
 
 
 def _print_table(result: SplitsAudit, verdict: Verdict, place: Path | None) -> None:
     from selfclean_hooks.report.table import calibration_table, show
 
-    console = Console()
-    show(result.audits, verdict, console)
-    bars = console.is_terminal and console.encoding.lower().startswith("utf")
+    screen = console()
+    show(result.audits, verdict, screen)
+    bars = screen.is_terminal and screen.encoding.lower().startswith("utf")
     estimates = calibration_table(result.audits, bars=bars)
     if estimates is not None:
         if verdict.reasons:
-            console.print()
-        console.print(estimates)
-        console.print()
+            screen.print()
+        screen.print(estimates)
+        screen.print()
     report = [] if place is None else [f"report: {visible(str(place / 'report.html'), MAX_LENGTH)}"]
     for line in (*_quality_lines(result), *_split_lines(result), *report):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        screen.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def _quality_lines(result: SplitsAudit) -> Iterator[str]:

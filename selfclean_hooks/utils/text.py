@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
 
 
 def plain(value: Any) -> Any:
@@ -74,21 +75,33 @@ def _cell(text: str) -> str:
     return "".join(SHORT.get(c) or escape(c, kept="\n\t") for c in ("'" + text if risky else text))
 
 
+NARROWEST, USUAL = 40, 80  # columns of a terminal
+
+
+def console(stderr: bool = False) -> Console:
+    """A console for standard output or error, of the usual width where none is known or nothing would fit.
+
+    Containers and CI runners have terminals of 0 columns, on which rich prints nothing.
+    """
+    from rich.console import Console
+
+    found = Console(stderr=stderr)
+    return found if found.width >= NARROWEST else Console(stderr=stderr, width=USUAL)
+
+
 Tick = Callable[[int, int], None]
 
 
 @contextmanager
 def bar(title: str, show: bool) -> Iterator[Tick | None]:
     """A function to call with (done, total), drawn on standard error; None where nothing is to be shown."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not show or not (console.is_terminal or console.is_jupyter):  # a log would fill with blank lines
+    screen = console(stderr=True)
+    if not show or not (screen.is_terminal or screen.is_jupyter):  # a log would fill with blank lines
         yield None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=screen, transient=True) as progress:
         task = progress.add_task(visible(title), total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -228,14 +228,6 @@ def test_an_interrupt_is_an_error_and_not_a_verdict(
     assert "interrupted" in refused(call("audit", source, "-o", tmp_path / "out"))
 
 
-def test_a_closed_pipe_is_an_error_and_not_a_verdict(saved: Path, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def closed(*arguments: Any) -> None:
-        raise BrokenPipeError(32, "Broken pipe")
-
-    monkeypatch.setattr("selfclean_hooks.report.table.show", closed)
-    assert "standard output was closed" in refused(call("gate", saved))
-
-
 def test_what_nobody_thought_of_is_an_error_with_its_traceback(
     source: Path, call: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

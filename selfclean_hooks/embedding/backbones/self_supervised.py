@@ -14,7 +14,7 @@ from selfclean_hooks.embedding.encoders.encoder import Encoder, device_of, weigh
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
 from selfclean_hooks.embedding.pretrain.run import Pretrained, load, pretrain
 from selfclean_hooks.errors import DataError
-from selfclean_hooks.utils.text import bar
+from selfclean_hooks.utils.text import bar, console
 
 GUARD_SECONDS = 600.0  # ends a training that a busy machine drags out
 EPOCHS: int | None = None  # None: derived from the number of images
@@ -28,10 +28,8 @@ def train_encoder(
     Raises:
         DataError: fewer than two can be read; says what is wrong with the first.
     """
-    from rich.console import Console
-
     if progress and why:
-        Console(stderr=True).print(f"{why}: training a small encoder on the data itself", soft_wrap=True, markup=False)
+        console(stderr=True).print(f"{why}: training a small encoder on the data itself", soft_wrap=True, markup=False)
     recipe = Recipe(epochs=EPOCHS, max_seconds=GUARD_SECONDS, seed=seed)
     try:
         with bar("training an encoder", progress) as tick:
