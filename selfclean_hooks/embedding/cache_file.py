@@ -23,7 +23,7 @@ TABLES = (  # what changes with every run apart from what is large
     "PRIMARY KEY (encoder, digest)) WITHOUT ROWID",
 )
 OLDEST = "SELECT id, encoder, digest FROM samples ORDER BY used, id DESC LIMIT ?"  # of one run, the last to come
-OF_THE_MACHINE = ("locked", "busy", "full", "unable to open", "readonly", "disk I/O", "authorized")
+OF_DAMAGE = ("no such", "malformed", "decode", "unsupported")  # else the disk, a lock or the rights are at fault
 NONSENSE = (ValueError, TypeError, OverflowError, MemoryError)  # about values that were read
 
 
@@ -50,8 +50,8 @@ def transaction(path: Path, *begin: str, writable: bool) -> Iterator[sqlite3.Con
                 file.execute(statement)
             yield file
     except sqlite3.OperationalError as error:
-        is_of_machine = any(word in str(error) for word in OF_THE_MACHINE)
-        raise (UnusableError if is_of_machine else DamagedError)(str(error)) from error
+        is_damaged = any(word in str(error) for word in OF_DAMAGE)
+        raise (DamagedError if is_damaged else UnusableError)(str(error)) from error
     except sqlite3.Error as error:
         raise DamagedError(str(error)) from error
     except NONSENSE as error:

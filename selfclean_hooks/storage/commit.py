@@ -99,7 +99,7 @@ def finish(folder: Path) -> None:
     """Move the files of an audit to their places where a save was killed in between, if that can be done."""
     absolute = folder.absolute()
     for place in (absolute, absolute.parent):  # that of a split lies in the one that was saved
-        if (place / SAVED).is_dir():
+        if os.path.isdir(place / SAVED):
             with suppress(OSError, AuditFileError), _alone(place):
                 _finish(place)
 
@@ -127,7 +127,7 @@ def _state(folder: Path) -> list[tuple[int, int] | None]:
         try:
             found = (folder / name).stat()
             seen.append((found.st_ino, found.st_mtime_ns))
-        except OSError:
+        except (OSError, ValueError):
             seen.append(None)
     return seen
 

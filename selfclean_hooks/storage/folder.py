@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -113,7 +114,7 @@ def is_of_splits(folder: Path) -> bool:
     saved = SavedFolder(folder)
     if saved.index(SPLITS) is not None:
         return True
-    return saved.path(SPLITS).is_file() and saved.index(MANIFEST) is None  # it may be damaged
+    return os.path.isfile(saved.path(SPLITS)) and saved.index(MANIFEST) is None  # it may be damaged
 
 
 def holds_audit(folder: Path) -> bool:

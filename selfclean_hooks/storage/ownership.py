@@ -40,7 +40,7 @@ class SavedFolder:
     def path(self, name: str) -> Path:
         """Where a file is: in its place, or on its way there."""
         staged = self.folder / SAVED / self.split / name
-        return staged if staged.is_file() and not self._is_moved else self.folder / self.split / name
+        return staged if os.path.isfile(staged) and not self._is_moved else self.folder / self.split / name
 
     def of(self, split: str) -> SavedFolder:
         """The folder of a split."""
@@ -48,7 +48,7 @@ class SavedFolder:
 
     def index(self, name: str) -> Mapping[str, Any] | None:
         """Content of manifest.json or splits.json; None where it is not as an audit writes it."""
-        staged = [index for index in KEYS if (self.folder / SAVED / index).is_file()]
+        staged = [index for index in KEYS if os.path.isfile(self.folder / SAVED / index)]
         if staged and name not in staged and not (self.split or self._is_moved):
             return None  # of the old audit
         try:
@@ -84,10 +84,10 @@ def check_nothing_lost(folder: Path, names: Iterable[str]) -> None:
     names = sorted(names)
     there = [name for name in names if os.path.lexists(folder / name)]
     for path in (folder / name for name in there):
-        if not path.is_file() and not path.is_symlink():
+        if not os.path.isfile(path) and not os.path.islink(path):
             raise no_file_error(path)
     for place in {(folder / name).parent for name in names}:
-        if os.path.lexists(place) and not (place.is_dir() and os.access(place, os.W_OK)):
+        if os.path.lexists(place) and not (os.path.isdir(place) and os.access(place, os.W_OK)):
             raise AuditFileError(
                 f"cannot write {place}: it must be a folder that can be written. Give another folder for the audit"
             )
@@ -119,7 +119,7 @@ def _of_manifest(manifest: Mapping[str, Any] | None) -> Iterator[str]:
         return
     yield from ALWAYS
     counts = manifest["counts"] if isinstance(manifest["counts"], dict) else {}
-    if counts.get("kept") is not None:
+    if counts.get("kept", 0) is not None:
         yield CLEAN
     if "leakage" in counts:
         yield LEAKAGE

@@ -108,10 +108,11 @@ def read(path: Path) -> bytes:
     """
     try:
         return path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: of a name that no file can have
+        why = getattr(error, "strerror", None) or error
         raise AuditFileError(
-            f"a saved audit is a folder with manifest.json and scores.npz; cannot read {path}: "
-            f"{error.strerror or error}. Give the folder that Audit.save or selfclean-hooks audit wrote"
+            f"a saved audit is a folder with manifest.json and scores.npz; cannot read {path}: {why}. "
+            "Give the folder that Audit.save or selfclean-hooks audit wrote"
         ) from error
 
 

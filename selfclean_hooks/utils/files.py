@@ -105,9 +105,10 @@ def writing(path: Path) -> Iterator[None]:
     """Raise an AuditFileError that names the path for what the operating system refuses."""
     try:
         yield
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: of a name that no file can have
+        why = getattr(error, "strerror", None) or error
         raise AuditFileError(
-            f"cannot write {path}: {error.strerror or error}. Give a folder that can be written, or free this one"
+            f"cannot write {path}: {why}. Give a folder that can be written, or free this one"
         ) from error
 
 
