@@ -72,7 +72,8 @@ def as_csv(frame: pd.DataFrame, index: bool = True) -> bytes:
 
 def _cell(text: str) -> str:
     risky = text.startswith(FORMULA) and not NUMBER.fullmatch(text)
-    return "".join(SHORT.get(c) or escape(c, kept="\n\t") for c in ("'" + text if risky else text))
+    text = "'" + text if risky else text
+    return text if text.isprintable() else "".join(SHORT.get(c) or escape(c, kept="\n\t") for c in text)
 
 
 NARROWEST, USUAL = 40, 80  # columns of a terminal
