@@ -12,7 +12,8 @@ from typing import Any
 from selfclean_hooks.errors import BackboneError
 
 BYTES = 2**20  # of the file at most
-LARGEST = 16_384  # of the numbers that a model is made with: widths, depths, sides of images
+LARGEST = 16_384  # of the numbers that a model is made with: widths, depths
+MOST_PIXELS = 1024  # of a side of its input
 OF_FEEDING = ("mean", "std", "input_size")  # what it says about the input of a model
 REFUSED = {"checkpoint_path", "cache_dir", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "scriptable"}
 
@@ -51,7 +52,7 @@ class Config:
         if std is not None and not (_is_numbers(std) and min(std) > 0):
             yield f"have a list of numbers above 0 as std, got {std!r:.60}"
         if size is not None and not (_is_numbers(size) and len(size) == 3 and all(_is_side(each) for each in size)):
-            yield f"have input_size [channels, height, width], up to {LARGEST} each, got {size!r:.60}"
+            yield f"have input_size [channels, height, width], up to {MOST_PIXELS} each, got {size!r:.60}"
         for name, value in self.model_args.items():
             if name in REFUSED:
                 yield f"have no {name} in model_args, which are settings of the architecture"
@@ -84,7 +85,7 @@ def _is_numbers(value: Any) -> bool:
 
 
 def _is_side(value: Any) -> bool:
-    return type(value) is int and 0 < value <= LARGEST
+    return type(value) is int and 0 < value <= MOST_PIXELS
 
 
 def _is_small(value: Any, depth: int = 0) -> bool:

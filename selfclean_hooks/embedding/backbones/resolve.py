@@ -54,7 +54,7 @@ def is_checkpoint(text: str) -> bool:
     """Whether a text names a file that exists, with or without a timm name before it. Loads timm only if need be."""
     rest = text.partition(":")[2]
     return Path(text).is_file() or (
-        rest != "" and Path(rest).expanduser().is_file() and named_architecture(text) is not None
+        rest != "" and Path(rest).expanduser().exists() and named_architecture(text) is not None
     )
 
 

@@ -87,15 +87,16 @@ def _start(path: Path) -> bytes:
     """The first bytes of a file that is not plainly something else."""
     try:
         kind = path.stat().st_mode
-        if stat.S_ISDIR(kind):
-            raise BackboneError(f"{path} must be a file of weights, got a folder: name the file in it")
-        if not stat.S_ISREG(kind):  # reading a pipe would wait for whoever writes into it
-            raise BackboneError(f"{path} must be a file of weights, got a pipe or device: save what it gives in a file")
-        with path.open("rb") as file:
-            start = file.read(64)
-    except (OSError, ValueError) as error:
+        if stat.S_ISREG(kind):
+            with path.open("rb") as file:
+                start = file.read(64)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in its name
         reason = getattr(error, "strerror", None) or error
         raise BackboneError(f"{path} cannot be read as a file of weights: {reason}") from error
+    if stat.S_ISDIR(kind):
+        raise BackboneError(f"{path} must be a file of weights, got a folder: name the file in it")
+    if not stat.S_ISREG(kind):  # reading a pipe would wait for whoever writes into it
+        raise BackboneError(f"{path} must be a file of weights, got a pipe or device: save what it gives in a file")
     if not start:
         raise BackboneError(f"{path} must be a file of weights, got an empty file: save or download it again")
     if start.startswith(b"version https://git-lfs"):
