@@ -14,6 +14,7 @@ from selfclean_hooks.training.margins.epoch_recorder import COMPILED
 from selfclean_hooks.training.settings import TrainingSettings
 from selfclean_hooks.training.state import TrainingState
 from selfclean_hooks_lightning import lightning_internals
+from selfclean_hooks_lightning.batch_hooks import BatchHooks
 from selfclean_hooks_lightning.held_out import HeldOut
 from selfclean_hooks_lightning.method_override import MethodOverride
 
@@ -72,6 +73,11 @@ class LightningHost(Host):
         modules = (base.__module__ for base in type(self.trainer).__mro__)  # users derive their own
         package = next(module for module in modules if module.split(".")[0] in self.packages)
         return logging.getLogger(package.split(".trainer")[0])
+
+    def batch_maker(self, loader: Any) -> tuple[Callable[[list[Any]], Any] | None, str]:
+        """By the hooks of the module or data module that change batches."""
+        hooks = BatchHooks(self.trainer, self.module, getattr(loader, "collate_fn", None), self.packages)
+        return (hooks if hooks.names and callable(hooks.collate) else None), hooks.names
 
     def epochs_planned(self) -> int | None:
         """By `max_epochs` and `max_steps`, whichever comes first."""

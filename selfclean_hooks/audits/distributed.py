@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,6 +46,8 @@ class TrainingAudit:
         last: an earlier audit. If it is of the same data, the stability of the rankings is recorded.
         least_rank: smallest RankMe of usable features.
         folder: where the audit is saved, without clean_indices.txt if the policy would drop too much; None: nowhere.
+        collate: what makes of items the batch for a backbone that is an Encoder, by code of the user's; then nothing is
+            kept between runs.
     """
 
     dataset: Any
@@ -58,6 +60,7 @@ class TrainingAudit:
     last: Audit | None
     least_rank: float
     folder: Path | None
+    collate: Callable[[list[Any]], Any] | None = None
 
 
 def audit_distributed(processes: Processes, request: TrainingAudit) -> Audit:
@@ -79,6 +82,8 @@ def audit_distributed(processes: Processes, request: TrainingAudit) -> Audit:
 def _audited(processes: Processes, request: TrainingAudit) -> Audit:
     processes.run_on_first(lambda: _check_folder(request.folder))
     settings = request.settings.embedding
+    if request.collate is not None and isinstance(request.backbone, Encoder):
+        settings = replace(settings, cache_dir=None)
     request = processes.run_on_each(lambda: _opened(request))
     with preserve_rng_state(request.dataset.dataset, *(other.dataset for other in request.others.values())):
         encoder = _encoder(processes, request)
@@ -114,7 +119,8 @@ def _encoder(processes: Processes, request: TrainingAudit) -> Encoder:
         seed=settings.seed,
         progress=settings.progress,
     )
-    return processes.run_on_each(lambda: with_precision(resolved, settings))
+    own = request.collate if isinstance(request.backbone, Encoder) else None
+    return processes.run_on_each(lambda: replace(with_precision(resolved, settings), collate=own))
 
 
 def _finish(

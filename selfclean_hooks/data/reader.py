@@ -96,8 +96,13 @@ class SampleReader(Dataset[tuple[Sample, Any]]):
         files: Sequence[str] = (),
         known: NDArray[np.bytes_] = NOTHING,
         prepared: Mapping[int, tuple[Sample, Any]] = MappingProxyType({}),
+        whole: bool = False,
     ) -> None:
-        """See `own_files` for `files`; `known`: sorted digests of contents not wanted; `prepared`: not to be read."""
+        """See `own_files` for `files`; `known`: sorted digests of contents not wanted; `prepared`: not to be read.
+
+        With `whole` the contents are the items as the data set returns them, which must then be a `CachedDataset`.
+        """
+        self.whole = whole
         self.dataset, self.prepare, self.files, self.known = dataset, prepare, files, known
         self.prepared = dict(prepared)
         self.current: Tensor | None = None  # (W,) in shared memory: the index that each worker reads
@@ -113,12 +118,13 @@ class SampleReader(Dataset[tuple[Sample, Any]]):
         if self.current is not None and (worker := get_worker_info()) is not None:
             self.current[worker.id] = index
         try:
-            value, target = split(self.dataset[index])
+            item = self.dataset[index]
+            value, target = split(item)
             if value is None:
                 raise DataError("the data set returned None")
             seen, size = digest(value), pixels(value)
             known = self._is_known(seen)
-            content = None if known else self._content(value, index)
+            content = None if known else self._content(value, index) if not self.whole else self.dataset.stored(index)
         except Exception as error:  # anything a user's data set raises: recorded by index, and the audit goes on
             return Sample(index, error=f"{type(error).__name__}: {error}".strip(), key=self._file_key(index)), None
         sample = Sample(index, digest=seen, key=self._file_key(index) or seen, pixels=size, known=known)
@@ -133,7 +139,7 @@ class SampleReader(Dataset[tuple[Sample, Any]]):
 
     def content(self, index: int) -> Any:
         """Of a sample that was known and is not any more."""
-        return self._content(split(self.dataset[index]).value, index)
+        return self.dataset.stored(index) if self.whole else self._content(split(self.dataset[index]).value, index)
 
     def _is_known(self, seen: str) -> bool:
         at = int(np.searchsorted(self.known, seen.encode()))

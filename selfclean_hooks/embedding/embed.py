@@ -89,9 +89,10 @@ def embed_distributed(
             processes, backbone, ImageDataset(view), device=reading.device, seed=seed, progress=progress
         )
         encoder = processes.run_on_each(lambda: forward.with_precision(resolved, reading))
-
         variant = processes.run_on_each(lambda: view.stored if encoder.prepare else view.evaluation)
         noticed = processes.run_on_each(lambda: variant.notes)
+        if (make := encoder.collate) is not None:
+            encoder = replace(encoder, collate=lambda items: variant.items.fields(make(items)).value)
         source = _Source(variant.items, own_files(files), reading, progress)
         compared = _compared_with_random(n) if fit and processes.is_first and encoder.module is not None else 0
         read, notes, cache = processes.run_on_each(
@@ -151,7 +152,8 @@ class _Source:
         prepared: Mapping[int, tuple[Sample, Any]],
     ) -> tuple[EmbeddingCollector, tuple[str, ...]]:
         read = EmbeddingCollector(len(self.dataset), at_most)
-        reader = SampleReader(self.dataset, encoder.prepare, self.files, cache.known, prepared)
+        whole = encoder.collate is not None
+        reader = SampleReader(self.dataset, encoder.prepare, self.files, cache.known, prepared, whole)
         reading = replace(self.reading, num_workers=0) if prepared else self.reading  # workers would get a copy each
         notes: list[str] = []
         batches = read_batches(reader, reading, positions, notes, encoder.device)

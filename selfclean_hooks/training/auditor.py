@@ -121,10 +121,7 @@ class Auditor:
         never = np.array([epoch for epoch in due if planned is not None and epoch >= planned])
         if len(never) and not self.host.rehearsal():
             say = self.warn if len(never) == len(due) else self.inform
-            say(
-                f"DataAudit: the audit before epoch {listing(never)} will not be made: training ends after {planned} "
-                "epochs, which count from 0"
-            )
+            say(f"DataAudit: no audit before epoch {listing(never)}: training ends after {planned}, counted from 0")
 
     def rehearse(self, name: str, loader: Any) -> None:
         """Audit a few samples to see that everything works; nothing is written, dropped or stopped."""
@@ -157,6 +154,8 @@ class Auditor:
     ) -> TrainingAudit:
         """What is to be audited, but for the features."""
         s, workers = self.settings, self.settings.num_workers
+        collate, hooks = self.host.batch_maker(loader)
+        notes = [*notes, f"features of the module in training are those after {hooks}"] if collate else notes
         embedding = replace(
             s.embedding,
             device=self.host.device(),
@@ -175,6 +174,7 @@ class Auditor:
             last=None,
             least_rank=0.0,
             folder=None,
+            collate=collate,
         )
 
     def _audit_with_margins(self, name: str, request: TrainingAudit, folder: Path | None) -> Audit:

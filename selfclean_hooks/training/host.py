@@ -72,6 +72,10 @@ class Host(ABC):
         """Show the user a line, in the first process alone."""
         self.logger().info(text)
 
+    def batch_maker(self, loader: Any) -> tuple[Callable[[list[Any]], Any] | None, str]:
+        """What makes of items the batch that the module is fed, where the user has hooks for that, and their names."""
+        return None, ""
+
     def epochs_planned(self) -> int | None:
         """How many epochs will be trained at most, those of a resumed run included; None: not known."""
         return None

@@ -35,7 +35,9 @@ def sampled_indices(loader: Any) -> NDArray[np.int64] | None:
     sampler = getattr(loader, "batch_sampler", None)
     if sampler is None:
         sampler = getattr(loader, "sampler", None)
-    while isinstance(sampler, BatchSampler) and type(sampler).__iter__ is BatchSampler.__iter__:
+    while isinstance(sampler, BatchSampler) and (
+        type(sampler).__iter__ is BatchSampler.__iter__ or samplers.is_stateful(sampler)
+    ):
         sampler = sampler.sampler
     if samplers.refusal(sampler) is not None:
         return None  # before the length is asked for, which a stream has not
@@ -135,8 +137,9 @@ def _cure(first: str) -> str:
 
 
 def _batching(loader: DataLoader[Any]) -> str | None:
-    own = loader.batch_sampler
-    if own is None or (type(own) is BatchSampler and own.sampler is loader.sampler and loader.batch_size is not None):
+    own: Any = loader.batch_sampler
+    plain = type(own) is BatchSampler or samplers.is_stateful(own)
+    if own is None or (plain and own.sampler is loader.sampler and loader.batch_size is not None):
         return None
     cure = _cure("pass batch_size= with shuffle=True or sampler= instead")
     return f"a loader that makes its batches itself is needed, got the batch sampler {type(own).__name__}: {cure}"

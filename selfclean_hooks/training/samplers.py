@@ -68,7 +68,12 @@ def _kind(sampler: object) -> Any:
             ways = ("__iter__", "__len__", "num_samples", "set_epoch")
             same = all(getattr(type(sampler), way, None) is getattr(kind, way, None) for way in ways)
             return kind if same else None
-    return None
+    return RandomSampler if is_stateful(sampler) and type(sampler).__name__ == "RandomSampler" else None
+
+
+def is_stateful(sampler: object) -> bool:
+    """Whether a sampler or batch sampler is one of torchdata's, which draw like torch's and can be resumed."""
+    return type(sampler).__module__ == "torchdata.stateful_dataloader.sampler"
 
 
 def _first(source: Sized, n: int) -> IntArray:
@@ -106,9 +111,10 @@ def _sequential(sampler: SequentialSampler, dataset: Subset[Any]) -> SequentialS
 
 
 def _random(sampler: RandomSampler, dataset: Subset[Any]) -> RandomSampler:
+    made = type(sampler) if is_stateful(sampler) else RandomSampler
     source, asked = _source(sampler.data_source, dataset), given_num_samples(sampler)
     num_samples = None if asked is None else _scaled(asked, len(source), len(sampler.data_source))
-    return RandomSampler(source, sampler.replacement, num_samples, sampler.generator)
+    return made(source, sampler.replacement, num_samples, sampler.generator)
 
 
 def _subset_random(sampler: SubsetRandomSampler, dataset: Subset[Any]) -> SubsetRandomSampler:

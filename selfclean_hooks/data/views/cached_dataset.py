@@ -79,6 +79,10 @@ class CachedDataset(Dataset[Any]):
         """Of an item here, and in the data set that this one is a part of."""
         return (index, origin(self.dataset, index).index)
 
+    def stored(self, index: int) -> Any:
+        """The item as the data set returns it."""
+        return self._read(index)
+
     def uncached(self) -> CachedDataset:
         """The same items, read anew each time."""
         again = CachedDataset(self.dataset, self.fields)

@@ -28,6 +28,7 @@ from selfclean_hooks.errors import BackboneError
 from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.utils.rng import preserve_rng_state
 from selfclean_hooks.utils.text import visible
+from selfclean_hooks.utils.torch_settings import plain_torch
 
 SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".safetensors", ".tar")
 OWN = MARK  # in the metadata of what `selfclean-hooks pretrain` wrote
@@ -173,7 +174,8 @@ def resolve(
     if isinstance(backbone, nn.Module):
         return of_module(backbone, device)
     if isinstance(backbone, (str, Path)):
-        return _named(str(backbone), images, device, seed, progress)
+        with plain_torch():  # models of our own are made and trained whatever the user has set
+            return _named(str(backbone), images, device, seed, progress)
     if isinstance(backbone, type):
         raise BackboneError(f"{WANTED}, got the class {backbone.__name__}: make an instance of it")
     if callable(backbone):

@@ -33,6 +33,7 @@ class Encoder:
     prepare: Callable[[Any], Tensor] | None = None  # PIL image -> tensor; None: the data set's own items are fed
     module: nn.Module | None = None  # whose training flags are set aside
     note: str = ""  # how it was chosen, in one line
+    collate: Callable[[list[Any]], Any] | None = None  # makes the batch of whole items; None: of what is in them
     state: Mapping[str, Tensor] | None = None  # weights that the module has for the time of the audit
 
     def ready(self) -> AbstractContextManager[None]:
@@ -145,7 +146,10 @@ def weights_fingerprint(module: nn.Module, *more: str) -> str:
 
 def batch_features(encoder: Encoder, contents: Tensor | list[Any]) -> NDArray[np.float32]:
     """(B, D) float32 of the samples' contents."""
-    batch = contents if isinstance(contents, Tensor) else _collated(contents, lists=encoder.module is None)
+    if encoder.collate is not None:
+        batch: Any = encoder.collate(list(contents))
+    else:
+        batch = contents if isinstance(contents, Tensor) else _collated(contents, lists=encoder.module is None)
     if isinstance(batch, Tensor) and encoder.device is not None:
         batch = batch.to(encoder.device, non_blocking=True)  # of pinned memory; else it waits
     shape = (

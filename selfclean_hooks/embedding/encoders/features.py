@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from selfclean_hooks.errors import BackboneError
+from selfclean_hooks.utils.torch_settings import without_autocast
 
 PASSED_THROUGH = (nn.Identity, nn.Dropout, nn.Softmax, nn.LogSoftmax, nn.Sigmoid, nn.Flatten)
 
@@ -31,7 +32,7 @@ def evaluation_mode(module: nn.Module | None, state: Mapping[str, Tensor] = Mapp
     """
     modules = list(module.modules()) if module is not None else []
     held = tensors_of(module) if module is not None and state else {}
-    own = {name: held[name].clone() for name in state}
+    before = {name: held[name].clone() for name in state}
     training = [part.training for part in modules]
     compiles = "torch._dynamo" in sys.modules  # else nothing is compiled, and it takes seconds to import
     stance = getattr(torch.compiler, "set_stance", None) if compiles else None  # hooks in compiled parts do not fire
@@ -41,10 +42,14 @@ def evaluation_mode(module: nn.Module | None, state: Mapping[str, Tensor] = Mapp
             part.training = False  # not eval(), which users override
         for name, value in state.items():
             held[name].copy_(value)
-        with torch.no_grad(), eager:  # not inference_mode: buffers cached there break the training after it
+        with (
+            torch.no_grad(),
+            without_autocast() if modules else nullcontext(),
+            eager,
+        ):  # not inference_mode: buffers cached there break the training after it
             yield
     finally:
-        for name, value in own.items():
+        for name, value in before.items():
             held[name].copy_(value)
         for part, flag in zip(modules, training, strict=True):
             part.training = flag

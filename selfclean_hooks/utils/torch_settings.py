@@ -1,0 +1,32 @@
+"""The global settings of torch, as the package's own models need them; the user's own are restored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+
+@contextmanager
+def plain_torch() -> Iterator[None]:
+    """32-bit floats on the processor by default, gradients, no autocast: as torch starts. Restored afterwards."""
+    dtype = torch.get_default_dtype()
+    with ExitStack() as settings:
+        settings.callback(torch.set_default_dtype, dtype)
+        torch.set_default_dtype(torch.float32)
+        settings.enter_context(torch.device("cpu"))
+        settings.enter_context(torch.inference_mode(False))
+        settings.enter_context(torch.enable_grad())
+        settings.enter_context(without_autocast())
+        yield
+
+
+@contextmanager
+def without_autocast() -> Iterator[None]:
+    """Layers compute in the precision of their weights, whatever autocast is around."""
+    with ExitStack() as settings:
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                settings.enter_context(torch.autocast(kind, enabled=False))
+        yield
