@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from selfclean_hooks.data.reader import ImageDataset
 from selfclean_hooks.embedding import load_weights
-from selfclean_hooks.embedding.backbones.resolve import resolve
+from selfclean_hooks.embedding.backbones.resolve import is_checkpoint, resolve
 from selfclean_hooks.embedding.pretrain.description import MARK, Description
 from selfclean_hooks.embedding.pretrain.images import Canvas
 from selfclean_hooks.embedding.pretrain.networks import Representation, network_of
@@ -47,7 +47,7 @@ def refused(text: str | Path) -> str:
         resolve(text, IMAGES, device="cpu")
     message = str(caught.value)
     assert "\n" not in message
-    assert len(message) < 2000
+    assert len(message) < 2000 + 2 * len(str(text))
     return message
 
 
@@ -297,6 +297,12 @@ def test_a_pipe_or_a_device_is_not_waited_for(tmp_path: Path, suffix: str) -> No
     resolve(f"{NAME}:{tmp_path / 'd.pt'}", IMAGES, device="cpu")  # the pipe beside it is not read either
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "~nobody-there/x", "\x00", "\ud800"])
+def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
+    assert not is_checkpoint(f"resnet18:{name}.pt")
+    assert "cannot be read as a file of weights" in refused(f"resnet18:{name}.pt")
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [
@@ -305,6 +311,7 @@ def test_a_pipe_or_a_device_is_not_waited_for(tmp_path: Path, suffix: str) -> No
         ({"std": [1e999]}, "numbers above 0 as std"),
         ({"input_size": [3, 10**9, 10**9]}, "must have input_size [channels, height, width]"),
         ({"input_size": 224}, "must have input_size"),
+        ({"input_size": [3, 2048, 2048]}, "up to 1024 each"),
         ({"model_args": {"checkpoint_path": "/etc/passwd"}}, "must have no checkpoint_path in model_args"),
         ({"model_args": {"layers": [10**9] * 4}}, "must have numbers up to 16384 in model_args"),
         ({"model_args": {"x": [[[[[[[[[[1]]]]]]]]]]}}, "must have numbers up to"),
@@ -495,7 +502,7 @@ LARGE: dict[str, tuple[str, Callable[[Path], Any]]] = {
 READS = """
 import resource, sys
 from selfclean_hooks.data.reader import ImageDataset
-from selfclean_hooks.embedding.backbones.resolve import resolve
+from selfclean_hooks.embedding.backbones.resolve import is_checkpoint, resolve
 from selfclean_hooks.errors import BackboneError
 import timm
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -156,6 +156,7 @@ WATCHING: list[str] = []  # how the paths begin that the run in progress may wri
 WRITES: list[str] = []
 EVENTS = {"os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod"}
 STARTS = {"os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork", "socket.connect"}
+IMPORTED = re.compile(r"\.pyc|__pycache__|torchinductor|^/dev/null$")  # what the first import of a package leaves
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -176,12 +177,7 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
 
 def _note(path: str) -> None:
     whole = os.path.realpath(path)
-    if (
-        not whole.startswith(WATCHING[0])
-        and not whole.endswith(".pyc")
-        and "__pycache__" not in whole
-        and whole != "/dev/null"
-    ):
+    if not whole.startswith(WATCHING[0]) and not IMPORTED.search(whole):
         WRITES.append(whole)
 
 

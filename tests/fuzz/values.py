@@ -188,7 +188,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "--decisions": ("decisions.json", "nowhere", "saved", "/dev/null", "x.npz", ""),
     "--format": ("table", "json", "junit", "sarif", "markdown", "xml", ""),
 }
-BACKBONES = ("auto:x", "nowhere.pt", "resnet1", "a:b", "os:sep", "backbone:", "\x1b", "x.npz", "saved", "")
+LONG = ("x" * 5000, f"resnet18:{'x' * 5000}", "resnet18:~nobody-there/x.pt", "resnet18:\x00", "\ud800.pt")
+BACKBONES = ("auto:x", "nowhere.pt", "resnet1", "a:b", "os:sep", "backbone:", "\x1b", "x.npz", "saved", "", *LONG)
 OF_AUDIT: dict[str, tuple[str, ...]] = {
     "--backbone": BACKBONES,
     "--method": ("default", "selfclean", "paper"),

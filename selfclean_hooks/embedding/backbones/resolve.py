@@ -5,6 +5,7 @@ A file of weights is ``resnet18:weights.ckpt``, or ``weights.ckpt`` where it nam
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,12 +42,12 @@ def named_architecture(text: str) -> tuple[str, Path] | None:
     A text that is a file as it stands is that (``C:\\x.ckpt`` too); else what stands before the first colon must be a
     timm name for the rest to be a file.
     """
-    if Path(text).is_file():
+    if os.path.isfile(text):  # unlike those of Path, these functions refuse no name
         return "", Path(text)
     name, colon, rest = text.partition(":")
     if colon and _is_timm(name):
-        return name, Path(rest).expanduser()
-    if Path(text).suffix in SUFFIXES or (Path(text).is_dir() and not _is_timm(text)):
+        return name, Path(os.path.expanduser(rest))
+    if Path(text).suffix in SUFFIXES or (os.path.isdir(text) and not _is_timm(text)):
         return "", Path(text)  # reading it says what is wrong
     return None
 
@@ -54,8 +55,8 @@ def named_architecture(text: str) -> tuple[str, Path] | None:
 def is_checkpoint(text: str) -> bool:
     """Whether a text names a file that exists, with or without a timm name before it. Loads timm only if need be."""
     rest = text.partition(":")[2]
-    return Path(text).is_file() or (
-        rest != "" and Path(rest).expanduser().exists() and named_architecture(text) is not None
+    return os.path.isfile(text) or (
+        rest != "" and os.path.exists(os.path.expanduser(rest)) and named_architecture(text) is not None
     )
 
 

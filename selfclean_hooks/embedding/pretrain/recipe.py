@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from selfclean_hooks.errors import SettingError
 
@@ -64,7 +64,7 @@ class Recipe:
             raise SettingError(f"learning_rate must be above 0 and below 10, got {self.learning_rate}")
         if self.patience < 0:
             raise SettingError(f"patience must be 0 (never end early) or more, got {self.patience}")
-        if self.start not in ("random", "pretrained") and not Path(self.start).is_file():
+        if self.start not in ("random", "pretrained") and not os.path.isfile(self.start):
             raise SettingError(
                 f'start must be "random", "pretrained" or the path of a checkpoint, got {self.start!r}: there is no '
                 "such file"

@@ -14,7 +14,7 @@ from typing import IO, Any
 from selfclean_hooks.embedding.weights.pickle_names import KEYS, OTHER, Named, Other, meaning, storage
 from selfclean_hooks.embedding.weights.stored_tensor import INDEX_BYTES, Storage
 
-STEPS = 4_000_000  # instructions at most: some 100,000 tensors
+STEPS = 2_000_000  # instructions at most: some 60,000 tensors; the largest checkpoints have a tenth of that
 
 
 def read_pickle(file: IO[bytes], trusted: Sequence[str] = ()) -> tuple[Any, dict[str, Storage]]:

@@ -26,7 +26,7 @@ class Storage(NamedTuple):
         return self.length * self.dtype.itemsize
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StoredTensor:
     """What a file says of a tensor.
 
