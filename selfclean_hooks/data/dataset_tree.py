@@ -143,7 +143,7 @@ def _cure(dataset: Any) -> str | None:
         return "open it first, for example torchvision.datasets.ImageFolder(path)"
     if isinstance(dataset, Mapping):
         names = ", ".join(map(str, dataset)) or "it is empty"
-        return f"pass one of its values ({names})"
+        return f"pass one of its values ({names}), or all of them to audit_splits"
     if isinstance(dataset, DataLoader):
         return "pass its .dataset"
     stream = "read the items into a list first, or use a map-style data set"

@@ -141,6 +141,25 @@ def decode_image(encoded: Any, folder: str = "") -> Image.Image:
         raise OSError(f"{len(content)} bytes cannot be read as an image: {type(error).__name__}: {error}") from error
 
 
+def stored_image(value: Any) -> Any:
+    """The image that stands behind what a data set returns for it; any other value as it is.
+
+    Args:
+        value: A mapping with `bytes` and `path` (`datasets.Image(decode=False)`), the path object of an image file, or
+            several PIL images, views of one sample, of which the first is taken.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if isinstance(value, Mapping) and set(value) == {"bytes", "path"}:
+        return decode_image(value)
+    if isinstance(value, os.PathLike) and suffix(os.fspath(value)) in image_suffixes():
+        return read_image(os.fspath(value))
+    if isinstance(value, (list, tuple)) and len(value) > 1 and all(isinstance(each, Image.Image) for each in value):
+        return value[0]
+    return value
+
+
 @cache
 def _register_plugins() -> None:
     """Let Pillow read HEIC too, where `pillow-heif` is installed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from selfclean_hooks.data.image_files import decode_image, image_suffixes, read_image, suffix
 from selfclean_hooks.data.signals import is_signal
 from selfclean_hooks.errors import DataError
 
@@ -19,10 +21,12 @@ def to_image(value: Any) -> Image.Image | None:
     """The image that shows a value to a person, or None where it is not an image.
 
     Args:
-        value: A PIL image (returned as it is), or an ndarray or tensor (H, W), (H, W, C) or (C, H, W), C in 1, 3, 4.
-            A signal (see signals.py) is not an image.
+        value: A PIL image (returned as it is), what `encoded_image` takes, or an ndarray or tensor (H, W), (H, W, C) or
+            (C, H, W), C in 1, 3, 4. A signal (see signals.py) is not an image.
             Integers in [0, 255] and floats in [0, 1] are shown as they are, other ranges stretched from black to white.
     """
+    with suppress(OSError):
+        value = encoded_image(value)
     if isinstance(value, Image.Image):
         return value
     array = as_array(value)
@@ -36,6 +40,25 @@ def to_image(value: Any) -> Image.Image | None:
             return None
         array = channels_last[..., 0] if channels_last.shape[2] == 1 else channels_last
     return Image.fromarray(_eight_bit(array))
+
+
+def encoded_image(value: Any) -> Any:
+    """The image that an encoder of images is to see where it is fed bytes, a path or several views of a sample.
+
+    Args:
+        value: Bytes of an image file, its path as text, or several arrays or tensors (H, W, C) or (C, H, W), of which
+            the first is taken; anything else is returned as it is.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if isinstance(value, (bytes, bytearray)):
+        return decode_image(bytes(value))
+    if isinstance(value, str) and suffix(value) in image_suffixes():
+        return read_image(value)
+    if isinstance(value, (list, tuple)) and len(value) > 1 and all(getattr(each, "ndim", 0) == 3 for each in value):
+        return value[0]
+    return value
 
 
 def as_array(value: Any) -> NDArray[Any] | None:

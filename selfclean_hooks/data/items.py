@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from selfclean_hooks.core.label_text import plain_label
+from selfclean_hooks.data.image_files import stored_image
 from selfclean_hooks.data.images import as_array
 from selfclean_hooks.data.signals import samples_of
 from selfclean_hooks.errors import DataError
@@ -121,13 +122,23 @@ def split(item: Any) -> Item:
     Args:
         item: What `dataset[i]` returned. A tuple or list has the value first and the label second; a mapping, named
             tuple or dataclass by name (`VALUE_NAMES`, `LABEL_NAMES`); anything else is a value without a label. Of a
-            sound as Hugging Face's data sets hold it, the value is its array.
+            sound as Hugging Face's data sets hold it, the value is its array, and of an image that they or a path stand
+            for, the image.
 
     Raises:
+        OSError: The image that is stood for cannot be read.
         DataError: An empty tuple or list, or a mapping with none of the names.
     """
     value, label = item if isinstance(item, Item) else _parted(item)
-    return Item(samples_of(value), label)
+    return Item(stored_image(samples_of(value)), label)
+
+
+def count_views(item: Any, of_arrays: bool = False) -> int:
+    """How many images an item holds, of which the first is taken; `of_arrays` counts arrays and tensors too."""
+    value, label = item if isinstance(item, Item) else _parted(item)
+    values = value if isinstance(value, (list, tuple)) else [value, label]
+    images = [isinstance(each, Image.Image) or (of_arrays and getattr(each, "ndim", 0) == 3) for each in values]
+    return len(images) if all(images) else 1
 
 
 def _parted(item: Any) -> Item:

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from selfclean_hooks.data.digests import digest, file_key
 from selfclean_hooks.data.image_files import STORED
-from selfclean_hooks.data.images import CHANNELS, as_array, raster, to_image, to_rgb
+from selfclean_hooks.data.images import CHANNELS, as_array, encoded_image, raster, to_image, to_rgb
 from selfclean_hooks.data.items import ItemLabel, item_label, split
 from selfclean_hooks.data.signals import is_signal
 from selfclean_hooks.errors import DataError
@@ -50,6 +50,7 @@ class ImageDataset(Dataset[Any]):
 
 def _image(value: Any, index: int) -> Image.Image | NDArray[Any]:
     """The image that a value is, or the (C, H, W) array of many channels."""
+    value = encoded_image(value)
     image = to_image(value)
     found = raster(value) if image is None else image
     if found is None:
@@ -122,6 +123,7 @@ class SampleReader(Dataset[tuple[Sample, Any]]):
             value, target = split(item)
             if value is None:
                 raise DataError("the data set returned None")
+            value = value if self.prepare is None else encoded_image(value)
             seen, size = digest(value), pixels(value)
             known = self._is_known(seen)
             content = None if known else self._content(value, index) if not self.whole else self.dataset.stored(index)

@@ -16,7 +16,7 @@ from selfclean_hooks.core.settings import DEFAULT_SETTINGS, EmbeddingSettings
 from selfclean_hooks.data.dataset_tree import class_names
 from selfclean_hooks.data.digests import own_files
 from selfclean_hooks.data.reader import ImageDataset, Sample, SampleReader
-from selfclean_hooks.data.views.dataset_view import DatasetView, open_dataset
+from selfclean_hooks.data.views.dataset_view import DatasetView, open_dataset, views_note
 from selfclean_hooks.data.workers import read_batches
 from selfclean_hooks.embedding.backbones.resolve import resolve_distributed
 from selfclean_hooks.embedding.cache import Cache, OtherFeaturesError
@@ -90,7 +90,7 @@ def embed_distributed(
         )
         encoder = processes.run_on_each(lambda: forward.with_precision(resolved, reading))
         variant = processes.run_on_each(lambda: view.stored if encoder.prepare else view.evaluation)
-        noticed = processes.run_on_each(lambda: variant.notes)
+        noticed = processes.run_on_each(lambda: (*variant.notes, views_note(variant.items, bool(encoder.prepare))))
         if (make := encoder.collate) is not None:
             encoder = replace(encoder, collate=lambda items: variant.items.fields(make(items)).value)
         source = _Source(variant.items, own_files(files), reading, progress)

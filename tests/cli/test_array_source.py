@@ -83,3 +83,10 @@ def test_labels_that_are_whole_floats_are_numbers_and_words_are_names() -> None:
     assert ArrayDataset(images, [2.0, 0.0, 2.0]).targets == [2, 0, 2]
     named = ArrayDataset(images, ["dog", "cat", "dog"])
     assert (named.targets, named.classes) == ([1, 0, 1], ("cat", "dog"))
+
+
+def test_a_record_that_is_no_array_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", embeddings=np.ones((3, 2)))
+    with zipfile.ZipFile(tmp_path / "x.npz", "a") as file:
+        file.writestr("labels", b"no array")
+    assert "labels is no array: save it again with numpy.savez" in refused(tmp_path / "x.npz")

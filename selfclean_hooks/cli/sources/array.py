@@ -81,6 +81,8 @@ def read_npz(path: str) -> dict[str, NDArray[Any]]:
     except Exception as error:  # a damaged archive raises OSError, ValueError, BadZipFile, zlib.error, EOFError, ...
         cure = "save plain arrays of numbers or text with numpy.savez, no Python objects"
         raise SourceError(f"{path}: cannot be read as .npz: {error}; {cure}") from error
+    if damaged := [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]:
+        raise SourceError(f"{path}: {damaged[0]} is no array: save it again with numpy.savez")
     if not arrays.keys() & {"images", "embeddings"}:
         wanted = "an array `images` or `embeddings`, and optionally `labels`"
         came = ", ".join(keys) or "none"

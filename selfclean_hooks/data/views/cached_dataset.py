@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,7 +15,9 @@ from torch.utils.data import Dataset, get_worker_info
 
 from selfclean_hooks.data.dataset_tree import origin
 from selfclean_hooks.data.digests import digest
+from selfclean_hooks.data.items import count_views
 from selfclean_hooks.data.views.item_fields import CONVENTIONS, Fields, begins_with
+from selfclean_hooks.errors import DataError
 from selfclean_hooks.utils.patience import waiting
 
 MAX_ITEMS = 512
@@ -36,11 +39,13 @@ class CachedDataset(Dataset[Any]):
 
     Attributes:
         dataset: map-style; `dataset[index]` always reads.
+        views: how many images the first item holds, and how many images or arrays; None before one is read.
     """
 
     def __init__(self, dataset: Any, fields: Fields = CONVENTIONS) -> None:
         """Nothing is read yet. `fields`: which field of an item is what, as far as it is given."""
         self.dataset, self.fields = dataset, fields
+        self.views: tuple[int, int] | None = None
         self._is_decided = fields.input_key is not None
         self._entries: dict[int, _Entry] = {}
         self._bytes = 0
@@ -57,7 +62,11 @@ class CachedDataset(Dataset[Any]):
             self._is_decided = True
             if self._is_index_first(index, item):
                 self.fields = replace(self.fields, index_first=True)
-        return item if self.fields == CONVENTIONS else self.fields(item)
+        found = item if self.fields == CONVENTIONS else self.fields(item)
+        if self.views is None:
+            with suppress(DataError):  # of an item that is none
+                self.views = count_views(found), count_views(found, of_arrays=True)
+        return found
 
     def _is_index_first(self, index: int, item: Any) -> bool:
         """Whether items are tuples that begin with their position; others are read to see only if this one does."""

@@ -166,6 +166,12 @@ class Variant:
             return (*self.fallbacks, *found, *dict.fromkeys(self.changes), *random)
 
 
+def views_note(items: CachedDataset, of_arrays: bool) -> str:
+    """A note if the first item that was read holds several images, or arrays where the encoder takes images."""
+    count = 1 if items.views is None else items.views[of_arrays]
+    return f"items hold {count} images each: the first is audited" if count > 1 else ""
+
+
 def _randomness(items: CachedDataset) -> list[str]:
     """A note if an item read twice differs, and whose generator makes it so. Draws from the global generators."""
     probes = range(min(len(items), PROBES))
