@@ -155,11 +155,15 @@ class Audit(AuditResult):
         return check({"": self}, {"": limits or Limits()}, Baseline.given(baseline))
 
     def to_html(self, path: str | Path) -> None:
-        """Write the report, one self-contained HTML file."""
-        from selfclean_hooks.report.html.page import render
-        from selfclean_hooks.utils.files import write
+        """Write the report, one self-contained HTML file.
 
-        write(Path(path), render(self).encode())
+        Raises:
+            AuditFileError: it cannot be written, or there is a file that is no report.
+        """
+        from selfclean_hooks.report.html.page import render
+        from selfclean_hooks.storage.ownership import write_pages
+
+        write_pages({Path(path): render(self).encode()})
 
     def _repr_html_(self) -> str:
         """Summary and worst findings, for notebooks."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from selfclean_hooks.decisions.review.file import read_review
 from selfclean_hooks.errors import AuditFileError
-from selfclean_hooks.utils.files import no_file_error
+from selfclean_hooks.utils.files import no_file_error, write
 
 MANIFEST = "manifest.json"
 SPLITS = "splits.json"  # of an audit of several splits
@@ -27,6 +27,7 @@ RELABELLED = "relabelled.csv"
 ALWAYS = ("samples.csv", "pairs.csv", PAGE, "scores.npz", MANIFEST)
 FILES = (CLEAN, LEAKAGE, DECISIONS, RELABELLED, *ALWAYS)
 FILES_OF_SPLITS = (LEAKAGE, PAGE, SPLITS)
+TITLE = b"<title>Data audit"  # of the reports of all versions
 PLACE = re.compile(r"[\w=-]{1,200}")  # folder of a split
 
 
@@ -72,7 +73,32 @@ def owned_files(saved: SavedFolder) -> set[str]:
         names |= set(FILES_OF_SPLITS)
         for place in _places(index):
             names |= {f"{place}/{name}" for name in _of_manifest(saved.of(place).index(MANIFEST))}
-    return names
+    return {name for name in names if not name.endswith(PAGE) or may_be_replaced(saved.folder / name)}
+
+
+def may_be_replaced(page: Path) -> bool:
+    """Whether there is no page, an empty file, or a report; all reports know themselves by their titles."""
+    try:
+        with page.open("rb") as file:
+            start = file.read(4096)
+    except OSError:
+        return not os.path.lexists(page)
+    return not start or TITLE in start
+
+
+def write_pages(pages: Mapping[Path, bytes]) -> None:
+    """Write reports, over earlier ones.
+
+    Raises:
+        AuditFileError: one cannot be written, or there is a file that is no report; then none is written.
+    """
+    for path in pages:
+        if os.path.isfile(path) and not may_be_replaced(path):
+            raise AuditFileError(
+                f"cannot write {path}: a file is there that is no report. Give another name, or move it away"
+            )
+    for path, content in pages.items():
+        write(path, content)
 
 
 def check_nothing_lost(folder: Path, names: Iterable[str]) -> None:

@@ -15,9 +15,8 @@ from selfclean_hooks.results.splits import LEAKAGE, SplitsResult, conflicting_la
 from selfclean_hooks.storage.commit import read_steadily, replace_audit
 from selfclean_hooks.storage.folder import SCORES, contents_of, digest_of, load_files
 from selfclean_hooks.storage.ownership import LEAKAGE as LEAKAGE_FILE
-from selfclean_hooks.storage.ownership import MANIFEST, PAGE, SPLITS, SavedFolder
+from selfclean_hooks.storage.ownership import MANIFEST, PAGE, SPLITS, SavedFolder, write_pages
 from selfclean_hooks.storage.schema import FORMAT, Manifest, SplitsIndex, damaged_error, read_index
-from selfclean_hooks.utils.files import write
 from selfclean_hooks.utils.text import as_csv, plain
 
 if TYPE_CHECKING:
@@ -87,9 +86,7 @@ def write_reports(result: SplitsResult[Any], folder: Path, page: bytes, pages: M
         AuditFileError: the folder cannot be written.
     """
     places = split_folders(result.audits)
-    for name, content in pages.items():
-        write(folder / places[name] / PAGE, content)
-    write(folder / PAGE, page)
+    write_pages({**{folder / places[name] / PAGE: content for name, content in pages.items()}, folder / PAGE: page})
 
 
 def split_folders(names: Iterable[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from selfclean_hooks import Audit
 from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.errors import AuditFileError
 from selfclean_hooks.storage.ownership import FILES, SPLITS, SavedFolder, owned_files
-from tests.helpers.command_line import contents
+from tests.helpers.command_line import Call, contents, refused
 from tests.helpers.format_data import two
 
 OLD = Path(__file__).parents[1] / "data" / "saved_0_1_0"
@@ -105,3 +105,22 @@ def test_what_an_index_says_of_other_folders_is_not_believed(tmp_path: Path) -> 
     before = contents(outside)
     single().save(inside)
     assert contents(outside) == before
+
+
+@pytest.mark.parametrize("folder", ["regression", "splits"])
+def test_a_page_of_the_users_is_no_report(folder: str, tmp_path: Path, call: Call) -> None:
+    shutil.copytree(OLD / folder, tmp_path / "audit")  # without a page
+    page = tmp_path / "audit" / "report.html"
+    page.write_text("<!doctype html><title>Mine</title>")
+    before = contents(tmp_path)
+    assert "cannot write" in refused(call("report", tmp_path / "audit"))
+    for audit in (single(), splits()):
+        with pytest.raises(AuditFileError, match=r"it holds report\.html, which no audit wrote"):
+            audit.save(tmp_path / "audit")
+    with pytest.raises(AuditFileError, match="a file is there that is no report"):
+        single().to_html(page)
+    assert contents(tmp_path) == before
+    page.write_text("")
+    assert call("report", tmp_path / "audit").status == 0
+    single().to_html(page)
+    single().save(tmp_path / "audit")
