@@ -27,7 +27,13 @@ RELABELLED = "relabelled.csv"
 ALWAYS = ("samples.csv", "pairs.csv", PAGE, "scores.npz", MANIFEST)
 FILES = (CLEAN, LEAKAGE, DECISIONS, RELABELLED, *ALWAYS)
 FILES_OF_SPLITS = (LEAKAGE, PAGE, SPLITS)
-TITLE = b"<title>Data audit"  # of the reports of all versions
+MARKS = {  # what stands at the beginning of files that people may have written or edited themselves, in all versions
+    PAGE: b"<title>Data audit",
+    "samples.csv": b"index,sample,near_duplicate_score",
+    "pairs.csv": b"index_1,index_2,distance",
+    LEAKAGE: b"split_1,index_1,",
+    RELABELLED: b"index,sample,given_label,new_label",
+}
 PLACE = re.compile(r"[\w=-]{1,200}")  # folder of a split
 
 
@@ -73,17 +79,17 @@ def owned_files(saved: SavedFolder) -> set[str]:
         names |= set(FILES_OF_SPLITS)
         for place in _places(index):
             names |= {f"{place}/{name}" for name in _of_manifest(saved.of(place).index(MANIFEST))}
-    return {name for name in names if not name.endswith(PAGE) or may_be_replaced(saved.folder / name)}
+    return {name for name in names if may_be_replaced(saved.folder / name)}  # else people changed it
 
 
-def may_be_replaced(page: Path) -> bool:
-    """Whether there is no page, an empty file, or a report; all reports know themselves by their titles."""
+def may_be_replaced(path: Path, name: str = "") -> bool:
+    """Whether a file is missing, empty, or begins as an audit writes one of that name, or else of its own."""
     try:
-        with page.open("rb") as file:
+        with path.open("rb") as file:
             start = file.read(4096)
     except OSError:
-        return not os.path.lexists(page)
-    return not start or TITLE in start
+        return not os.path.lexists(path)
+    return not start or MARKS.get(name or path.name, b"") in start
 
 
 def write_pages(pages: Mapping[Path, bytes]) -> None:
@@ -93,7 +99,7 @@ def write_pages(pages: Mapping[Path, bytes]) -> None:
         AuditFileError: one cannot be written, or there is a file that is no report; then none is written.
     """
     for path in pages:
-        if os.path.isfile(path) and not may_be_replaced(path):
+        if os.path.isfile(path) and not may_be_replaced(path, PAGE):
             raise AuditFileError(
                 f"cannot write {path}: a file is there that is no report. Give another name, or move it away"
             )

@@ -124,3 +124,16 @@ def test_a_page_of_the_users_is_no_report(folder: str, tmp_path: Path, call: Cal
     assert call("report", tmp_path / "audit").status == 0
     single().to_html(page)
     single().save(tmp_path / "audit")
+
+
+@pytest.mark.parametrize("name", ["samples.csv", "pairs.csv", "leakage.csv", "relabelled.csv"])
+def test_a_table_that_people_made_their_own_is_not_replaced(name: str, tmp_path: Path) -> None:
+    shutil.copytree(OLD / "splits" / "train", tmp_path / "audit")
+    table = tmp_path / "audit" / name
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes().replace(b",", b";"))  # as a spreadsheet saves it
+    before = contents(tmp_path)
+    with pytest.raises(AuditFileError, match=f"it holds {name}, which no audit wrote"):
+        single().save(tmp_path / "audit")
+    assert contents(tmp_path) == before
+    table.write_bytes(b"")
+    single().save(tmp_path / "audit")
