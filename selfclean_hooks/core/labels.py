@@ -105,10 +105,18 @@ def encode_labels(labels: Any, n: int) -> ReadLabels:
     if found.dtype.kind == "O":
         return _encode_words(found.tolist())
     codes = _as_targets_or_classes(found) if found.dtype.kind == "f" else found.astype(np.int64)
-    if not is_classes(codes) or not (ignored := codes == IGNORED).any():
+    if not is_classes(codes) or codes.min() >= -1:
         return ReadLabels(codes)
-    note = f"the label {IGNORED} of {ignored.sum()} samples is read as missing"
-    return ReadLabels(np.where(ignored, -1, codes), notes=(note,))
+    ignored = codes == IGNORED
+    notes = (f"the label {IGNORED} of {ignored.sum()} samples is read as missing",) if ignored.any() else ()
+    codes = np.where(ignored, -1, codes)
+    if codes.min() >= -1:
+        return ReadLabels(codes, notes=notes)
+    names, positions = np.unique(
+        codes[codes != -1], return_inverse=True
+    )  # other negative classes: codes are their ranks
+    codes[codes != -1] = positions
+    return ReadLabels(codes, tuple(map(str, names.tolist())), notes=notes)
 
 
 def _plain_array(array: NDArray[Any]) -> NDArray[Any]:

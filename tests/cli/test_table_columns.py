@@ -107,6 +107,12 @@ def test_what_spreadsheets_write_is_read(folder: Path, sep: str, encoding: str, 
     assert opened(table(folder, ["path", "label"], LABELS, sep="\t", name="t.tsv")).class_names == ("hen", "owl")
 
 
+def test_digits_with_leading_zeros_are_names(folder: Path) -> None:
+    source = opened(table(folder, ["Path", "Label"], ["007", "07", "007", "07"]))
+    assert (source.class_names, source.labels, source.notes) == (("007", "07"), [0, 1, 0, 1], ())
+    assert opened(table(folder, ["path", "label"], ["0", "10", "0.0", "10"])).labels == [0, 10, 0, 10]
+
+
 def test_paths_of_windows_are_read(folder: Path) -> None:
     write(folder / "in" / "a.png")
     (folder / "t.csv").write_text("path;label\r\nin\\a.png;x\r\nin\\b.png;y\r\n")

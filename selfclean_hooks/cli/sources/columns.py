@@ -58,6 +58,7 @@ LABEL_NAMES = frozenset(
     ]
 )
 SPLIT = re.compile(r"train|val|test|split|fold", re.IGNORECASE)  # zeros and ones that say where a sample belongs
+CODE = re.compile(r"[+-]?0[0-9]")  # 007 is another class than 07: digits that are no number
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,2})?", re.IGNORECASE)
 
 
@@ -157,7 +158,7 @@ def _one_column(table: Table, name: str) -> ReadLabels:
     cells = table.cells(name)
     read = encode_labels(_numbers_where_all_are(cells), len(cells))
     names = table.class_names(name) or read.class_names
-    notes = () if name == "label" else (f"labels are taken from the column `{name}`",)
+    notes = () if name.lower() == "label" else (f"labels are taken from the column `{name}`",)
     return ReadLabels(read.values, names, notes=(*notes, *read.notes))
 
 
@@ -176,7 +177,7 @@ def _numbers_where_all_are(cells: list[Any]) -> list[Any]:
     texts = [cell.strip() for cell in cells if isinstance(cell, str)]
     present = [text for text in texts if text not in MISSING_WORDS or NUMBER.fullmatch(text)]
     is_text = all(cell is None or isinstance(cell, str) for cell in cells)
-    if not is_text or not present or not all(NUMBER.fullmatch(text) for text in present):
+    if not is_text or not present or not all(NUMBER.fullmatch(text) and not CODE.match(text) for text in present):
         return cells
     return [_number(cell.strip()) if cell is not None else None for cell in cells]
 
