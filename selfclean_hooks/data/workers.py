@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Subset, get_worker_info
 from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.data.reader import Batch, Sample, SampleReader, batch_of
 from selfclean_hooks.errors import DataError, DataWarning
-from selfclean_hooks.utils.patience import overdue, timeout_in_force, waiting
+from selfclean_hooks.utils.patience import overdue, progressed, timeout_in_force, waiting
 
 END = object()
 
@@ -71,6 +71,18 @@ def read_batches(
     Raises:
         DataError: a sample or a worker does not answer, or a worker ended.
     """
+    for batch in _read(reader, reading, share, notes, device):
+        progressed()
+        yield batch
+
+
+def _read(
+    reader: SampleReader,
+    reading: EmbeddingSettings,
+    share: Sequence[int],
+    notes: list[str],
+    device: torch.device | None,
+) -> Iterator[Batch]:
     done, workers = 0, int(reading.num_workers)
     why = _why_not_sent(reader, reading) if workers else ""
     if why:

@@ -50,7 +50,7 @@ class AuditedTraining:
         self.processes = Processes.here()
         self.auditor = Auditor(settings, self.processes, host, module, audits, state.margins)
         self.recorder = MarginRecorder(host, module, self.processes, settings.epochs[-1], state.margins)
-        self.tolerance = Tolerance(settings.raises, self.processes, host)
+        self.tolerance = Tolerance(settings.raises, settings.embedding.timeout, self.processes, host)
         self.failed: set[str] = set()  # loaders whose audit failed, with a warning
         self.loaders: Any = None  # the user's, as last given
         self.current: dict[str, CurrentData] = {}  # by loader

@@ -17,12 +17,14 @@ from selfclean_hooks.errors import (
     SettingError,
 )
 from selfclean_hooks.training.host import Host
+from selfclean_hooks.utils.patience import patience
 from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.utils.rng import preserve_rng_state
+from selfclean_hooks.utils.roll_call import UnansweredError
 
 T = TypeVar("T")
-# Raised on purpose: by limits and policy, a wrong setting, the user's filter of warnings. Interrupts are no Exception.
-INTENDED = (ContaminationError, SettingError, DataWarning)
+# By limits and policy, a wrong setting, the user's filter of warnings, a lost process. Interrupts are no Exception.
+INTENDED = (ContaminationError, SettingError, DataWarning, UnansweredError)
 REFUSALS = (DataError, BackboneError, PolicyError, AuditFileError)  # why there is no later audit, the last one standing
 NO_MARGINS = "label scores of later audits are those of the features alone"
 
@@ -32,13 +34,14 @@ class Tolerance:
 
     Args:
         raises: Whether errors stop the training.
+        timeout: Seconds to wait for a sample or a process; None: for ever.
         processes: The processes of the training.
         host: The trainer.
     """
 
-    def __init__(self, raises: bool, processes: Processes, host: Host) -> None:
+    def __init__(self, raises: bool, timeout: float | None, processes: Processes, host: Host) -> None:
         """See the class."""
-        self.raises, self.processes, self.host = raises, processes, host
+        self.raises, self.timeout, self.processes, self.host = raises, timeout, processes, host
 
     def together(self, lost: str, work: Callable[[], T], instead: T) -> T:
         """What the work of all processes results in; a collective operation.
@@ -49,7 +52,8 @@ class Tolerance:
             instead: The result if it fails and training goes on, the same in all processes.
         """
         try:
-            with preserve_rng_state():
+            with preserve_rng_state(), patience(self.timeout) as held:
+                held.beat = self.processes.beat
                 return self.processes.together(work)
         except INTENDED:
             raise

@@ -42,6 +42,7 @@ class Patience:
         """Nothing is waited for yet."""
         self.timeout = timeout
         self.wait: Wait | None = None
+        self.beat: Callable[[], None] = lambda: None  # a sign of life for other processes
         self._ended = threading.Event()
         self._watcher: threading.Thread | None = None
 
@@ -109,6 +110,13 @@ def waiting(what: Callable[[], str], interruptible: bool = False) -> Iterator[No
     else:
         with held.waiting(what, interruptible):
             yield
+
+
+def progressed() -> None:
+    """Something was done: others that wait for this process know."""
+    held = _current.get()
+    if held is not None:
+        held.beat()
 
 
 def timeout_in_force() -> float | None:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch.distributed as dist
 
 from selfclean_hooks import errors
+from selfclean_hooks.utils.roll_call import UnansweredError, roll_call
 
 T = TypeVar("T")
 SHARED = "_raised_in_all_processes"  # attribute of an error that all processes know of
@@ -76,10 +77,18 @@ class Processes:
         """What the work of this process results in, once all have done theirs."""
         if self.size == 1:
             return work()
-        mine = _attempt(work)
-        self._raise_first(mine)
-        result: T = mine.value
+        result: T = self._done(_attempt(work))
         return result
+
+    def _done(self, mine: Outcome, is_limited: bool = True) -> Any:
+        roll_call(self.rank, self.size, self.group).meet(is_limited)
+        self._raise_first(mine)
+        return mine.value
+
+    def beat(self) -> None:
+        """A sign of life in the midst of work that takes long."""
+        if self.size > 1:
+            roll_call(self.rank, self.size, self.group).beat()
 
     def gather_all(self, work: Callable[[], T]) -> list[T]:
         """The results of all processes in order, for all of them."""
@@ -116,7 +125,7 @@ class Processes:
         def sent() -> tuple[T, bytes] | None:
             return ((value := work()), pickle.dumps(value)) if self.is_first else None
 
-        mine = self.run_on_each(sent)
+        mine = self._done(_attempt(sent), is_limited=self.is_first)  # the first may score for hours
         content: list[Any] = [mine and mine[1]]
         dist.broadcast_object_list(content, src=dist.get_global_rank(self.group, 0), group=self.group)
         result: T = mine[0] if mine else pickle.loads(content[0])
@@ -155,8 +164,8 @@ def _raise(error: BaseException) -> None:
 
 def _is_shared(error: BaseException | None) -> bool:
     """Whether all processes know of an error, or of one that it was made from."""
-    if error is None:
-        return False
+    if error is None or isinstance(error, UnansweredError):  # no other comes to an exchange any more
+        return error is not None
     return SHARED in vars(error) or _is_shared(error.__cause__) or _is_shared(error.__context__)
 
 
