@@ -81,13 +81,14 @@ class Processes:
         return result
 
     def _done(self, mine: Outcome, is_limited: bool = True) -> Any:
-        roll_call(self.rank, self.size, self.group).meet(is_limited)
+        if hasattr(self.group, "get_group_store"):  # not in old versions of torch
+            roll_call(self.rank, self.size, self.group).meet(is_limited)
         self._raise_first(mine)
         return mine.value
 
     def beat(self) -> None:
         """A sign of life in the midst of work that takes long."""
-        if self.size > 1:
+        if hasattr(self.group, "get_group_store"):
             roll_call(self.rank, self.size, self.group).beat()
 
     def gather_all(self, work: Callable[[], T]) -> list[T]:

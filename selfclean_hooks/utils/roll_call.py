@@ -12,7 +12,6 @@ import torch.distributed as dist
 
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.utils.patience import overdue, timeout_in_force, waiting
-from selfclean_hooks.utils.torch_internals import default_store
 
 FIRST_PAUSE, PAUSE = 0.001, 0.05  # seconds between two looks
 BEAT = 1.0  # seconds between two signs of life
@@ -34,7 +33,7 @@ class RollCall:
     def __init__(self, rank: int, size: int, group: Any) -> None:
         """Nothing is noted yet."""
         self.rank, self.size, self.group = rank, size, group
-        self.store, self.calls, self.last_beat = default_store(), itertools.count(), 0.0
+        self.store, self.calls, self.last_beat = group.get_group_store(), itertools.count(), 0.0
         self.call = 0
 
     def meet(self, is_limited: bool) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed import distributed_c10d
 from torch.utils.data import RandomSampler, dataloader
 
 PRIVATE_NAMES = {  # by the object that has them
@@ -16,7 +15,6 @@ PRIVATE_NAMES = {  # by the object that has them
     "iterator of a DataLoader": ("_next_index", "_dataset", "_sampler_iter", "_num_yielded"),
     "RandomSampler": ("_num_samples",),
     "torch": ("_C",),
-    "torch.distributed.distributed_c10d": ("_get_default_store",),
     "torch._C": ("_current_graph_task_id",),
     "torch.cpu": ("_is_avx512_bf16_supported",),
     "torch.nn": ("_ConvNd", "_NormBase"),
@@ -65,11 +63,6 @@ def given_num_samples(sampler: RandomSampler) -> int | None:
     """The `num_samples` that the user gave; the public property falls back on the size of the data set."""
     given: int | None = sampler._num_samples
     return given
-
-
-def default_store() -> Any:
-    """The store by which the processes of the default group met."""
-    return distributed_c10d._get_default_store()
 
 
 def has_avx512_bfloat16() -> bool:

@@ -42,11 +42,11 @@ class CachedDataset(Dataset[Any]):
         views: how many images the first item holds, and how many images or arrays; None before one is read.
     """
 
-    def __init__(self, dataset: Any, fields: Fields = CONVENTIONS) -> None:
-        """Nothing is read yet. `fields`: which field of an item is what, as far as it is given."""
+    def __init__(self, dataset: Any, fields: Fields = CONVENTIONS, is_decided: bool = False) -> None:
+        """Nothing is read yet. `fields`: which field of an item is what; `is_decided`: items need not show it."""
         self.dataset, self.fields = dataset, fields
         self.views: tuple[int, int] | None = None
-        self._is_decided = fields.input_key is not None
+        self._is_decided = is_decided or fields.input_key is not None
         self._entries: dict[int, _Entry] = {}
         self._bytes = 0
         self._is_open = True
@@ -94,8 +94,7 @@ class CachedDataset(Dataset[Any]):
 
     def uncached(self) -> CachedDataset:
         """The same items, read anew each time."""
-        again = CachedDataset(self.dataset, self.fields)
-        again._is_decided = self._is_decided
+        again = CachedDataset(self.dataset, self.fields, self._is_decided)
         again.close()
         return again
 
