@@ -269,17 +269,29 @@ class FailsOn(nn.Module):
 def view_fails(folder: Path) -> Seen:
     own = open_dataset
 
-    def fails_in_one(dataset: Any) -> Any:
+    def fails_in_one(*arguments: Any) -> Any:
         if torch.distributed.get_rank() == 1:
             raise OSError("the disk of this process is gone")
-        return own(dataset)
+        return own(*arguments)
 
     with patch.object(selfclean_hooks.embedding.embed, "open_dataset", fails_in_one):
         return failing(folder)
 
 
+def loggers_fail(folder: Path) -> Seen:
+    """Loggers are the first process's alone."""
+
+    def away(metrics: dict[str, float], step: int | None = None) -> None:
+        if any(name.startswith("audit/") for name in metrics):
+            raise ConnectionError("the server is away")
+
+    callback = audit_callback(None, policy=WARN)
+    with patch.object(Memory, "log_metrics", side_effect=away):
+        return fitted(callback, Module(train_data(), val_data()), Net(), logger=Memory())
+
+
 def failing(folder: Path, data: Module | None = None, **settings: Any) -> Seen:
-    callback = audit_callback(settings.pop("output_dir", None), **{"policy": WARN, **settings})
+    callback = audit_callback(settings.pop("output_dir", None), **{"policy": WARN, "on_error": "raise", **settings})
     return fitted(callback, data or Module(train_data(), val_data()), Net())
 
 
@@ -354,6 +366,8 @@ FITS: dict[str, Callable[[Path], Seen]] = {
     "backbone fails in one": lambda folder: failing(folder, backbone=FailsOn(1, ValueError)),
     "backbone fails in the first": lambda folder: failing(folder, backbone=FailsOn(0, OSError)),
     "view fails in one": view_fails,
+    "goes on after one failed": lambda folder: failing(folder, backbone=FailsOn(1, ValueError), on_error=None),
+    "goes on without loggers": loggers_fail,
     "no folder": no_folder,
     "unseeded": lambda folder: failing(folder, Unseeded(None, val_data())),
     "own sampler": lambda folder: sampled(WithSampler(train_data(), val_data()), use_distributed_sampler=False),

@@ -286,6 +286,13 @@ def test_all_processes_stop_before_the_first_step(launched: Launch, fit: str, ki
         assert (seen["trained_on"], seen["steps"], seen["undone"]) == ({}, 0, True)
 
 
+@pytest.mark.parametrize("fit", ["goes on after one failed", "goes on without loggers"])
+def test_where_nothing_depends_on_it_all_processes_go_on(launched: Launch, fit: str) -> None:
+    drawn = [position for seen in launched.both(fit) for position in seen["trained_on"]["0"]]
+    assert [seen["error"] for seen in launched.both(fit)] == [None, None]
+    assert sorted(drawn) == list(range(len(train_data())))
+
+
 def test_an_audit_beyond_the_limits_is_saved(launched: Launch) -> None:
     assert [len(seen["saved"]) for seen in launched.both("limits")] == [1, 0]
     assert len(Audit.load(launched.folder / "limits")) == len(train_data())
