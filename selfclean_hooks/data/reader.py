@@ -134,6 +134,8 @@ class SampleReader(Dataset[tuple[Sample, Any]]):
             return replace(sample, label=item_label(target)), content
         except DataError as error:
             return replace(sample, no_label=str(error)), content
+        except Exception as error:  # a label may be of any class: what its own methods raise is no label
+            return replace(sample, no_label=f"a {type(target).__name__} that raises {type(error).__name__}"), content
 
     def _file_key(self, index: int) -> str:
         """Right after the item: its file need not be fetched twice."""

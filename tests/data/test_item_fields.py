@@ -175,3 +175,14 @@ def test_every_door_takes_them() -> None:
 def test_keys_are_names_or_positions(value: Any) -> None:
     with pytest.raises(SettingError, match="label_key must be the name or position of a field of an item, or None"):
         audit(Made(lambda i: image(i)), flat, label_key=value)
+
+
+class Odd:
+    def __repr__(self) -> str:
+        raise RuntimeError("not to be shown")
+
+
+@pytest.mark.parametrize("label", [Odd(), torch.zeros(2, device="meta")])
+def test_labels_whose_own_code_raises_are_none(label: Any) -> None:
+    found = check(lambda i: (image(i), label), None)
+    assert "that raises" in found.why_no_labels
