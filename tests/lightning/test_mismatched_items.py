@@ -34,6 +34,11 @@ class TwoViews(Items):
         return (x, x.flip(-1)), self.y[index], index
 
 
+class InADict(Items):
+    def __getitem__(self, index: int) -> Any:
+        return {"shown": self.x[index]}, self.y[index], index
+
+
 class IdFirst(Items):
     def __getitem__(self, index: int) -> Any:
         return f"sample {index}", self.x[index], self.y[index]
@@ -44,12 +49,23 @@ def first_view(items: list[Any]) -> Any:
     return torch.stack([view[0] for view in views]), torch.stack(labels), torch.tensor(positions)
 
 
+def out_of_dict(items: list[Any]) -> Any:
+    shown, labels, positions = zip(*items, strict=True)
+    return torch.stack([each["shown"] for each in shown]), torch.stack(labels), torch.tensor(positions)
+
+
 def without_id(items: list[Any]) -> Any:
     ids, images, labels = zip(*items, strict=True)
     return torch.stack(images), torch.stack(labels), torch.tensor([int(text.split()[1]) for text in ids])
 
 
-ITEMS: dict[str, tuple[type[Items], Any]] = {"two views": (TwoViews, first_view), "id first": (IdFirst, without_id)}
+VIEWS = "two views"  # are audited by the first
+ITEMS: dict[str, tuple[type[Items], Any]] = {
+    VIEWS: (TwoViews, first_view),
+    "id first": (IdFirst, without_id),
+    "in a dict": (InADict, out_of_dict),
+}
+UNREADABLE = sorted(ITEMS.keys() - {VIEWS})
 
 
 def loader(kind: str) -> DataLoader[Any]:
@@ -66,7 +82,7 @@ def trained_before() -> Net:
     return net
 
 
-@pytest.mark.parametrize("kind", ITEMS)
+@pytest.mark.parametrize("kind", UNREADABLE)
 @pytest.mark.parametrize("net", [Net, trained_before])
 def test_with_warn_training_goes_on(kind: str, net: Any, tmp_path: Path) -> None:
     module, callback = net(), audit_callback(tmp_path / "audit", backbone=None)
@@ -80,7 +96,7 @@ def test_with_warn_training_goes_on(kind: str, net: Any, tmp_path: Path) -> None
     assert [sorted(module.seen[epoch]) for epoch in (0, 1)] == [list(range(64))] * 2
 
 
-@pytest.mark.parametrize("kind", ITEMS)
+@pytest.mark.parametrize("kind", UNREADABLE)
 @pytest.mark.parametrize(
     "settings",
     [{"policy": DROP}, {"policy": Policy(off_topic="raise")}, {"limits": Limits(near_duplicates=0.5)}],
@@ -122,6 +138,14 @@ def test_what_the_module_cannot_be_fed_auto_can(monkeypatch: pytest.MonkeyPatch)
     assert len(net.seen[0]) == 64
 
 
+def test_of_two_views_the_first_is_audited() -> None:
+    callback, net = audit_callback(None, backbone=None), trained_before()
+    with caught():
+        trainer(callback, max_epochs=1).fit(net, loader(VIEWS))
+    assert len(callback.audit) == len(net.seen[0]) == 64
+    assert "items hold 2 images each: the first is audited" in callback.audit.provenance["notes"]
+
+
 def test_a_backbone_for_such_items_audits_them() -> None:
     def pixels(batch: Any) -> Tensor:
         views: list[Tensor] = batch
@@ -129,5 +153,5 @@ def test_a_backbone_for_such_items_audits_them() -> None:
 
     callback, net = audit_callback(None, backbone=pixels), Net()
     with caught():
-        trainer(callback, max_epochs=1).fit(net, loader("two views"))
+        trainer(callback, max_epochs=1).fit(net, loader(VIEWS))
     assert len(callback.audit) == 64
