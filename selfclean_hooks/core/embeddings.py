@@ -90,6 +90,19 @@ class RepresentationQuality:
         """
         return tuple(filter(None, (self._label_warning(), self._rank_warning())))
 
+    def doubts(self, earlier: RepresentationQuality | None) -> tuple[str, ...]:
+        """Why what an earlier audit found is not to be replaced: the warnings, or labels shown less than half as well.
+
+        How well: the agreement of neighbours above `chance`, compared where both audits know it.
+        """
+        before, now = None if earlier is None else earlier.own.agreement, self.own.agreement
+        if before is None or now is None or self.chance is None or now - self.chance >= (before - self.chance) / 2:
+            return self.warnings()
+        return (
+            *self.warnings(),
+            f"{now:.1%} of the nearest neighbours carry a sample's own label, {before:.1%} did in the last audit",
+        )
+
     def _label_warning(self) -> str:
         own, other = self.own.agreement, None if self.random is None else self.random.agreement
         if own is None or other is None or self.chance is None or self.gain_error is None:

@@ -233,11 +233,9 @@ class AuditedTraining:
 
     def _accept(self, name: str, loader: Any, audit: Audit, dropped: IntArray) -> None:
         """Loaders are filtered as a trial: a failure when they are asked for would end the training."""
-        doubts = (
-            audit.fitness.warnings()
-            if audit.fitness and self.auditor.training_started and name in self.state.data
-            else ()
-        )
+        last = self.auditor.audits.get(name)
+        replaces = self.auditor.training_started and name in self.state.data
+        doubts = audit.fitness.doubts(last.fitness if last else None) if replaces and audit.fitness else ()
         if doubts and self.settings.drops:
             raise PolicyError(f"its scores mean little: {doubts[0]}")
         self._without(name, loader, dropped)

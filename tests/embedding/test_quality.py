@@ -414,6 +414,19 @@ def test_what_measured_encoders_gave() -> None:
             assert bool(found) == expected, name
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "in_doubt"),
+    [(0.5, 0.31, False), (0.5, 0.29, True), (0.12, 0.2, False), (None, 0.2, False), (0.5, None, False)],
+)
+def test_a_later_audit_must_show_labels_half_as_well(before: float | None, now: float | None, in_doubt: bool) -> None:
+    def quality(agreement: float | None) -> RepresentationQuality:
+        return made(QualityFigures(0.3, 0.4, agreement), None)
+
+    doubts = quality(now).doubts(quality(before))
+    assert bool(doubts) == in_doubt
+    assert quality(now).doubts(None) == ()
+
+
 # --- kept and shown --------------------------------------------------------------------------------------------------
 
 
