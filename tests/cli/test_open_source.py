@@ -36,10 +36,7 @@ def test_saved_hugging_face_data_sets(tmp_path: Path, monkeypatch: pytest.Monkey
         assert source.dataset is not None
         assert (source.dataset["label"][:], class_names(source.dataset)) == ([1, 0], ("cat", "dog"))
         assert source.dataset[0]["image"].tobytes() == noisy(0).tobytes()
-    assert (one.notes, two.notes) == (
-        (),
-        ("only the split `train` is audited, of train, test: name them, as train=DIR/train test=DIR/test, for all",),
-    )
+    assert (one.notes, two.notes) == ((), ("only the split `train` is audited, of train, test",))
     assert "or a `train` split, got a, b: give the folder of one" in refused(tmp_path / "three")
     (tmp_path / "one" / "state.json").write_text("{")
     assert "cannot be read as a saved Hugging Face data set" in refused(tmp_path / "one")

@@ -44,6 +44,22 @@ def test_which_folders_are_splits(tmp_path: Path, names: tuple[str, ...], splits
     assert list(found) == list(splits)
 
 
+def test_a_saved_data_set_of_several_splits_is_audited_as_splits(tmp_path: Path) -> None:
+    import datasets
+
+    saved = datasets.Dataset.from_dict({"x": [1, 2]})
+    for name, splits in {"many": ("test", "train", "extra"), "untrained": ("a", "b"), "alone": ("train",)}.items():
+        datasets.DatasetDict({split: saved for split in splits}).save_to_disk(str(tmp_path / name))
+    many = tmp_path / "many"
+    expected = {name: str(many / name) for name in ("train", "test", "extra")}
+    assert named_sources([str(many)]) == expected
+    assert next(iter(named_sources([str(many)]))) == "train"
+    for name in ("untrained", "alone"):
+        assert named_sources([str(tmp_path / name)]) == {"": str(tmp_path / name)}
+    (many / "dataset_dict.json").write_text('{"splits": [["train"], 3]}')
+    assert named_sources([str(many)]) == {"": str(many)}
+
+
 def test_splits_in_a_folder_are_audited_with_their_leakage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -153,7 +153,7 @@ def _map_style_source(text: str, dataset: Any) -> Source:
             raise SourceError(f"{text}: wanted a data set or a `train` split, got {splits}: give the folder of one")
         dataset, notes = (
             dataset["train"],
-            (f"only the split `train` is audited, of {splits}: name them, as train=DIR/train test=DIR/test, for all",),
+            (f"only the split `train` is audited, of {splits}",),
         )
     try:
         check_map_style(dataset)

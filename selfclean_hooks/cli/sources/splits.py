@@ -1,7 +1,8 @@
-"""The splits that a single folder holds: folders named train and val, or tables of which each is a split."""
+"""The splits that a single folder holds: folders named train and val, a table for each, or saved data sets."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from glob import escape
@@ -18,8 +19,10 @@ def splits_in(path: str, without: str | os.PathLike[str] | None = None) -> dict[
 
     A folder `without` is not read.
     """
-    if not os.path.isdir(path) or _is_saved(path):
+    if not os.path.isdir(path):
         return {}
+    if _is_saved(path):
+        return _saved_splits(path)
     files, _ = walk(path, without)
     images = sorted(parts for parts in files if is_image(parts))
     if not images:
@@ -72,6 +75,18 @@ def _split_of(parts: Parts) -> str:
 def _is_saved(path: str) -> bool:
     """Whether Hugging Face's `save_to_disk` wrote the folder."""
     return any(os.path.exists(os.path.join(path, name)) for name in ("dataset_dict.json", "dataset_info.json"))
+
+
+def _saved_splits(path: str) -> dict[str, str]:
+    """The folders of a `DatasetDict` with a training split."""
+    try:
+        with open(os.path.join(path, "dataset_dict.json"), encoding="utf-8") as file:
+            names = json.load(file)["splits"]
+        found = {name: os.path.join(path, name) for name in names}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # opening it as a data set says what is wrong
+        return {}
+    is_whole = len(found) > 1 and any(map(_is_training, found)) and all(map(os.path.isdir, found.values()))
+    return _training_first(found) if is_whole else {}
 
 
 def _is_training(name: str) -> bool:
