@@ -17,6 +17,7 @@ from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.data.reader import Batch, Sample, SampleReader, batch_of
 from selfclean_hooks.errors import DataError, DataWarning
 from selfclean_hooks.utils.patience import overdue, progressed, timeout_in_force, waiting
+from selfclean_hooks.utils.torch_internals import end_workers
 
 END = object()
 
@@ -117,13 +118,21 @@ def _by_workers(
     def where() -> str:
         return _where(reader, share[done : done + int(reading.batch_size)])
 
+    def explain(error: Exception) -> Exception:
+        end_workers(iterator)  # or torch would raise for one that was killed wherever we are by then
+        return _explained(error, reader, where(), timeout)
+
     while True:
         try:
             with waiting(where):
                 batch: Any = next(iterator, END)
                 opened: Any = batch.opened() if isinstance(batch, Parcel) else batch
         except Exception as error:
-            raise _explained(error, reader, where(), timeout) from error
+            try:
+                explained = explain(error)
+            except RuntimeError as ended:  # torch's signal handler, in the lines above
+                explained = explain(ended)
+            raise explained from error
         if batch is END:
             return
         done += len(opened.samples)

@@ -233,12 +233,12 @@ class AuditedTraining:
 
     def _accept(self, name: str, loader: Any, audit: Audit, dropped: IntArray) -> None:
         """Loaders are filtered as a trial: a failure when they are asked for would end the training."""
+        self._without(name, loader, dropped)
         last = self.auditor.audits.get(name)
         replaces = self.auditor.training_started and name in self.state.data
         doubts = audit.fitness.doubts(last.fitness if last else None) if replaces and audit.fitness else ()
         if doubts and self.settings.drops:
             raise PolicyError(f"its scores mean little: {doubts[0]}")
-        self._without(name, loader, dropped)
 
     def _without(self, name: str, loader: Any, dropped: IntArray) -> Any:
         """The loader without the dropped positions of its `data_of`."""

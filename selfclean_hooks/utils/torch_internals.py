@@ -13,6 +13,7 @@ from torch.utils.data import RandomSampler, dataloader
 PRIVATE_NAMES = {  # by the object that has them
     "torch.utils.data.dataloader": ("_BaseDataLoaderIter",),
     "iterator of a DataLoader": ("_next_index", "_dataset", "_sampler_iter", "_num_yielded"),
+    "iterator of a DataLoader with workers": ("_shutdown_workers",),
     "RandomSampler": ("_num_samples",),
     "torch": ("_C",),
     "torch._C": ("_current_graph_task_id",),
@@ -57,6 +58,15 @@ def sampler_epoch(iterator: Any) -> Any:
 def batches_yielded(iterator: Any) -> int:
     """How many batches an iterator of a loader has yielded in this epoch."""
     return int(getattr(iterator, "_num_yielded", 0))
+
+
+def end_workers(iterator: Any) -> None:
+    """End the workers of an iterator of a loader: torch's signal handler raises no more for one that was killed."""
+    end: Callable[[], None] = getattr(iterator, "_shutdown_workers", lambda: None)
+    try:
+        end()
+    except RuntimeError:  # the handler, for the last time
+        end()
 
 
 def given_num_samples(sampler: RandomSampler) -> int | None:

@@ -75,10 +75,11 @@ def test_a_sound_may_be_a_decoder() -> None:
 
 
 def test_an_image_under_an_unusual_name_is_not_skipped_for_its_caption() -> None:
+    assert split({"photo": PHOTO, "text": "a caption"}).value is PHOTO
     with pytest.raises(
         DataError, match=r"under one of the keys 'pixel_values', .* or text, .*'features'; its keys: 'p"
     ):
-        split({"photo": PHOTO, "text": "a caption"})
+        split({"photo": PHOTO, "drawing": PHOTO, "text": "a caption"})
 
 
 @pytest.mark.parametrize("make", [np.zeros, torch.zeros])

@@ -26,6 +26,7 @@ def owners() -> dict[str, Any]:
     return {
         "torch.utils.data.dataloader": dataloader,
         "iterator of a DataLoader": iterator,
+        "iterator of a DataLoader with workers": iter(DataLoader(range(4), num_workers=1)),  # type: ignore[arg-type]
         "RandomSampler": RandomSampler(range(4)),
         "torch": torch,
         "torch._C": torch._C,
