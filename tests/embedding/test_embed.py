@@ -226,6 +226,9 @@ def test_samples_of_several_shapes_are_refused(backbone: Any) -> None:
 def test_samples_of_several_kinds_are_refused() -> None:
     with pytest.raises(DataError, match=r"must be alike.* got Tensor, str .*return one kind"):
         embedded([torch.rand(3, 8, 8), "text", torch.rand(3, 8, 8)])
+    fields = {"image": {"first": torch.rand(4), "second": torch.rand(4)}}
+    with pytest.raises(DataError, match=r"must be alike.* got dict, Tensor .*return one kind"):
+        embedded([fields, torch.rand(3, 8, 8), fields])
 
 
 def test_a_batch_that_the_module_cannot_take_is_named() -> None:

@@ -192,7 +192,7 @@ def _collated(contents: list[Any], lists: bool = False) -> Any:
         )
     try:
         return default_collate(contents)
-    except (TypeError, RuntimeError, KeyError, ValueError, AttributeError) as error:
+    except (TypeError, RuntimeError, LookupError, ValueError, AttributeError) as error:
         kinds = ", ".join(dict.fromkeys(type(content).__name__ for content in contents))
         raise DataError(
             f"the samples of a batch must be alike, images, tensors, numbers, text or dicts of these, got {kinds} "
