@@ -46,7 +46,10 @@ def refused_folder(output: Path) -> Path:
 
 def is_within(folder: str | Path, source: str | Path) -> bool:
     """Whether a folder lies below another one."""
-    return Path(os.path.realpath(source)) in Path(os.path.realpath(folder)).parents
+    try:
+        return Path(os.path.realpath(source)) in Path(os.path.realpath(folder)).parents
+    except ValueError:  # a name that no file can have
+        return False
 
 
 def _holds_images(folder: Path) -> bool:

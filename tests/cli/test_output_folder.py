@@ -116,6 +116,14 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.parametrize("name", ["\ud800x", "a\0b"])
+def test_a_source_that_no_file_can_be_is_a_sentence(name: str, tmp_path: Path, call: Call) -> None:
+    status, _, err = call("audit", name, "-o", str(tmp_path / "out"))
+    assert status == 2
+    assert "check the spelling" in err
+    assert "unexpected" not in err
+
+
 @pytest.mark.parametrize("moment", ["staging", "moving"])
 def test_a_terminated_audit_leaves_nothing_behind(moment: str, saved: Path, source: Path) -> None:
     before = contents(saved)
