@@ -50,7 +50,9 @@ def test_a_path_with_a_colon_is_a_path_first(tmp_path: Path, monkeypatch: pytest
     assert isinstance(open_source("string:digits").dataset, FolderDataset)
 
 
-@pytest.mark.parametrize("text", ["", "no/such/folder", "C:\\no\\such", "https://example.org/x.zip", "module:", "a\0b", "\ud800x"])
+@pytest.mark.parametrize(
+    "text", ["", "no/such/folder", "C:\\no\\such", "https://example.org/x.zip", "module:", "a\0b", "\ud800x"]
+)
 def test_what_is_no_source_is_answered_with_what_one_is(text: str) -> None:
     message = refused(text)
     assert "SOURCE is a folder of images" in message
