@@ -38,7 +38,6 @@ PATTERN = re.compile("|".join(rf"(?<![A-Za-z])(?:{word})(?![A-Za-z])" for word i
 SPLIT_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 KEPT = {  # names in files that older versions read and wrote
     "selfclean_hooks/storage/array_schema.py": {"foretold"},
-    "selfclean_hooks/storage/arrays.py": {"foretold"},
     "selfclean_hooks/embedding/pretrain/description.py": {"pictures"},
     "selfclean_hooks/cli/sources/folder_names.py": {"pictures"},  # what people call a folder
 }

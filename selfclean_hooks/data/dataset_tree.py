@@ -149,11 +149,7 @@ def _cure(dataset: Any) -> str | None:
     stream = "read the items into a list first, or use a map-style data set"
     if isinstance(dataset, IterableDataset) or not hasattr(type(dataset), "__getitem__"):
         return stream
-    try:
-        len(dataset)
-    except (TypeError, NotImplementedError, ValueError):
-        return f"{stream}; it has no length"
-    return None
+    return f"{stream}; it has no length" if _length(dataset) < 0 else None
 
 
 def is_huggingface(value: Any) -> bool:

@@ -40,6 +40,7 @@ ROUNDING = 1e-5
 SCORE = Field("f8", ("N",), -ROUNDING, 1 + ROUNDING, is_finite=False)
 CODE = Field("i8", ("N",), -(2**53), 2**53)
 PAIR, LEAK = Field("f4", ("P",), is_required=True), Field("i8", ("L",), 0)
+PREDICTED_TARGET = "foretold"  # the name that older versions read
 FIELDS = {
     "near_duplicate": SCORE._replace(is_required=True),
     "off_topic": SCORE._replace(is_required=True),
@@ -59,7 +60,7 @@ FIELDS = {
     **{f"calibration_{issue}": Field("f8", (2, f"knots of {issue}"), -ROUNDING, 1 + ROUNDING) for issue in SCORED},
     "pixels": Field("i8", ("N",), -1),
     "reach": Field("f4", ("N",), is_finite=False),
-    "foretold": Field("f8", ("N",), is_finite=False),
+    PREDICTED_TARGET: Field("f8", ("N",), is_finite=False),
     "error_index": Field("i8", ("E",), 0, "N", is_required=True),
     **_packed("error", "E"),
     "thumbnail_index": Field("i8", ("T",), 0, "N", is_required=True),

@@ -13,7 +13,7 @@ import numpy as np
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.core.issues import SCORED
 from selfclean_hooks.core.scores import LeakPairs, Scores
-from selfclean_hooks.storage.array_schema import Arrays, read_arrays
+from selfclean_hooks.storage.array_schema import PREDICTED_TARGET, Arrays, read_arrays
 from selfclean_hooks.storage.evidence_arrays import pack_evidence, unpack_evidence
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ OPTIONAL = {
     "scaled_tree_score": "tree_scaled",
     "local_scale": "reach",
     "targets": "targets",
-    "predicted_target": "foretold",
+    "predicted_target": PREDICTED_TARGET,
 }
 PER_LEAK = ("other", "index", "other_index", "distance")  # stored as leak_other and so on
 
@@ -107,11 +107,11 @@ def _check_calibration(arrays: Arrays) -> None:
 
 def _check_targets(arrays: Arrays) -> None:
     """Check regression targets with predictions, or several labels a sample with the code of the doubtful one."""
-    targets, predicted = arrays.get("targets"), arrays.get("foretold")
+    targets, predicted = arrays.get("targets"), arrays.get(PREDICTED_TARGET)
     if targets is None or predicted is None:
         return
     if targets.ndim == 2 and not (np.isnan(predicted) | (predicted >= -1) & (predicted < 2 * targets.shape[1])).all():
-        raise ValueError(f"foretold points outside of {targets.shape[1]} labels")
+        raise ValueError(f"{PREDICTED_TARGET} points outside of {targets.shape[1]} labels")
 
 
 def _leaks_packed(leaks: LeakPairs, thumbnails: Mapping[tuple[str, int], bytes]) -> Arrays:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -33,16 +34,16 @@ MASKED = 0.6  # share of the patches that MAE hides: small images have few
 DECODER_WIDTH, DECODER_DEPTH = 96, 2
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """Training of a network, and of a projection of its features, in which images are compared."""
 
     def __init__(self, network: Network, projection: nn.Module | None = None) -> None:
         super().__init__()
         self.network, self.projection = network, projection or nn.Identity()
 
+    @abstractmethod
     def forward(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The loss of (B, C, S, S) images in [0, 1]; random numbers come from `generator`, which is on the CPU."""
-        raise NotImplementedError
 
     def after_step(self, progress: float) -> None:
         """Called after each step with the share of the training that is done."""
