@@ -134,8 +134,9 @@ class Audit(AuditResult):
 
         Columns issue, num_issues (flagged), precision (estimated share of correct flags), estimated (number of issues
         in the data), estimated_low and estimated_high (95% interval), recall (share of them flagged) and inspect_for_90
-        (samples to inspect, from the worst, for 90% recall). For near duplicates these are samples that have a near
-        duplicate, kept copies included.
+        (samples to inspect, from the worst, for 90% recall); where the number of issues cannot be estimated, these are
+        NaN and the last column, unknown, says why ("" elsewhere). For near duplicates these are samples that have a
+        near duplicate, kept copies included.
         """
         from selfclean_hooks.results.tables import calibration_of
 

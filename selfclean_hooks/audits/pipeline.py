@@ -91,9 +91,10 @@ def with_margins(audit: Audit, margins: NDArray[np.floating], epochs: int) -> Au
     from selfclean_hooks.detectors.label_errors.training_margins import IDENTITY, MIN_SCORE, blend_with_margins
 
     scores = audit.scores
-    if "label_errors" not in scores.calibration:
+    embedded = scores.calibration.get("label_errors")
+    if embedded is None:
         return audit
-    label = blend_with_margins(scores.calibration["label_errors"].probability_clean(scores.label), margins)
+    label = blend_with_margins(embedded.probability_clean(scores.label), margins)
     label = np.maximum(label, MIN_SCORE)
     note = f"label scores: blended with the margins of {epochs} epoch{'s' * (epochs != 1)}"
     return replace(
@@ -102,7 +103,7 @@ def with_margins(audit: Audit, margins: NDArray[np.floating], epochs: int) -> Au
             scores,
             label=label,
             automatic={**scores.automatic, "label_errors": 0.5},
-            calibration={**scores.calibration, "label_errors": IDENTITY},
+            calibration={**scores.calibration, "label_errors": replace(IDENTITY, unknown=embedded.unknown)},
         ),
         provenance={**audit.provenance, "notes": [*audit.provenance.get("notes", ()), note]},
     )

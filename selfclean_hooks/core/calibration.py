@@ -17,17 +17,24 @@ class Calibration:
     """The probability that a sample is clean, by its score; linear between the knots.
 
     Detectors estimate it from the data that they score, as a local false-discovery rate (Efron, "Large-Scale
-    Inference", 2010): the fraction of clean samples among all with such a score.
+    Inference", 2010): the fraction of clean samples among all with such a score. `low` and `high` enclose what the data
+    leave open; where they leave everything open, `unknown` says why, and no number and no precision is claimed.
     """
 
     score: FloatArray  # (M,) ascending knots in [0, 1]
     clean: FloatArray  # (M,) nondecreasing, in [0, 1]
+    low: FloatArray | None = None  # (M,) the least such probability that cannot be excluded; None: clean
+    high: FloatArray | None = None  # (M,) the greatest; None: clean
+    unknown: str = ""  # why the number of issues cannot be estimated; "": it can
 
     def probability_clean(self, scores: NDArray[np.floating]) -> FloatArray:
         """(N,) probability that each sample is clean; NaN where the score is, 0 for a score of 0."""
-        probability = np.interp(scores, self.score, self.clean)
-        probability[np.asarray(scores) == 0] = 0
-        return np.where(np.isnan(scores), np.nan, probability)
+        return self._interpolate(scores, self.clean)
+
+    def _interpolate(self, scores: NDArray[np.floating], probability: FloatArray) -> FloatArray:
+        values = np.interp(scores, self.score, probability)
+        values[np.asarray(scores) == 0] = 0
+        return np.where(np.isnan(scores), np.nan, values)
 
     def probability_threshold(self, level: float = 0.5) -> float:
         """The score below which the probability of being clean is below `level`; 0 if it is only for exact copies."""
@@ -37,7 +44,9 @@ class Calibration:
         return float(np.interp(level, self.clean[at - 1 : at + 1], self.score[at - 1 : at + 1]))
 
     def fdr_threshold(self, scores: NDArray[np.floating], q: float) -> float:
-        """The highest score below which an estimated fraction of at most q of the samples is clean."""
+        """The highest score below which an estimated fraction of at most q of the samples is clean; 0 if unknown."""
+        if self.unknown:
+            return 0.0
         ordered, clean = self._sorted_probabilities(scores)
         mean = clean.cumsum() / np.arange(1, len(clean) + 1)
         last_of_its_score = np.append(ordered[1:] > ordered[:-1], True)[: len(ordered)]
@@ -56,15 +65,21 @@ class Calibration:
     def estimate_count(self, scores: NDArray[np.floating], confidence: float = 0.95) -> tuple[float, float, float]:
         """How many samples have the issue: expected number, and an interval that holds it with `confidence`.
 
-        The interval is that of a sum of independent samples with the estimated probabilities; it does not include the
-        error of these.
+        The interval is that of a sum of independent samples, from `high` to `low`. All NaN where it is unknown.
         """
         from scipy.special import ndtri  # scipy.stats takes 0.7 s to import
 
-        wrong = 1 - self._sorted_probabilities(scores)[1]
-        expected, spread = float(wrong.sum()), math.sqrt(float((wrong * (1 - wrong)).sum()))
-        margin = float(ndtri((1 + confidence) / 2)) * spread
-        return expected, max(0.0, expected - margin), min(float(len(wrong)), expected + margin)
+        if self.unknown:
+            return math.nan, math.nan, math.nan
+        ordered, clean = self._sorted_probabilities(scores)
+        z, expected = float(ndtri((1 + confidence) / 2)), float((1 - clean).sum())
+
+        def end(probability: FloatArray | None, sign: float) -> float:
+            wrong = 1 - (clean if probability is None else self._interpolate(ordered, probability))
+            return float(wrong.sum()) + sign * z * math.sqrt(float((wrong * (1 - wrong)).sum()))
+
+        fewest, most = end(self.high, -1), end(self.low, 1)
+        return expected, min(max(0.0, fewest), expected), max(min(float(len(ordered)), most), expected)
 
     def review_effort(self, scores: NDArray[np.floating], recall: float = 0.9) -> int:
         """How many samples to inspect, from the worst, to find that fraction of the estimated issues."""

@@ -13,7 +13,7 @@ from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.gate.verdict import Count
 from selfclean_hooks.report.text import WORST, digest_of, name_of
 from selfclean_hooks.results.result import kept_action
-from selfclean_hooks.results.tables import summary_rows
+from selfclean_hooks.results.tables import calibration_rows, summary_rows
 from selfclean_hooks.utils.text import plain
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def as_json(
                               "contamination": {"near_duplicates": 0.0473, ...},        issues that ran
                               "intervals": {"near_duplicates": [0.0362, 0.0615], ...},  95%, of the contamination
                               "not_run": {"label_errors": "there are no labels"},
+                              "estimates": [{"issue": "off_topic", "precision": 0.9, ...}],  see `Audit.calibration`
                               "sets": {"number": 40, "conflicting": 1},                 of near duplicates
                               "kept": 1013,                                null where the policy would drop too much
                               "fitness": {"samples": 200, ...}}, ...},     see `Fitness`; null where it is not known
@@ -74,6 +75,7 @@ def _split(audit: AuditResult) -> dict[str, Any]:
         "contamination": audit.contamination,
         "intervals": {issue: wilson(count, len(audit)) for issue, count in counts.items()},
         "not_run": audit.scores.not_run,
+        "estimates": calibration_rows(audit),
         "sets": {
             "number": int(audit.decisions.sets.max(initial=-1)) + 1,
             "conflicting": len(audit.decisions.conflicts),

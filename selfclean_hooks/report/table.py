@@ -96,6 +96,7 @@ def _sentences(verdict: Verdict) -> Iterator[Text]:
 BARS = " \u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 BINS = 20
 TITLE = "estimated precision and recall"
+NOT_ESTIMATED = "cannot be estimated"
 CAPTION = "near duplicates: kept copies count too"
 
 
@@ -109,7 +110,7 @@ def calibration_table(audits: Mapping[str, AuditResult], bars: bool = False) -> 
     rows = [(split, audit, row) for split, audit in audits.items() for row in calibration_rows(audit)]
     if not rows:
         return None
-    table = Table(title=Text(TITLE), title_justify="left", caption=Text(CAPTION), caption_justify="left", **NARROW)
+    table = Table(title=Text(TITLE), title_justify="left", caption_justify="left", **NARROW)
     names = {
         "issue": "left",
         "precision": "right",
@@ -120,6 +121,8 @@ def calibration_table(audits: Mapping[str, AuditResult], bars: bool = False) -> 
         table.add_column(name, justify=justify, no_wrap=name != "issue", overflow="fold")  # type: ignore[arg-type]
     if bars:
         table.add_column("scores, flagged | not", no_wrap=True)
+    reasons = dict.fromkeys(f"{row['issue']}: {row['unknown']}" for _, _, row in rows if row["unknown"])
+    table.caption = Text("\n".join([CAPTION, *map(visible, reasons)]))
     for split, audit, row in rows:
         issue = row["issue"]
         cells = [Text(visible(f"{split}: {issue}" if split else issue)), *map(Text, _estimates(row))]
@@ -129,6 +132,8 @@ def calibration_table(audits: Mapping[str, AuditResult], bars: bool = False) -> 
 
 def _estimates(row: Mapping[str, Any]) -> tuple[str, str, str]:
     """Estimated precision, estimated total, number of samples to inspect."""
+    if row["unknown"]:
+        return "", NOT_ESTIMATED, ""
     right = "" if math.isnan(row["precision"]) else f"{row['precision']:.0%}"
     between = f"{row['estimated_low']:,.0f}-{row['estimated_high']:,.0f}"
     return right, f"{row['estimated']:,.0f} ({between})", f"{row['inspect_for_90']:,}"

@@ -27,6 +27,7 @@ CALIBRATION = (
     "estimated_high",
     "recall",
     "inspect_for_90",
+    "unknown",
 )
 
 
@@ -44,16 +45,17 @@ def summary_rows(audit: AuditResult) -> list[dict[str, Any]]:
 
 
 def calibration_rows(audit: AuditResult) -> list[dict[str, Any]]:
-    """`Audit.calibration` as plain values; NaN where there are no flags or no issues to speak of."""
+    """`Audit.calibration` as plain values; NaN where there are no flags or no issues to speak of, or all is unknown."""
     rows = []
     for issue, calibration in audit.scores.calibration.items():
         scores, flags = audit.scores.of(issue), audit.decisions.flags[issue]
         wrong = 1 - calibration.probability_clean(scores)[flags]
-        right = float(np.nansum(wrong))
+        right = math.nan if calibration.unknown else float(np.nansum(wrong))
         estimated, low, high = calibration.estimate_count(scores)
         precision = right / len(wrong) if len(wrong) else math.nan
-        recall = min(1.0, right / estimated) if estimated else math.nan
-        values = (issue, int(flags.sum()), precision, estimated, low, high, recall, calibration.review_effort(scores))
+        recall = min(1.0, right / estimated) if estimated > 0 else math.nan
+        effort = math.nan if calibration.unknown else calibration.review_effort(scores)
+        values = (issue, int(flags.sum()), precision, estimated, low, high, recall, effort, calibration.unknown)
         rows.append(dict(zip(CALIBRATION, values, strict=True)))
     return rows
 
@@ -126,7 +128,8 @@ def ranking_of(audit: AuditResult, issue: str) -> pd.DataFrame:
     scores, calibration = audit.scores.of(issue), audit.scores.calibration.get(issue)
     order = audit.ranked(issue, (~np.isnan(scores)).nonzero()[0])
     missing = np.full(len(order), np.nan)
-    wrong = missing if calibration is None else 1 - calibration.probability_clean(scores[order])
+    is_known = calibration is not None and not calibration.unknown
+    wrong = 1 - calibration.probability_clean(scores[order]) if calibration is not None and is_known else missing
     frame: pd.DataFrame = pd.DataFrame(
         {
             "index": order,

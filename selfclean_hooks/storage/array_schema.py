@@ -58,6 +58,7 @@ FIELDS = {
     "automatic": Field("f8", ("issues",), is_required=True, is_finite=False),
     **{f"extra_{issue}": SCORE for issue in SCORED},
     **{f"calibration_{issue}": Field("f8", (2, f"knots of {issue}"), -ROUNDING, 1 + ROUNDING) for issue in SCORED},
+    **{f"bounds_{issue}": Field("f8", (2, f"knots of {issue}"), -ROUNDING, 1 + ROUNDING) for issue in SCORED},
     "pixels": Field("i8", ("N",), -1),
     "reach": Field("f4", ("N",), is_finite=False),
     PREDICTED_TARGET: Field("f8", ("N",), is_finite=False),

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +47,11 @@ def pack(audit: AuditResult) -> bytes:
     arrays |= {key: getattr(s, name) for name, key in OPTIONAL.items() if getattr(s, name) is not None}
     arrays |= {f"extra_{issue}": scores for issue, scores in s.extra.items()}
     arrays |= {f"calibration_{i}": np.stack([c.score, c.clean]) for i, c in s.calibration.items()}
+    arrays |= {
+        f"bounds_{i}": np.stack([c.clean if c.low is None else c.low, c.clean if c.high is None else c.high])
+        for i, c in s.calibration.items()
+        if c.low is not None or c.high is not None
+    }
     for name, texts in (("class_name", s.class_names), ("name", audit.names), ("digest", audit.digests)):
         arrays |= {} if texts is None else _packed(name, map(_encode, texts))
     if s.leaks is not None:
@@ -56,7 +62,9 @@ def pack(audit: AuditResult) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(content: bytes, n: int, not_run: Mapping[str, str]) -> dict[str, Any]:
+def unpack(
+    content: bytes, n: int, not_run: Mapping[str, str], unknown: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
     """Fields of an audit of n samples from what `pack` made of them: scores, names, digests, thumbnails, evidence.
 
     Raises:
@@ -71,7 +79,7 @@ def unpack(content: bytes, n: int, not_run: Mapping[str, str]) -> dict[str, Any]
         texts = {f"{what}s": _texts(arrays, what) for what in ("name", "digest")}
         leaks = _leaks(arrays, n)
         leaked = {} if leaks is None else _leak_thumbnails(arrays, leaks)
-        scores = replace(_scores(arrays, not_run, errors), leaks=leaks)
+        scores = replace(_scores(arrays, not_run, errors, unknown), leaks=leaks)
         evidence = unpack_evidence(arrays)
         return {"scores": scores, **texts, "thumbnails": thumbnails, "leak_thumbnails": leaked, "evidence": evidence}
     except ValueError:
@@ -82,7 +90,9 @@ def unpack(content: bytes, n: int, not_run: Mapping[str, str]) -> dict[str, Any]
         raise ValueError(f"it cannot be unpacked, {type(error).__name__}: {error}") from error
 
 
-def _scores(arrays: Arrays, not_run: Mapping[str, str], errors: Mapping[int, str]) -> Scores:
+def _scores(
+    arrays: Arrays, not_run: Mapping[str, str], errors: Mapping[int, str], unknown: Mapping[str, str]
+) -> Scores:
     automatic = zip(SCORED, arrays["automatic"].tolist(), strict=False)  # older files know fewer issues
     measured: dict[str, Any] = {name: arrays[name] for name in (*PER_SAMPLE, *PER_PAIR, *PER_EDGE)}
     measured |= {name: arrays.get(key) for name, key in OPTIONAL.items()}
@@ -93,9 +103,15 @@ def _scores(arrays: Arrays, not_run: Mapping[str, str], errors: Mapping[int, str
         not_run=not_run,
         errors=errors,
         class_names=_texts(arrays, "class_name"),
-        calibration={i: Calibration(*arrays[f"calibration_{i}"]) for i in SCORED if f"calibration_{i}" in arrays},
+        calibration={i: _calibration(arrays, i, unknown) for i in SCORED if f"calibration_{i}" in arrays},
         extra={issue: arrays[f"extra_{issue}"] for issue in SCORED if f"extra_{issue}" in arrays},
     )
+
+
+def _calibration(arrays: Arrays, issue: str, unknown: Mapping[str, str]) -> Calibration:
+    score, clean = arrays[f"calibration_{issue}"]
+    low, high = arrays.get(f"bounds_{issue}", (None, None))
+    return Calibration(score, clean, low, high, unknown.get(issue, ""))
 
 
 def _check_calibration(arrays: Arrays) -> None:

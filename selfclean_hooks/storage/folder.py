@@ -32,6 +32,7 @@ OWN = (  # in the manifest beside the provenance
     "policy",
     "counts",
     "not_run",
+    "not_estimated",
     "scores_blake2b",
     "decisions_blake2b",
 )
@@ -100,7 +101,7 @@ def load_files(saved: SavedFolder) -> AuditResult:
             path, "the content is not what manifest.json says (cut short, changed, or from another save)"
         )
     try:
-        parts = unpack(content, manifest.counts.n, manifest.not_run)
+        parts = unpack(content, manifest.counts.n, manifest.not_run, manifest.not_estimated)
     except ValueError as error:
         raise damaged_error(path, str(error)) from error
     provenance = {key: value for key, value in whole.items() if key not in OWN}
@@ -146,6 +147,7 @@ def _leakage(audit: AuditResult) -> pd.DataFrame:
 
 def _manifest(audit: AuditResult, digest: str) -> bytes:
     summary = {row.pop("issue"): row for row in summary_rows(audit)}
+    unknown = {issue: c.unknown for issue, c in audit.scores.calibration.items() if c.unknown}
     content = {
         "format": FORMAT,
         **audit.provenance,
@@ -153,6 +155,7 @@ def _manifest(audit: AuditResult, digest: str) -> bytes:
         "policy": asdict(audit.policy),
         "counts": {"n": len(audit), "kept": kept_action(audit), **summary},
         "not_run": audit.scores.not_run,
+        **({"not_estimated": unknown} if unknown else {}),
         "scores_blake2b": digest,
         **in_manifest(audit),
     }

@@ -424,3 +424,23 @@ def test_what_an_estimated_threshold_flags_beyond_the_baseline_is_no_finding() -
     assert wide.decisions.flags["off_topic"].sum() > 2 * strict.decisions.flags["off_topic"].sum()
     assert wide.check(baseline=Baseline.of({"": strict}))
     assert not wide.check(baseline=Baseline({}))
+
+
+def test_interval_goes_from_the_greatest_to_the_least_probability_of_being_clean() -> None:
+    scores = np.linspace(0.01, 1, 200)
+    knots = np.array([0.1, 0.2])
+    plain = Calibration(knots, np.array([0.1, 1.0]))
+    open_ended = Calibration(knots, np.array([0.1, 1.0]), np.array([0.0, 0.9]), np.array([0.3, 1.0]))
+    estimated, low, high = open_ended.estimate_count(scores)
+    assert estimated == plain.estimate_count(scores)[0]
+    few, many = (1 - np.interp(scores, knots, ends) for ends in ([0.3, 1.0], [0.0, 0.9]))
+    assert low == pytest.approx(max(0, few.sum() - 1.959964 * np.sqrt((few * (1 - few)).sum())))
+    assert high == pytest.approx(many.sum() + 1.959964 * np.sqrt((many * (1 - many)).sum()))
+    assert low < plain.estimate_count(scores)[1]
+    assert high > plain.estimate_count(scores)[2]
+
+
+def test_what_cannot_be_estimated_is_no_number_and_asks_for_no_flag() -> None:
+    nothing = Calibration(np.array([0.0, 1.0]), np.array([0.0, 1.0]), unknown="nothing stands apart")
+    assert np.isnan(nothing.estimate_count(np.linspace(0, 1, 50))).all()
+    assert nothing.fdr_threshold(np.linspace(0, 1, 50), 0.9) == 0

@@ -1,8 +1,10 @@
 """What a notebook and a terminal show of an audit."""
 
 import io
+import json
 import re
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from rich.console import Console
 
 from selfclean_hooks import audit_embeddings
 from selfclean_hooks.core.embeddings import RepresentationQuality
+from selfclean_hooks.report.as_json import as_json
+from selfclean_hooks.report.html.page import render
 from selfclean_hooks.report.table import calibration_table
 from selfclean_hooks.results.findings import findings
 from tests.helpers.command_line import Call
@@ -147,3 +151,28 @@ def test_a_warning_is_printed_once(
     assert not [warning for warning in recwarn if "collapsed" in str(warning.message)]
     assert "val: label_errors" in ran.out
     assert ran.out.rstrip().endswith(f"report: {tmp_path / 'out' / 'report.html'}")
+
+
+def test_what_cannot_be_estimated_is_said_and_is_no_number() -> None:
+    audit, why = with_images(), "nothing stands <apart>"
+    calibration = audit.scores.calibration
+    unknown = {**calibration, "off_topic": replace(calibration["off_topic"], unknown=why)}
+    audit = replace(audit, scores=replace(audit.scores, calibration=unknown))
+    assert "cannot be estimated" in Seen(audit._repr_html_()).text
+    table = calibration_table({"": audit})
+    console = Console(file=io.StringIO(), width=100)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    (line,) = [line for line in console.file.getvalue().splitlines() if line.startswith("off_topic  ")]
+    assert line.split("  ")[-1] != "0"
+    assert "cannot be estimated" in line
+    assert f"off_topic: {why}" in console.file.getvalue()
+    page = unescape(render(audit))
+    assert f"Off topic: how many there are cannot be estimated, {why}." in re.sub(r"\s+", " ", page)
+    row = audit.calibration.set_index("issue").loc["off_topic"]
+    assert row["unknown"] == why
+    assert np.isnan([row[name] for name in ("precision", "estimated", "estimated_low", "recall")]).all()
+    assert audit.ranking("off_topic")["probability"].isna().all()
+    (said,) = [row for row in json.loads(as_json(audit))["estimates"] if row["issue"] == "off_topic"]
+    assert said["unknown"] == why
+    assert said["estimated"] is None

@@ -411,3 +411,18 @@ def test_reading_a_saved_audit_needs_no_torch(tmp_path: Path) -> None:
     )
     assert done.stderr.strip() == ""
     assert (tmp_path / "again.html").read_bytes() == (tmp_path / "report.html").read_bytes()
+
+
+def test_bounds_of_a_calibration_and_what_cannot_be_estimated_come_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    audit = audit_embeddings(rng.normal(size=(60, 5)), rng.integers(0, 2, 60))
+    calibration = dict(audit.scores.calibration)
+    calibration["off_topic"] = replace(calibration["off_topic"], unknown="nothing stands apart")
+    one = calibration["label_errors"]
+    calibration["label_errors"] = replace(one, low=one.clean / 2, high=one.clean)
+    replace(audit, scores=replace(audit.scores, calibration=calibration)).save(tmp_path / "out")
+    loaded = Audit.load(tmp_path / "out").scores.calibration
+    assert loaded["off_topic"].unknown == "nothing stands apart"
+    assert loaded["near_duplicates"].low is None
+    np.testing.assert_array_equal(loaded["label_errors"].low, one.clean / 2)
+    np.testing.assert_array_equal(loaded["label_errors"].high, one.clean)

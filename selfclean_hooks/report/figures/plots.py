@@ -76,7 +76,7 @@ def _headline(audit: AuditResult, issue: str) -> str:
     if issue in audit.scores.not_run:
         return f"{name}: not run"
     count, share = int(audit.decisions.contamination_mask(issue).sum()), audit.contamination[issue]
-    estimated = [row["estimated"] for row in calibration_rows(audit) if row["issue"] == issue]
+    estimated = [row["estimated"] for row in calibration_rows(audit) if row["issue"] == issue and not row["unknown"]]
     unit = "samples with a near duplicate" if issue == "near_duplicates" else "in total"
     return f"{name}: {count:,} flagged ({share:.2%})" + "".join(
         f", an estimated {value:,.0f} {unit}" for value in estimated

@@ -120,8 +120,9 @@ def _issue(audit: AuditResult, issue: str, shown: Selection, found: list[dict[st
         "limit": min(1, max(s.pairs_complete_below, threshold if finite else 0)) if issue == "near_duplicates" else 1,
         "also": _also(audit, issue),
         "calibration": None
-        if calibration is None
+        if calibration is None or calibration.unknown
         else {"score": calibration.score.tolist(), "clean": calibration.clean.tolist()},
+        "unknown": "" if calibration is None else calibration.unknown,
         "counted": int(audit.decisions.contamination_mask(issue).sum()),
         "findings": found,
         "leftOut": int(shown.left_out.get(issue, 0)),

@@ -60,6 +60,7 @@ function thresholdText(issue) {
   const { flagged, right, total } = flaggedAt(issue);
   if (threshold === null) return "No threshold: nothing is flagged";
   const what = { near_duplicates: "have a near duplicate", leakage: "are in another split too" }[issue] ?? "flagged";
-  const worth = right === null || right === undefined ? "" : `; estimated: ${count(Math.round(right))} true, ${count(Math.max(0, Math.round(flagged - right)))} false`;
+  const { unknown } = raw.issues[issue];
+  const worth = right === null || right === undefined ? (unknown && `; how many are true cannot be estimated: ${unknown}`) : `; estimated: ${count(Math.round(right))} true, ${count(Math.max(0, Math.round(flagged - right)))} false`;
   return `${count(flagged)} of ${count(total)} samples ${what} (${share(flagged / Math.max(1, total))}) below ${score(threshold)}${worth}`;
 }
