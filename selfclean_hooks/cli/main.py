@@ -132,7 +132,7 @@ def audit(
         is_object = is_attribute(backbone) and not is_checkpoint(backbone)
         encoder = load_attribute(backbone) if is_object else backbone
         settings = AuditSettings(method.value, options.thresholds_before(named), policy, embedding, max_items)
-        with _without_representation_warnings():
+        with _without_warnings_in_notes():
             result = audit_sources(sources, encoder, settings)
         raise typer.Exit(check_and_report(result, options, output))
 
@@ -153,8 +153,8 @@ def pretrain(
     size: Annotated[int | None, typer.Option(help="Image side in pixels; default: chosen from the data.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the images; default: until convergence.")] = None,
     max_time: Annotated[
-        str, typer.Option(metavar="TIME", help="Stop training after this time: 90s, 10m, 1h30m.")
-    ] = "10m",
+        str, typer.Option(metavar="TIME", help="Stop unfinished, with a warning, after this time: 90s, 10m, 1h30m.")
+    ] = "6h",
     batch_size: Annotated[int, typer.Option(help="Images per step.")] = 256,
     learning_rate: Annotated[float | None, typer.Option(help="Peak rate; default: depends on the objective.")] = None,
     patience: Annotated[int, typer.Option(help="Stop after so many checks without change; 0: never.")] = 3,
@@ -175,7 +175,8 @@ def pretrain(
         recipe = Recipe(
             objective, encoder, start, size, epochs, batch_size, seconds_of(max_time), learning_rate, patience, seed
         )
-        message = run_training(source, output, recipe, device, devices, precision.value, log, progress, path_column)
+        with _without_warnings_in_notes():
+            message = run_training(source, output, recipe, device, devices, precision.value, log, progress, path_column)
         if message:
             console().print(message, soft_wrap=True, markup=False, highlight=False)
 
@@ -228,10 +229,10 @@ def run() -> None:
 
 
 @contextmanager
-def _without_representation_warnings() -> Iterator[None]:
-    """Warnings about the representation are notes of the audit too, which are printed with the result."""
+def _without_warnings_in_notes() -> Iterator[None]:
+    """Warnings about the representation and its training are printed with the result too."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "the representation ", DataWarning)
+        warnings.filterwarnings("ignore", "the (representation|training) ", DataWarning)
         yield
 
 

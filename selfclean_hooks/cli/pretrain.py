@@ -77,10 +77,11 @@ def run(
     if devices > 1 and os.environ.get("LOCAL_RANK", "0") != "0":  # Lightning runs this command once a device
         return ""
     save(trained, output)
-    few = f"; {trained.images} images are few to learn from" if trained.images < FEW_IMAGES else ""
+    few = f"{trained.images} images are few to learn from" if trained.images < FEW_IMAGES else ""
+    doubts = "".join(f"; {doubt}" for doubt in (few, trained.warning) if doubt)
     return (
         f"{output}: {trained.recipe.objective} of {trained.recipe.encoder} at {trained.canvas.size} px, "
-        f"{trained.images} images, {trained.epochs} epochs in {trained.seconds:.0f} s{few}\n"
+        f"{trained.images} images, {trained.epochs} epochs in {trained.seconds:.0f} s{doubts}\n"
         f"use it with: selfclean-hooks audit {source} --backbone {output}"
     )
 

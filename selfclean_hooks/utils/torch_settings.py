@@ -30,3 +30,14 @@ def without_autocast() -> Iterator[None]:
             if torch.is_autocast_enabled(kind):
                 settings.enter_context(torch.autocast(kind, enabled=False))
         yield
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Layers compute in one thread: the order of sums, and so their last digits, depend on the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

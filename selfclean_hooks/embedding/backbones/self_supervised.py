@@ -16,7 +16,6 @@ from selfclean_hooks.embedding.pretrain.run import Pretrained, load, pretrain
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.utils.text import bar, console
 
-GUARD_SECONDS = 600.0  # ends a training that a busy machine drags out
 EPOCHS: int | None = None  # None: derived from the number of images
 
 
@@ -30,14 +29,14 @@ def train_encoder(
     """
     if progress and why:
         console(stderr=True).print(f"{why}: training a small encoder on the data itself", soft_wrap=True, markup=False)
-    recipe = Recipe(epochs=EPOCHS, max_seconds=GUARD_SECONDS, seed=seed)
+    recipe = Recipe(epochs=EPOCHS, seed=seed)
     try:
         with bar("training an encoder", progress) as tick:
             trained = pretrain(images, recipe, device=device_of(device), progress=tick)
     except DataError as error:
         raise DataError(f"{error}{_first_failure(images)}") from error
     note = f"backbone: trained on the data itself, {trained.epochs} epochs in {trained.seconds:.0f} s"
-    return of_pretrained(trained, "self-supervised", note + (f"; {why}" if why else ""))
+    return of_pretrained(trained, "self-supervised", "; ".join(filter(None, (note, why, trained.warning))))
 
 
 def of_file(path: str | Path, device: str | torch.device) -> Encoder:
@@ -47,10 +46,11 @@ def of_file(path: str | Path, device: str | torch.device) -> Encoder:
         BackboneError: it cannot be read.
     """
     trained = load(path, device_of(device))
+    note = f"backbone: {path}, trained on {trained.images} images for {trained.epochs} epochs"
     return of_pretrained(
         trained,
         Path(path).name,
-        f"backbone: {path}, trained on {trained.images} images for {trained.epochs} epochs",
+        "; ".join(filter(None, (note, trained.warning))),
     )
 
 

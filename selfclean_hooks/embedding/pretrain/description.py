@@ -28,6 +28,7 @@ class Description:
     epochs: int
     images: int
     seconds: float
+    is_unfinished: bool = False
 
     def __post_init__(self) -> None:
         canvas, numbers = self.canvas, (self.epochs, self.images, self.seconds)

@@ -9,6 +9,7 @@ from selfclean_hooks.errors import SettingError
 
 OBJECTIVES = ("simclr", "vicreg", "barlow-twins", "dino", "mae")
 MOST_PIXELS = 1024  # of a side of the input
+MAX_SECONDS = 6 * 3600.0  # a small encoder takes minutes: this ends what would otherwise take days
 SMALL, SMALL_VIT = "small", "small-vit"  # encoders of our own, sized to the data
 
 
@@ -25,12 +26,13 @@ class Recipe:
             (twice the stride of a timm network, where that is more).
         epochs: passes over the images. None: as many as show the encoder enough images.
         batch_size: images a step, at least 2; at most all of them.
-        max_seconds: the training ends after this many seconds, its learning rate brought down in time; reading is not
-            counted.
+        max_seconds: a guard and no setting of the training: after so many seconds, reading not counted, it stops as it
+            is, with a warning, as the encoder then depends on the speed of the machine.
         learning_rate: highest of the schedule. None: what suits the objective and the batch size.
         patience: the training ends early once the nearest neighbours and RankMe of a sample have not changed much in
             this many consecutive checks. 0: never.
-        seed: of weights, order and views: the same seed gives the same encoder on one machine, unless the time is up.
+        seed: of weights, order and views: the same seed gives the same encoder on one machine, however busy it is and,
+            with an encoder of our own, whatever the number of threads.
     """
 
     objective: str = "simclr"
@@ -39,7 +41,7 @@ class Recipe:
     size: int | None = None
     epochs: int | None = None
     batch_size: int = 256
-    max_seconds: float = 600.0
+    max_seconds: float = MAX_SECONDS
     learning_rate: float | None = None
     patience: int = 3
     seed: int = 0
@@ -57,7 +59,7 @@ class Recipe:
                 f"batch_size must be at least 2, got {self.batch_size}: images are compared with others of their batch"
             )
         if not self.max_seconds > 0:
-            raise SettingError(f"max_seconds must be above 0, got {self.max_seconds}: 600 is the default")
+            raise SettingError(f"max_seconds must be above 0, got {self.max_seconds}: {MAX_SECONDS:.0f} is the default")
         if self.size is not None and not 8 <= self.size <= MOST_PIXELS:
             raise SettingError(f"size must be between 8 and {MOST_PIXELS} pixels, got {self.size}")
         if self.learning_rate is not None and not 0 < self.learning_rate < 10:
@@ -69,10 +71,15 @@ class Recipe:
                 f'start must be "random", "pretrained" or the path of a checkpoint, got {self.start!r}: there is no '
                 "such file"
             )
-        if self.start == "pretrained" and self.network in (SMALL, SMALL_VIT):
+        if self.start == "pretrained" and self.is_small:
             raise SettingError('start="pretrained" needs encoder= the name of a timm model that has such weights')
 
     @property
     def network(self) -> str:
         """Name of the encoder."""
         return self.encoder if self.encoder != "auto" else SMALL_VIT if self.objective == "mae" else SMALL
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is an encoder of our own."""
+        return self.network in (SMALL, SMALL_VIT)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,12 @@ from selfclean_hooks.embedding.pretrain.resume import check_resumable
 from selfclean_hooks.embedding.weights.checkpoint_file import read as read_weights
 from selfclean_hooks.embedding.weights.outline import outline
 from selfclean_hooks.embedding.weights.state_dict import check_fit, load_into
-from selfclean_hooks.errors import BackboneError, SettingError
+from selfclean_hooks.errors import BackboneError, DataWarning, SettingError
 from selfclean_hooks.utils.files import write
 from selfclean_hooks.utils.imports import needs
 from selfclean_hooks.utils.rng import preserve_rng_state
 from selfclean_hooks.utils.text import Tick
+from selfclean_hooks.utils.torch_settings import one_thread
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +38,10 @@ class Pretrained:
             (B, D) float32.
         canvas: from an image to the (channels, size, size) uint8 that it is fed, divided by 255.
         recipe: how it was trained, with size and encoder filled in.
-        epochs: whole epochs trained; fewer than requested where the time was up or the training had converged.
+        epochs: whole epochs trained; fewer than requested where the training had converged or the time was up.
         images: number it was trained on.
         seconds: wall time of reading and training.
+        is_unfinished: whether the time was up before the training was done, see `Recipe.max_seconds`.
     """
 
     encoder: Representation
@@ -46,6 +50,18 @@ class Pretrained:
     epochs: int
     images: int
     seconds: float
+    is_unfinished: bool = False
+
+    @property
+    def warning(self) -> str:
+        """What is wrong with the encoder, in one sentence, or ""."""
+        if not self.is_unfinished:
+            return ""
+        return (
+            f"the training stopped after {self.seconds:.0f} s and {self.epochs} whole epochs, before its end: the "
+            "encoder depends on the speed of the machine, and so does what is found with it. Give it more time "
+            "(max_seconds, --max-time) or fewer epochs"
+        )
 
 
 def pretrain(
@@ -59,7 +75,9 @@ def pretrain(
 ) -> Pretrained:
     """Train an encoder on the images themselves, without labels and without the network.
 
-    The random states of torch, numpy and `random` are left as they were.
+    Steps and learning rate follow from the data and the recipe alone, never from the clock; an encoder of our own is
+    trained in one thread, as sums of several depend on their number. Where the time is up before the end, a DataWarning
+    says so. The random states of torch, numpy and `random` are left as they were.
 
     Args:
         images: anything with a length whose items are PIL images of any mode and size or (C, H, W) arrays. An item
@@ -81,7 +99,7 @@ def pretrain(
         from selfclean_hooks.embedding.pretrain.training import Training, fit
 
     recipe, start = recipe or Recipe(), time.monotonic()
-    with preserve_rng_state(images):
+    with preserve_rng_state(images), one_thread() if recipe.is_small else nullcontext():
         data, canvas = read(images, recipe.size, recipe.seed)
         side = size_for(recipe.network, canvas.size)
         if side != canvas.size:
@@ -98,7 +116,11 @@ def pretrain(
     if kept is not None:
         kept.unlink(missing_ok=True)
     encoder = Representation(network, objective.projection, canvas.channels).eval().to(device)
-    return Pretrained(encoder, canvas, recipe, epochs, len(data), time.monotonic() - start)
+    seconds = time.monotonic() - start
+    trained = Pretrained(encoder, canvas, recipe, epochs, len(data), seconds, training.is_unfinished)
+    if trained.warning:
+        warnings.warn(trained.warning, DataWarning, stacklevel=2)
+    return trained
 
 
 def save(trained: Pretrained, path: str | Path) -> None:
@@ -109,7 +131,7 @@ def save(trained: Pretrained, path: str | Path) -> None:
     """
     from safetensors.torch import save as packed
 
-    facts = Description(trained.canvas, trained.recipe, trained.epochs, trained.images, trained.seconds)
+    facts = Description(**{field.name: getattr(trained, field.name) for field in fields(Description)})
     state = {name: value.cpu().contiguous() for name, value in trained.encoder.state_dict().items()}
     write(Path(path), packed(state, {MARK: facts.to_json()}))
 
@@ -147,4 +169,5 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Pretrained:
     except (SettingError, RuntimeError, ValueError) as error:
         raise BackboneError(f"the encoder {path} does not fit its own description: {error}") from error
     load_into(encoder, file, name, cure)
-    return Pretrained(encoder.eval().to(device), facts.canvas, facts.recipe, facts.epochs, facts.images, facts.seconds)
+    known = {field.name: getattr(facts, field.name) for field in fields(Description)}
+    return Pretrained(encoder.eval().to(device), **known)

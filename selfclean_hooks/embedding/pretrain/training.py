@@ -46,6 +46,7 @@ class Training(L.LightningModule):
         self.epochs = recipe.epochs or min(max(IMAGES_SEEN // len(data), MIN_EPOCHS), MAX_EPOCHS)
         self.spent = 0.0  # seconds, also before a resume
         self.started = math.nan
+        self.is_unfinished = False
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Batches of this epoch, in an order that follows from the seed and the epoch alone."""
@@ -71,10 +72,11 @@ class Training(L.LightningModule):
         self.started = time.monotonic()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Stop where the time is up."""
+        """Stop where the time is up, in all processes after the same step."""
         self.objective.after_step(self.progress)
-        if self.seconds >= self.recipe.max_seconds:
-            self.trainer.should_stop = True
+        is_late = self.seconds >= self.recipe.max_seconds and self.global_step < self.planned
+        if self.trainer.strategy.reduce_boolean_decision(is_late, all=False):
+            self.is_unfinished = self.trainer.should_stop = True
 
     @property
     def seconds(self) -> float:
@@ -83,8 +85,8 @@ class Training(L.LightningModule):
 
     @property
     def progress(self) -> float:
-        """Share of the training that is done, in [0, 1]: by steps or by time, whichever is further."""
-        return min(max(self.global_step / self.planned, self.seconds / self.recipe.max_seconds), 1.0)
+        """Share of the steps that are done, in [0, 1]: time has no part in it, so that every machine trains alike."""
+        return min(self.global_step / self.planned, 1.0)
 
     @property
     def planned(self) -> int:
