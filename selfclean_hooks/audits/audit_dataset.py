@@ -129,6 +129,8 @@ def audit(
         input_key: name or position of the field of an item that is audited, as "photo" or 1; default: by convention.
         label_key: the same of its label, as "fine_label".
         ignore_label: the label that means that a sample has none, as 255.
+        kept_encoder: the encoder.safetensors of a saved audit: used instead of a training on the same images with the
+            same seed; else passed over, and a note says so.
 
     Returns:
         The Audit; its indices are positions in `dataset`.

@@ -65,6 +65,7 @@ def audit_splits(
         for name, view in views.items():
             with split_named(name):
                 embeddings[name] = embed(view, encoder, settings.embedding, labels=labels.get(name))
+            encoder = replace(encoder, file=b"")  # kept with the split that it was trained on
         return _with_thumbnails(splits_of(embeddings, settings, policies, umap=True), views, settings.embedding)
 
 
@@ -160,6 +161,6 @@ def _encoder(view: DatasetView, backbone: Any, settings: EmbeddingSettings) -> E
     from selfclean_hooks.embedding.encoders.forward_pass import with_precision
     from selfclean_hooks.utils.rng import preserve_rng_state
 
-    how: dict[str, Any] = {"device": settings.device, "seed": settings.seed, "progress": settings.progress}
     with preserve_rng_state(view.dataset):
-        return with_precision(resolve(backbone, ImageDataset(view), **how), settings)
+        found = resolve(backbone, ImageDataset(view), progress=settings.progress, **settings.of_encoder)
+    return with_precision(found, settings)

@@ -115,9 +115,8 @@ def _encoder(processes: Processes, request: TrainingAudit) -> Encoder:
         processes,
         request.backbone,
         ImageDataset(request.dataset),
-        device=settings.device,
-        seed=settings.seed,
         progress=settings.progress,
+        **settings.of_encoder,
     )
     own = request.collate if isinstance(request.backbone, Encoder) else None
     return processes.run_on_each(lambda: replace(with_precision(resolved, settings), collate=own))

@@ -54,7 +54,7 @@ def audit_of(embeddings: Embeddings, settings: AuditSettings, umap: bool = False
             f"{len(blank)} of {e.n} samples have features of zero, index {listing(e.readable[blank])}: {BLANK}",
         )
     origin = provenance(e.data, encoder, settings.method, thresholds, policy, notes, e.fitness)
-    result = Audit(scores, thresholds, policy, origin, e.names, digests=e.keys or None)
+    result = Audit(scores, thresholds, policy, origin, e.names, digests=e.keys or None, encoder_file=e.encoder_file)
     return with_evidence(with_max_items(result, settings.max_items), vectors, umap, settings.embedding.progress)
 
 

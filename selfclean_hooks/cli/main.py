@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -114,7 +115,7 @@ def audit(
     """
     from selfclean_hooks.audits.settings import AuditSettings
     from selfclean_hooks.cli.audit_sources import audit_sources, named_sources, open_sources
-    from selfclean_hooks.cli.output_folder import check_output_folder
+    from selfclean_hooks.cli.output_folder import check_output_folder, encoder_in
     from selfclean_hooks.cli.sources.columns import ColumnNames
     from selfclean_hooks.cli.sources.python_object import is_attribute, load_attribute
     from selfclean_hooks.core.settings import EmbeddingSettings
@@ -131,6 +132,7 @@ def audit(
         policy = options.policy(Policy("drop", "drop", "drop", "drop", leakage="drop"))
         is_object = is_attribute(backbone) and not is_checkpoint(backbone)
         encoder = load_attribute(backbone) if is_object else backbone
+        embedding = replace(embedding, kept_encoder=encoder_in(output, named))
         settings = AuditSettings(method.value, options.thresholds_before(named), policy, embedding, max_items)
         with _without_warnings_in_notes():
             result = audit_sources(sources, encoder, settings)

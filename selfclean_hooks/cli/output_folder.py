@@ -8,7 +8,7 @@ from pathlib import Path
 
 from selfclean_hooks.errors import SourceError
 from selfclean_hooks.storage.commit import check_output
-from selfclean_hooks.storage.folder import holds_audit
+from selfclean_hooks.storage.folder import holds_audit, kept_encoder
 from selfclean_hooks.storage.splits import split_folders
 
 
@@ -36,6 +36,12 @@ def check_output_folder(output: Path, splits: Iterable[str], sources: Iterable[s
     check_output(output, places)
     if is_used and refused_folder(output).is_dir():
         check_output(refused_folder(output), places)
+
+
+def encoder_in(output: Path, splits: Iterable[str]) -> Path | None:
+    """The encoder that the earlier audit in a folder kept; `splits`: their names, the training split first."""
+    names = [name for name in splits if name]
+    return kept_encoder(output, split_folders(names)[names[0]] if names else "")
 
 
 def refused_folder(output: Path) -> Path:

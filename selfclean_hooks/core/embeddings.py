@@ -149,6 +149,7 @@ class Embeddings:
     keys: tuple[str, ...] = ()  # (n,) stable sample identifiers; "" unreadable without a file
     pixels: NDArray[np.int64] | None = None  # (n,) width x height, -1 unknown; None: no sample is an image
     fitness: RepresentationQuality | None = None  # None: too few samples, or not requested
+    encoder_file: bytes = b""  # of a small encoder trained by this package: what `--backbone FILE` reads
 
     @property
     def readable(self) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -35,6 +36,7 @@ class EmbeddingSettings:
         input_key: name or position of the field of an item that is audited; None: by the conventions for items.
         label_key: the same of the label.
         ignore_label: the label that means that a sample has none, as 255.
+        kept_encoder: the encoder.safetensors of a saved audit, used instead of a training that would come to the same.
         worker_options: further arguments of torch's DataLoader for the workers, as those of the loader in training;
             "dataset_type" is the class that `worker_init_fn` expects its data set to have.
 
@@ -54,6 +56,7 @@ class EmbeddingSettings:
     input_key: str | int | None = None
     label_key: str | int | None = None
     ignore_label: int | str | None = None
+    kept_encoder: str | Path | None = None
     worker_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -68,9 +71,16 @@ class EmbeddingSettings:
             key = getattr(self, name)
             if key is not None and (isinstance(key, bool) or not isinstance(key, (str, int))):
                 raise SettingError(f"{name} must be the name or position of a field of an item, or None, got {key!r}")
+        if not isinstance(self.kept_encoder, (str, Path, NoneType)):
+            raise SettingError(f"kept_encoder must be the path of a file or None, got {self.kept_encoder!r}")
         number = isinstance(self.timeout, (int, float, np.number)) and not isinstance(self.timeout, bool)
         if self.timeout is not None and not (number and 0 < self.timeout < np.inf):
             raise SettingError(f"timeout must be a number of seconds above 0, or None for ever, got {self.timeout!r}")
+
+    @property
+    def of_encoder(self) -> dict[str, Any]:
+        """The arguments of `resolve` that are among the settings, but for the bar."""
+        return {"device": self.device, "seed": self.seed, "kept": self.kept_encoder}
 
 
 def _check_whole(name: str, value: object, least: int) -> None:

@@ -82,12 +82,11 @@ def embed_distributed(
         fit: whether the representation is compared with that of random weights.
     """
     view = processes.run_on_each(lambda: _opened(dataset, labels, least, reading))
-    n, progress, seed = len(view), reading.progress and processes.is_first, reading.seed
+    n, progress = len(view), reading.progress and processes.is_first
     files = processes.run_on_each(lambda: view.files)
     with patience(reading.timeout), preserve_rng_state(view.dataset):
-        resolved = resolve_distributed(
-            processes, backbone, ImageDataset(view), device=reading.device, seed=seed, progress=progress
-        )
+        images = ImageDataset(view)
+        resolved = resolve_distributed(processes, backbone, images, progress=progress, **reading.of_encoder)
         encoder = processes.run_on_each(lambda: forward.with_precision(resolved, reading))
         variant = processes.run_on_each(lambda: view.stored if encoder.prepare else view.evaluation)
         noticed = processes.run_on_each(lambda: (*variant.notes, views_note(variant.items, bool(encoder.prepare))))
@@ -238,6 +237,7 @@ def _described(
         notes=(*filter(None, notes), *known.notes),
         keys=tuple(read.keys),
         pixels=read.pixels if (read.pixels >= 0).any() else None,
+        encoder_file=encoder.file,
     )
 
 

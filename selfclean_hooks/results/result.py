@@ -42,6 +42,7 @@ class AuditResult:
         leak_thumbnails: (split, position): thumbnails of samples of other splits.
         evidence: neighbours of the findings that are shown and a map of all samples; None: not measured.
         review: what people decided about findings; None: nothing.
+        encoder_file: a small encoder trained by this package, as `--backbone FILE` reads it; b"": another was used.
     """
 
     scores: Scores
@@ -54,6 +55,7 @@ class AuditResult:
     digests: tuple[str, ...] | None = None
     evidence: Evidence | None = None
     review: Review | None = None
+    encoder_file: bytes = b""
 
     def __len__(self) -> int:
         """Number of samples audited."""

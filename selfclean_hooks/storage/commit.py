@@ -20,6 +20,7 @@ from selfclean_hooks.decisions.review.file import read_review
 from selfclean_hooks.errors import AuditFileError
 from selfclean_hooks.storage.ownership import (
     DECISIONS,
+    ENCODER,
     FILES,
     FILES_OF_SPLITS,
     MANIFEST,
@@ -174,24 +175,27 @@ def _remove_obsolete(folder: Path) -> None:
 
 def _move(staged: Path, place: Path) -> None:
     place.parent.mkdir(exist_ok=True)
-    if place.name == DECISIONS:
+    if place.name in (DECISIONS, ENCODER):
         _set_aside(place, staged)
     with suppress(FileNotFoundError):
         os.replace(staged, place)
 
 
 def _set_aside(old: Path, new: Path) -> None:
-    """Move away a file of decisions that holds more than the new one does."""
+    """Move away a file of decisions that holds more than the new one does, or an encoder that no audit wrote."""
     if not old.is_file() or _is_held(old, new):
         return
     number = 1
-    while os.path.lexists(aside := old.with_name(f"decisions.{number}.json")):
+    while os.path.lexists(aside := old.with_name(f"{old.stem}.{number}{old.suffix}")):
         number += 1
     old.rename(aside)
 
 
 def _is_held(old: Path, new: Path) -> bool:
-    """Whether everything in a file of decisions is in another one too."""
+    """Whether nothing is lost where the new file takes the place of the old one."""
+    if old.name == ENCODER:
+        is_owned = ENCODER in owned_files(SavedFolder(old.parent, is_moved=True))
+        return is_owned or old.read_bytes() == new.read_bytes()
     try:
         before, after = read_review(old), read_review(new)
     except AuditFileError:

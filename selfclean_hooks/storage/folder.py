@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -16,7 +15,16 @@ from selfclean_hooks.results.result import AuditResult, kept_action
 from selfclean_hooks.results.tables import frame_of, leakage_of, pairs_of, summary_rows
 from selfclean_hooks.storage.arrays import pack, unpack
 from selfclean_hooks.storage.commit import finish, read_steadily, replace_audit
-from selfclean_hooks.storage.ownership import CLEAN, LEAKAGE, MANIFEST, SPLITS, SavedFolder, owned_files
+from selfclean_hooks.storage.ownership import (
+    CLEAN,
+    ENCODER,
+    LEAKAGE,
+    MANIFEST,
+    SPLITS,
+    SavedFolder,
+    digest_of,
+    owned_files,
+)
 from selfclean_hooks.storage.review import files_of, in_manifest, load_review
 from selfclean_hooks.storage.schema import FORMAT, Manifest, damaged_error, read, read_index
 from selfclean_hooks.utils.json_content import escaped
@@ -35,6 +43,7 @@ OWN = (  # in the manifest beside the provenance
     "not_estimated",
     "scores_blake2b",
     "decisions_blake2b",
+    "encoder_blake2b",
 )
 
 
@@ -67,6 +76,8 @@ def contents_of(audit: AuditResult, pages: Mapping[str, bytes]) -> tuple[dict[st
         **pages,
         MANIFEST: _manifest(audit, digest_of(scores)),
     }
+    if audit.encoder_file:
+        contents[ENCODER] = audit.encoder_file
     if audit.scores.leaks is not None:
         contents[LEAKAGE] = as_csv(_leakage(audit), index=False)
     try:
@@ -105,8 +116,32 @@ def load_files(saved: SavedFolder) -> AuditResult:
     except ValueError as error:
         raise damaged_error(path, str(error)) from error
     provenance = {key: value for key, value in whole.items() if key not in OWN}
-    review = load_review(saved, manifest.decisions_blake2b)
-    return AuditResult(**parts, thresholds=thresholds, policy=policy, provenance=provenance, review=review)
+    return AuditResult(
+        **parts,
+        thresholds=thresholds,
+        policy=policy,
+        provenance=provenance,
+        review=load_review(saved, manifest.decisions_blake2b),
+        encoder_file=_encoder_file(saved, manifest.encoder_blake2b),
+    )
+
+
+def kept_encoder(folder: Path, split: str = "") -> Path | None:
+    """The encoder that was saved with an audit, or with that of a split (the name of its folder); None: there is none.
+
+    Whoever uses it compares what it was trained on: nothing here says that the data are still the same.
+    """
+    finish(folder)
+    saved = SavedFolder(folder, split)
+    found = saved.path(ENCODER)
+    return found if os.path.isfile(found) and saved.index(MANIFEST) is not None else None
+
+
+def _encoder_file(saved: SavedFolder, digest: str | None) -> bytes:
+    """Its content; b"" where it was removed or changed: no measurement depends on it."""
+    path = saved.path(ENCODER)
+    content = read(path) if digest is not None and os.path.isfile(path) else b""
+    return content if digest_of(content) == digest else b""
 
 
 def is_of_splits(folder: Path) -> bool:
@@ -158,11 +193,7 @@ def _manifest(audit: AuditResult, digest: str) -> bytes:
         **({"not_estimated": unknown} if unknown else {}),
         "scores_blake2b": digest,
         **in_manifest(audit),
+        **({"encoder_blake2b": digest_of(audit.encoder_file)} if audit.encoder_file else {}),
     }
     text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     return (escaped(text) + "\n").encode()
-
-
-def digest_of(content: bytes) -> str:
-    """Digest by which the manifest knows a file."""
-    return hashlib.blake2b(content, digest_size=16).hexdigest()

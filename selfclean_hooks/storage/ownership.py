@@ -5,6 +5,7 @@ Derived from the manifest, so that it holds for folders of every version.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -24,8 +25,9 @@ LEAKAGE = "leakage.csv"
 PAGE = "report.html"
 DECISIONS = "decisions.json"
 RELABELLED = "relabelled.csv"
+ENCODER = "encoder.safetensors"
 ALWAYS = ("samples.csv", "pairs.csv", PAGE, "scores.npz", MANIFEST)
-FILES = (CLEAN, LEAKAGE, DECISIONS, RELABELLED, *ALWAYS)
+FILES = (CLEAN, LEAKAGE, DECISIONS, RELABELLED, ENCODER, *ALWAYS)
 FILES_OF_SPLITS = (LEAKAGE, PAGE, SPLITS)
 MARKS = {  # what stands at the beginning of files that people may have written or edited themselves, in all versions
     PAGE: b"<title>Data audit",
@@ -33,6 +35,7 @@ MARKS = {  # what stands at the beginning of files that people may have written 
     "pairs.csv": b"index_1,index_2,distance",
     LEAKAGE: b"split_1,index_1,",
     RELABELLED: b"index,sample,given_label,new_label",
+    ENCODER: b"selfclean_hooks_encoder",
 }
 PLACE = re.compile(r"[\w=-]{1,200}")  # folder of a split
 
@@ -73,12 +76,12 @@ KEYS = {
 
 def owned_files(saved: SavedFolder) -> set[str]:
     """Paths of the files that a saved audit wrote, relative to its folder; none where there is no audit."""
-    names = set(_of_manifest(saved.index(MANIFEST)))
+    names = set(_of_manifest(saved))
     index = saved.index(SPLITS)
     if index is not None:
         names |= set(FILES_OF_SPLITS)
         for place in _places(index):
-            names |= {f"{place}/{name}" for name in _of_manifest(saved.of(place).index(MANIFEST))}
+            names |= {f"{place}/{name}" for name in _of_manifest(saved.of(place))}
     return {name for name in names if may_be_replaced(saved.folder / name)}  # else people changed it
 
 
@@ -137,7 +140,9 @@ MOST_NAMED = 5
 
 
 def _may_stay(path: Path, in_saved: bool) -> bool:
-    """Whether it is a file of decisions: such a file is moved aside and never lost."""
+    """Whether it is a file of decisions, or an encoder: such a file is moved aside and never lost."""
+    if path.name == ENCODER:
+        return may_be_replaced(path)
     if path.name != DECISIONS:
         return False
     try:
@@ -146,7 +151,8 @@ def _may_stay(path: Path, in_saved: bool) -> bool:
         return False
 
 
-def _of_manifest(manifest: Mapping[str, Any] | None) -> Iterator[str]:
+def _of_manifest(saved: SavedFolder) -> Iterator[str]:
+    manifest = saved.index(MANIFEST)
     if manifest is None:
         return
     yield from ALWAYS
@@ -157,6 +163,20 @@ def _of_manifest(manifest: Mapping[str, Any] | None) -> Iterator[str]:
         yield LEAKAGE
     if "decisions_blake2b" in manifest:
         yield from (DECISIONS, RELABELLED)
+    if (digest := manifest.get("encoder_blake2b")) is not None and digest == _digest_in(saved.path(ENCODER)):
+        yield ENCODER  # pretrain writes such files too: another one is the user's
+
+
+def digest_of(content: bytes) -> str:
+    """Digest by which the manifest knows a file."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _digest_in(path: Path) -> str | None:
+    try:
+        return digest_of(path.read_bytes())
+    except OSError:
+        return None
 
 
 def _places(index: Mapping[str, Any]) -> Iterator[str]:

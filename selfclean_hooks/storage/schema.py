@@ -46,6 +46,7 @@ class Manifest(Struct, frozen=True):
     not_run: dict[str, str]
     scores_blake2b: Digest
     decisions_blake2b: Digest | None = None
+    encoder_blake2b: Digest | None = None
     not_estimated: dict[str, str] = {}
     dataset: dict[str, Any] = {}
     encoder: Encoder | None = None

@@ -13,9 +13,9 @@ from msgspec.structs import asdict
 from selfclean_hooks.errors import PolicyError
 from selfclean_hooks.results.splits import LEAKAGE, SplitsResult, conflicting_labels
 from selfclean_hooks.storage.commit import read_steadily, replace_audit
-from selfclean_hooks.storage.folder import SCORES, contents_of, digest_of, load_files
+from selfclean_hooks.storage.folder import SCORES, contents_of, load_files
 from selfclean_hooks.storage.ownership import LEAKAGE as LEAKAGE_FILE
-from selfclean_hooks.storage.ownership import MANIFEST, PAGE, SPLITS, SavedFolder, write_pages
+from selfclean_hooks.storage.ownership import MANIFEST, PAGE, SPLITS, SavedFolder, digest_of, write_pages
 from selfclean_hooks.storage.schema import FORMAT, Manifest, SplitsIndex, damaged_error, read_index
 from selfclean_hooks.utils.text import as_csv, plain
 

@@ -24,6 +24,7 @@ from selfclean_hooks.errors import BackboneError, ContaminationError, DataError,
 from selfclean_hooks.results.stability import describe, stability
 from selfclean_hooks.results.thumbnails import thumbnails
 from selfclean_hooks.storage.commit import check_output
+from selfclean_hooks.storage.folder import kept_encoder
 from selfclean_hooks.training.host import Host, held_out_splits
 from selfclean_hooks.training.loader_collections import data_of
 from selfclean_hooks.training.loaders import sampled_indices, worker_options
@@ -99,8 +100,7 @@ class Auditor:
         self.inform(f"DataAudit: {what} is audited before epoch {epoch}, {len(data)} samples{sizes}")
         audit = self._audit_with_margins(name, self._request(name, loader, data, splits, notes, epoch), folder)
         text = paragraph(audit, what, folder)
-        violations = limit_violations(audit, self.settings.limits)
-        if violations:
+        if violations := limit_violations(audit, self.settings.limits):
             raise ContaminationError(f"training is stopped: {'; '.join(violations)}. {text}")
         kept = audit.clean_indices
         dropped = np.setdiff1d(np.arange(len(audit)), kept)
@@ -161,6 +161,7 @@ class Auditor:
             device=self.host.device(),
             num_workers=getattr(loader, "num_workers", 0) if workers is None else workers,
             progress=self.host.shows_progress(),
+            kept_encoder=kept_encoder(folders[0]) if (folders := self._folders(name, epoch)) else None,
             worker_options=worker_options(loader),
         )
         return TrainingAudit(

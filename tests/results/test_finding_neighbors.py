@@ -319,7 +319,7 @@ def changed(folder: Path, name: str, value: Any) -> None:
     """Another array in scores.npz, and a manifest that agrees."""
     import json
 
-    from selfclean_hooks.storage.folder import digest_of
+    from selfclean_hooks.storage.ownership import digest_of
 
     with np.load(folder / "scores.npz") as file:
         arrays = {key: file[key] for key in file.files}

@@ -17,7 +17,7 @@ from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.errors import AuditFileError
 from selfclean_hooks.report.html.page import render
 from selfclean_hooks.storage import array_schema
-from selfclean_hooks.storage.folder import digest_of
+from selfclean_hooks.storage.ownership import digest_of
 from tests.helpers.format_data import two
 from tests.storage.test_folder import leaking
 

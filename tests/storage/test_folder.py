@@ -284,7 +284,7 @@ def test_a_refused_policy_leaves_everything_but_the_clean_list(tmp_path: Path) -
 
 def _rewritten(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     """A scores.npz of other content that the manifest vouches for."""
-    from selfclean_hooks.storage.folder import digest_of
+    from selfclean_hooks.storage.ownership import digest_of
 
     with np.load(folder / "scores.npz") as file:
         arrays = dict(file)

@@ -154,6 +154,7 @@ def resolve(
     device: str | torch.device = "auto",
     seed: int = 0,
     progress: bool = False,
+    kept: str | Path | None = None,
 ) -> Encoder:
     """The encoder that `backbone` means.
 
@@ -164,6 +165,7 @@ def resolve(
         device: "auto" or a torch device. "auto" leaves a module where it is and puts others on an accelerator if any.
         seed: of self-supervised training.
         progress: show a bar while training.
+        kept: file of an encoder that an earlier audit trained, see `train_encoder`.
 
     Raises:
         BackboneError: it is none of these, or cannot be used; says what to do.
@@ -176,7 +178,7 @@ def resolve(
         return of_module(backbone, device)
     if isinstance(backbone, (str, Path)):
         with plain_torch():  # models of our own are made and trained whatever the user has set
-            return _named(str(backbone), images, device, seed, progress)
+            return _named(str(backbone), images, device, seed, progress, kept)
     if isinstance(backbone, type):
         raise BackboneError(f"{WANTED}, got the class {backbone.__name__}: make an instance of it")
     if callable(backbone):
@@ -192,11 +194,12 @@ def resolve_distributed(
     device: str | torch.device = "auto",
     seed: int = 0,
     progress: bool = False,
+    kept: str | Path | None = None,
 ) -> Encoder:
     """`resolve` by each process for its own copy of a module; what has a name is fetched or trained by the first."""
 
     def resolved() -> Encoder:
-        return resolve(backbone, images, device=device, seed=seed, progress=progress)
+        return resolve(backbone, images, device=device, seed=seed, progress=progress, kept=kept)
 
     if processes.size == 1 or not isinstance(backbone, (str, Path)):
         return _alike(processes, processes.run_on_each(resolved))
@@ -213,21 +216,24 @@ def _alike(processes: Processes, encoder: Encoder) -> Encoder:
     return replace(encoder, fingerprint=prints[0], state=state)
 
 
-def _named(name: str, images: ImageDataset, device: str | torch.device, seed: int, progress: bool) -> Encoder:
-    if name == "auto":
-        return _auto(images, device, seed, progress)
+def _named(
+    name: str,
+    images: ImageDataset,
+    device: str | torch.device,
+    seed: int,
+    progress: bool,
+    kept: str | Path | None,
+) -> Encoder:
     if name == "self-supervised":
-        return train_encoder(images, device, seed, progress)
-    found = named_architecture(name)
-    return of_checkpoint(*found, images, device) if found else of_timm(name, images, device)
-
-
-def _auto(images: ImageDataset, device: str | torch.device, seed: int, progress: bool) -> Encoder:
-    """Pretrained weights where the data are images they are made for and they are soon available; else trained ones."""
+        return train_encoder(images, device, seed, progress, kept=kept)
+    if name != "auto":
+        found = named_architecture(name)
+        return of_checkpoint(*found, images, device) if found else of_timm(name, images, device)
+    # pretrained weights where the data are images they are made for and they are soon available; else trained ones
     why = "pretrained weights are for images of up to 4 channels"
     if not images.are_rasters():
         try:
             return replace(of_timm(PRETRAINED, images, device), note=f"backbone: pretrained {PRETRAINED}")
         except BackboneError:
             why = f"no pretrained weights are available ({PRETRAINED})"
-    return train_encoder(images, device, seed, progress, why)
+    return train_encoder(images, device, seed, progress, why, kept)

@@ -35,6 +35,7 @@ class Encoder:
     note: str = ""  # how it was chosen, in one line
     collate: Callable[[list[Any]], Any] | None = None  # makes the batch of whole items; None: of what is in them
     state: Mapping[str, Tensor] | None = None  # weights that the module has for the time of the audit
+    file: bytes = b""  # of a small encoder trained by this package: kept with the audit
 
     def ready(self) -> AbstractContextManager[None]:
         """Eval mode, no gradients and the weights of `state`, put back afterwards."""

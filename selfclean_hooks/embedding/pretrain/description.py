@@ -29,6 +29,7 @@ class Description:
     images: int
     seconds: float
     is_unfinished: bool = False
+    training: str = ""
 
     def __post_init__(self) -> None:
         canvas, numbers = self.canvas, (self.epochs, self.images, self.seconds)

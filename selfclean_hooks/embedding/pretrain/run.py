@@ -17,11 +17,12 @@ from selfclean_hooks.embedding.pretrain.images import Canvas, read
 from selfclean_hooks.embedding.pretrain.networks import Representation, brightness, network_of, size_for
 from selfclean_hooks.embedding.pretrain.objectives import objective_of, projection_of
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
-from selfclean_hooks.embedding.pretrain.resume import check_resumable
+from selfclean_hooks.embedding.pretrain.resume import check_resumable, fingerprint_of_training
 from selfclean_hooks.embedding.weights.checkpoint_file import read as read_weights
 from selfclean_hooks.embedding.weights.outline import outline
 from selfclean_hooks.embedding.weights.state_dict import check_fit, load_into
 from selfclean_hooks.errors import BackboneError, DataWarning, SettingError
+from selfclean_hooks.utils.arrays import fingerprint
 from selfclean_hooks.utils.files import write
 from selfclean_hooks.utils.imports import needs
 from selfclean_hooks.utils.rng import preserve_rng_state
@@ -42,6 +43,7 @@ class Pretrained:
         images: number it was trained on.
         seconds: wall time of reading and training.
         is_unfinished: whether the time was up before the training was done, see `Recipe.max_seconds`.
+        training: fingerprint of images, canvas and recipe, of which the rest follows; "": unknown, of an older version.
     """
 
     encoder: Representation
@@ -51,6 +53,7 @@ class Pretrained:
     images: int
     seconds: float
     is_unfinished: bool = False
+    training: str = ""
 
     @property
     def warning(self) -> str:
@@ -72,6 +75,7 @@ def pretrain(
     partial: str | Path | None = None,
     progress: Tick | None = None,
     trainer: Mapping[str, Any] | None = None,
+    kept: Pretrained | None = None,
 ) -> Pretrained:
     """Train an encoder on the images themselves, without labels and without the network.
 
@@ -88,6 +92,8 @@ def pretrain(
             is removed at the end.
         progress: called after each step with the steps done and the steps planned.
         trainer: settings of Lightning's Trainer: precision, devices, strategy, logger, callbacks.
+        kept: an earlier encoder, returned where this training has its fingerprint: of the same images, as they are fed,
+            with the same recipe; unless it is unfinished.
 
     Raises:
         DataError: fewer than two images can be read.
@@ -111,13 +117,16 @@ def pretrain(
         settings = dict(trainer or {})
         objective = objective_of(recipe.objective, network, settings.get("devices", 1) != 1)
         training = Training(objective, data, recipe)
-        kept = check_resumable(partial, training)
-        epochs = fit(training, torch.device(device), progress, kept, settings)
-    if kept is not None:
-        kept.unlink(missing_ok=True)
+        digest = fingerprint(fingerprint_of_training(training), repr(canvas))
+        if kept is not None and kept.training == digest and not kept.is_unfinished:
+            return kept
+        state = check_resumable(partial, training)
+        epochs = fit(training, torch.device(device), progress, state, settings)
+    if state is not None:
+        state.unlink(missing_ok=True)
     encoder = Representation(network, objective.projection, canvas.channels).eval().to(device)
     seconds = time.monotonic() - start
-    trained = Pretrained(encoder, canvas, recipe, epochs, len(data), seconds, training.is_unfinished)
+    trained = Pretrained(encoder, canvas, recipe, epochs, len(data), seconds, training.is_unfinished, digest)
     if trained.warning:
         warnings.warn(trained.warning, DataWarning, stacklevel=2)
     return trained
@@ -129,11 +138,16 @@ def save(trained: Pretrained, path: str | Path) -> None:
     Raises:
         AuditFileError: it cannot be written.
     """
+    write(Path(path), content_of(trained))
+
+
+def content_of(trained: Pretrained) -> bytes:
+    """The file of a trained encoder, which `load` reads."""
     from safetensors.torch import save as packed
 
     facts = Description(**{field.name: getattr(trained, field.name) for field in fields(Description)})
     state = {name: value.cpu().contiguous() for name, value in trained.encoder.state_dict().items()}
-    write(Path(path), packed(state, {MARK: facts.to_json()}))
+    return packed(state, {MARK: facts.to_json()})
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> Pretrained:
