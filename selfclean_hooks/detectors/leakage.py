@@ -10,7 +10,7 @@ import torch
 
 from selfclean_hooks.core.embeddings import Embeddings
 from selfclean_hooks.core.scores import LeakPairs
-from selfclean_hooks.detectors.pairs import scaled_score
+from selfclean_hooks.detectors.near_duplicates.pair_scores import scaled_score
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.neighbors.cross_search import cross_nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, repeated_blanks, with_blank_directions

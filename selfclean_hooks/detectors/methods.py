@@ -12,9 +12,9 @@ from selfclean_hooks.core.issues import BY_NAME
 from selfclean_hooks.core.labels import Labels, class_codes, is_classes
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.detectors.label_errors.detector import EnsembleLabelErrors
-from selfclean_hooks.detectors.near_duplicates import ScaledNearDuplicates
+from selfclean_hooks.detectors.near_duplicates.detector import ScaledNearDuplicates
+from selfclean_hooks.detectors.near_duplicates.pair_scores import pair_scale, scaled_score
 from selfclean_hooks.detectors.off_topic import BranchOffTopic
-from selfclean_hooks.detectors.pairs import pair_scale, scaled_score
 from selfclean_hooks.detectors.protocol import MIN_PAIRS, Detector, Finding, Geometry
 from selfclean_hooks.detectors.selfclean import LabelErrors, NearDuplicates, OffTopic
 from selfclean_hooks.neighbors.knn import nearest_neighbors

@@ -16,7 +16,7 @@ import torch
 from selfclean_hooks.detectors.off_topic_calibration import off_topic_calibration
 from selfclean_hooks.detectors.protocol import Finding, Geometry
 from selfclean_hooks.neighbors.knn import intrinsic_dimension
-from selfclean_hooks.neighbors.spanning_tree import Tree
+from selfclean_hooks.neighbors.spanning_tree import Tree, leaf_order
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
@@ -70,7 +70,7 @@ def find_branches(linkage: FloatArray, labels: IntArray | None = None) -> tuple[
     n = len(linkage) + 1
     children = linkage[:, :2].astype(np.int64)
     leaves = np.concatenate([np.ones(n, np.int64), linkage[:, 3].astype(np.int64)])
-    order, start = _leaf_order(children, leaves)
+    order, start = leaf_order(linkage)
     classes = np.zeros(0, np.int64) if labels is None else np.bincount(labels[labels >= 0])
     height, branch = np.zeros(n), np.arange(n)
     body = [2 * n - 2]
@@ -84,21 +84,6 @@ def find_branches(linkage: FloatArray, labels: IntArray | None = None) -> tuple[
             else:
                 height[inside], branch[inside] = linkage[node - n, 2], child
     return height, branch
-
-
-def _leaf_order(children: IntArray, leaves: IntArray) -> tuple[IntArray, IntArray]:
-    """The samples in an order in which every cluster is one slice, and where the slice of each cluster starts."""
-    n = len(children) + 1
-    start = [0] * (2 * n - 1)
-    sizes = leaves.tolist()
-    for step in range(n - 2, -1, -1):
-        first, second = children[step].tolist()
-        start[first] = start[n + step]
-        start[second] = start[n + step] + sizes[first]
-    starts = np.array(start, np.int64)
-    order = np.empty(n, np.int64)
-    order[starts[:n]] = np.arange(n)
-    return order, starts
 
 
 MAX_BRANCH_FRACTION = 0.25  # a branch with more than this fraction of all samples is a part of the body

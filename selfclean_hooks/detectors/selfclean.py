@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from selfclean_hooks.detectors.pairs import unique_pairs
+from selfclean_hooks.detectors.near_duplicates.pair_scores import unique_pairs
 from selfclean_hooks.detectors.protocol import MIN_PAIRS, Finding, Geometry, Pairs
 from selfclean_hooks.neighbors.knn import NeighborLists
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product

@@ -46,6 +46,25 @@ class Tree:
         return merges
 
 
+def leaf_order(linkage: NDArray[np.floating]) -> tuple[IntArray, IntArray]:
+    """The N samples in an order in which every cluster is one slice, and where the slice of each cluster starts.
+
+    Args:
+        linkage: (N - 1, 4), the format of `scipy.cluster.hierarchy`.
+    """
+    n = len(linkage) + 1
+    start, merges, leaves = [0] * (2 * n - 1), linkage[:, :2].astype(np.int64).tolist(), [1] * n
+    leaves += linkage[:, 3].astype(np.int64).tolist()
+    for step in range(n - 2, -1, -1):
+        first, second = merges[step]
+        start[first] = start[n + step]
+        start[second] = start[n + step] + leaves[first]
+    starts = np.array(start, np.int64)
+    order = np.empty(n, np.int64)
+    order[starts[:n]] = np.arange(n)
+    return order, starts
+
+
 def minimum_spanning_tree(x: UnitRows, neighbors: NeighborLists) -> Tree:
     """Minimum spanning tree of all N(N - 1)/2 distances, started from the neighbour lists of `nearest`."""
     n, screen = len(x), make_screen(x)

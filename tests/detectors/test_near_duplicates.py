@@ -6,42 +6,63 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.cluster import hierarchy
+from scipy.spatial.distance import pdist
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.detectors.near_duplicates import (
-    COPY_PROBABILITY,
+from selfclean_hooks.detectors.near_duplicates.calibration import (
     MARGIN_DEVIATIONS,
     MARGIN_SAMPLES,
+    _concave_majorant,
+    p_values,
+)
+from selfclean_hooks.detectors.near_duplicates.copy_groups import (
+    CopyGroups,
+    find_copy_groups,
+    neighbors_beyond_groups,
+)
+from selfclean_hooks.detectors.near_duplicates.detector import ScaledNearDuplicates
+from selfclean_hooks.detectors.near_duplicates.local_scale import (
+    COPY_PROBABILITY,
     SCALE_RANK,
     LocalScale,
-    _concave_majorant,
-    estimate_local_scale,
-    minimum_scale,
-    near_duplicate_calibration,
-    p_values,
-    reference_fractions,
     scale_beyond_copies,
 )
-from selfclean_hooks.detectors.pairs import sample_scores, scaled_score, score_pairs
-from selfclean_hooks.detectors.protocol import Pairs
+from selfclean_hooks.detectors.near_duplicates.pair_scores import scaled_score, score_pairs
+from selfclean_hooks.detectors.protocol import Finding, Geometry, Pairs
 from selfclean_hooks.neighbors.knn import intrinsic_dimension, nearest_neighbors
+from selfclean_hooks.neighbors.spanning_tree import minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, pair_distance_quantile
 
 Floats = NDArray[np.float64]
 
 
-def found(vectors: NDArray[np.floating], k: int = 20) -> tuple[LocalScale, Pairs, Floats, Calibration]:
+def geometry(vectors: NDArray[np.floating], labels: NDArray[np.int64] | None = None, k: int = 20) -> Geometry:
     x = UnitRows.of(np.asarray(vectors, np.float32))
-    near, quantile = nearest_neighbors(x, k), pair_distance_quantile(x)
-    low, high = reference_fractions(len(x))
-    scale = estimate_local_scale(x, near.indices.numpy(), near.distances.numpy(), (quantile(low), quantile(high)))
-    pairs = score_pairs(x, near.indices.numpy(), near.distances.numpy(), scale.distance)
-    score = sample_scores(pairs, len(x))
-    return scale, pairs, score, near_duplicate_calibration(score, scale.dimension)
+    near = nearest_neighbors(x, k)
+    return Geometry(x, labels, near, minimum_spanning_tree(x, near), pair_distance_quantile(x))
 
 
-def flags(score: Floats, calibration: Calibration) -> NDArray[np.bool_]:
-    return np.asarray((score < calibration.probability_threshold()) | (score == 0))
+def found(vectors: NDArray[np.floating], labels: NDArray[np.int64] | None = None) -> Finding:
+    return ScaledNearDuplicates()(geometry(vectors, labels))
+
+
+def flags(finding: Finding) -> NDArray[np.bool_]:
+    return np.asarray((finding.score < finding.automatic) | (finding.score == 0))
+
+
+def clean(finding: Finding, score: Floats) -> Floats:
+    assert finding.calibration is not None
+    return finding.calibration.probability_clean(score)
+
+
+def pairs_of(finding: Finding) -> Pairs:
+    assert finding.pairs is not None
+    return finding.pairs
+
+
+def groups_of(data: Geometry, dimension: float = 20.0) -> CopyGroups:
+    return find_copy_groups(data.tree.linkage(), dimension, data.labels)
 
 
 def gaussian(n: int = 400, dim: int = 10, seed: int = 0) -> Floats:
@@ -98,8 +119,10 @@ def test_every_pair_below_the_promise_is_there(kind: str) -> None:
         "exact groups of 30": np.concatenate([np.repeat(gaussian(3), 30, 0), gaussian(60, seed=2)]),
         "one outsider": np.concatenate([np.ones((149, 10)), gaussian(1)]),
     }[kind]
-    scale, pairs, _, _ = found(vectors)
-    table = slow_pairs(vectors, scale.distance)
+    finding = found(vectors)
+    assert finding.local_scale is not None
+    pairs = pairs_of(finding)
+    table = slow_pairs(vectors, finding.local_scale)
     listed = {tuple(p): s for p, s in zip(pairs.index.tolist(), pairs.score.tolist(), strict=True)}
     assert pairs.complete_below == 0.5
     missing = {p for p, s in table.items() if s < pairs.complete_below - 1e-6} - set(listed)
@@ -111,8 +134,10 @@ def test_a_truncated_list_is_complete_below_its_last_score() -> None:
     x = UnitRows.of((np.repeat(gaussian(4), 40, 0) + gaussian(160, seed=3) * 0.01).astype(np.float32))
     near = nearest_neighbors(x, 20)
     scale = LocalScale(np.full(160, 0.1), 8.0, np.zeros(160, np.int64), 1.0)
-    whole = score_pairs(x, near.indices.numpy(), near.distances.numpy(), scale.distance)
-    truncated = score_pairs(x, near.indices.numpy(), near.distances.numpy(), scale.distance, at_most=100)
+    whole = score_pairs(x, near.indices.numpy(), near.distances.numpy(), scale.distance, np.arange(160))
+    truncated = score_pairs(
+        x, near.indices.numpy(), near.distances.numpy(), scale.distance, np.arange(160), at_most=100
+    )
     assert len(truncated.score) == 100
     assert (whole.score < truncated.complete_below - 1e-9).sum() <= 100
     np.testing.assert_allclose(truncated.score, whole.score[:100], rtol=1e-6)
@@ -149,7 +174,10 @@ def test_dimension_of_gaussian_is_found_in_spite_of_copies() -> None:
 
 
 def test_scores_lie_between_0_and_1_and_mean_what_they_say() -> None:
-    scale, pairs, _score, calibration = found(gaussian())
+    finding = found(gaussian())
+    pairs, calibration, scale = pairs_of(finding), finding.calibration, finding.local_scale
+    assert calibration is not None
+    assert scale is not None
     assert (pairs.score >= 0).all()
     assert (pairs.score < 1).all()
     assert (np.diff(pairs.score) >= 0).all()
@@ -157,16 +185,16 @@ def test_scores_lie_between_0_and_1_and_mean_what_they_say() -> None:
     assert (np.diff(calibration.clean) >= 0).all()
     assert ((calibration.clean >= 0) & (calibration.clean <= 1)).all()
     assert scaled_score(np.array([1.0, 1.0, 0.0]), np.array([1.0, 9.0, 0.0])).tolist() == [0.5, 0.25, 0.0]
-    assert (scale.distance > 0).all()
+    assert (scale > 0).all()
 
 
 def test_order_of_samples_does_not_matter() -> None:
     vectors = np.concatenate([gaussian(), gaussian()[:40] + gaussian(40, seed=1) * 0.02])
     order = np.random.default_rng(5).permutation(len(vectors))
-    _, _, score, calibration = found(vectors)
-    _, _, moved, again = found(vectors[order])
-    np.testing.assert_allclose(moved, score[order], rtol=1e-3)
-    np.testing.assert_allclose(again.probability_clean(moved), calibration.probability_clean(score)[order], atol=0.02)
+    finding = found(vectors)
+    again = found(vectors[order])
+    np.testing.assert_allclose(again.score, finding.score[order], rtol=1e-3)
+    np.testing.assert_allclose(clean(again, again.score), clean(finding, finding.score)[order], atol=0.02)
 
 
 @pytest.mark.parametrize("times", [2, 5, 8, 25])
@@ -174,20 +202,20 @@ def test_order_of_samples_does_not_matter() -> None:
 def test_copies_are_flagged_however_many_there_are(times: int, noise: float) -> None:
     copies = np.repeat(gaussian(20, 20, seed=3), times, 0)
     vectors = np.concatenate([gaussian(500, 20), copies + noise * gaussian(len(copies), 20, seed=4)])
-    _, _pairs, score, calibration = found(vectors)
-    flagged = flags(score, calibration)
+    finding = found(vectors)
+    flagged = flags(finding)
     assert flagged[500:].all()
     assert flagged[:500].sum() <= 5
-    assert (calibration.probability_clean(score[500:]) < 0.2).all()
+    assert (clean(finding, finding.score[500:]) < 0.2).all()
     if noise == 0:
-        assert (score[500:] == 0).all()
+        assert (finding.score[500:] == 0).all()
 
 
 @pytest.mark.parametrize("times", [4, 12, 30])
 def test_data_of_nothing_but_copies(times: int) -> None:
     base = gaussian(40, 20)
-    _, _, score, calibration = found(np.repeat(base, times, 0) + gaussian(40 * times, 20, seed=1) * 0.02)
-    assert flags(score, calibration).mean() > 0.95
+    finding = found(np.repeat(base, times, 0) + gaussian(40 * times, 20, seed=1) * 0.02)
+    assert flags(finding).mean() > 0.95
 
 
 @pytest.mark.parametrize(
@@ -196,8 +224,8 @@ def test_data_of_nothing_but_copies(times: int) -> None:
 def test_gaussian_is_clean(n: int, dim: int) -> None:
     share = []
     for seed in range(20 if n < 100 else 5):
-        _, _, score, calibration = found(gaussian(n, dim, seed))
-        share.append(flags(score, calibration).mean())
+        finding = found(gaussian(n, dim, seed))
+        share.append(flags(finding).mean())
     assert np.mean(share) <= 0.01
 
 
@@ -206,50 +234,50 @@ def test_clusters_of_different_spread_are_clean(spread: float) -> None:
     rng = np.random.default_rng(0)
     cluster = rng.integers(8, size=1200)
     vectors = rng.normal(size=(8, 20))[cluster] * 4 + gaussian(1200, 20, 1) * (spread ** (-cluster / 7.0))[:, None]
-    _, _, score, calibration = found(vectors)
-    assert flags(score, calibration).mean() <= 0.01
+    finding = found(vectors)
+    assert flags(finding).mean() <= 0.01
 
 
 def test_half_of_the_data_copied() -> None:
     vectors = np.concatenate([gaussian(500, 20), gaussian(500, 20) + gaussian(500, 20, seed=1) * 0.05])
-    _, _, score, calibration = found(vectors)
-    assert flags(score, calibration).mean() > 0.95
+    finding = found(vectors)
+    assert flags(finding).mean() > 0.95
 
 
 def test_one_pair_among_many() -> None:
     vectors = np.concatenate([gaussian(1000, 20), gaussian(1, 20) * 1.0 + 1e-3 * gaussian(1, 20, seed=9)])
-    _, _, score, calibration = found(vectors)
-    assert flags(score, calibration).nonzero()[0].tolist() == [0, 1000]
+    finding = found(vectors)
+    assert flags(finding).nonzero()[0].tolist() == [0, 1000]
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 20])
 def test_few_samples(n: int) -> None:
-    _, pairs, score, calibration = found(gaussian(n, 5))
-    assert len(pairs.score) == n * (n - 1) // 2
-    assert np.isfinite(score).all()
-    assert np.isfinite(calibration.probability_clean(score)).all()
+    finding = found(gaussian(n, 5))
+    assert len(pairs_of(finding).score) == n * (n - 1) // 2
+    assert np.isfinite(finding.score).all()
+    assert np.isfinite(clean(finding, finding.score)).all()
 
 
 def test_all_rows_alike() -> None:
-    _, _pairs, score, calibration = found(np.ones((60, 4)))
-    assert (score == 0).all()
-    assert (calibration.probability_clean(score) == 0).all()
+    finding = found(np.ones((60, 4)))
+    assert (finding.score == 0).all()
+    assert (clean(finding, finding.score) == 0).all()
 
 
 def test_all_alike_but_one() -> None:
     vectors = np.ones((60, 4))
     vectors[7] = [1, -1, 1, -1]
-    _, _, score, calibration = found(vectors)
-    assert flags(score, calibration).sum() == 59
-    assert score[7] >= 0.4
+    finding = found(vectors)
+    assert flags(finding).sum() == 59
+    assert finding.score[7] >= 0.4
 
 
 def test_zero_rows_are_no_copies_of_anything() -> None:
     vectors = gaussian(100)
     vectors[:3] = 0
-    _, _, score, _ = found(vectors)
-    assert np.isfinite(score).all()
-    assert (score[:3] > 0.3).all()
+    finding = found(vectors)
+    assert np.isfinite(finding.score).all()
+    assert (finding.score[:3] > 0.3).all()
 
 
 def test_thresholds_of_a_calibration() -> None:
@@ -262,11 +290,105 @@ def test_thresholds_of_a_calibration() -> None:
     assert calibration.fdr_threshold(score[3:], 0.5) == 0.0
 
 
-def test_floor_is_below_the_scale_of_gaussian() -> None:
-    x = UnitRows.of(gaussian(1000, 10).astype(np.float32))
-    quantile, near = pair_distance_quantile(x), nearest_neighbors(x, 20)
-    low, high = reference_fractions(1000)
-    floor = minimum_scale((low, high, quantile(low), quantile(high)), 1000)
-    third = float(near.distances[:, 2].median())
-    assert 0.02 * third < floor < 0.2 * third
-    assert minimum_scale((0.1, 0.4, float("nan"), float("nan")), 1000) == 0
+# groups of copies
+
+
+def slow_groups(vectors: NDArray[np.floating], ratio: float) -> list[set[int]]:
+    """The largest branches of scipy's tree, apart from nearly the whole, that are complete at `ratio` of their exit."""
+    x = UnitRows.of(np.asarray(vectors, np.float32)).values.double().numpy()
+    root, nodes = hierarchy.to_tree(hierarchy.linkage(pdist(x, "sqeuclidean") / 4, "single"), rd=True)
+    above = {child.id: node for node in nodes for child in (node.left, node.right) if child is not None}
+    groups: list[set[int]] = []
+    for node in reversed(nodes):
+        members = set(node.pre_order())
+        if node.is_leaf() or node is root or any(members <= group for group in groups):
+            continue
+        is_tight = node.dist <= ratio**2 * above[node.id].dist
+        if is_tight and len(x) - len(members) >= 0.05 * len(x):
+            groups.append(members)
+    return groups
+
+
+@pytest.mark.parametrize("noise", [0.005, 0.05, 0.15])
+@pytest.mark.parametrize("sizes", [[2] * 30, [3, 9, 40, 120], [200]])
+def test_groups_are_those_of_a_recursion_over_the_tree(sizes: list[int], noise: float) -> None:
+    rng, dim = np.random.default_rng(len(sizes)), 30
+    copies = np.repeat(gaussian(len(sizes), dim, 7), sizes, 0)
+    vectors = np.concatenate([gaussian(150, dim), copies + noise * rng.normal(size=copies.shape)])
+    first = groups_of(geometry(vectors)).first
+    fast = {frozenset((first == at).nonzero()[0].tolist()) for at in np.unique(first)}
+    assert {group for group in fast if len(group) > 1} == {frozenset(g) for g in slow_groups(vectors, 0.2)}
+
+
+def test_neighbors_beyond_groups_are_the_nearest_of_other_groups() -> None:
+    rng = np.random.default_rng(0)
+    copies = np.repeat(gaussian(12, 20, 3), 25, 0)
+    vectors = np.concatenate([gaussian(60, 20), copies + 0.01 * rng.normal(size=copies.shape)])
+    data = geometry(vectors)
+    groups = groups_of(data)
+    lists = data.neighbors.indices.numpy(), data.neighbors.distances.numpy()
+    near, beyond = neighbors_beyond_groups(data.x, *lists, groups)
+    x, firsts = data.x.values.double().numpy(), groups.originals
+    assert len(firsts) == 72
+    for row, at in enumerate(firsts.tolist()):
+        assert not (set(near[row].tolist()) - set(firsts.tolist())) | ({at} & set(near[row].tolist()))
+        assert len(set(near[row].tolist())) == near.shape[1]
+        own = (groups.first == at).nonzero()[0]
+        gaps = {
+            other: ((x[own][:, None] - x[groups.first == other][None]) ** 2).sum(2) / 4
+            for other in firsts.tolist()
+            if other != at
+        }
+        k = near.shape[1]
+        assert (beyond[row] >= np.sort([gap.min() for gap in gaps.values()])[:k] - 1e-6).all()
+        assert (beyond[row] <= np.sort([gap.max() for gap in gaps.values()])[:k] + 1e-6).all()
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.1])
+@pytest.mark.parametrize(
+    ("singles", "sizes"),
+    [
+        (0, [2] * 150),
+        (0, [7] * 60),
+        (150, [5] * 150),
+        (300, [13] * 15),
+        (250, [40] * 15),
+        (400, [300] * 2),
+        (450, [900]),
+    ],
+)
+def test_groups_of_copies_of_any_size_are_found_and_counted(singles: int, sizes: list[int], noise: float) -> None:
+    rng, dim = np.random.default_rng(sizes[0]), 40
+    copies = np.repeat(gaussian(len(sizes), dim, 5), sizes, 0)
+    vectors = np.concatenate([gaussian(singles, dim, 6), copies + noise * rng.normal(size=copies.shape)])
+    finding = found(vectors)
+    flagged = flags(finding)
+    assert flagged[singles:].mean() >= 0.95
+    assert flagged[:singles].sum() <= 0.01 * len(vectors)
+    assert finding.calibration is not None
+    assert finding.calibration.estimate_count(finding.score)[0] == pytest.approx(len(copies), rel=0.1)
+
+
+@pytest.mark.parametrize("spread", [0.15, 0.3, 0.45])
+@pytest.mark.parametrize(("objects", "shots"), [(50, 9), (12, 10), (70, 2), (30, 20)])
+def test_classes_of_like_samples_are_no_copies(objects: int, shots: int, spread: float) -> None:
+    labels = np.arange(objects * shots) % objects
+    vectors = gaussian(objects, 64)[labels] + spread * gaussian(len(labels), 64, 1)
+    assert flags(found(vectors, labels)).mean() <= 0.02
+
+
+@pytest.mark.parametrize(("objects", "shots"), [(50, 9), (12, 10), (70, 2), (200, 3)])
+def test_groups_of_like_samples_without_labels_are_not_flagged_and_not_counted(objects: int, shots: int) -> None:
+    like = np.arange(objects * shots) % objects
+    finding = found(gaussian(objects, 64)[like] + 0.35 * gaussian(len(like), 64, 1))
+    assert flags(finding).mean() <= 0.02
+    assert finding.calibration is not None
+    assert finding.calibration.unknown
+    assert np.isnan(finding.calibration.estimate_count(finding.score)).all()
+
+
+def test_collapsed_features_of_a_trained_network_are_no_copies() -> None:
+    labels = np.arange(600) % 4
+    vectors = gaussian(4, 64)[labels] + 0.1 * gaussian(600, 64, 1)
+    assert flags(found(vectors, labels)).mean() <= 0.01
+    assert flags(found(vectors)).mean() <= 0.01

@@ -26,7 +26,12 @@ def pair_scale(scale: NDArray[np.floating], pairs: IntArray) -> FloatArray:
 
 
 def score_pairs(
-    x: UnitRows, indices: IntArray, distances: NDArray[np.floating], scale: FloatArray, at_most: int | None = None
+    x: UnitRows,
+    indices: IntArray,
+    distances: NDArray[np.floating],
+    scale: FloatArray,
+    first: IntArray,
+    at_most: int | None = None,
 ) -> Pairs:
     """All pairs with a score below 1/2, and what else the lists hold.
 
@@ -38,7 +43,9 @@ def score_pairs(
         indices: (N, k) nearest samples, nearest first.
         distances: (N, k) to these.
         scale: (N,) local scales.
-        at_most: maximum number of pairs; `complete_below` is the score up to which none is missing.
+        first: (N,) first member of each sample's group of copies, its own position where it is in none.
+        at_most: maximum number of pairs, besides those of a sample and the first of its group; `complete_below` is the
+            score up to which none is missing.
     """
     n, k = indices.shape
     at_most = max(MAX_PAIRS, 10 * n) if at_most is None else at_most
@@ -46,13 +53,17 @@ def score_pairs(
     complete = 1.0 if k >= n - 1 else 0.5
     short = (distances[:, -1] < scale).nonzero()[0] if k < n - 1 else np.empty(0, np.int64)
     if len(short):
+        copies = (first != np.arange(n)).nonzero()[0]
+        to_first = x.distances(torch.from_numpy(copies), torch.from_numpy(first[copies]).unsqueeze(1))[:, 0].double()
         more, complete = _search_missing_pairs(x, short, distances[:, -1].astype(np.float64), scale, at_most)
-        index, distance = unique_pairs(*(np.concatenate(both) for both in zip((*index.T, distance), more, strict=True)))
+        found = (*index.T, distance), more, (first[copies], copies, to_first.numpy())
+        index, distance = unique_pairs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
     score = scaled_score(distance, pair_scale(scale, index))
     order = np.lexsort((index[:, 1], index[:, 0], distance, score))
     if len(order) > at_most:
         complete = min(complete, float(score[order[at_most]]))
-        order = order[:at_most]
+        joins = first[index[order, 1]] == index[order, 0]
+        order = order[(np.arange(len(order)) < at_most) | joins]
     return Pairs(index[order], distance[order].astype(np.float32), score[order].astype(np.float32), complete)
 
 

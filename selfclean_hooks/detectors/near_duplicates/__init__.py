@@ -1,0 +1,1 @@
+"""Near duplicates: groups of copies, local scale, pixels, calibration."""

@@ -1,0 +1,63 @@
+"""Calibration of near duplicates: more close pairs than chance gives."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfclean_hooks.core.calibration import Calibration
+from selfclean_hooks.detectors.near_duplicates.local_scale import SCALE_RANK
+from selfclean_hooks.utils.arrays import FloatArray, IntArray
+
+MARGIN_DEVIATIONS = 1.0  # standard deviations by which more small p than the average are granted to chance
+MARGIN_SAMPLES = 0.5  # samples granted to chance at p = 0: a single pair is flagged only where it is far out
+
+
+def near_duplicate_calibration(score: NDArray[np.floating], m: float, sure: float = 0.0) -> Calibration:
+    """The calibration of scores, with exact copies (0) at probability 0.
+
+    Where nothing is copied the p-values are uniform, so their density (Grenander's estimate of a nonincreasing one)
+    says by how much the small ones exceed chance.
+
+    Args:
+        score: (N,) of all samples, of one in each group of copies that of its nearest pair beyond the group.
+        m: intrinsic dimension of the samples.
+        sure: scores up to this are those of groups of copies, which chance does not give.
+    """
+    s = np.sort(np.asarray(score, np.float64))
+    s = s[s > 0]
+    if len(s) == 0:
+        return Calibration(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+    start, slope = _concave_majorant(np.where(s <= sure, 0.0, p_values(s, m)))
+    clean = np.minimum(1.0, 1 / slope)  # assumes that nearly all samples are clean: no null proportion is estimated
+    end = np.append(start[1:], len(s)) - 1
+    knots = np.stack([s[start], s[end]], 1).ravel()
+    values = np.maximum.accumulate(np.repeat(clean, 2))
+    distinct = np.append(True, np.diff(knots) > 0)
+    knots, values = knots[distinct], values[distinct]
+    return Calibration(np.append(0.0, knots), np.append(0.0, values))
+
+
+def p_values(score: NDArray[np.floating], m: float) -> FloatArray:
+    """How often a sample's smallest pair score would be so low if nothing were copied, (N,)."""
+    s = np.minimum(np.asarray(score, np.float64), 0.5)
+    t = (s / (1 - s)) ** m
+    return np.asarray(-np.expm1(SCALE_RANK * np.log1p(-np.minimum(t, 1 - 1e-16))))
+
+
+def _concave_majorant(p: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Pieces of the least concave majorant of sorted p: first sample and slope of each."""
+    n = len(p)
+    y = np.append(0.0, np.arange(1, n + 1) / n)
+    x = np.append(0.0, p + (MARGIN_DEVIATIONS * np.sqrt(n * p) + MARGIN_SAMPLES) / n)
+    hull = [0]
+    for i in range(1, n + 1):
+        if i < n and x[i + 1] == x[i]:
+            continue
+        while len(hull) > 1 and (y[hull[-1]] - y[hull[-2]]) * (x[i] - x[hull[-1]]) <= (y[i] - y[hull[-1]]) * (
+            x[hull[-1]] - x[hull[-2]]
+        ):
+            hull.pop()
+        hull.append(i)
+    corners = np.array(hull)
+    return corners[:-1], np.diff(y[corners]) / np.diff(x[corners])
