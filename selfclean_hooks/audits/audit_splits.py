@@ -91,9 +91,9 @@ def splits_of(
         with split_named(name):
             audits[name] = audit_of(split, replace(settings, policy=policies[name]), umap)
     first = next(iter(audits.values()))
-    local_scale = {name: audit.scores.local_scale for name, audit in audits.items()}
+    scales = {name: audit.scores.pair_scales for name, audit in audits.items()}
     automatic = first.scores.automatic["near_duplicates"]
-    leaks = find_leakage(embeddings, local_scale, leakage_search_limit(first), automatic)
+    leaks = find_leakage(embeddings, scales, leakage_search_limit(first), automatic)
     audits = {name: replace(a, scores=replace(a.scores, leaks=leaks[name])) for name, a in audits.items()}
     return SplitsAudit(audits, _shifts(embeddings, settings.embedding))
 

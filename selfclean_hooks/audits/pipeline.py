@@ -71,6 +71,7 @@ def _scores(embeddings: Embeddings, vectors: NDArray[np.float32], settings: Audi
             method=settings.method,
             pairs_below=required_pair_score(settings.thresholds),
             why_no_labels=embeddings.why_no_labels,
+            miniatures=embeddings.miniatures,
             tick=tick,
         )
 
@@ -126,8 +127,8 @@ def with_leakage(audit: Audit, embeddings: Embeddings, others: Mapping[str, Embe
 
     if name in others:
         raise DataError(f"leakage is searched between {name} and other splits, got {', '.join(others)}")
-    automatic, local_scale = audit.scores.automatic["near_duplicates"], {name: audit.scores.local_scale}
-    leaks = find_leakage({name: embeddings, **others}, local_scale, leakage_search_limit(audit), automatic, (name,))
+    automatic, scales = audit.scores.automatic["near_duplicates"], {name: audit.scores.pair_scales}
+    leaks = find_leakage({name: embeddings, **others}, scales, leakage_search_limit(audit), automatic, (name,))
     return replace(audit, scores=replace(audit.scores, leaks=leaks[name]))
 
 

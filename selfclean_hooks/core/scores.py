@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,13 @@ class LeakPairs:
         return self.splits[int(self.other[pair])]
 
 
+class PairScales(NamedTuple):
+    """What the distances of pairs are compared with, in the network and in the pixels; None: not measured."""
+
+    local: NDArray[np.float32] | None = None  # (N,)
+    pixel: NDArray[np.float32] | None = None  # (N,)
+
+
 @dataclass(frozen=True, eq=False)
 class Scores:
     """What was measured of N samples. Scores are in [0, 1], low = worse, NaN = not scored (unreadable or not run)."""
@@ -92,6 +99,8 @@ class Scores:
     leaks: LeakPairs | None = None  # near duplicates in other splits; None: not checked
     scaled_tree_score: NDArray[np.float32] | None = None  # (M,) scores of the tree's pairs; None: their distances
     local_scale: NDArray[np.float32] | None = None  # (N,) distance to an ordinary neighbour; None: not measured
+    pixel_scale: NDArray[np.float32] | None = None  # (N,) what its image differs from that one's; None: no images
+    mirrored: NDArray[np.bool_] | None = None  # (P,) whether the pair are mirror images; None: not looked at
     calibration: Mapping[str, Calibration] = field(default_factory=dict)  # issue: calibration, where estimated
     # Labels that are not classes: regression targets (N,) float64, NaN: none; or several labels a sample, (N, C) bool.
     targets: NDArray[Any] | None = None
@@ -102,6 +111,11 @@ class Scores:
 
     def __len__(self) -> int:
         return len(self.near_duplicate)
+
+    @property
+    def pair_scales(self) -> PairScales:
+        """What the distances of pairs are compared with."""
+        return PairScales(self.local_scale, self.pixel_scale)
 
     @property
     def tree_score(self) -> NDArray[np.float32]:
@@ -157,6 +171,8 @@ def scatter_scores(scores: Scores, positions: NDArray[np.int64], n: int, **chang
         tree_distance=scores.tree_distance,
         scaled_tree_score=scores.scaled_tree_score,
         local_scale=None if scores.local_scale is None else of_samples(scores.local_scale, np.nan),
+        pixel_scale=None if scores.pixel_scale is None else of_samples(scores.pixel_scale, np.nan),
+        mirrored=scores.mirrored,
         pairs_complete_below=scores.pairs_complete_below,
         automatic=scores.automatic,
         not_run=scores.not_run,

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from selfclean_hooks.data.digests import digest, file_key
 from selfclean_hooks.data.image_files import STORED
-from selfclean_hooks.data.images import CHANNELS, as_array, encoded_image, raster, to_image, to_rgb
+from selfclean_hooks.data.images import CHANNELS, as_array, encoded_image, miniature, raster, to_image, to_rgb
 from selfclean_hooks.data.items import ItemLabel, item_label, split
 from selfclean_hooks.data.signals import is_signal
 from selfclean_hooks.errors import DataError
@@ -73,6 +73,7 @@ class Sample:
     key: str = ""  # of its file or else its content
     pixels: int = -1  # of the image as the data set returns it
     known: bool = False  # the cache has its features: it comes without content
+    miniature: NDArray[np.uint8] | None = None  # (16, 16, 3) of an image
 
 
 @dataclass(frozen=True)
@@ -124,12 +125,14 @@ class SampleReader(Dataset[tuple[Sample, Any]]):
             if value is None:
                 raise DataError("the data set returned None")
             value = value if self.prepare is None else encoded_image(value)
-            seen, size = digest(value), pixels(value)
+            seen, size, small = digest(value), pixels(value), miniature(value)
             known = self._is_known(seen)
             content = None if known else self._content(value, index) if not self.whole else self.dataset.stored(index)
         except Exception as error:  # anything a user's data set raises: recorded by index, and the audit goes on
             return Sample(index, error=f"{type(error).__name__}: {error}".strip(), key=self._file_key(index)), None
-        sample = Sample(index, digest=seen, key=self._file_key(index) or seen, pixels=size, known=known)
+        sample = Sample(
+            index, digest=seen, key=self._file_key(index) or seen, pixels=size, known=known, miniature=small
+        )
         try:
             return replace(sample, label=item_label(target)), content
         except DataError as error:

@@ -165,7 +165,7 @@ def _near_duplicate_reasons(
             other = int(scores.pair_index[pair].sum()) - i
             yield (
                 i,
-                f"near duplicate of {sample_text(other)} (distance {scores.pair_distance[pair]:.4g}), "
+                f"{_words(scores, i, other)} of {sample_text(other)} (distance {scores.pair_distance[pair]:.4g}), "
                 "but not of a kept copy",
             )
             continue
@@ -175,7 +175,15 @@ def _near_duplicate_reasons(
         else:
             apart = f", distance {duplicates.distance[i]:.4g}" if not math.isnan(duplicates.distance[i]) else ""
             where = f"set {number}, {size[number]} copies{apart}"
-            yield i, f"near duplicate of {sample_text(kept)} ({where})"
+            yield i, f"{_words(scores, i, kept)} of {sample_text(kept)} ({where})"
+
+
+def _words(scores: Scores, one: int, other: int) -> str:
+    """What two near duplicates are to each other."""
+    if scores.mirrored is None or not scores.mirrored.any():
+        return "near duplicate"
+    turned = scores.pair_index[scores.mirrored]
+    return "mirrored near duplicate" if (turned == sorted((one, other))).all(1).any() else "near duplicate"
 
 
 def _leakage_reasons(scores: Scores, near: BoolArray) -> Iterator[tuple[int, str]]:

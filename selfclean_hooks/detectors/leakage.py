@@ -9,20 +9,21 @@ import numpy as np
 import torch
 
 from selfclean_hooks.core.embeddings import Embeddings
-from selfclean_hooks.core.scores import LeakPairs
+from selfclean_hooks.core.scores import LeakPairs, PairScales
+from selfclean_hooks.detectors.near_duplicates.alignment import aligned_residuals
 from selfclean_hooks.detectors.near_duplicates.pair_scores import scaled_score
+from selfclean_hooks.detectors.near_duplicates.pixel_evidence import combined_score
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.neighbors.cross_search import cross_nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, repeated_blanks, with_blank_directions
-from selfclean_hooks.utils.arrays import Float32Array, IntArray, not_finite
+from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray, not_finite
 
 Pairs = tuple[IntArray, IntArray, Float32Array, Float32Array]  # positions in two splits, distances and scores
-LocalScaleBySplit = Mapping[str, Float32Array | None]  # split: (N,) local scales; None: distances are scores
 
 
 def find_leakage(
     splits: Mapping[str, Embeddings],
-    local_scale: LocalScaleBySplit,
+    scales: Mapping[str, PairScales],
     below: float,
     automatic: float = 0.0,
     of: Collection[str] | None = None,
@@ -33,7 +34,8 @@ def find_leakage(
 
     Args:
         splits: by name, embedded by the same encoder; the training split first.
-        local_scale: `Scores.local_scale` of all splits but the last, or of those in `of`.
+        scales: `Scores.pair_scales` of all splits but the last, or of those in `of`; without local scales, distances
+            are scores.
         below: score up to which further neighbours than the nearest are listed.
         automatic: score below which "auto" flags.
         of: the splits to report on; default: all. Each pair of splits is compared once.
@@ -49,13 +51,29 @@ def find_leakage(
     pairs: dict[tuple[str, str], Pairs] = {}
     for name, other in combinations(sorted(splits, key=lambda name: name not in wanted), 2):
         if name in wanted:
-            scale = local_scale.get(name)
-            far = below if scale is None else float(np.nanmax(scale)) * (below / max(1 - below, 1e-9)) ** 2
+            scale, in_pixels = scales.get(name, PairScales())
+            in_pixels = (
+                in_pixels if splits[name].miniatures is not None and splits[other].miniatures is not None else None
+            )
+            ratio = below / max(1 - below, 1e-9) if in_pixels is None else 1.0  # pixels may bring what is farther near
+            far = below if scale is None else float(np.nanmax(scale)) * ratio**2
             first, second, distance = _pairs_of_two_splits(rows[name], splits[name], rows[other], splits[other], far)
             score = distance if scale is None else scaled_score(distance, scale[first]).astype(np.float32)
+            if in_pixels is not None:
+                residual = _residuals(splits[name], splits[other], first, second)
+                score = combined_score(score, residual, in_pixels[first].astype(np.float64)).astype(np.float32)
             pairs[name, other], pairs[other, name] = (first, second, distance, score), (second, first, distance, score)
-    is_scaled = any(scale is not None for scale in local_scale.values())
+    is_scaled = any(scale.local is not None for scale in scales.values())
     return {name: _leak_pairs(name, splits, pairs, automatic, is_scaled) for name in wanted}
+
+
+def _residuals(mine: Embeddings, its: Embeddings, first: IntArray, second: IntArray) -> FloatArray:
+    """(P,) how far the images of pairs of two splits differ."""
+    assert mine.miniatures is not None
+    assert its.miniatures is not None
+    both = np.concatenate([mine.miniatures, its.miniatures])
+    beyond = len(mine.miniatures) + np.searchsorted(its.readable, second)
+    return aligned_residuals(both, np.stack([np.searchsorted(mine.readable, first), beyond], 1))[0]
 
 
 def _leak_pairs(

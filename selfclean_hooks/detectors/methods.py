@@ -13,7 +13,6 @@ from selfclean_hooks.core.labels import Labels, class_codes, is_classes
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.detectors.label_errors.detector import EnsembleLabelErrors
 from selfclean_hooks.detectors.near_duplicates.detector import ScaledNearDuplicates
-from selfclean_hooks.detectors.near_duplicates.pair_scores import pair_scale, scaled_score
 from selfclean_hooks.detectors.off_topic import BranchOffTopic
 from selfclean_hooks.detectors.protocol import MIN_PAIRS, Detector, Finding, Geometry
 from selfclean_hooks.detectors.selfclean import LabelErrors, NearDuplicates, OffTopic
@@ -49,6 +48,7 @@ def score(
     method: str = "default",
     pairs_below: float = 0.0,
     why_no_labels: str = "there are no labels",
+    miniatures: NDArray[np.uint8] | None = None,
     tick: Tick | None = None,
 ) -> Scores:
     """Scores of N checked vectors; O(N) memory.
@@ -59,6 +59,7 @@ def score(
         method: a key of `methods.METHODS`.
         pairs_below: every pair with a score below this is listed.
         why_no_labels: reason given for label errors where labels are None.
+        miniatures: (N, 16, 16, 3) RGB of the samples, where all are images: near duplicates are compared by them too.
         tick: progress, called with (steps done, all steps).
     """
     chosen = METHODS[method]
@@ -74,7 +75,7 @@ def score(
         k = len(x) - 1 if lists_all_pairs else chosen.neighbors
         neighbors = nearest_neighbors(x, k, classes if chosen.by_class else None, tick=tick)
         tree = minimum_spanning_tree(x, neighbors)
-        geometry = Geometry(x, classes, neighbors, tree, pair_distance_quantile(x), targets, pairs_below)
+        geometry = Geometry(x, classes, neighbors, tree, pair_distance_quantile(x), targets, pairs_below, miniatures)
         findings = {d.issue: d(geometry) for d in chosen.detectors if d.issue not in not_run}
     return _assemble(geometry, findings, not_run, labels, codes, values)
 
@@ -106,8 +107,10 @@ def _assemble(
         pair_score=near.pairs.score,
         tree_index=geometry.tree.edges,
         tree_distance=geometry.tree.lengths,
-        scaled_tree_score=_scaled_tree_score(geometry, near.local_scale),
-        local_scale=None if near.local_scale is None else near.local_scale.astype(np.float32),
+        scaled_tree_score=_single(near.tree_score),
+        local_scale=_single(near.local_scale),
+        pixel_scale=_single(near.pixel_scale),
+        mirrored=near.pairs.mirrored,
         pairs_complete_below=near.pairs.complete_below,
         automatic={issue: finding.automatic for issue, finding in findings.items()},
         calibration={i: finding.calibration for i, finding in findings.items() if finding.calibration is not None},
@@ -118,11 +121,8 @@ def _assemble(
     )
 
 
-def _scaled_tree_score(geometry: Geometry, local_scale: FloatArray | None) -> Float32Array | None:
-    if local_scale is None:
-        return None
-    tree = geometry.tree
-    return scaled_score(tree.lengths, pair_scale(local_scale, tree.edges)).astype(np.float32)
+def _single(values: FloatArray | None) -> Float32Array | None:
+    return None if values is None else values.astype(np.float32)
 
 
 def _encode_classes(codes: IntArray | None) -> tuple[IntArray, IntArray | None]:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.neighbors.knn import NeighborLists
 from selfclean_hooks.neighbors.spanning_tree import Tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
-from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
+from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
 
 MIN_PAIRS = 10_000  # listed where there are as many: small data sets keep all of theirs
 
@@ -28,6 +29,7 @@ class Geometry:
     pair_quantile: Callable[[float], float]  # of the distances of all pairs strictly inside of (0, 1)
     targets: NDArray[Any] | None = None  # (N,) regression targets, NaN: none; or (N, C) booleans of several labels
     pairs_below: float = 0.0  # every pair with a score below this is to be listed
+    miniatures: NDArray[np.uint8] | None = None  # (N, 16, 16, 3) RGB of the samples, where all are images
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,7 @@ class Pairs:
     distance: Float32Array  # (P,) in [0, 1]
     score: Float32Array  # (P,) in [0, 1], low = near duplicates
     complete_below: float
+    mirrored: BoolArray | None = None  # (P,) whether one is the mirror image of the other; None: not looked at
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +54,8 @@ class Finding:
     calibration: Calibration | None = None  # score -> probability that a sample is clean, where it was estimated
     predicted_target: FloatArray | None = None  # label errors of targets only: see `Scores.predicted_target`
     local_scale: FloatArray | None = None  # near duplicates only: (N,) distance to an ordinary neighbour
+    pixel_scale: FloatArray | None = None  # and (N,) what its image differs from that one's, where there are images
+    tree_score: FloatArray | None = None  # and (N - 1,) scores of the tree's pairs
 
 
 class Detector(Protocol):

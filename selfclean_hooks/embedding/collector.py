@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfclean_hooks.core.labels import NO_LABELS, ReadLabels, read_labels, scatter_labels
+from selfclean_hooks.data.images import MINIATURE
 from selfclean_hooks.data.items import ItemLabel
 from selfclean_hooks.data.reader import Batch, SampleReader
 from selfclean_hooks.data.views.cached_dataset import nbytes
@@ -34,6 +35,7 @@ class Shard:
     digests: list[str]
     keys: list[str]
     pixels: NDArray[np.int64]
+    miniatures: NDArray[np.uint8] | None
     errors: dict[int, str]
     no_label: dict[int, str]
 
@@ -45,6 +47,9 @@ def merge_shards(n: int, shares: list[Shard]) -> EmbeddingCollector:
         rows = slicing(share.positions)
         read.labels[rows], read.digests[rows], read.keys[rows] = share.labels, share.digests, share.keys
         read.pixels[rows] = share.pixels
+        if share.miniatures is not None:
+            read.miniatures[rows] = share.miniatures
+        read.are_images &= share.miniatures is not None
         read.errors.update(share.errors)
         read.no_label.update(share.no_label)
     read.errors, read.no_label = dict(sorted(read.errors.items())), dict(sorted(read.no_label.items()))
@@ -101,6 +106,8 @@ class EmbeddingCollector:
         self.no_label: dict[int, str] = {}
         self.digests, self.keys = [""] * n, [""] * n
         self.pixels = np.full(n, -1, np.int64)
+        self.miniatures = np.zeros((n, MINIATURE, MINIATURE, 3), np.uint8)  # of images
+        self.are_images = True  # all that could be read
         self.first: dict[str, int] = {}  # content: its first position; copies get the very same vector
 
     def take(self, batch: Batch, encoder: Encoder, cache: Cache, reader: SampleReader) -> None:
@@ -112,6 +119,9 @@ class EmbeddingCollector:
         self.errors.update({sample.index: sample.error for sample in batch.samples if sample.error})
         for sample in good:
             self.labels[sample.index], self.digests[sample.index] = sample.label, sample.digest
+            self.are_images &= sample.miniature is not None
+            if sample.miniature is not None:
+                self.miniatures[sample.index] = sample.miniature
             if sample.no_label:
                 self.no_label[sample.index] = sample.no_label
         for at, sample in enumerate(sample for sample in good if not sample.known):
@@ -168,7 +178,8 @@ class EmbeddingCollector:
         rows = slicing(positions)
         vectors = None if self.vectors is None else self.vectors[rows].copy()
         labels, digests, keys, pixels = self.labels[rows], self.digests[rows], self.keys[rows], self.pixels[rows].copy()
-        return Shard(positions, vectors, labels, digests, keys, pixels, self.errors, self.no_label)
+        small = self.miniatures[rows].copy() if self.are_images else None
+        return Shard(positions, vectors, labels, digests, keys, pixels, small, self.errors, self.no_label)
 
     def matrix(self, least: int = 2) -> NDArray[np.float32]:
         """(R, D) features of the readable samples."""
@@ -194,6 +205,12 @@ class EmbeddingCollector:
                 "choose another backbone"
             )
         return vectors
+
+    def readable_miniatures(self) -> NDArray[np.uint8] | None:
+        """(R, 16, 16, 3) of the readable samples; None if one of them is no image."""
+        if not self.are_images:
+            return None
+        return np.delete(self.miniatures, list(self.errors), 0) if self.errors else self.miniatures
 
     def known_labels(self) -> ReadLabels:
         """Labels of the n samples, as they are in the items."""

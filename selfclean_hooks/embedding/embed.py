@@ -220,23 +220,23 @@ def _described(
 ) -> Embeddings:
     """What was read, with its labels and names; `labels` given take the place of those in the items."""
     known = read.known_labels() if labels is None else read_labels(labels, read.n)
-    codes = known.values
-    names = known.class_names or (class_names(view.dataset) if codes is not None else None)
-    names = names if names is not None and has_name_for_every_class(names, codes) else None
+    names = known.class_names or (class_names(view.dataset) if known.values is not None else None)
+    names = names if names is not None and has_name_for_every_class(names, known.values) else None
     return Embeddings(
         vectors=vectors,
         n=read.n,
         errors=read.errors,
-        labels=codes,
+        labels=known.values,
         why_no_labels=known.why_none,
         class_names=names,
         names=tuple(file or "" for file in view.files) if any(view.files) else None,
         digests=tuple(read.digests),
-        data={"name": type(view.dataset).__name__, "fingerprint": fingerprint(*read.digests, codes)},
+        data={"name": type(view.dataset).__name__, "fingerprint": fingerprint(*read.digests, known.values)},
         encoder={"name": encoder.name, "fingerprint": encoder.fingerprint},
         notes=(*filter(None, notes), *known.notes),
         keys=tuple(read.keys),
         pixels=read.pixels if (read.pixels >= 0).any() else None,
+        miniatures=read.readable_miniatures(),
         encoder_file=encoder.file,
     )
 

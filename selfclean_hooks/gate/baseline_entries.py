@@ -171,6 +171,7 @@ def _without(scores: Scores, excluded: BoolArray) -> Scores:
         pair_index=scores.pair_index[pairs],
         pair_distance=scores.pair_distance[pairs],
         pair_score=scores.pair_score[pairs],
+        mirrored=None if scores.mirrored is None else scores.mirrored[pairs],
         tree_index=scores.tree_index[edges],
         tree_distance=scores.tree_distance[edges],
         scaled_tree_score=None if scores.scaled_tree_score is None else scores.scaled_tree_score[edges],

@@ -111,6 +111,7 @@ def pairs_of(audit: AuditResult) -> pd.DataFrame:
             "distance": s.pair_distance,
             "near_duplicate_score": s.pair_score,
             "is_near_duplicate_issue": audit.decisions.pairs,
+            **({} if s.mirrored is None else {"is_mirrored": s.mirrored}),
         },
         copy=True,
     )

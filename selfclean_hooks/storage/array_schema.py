@@ -61,6 +61,8 @@ FIELDS = {
     **{f"bounds_{issue}": Field("f8", (2, f"knots of {issue}"), -ROUNDING, 1 + ROUNDING) for issue in SCORED},
     "pixels": Field("i8", ("N",), -1),
     "reach": Field("f4", ("N",), is_finite=False),
+    "pixel_scale": Field("f4", ("N",), is_finite=False),
+    "mirrored": Field("b1", ("P",)),
     PREDICTED_TARGET: Field("f8", ("N",), is_finite=False),
     "error_index": Field("i8", ("E",), 0, "N", is_required=True),
     **_packed("error", "E"),

@@ -28,6 +28,8 @@ OPTIONAL = {
     "pixels": "pixels",
     "scaled_tree_score": "tree_scaled",
     "local_scale": "reach",
+    "pixel_scale": "pixel_scale",
+    "mirrored": "mirrored",
     "targets": "targets",
     "predicted_target": PREDICTED_TARGET,
 }

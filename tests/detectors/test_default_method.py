@@ -17,7 +17,7 @@ from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.audits.pipeline import audit_of, with_leakage
 from selfclean_hooks.audits.settings import AuditSettings
 from selfclean_hooks.core.issues import SCORED
-from selfclean_hooks.core.scores import Scores
+from selfclean_hooks.core.scores import PairScales, Scores
 from selfclean_hooks.decisions.settings import FDR, Keep, Top
 from selfclean_hooks.detectors.leakage import find_leakage
 from selfclean_hooks.testing import contaminate, digits, off_topic_patches
@@ -343,7 +343,7 @@ def test_leaks_are_measured_by_the_split_that_is_trained_on(below: float) -> Non
     local_scale = audit_embeddings(train).scores.local_scale
     assert local_scale is not None
     sides = {"train": embeddings(train), **{name: embeddings(rows) for name, rows in others.items()}}
-    found = find_leakage(sides, {"train": local_scale}, below, 0.3, ("train",))["train"]
+    found = find_leakage(sides, {"train": PairScales(local_scale)}, below, 0.3, ("train",))["train"]
     tables = [slow_leaks(train, rows, local_scale) for rows in others.values()]
     assert found.automatic == 0.3
     assert (np.diff(found.score) >= 0).all()
@@ -362,7 +362,7 @@ def test_both_sides_of_a_leak_score_alike() -> None:
     train, others = splits()
     local_scale = audit_embeddings(train).scores.local_scale
     sides = {"train": embeddings(train), "val": embeddings(others["val"])}
-    found = find_leakage(sides, {"train": local_scale}, 0.3)
+    found = find_leakage(sides, {"train": PairScales(local_scale)}, 0.3)
     one, other = (
         {(*sorted(((0, i), (1, j))),): s for i, j, s in ends}
         for ends in (

@@ -16,7 +16,7 @@ from selfclean_hooks import Audit, Limits, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.audits.pipeline import audit_of, with_leakage
 from selfclean_hooks.audits.settings import AuditSettings
 from selfclean_hooks.core.embeddings import Embeddings
-from selfclean_hooks.core.scores import LeakPairs
+from selfclean_hooks.core.scores import LeakPairs, PairScales
 from selfclean_hooks.detectors.leakage import find_leakage
 from selfclean_hooks.errors import ContaminationError, DataError
 from selfclean_hooks.neighbors.cross_search import cross_nearest_neighbors
@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 
 def leaks_of(one: Embeddings, others: dict[str, Embeddings], name: str, below: float) -> LeakPairs:
     """By distance, as `method="selfclean"` has it."""
-    return find_leakage({name: one, **others}, {name: None}, below, of=(name,))[name]
+    return find_leakage({name: one, **others}, {name: PairScales()}, below, of=(name,))[name]
 
 
 def embeddings(vectors: Any, n: int = 0, errors: tuple[int, ...] = (), **changes: Any) -> Embeddings:

@@ -7,13 +7,16 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.detectors.near_duplicates.local_scale import SCALE_RANK
+from selfclean_hooks.neighbors.knn import MAX_DIMENSION
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
 MARGIN_DEVIATIONS = 1.0  # standard deviations by which more small p than the average are granted to chance
 MARGIN_SAMPLES = 0.5  # samples granted to chance at p = 0: a single pair is flagged only where it is far out
 
 
-def near_duplicate_calibration(score: NDArray[np.floating], m: float, sure: float = 0.0) -> Calibration:
+def near_duplicate_calibration(
+    score: NDArray[np.floating], sure: float, m: float, rate: float = SCALE_RANK
+) -> Calibration:
     """The calibration of scores, with exact copies (0) at probability 0.
 
     Where nothing is copied the p-values are uniform, so their density (Grenander's estimate of a nonincreasing one)
@@ -21,14 +24,15 @@ def near_duplicate_calibration(score: NDArray[np.floating], m: float, sure: floa
 
     Args:
         score: (N,) of all samples, of one in each group of copies that of its nearest pair beyond the group.
-        m: intrinsic dimension of the samples.
         sure: scores up to this are those of groups of copies, which chance does not give.
+        m: intrinsic dimension of the samples.
+        rate: neighbours within the local scale.
     """
     s = np.sort(np.asarray(score, np.float64))
     s = s[s > 0]
     if len(s) == 0:
         return Calibration(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
-    start, slope = _concave_majorant(np.where(s <= sure, 0.0, p_values(s, m)))
+    start, slope = _concave_majorant(np.where(s <= sure, 0.0, p_values(s, m, rate)))
     clean = np.minimum(1.0, 1 / slope)  # assumes that nearly all samples are clean: no null proportion is estimated
     end = np.append(start[1:], len(s)) - 1
     knots = np.stack([s[start], s[end]], 1).ravel()
@@ -38,11 +42,32 @@ def near_duplicate_calibration(score: NDArray[np.floating], m: float, sure: floa
     return Calibration(np.append(0.0, knots), np.append(0.0, values))
 
 
-def p_values(score: NDArray[np.floating], m: float) -> FloatArray:
-    """How often a sample's smallest pair score would be so low if nothing were copied, (N,)."""
+TAIL_QUANTILES = (0.1, 0.5)  # few samples below the first have copies
+
+
+def fit_chance(score: NDArray[np.floating]) -> tuple[float, float]:
+    """Dimension and rate with which `p_values` gives two quantiles of (G,) scores.
+
+    For distances that are not those of a space, such as the blend of network and pixels.
+    """
+    s = np.clip(np.quantile(score, TAIL_QUANTILES), 1e-6, 0.5 - 1e-6)
+    few, many = np.log(s / (1 - s))
+    wanted = np.log1p(-np.array(TAIL_QUANTILES))
+    m = float(np.clip(np.log(wanted[1] / wanted[0]) / max(many - few, 1e-6), 0.5, MAX_DIMENSION))
+    return m, float(wanted[0] / np.log1p(-np.exp(few * m)))
+
+
+def p_values(score: NDArray[np.floating], m: float, rate: float = SCALE_RANK) -> FloatArray:
+    """How often a sample's smallest pair score would be so low if nothing were copied, (N,).
+
+    Args:
+        score: (N,) in [0, 1].
+        m: intrinsic dimension.
+        rate: neighbours within the local scale.
+    """
     s = np.minimum(np.asarray(score, np.float64), 0.5)
     t = (s / (1 - s)) ** m
-    return np.asarray(-np.expm1(SCALE_RANK * np.log1p(-np.minimum(t, 1 - 1e-16))))
+    return np.asarray(-np.expm1(rate * np.log1p(-np.minimum(t, 1 - 1e-16))))
 
 
 def _concave_majorant(p: FloatArray) -> tuple[IntArray, FloatArray]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from selfclean_hooks.detectors.near_duplicates.calibration import near_duplicate_calibration
+from selfclean_hooks.detectors.near_duplicates.calibration import fit_chance, near_duplicate_calibration
 from selfclean_hooks.detectors.near_duplicates.copy_groups import (
     MAX_RATIO,
     CopyGroups,
@@ -15,6 +15,7 @@ from selfclean_hooks.detectors.near_duplicates.copy_groups import (
 )
 from selfclean_hooks.detectors.near_duplicates.local_scale import estimate_local_scale
 from selfclean_hooks.detectors.near_duplicates.pair_scores import pair_scale, sample_scores, scaled_score, score_pairs
+from selfclean_hooks.detectors.near_duplicates.pixel_evidence import PixelEvidence, blended_scale
 from selfclean_hooks.detectors.protocol import MIN_PAIRS, Finding, Geometry, Pairs
 from selfclean_hooks.neighbors.knn import intrinsic_dimension
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
@@ -39,33 +40,65 @@ class ScaledNearDuplicates:
         """Score every sample and list the pairs."""
         x, n = geometry.x, len(geometry.x)
         indices, distances = geometry.neighbors.indices.numpy(), geometry.neighbors.distances.numpy()
+        tree, images = geometry.tree, geometry.miniatures
         dimension, _ = intrinsic_dimension(distances)
-        groups = find_copy_groups(geometry.tree.linkage(), dimension, geometry.labels)
+        pixels = None if images is None else PixelEvidence(images)
+        alike = None if pixels is None else pixels.are_alike(tree.edges)
+        groups = find_copy_groups(tree.linkage(), dimension, geometry.labels, alike)
         near, beyond = neighbors_beyond_groups(x, indices, distances, groups)
-        scale = estimate_local_scale(beyond, groups)
-        pairs = score_pairs(x, indices, distances, scale.distance, groups.first)
-        score = sample_scores(pairs, n)
-        merges = _merges(score, near, beyond, scale.distance, groups)
+        measured = estimate_local_scale(beyond, groups)
+        scale = measured.distance
+        if pixels is not None:
+            scale = blended_scale(scale, groups.originals)
+            pixels.measure_scale(groups.originals, near, groups.first)
+        pairs = score_pairs(x, indices, distances, scale, groups.first)
+        pairs = pairs if pixels is None else _with_pixels(pairs, pixels)
+        score, merges = sample_scores(pairs, n), _merges(groups, near, beyond, scale, pixels)
+        merges = np.where(groups.first == np.arange(n), merges[groups.first], score)
         sure = float(score[groups.first != np.arange(n)].max(initial=0.0))
-        calibration = near_duplicate_calibration(merges, scale.dimension, sure)
+        chance: tuple[float, ...] = (measured.dimension,) if pixels is None else fit_chance(merges[groups.originals])
+        calibration = near_duplicate_calibration(merges, sure, *chance)
         automatic = max(min(calibration.probability_threshold(), MAX_AUTOMATIC), np.nextafter(sure, 1))
         loose = (score > SURE) & (score < automatic)
         if loose.mean() > MAX_LOOSE_FRACTION:
             automatic, calibration = min(automatic, SURE), replace(calibration, unknown=TIGHT_GROUPS)
         wanted = max(automatic, geometry.pairs_below, calibration.fdr_threshold(score, MAX_FALSE_FLAG_RATE))
+        of_tree = scaled_score(tree.lengths, pair_scale(scale, tree.edges))
         return Finding(
-            score, automatic, _worst_pairs(pairs, n, wanted), calibration=calibration, local_scale=scale.distance
+            score,
+            automatic,
+            _worst_pairs(pairs, n, wanted),
+            calibration=calibration,
+            local_scale=scale,
+            pixel_scale=None if pixels is None else pixels.scale,
+            tree_score=of_tree if pixels is None else pixels.combine(of_tree, tree.edges)[0],
         )
 
 
-def _merges(score: FloatArray, near: IntArray, beyond: FloatArray, scale: FloatArray, groups: CopyGroups) -> FloatArray:
-    """(N,) scores, of the first member of each group that of its nearest pair beyond the group."""
-    originals = groups.originals
-    merges: FloatArray = score.copy()
+def _merges(
+    groups: CopyGroups, near: IntArray, beyond: FloatArray, scale: FloatArray, pixels: PixelEvidence | None
+) -> FloatArray:
+    """(N,) of each original the score of its nearest pair beyond its own group; 1 elsewhere."""
+    originals, merges = groups.originals, np.ones(len(scale))
     if beyond.shape[1]:
-        ends = np.stack([np.broadcast_to(originals[:, None], near.shape), near], 2)
-        merges[originals] = scaled_score(beyond, pair_scale(scale, ends.reshape(-1, 2)).reshape(near.shape)).min(1)
+        pairs = np.stack([np.broadcast_to(originals[:, None], near.shape), near], 2).reshape(-1, 2)
+        score = scaled_score(beyond.reshape(-1), pair_scale(scale, pairs))
+        score = score if pixels is None else pixels.combine(score, pairs)[0]
+        merges[originals] = score.reshape(near.shape).min(1)
     return merges
+
+
+def _with_pixels(pairs: Pairs, pixels: PixelEvidence) -> Pairs:
+    """The pairs in the order of their scores with the pixels as well."""
+    score, mirrored = pixels.combine(pairs.score, pairs.index)
+    order = np.lexsort((pairs.index[:, 1], pairs.index[:, 0], pairs.distance, score))
+    return Pairs(
+        pairs.index[order],
+        pairs.distance[order],
+        score[order].astype(np.float32),
+        pairs.complete_below,
+        mirrored[order],
+    )
 
 
 def _worst_pairs(pairs: Pairs, n: int, below: float) -> Pairs:
@@ -74,4 +107,5 @@ def _worst_pairs(pairs: Pairs, n: int, below: float) -> Pairs:
     if keep >= len(pairs.score):
         return pairs
     complete = min(pairs.complete_below, float(pairs.score[keep]))
-    return Pairs(pairs.index[:keep], pairs.distance[:keep], pairs.score[:keep], complete)
+    mirrored = None if pairs.mirrored is None else pairs.mirrored[:keep]
+    return Pairs(pairs.index[:keep], pairs.distance[:keep], pairs.score[:keep], complete, mirrored)
