@@ -1,4 +1,4 @@
-"""How far two images differ in their pixels, once one is laid over the other.
+"""How far two images differ in their pixels, once one is aligned with the other.
 
 A network is trained to see through what tells a copy from another image of the same thing; the pixels are not. Two
 images are compared at 16 x 16 pixels by 1 - their correlation, which ignores brightness and contrast, and once more at
@@ -27,7 +27,7 @@ BLOCK, WIDTH = 128, 24  # images that are compared with so many others each at a
 
 
 def aligned_residuals(miniatures: NDArray[np.uint8], pairs: IntArray) -> tuple[FloatArray, BoolArray]:
-    """How far the images of each pair differ in what cannot be laid over each other.
+    """How far the images of each pair differ in what cannot be aligned.
 
     Args:
         miniatures: (N, 16, 16, 3).
