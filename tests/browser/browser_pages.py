@@ -114,7 +114,7 @@ def vectors() -> tuple[np.ndarray, np.ndarray]:
     return made.astype(np.float32), labels
 
 
-def png(seed: int, side: int = 24) -> bytes:
+def png(seed: int, side: int = 8) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")

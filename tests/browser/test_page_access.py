@@ -11,7 +11,6 @@ from tests.browser.browser_pages import Opened, opened, required
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytest_plugins = ["tests.browser.browser_fixtures"]
 
 TABS = ("summary", "near_duplicates", "off_topic", "label_errors", "classes", "map", "about")
 VIEWS: dict[str, dict[str, Any]] = {

@@ -18,7 +18,6 @@ from tests.browser.browser_pages import CLASSES, N, Opened, exported, opened, pa
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytest_plugins = ["tests.browser.browser_fixtures"]
 
 Reported = set[tuple[str, str, int]]
 

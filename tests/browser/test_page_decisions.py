@@ -16,8 +16,6 @@ from tests.helpers.command_line import Call
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytest_plugins = ["tests.browser.browser_fixtures"]
-
 
 def decide_some(review: Opened) -> None:
     review.tab("off_topic")

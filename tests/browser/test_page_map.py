@@ -19,7 +19,6 @@ from tests.browser.browser_pages import CLASSES, N, made, opened
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytest_plugins = ["tests.browser.browser_fixtures"]
 
 MANY = 20_000
 
@@ -146,7 +145,7 @@ def test_thumbnails_beyond_the_budget_are_left_out(
 ) -> None:
     audit = made()
     whole = render(audit)
-    monkeypatch.setattr("selfclean_hooks.report.html.page.IMAGES", 100_000)
+    monkeypatch.setattr("selfclean_hooks.report.html.page.IMAGES", 20_000)
     monkeypatch.setattr("selfclean_hooks.report.html.data.MIN_IMAGE_BUDGET", 0)
     path = tmp_path / "small.html"
     audit.to_html(path)

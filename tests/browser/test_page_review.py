@@ -11,8 +11,6 @@ from tests.browser.browser_pages import CLASSES, Opened, exported, focused
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytest_plugins = ["tests.browser.browser_fixtures"]
-
 
 def test_marks_by_keyboard_undo_and_reload(review: Opened) -> None:
     page = review.tab("off_topic")

@@ -18,7 +18,6 @@ from tests.browser.browser_pages import N, exported, made, opened, page_of
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytest_plugins = ["tests.browser.browser_fixtures"]
 
 EVIL = {
     "script": "</script><script>alert(1)</script>",

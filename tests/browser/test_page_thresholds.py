@@ -9,8 +9,6 @@ import pytest
 from selfclean_hooks import Audit
 from tests.browser.browser_pages import CLASSES, N, Opened
 
-pytest_plugins = ["tests.browser.browser_fixtures"]
-
 
 def test_the_summary_leads_to_the_issues(review: Opened, audit: Audit) -> None:
     for issue in ("near_duplicates", "off_topic", "label_errors"):

@@ -1,4 +1,4 @@
-"""The CI templates with the real command: a source that passes, one that does not, and one that cannot be read."""
+"""The CI templates with the real command: a source that passes and one that does not."""
 
 import json
 from pathlib import Path
@@ -46,9 +46,3 @@ def test_a_contaminated_source_fails_the_action_and_leaves_its_report(sources: P
     assert ElementTree.parse(report / "junit.xml").find(".//testcase[@name='near_duplicates']/failure") is not None
     assert json.loads((report / "results.sarif").read_text())["runs"][0]["results"]
     assert audit.summary == (report / "summary.md").read_text()
-
-
-def test_a_source_that_is_not_there_is_an_error(sources: Path) -> None:
-    audit, verdict = Action(sources, BINARIES, source="<b>nowhere</b>", limits=LIMITS).run_all()
-    assert (verdict.status, audit.outputs) == (2, {"status": "2"}), audit.log
-    assert "'&lt;b&gt;nowhere&lt;/b&gt;'" in audit.summary

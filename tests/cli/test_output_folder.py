@@ -3,15 +3,18 @@
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from selfclean_hooks.cli import main as cli
+from selfclean_hooks.storage import commit
 from tests.helpers.command_line import Call, contents, refused
+from tests.helpers.forked import forked
 
 BACKBONE = "tests.helpers.embedding_data:mean_colour"
 NAMES = ("splits.json", "manifest.json", "samples.csv", "leakage.csv", "relabelled.csv", "report.html", "scores.npz")
@@ -92,28 +95,17 @@ def test_files_that_are_no_encoder_and_no_metrics_are_not_replaced(images: Path,
     assert contents(images) == before
 
 
-TERMINATED = """
-import os, signal, sys, threading
-import numpy as np
-from selfclean_hooks.cli import main as cli
-from selfclean_hooks.storage import commit
+def terminated(step: str, *arguments: str) -> NoReturn:
+    """The command, which a signal ends right after a step of saving."""
+    own = getattr(commit, step)
 
-moment = sys.argv.pop(1)
-if moment == "staging":
-    stage = commit._stage
-    def killed(*arguments):
-        stage(*arguments)
+    def killed(*of_step: Any) -> None:
+        setattr(commit, step, own)
+        own(*of_step)
         os.kill(os.getpid(), signal.SIGTERM)
-    commit._stage = killed
-else:
-    move = commit._move
-    def killed(*arguments):
-        commit._move = move
-        move(*arguments)
-        os.kill(os.getpid(), signal.SIGTERM)
-    commit._move = killed
-sys.exit(cli.main(sys.argv[1:]))
-"""
+
+    setattr(commit, step, killed)
+    sys.exit(cli.main(list(arguments)))
 
 
 @pytest.mark.parametrize("name", ["\ud800x", "a\0b"])
@@ -124,14 +116,16 @@ def test_a_source_that_no_file_can_be_is_a_sentence(name: str, tmp_path: Path, c
     assert "unexpected" not in err
 
 
-@pytest.mark.parametrize("moment", ["staging", "moving"])
-def test_a_terminated_audit_leaves_nothing_behind(moment: str, saved: Path, source: Path) -> None:
+@pytest.mark.parametrize("step", ["_stage", "_move"])
+def test_a_terminated_audit_leaves_nothing_behind(
+    step: str, saved: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = contents(saved)
-    command = [sys.executable, "-c", TERMINATED, moment, "audit", str(source), "-o", str(saved), "--no-progress"]
-    command += ["--threshold", "near_duplicates=none"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "300"})
-    assert done.returncode == 128 + signal.SIGTERM
-    says = "earlier audits in the folder are unchanged" if moment == "staging" else f"the new audit is saved in {saved}"
-    assert done.stderr.strip() == f"error: terminated before the end: {says}"
-    assert (contents(saved) == before) is (moment == "staging")
+    monkeypatch.setenv("COLUMNS", "300")
+    command = ["audit", str(source), "-o", str(saved), "--no-progress", "--threshold", "near_duplicates=none"]
+    done = forked(lambda: terminated(step, *command))
+    assert done.status == 128 + signal.SIGTERM
+    says = "earlier audits in the folder are unchanged" if step == "_stage" else f"the new audit is saved in {saved}"
+    assert done.err.strip() == f"error: terminated before the end: {says}"
+    assert (contents(saved) == before) is (step == "_stage")
     assert not [path for path in saved.iterdir() if path.name.startswith(".")]

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from selfclean_hooks.cli import main as cli
 from selfclean_hooks.cli.streams import SteadyStream
 from selfclean_hooks.errors import SelfCleanError
+from tests.helpers.command_line import Call
 
 FORMATS = ("table", "json", "markdown", "junit", "sarif")
 PASSES, FAILS = "--max-total=1", "--max-near-duplicates=0"
@@ -22,48 +24,6 @@ def shell(line: str, saved: Path, **variables: str) -> subprocess.CompletedProce
     gate = f"{sys.executable} -m selfclean_hooks gate {saved}"
     here = {"PYTHONPATH": os.pathsep.join(sys.path), "gate": gate, "saved": str(saved), **variables}
     return subprocess.run(["bash", "-c", line], capture_output=True, text=True, env={**os.environ, **here}, check=False)
-
-
-@pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize(("limit", "status"), [(PASSES, 0), (FAILS, 1)])
-def test_readers_that_leave_change_no_verdict(format: str, limit: str, status: int, saved: Path) -> None:
-    command = f"$gate {limit} --format {format}"
-    ran = shell(
-        f"{command} | true; echo ${{PIPESTATUS[0]}}; {command} >&-; echo $?; {command} 2>&- >/dev/null; echo $?", saved
-    )
-    assert ran.stdout.split() == [str(status)] * 3
-    assert "Traceback" not in ran.stderr
-    assert "error" not in ran.stderr
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full is Linux's")
-@pytest.mark.parametrize("command", [f"$gate {PASSES}", f"$gate {PASSES} --format json", "$gate --help"])
-def test_a_full_device_is_an_error_in_a_sentence(command: str, saved: Path) -> None:
-    ran = shell(f"{command} > /dev/full", saved)
-    assert (ran.returncode, ran.stdout) == (2, "")
-    message = "error: standard output cannot be written: No space left on device. What was printed is incomplete\n"
-    assert ran.stderr.endswith(message)
-    assert len(ran.stderr.splitlines()) == 1
-    assert shell(f"{command} 2> /dev/full > /dev/null", saved).returncode == 0
-
-
-@pytest.mark.parametrize("columns", ["0", "1", "5", "39"])
-def test_a_terminal_without_columns_shows_everything(columns: str, saved: Path) -> None:
-    ran = shell(f"$gate {FAILS}", saved, COLUMNS=columns, LINES="0", TERM="dumb")
-    usual = shell(f"$gate {FAILS}", saved, COLUMNS="80")
-    assert (ran.returncode, ran.stdout, ran.stderr) == (usual.returncode, usual.stdout, usual.stderr)
-    assert "exceeds the limit" in ran.stdout
-
-
-def test_characters_that_an_encoding_lacks_are_escaped(saved: Path) -> None:
-    (saved / "ü").mkdir()
-    ran = shell('cp "$saved"/* "$saved/ü" 2>/dev/null; ${gate}/ü --max-total=1', saved, PYTHONIOENCODING="ascii")
-    assert ran.returncode == 0
-    assert ran.stdout.isascii()
-    help = shell(f"{sys.executable} -m selfclean_hooks --help | true; echo ${{PIPESTATUS[0]}}", saved)
-    assert help.stdout.split() == ["0"]
-    missing = shell("${gate}/none-ä", saved, PYTHONIOENCODING="ascii")
-    assert (missing.returncode, "none-\\xe4" in missing.stderr) == (2, True)
 
 
 class Broken:
@@ -79,6 +39,64 @@ class Broken:
         raise self.error
 
     flush = isatty = lambda self, *text: False
+
+
+@pytest.mark.parametrize(("command", "status"), [(f"$gate {PASSES}", 0), (f"$gate {FAILS} --format json", 1)])
+def test_readers_that_leave_change_no_verdict(command: str, status: int, saved: Path) -> None:
+    ran = shell(
+        f"{command} | true; echo ${{PIPESTATUS[0]}}; {command} >&-; echo $?; {command} 2>&- >/dev/null; echo $?", saved
+    )
+    assert ran.stdout.split() == [str(status)] * 3
+    assert "Traceback" not in ran.stderr
+    assert "error" not in ran.stderr
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(("limit", "status"), [(PASSES, 0), (FAILS, 1)])
+def test_nor_do_they_in_any_format(
+    format: str, limit: str, status: int, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = Broken(BrokenPipeError(32, "gone"))
+    monkeypatch.setattr(sys, "stdout", below)
+    assert cli.main(["gate", str(saved), limit, "--format", format]) == status
+    assert below.tries == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full is Linux's")
+@pytest.mark.parametrize("command", [f"$gate {PASSES}", "$gate --help"])
+def test_a_full_device_is_an_error_in_a_sentence(command: str, saved: Path) -> None:
+    ran = shell(f"{command} > /dev/full", saved)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    message = "error: standard output cannot be written: No space left on device. What was printed is incomplete\n"
+    assert ran.stderr.endswith(message)
+    assert len(ran.stderr.splitlines()) == 1
+
+
+def test_errors_need_not_be_written(saved: Path) -> None:
+    assert shell(f"$gate {PASSES} 2> /dev/full > /dev/null", saved).returncode == 0
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "5", "39"])
+def test_a_terminal_without_columns_shows_everything(
+    columns: str, saved: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    usual = call("gate", saved, FAILS)
+    for name, value in {"COLUMNS": columns, "LINES": "0", "TERM": "dumb"}.items():
+        monkeypatch.setenv(name, value)
+    assert call("gate", saved, FAILS) == usual
+    assert "exceeds the limit" in usual.out
+
+
+def test_characters_that_an_encoding_lacks_are_escaped(saved: Path) -> None:
+    (saved / "ü").mkdir()
+    ran = shell('cp "$saved"/* "$saved/ü" 2>/dev/null; ${gate}/ü --max-total=1', saved, PYTHONIOENCODING="ascii")
+    assert ran.returncode == 0
+    assert ran.stdout.isascii()
+    help = shell(f"{sys.executable} -m selfclean_hooks --help | true; echo ${{PIPESTATUS[0]}}", saved)
+    assert help.stdout.split() == ["0"]
+    missing = shell("${gate}/none-ä", saved, PYTHONIOENCODING="ascii")
+    assert (missing.returncode, "none-\\xe4" in missing.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(32, "gone"), ValueError("I/O operation on closed file")])

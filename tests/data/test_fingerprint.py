@@ -19,13 +19,18 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 from torchvision.datasets import FakeData, ImageFolder
 
-from selfclean_hooks.data import contents
+from selfclean_hooks.data import contents, fingerprint
 from selfclean_hooks.data.digests import digest
-from selfclean_hooks.data.fingerprint import ITEMS, data_fingerprint
+from selfclean_hooks.data.fingerprint import data_fingerprint
 from selfclean_hooks.data.image_files import ImageFiles
 from tests.helpers.training_data import Wrapper, global_state, training_v1, training_v2
 
-N = 600  # more than are read, so that a change between the probes is seen by other means
+ITEMS, N = 20, 80  # more than are read, so that a change between the probes is seen by other means
+
+
+@pytest.fixture(autouse=True)
+def few_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprint, "ITEMS", ITEMS)
 
 
 def images(n: int = N) -> Any:

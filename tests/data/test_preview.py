@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from selfclean_hooks import Audit, Thresholds, audit, audit_splits
@@ -157,7 +157,6 @@ def test_a_hostile_text_is_data(text: str) -> None:
     assert source.count("<style>") == 1
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.one_of(st.binary(max_size=60), st.text(max_size=40).map(lambda t: t.encode("utf-8", "surrogatepass"))))
 def test_bytes_that_are_no_preview_are_none_or_a_small_one(content: bytes) -> None:
     assert decode_preview(content) is None

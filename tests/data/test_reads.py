@@ -68,7 +68,7 @@ def _counters(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (30, function, False),
         (300, module(), False),
         (300, function, True),
-        (3000, module(), True),
+        (600, module(), True),
     ],
 )
 def test_an_audit_opens_a_data_set_once_and_reads_it_once(n: int, backbone: Any, labels: bool) -> None:

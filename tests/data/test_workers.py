@@ -174,8 +174,8 @@ class Opened(Rows):
         return super().__getitem__(index)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_the_users_code_starts_the_workers(method: str) -> None:
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_the_users_code_starts_the_workers(method: str, forkserver: str) -> None:
     context = multiprocessing.get_context(method)
     options = {"worker_init_fn": opens, "multiprocessing_context": context, "prefetch_factor": 3}
     data = Opened()

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
@@ -157,14 +157,12 @@ def test_sets_are_the_same_where_not_all_pairs_are_listed(kind: str, method: str
 @pytest.mark.parametrize(("method", "threshold"), THRESHOLDS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_components_are_those_of_the_twin(kind: str, method: str, threshold: float) -> None:
-    vectors = random_vectors(kind, 120, 5, 0)
-    scores = score(vectors, None, method=method)
-    d = distance_matrix(UnitRows.of(vectors).values.numpy())
+    scores, _ = scored(kind, method)
+    d = distance_matrix(UnitRows.of(random_vectors(kind, 70, 5, 0)).values.numpy())
     found = near_duplicate_components(scores, threshold)
     np.testing.assert_array_equal(found, components(pair_scores(d, scores.local_scale), threshold))
 
 
-@settings(max_examples=150, deadline=None)
 @given(graphs(), st.sampled_from(KEEP))
 def test_sets_of_any_near_duplicates_are_those_of_the_twin(graph: Graph, keep: Keep) -> None:
     found = graph.sets(keep)
@@ -175,7 +173,6 @@ def test_sets_of_any_near_duplicates_are_those_of_the_twin(graph: Graph, keep: K
     )
 
 
-@settings(max_examples=150, deadline=None)
 @given(graphs(), st.sampled_from(KEEP))
 def test_no_member_is_far_from_its_kept_copy_and_what_stays_has_no_near_duplicates(graph: Graph, keep: Keep) -> None:
     found, near = graph.sets(keep), near_duplicates(graph.d, graph.threshold)
@@ -193,7 +190,6 @@ def test_no_member_is_far_from_its_kept_copy_and_what_stays_has_no_near_duplicat
     assert first == sorted(first)
 
 
-@settings(max_examples=150, deadline=None)
 @given(graphs(), st.sampled_from(KEEP))
 def test_a_copy_to_keep_last_is_kept_only_where_there_are_no_others(graph: Graph, keep: Keep) -> None:
     found = graph.sets(keep)
@@ -201,7 +197,6 @@ def test_a_copy_to_keep_last_is_kept_only_where_there_are_no_others(graph: Graph
         assert graph.last[kept] == graph.last[found.number == number].min()
 
 
-@settings(max_examples=150, deadline=None)
 @given(graphs(), st.sampled_from(KEEP), st.data())
 def test_what_was_left_off_the_list_makes_sets_smaller_and_never_wrong(
     graph: Graph, keep: Keep, data: st.DataObject
@@ -221,7 +216,6 @@ def test_what_was_left_off_the_list_makes_sets_smaller_and_never_wrong(
     )
 
 
-@settings(max_examples=100, deadline=None)
 @given(graphs(), st.sampled_from(KEEP), st.data())
 def test_samples_without_near_duplicates_change_nothing(graph: Graph, keep: Keep, data: st.DataObject) -> None:
     n, more = len(graph.d), data.draw(st.integers(1, 3))
@@ -236,7 +230,6 @@ def test_samples_without_near_duplicates_change_nothing(graph: Graph, keep: Keep
     assert found.kept.tolist() == (before.kept + more).tolist()
 
 
-@settings(max_examples=100, deadline=None)
 @given(graphs(), st.data())
 def test_the_order_of_samples_matters_only_where_the_rule_leaves_a_choice(graph: Graph, data: st.DataObject) -> None:
     n = len(graph.d)
@@ -247,7 +240,6 @@ def test_the_order_of_samples_matters_only_where_the_rule_leaves_a_choice(graph:
     assert set(order[found.kept].tolist()) == set(before.kept.tolist())
 
 
-@settings(max_examples=100, deadline=None)
 @given(graphs(), st.data())
 def test_who_is_doubted_is_what_the_twin_says_in_any_order(graph: Graph, data: st.DataObject) -> None:
     found = duplicates.label_conflicts(graph.scores, graph.threshold)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
@@ -181,7 +181,6 @@ POLICIES = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(clusters(), POLICIES)
 def test_a_set_loses_all_its_copies_only_where_each_is_dropped_for_another_reason(
     scores: Scores, policy: Policy
@@ -195,7 +194,6 @@ def test_a_set_loses_all_its_copies_only_where_each_is_dropped_for_another_reaso
         assert not own[kept] or own[members].all()
 
 
-@settings(max_examples=150, deadline=None)
 @given(clusters(), POLICIES)
 def test_every_flag_has_a_reason(scores: Scores, policy: Policy) -> None:
     found = decide(scores, Thresholds(), policy)
@@ -207,7 +205,6 @@ def test_every_flag_has_a_reason(scores: Scores, policy: Policy) -> None:
             assert has_reason == bool(found.flags[issue][i])
 
 
-@settings(max_examples=150, deadline=None)
 @given(clusters(), POLICIES)
 def test_of_two_near_duplicates_with_different_labels_one_is_in_doubt(scores: Scores, policy: Policy) -> None:
     found = decide(scores, Thresholds(), policy)

@@ -185,7 +185,8 @@ def test_a_compiler_that_computes_something_else_is_not_believed(monkeypatch: py
     assert "the model was not compiled: compiled it gives other features" in found.notes
 
 
-def test_the_compiler_that_is_used() -> None:
+def test_the_compiler_that_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch._inductor.config.compile_threads", 1)  # no processes that import torch anew
     data, net = Items(11), Body()
     found = embed(data, net, progress=False, batch_size=4, compile=True)
     assert_close(found.vectors, by_loop(net, data))  # where there is no C++ compiler it is computed as written

@@ -1,4 +1,4 @@
-"""Fits that are about what is trained on make no thumbnails, a third of the time of an audit."""
+"""Fits that are about what is trained on make no thumbnails, a third of the time of an audit, and train no encoder."""
 
 from typing import Any
 
@@ -6,6 +6,9 @@ import pytest
 
 import selfclean_hooks.audits.distributed
 import selfclean_hooks.training.auditor
+from selfclean_hooks.embedding.backbones import resolve
+from selfclean_hooks.embedding.encoders.encoder import of_callable
+from tests.lightning.module_features import pixels
 
 WITH_THUMBNAILS = (
     "test_data_audit",
@@ -28,3 +31,9 @@ def no_thumbnails(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(selfclean_hooks.audits.distributed, "thumbnails", _none)
         monkeypatch.setattr(selfclean_hooks.audits.distributed, "leak_thumbnails", _none)
         monkeypatch.setattr(selfclean_hooks.training.auditor, "thumbnails", _none)
+
+
+@pytest.fixture(autouse=True)
+def quick_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What "auto" comes to, without a model hub and without training."""
+    monkeypatch.setattr(resolve, "_auto", lambda *rest: of_callable(pixels))

@@ -19,7 +19,7 @@ FIRM = Thresholds(near_duplicates=0.41, label_errors=0.4)
 
 
 @cache
-def planted(n: int = 200) -> Contaminated:
+def planted(n: int = 100) -> Contaminated:
     """Digits with near copies, patches of photographs and wrong labels."""
     images, labels = digits()
     return contaminate(images[:n], labels[:n], off_topic_patches(20, 8), seed=0)
@@ -41,7 +41,7 @@ class Items(Dataset[Any]):
         return (x if self.transform is None else self.transform(x)), self.y[index], index
 
 
-def train_data(n: int = 200, transform: Any = None) -> Items:
+def train_data(n: int = 100, transform: Any = None) -> Items:
     return Items(planted(n).images, planted(n).labels, transform)
 
 

@@ -10,16 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from selfclean_hooks.embedding.backbones import resolve as backbones
 from selfclean_hooks.embedding.embed import embed_distributed
-from selfclean_hooks.embedding.encoders.encoder import Encoder, of_callable
+from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.errors import DataWarning
 from tests.lightning.fits import audit_callback, train_data, trainer
-
-
-def quick_auto(patch: pytest.MonkeyPatch) -> None:
-    """What "auto" comes to, without a model hub and without training."""
-    patch.setattr(backbones, "_auto", lambda *rest: of_callable(pixels))
 
 
 def embedded(patch: pytest.MonkeyPatch) -> list[Tensor]:

@@ -69,7 +69,7 @@ def test_copies(make: Any) -> None:
 
 
 def test_what_has_an_entry_for_each_sample_is_not_set_in_part() -> None:
-    with pytest.raises(AttributeError, match=r"\.targets has one entry for each of 220 samples, 3 of which are kept"):
+    with pytest.raises(AttributeError, match=r"\.targets has one entry for each of 110 samples, 3 of which are kept"):
         kept().targets = [0, 1, 2]
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = kept().nothing
@@ -116,7 +116,7 @@ def test_a_line_says_what_was_dropped(action: Any, caplog: pytest.LogCaptureFixt
     lost = sorted(dropped(callback))
     said = [one for one in caplog.records if "samples are dropped" in one.getMessage()]
     assert [one.levelno for one in said] == [logging.INFO]
-    assert said[0].getMessage().startswith(f"DataAudit: {len(lost)} of 220 samples are dropped, index {lost[0]}, ")
+    assert said[0].getMessage().startswith(f"DataAudit: {len(lost)} of 110 samples are dropped, index {lost[0]}, ")
 
 
 def test_audits_that_will_never_be_made(caplog: pytest.LogCaptureFixture) -> None:

@@ -168,7 +168,7 @@ def test_of_a_weighted_sampler(launched: Launch) -> None:
     dropped = {position + 10 for position in ranks[0]["dropped"][""]}  # of those with a chance, from the tenth on
     assert [seen["error"] for seen in ranks] == [None, None]
     assert ranks[0]["dropped"] == ranks[1]["dropped"] != {"": []}
-    assert drawn <= set(range(10, 220)) - dropped
+    assert drawn <= set(range(10, 110)) - dropped
     assert len(drawn) > 100
 
 
@@ -252,7 +252,7 @@ def test_margins_of_two_processes_are_added_up(launched: Launch) -> None:
     assert epochs == 2
     both = Logged()
     both.reported = [*map(tuple, first["reported"]), *map(tuple, second["reported"])]
-    np.testing.assert_allclose(np.array(margins, float), twin([both], 220, 2), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.array(margins, float), twin([both], 110, 2), rtol=1e-5, atol=1e-6)
     assert first["label"] == second["label"]
     assert len({position for _, position, _ in second["reported"]}) > 80
 
@@ -270,7 +270,7 @@ def test_the_command_trains_one_encoder_on_several_devices(launched: Launch) -> 
     [
         ("limits", "ContaminationError", "training is stopped: near_duplicates: "),
         ("raise", "ContaminationError", "training is stopped: off_topic is not tolerated (policy 'raise'). DataAudit"),
-        ("too much to drop", "PolicyError", "the policy would drop 20 of 220 samples (9%)"),
+        ("too much to drop", "PolicyError", "the policy would drop 20 of 110 samples (9%)"),
         ("backbone fails in one", "BackboneError", "ValueError: the device of this process is broken"),
         ("backbone fails in the first", "BackboneError", "OSError: the device of this process is broken"),
         ("view fails in one", "OSError", "the disk of this process is gone"),

@@ -115,7 +115,7 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", KINDS)
-@settings(max_examples=3, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=2, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(
     batch_size=st.integers(3, 40),
     drop_last=st.booleans(),

@@ -29,7 +29,7 @@ from tests.lightning.fits import DROP, FIRM, Module, train_data, val_data
 from tests.lightning.fits import trainer as quiet_trainer
 from tests.lightning.parallel_fits import BATCH, Calm, caught, dropped, dropping, fitted, trained
 
-ALL = set(range(220))
+ALL = set(range(110))
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
     "logger": False,

@@ -16,7 +16,7 @@ from selfclean_hooks.errors import DataError
 from tests.lightning.fits import DROP, Items, audit_callback, train_data
 from tests.lightning.parallel_fits import BATCH, Calm, caught, dropped, dropping, fitted, trained
 
-ALL = set(range(220))
+ALL = set(range(110))
 
 
 class Stream(IterableDataset[Any]):
@@ -79,11 +79,11 @@ def test_dict_items() -> None:
 
 def test_a_hugging_face_data_set() -> None:
     data = train_data()
-    rows = [{"id": i, "image": x[0].numpy(), "label": int(y)} for x, y, i in (data[i] for i in range(220))]
+    rows = [{"id": i, "image": x[0].numpy(), "label": int(y)} for x, y, i in (data[i] for i in range(110))]
     hub = huggingface.Dataset.from_list(rows).with_format("torch")
     callback, net = dropping(), Asking()
     fitted(callback, net=net, data=DataLoader(hub, BATCH, shuffle=True))
-    assert len(callback.audit) == 220
+    assert len(callback.audit) == 110
     assert trained(net) == ALL - dropped(callback)
 
 
@@ -102,7 +102,7 @@ def test_data_without_labels() -> None:
     callback, net = dropping(), Rebuilding()
     fitted(callback, net=net, data=DataLoader(data, BATCH), max_epochs=1)
     assert "label_errors" not in callback.audit.contamination
-    assert sum(net.seen[0]) == 220 - len(dropped(callback))
+    assert sum(net.seen[0]) == 110 - len(dropped(callback))
 
 
 class Torn(Items):

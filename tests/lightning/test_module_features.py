@@ -15,12 +15,7 @@ from selfclean_hooks.errors import BackboneError, DataWarning
 from selfclean_hooks.training.module_features import features_of, representation
 from selfclean_hooks_lightning.fit import LightningHost
 from tests.lightning.fits import Net, audit_callback, trainer, weights
-from tests.lightning.module_features import by_hand, close, embedded, encoded, images, loader, quick_auto, taught
-
-
-@pytest.fixture(autouse=True)
-def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick_auto(monkeypatch)
+from tests.lightning.module_features import by_hand, close, embedded, encoded, images, loader, taught
 
 
 @pytest.fixture

@@ -22,14 +22,8 @@ from tests.lightning.module_features import (
     encoded,
     images,
     loader,
-    quick_auto,
     taught,
 )
-
-
-@pytest.fixture(autouse=True)
-def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick_auto(monkeypatch)
 
 
 @pytest.fixture

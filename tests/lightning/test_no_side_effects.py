@@ -14,20 +14,22 @@ from tests.lightning.loader_sources import SOURCES, Scene
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "scheduled", "policy"),
     [
-        {},
-        {"reload_dataloaders_every_n_epochs": 1},
-        {"reload_dataloaders_every_n_epochs": 2},
-        {"num_sanity_val_steps": 0},
-        {"num_sanity_val_steps": 0, "reload_dataloaders_every_n_epochs": 1},
-        {"limit_val_batches": 0},
-        {"overfit_batches": 1},
+        ({}, True, DROP),
+        ({}, False, DROP),
+        ({}, True, Policy()),
+        ({"reload_dataloaders_every_n_epochs": 1}, True, DROP),
+        ({"reload_dataloaders_every_n_epochs": 1}, False, Policy()),
+        ({"reload_dataloaders_every_n_epochs": 2}, True, DROP),
+        ({"num_sanity_val_steps": 0}, False, DROP),
+        ({"num_sanity_val_steps": 0, "reload_dataloaders_every_n_epochs": 1}, True, DROP),
+        ({"limit_val_batches": 0}, True, DROP),
+        ({"overfit_batches": 1}, True, DROP),
+        ({"overfit_batches": 1}, False, Policy()),
     ],
     ids=str,
 )
-@pytest.mark.parametrize("scheduled", [False, True])
-@pytest.mark.parametrize("policy", [DROP, Policy()], ids=["drop", "warn"])
 def test_hooks_are_called_as_often_as_without(settings: dict[str, Any], scheduled: bool, policy: Policy) -> None:
     def calls(*callbacks: Any) -> Counter[str]:
         source = Module(train_data(), val_data(), batch_size=64)
@@ -87,7 +89,7 @@ def test_other_stages_alone(stage: str) -> None:
     assert audit.audits == {}
     assert set(vars(source)) - before <= {"_hparams"}
     if stage == "predict":
-        assert sum(map(len, found)) == 220, "nothing is dropped here"
+        assert sum(map(len, found)) == 110, "nothing is dropped here"
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -101,7 +103,7 @@ def test_other_stages_after_a_fit(stage: str, request: pytest.FixtureRequest) ->
     assert audit.audit is found
     assert audit.state_dict() == state
     if stage == "predict":
-        assert sum(map(len, seen)) == 220
+        assert sum(map(len, seen)) == 110
 
 
 @pytest.mark.usefixtures("no_audit")
@@ -116,7 +118,7 @@ def test_switched_off(value: str, source: str, monkeypatch: pytest.MonkeyPatch) 
     audit.load_state_dict(brought)
     scene.fit(audit)
     scene.check()
-    assert sorted(scene.net.seen[0]) == sorted(scene.net.seen[1]) == list(range(220))
+    assert sorted(scene.net.seen[0]) == sorted(scene.net.seen[1]) == list(range(110))
     assert audit.audits == {}
     assert audit.state_dict() == brought
 
@@ -144,7 +146,7 @@ def test_switched_off_keeps_what_a_checkpoint_brings(tmp_path: Any, monkeypatch:
     off, again = audit_callback(None, policy=DROP), Scene("data module", max_epochs=3)
     again.fit_arguments["ckpt_path"] = tmp_path / "a.ckpt"
     again.fit(off)
-    assert sorted(again.net.seen[2]) == list(range(220))
+    assert sorted(again.net.seen[2]) == list(range(110))
     again.trainer.save_checkpoint(tmp_path / "b.ckpt")
     monkeypatch.undo()
     on, third = audit_callback(None, policy=DROP), Scene("data module", max_epochs=4)

@@ -63,7 +63,7 @@ def test_other_data_is_noticed_and_audited_again() -> None:
 
     callback = dropping()
     net, _, warned = fitted(callback, net=Watched(), data=data, reload_dataloaders_every_n_epochs=1, max_epochs=3)
-    changed = "DataAudit: the data changed since the last audit (220 samples then, 220 now), so it is audited again"
+    changed = "DataAudit: the data changed since the last audit (110 samples then, 110 now), so it is audited again"
     assert warned.count(changed) == 2
     assert len({id(audit) for audit in audits}) == 3
     for epoch, audit in enumerate(audits):
@@ -72,12 +72,12 @@ def test_other_data_is_noticed_and_audited_again() -> None:
 
 
 def test_data_that_grows() -> None:
-    data = Anew(lambda epoch: train_data(100 + 100 * epoch))
+    data = Anew(lambda epoch: train_data(50 + 50 * epoch))
     callback = dropping(thresholds=None)
     net, _, warned = fitted(callback, data=data, reload_dataloaders_every_n_epochs=1)
-    assert len(callback.audit) == 220
-    assert any("the data changed since the last audit (110 samples then, 220 now)" in text for text in warned)
-    assert trained(net, 1) == set(range(220)) - dropped(callback)
+    assert len(callback.audit) == 110
+    assert any("the data changed since the last audit (55 samples then, 110 now)" in text for text in warned)
+    assert trained(net, 1) == set(range(110)) - dropped(callback)
 
 
 @pytest.mark.parametrize(("every", "asked"), [(0, [0]), (1, [0, 1, 2, 3, 4]), (2, [0, 2, 4]), (3, [0, 3])])
@@ -85,7 +85,7 @@ def test_a_later_audit_leaves_the_rhythm_of_reloading_as_it_is(every: int, asked
     data = Anew(lambda epoch: train_data())
     callback = dropping(audit_epochs=(1,))
     net, trainer, _ = fitted(callback, data=data, reload_dataloaders_every_n_epochs=every, max_epochs=5)
-    assert trained(net, 0) == set(range(220))
-    assert all(trained(net, epoch) == set(range(220)) - dropped(callback) for epoch in range(1, 5))
+    assert trained(net, 0) == set(range(110))
+    assert all(trained(net, epoch) == set(range(110)) - dropped(callback) for epoch in range(1, 5))
     assert trainer.reload_dataloaders_every_n_epochs == every
     assert data.asked == asked

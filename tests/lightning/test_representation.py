@@ -24,13 +24,7 @@ from tests.lightning.module_features import (
     images,
     loader,
     pixels,
-    quick_auto,
 )
-
-
-@pytest.fixture(autouse=True)
-def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick_auto(monkeypatch)
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from torch import nn
 from tests.lightning.fits import DROP, Module, audit_callback, train_data, val_data
 from tests.lightning.parallel_fits import BATCH, Calm, dropped, dropping, fitted, trained
 
-KEPT, ALL = 175, 220
+KEPT, ALL = 175, 110
 BARE: dict[str, Any] = dict.fromkeys(
     ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "log_every_n_steps")
 )
-FLAGS: list[tuple[dict[str, Any], list[int]]] = [  # the samples of each epoch with 175 of 220 kept in batches of 20
+FLAGS: list[tuple[dict[str, Any], list[int]]] = [  # the samples of each epoch with 175 of 110 kept in batches of 20
     ({}, [KEPT, KEPT]),
     ({"barebones": True, **BARE}, [KEPT, KEPT]),
     ({"overfit_batches": 2}, [2 * BATCH] * 2),

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -61,7 +61,6 @@ def test_neighbours_are_those_of_the_full_matrix(n: int, dim: int, kind: str, sc
     check_against_twin(x, labels, nearest_neighbors(x, 16, labels, screen=screen))
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     arrays(np.float64, st.tuples(st.integers(2, 40), st.integers(1, 4)), elements=st.floats(-3, 3, width=16)),
     st.integers(1, 5),

@@ -159,9 +159,9 @@ def test_workers_of_xdist_hand_their_lines_over(pytester: pytest.Pytester, monke
     kept.mkdir(parents=True)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     plugins = ("-p", "xdist.plugin", "-p", "selfclean_hooks_pytest.plugin")
-    result = pytester.runpytest_subprocess(*plugins, "-n2", "--dist=each", "--selfclean-cache=kept", "--cache-clear")
-    assert outcomes(result) == {"failed": 2, "passed": 2}
-    assert sorted(line.split()[0] for line in reported(result)) == ["FAILED", "FAILED", "passed", "passed"]
+    result = pytester.runpytest_subprocess(*plugins, "-n1", "--dist=each", "--selfclean-cache=kept", "--cache-clear")
+    assert outcomes(result) == {"failed": 1, "passed": 1}
+    assert sorted(line.split()[0] for line in reported(result)) == ["FAILED", "passed"]
     assert {path.name for path in (pytester.path / "kept").iterdir()} == {"selfclean-reports"}
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from selfclean_hooks.storage.commit import replace_audit
 from selfclean_hooks.storage.ownership import SAVED
 from tests.helpers.command_line import contents
 from tests.helpers.disk_steps import failing_at
+from tests.helpers.forked import forked
 from tests.helpers.format_data import two
 
 FULL_DISK = OSError(28, "No space left on device")
@@ -209,24 +211,20 @@ def test_savers_and_a_reader_at_once(tmp_path: Path) -> None:
     assert hidden(tmp_path / "audit") == []
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from selfclean_hooks.storage.commit import replace_audit
-from selfclean_hooks.storage.ownership import SAVED
-from selfclean_hooks.storage.ownership import SAVED
-moment, folder, new = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-steps = 0
-def hook(event, arguments):
-    global steps
-    steps += event == "os.rename" or (event == "open" and ".saving" in str(arguments[0]))
-    if steps > moment:
-        steps = -1000  # to kill is an event too
-        os.kill(os.getpid(), signal.SIGKILL)
-content = {p.relative_to(new).as_posix(): p.read_bytes() for p in new.rglob("*") if p.is_file()}
-sys.addaudithook(hook)
-replace_audit(folder, content)
-"""
+def killed_at(moment: int, folder: Path, new: Path) -> None:
+    """Replace an audit by another, and be killed after so many steps."""
+    steps = 0
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal steps
+        steps += event == "os.rename" or (event == "open" and ".saving" in str(arguments[0]))
+        if steps > moment:
+            steps = -1000  # to kill is an event too
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    content = {path.relative_to(new).as_posix(): path.read_bytes() for path in new.rglob("*") if path.is_file()}
+    sys.addaudithook(hook)
+    replace_audit(folder, content)
 
 
 def test_processes_that_are_really_killed(tmp_path: Path) -> None:
@@ -236,8 +234,7 @@ def test_processes_that_are_really_killed(tmp_path: Path) -> None:
     for moment in (1, 5, 8, 9, 10, 13):
         folder = tmp_path / str(moment)
         shutil.copytree(tmp_path / "old", folder)
-        command = [sys.executable, "-c", KILLED, str(moment), str(folder), str(tmp_path / "new")]
-        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        assert forked(partial(killed_at, moment, folder, tmp_path / "new")).status == -signal.SIGKILL
         assert hidden(folder)
         assert Audit.load(folder).n == 10
         found = files_of(folder)

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +13,7 @@ from selfclean_hooks.cli.outcome import load_audit
 from selfclean_hooks.gate.baseline import Baseline
 from tests.helpers.command_line import contents, two_classes, write_npz, write_splits
 from tests.helpers.disk_steps import before_every_step
+from tests.helpers.forked import forked
 
 STRICT = "--threshold", "near_duplicates=none"  # what is measured stays the same, what is kept does not
 SINGLE = "audit", "one.npz", "-o", "audit", "--no-progress"
@@ -109,20 +108,16 @@ def test_the_baseline_is_the_old_or_the_new_one(killed: Mapping[str, Killed], ca
         )  # accepted only once the audit that has it is there
 
 
-KILL = """
-import os, signal, sys
-from selfclean_hooks.cli import main as cli
-os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
-cli.main(sys.argv[1:])
-"""
+def killed_at_a_replacement(*arguments: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        cli.main(list(arguments))
 
 
 def test_a_process_that_is_really_killed(tmp_path: Path, saved: Path) -> None:
     baseline = tmp_path / "baseline.jsonl"
     Baseline({}).write(baseline)
     before = contents(saved), baseline.read_bytes()
-    command = [
-        str(part) for part in (sys.executable, "-c", KILL, "gate", saved, "--baseline", baseline, "--update-baseline")
-    ]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    command = ["gate", str(saved), "--baseline", str(baseline), "--update-baseline"]
+    assert forked(lambda: killed_at_a_replacement(*command)).status == -signal.SIGKILL
     assert (contents(saved), baseline.read_bytes()) == before

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -19,7 +19,6 @@ from selfclean_hooks.training.loaders import filter_loader, refusal, sampled_ind
 from tests.training.loader_cases import Case, Heir, Numbers, OwnClass, batches, cases, epoch, positions, seeded
 
 
-@settings(max_examples=400, deadline=None)
 @given(cases())
 def test_draws_what_a_loader_made_by_hand_draws(case: Case) -> None:
     new = filter_loader(case.loader, positions(*case.kept))
@@ -31,7 +30,6 @@ def test_draws_what_a_loader_made_by_hand_draws(case: Case) -> None:
     assert new is case.loader or came == batches(case.twin)
 
 
-@settings(max_examples=100, deadline=None)
 @given(cases())
 def test_nothing_of_the_user_changes(case: Case) -> None:
     loader, sampler = case.loader, case.loader.sampler
@@ -44,7 +42,6 @@ def test_nothing_of_the_user_changes(case: Case) -> None:
     assert getattr(new.sampler, "generator", None) is getattr(sampler, "generator", None)
 
 
-@settings(max_examples=100, deadline=None)
 @given(cases())
 def test_a_loader_that_draws_only_what_is_kept_is_left_alone(case: Case) -> None:
     drawn = sampled_indices(case.loader)

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,14 +10,13 @@ import pytest
 from selfclean_hooks.errors import AuditFileError
 from selfclean_hooks.utils import files
 from selfclean_hooks.utils.files import check_writable, temporary, write
+from tests.helpers.forked import forked
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from selfclean_hooks.utils.files import write
-os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
-write(Path(sys.argv[1]), b"new")
-"""
+
+def killed_while_writing(path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        write(path, b"new")
 
 
 def names(folder: Path) -> set[str]:
@@ -29,8 +26,7 @@ def names(folder: Path) -> set[str]:
 def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path) -> None:
     path = tmp_path / "baseline.jsonl"
     write(path, b"old")
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
-    assert killed.returncode == -signal.SIGKILL
+    assert forked(lambda: killed_while_writing(path)).status == -signal.SIGKILL
     assert len(names(tmp_path)) == 2
     assert path.read_bytes() == b"old"
     write(path, b"newer")

@@ -29,12 +29,12 @@ def alone(scene: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory, forkserver: str) -> dict[str, list[Seen]]:
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Seen]]:
     """Group: what each of its processes saw, in order."""
     folder = tmp_path_factory.mktemp("processes")
     for name in GROUPS:
         (folder / name).mkdir()
-    context = start_processes(process_group.run, (folder,), nprocs=3, join=False, start_method=forkserver)  # type: ignore[no-untyped-call]
+    context = start_processes(process_group.run, (folder,), nprocs=3, join=False, start_method="fork")  # type: ignore[no-untyped-call]
     try:
         assert any(context.join(PATIENCE) for _ in range(4)), "the processes wait for each other"
     finally:

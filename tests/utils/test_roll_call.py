@@ -109,7 +109,7 @@ def run(rank: int, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[dict[str, Any], list[str]]]:
     folder = tmp_path_factory.mktemp("roll_call")
-    context = start_processes(run, (folder,), nprocs=2, join=False, start_method="spawn")  # type: ignore[no-untyped-call]
+    context = start_processes(run, (folder,), nprocs=2, join=False, start_method="fork")  # type: ignore[no-untyped-call]
     try:
         assert any(context.join(PATIENCE) for _ in range(3)), "the processes wait for each other"
     finally:

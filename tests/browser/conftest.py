@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator["Browser"]:
     with chromium() as found:
         yield found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def audit() -> Audit:
     return made()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def path(audit: Audit, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return page_of(audit, tmp_path_factory.mktemp("audit"))
 

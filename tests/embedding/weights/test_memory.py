@@ -1,0 +1,122 @@
+"""Little memory is used before a file of weights is refused, however much it claims."""
+
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+
+from tests.embedding.weights.test_pickles import PROGRAMS
+from tests.embedding.weights.weight_records import changed, encoder, pickled, records
+
+
+def many_keys(path: Path) -> None:
+    numbers = torch.ones(1)
+    torch.save({f"layer.{i}": numbers for i in range(10**6)}, path)
+
+
+def bomb(path: Path) -> None:
+    """3 MB that unpack to 3 GB."""
+    held = records({"conv1.weight": torch.zeros(4)})
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, content in held.items():
+            if name.endswith("data/0"):
+                with archive.open(name, "w", force_zip64=True) as record:
+                    for _ in range(192):
+                        record.write(bytes(2**24))
+            else:
+                archive.writestr(name, content)
+
+
+def giant(path: Path) -> None:
+    """The names of a model of 4 GB, and none of its weights."""
+    with torch.device("meta"):
+        names = timm.create_model("vit_giant_patch14_224", pretrained=False, num_classes=0).state_dict()
+    torch.save({"arch": "vit_giant_patch14_224", "state_dict": {name: torch.ones(1) for name in names}}, path)
+
+
+def repeated(path: Path) -> None:
+    """All weights of a model of 1.2 GB, which are the same few numbers again and again."""
+    with torch.device("meta"):
+        shapes = timm.create_model("vit_large_patch16_224", pretrained=False, num_classes=0).state_dict()
+    numbers = torch.zeros(max(value.numel() for value in shapes.values()))
+    tied = {name: numbers[: value.numel()].view(value.shape) for name, value in shapes.items()}
+    torch.save({"arch": "vit_large_patch16_224", "state_dict": tied}, path)
+
+
+def giant_encoder(path: Path) -> None:
+    encoder(path.with_suffix(".safetensors"), changed("recipe", "encoder", to="vit_giant_patch14_224")).rename(path)
+
+
+LARGE: dict[str, tuple[str, Callable[[Path], Any]]] = {
+    "a million keys": ("a.pt", many_keys),
+    "unpacks to gigabytes": ("a.ckpt", bomb),
+    "names a large model": ("a.pth", giant),
+    "repeats few weights": ("a.bin", repeated),
+    "a bytearray": ("a.pt", lambda path: pickled(path, PROGRAMS["a bytearray of any size"])),
+    "an encoder that names a large model": ("e.safetensors", giant_encoder),
+}
+
+
+READS = """
+import os, sys
+from pathlib import Path
+import timm
+from selfclean_hooks.data.reader import ImageDataset
+from selfclean_hooks.embedding.backbones.resolve import resolve
+from selfclean_hooks.errors import BackboneError
+
+def megabytes(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1]) >> 10
+
+def measured(text):
+    Path("/proc/self/clear_refs").write_text("5")  # the record of the peak begins anew
+    before = megabytes("VmRSS")
+    try:
+        if text == "nothing":
+            held = bytearray(2**30)
+        resolve(text, ImageDataset([]), device="cpu")
+    except BackboneError as error:
+        print(megabytes("VmHWM") - before, error, flush=True)
+
+for text in sys.argv[1:]:
+    process = os.fork()  # each begins with what the imports take
+    if process == 0:
+        measured(text)
+        os._exit(0)
+    os.waitpid(process, 0)
+"""
+
+
+@pytest.fixture(scope="module")
+def peaks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
+    """Megabytes that it takes to refuse each file, and the message."""
+    texts = {"nothing": "nothing"}
+    for case, (name, make) in LARGE.items():
+        path = tmp_path_factory.mktemp("large") / name
+        make(path)
+        texts[case] = f"resnet18:{path}" if case == "a million keys" else str(path)
+    ran = subprocess.run([sys.executable, "-c", READS, *texts.values()], capture_output=True, text=True, check=True)
+    lines = [line.partition(" ") for line in ran.stdout.splitlines()]
+    return {case: (int(used), message) for case, (used, _, message) in zip(texts, lines, strict=True)}
+
+
+needs_linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from /proc")
+
+
+@needs_linux
+@pytest.mark.parametrize("case", LARGE)
+def test_little_memory_is_used_before_a_file_is_refused(peaks: dict[str, tuple[int, str]], case: str) -> None:
+    used, message = peaks[case]
+    assert used < 400, f"{used} MB: {message}"
+
+
+@needs_linux
+def test_the_measurement_can_fail(peaks: dict[str, tuple[int, str]]) -> None:
+    assert peaks["nothing"][0] >= 1000
