@@ -17,11 +17,10 @@ from typing import Annotated
 
 import typer
 
+from selfclean_hooks.cli import process
 from selfclean_hooks.cli.options import DecisionFiles, GateOptions, with_gate_options
 from selfclean_hooks.cli.outcome import apply_reviews, check_and_report, load_audit, write_report
 from selfclean_hooks.cli.output import MAX_LENGTH, complain, say
-from selfclean_hooks.cli.signals import TERMINATED, Terminated, terminations_as_interrupts
-from selfclean_hooks.cli.streams import open_standard_files, steady_streams
 from selfclean_hooks.decisions.review.file import read_reviews
 from selfclean_hooks.decisions.settings import Policy
 from selfclean_hooks.errors import DataWarning, SelfCleanError
@@ -206,14 +205,14 @@ def report(
         typer.launch(page.resolve().as_uri())
 
 
-@steady_streams()
+@process.steady_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status and never raises for what a user can cause."""
     try:
-        with terminations_as_interrupts():
+        with process.terminations_as_interrupts():
             app(args=list(argv) if argv is not None else None, prog_name="selfclean-hooks", standalone_mode=True)
     except SystemExit as stop:
-        return stop.code if stop.code in (0, 1, TERMINATED) and isinstance(stop.code, int) else 2
+        return stop.code if stop.code in (0, 1, process.TERMINATED) and isinstance(stop.code, int) else 2
     except SelfCleanError as error:
         complain(str(error))
     except Exception as error:  # a traceback would exit 1, which means contaminated
@@ -226,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of the installed command."""
-    open_standard_files()
+    process.open_standard_files()
     sys.exit(main())
 
 
@@ -244,7 +243,7 @@ def _interrupts_as_errors() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        is_terminated = isinstance(stop, Terminated)
+        is_terminated = isinstance(stop, process.Terminated)
         what = "terminated" if is_terminated else "interrupted"
         complain(f"{what} before the end: {str(stop) or 'earlier audits in the folder are unchanged'}")
-        raise typer.Exit(TERMINATED if is_terminated else 2) from None
+        raise typer.Exit(process.TERMINATED if is_terminated else 2) from None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selfclean_hooks.cli.streams import SteadyStream
+from selfclean_hooks.cli.process import SteadyStream
 from selfclean_hooks.report.formats import Format, as_text
 from selfclean_hooks.utils.text import console, visible
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from selfclean_hooks.cli import main as cli
-from selfclean_hooks.cli.streams import SteadyStream
+from selfclean_hooks.cli.process import SteadyStream
 from selfclean_hooks.errors import SelfCleanError
 from tests.helpers.command_line import Call
 

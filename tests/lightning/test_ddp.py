@@ -158,7 +158,7 @@ def test_other_ways_to_pass_data(launched: Launch, fit: str) -> None:
     n = len(train_data())
     assert [seen["error"] for seen in ranks] == [None, None]
     assert ranks[0]["dropped"] == ranks[1]["dropped"]
-    assert len(ranks[0]["dropped"][""]) > 20
+    assert len(ranks[0]["dropped"][""]) > 10
     check_epoch(ranks, 0, np.setdiff1d(np.arange(n), ranks[0]["dropped"][""]).tolist())
 
 
@@ -169,7 +169,7 @@ def test_of_a_weighted_sampler(launched: Launch) -> None:
     assert [seen["error"] for seen in ranks] == [None, None]
     assert ranks[0]["dropped"] == ranks[1]["dropped"] != {"": []}
     assert drawn <= set(range(10, 110)) - dropped
-    assert len(drawn) > 100
+    assert len(drawn) > 50
 
 
 def test_audits_again_with_the_module_in_training(launched: Launch) -> None:
@@ -185,7 +185,7 @@ def test_audits_again_with_the_module_in_training(launched: Launch) -> None:
         assert seen["encoder"][""]["name"] == "ShiftedBatchNorm"
         assert seen["calls"] == ["train"]
         share = [[n, index] for index in range(seen["rank"], n, 2)]
-        again = 200 if seen["rank"] == 0 else 0  # by the first process, for the comparison with random weights
+        again = n if seen["rank"] == 0 else 0  # by the first process, for the comparison with random weights
         part = len(share) + again
         assert len(seen["read"]) == 2 * part
         assert [seen["read"][at : at + len(share)] for at in (0, part)] == [share, share]
@@ -254,7 +254,7 @@ def test_margins_of_two_processes_are_added_up(launched: Launch) -> None:
     both.reported = [*map(tuple, first["reported"]), *map(tuple, second["reported"])]
     np.testing.assert_allclose(np.array(margins, float), twin([both], 110, 2), rtol=1e-5, atol=1e-6)
     assert first["label"] == second["label"]
-    assert len({position for _, position, _ in second["reported"]}) > 80
+    assert len({position for _, position, _ in second["reported"]}) > 40
 
 
 def test_the_command_trains_one_encoder_on_several_devices(launched: Launch) -> None:
@@ -270,7 +270,7 @@ def test_the_command_trains_one_encoder_on_several_devices(launched: Launch) -> 
     [
         ("limits", "ContaminationError", "training is stopped: near_duplicates: "),
         ("raise", "ContaminationError", "training is stopped: off_topic is not tolerated (policy 'raise'). DataAudit"),
-        ("too much to drop", "PolicyError", "the policy would drop 20 of 110 samples (9%)"),
+        ("too much to drop", "PolicyError", "the policy would drop 10 of 110 samples (9%)"),
         ("backbone fails in one", "BackboneError", "ValueError: the device of this process is broken"),
         ("backbone fails in the first", "BackboneError", "OSError: the device of this process is broken"),
         ("view fails in one", "OSError", "the disk of this process is gone"),

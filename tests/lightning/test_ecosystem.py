@@ -115,7 +115,7 @@ def test_model_checkpoint(tmp_path: Path, last: bool) -> None:
     saving = ModelCheckpoint(tmp_path, monitor="val_loss", save_last=last, save_top_k=-1)
     callback = dropping(audit_epochs=(0, 1))
     net, _, _ = fitted(*[saving, callback][:: 1 if last else -1], enable_checkpointing=True)
-    assert trained(net).isdisjoint(dropped(callback))
+    assert trained(net, 1).isdisjoint(dropped(callback))
     for path in saving.best_k_models:
         state = torch.load(path, weights_only=True)["callbacks"][callback.state_key]
         assert set(state["loaders"][""]["dropped"]) == dropped(callback)
@@ -225,5 +225,5 @@ def test_beside_the_live_display_of_rich(capfd: pytest.CaptureFixture[str], monk
     monkeypatch.setenv("FORCE_COLOR", "1")
     callback = dropping(audit_epochs=(0, 1))
     net, _, _ = fitted(RichProgressBar(), callback, enable_progress_bar=True)
-    assert trained(net) == ALL - dropped(callback)
+    assert trained(net, 1) == ALL - dropped(callback)
     assert "Epoch 1/1" in capfd.readouterr().out

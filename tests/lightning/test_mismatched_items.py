@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from selfclean_hooks import Limits, Policy
 from selfclean_hooks.embedding.backbones import resolve as backbones
+from selfclean_hooks.embedding.backbones import self_supervised
 from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.errors import BackboneError, DataError
 from tests.lightning.fits import DROP, Items, Net, audit_callback, clean_data, trainer
@@ -19,13 +20,14 @@ from tests.lightning.parallel_fits import caught
 
 
 @pytest.fixture(autouse=True)
-def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pretrained model can be had, as without a network."""
+def quick_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pretrained model can be had, as without a network, and training one takes an epoch."""
 
     def of_timm(name: str, *rest: Any) -> Any:
         raise BackboneError(f"no weights of {name}")
 
     monkeypatch.setattr(backbones, "of_timm", of_timm)
+    monkeypatch.setattr(self_supervised, "EPOCHS", 1)
 
 
 class TwoViews(Items):
@@ -127,7 +129,7 @@ def of_one_size(items: list[Any]) -> Any:
 
 def test_what_the_module_cannot_be_fed_auto_can(monkeypatch: pytest.MonkeyPatch) -> None:
     auto = Encoder("small", lambda batch: batch.flatten(1), None, None, resized)
-    monkeypatch.setattr(backbones, "_auto", lambda *rest: auto)
+    monkeypatch.setattr(backbones, "_named", lambda *rest: auto)
     data = clean_data()
     data.__class__ = OfManySizes
     callback, net = audit_callback(None, backbone=None), trained_before()

@@ -27,13 +27,13 @@ def test_samples_are_dropped(settings: dict[str, Any]) -> None:
         made.fit(net, loader(**settings))
     assert type(made.train_dataloader) is stateful.StatefulDataLoader
     assert not set(net.seen[0]) & dropped(callback)
-    assert len(net.seen[0]) > 100
+    assert len(net.seen[0]) > 50
 
 
 def fit(folder: Path, steps: int, path: Path | None = None) -> tuple[Net, Any]:
     torch.manual_seed(5)
     net, callback = Net(), audit_callback(None, policy=DROP)
-    keep = ModelCheckpoint(folder, every_n_train_steps=7, save_top_k=-1)
+    keep = ModelCheckpoint(folder, every_n_train_steps=4, save_top_k=-1)
     generator = torch.Generator().manual_seed(1)
     made = trainer(callback, keep, max_epochs=2, max_steps=steps, enable_checkpointing=True)
     with caught():
@@ -43,9 +43,9 @@ def fit(folder: Path, steps: int, path: Path | None = None) -> tuple[Net, Any]:
 
 def test_a_run_is_resumed_amid_an_epoch(tmp_path: Path) -> None:
     whole, callback = fit(tmp_path / "whole", -1)
-    fit(tmp_path / "part", 7)
+    fit(tmp_path / "part", 4)
     resumed, again = fit(tmp_path / "resumed", -1, next((tmp_path / "part").glob("*.ckpt")))
     assert again.audits == {}  # the list was in the checkpoint
-    assert resumed.seen[0] == whole.seen[0][7 * 16 :]
+    assert resumed.seen[0] == whole.seen[0][4 * 16 :]
     assert not {at for seen in resumed.seen.values() for at in seen} & dropped(callback)
     assert all(torch.isfinite(value).all() for value in weights(resumed).values())

@@ -12,11 +12,11 @@ from torch import nn
 from tests.lightning.fits import DROP, Module, audit_callback, train_data, val_data
 from tests.lightning.parallel_fits import BATCH, Calm, dropped, dropping, fitted, trained
 
-KEPT, ALL = 175, 110
+KEPT, ALL = 82, 110
 BARE: dict[str, Any] = dict.fromkeys(
     ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "log_every_n_steps")
 )
-FLAGS: list[tuple[dict[str, Any], list[int]]] = [  # the samples of each epoch with 175 of 110 kept in batches of 20
+FLAGS: list[tuple[dict[str, Any], list[int]]] = [  # the samples of each epoch with 82 of 110 kept in batches of 10
     ({}, [KEPT, KEPT]),
     ({"barebones": True, **BARE}, [KEPT, KEPT]),
     ({"overfit_batches": 2}, [2 * BATCH] * 2),
@@ -59,9 +59,9 @@ def test_trains_on_what_is_kept_and_validates_as_often_as_without(flags: dict[st
 
 def test_validation_follows_the_filtered_length() -> None:
     net, _, _ = fitted(dropping(), max_epochs=1, val_check_interval=0.5)
-    assert net.validated == [0] * 4 * 2  # at 4 and 8 of 9 batches, over 4 validation batches
+    assert net.validated == [0] * 7 * 2  # at 4 and 8 of 9 batches, over 7 validation batches
     net, _, _ = fitted(dropping(), max_epochs=1, val_check_interval=3)
-    assert net.validated == [0] * 4 * 3  # at 3, 6 and 9
+    assert net.validated == [0] * 7 * 3  # at 3, 6 and 9
 
 
 def test_without_validation_nothing_is_compared_with_it() -> None:

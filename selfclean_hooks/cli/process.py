@@ -1,14 +1,18 @@
-"""Standard output and error that may be closed, full or unable to encode: a verdict does not depend on who reads it."""
+"""What a command meets as a process: streams that are closed, full or of another encoding, and SIGTERM."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from selfclean_hooks.errors import SelfCleanError
+
+TERMINATED = 128 + signal.SIGTERM  # exit status, as of a process that the signal ended
 
 
 class SteadyStream:
@@ -93,3 +97,28 @@ def open_standard_files() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+@contextmanager
+def terminations_as_interrupts() -> Iterator[None]:
+    """Within the block SIGTERM raises `Terminated` in this process; processes forked from it end as they would."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    owner = os.getpid()
+
+    def stop(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends it at once
+        if os.getpid() == owner:
+            raise Terminated
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
