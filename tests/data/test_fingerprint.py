@@ -25,7 +25,7 @@ from selfclean_hooks.data.fingerprint import data_fingerprint
 from selfclean_hooks.data.image_files import ImageFiles
 from tests.helpers.training_data import Wrapper, global_state, training_v1, training_v2
 
-ITEMS, N = 20, 80  # more than are read, so that a change between the probes is seen by other means
+ITEMS, N = 20, 90  # more than are read, so that a change between the probes is seen by other means
 
 
 @pytest.fixture(autouse=True)

@@ -79,8 +79,11 @@ WORKERS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(
     ("data", "workers"),
     [
-        *((data, workers) for data in DATA for workers in ("0 workers", "persistent")),
+        *((data, "0 workers") for data in DATA),
         ("global generators", "2 workers"),
+        ("global generators", "persistent"),
+        ("data set with its own", "persistent"),
+        ("data set that caches", "persistent"),
     ],
 )
 def test_augmentation_and_workers(data: str, workers: str) -> None:
