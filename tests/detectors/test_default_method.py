@@ -111,12 +111,15 @@ def test_scores_and_probabilities_are_shares(case: str) -> None:
         there = score[~np.isnan(score)]
         assert ((there >= 0) & (there <= 1)).all()
         if len(there):
-            ranking = audit.ranking(issue)
-            assert ranking["probability"].between(0, 1).all()
-            assert (np.diff(ranking["probability"]) <= 1e-12).all()
+            probability = audit.ranking(issue)["probability"]
+            if audit.scores.calibration[issue].unknown:
+                assert probability.isna().all()
+            else:
+                assert probability.between(0, 1).all()
+                assert (np.diff(probability) <= 1e-12).all()
     table = audit.calibration.set_index("issue")
     assert table.index.tolist() == [issue for issue in SCORED if issue != "label_errors" or is_run]
-    assert (table["estimated"] <= len(rows)).all()
+    assert (table["estimated"].dropna() <= len(rows)).all()
     assert audit.frame["action"].isin(["keep", "warn", "drop"]).all()
 
 
@@ -137,7 +140,7 @@ def test_what_exact_thresholds_flag(case: str) -> None:
 def test_clean_data_stay_clean(case: str) -> None:
     flags = audited(case).decisions.flags
     assert flags["near_duplicates"].mean() <= 0.01
-    assert flags["label_errors"].mean() <= 0.01 or case == "two dimensions"  # where classes lie over each other
+    assert flags["label_errors"].mean() <= 0.01
 
 
 def test_what_was_spoiled_is_found() -> None:

@@ -8,24 +8,17 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.detectors.label_errors.detector import (
-    LabelScores,
+from selfclean_hooks.detectors.label_errors.calibration import LabelScores
+from selfclean_hooks.detectors.label_errors.confusion import (
+    PSEUDO_COUNTS,
+    ROUNDS,
+    TRUST,
     confusion_rates,
-    error_probability,
-    score_labels,
-    score_multi_label,
-    score_regression,
+    label_log_odds,
 )
-from selfclean_hooks.detectors.label_errors.ensemble import (
-    INVERSE_TEMPERATURE,
-    NUM_RIVALS,
-    LabelSupport,
-    PredictorInputs,
-    fit_weights,
-    normalized_margins,
-    predictor_inputs,
-)
+from selfclean_hooks.detectors.label_errors.detector import automatic_threshold, score_labels
+from selfclean_hooks.detectors.label_errors.ensemble import PredictorInputs, predictor_inputs
+from selfclean_hooks.detectors.label_errors.multi_label import score_multi_label
 from selfclean_hooks.detectors.label_errors.predictors import (
     class_proximity,
     leave_one_out_ridge,
@@ -33,6 +26,9 @@ from selfclean_hooks.detectors.label_errors.predictors import (
     log_votes,
     voters_and_log_distances,
 )
+from selfclean_hooks.detectors.label_errors.regression import error_probability, score_regression
+from selfclean_hooks.detectors.label_errors.support import LabelSupport
+from selfclean_hooks.detectors.label_errors.weights import fit_weights, newton_step, sharpen_weights
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 
@@ -51,10 +47,6 @@ def run(x: Singles, y: Ints, k: int = 20) -> LabelScores:
     unit = UnitRows.of(x)
     near = nearest_neighbors(unit, k)
     return score_labels(unit.values, y, near.indices.numpy(), near.distances.numpy())
-
-
-def threshold_of(found: LabelScores) -> float:
-    return Calibration(found.knots, found.clean).best_f1_threshold(found.score)
 
 
 def seen(x: Singles, k: int = 20) -> PredictorInputs:
@@ -102,14 +94,44 @@ def test_votes_and_nearness_by_hand() -> None:
             assert np.isclose(near[i, c], -min(ends), atol=1e-5)
 
 
-def test_margins_by_hand() -> None:
-    support = np.random.default_rng(3).normal(size=(40, 5)) * 4
-    found = normalized_margins(LabelSupport(np.tile(np.arange(5), (40, 1)), support))
+def random_support(n: int = 40, classes: int = 5, listed: int = 4) -> LabelSupport:
+    rng = np.random.default_rng(3)
+    support = rng.normal(size=(n, listed)) * 4
+    return LabelSupport(np.argsort(rng.random((n, classes)), 1)[:, :listed], support, support)
+
+
+def test_log_odds_by_hand() -> None:
+    labels = random_support()
+    rates = np.random.default_rng(8).dirichlet(np.ones(5), 5)
+    found = label_log_odds(labels, rates, block=7)
     for i in range(40):
-        for c in range(5):
-            rivals = np.sort(np.delete(support[i], c))[::-1][:NUM_RIVALS]
-            p = softmax(INVERSE_TEMPERATURE * np.append(support[i, c], rivals))
-            assert np.isclose(found[i, c], (1 + p[0] - p[1]) / 2)
+        fit = softmax(labels.support[i])
+        for k, given in enumerate(labels.classes[i]):
+            joint = fit * rates[labels.classes[i], given] ** TRUST
+            assert np.isclose(found[i, k], np.log(joint[k] / (joint.sum() - joint[k])))
+
+
+def test_confusion_rates_by_hand() -> None:
+    labels = random_support()
+    rates = np.where(np.eye(5), 0.9, 0.1 / 4)
+    for _ in range(ROUNDS):
+        count = np.zeros((5, 5))
+        for classes, support in zip(labels.classes, labels.support, strict=True):
+            joint = softmax(support) * rates[classes, classes[0]]
+            count[classes, classes[0]] += joint / joint.sum()
+        wrong = 1 - np.trace(count) / 40
+        spread = np.where(np.eye(5), 1 - wrong, wrong / 4)
+        rates = (count + PSEUDO_COUNTS * spread) / (count.sum(1, keepdims=True) + PSEUDO_COUNTS)
+    assert np.allclose(confusion_rates(labels, 5), rates)
+
+
+def test_the_usual_confusion_is_found_and_suspected() -> None:
+    x, y = blobs(1200, classes=4, spread=1.2)
+    given = y.copy()
+    given[:200:4] = 2  # of class 0
+    found = run(x, given)
+    right = np.nonzero(y == given)[0]
+    assert (found.score[:200:4] < np.quantile(found.score[right], 0.02)).mean() > 0.8
 
 
 def test_weights_prefer_the_informative_predictor() -> None:
@@ -121,13 +143,35 @@ def test_weights_prefer_the_informative_predictor() -> None:
     assert weights[0] > 5 * weights[1] >= 0
 
 
-def test_mistakes_by_hand() -> None:
-    given, believed, doubt = np.array([0, 1, 1, 2]), np.array([0, 0, 1, 2]), np.array([0.1, 0.8, 0.2, 0.0])
-    table = confusion_rates(given, believed, doubt, 3)
-    size = np.array([1, 2, 1])
-    slow = 10 / 2 * (size / 4)[:, None] * (1 - np.eye(3))
-    slow[0, 1] += 0.8
-    assert np.allclose(table, slow / size[:, None])
+def test_a_step_is_newtons() -> None:
+    rng = np.random.default_rng(9)
+    features, right = rng.normal(size=(3, 50, 4)), rng.dirichlet(np.ones(5), 50)[:, :4]
+    start = np.full(3, 2.0)
+
+    def loss(weights: NDArray[np.float64]) -> float:
+        log_p = np.log(softmax(np.tensordot(weights, features, 1), axis=1))
+        return float(-(right * log_p).sum() + 0.05 / 2 * (weights**2).sum())
+
+    h, eye = 1e-4, np.eye(3) * 1e-4
+    slope = np.array([(loss(start + e) - loss(start - e)) / (2 * h) for e in eye])
+    curvature = np.array(
+        [[(loss(start + a + b) - loss(start + a) - loss(start + b) + loss(start)) / h**2 for a in eye] for b in eye]
+    )
+    step = np.linalg.solve(curvature, slope)
+    step *= 2 / max(2.0, np.abs(step).max())
+    found = newton_step(start, features, softmax(np.tensordot(start, features, 1), axis=1), right)
+    assert np.allclose(found, np.maximum(start - step, 0), atol=1e-3)
+
+
+def test_confusions_do_not_blunt_the_sharp_support() -> None:
+    rng = np.random.default_rng(10)
+    right = np.arange(3000) % 3
+    given = np.where((right == 0) & (rng.random(3000) < 0.3), 1, right)
+    logits = rng.normal(size=(3000, 3)) + 4 * np.eye(3)[right]
+    listed = np.argsort(np.where(np.arange(3) == given[:, None], -1, np.arange(3)), 1)
+    features = np.take_along_axis(logits, listed, 1)[None]
+    blunt = fit_weights(features, 3)
+    assert sharpen_weights(blunt, features, listed, 3)[0] > 1.15 * blunt[0]
 
 
 def test_error_rate_finds_the_share_of_a_known_mixture() -> None:
@@ -145,7 +189,7 @@ def test_wrong_labels_are_found_and_named() -> None:
     given = y.copy()
     given[:30] = (y[:30] + 1) % 4
     found = run(x, given)
-    flagged = found.score < threshold_of(found)
+    flagged = found.score < automatic_threshold(found)
     assert (found.predicted[:30] == y[:30]).mean() > 0.9
     assert 2 * flagged[:30].sum() / (flagged.sum() + 30) > 0.9
 
@@ -194,16 +238,21 @@ def test_edges_stay_in_range(x: Singles, y: Ints) -> None:
     found = run(x, y)
     score = found.score[y >= 0]
     assert ((score >= 0) & (score <= 1)).all()
-    assert ((found.clean >= 0) & (found.clean <= 1)).all()
-    assert (np.diff(found.clean) >= 0).all()
-    assert (np.diff(found.knots) > 0).all()
-    assert 0 <= threshold_of(found) <= np.nextafter(1, 2)
+    calibration = found.calibration
+    low, high = (calibration.clean if c is None else c for c in (calibration.low, calibration.high))
+    assert (low >= 0).all()
+    assert (low <= calibration.clean).all()
+    assert (calibration.clean <= high).all()
+    assert (high <= 1).all()
+    assert (np.diff(calibration.clean) >= 0).all()
+    assert (np.diff(calibration.score) > 0).all()
+    assert 0 <= automatic_threshold(found) <= np.nextafter(1, 2)
 
 
 def test_clean_data_stay_clean() -> None:
     x, y = blobs(1000, classes=5)
     found = run(x, y)
-    assert (found.score < threshold_of(found)).mean() < 0.01
+    assert (found.score < automatic_threshold(found)).mean() < 0.01
 
 
 def test_regression_finds_wrong_numbers() -> None:

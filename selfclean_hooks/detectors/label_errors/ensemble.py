@@ -3,8 +3,7 @@
 The predictors of class c for sample i, none of which has seen i's own label: the log vote of its neighbours in the
 whitened embedding; a kernel ridge regression of the class indicators (closed-form leave-one-out); the log density of
 class c, normal with one covariance for all; the log distance to the nearest sample of class c, whitened and plain.
-Their weights are fitted to the given labels by the likelihood (1 - e) softmax + e/K, in which a fraction e of the
-labels is random, so that wrong labels do not bias the fit.
+Their weights are fitted to the given labels (`weights`).
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import softmax
 from torch import Tensor
 
 from selfclean_hooks.detectors.label_errors.predictors import (
@@ -24,6 +22,8 @@ from selfclean_hooks.detectors.label_errors.predictors import (
     log_votes,
     voters_and_log_distances,
 )
+from selfclean_hooks.detectors.label_errors.support import LabelSupport
+from selfclean_hooks.detectors.label_errors.weights import INITIAL_WEIGHTS, fit_weights, sharpen_weights
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.projection import Rows
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
@@ -55,19 +55,7 @@ def predictor_inputs(x: Tensor, indices: IntArray, distances: Float32Array) -> P
     return PredictorInputs(u, s, kernel_pca(x), (whitened, (indices, *voters_and_log_distances(distances))))
 
 
-@dataclass(frozen=True, eq=False)
-class LabelSupport:
-    """Per sample M classes, the given label first, and the support for each.
-
-    `support` is a log probability up to a constant per row; classes that are not listed have next to none.
-    """
-
-    classes: IntArray  # (N, M)
-    support: FloatArray  # (N, M)
-
-
 MAX_CANDIDATES = 24  # classes considered per sample
-INITIAL_WEIGHTS = (0.5, 3.5, 0.1, 1.5, 1.5)  # of the five predictors
 
 
 def label_support(inputs: PredictorInputs, labels: IntArray, block: int = 2048) -> LabelSupport:
@@ -91,8 +79,10 @@ def label_support(inputs: PredictorInputs, labels: IntArray, block: int = 2048) 
         candidates = select_candidates(labels[rows], total, MAX_CANDIDATES)
         classes.append(candidates)
         features.append(np.stack([np.take_along_axis(part, candidates, 1) for part in outputs]))
-    every = np.concatenate(features, 1)
-    return LabelSupport(np.concatenate(classes), np.tensordot(fit_weights(every, count), every, 1))
+    listed, every = np.concatenate(classes), np.concatenate(features, 1)
+    weights = fit_weights(every, count)
+    sharp = sharpen_weights(weights, every, listed, count)
+    return LabelSupport(listed, np.tensordot(weights, every, 1), np.tensordot(sharp, every, 1))
 
 
 def select_candidates(given: IntArray, total: FloatArray, most: int) -> IntArray:
@@ -100,48 +90,3 @@ def select_candidates(given: IntArray, total: FloatArray, most: int) -> IntArray
     ranked = total.copy()
     ranked[np.arange(len(given)), given] = np.inf
     return np.argsort(-ranked, axis=1, kind="stable")[:, : min(most, total.shape[1])].astype(np.int64)
-
-
-def fit_weights(features: FloatArray, classes: int, rounds: int = 25) -> FloatArray:
-    """Weights (F,) >= 0 of `features` (F, N, M), column 0 the given label.
-
-    Expectation-maximisation of (1 - e) softmax(weights . features)[0] + e / classes, one Newton step a round.
-    """
-    count, n, _ = features.shape
-    weights, noise = np.array(INITIAL_WEIGHTS[:count]), 0.02
-    pull = 1e-3 * n * np.eye(count)  # keeps the step finite where classes are separable
-    for _ in range(rounds):
-        p = softmax(np.tensordot(weights, features, 1), axis=1)
-        own = (1 - noise) * p[:, 0]
-        trust = own / (own + noise / classes)
-        noise = float(np.clip(1 - trust.mean(), 1e-4, 0.5))
-        mean = (features * p).sum(2)
-        slope = ((features[:, :, 0] - mean) * trust).sum(1) - pull @ weights
-        weighted = (features * (p * trust[:, None])).reshape(count, -1)
-        curvature = weighted @ features.reshape(count, -1).T - (mean * trust) @ mean.T + pull
-        step = np.linalg.solve(curvature, slope)
-        weights = np.maximum(weights + step * (2 / max(2.0, float(np.abs(step).max()))), 0)
-    return weights
-
-
-INVERSE_TEMPERATURE = 0.3  # the predictors are correlated: a third of their sum ranks better than all of it
-NUM_RIVALS = 3  # other labels that share the probability
-
-
-def normalized_margins(labels: LabelSupport) -> FloatArray:
-    """Score (N, M) of each listed label, were it the given one: 1/2 + half the lead over the best other label.
-
-    The lead is in probability among the label and the three best others, so it means the same whatever the number of
-    classes, and a sample that several labels fit scores higher than one that only another label fits. In [0, 1],
-    low = another label is far more likely.
-    """
-    support = labels.support
-    top = -np.sort(-support, axis=1)[:, : NUM_RIVALS + 1]
-    raised, best = (
-        np.exp(INVERSE_TEMPERATURE * (support - top[:, :1])),
-        np.exp(INVERSE_TEMPERATURE * (top - top[:, :1])),
-    )
-    is_rival = support >= top[:, [min(NUM_RIVALS, top.shape[1]) - 1]]  # then the next best takes its place
-    others = np.where(is_rival, best.sum(1, keepdims=True) - raised, best[:, :NUM_RIVALS].sum(1, keepdims=True))
-    rival = np.where(support >= top[:, :1], best[:, [1]], best[:, [0]])
-    return np.asarray((1 + (raised - rival) / (raised + others)) / 2)

@@ -1,0 +1,130 @@
+"""Calibration of label scores: how many labels of a score are wrong, as far as hard samples allow.
+
+Right labels of hard samples score low too. How many of each score are to be expected follows from `hardness` and from
+the support for each class; what is observed beyond them is wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import isotonic_regression
+from scipy.special import expit, gammainc, log_softmax
+
+from selfclean_hooks.core.calibration import Calibration
+from selfclean_hooks.detectors.label_errors.confusion import confusion_rates, label_log_odds
+from selfclean_hooks.detectors.label_errors.hardness import HEAVY_POWER, HardSamples, fit_floors, hardness_by_class
+from selfclean_hooks.detectors.label_errors.support import LabelSupport
+from selfclean_hooks.utils.arrays import FloatArray, IntArray
+
+MAX_KNOTS = 400
+# Wrong labels are more frequent on hard samples, where they pass for hardness: the floor counts half to all of them.
+# Measured, true number by the floor: planted labels 1, labels of people 1.4 to 2.2, classes of unequal noise 1 to 2.
+LOWEST_ODDS, TYPICAL_ODDS, HIGHEST_ODDS = 0.5, 1.25, 4.0
+MAX_CERTAINTY = 0.8  # of the lowest probability: right labels that score lowest may be odd rather than hard
+GAIN_BY_CLASS = 2.0  # in log likelihood, for each class that has a floor of its own; Akaike's criterion asks for 3
+SURPLUS, SIGNIFICANCE = 2.5, 0.01  # clean data sets have up to 2.5 times as many low scores as hardness foresees
+MAX_UNKNOWN = 0.1  # fraction of the labels that may be wrong unseen where none is claimed to be
+MAX_DISAGREEMENT = 0.5  # beyond it the supports say so little that hard samples may seem easy
+TOO_MANY = 0.65  # wrong labels by which the majority of labels could no longer be learnt from
+UNKNOWN = "wrong labels cannot be distinguished from labels of samples that are hard to classify"
+
+
+@dataclass(frozen=True, eq=False)
+class LabelScores:
+    """Scores in [0, 1], low = the label is likely wrong, and their calibration. NaN, -1 where there is no label."""
+
+    score: FloatArray  # (N,)
+    predicted: IntArray  # (N,) the best supported class
+    calibration: Calibration
+
+
+INVERSE_TEMPERATURE = 0.3  # of the log odds, as scores: the predictors are correlated, so their sum is overconfident
+
+
+def score_support(labels: LabelSupport) -> LabelScores:
+    """Scores and calibration of the labels of N samples: 1/2 where the label is as likely as all others together."""
+    rates = confusion_rates(labels, int(labels.classes.max()) + 1)
+    scores = np.asarray(expit(INVERSE_TEMPERATURE * label_log_odds(labels, rates)))
+    predicted = np.take_along_axis(labels.classes, labels.support.argmax(1)[:, None], 1)[:, 0]
+    return LabelScores(scores[:, 0], predicted, calibrate_scores(labels, scores))
+
+
+def calibrate_scores(labels: LabelSupport, scores: FloatArray) -> Calibration:
+    """The calibration of the scores of the given labels.
+
+    Args:
+        labels: support of N samples for M classes each; the given label is the first listed.
+        scores: (N, M) in [0, 1] of each listed label, were it the given one.
+    """
+    best = labels.sharp.argmax(1)
+    ranked = -np.sort(-labels.sharp, axis=1)
+    margin, disagrees = ranked[:, 0] - ranked[:, 1], best > 0
+    usual = fit_floors(margin, disagrees)
+    lowest = fit_floors(margin, disagrees, HEAVY_POWER).lowest if disagrees.mean() > MAX_DISAGREEMENT else usual.lowest
+    whole = usual.best.of(margin)
+    by_class = hardness_by_class(margin, disagrees, labels.classes[np.arange(len(best)), best])
+    gained = by_class.log_likelihood(disagrees) - whole.log_likelihood(disagrees)
+    typical = by_class if gained > GAIN_BY_CLASS * (by_class.groups - 1) else whole
+    score = scores[:, 0]
+    knots = np.unique(np.sort(score)[np.unique(np.geomspace(1, len(score), MAX_KNOTS).round().astype(np.int64)) - 1])
+
+    def wrong(hardness: HardSamples, surplus: float = 1.0) -> FloatArray:
+        return wrong_probability(score, scores.ravel(), surplus * right_labels(labels, hardness).ravel(), knots)
+
+    likely, highest = wrong(typical), usual.highest
+    confirmed = highest.floor**2  # wrong labels that the predictors confirm, as their neighbours are wrong too
+    most = np.maximum(raise_odds(np.maximum(wrong(highest.of(margin)), wrong(by_class)), HIGHEST_ODDS), confirmed)
+    fewest = raise_odds(wrong(lowest.of(margin)), LOWEST_ODDS)
+    unknown = UNKNOWN if highest.floor >= TOO_MANY else ""
+    if lowest.floor == 0 and not _is_significant(score, knots, likely):
+        likely, fewest = wrong(typical, SURPLUS), np.zeros(len(knots))
+        likely[likely < 0.5] = 0
+        unknown = UNKNOWN if float(np.interp(score, knots, most).mean()) > MAX_UNKNOWN else ""
+    else:
+        likely = raise_odds(likely, TYPICAL_ODDS)
+    fewest, most = np.minimum(np.minimum(fewest, likely), MAX_CERTAINTY), np.maximum(most, likely)
+    return Calibration(knots, 1 - likely, 1 - most, 1 - fewest, unknown)
+
+
+def right_labels(labels: LabelSupport, hardness: HardSamples) -> FloatArray:
+    """How many right labels (N, M) of each listed class to expect: the best one where a sample is not hard.
+
+    The others are expected by their support.
+    """
+    best, others = labels.sharp.argmax(1)[:, None], labels.sharp.copy()
+    np.put_along_axis(others, best, -np.inf, 1)
+    expected = np.exp(log_softmax(others, axis=1)) * hardness.rate[:, None]
+    np.put_along_axis(expected, best, 1 - hardness.rate[:, None], 1)
+    return np.asarray((1 - hardness.floor[:, None]) * expected)
+
+
+def wrong_probability(score: FloatArray, right_score: FloatArray, weight: FloatArray, knots: FloatArray) -> FloatArray:
+    """(K,) nonincreasing, at the knots: the fraction of labels of a score that right labels do not account for.
+
+    Args:
+        score: (N,) observed.
+        right_score: (P,) of right labels.
+        weight: (P,) how many of these there are.
+        knots: (K,) ascending scores, the last one the highest observed.
+    """
+    observed = np.bincount(np.searchsorted(knots, score), minlength=len(knots)).astype(np.float64)
+    place = np.minimum(np.searchsorted(knots, right_score), len(knots) - 1)
+    right = np.bincount(place, weight, len(knots))
+    ratio = isotonic_regression(right / observed, weights=observed, increasing=True).x
+    wrong = 1 - np.minimum(1, ratio)
+    found = float(observed[wrong > 0.5].sum())
+    return np.asarray(wrong * (found + 1) / (found + 2))  # the rule of succession: a few low scores prove little
+
+
+def raise_odds(probability: FloatArray, factor: float) -> FloatArray:
+    """Probabilities whose odds are `factor` times as high."""
+    return np.asarray(factor * probability / (1 + (factor - 1) * probability))
+
+
+def _is_significant(score: FloatArray, knots: FloatArray, wrong: FloatArray) -> bool:
+    """Whether more labels score below the threshold of best F1 than hard samples could account for."""
+    found = score < Calibration(knots, 1 - wrong).best_f1_threshold(score)
+    count, right = int(found.sum()), float((1 - np.interp(score[found], knots, wrong)).sum())
+    return count > 0 and float(gammainc(count, SURPLUS * max(right, 1e-9))) < SIGNIFICANCE

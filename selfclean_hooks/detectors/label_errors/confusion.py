@@ -1,0 +1,90 @@
+"""Confusions: which class is given as which other, and how likely each label is once that is known.
+
+The predictors see how well each class fits a sample. A wrong label is more likely where its class is often given for
+the best fitting one, by people as by scripts, so the rates of confusion are estimated and each label is judged by
+
+    log odds of label g = log p(g) r(g, g) / sum over c other than g of p(c) r(c, g)
+
+with p(c) the support for class c as a probability and r(c, g) the rate at which samples of class c are given label g
+(Natarajan et al., "Learning with Noisy Labels", NeurIPS 2013).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import log_softmax, logsumexp, softmax
+
+from selfclean_hooks.detectors.label_errors.support import LabelSupport
+from selfclean_hooks.utils.arrays import FloatArray, IntArray
+
+MAX_CLASSES = 2000  # with more, all confusions are taken as equally likely
+PSEUDO_COUNTS = 100.0  # samples of each class that are confused with any other equally often
+ROUNDS = 20  # of expectation-maximisation, which has converged by then
+INITIAL_RATE = 0.1  # fraction of wrong labels
+TRUST = 0.75  # power of the rates: overlapping classes look confused as well. 0.5 and 1 rank worse on most data
+
+
+def confusion_rates(labels: LabelSupport, classes: int) -> FloatArray:
+    """How often a sample of class a is given label b: (C, C), positive, rows of sum 1.
+
+    Expectation-maximisation of the likelihood sum over c of p(c) r(c, given), with the supports as probabilities p.
+
+    Args:
+        labels: support; the given label is the first listed.
+        classes: C.
+    """
+    fit, rates = softmax(labels.support, axis=1), _uniform_rates(classes, INITIAL_RATE)
+    for _ in range(ROUNDS):
+        rates = expect_right_classes(fit, labels.classes, classes, rates)[1]
+    return rates
+
+
+def expect_right_classes(
+    fit: FloatArray, listed: IntArray, classes: int, rates: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """One round: the probability (N, M) that each listed class is the right one, and the rates (C, C) that follow.
+
+    With more than `MAX_CLASSES` the rates stay as they are.
+
+    Args:
+        fit: (N, M) probability of each class, whatever label is given.
+        listed: (N, M) these classes, the given label first.
+        classes: C.
+        rates: (C, C) to start from; None: `INITIAL_RATE` of each class, evenly.
+    """
+    rates = _uniform_rates(classes, INITIAL_RATE) if rates is None else rates
+    cell = listed * classes + listed[:, :1]
+    right: FloatArray = fit * rates.ravel()[cell]
+    right /= right.sum(1, keepdims=True)
+    if classes > MAX_CLASSES:
+        return right, rates
+    counts = np.bincount(cell.ravel(), right.ravel(), classes**2).reshape(classes, classes)
+    wrong = float(1 - right[:, 0].mean())
+    size = counts.sum(1, keepdims=True) + PSEUDO_COUNTS
+    return right, np.maximum((counts + PSEUDO_COUNTS * _uniform_rates(classes, wrong)) / size, 1e-9)
+
+
+def _uniform_rates(classes: int, wrong: float) -> FloatArray:
+    rates = np.full((classes, classes), wrong / max(1, classes - 1))
+    np.fill_diagonal(rates, 1 - wrong)
+    return rates
+
+
+def label_log_odds(labels: LabelSupport, rates: FloatArray, block: int = 4096) -> FloatArray:
+    """Log odds (N, M) of each listed label, were it the given one: higher = more likely right.
+
+    Args:
+        labels: support of N samples for M classes each.
+        rates: (C, C) as `confusion_rates`.
+        block: rows at a time; the result does not depend on it.
+    """
+    fit, log_rates = log_softmax(labels.support, axis=1), TRUST * np.log(rates)
+    out = np.empty_like(fit)
+    for rows in (slice(start, start + block) for start in range(0, len(fit), block)):
+        listed = labels.classes[rows]
+        for place in range(fit.shape[1]):
+            joint = fit[rows] + log_rates[listed, listed[:, [place]]]
+            own = joint[:, place].copy()
+            joint[:, place] = -np.inf
+            out[rows, place] = own - logsumexp(joint, axis=1)
+    return out

@@ -1,0 +1,130 @@
+"""How many labels are wrong: the floor of the disagreement, and what is claimed where nothing can be known."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from selfclean_hooks.core.calibration import Calibration
+from selfclean_hooks.detectors.label_errors.calibration import LabelScores, raise_odds
+from selfclean_hooks.detectors.label_errors.detector import automatic_threshold
+from selfclean_hooks.detectors.label_errors.hardness import FLOORS, MIN_SLOPE, fit_floors
+from tests.detectors.test_label_errors import blobs, run
+
+Ints = NDArray[np.int64]
+
+
+def flipped(y: Ints, share: float, kind: str, seed: int = 0) -> tuple[Ints, NDArray[np.bool_]]:
+    """Labels with a share of them wrong, anywhere or from half of the classes to the next, and which are."""
+    rng, classes = np.random.default_rng(seed), int(y.max()) + 1
+    may = np.arange(len(y)) if kind == "uniform" else np.nonzero(y < (classes + 1) // 2)[0]
+    wrong = np.zeros(len(y), bool)
+    wrong[rng.choice(may, round(share * len(y)), replace=False)] = True
+    step = rng.integers(1, classes, len(y)) if kind == "uniform" else 1
+    return np.where(wrong, (y + step) % classes, y), wrong
+
+
+def test_floors_are_those_of_maximum_likelihood() -> None:
+    rng = np.random.default_rng(0)
+    margin = rng.gamma(2, 1.5, 3000)
+    disagrees = rng.random(3000) < 0.1 + 0.9 * expit(-margin)
+    found = fit_floors(margin, disagrees)
+    order = np.argsort(margin)
+    parts = np.array_split(order, 60)
+    x, rate = (np.array([values[part].mean() for part in parts]) for values in (margin, disagrees))
+
+    def loss(line: NDArray[np.float64], floor: float) -> float:
+        p = np.clip(floor + (1 - floor) * expit(-line[0] - line[1] * x), 1e-9, 1 - 1e-9)
+        return float(-50 * (rate * np.log(p) + (1 - rate) * np.log1p(-p)).sum())
+
+    bounds = [(-50, 50), (MIN_SLOPE, 50)]
+    lines = [minimize(loss, [0.0, 1.0], args=(floor,), bounds=bounds) for floor in FLOORS]
+    least = np.array([line.fun for line in lines])
+    assert found.best.floor == FLOORS[least.argmin()]
+    supported = FLOORS[least <= least.min() + 1.92]
+    assert (found.lowest.floor, found.highest.floor) == (supported[0], supported[-1])
+    assert np.allclose([found.best.intercept, found.best.slope], lines[least.argmin()].x, atol=0.02)
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.05, 0.3])
+def test_the_floor_is_that_of_the_simulation(floor: float) -> None:
+    held = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        margin = rng.gamma(2, 1.5, 3000)
+        hard = rng.random(3000) < expit(-margin)
+        found = fit_floors(margin, hard | (rng.random(3000) < floor))
+        held.append(found.lowest.floor - 1e-9 <= floor <= found.highest.floor + 1e-9)
+        assert found.highest.floor - found.lowest.floor < 0.1
+    assert np.mean(held) >= 0.8
+
+
+def count_of(found: LabelScores) -> tuple[float, float, float]:
+    return found.calibration.estimate_count(found.score)
+
+
+CASES = [  # more than half of a class would be another class
+    case
+    for case in product((0.0, 0.02, 0.05, 0.1, 0.2, 0.4), ("uniform", "class"), (0.5, 1.3), (3, 8))
+    if case[:2] != (0.4, "class")
+]
+
+
+@pytest.fixture(scope="module")
+def audits() -> list[tuple[LabelScores, NDArray[np.bool_]]]:
+    """Classes near and far from each other, with 0 to 40% of wrong labels."""
+    out = []
+    for seed, (share, kind, spread, classes) in enumerate(CASES):
+        x, y = blobs(800, classes=classes, spread=spread, seed=seed)
+        given, wrong = flipped(y, share, kind, seed)
+        out.append((run(x, given), wrong))
+    return out
+
+
+def test_the_interval_holds_the_number_of_wrong_labels(audits: list[tuple[LabelScores, NDArray[np.bool_]]]) -> None:
+    known = [(found, wrong) for found, wrong in audits if not found.calibration.unknown]
+    held = [low <= wrong.sum() <= high for found, wrong in known for _, low, high in [count_of(found)]]
+    assert len(known) >= 0.8 * len(CASES)
+    assert np.mean(held) >= 0.9
+
+
+def test_claimed_precision_is_that_of_the_flags(audits: list[tuple[LabelScores, NDArray[np.bool_]]]) -> None:
+    errors = []
+    for found, wrong in audits:
+        flagged = found.score < automatic_threshold(found)
+        if flagged.sum() >= 10:
+            claimed = 1 - found.calibration.probability_clean(found.score)[flagged]
+            errors.append(abs(claimed.mean() - wrong[flagged].mean()))
+    assert np.mean(np.array(errors) <= 0.1) >= 0.7
+
+
+def test_clean_labels_are_hardly_flagged(audits: list[tuple[LabelScores, NDArray[np.bool_]]]) -> None:
+    for found, wrong in audits:
+        if not wrong.any():
+            assert (found.score < automatic_threshold(found)).mean() <= 0.01
+
+
+def test_labels_that_the_vectors_do_not_show_are_unknown() -> None:
+    x, _ = blobs(600)
+    found = run(x, np.random.default_rng(0).integers(0, 3, 600))
+    assert found.calibration.unknown
+    assert automatic_threshold(found) == 0
+    assert np.isnan(count_of(found)).all()
+
+
+def test_raising_odds() -> None:
+    p = np.array([0.0, 0.2, 0.5, 1.0])
+    assert np.allclose(raise_odds(p, 4.0), [0, 0.5, 0.8, 1])
+    assert np.allclose(raise_odds(raise_odds(p, 4.0), 0.25), p)
+
+
+def test_nothing_is_wrong_where_too_few_are_labelled() -> None:
+    x, _ = blobs(30)
+    found = run(x, np.full(30, -1))
+    assert isinstance(found.calibration, Calibration)
+    assert automatic_threshold(found) == 0
