@@ -18,7 +18,6 @@ from selfclean_hooks.detectors.label_errors.confusion import (
 )
 from selfclean_hooks.detectors.label_errors.detector import automatic_threshold, score_labels
 from selfclean_hooks.detectors.label_errors.ensemble import PredictorInputs, predictor_inputs
-from selfclean_hooks.detectors.label_errors.multi_label import score_multi_label
 from selfclean_hooks.detectors.label_errors.predictors import (
     class_proximity,
     leave_one_out_ridge,
@@ -264,16 +263,3 @@ def test_regression_finds_wrong_numbers() -> None:
     assert np.median(np.abs(predicted[:20] - t[:20])) < np.median(np.abs(wrong[:20] - t[:20])) / 3
     assert np.median(found.score[:20]) < 0.1 < np.median(found.score)
     assert ((found.score >= 0) & (found.score <= 1)).all()
-
-
-def test_multi_label_finds_the_entry() -> None:
-    x, y = blobs(600, classes=4)
-    truth = np.stack([y == 0, y == 1, y >= 1, np.zeros(600, bool)], 1)
-    given = truth.copy()
-    given[:15, 1] ^= True
-    scores, found = score_multi_label(seen(x), given)
-    assert scores.shape == (600, 4)
-    assert (scores[:, 3] == 1).all()
-    assert (scores[:15, 1] < 0.5).mean() > 0.9
-    assert (found.predicted[:15] // 2 == 1).mean() > 0.9
-    assert np.allclose(found.score, scores.min(1))

@@ -1,32 +1,93 @@
-"""Label errors where a sample has several labels: each is a question of its own with two answers."""
+"""Label errors where a sample has several labels: each attribute is a question of its own with two answers.
+
+An attribute is judged only if the vectors predict it, and only as far: those that they do not show are left out, as
+their every second entry would look wrong.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.optimize import isotonic_regression
+from scipy.special import ndtr
+from scipy.stats import rankdata
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.detectors.label_errors.calibration import LabelScores, score_support
+from selfclean_hooks.detectors.label_errors.calibration import MAX_KNOTS, LabelScores, score_support
 from selfclean_hooks.detectors.label_errors.ensemble import PredictorInputs, label_support
 from selfclean_hooks.detectors.label_errors.support import LabelSupport
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray
 
+FALSE_DISCOVERIES = 0.05  # expected fraction of the attributes taken as predictable that are not
+NO_ATTRIBUTE = "the vectors predict none of the labels well enough to tell wrong ones from hard ones"
+
 
 def score_multi_label(inputs: PredictorInputs, targets: BoolArray) -> tuple[FloatArray, LabelScores]:
-    """Scores (N, C) of every entry of `targets` (N, C); per sample the least; the calibration is that of an entry.
+    """Scores (N, C) of every entry of `targets` (N, C), and per sample the least, with its calibration.
 
-    An entry of a class that all or no samples have scores 1. Predicted: class and value of a sample's worst entry,
-    2 c + value.
+    Entries of attributes that are not judged score 1, unless none is judged: then all are scored, and the number of
+    label errors is unknown. Predicted: class and value of a sample's worst entry, 2 c + value; -1: there is none.
     """
+    scores, n = np.ones(targets.shape), len(targets)
     varying = np.nonzero(targets.any(0) & ~targets.all(0))[0]
-    scores = np.ones(targets.shape)
+    if not len(varying):
+        return scores, LabelScores(scores.min(1), np.full(n, -1), Calibration(np.array([0.0]), np.array([1.0])))
     parts = [label_support(inputs, targets[:, c].astype(np.int64)) for c in varying]
+    found = [score_support(part) for part in parts]
+    shown = discoveries(np.array([chance_of(part) for part in parts]))
+    judged = [k for k, part in enumerate(found) if shown[k] and not part.calibration.unknown]
+    for k in judged or range(len(found)):
+        scores[:, varying[k]] = found[k].score
+    worst = scores[:, varying].argmin(1)
+    value = np.stack([part.predicted for part in found])[worst, np.arange(n)]
+    score = scores.min(1)
+    calibration = join_calibrations(score, [found[k] for k in judged])
+    return scores, LabelScores(score, 2 * varying[worst] + value, calibration)
+
+
+def chance_of(labels: LabelSupport) -> float:
+    """p-value of a Mann-Whitney test that samples with the label are not better supported for it than those without.
+
+    Args:
+        labels: of two classes, the given one first.
+    """
+    lead = labels.support[:, 0] - labels.support[:, 1]
+    has = labels.classes[:, 0] == 1
+    with_label, without = int(has.sum()), int((~has).sum())
+    ranks = rankdata(np.where(has, lead, -lead))
+    excess = ranks[has].sum() - with_label * (len(has) + 1) / 2
+    return float(ndtr(-excess / np.sqrt(with_label * without * (len(has) + 1) / 12)))
+
+
+def discoveries(p: FloatArray, level: float = FALSE_DISCOVERIES) -> BoolArray:
+    """(P,) which of the p-values are discoveries at that false discovery rate.
+
+    Source: Benjamini & Hochberg, "Controlling the False Discovery Rate", 1995.
+    """
+    ordered = np.sort(p)
+    within = np.nonzero(ordered <= level * np.arange(1, len(p) + 1) / max(1, len(p)))[0]
+    return np.asarray(p <= ordered[within[-1]]) if len(within) else np.zeros(len(p), bool)
+
+
+def join_calibrations(score: FloatArray, parts: list[LabelScores]) -> Calibration:
+    """The calibration of the least score of each sample (N,): the probability that all its judged entries are right.
+
+    Args:
+        score: (N,).
+        parts: of each judged attribute.
+    """
+    knots = np.unique(np.sort(score)[np.unique(np.geomspace(1, len(score), MAX_KNOTS).round().astype(np.int64)) - 1])
     if not parts:
-        clean = Calibration(np.array([0.0]), np.array([1.0]))
-        return scores, LabelScores(scores.min(1), np.full(len(scores), -1), clean)
-    codes = np.concatenate([part.classes + 2 * c for c, part in zip(varying, parts, strict=True)])
-    support, sharp = (np.concatenate(part) for part in zip(*((p.support, p.sharp) for p in parts), strict=True))
-    entries = score_support(LabelSupport(codes, support, sharp))
-    scores[:, varying] = entries.score.reshape(len(varying), -1).T
-    worst = varying[scores[:, varying].argmin(1)]
-    value = entries.predicted.reshape(len(varying), -1).T[np.arange(len(scores)), np.searchsorted(varying, worst)]
-    return scores, LabelScores(scores.min(1), value, entries.calibration)
+        return Calibration(knots, np.ones(len(knots)), unknown=NO_ATTRIBUTE)
+    size = np.bincount(np.searchsorted(knots, score), minlength=len(knots)).astype(np.float64)
+
+    def all_right(curves: list[FloatArray]) -> FloatArray:
+        each = [np.interp(p.score, p.calibration.score, curve) for p, curve in zip(parts, curves, strict=True)]
+        mean = np.bincount(np.searchsorted(knots, score), np.prod(each, axis=0), len(knots)) / size
+        return np.asarray(isotonic_regression(mean, weights=size).x)
+
+    clean = all_right([p.calibration.clean for p in parts])
+    low, high = (
+        all_right([p.calibration.clean if curve is None else curve for p, curve in zip(parts, curves, strict=True)])
+        for curves in ([p.calibration.low for p in parts], [p.calibration.high for p in parts])
+    )
+    return Calibration(knots, clean, np.minimum(low, clean), np.maximum(high, clean))
