@@ -28,7 +28,7 @@ def ours(method: str) -> Tool:
     def audit(case: Case) -> dict[str, Found]:
         from selfclean_hooks import audit_embeddings
 
-        found = audit_embeddings(case.vectors, case.labels, method=method)
+        found = audit_embeddings(case.vectors, case.labels, method=method, images=list(case.images))
         frame, pairs = found.frame, found.pairs
         index = pairs[["index_1", "index_2"]].to_numpy()
         near = (index, pairs["near_duplicate_score"].to_numpy(), index[pairs["is_near_duplicate_issue"].to_numpy()])

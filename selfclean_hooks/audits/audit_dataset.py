@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import Unpack
 
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.pipeline import audit_of
 from selfclean_hooks.audits.settings import AuditOptions, audit_settings, checked_settings, unpack_options
 from selfclean_hooks.core.labels import class_codes, read_labels
+from selfclean_hooks.data.images import MINIATURE, miniature
 from selfclean_hooks.decisions.settings import Policy, Thresholds, required_pair_score
-from selfclean_hooks.errors import DataWarning
+from selfclean_hooks.errors import DataError, DataWarning
 from selfclean_hooks.results.findings import MAX_ITEMS, checked_max_items, with_max_items
 from selfclean_hooks.utils.arrays import as_vectors
 from selfclean_hooks.utils.text import listing
@@ -27,6 +31,7 @@ def audit_embeddings(
     policy: Policy | None = None,
     progress: bool = False,
     max_items: int = MAX_ITEMS,
+    images: Sequence[Any] | None = None,
 ) -> Audit:
     """Audit precomputed embeddings.
 
@@ -40,6 +45,8 @@ def audit_embeddings(
         policy: what a flag does.
         progress: show a progress bar.
         max_items: findings of each issue that the report shows, at most.
+        images: N images, in the order of the vectors: PIL images or arrays (H, W), (H, W, C) or (C, H, W). Near
+            duplicates are then looked for in the pixels too.
 
     Returns:
         The Audit; its indices are rows of `vectors`.
@@ -76,6 +83,7 @@ def audit_embeddings(
             method=method,
             pairs_below=required_pair_score(thresholds),
             why_no_labels=known.why_none,
+            miniatures=None if images is None else _miniatures(images, len(array)),
             tick=tick,
         )
     warn_of_missing_pairs(scores, thresholds)
@@ -151,3 +159,19 @@ def audit(
         embeddings = embed(view, backbone, settings.embedding, labels=options.get("labels"))
         result = audit_of(embeddings, settings, umap=True)
         return replace(result, thumbnails=thumbnails(result, view, settings.embedding))
+
+
+def _miniatures(images: Sequence[Any], n: int) -> NDArray[np.uint8]:
+    """(N, 16, 16, 3) of N images."""
+    if len(images) != n:
+        raise DataError(f"images must be as many as the vectors, in their order: {n}, got {len(images)}")
+    small = np.zeros((n, MINIATURE, MINIATURE, 3), np.uint8)
+    for index, image in enumerate(images):
+        made = miniature(image)
+        if made is None:
+            raise DataError(
+                f"images must be PIL images or arrays (H, W), (H, W, C) or (C, H, W), got {type(image).__name__} at "
+                f"index {index}: convert it, or leave images out"
+            )
+        small[index] = made
+    return small

@@ -94,8 +94,22 @@ def near_duplicate_links(scores: Scores, threshold: float) -> IntArray:
     return index[order[np.sort(minimum_spanning_tree(graph.tocsr()).data.astype(np.int64)) - 1]]
 
 
+CERTAIN = 1 / 6  # score of a pair at a fifth of the local scale
+CERTAIN_CLEAN = 0.1  # probability below which a near duplicate is certain where its pixels were compared
+
+
+def certain_score(scores: Scores) -> float:
+    """Score below which near duplicates are copies beyond doubt, and not merely images of like things."""
+    if scores.local_scale is None:
+        return 1.0  # distances, which have no common meaning
+    calibration = scores.calibration.get("near_duplicates")
+    if scores.pixel_scale is None or calibration is None or calibration.unknown:
+        return CERTAIN
+    return max(CERTAIN, calibration.probability_threshold(CERTAIN_CLEAN))
+
+
 def label_conflicts(scores: Scores, threshold: float) -> dict[int, dict[int, int]]:
-    """Samples whose near duplicates carry another label.
+    """Samples whose copies carry another label: near duplicates that are certain, see `certain_score`.
 
     Of two near duplicates with different labels, the one whose label is rarer among itself and its own near duplicates,
     or both if equally rare; this does not depend on the order of the samples. -1 is no label.
@@ -106,6 +120,7 @@ def label_conflicts(scores: Scores, threshold: float) -> dict[int, dict[int, int
     labelled = (scores.given_label >= 0).nonzero()[0]
     if "label_errors" in scores.not_run or not len(labelled):
         return {}
+    threshold = min(threshold, certain_score(scores))
     groups = _components(scores, threshold, exact=True)
     near = _group_distances(groups, scores, threshold)
     beside = csr_array((np.ones(len(near.data)), near.indices, near.indptr), shape=near.shape)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from selfclean_hooks import audit, audit_splits
+from selfclean_hooks import audit, audit_embeddings, audit_splits
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.data.images import miniature
 from selfclean_hooks.detectors.methods import score
@@ -19,6 +19,7 @@ from selfclean_hooks.detectors.near_duplicates.alignment import (
     SHIFTED,
     aligned_residuals,
 )
+from selfclean_hooks.errors import DataError
 
 Images = NDArray[np.uint8]
 
@@ -198,3 +199,28 @@ def test_what_is_no_image_has_no_miniature() -> None:
     assert miniature("text") is None
     assert miniature(np.zeros(7)) is None
     assert miniature({"a": 1}) is None
+
+
+def test_embeddings_may_come_with_their_images() -> None:
+    images = scenes(120, seed=8)
+    images = np.concatenate([images, np.stack([turned(image) for image in images[:4]])])
+    plain, seen = audit_embeddings(features(images)), audit_embeddings(features(images), images=list(images))
+    assert plain.scores.mirrored is None
+    assert {tuple(pair) for pair in seen.scores.pair_index[:4].tolist()} == {(i, 120 + i) for i in range(4)}
+    with pytest.raises(DataError, match="as many as the vectors"):
+        audit_embeddings(features(images), images=list(images[:5]))
+    with pytest.raises(DataError, match="got str at index 2"):
+        audit_embeddings(features(images), images=[*images[:2], "a.png", *images[3:]])
+
+
+@pytest.mark.parametrize("copied", [0, 4, 15, 40])
+def test_estimates_hold_the_truth_where_images_are_copied(copied: int) -> None:
+    rng = np.random.default_rng(copied)
+    images = scenes(400, seed=9)
+    kinds = list(COPIES.values())
+    copies = [kinds[rng.integers(len(kinds))](image) for image in images[:copied]]
+    both = np.concatenate([images, np.stack(copies)]) if copied else images
+    scores = scored(both)
+    estimated, low, high = scores.calibration["near_duplicates"].estimate_count(scores.near_duplicate)
+    assert low <= estimated <= high
+    assert low <= 2 * copied <= high

@@ -15,7 +15,7 @@ MARGIN_SAMPLES = 0.5  # samples granted to chance at p = 0: a single pair is fla
 
 
 def near_duplicate_calibration(
-    score: NDArray[np.floating], sure: float, m: float, rate: float = SCALE_RANK
+    score: NDArray[np.floating], sure: float, m: float, rate: float = SCALE_RANK, ordinary: float = 1.0
 ) -> Calibration:
     """The calibration of scores, with exact copies (0) at probability 0.
 
@@ -27,6 +27,7 @@ def near_duplicate_calibration(
         sure: scores up to this are those of groups of copies, which chance does not give.
         m: intrinsic dimension of the samples.
         rate: neighbours within the local scale.
+        ordinary: scores from this on are those of ordinary neighbours.
     """
     s = np.sort(np.asarray(score, np.float64))
     s = s[s > 0]
@@ -37,22 +38,56 @@ def near_duplicate_calibration(
     end = np.append(start[1:], len(s)) - 1
     knots = np.stack([s[start], s[end]], 1).ravel()
     values = np.maximum.accumulate(np.repeat(clean, 2))
+    values[knots >= ordinary] = 1
     distinct = np.append(True, np.diff(knots) > 0)
-    knots, values = knots[distinct], values[distinct]
-    return Calibration(np.append(0.0, knots), np.append(0.0, values))
+    knots, values = np.append(0.0, knots[distinct]), np.append(0.0, values[distinct])
+    return Calibration(knots, values, *_bounds(values, np.interp(score, knots, values)))
 
 
-TAIL_QUANTILES = (0.1, 0.5)  # few samples below the first have copies
+MIN_TRUE, MAX_HIDDEN = 0.8, 1.6  # of the uncertain ones found: the fewest that are copies, and how many lie unseen
+FEW_HIDDEN = 3.0  # samples: there may be one more pair, or two
+CERTAIN = 0.01  # probability
 
 
-def fit_chance(score: NDArray[np.floating]) -> tuple[float, float]:
-    """Dimension and rate with which `p_values` gives two quantiles of (G,) scores.
+def _bounds(clean: FloatArray, of_samples: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The least and the greatest probability of being clean at the knots, from those of all samples (N,).
+
+    Copies that were turned, cropped or redrawn so much that they look like ordinary neighbours cannot be seen: on
+    planted ones up to half as many again as were found, and a few. `MIN_TRUE` and `MAX_HIDDEN` were measured so.
+    """
+    found = (1 - of_samples)[of_samples > CERTAIN].sum()
+    hidden = (MAX_HIDDEN * found + FEW_HIDDEN) / len(of_samples)
+    least_wrong = np.where(clean < 0.5, MIN_TRUE * (1 - clean), 0.0)
+    return np.maximum(clean - hidden, 0), np.where(clean <= CERTAIN, clean, 1 - least_wrong)
+
+
+TAIL_QUANTILES = ((0.25, 0.6), (0.1, 0.5), (0.05, 0.5), (0.05, 0.5))  # a round each: copies may be many at first
+
+
+def fitted_calibration(score: NDArray[np.floating], sure: float, originals: IntArray) -> Calibration:
+    """`near_duplicate_calibration` where chance is fitted to the scores of the samples that are no copies.
 
     For distances that are not those of a space, such as the blend of network and pixels.
+
+    Args:
+        score: (N,) as there.
+        sure: as there.
+        originals: (G,) samples that stand for one group each.
     """
-    s = np.clip(np.quantile(score, TAIL_QUANTILES), 1e-6, 0.5 - 1e-6)
+    clean = score[originals]
+    for quantiles in TAIL_QUANTILES:
+        ordinary = float(np.quantile(clean, quantiles[0]))
+        calibration = near_duplicate_calibration(score, sure, *fit_chance(clean, quantiles), ordinary=ordinary)
+        kept = score[originals][calibration.probability_clean(score[originals]) >= 0.5]
+        clean = kept if 2 * len(kept) >= len(originals) else score[originals]
+    return calibration
+
+
+def fit_chance(score: NDArray[np.floating], quantiles: tuple[float, float]) -> tuple[float, float]:
+    """Dimension and rate with which `p_values` gives two quantiles of (G,) scores of samples that are no copies."""
+    s = np.clip(np.quantile(score, quantiles), 1e-6, 0.5 - 1e-6)
     few, many = np.log(s / (1 - s))
-    wanted = np.log1p(-np.array(TAIL_QUANTILES))
+    wanted = np.log1p(-np.array(quantiles))
     m = float(np.clip(np.log(wanted[1] / wanted[0]) / max(many - few, 1e-6), 0.5, MAX_DIMENSION))
     return m, float(wanted[0] / np.log1p(-np.exp(few * m)))
 

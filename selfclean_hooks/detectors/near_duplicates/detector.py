@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from selfclean_hooks.detectors.near_duplicates.calibration import fit_chance, near_duplicate_calibration
+from selfclean_hooks.detectors.near_duplicates.calibration import fitted_calibration, near_duplicate_calibration
 from selfclean_hooks.detectors.near_duplicates.copy_groups import (
     MAX_RATIO,
     CopyGroups,
@@ -56,8 +56,10 @@ class ScaledNearDuplicates:
         score, merges = sample_scores(pairs, n), _merges(groups, near, beyond, scale, pixels)
         merges = np.where(groups.first == np.arange(n), merges[groups.first], score)
         sure = float(score[groups.first != np.arange(n)].max(initial=0.0))
-        chance: tuple[float, ...] = (measured.dimension,) if pixels is None else fit_chance(merges[groups.originals])
-        calibration = near_duplicate_calibration(merges, sure, *chance)
+        if pixels is None:
+            calibration = near_duplicate_calibration(merges, sure, measured.dimension)
+        else:
+            calibration = fitted_calibration(merges, sure, groups.originals)
         automatic = max(min(calibration.probability_threshold(), MAX_AUTOMATIC), np.nextafter(sure, 1))
         loose = (score > SURE) & (score < automatic)
         if loose.mean() > MAX_LOOSE_FRACTION:
