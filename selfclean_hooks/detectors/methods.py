@@ -13,7 +13,7 @@ from selfclean_hooks.core.labels import Labels, class_codes, is_classes
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.detectors.label_errors.detector import EnsembleLabelErrors
 from selfclean_hooks.detectors.near_duplicates.detector import ScaledNearDuplicates
-from selfclean_hooks.detectors.off_topic import BranchOffTopic
+from selfclean_hooks.detectors.off_topic.detector import BranchOffTopic
 from selfclean_hooks.detectors.protocol import MIN_PAIRS, Detector, Finding, Geometry
 from selfclean_hooks.detectors.selfclean import LabelErrors, NearDuplicates, OffTopic
 from selfclean_hooks.neighbors.knn import nearest_neighbors

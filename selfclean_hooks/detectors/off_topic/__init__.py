@@ -1,0 +1,1 @@
+"""The default detector of off-topic samples."""

@@ -1,0 +1,58 @@
+"""In which branch of the single-linkage tree a sample leaves the main body of the data, and at which height."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from selfclean_hooks.neighbors.spanning_tree import leaf_order
+from selfclean_hooks.utils.arrays import FloatArray, IntArray
+
+
+def find_branches(linkage: FloatArray, labels: IntArray | None = None) -> tuple[FloatArray, IntArray]:
+    """For every sample the branch in which it leaves the main body, and the height at which it does.
+
+    The body is followed from the root down: the child with more leaves belongs to it (equal: the lower cluster id), and
+    so does the other one if it is large or holds most of a class. Any other child leaves the body as one branch.
+
+    Args:
+        linkage: (N - 1, 4), the format of `scipy.cluster.hierarchy`.
+        labels: (N,) class codes from 0.
+
+    Returns:
+        Heights (N,) and branches (N,), the latter as cluster ids of the linkage.
+    """
+    n = len(linkage) + 1
+    children = linkage[:, :2].astype(np.int64)
+    leaves = np.concatenate([np.ones(n, np.int64), linkage[:, 3].astype(np.int64)])
+    order, start = leaf_order(linkage)
+    classes = np.zeros(0, np.int64) if labels is None else np.bincount(labels[labels >= 0])
+    height, branch = np.zeros(n), np.arange(n)
+    body = [2 * n - 2]
+    while body:
+        node = body.pop()
+        large, small = sorted(children[node - n].tolist(), key=lambda child: (-leaves[child], child))
+        for child in (large, small):
+            inside = order[start[child] : start[child] + leaves[child]]
+            if child >= n and (child == large or _is_part_of_body(inside, n, labels, classes)):
+                body.append(child)
+            else:
+                height[inside], branch[inside] = linkage[node - n, 2], child
+    return height, branch
+
+
+MAX_BRANCH_FRACTION = 0.25  # a branch with more than this fraction of all samples is a part of the body
+MAX_BRANCH_FRACTION_UNLABELED = 0.1  # the same where no labels show that it is a class
+MIN_SAMPLES = 5  # of a class that is recognised as one
+
+
+def _is_part_of_body(inside: IntArray, n: int, labels: IntArray | None, classes: IntArray) -> bool:
+    """Whether a branch of these samples is a part of the body: large, or at least half of a class and mostly that."""
+    if len(inside) > (MAX_BRANCH_FRACTION_UNLABELED if labels is None else MAX_BRANCH_FRACTION) * n:
+        return True
+    if labels is None or len(inside) < MIN_SAMPLES or np.count_nonzero(classes) < 2:
+        return False
+    codes, counts = np.unique(labels[inside][labels[inside] >= 0], return_counts=True)
+    if not len(codes):
+        return False
+    most = counts.argmax()
+    return bool(2 * counts[most] >= max(classes[codes[most]], len(inside)))

@@ -1,0 +1,70 @@
+"""The default detector of off-topic samples: how far a sample, with the small group it belongs to, lies from the rest.
+
+Three distances are blended. The first is the height at which the sample's branch joins the main body in the
+single-linkage tree: the distance of a whole off-topic cluster to the nearest other sample, however tight the cluster.
+The second is the distance within which a tenth of the nearest class lies, without the samples of that branch: it
+separates scattered off-topic samples from the rest more reliably than a single neighbour does. The third is the same
+after whitening, where differences count that few samples have: what is rare in a photograph is not what is large.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from selfclean_hooks.core.calibration import Calibration
+from selfclean_hooks.detectors.off_topic.branches import find_branches
+from selfclean_hooks.detectors.off_topic.calibration import class_groups, off_topic_calibration
+from selfclean_hooks.detectors.off_topic.distances import blend, distance_to_classes, evenly_spaced, whiten
+from selfclean_hooks.detectors.protocol import Finding, Geometry
+from selfclean_hooks.neighbors.knn import intrinsic_dimension
+from selfclean_hooks.neighbors.spanning_tree import Tree
+from selfclean_hooks.neighbors.unit_vectors import UnitRows
+from selfclean_hooks.utils.arrays import FloatArray, IntArray
+
+MAX_REFERENCES = 1024  # evenly spaced samples that represent all where there are more
+MIN_CLASS_REFERENCES = 20  # classes of fewer references are one group
+CLASS_FRACTION = 0.1  # of the class, within the distance in the embedding; whitened, a group of off-topic samples is
+WHITENED_FRACTION = 0.03  # less of a neighbourhood of its own, and the nearest of a class tell more
+CERTAIN = 1 / 3  # probability of being clean below which a sample is flagged though the number cannot be estimated
+
+
+@dataclass(frozen=True)
+class BranchOffTopic:
+    """How far a sample, with its branch of the tree, lies from the rest; flagged if more likely off-topic than not."""
+
+    issue: str = "off_topic"
+    neighbors: int = 20  # that the dimension is estimated from
+
+    def __call__(self, geometry: Geometry) -> Finding:
+        """Score every sample."""
+        score = off_topic_scores(geometry.x, geometry.tree, geometry.labels)
+        dimension, _ = intrinsic_dimension(geometry.neighbors.distances.numpy()[:, : self.neighbors])
+        calibration = off_topic_calibration(score, geometry.labels, dimension)
+        return Finding(score, automatic_threshold(calibration), calibration=calibration)
+
+
+def automatic_threshold(calibration: Calibration) -> float:
+    """Below it samples are more likely off-topic than not; twice as likely where the number cannot be estimated."""
+    return calibration.probability_threshold(CERTAIN if calibration.unknown else 0.5)
+
+
+def off_topic_scores(x: UnitRows, tree: Tree, labels: IntArray | None = None) -> FloatArray:
+    """Score of every sample, (N,) in [0, 1], low = off-topic: 1 - the blend of three distances.
+
+    Args:
+        x: N unit rows.
+        tree: their minimum spanning tree.
+        labels: (N,) class codes from 0; without them a class that lies apart looks like an off-topic cluster.
+    """
+    if len(x) < 2:
+        return np.ones(len(x))
+    height, branch = find_branches(tree.linkage(), labels)
+    columns = evenly_spaced(len(x), MAX_REFERENCES)
+    group = class_groups(len(columns), None if labels is None else labels[columns], MIN_CLASS_REFERENCES)
+    distances = [height, distance_to_classes(x.values, branch, group, columns, CLASS_FRACTION)]
+    whitened = whiten(x.values)
+    if whitened.shape[1]:  # not where all samples are the same
+        distances.append(distance_to_classes(whitened, branch, group, columns, WHITENED_FRACTION))
+    return np.asarray(1 - blend(np.stack(distances)), np.float64).clip(0, 1)

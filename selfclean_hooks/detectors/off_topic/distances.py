@@ -1,0 +1,87 @@
+"""How far samples lie from the classes, in the embedding and whitened, and one distance made of several."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfclean_hooks.detectors.off_topic.calibration import DISTANCE_OFFSET
+from selfclean_hooks.neighbors.unit_vectors import matrix_product
+from selfclean_hooks.utils.arrays import FloatArray, IntArray
+
+MIN_NEIGHBORS = 3  # within the distance to a class
+ALL_FRACTION = 0.03  # of all references: the most that count, however large the class
+
+
+def distance_to_classes(x: Tensor, branch: IntArray, group: IntArray, columns: IntArray, fraction: float) -> FloatArray:
+    """Distance within which a fraction of the nearest class lies, without the sample's own branch: (N,) in [0, 1].
+
+    Args:
+        x: (N, D) unit rows, or zero rows.
+        branch: (N,) branch of each sample; samples of the same branch are ignored.
+        group: (R,) class of each reference, codes from 0.
+        columns: (R,) the references.
+        fraction: of the references of a class.
+    """
+    at = columns[np.argsort(group, kind="stable")]
+    ends = np.bincount(group).cumsum()
+    most = max(MIN_NEIGHBORS, round(ALL_FRACTION * len(at)))
+    references, own, own_of_columns = x[torch.from_numpy(at)], torch.from_numpy(branch), torch.from_numpy(branch[at])
+    out = np.full(len(x), np.inf, np.float32)
+    for start in range(0, len(x), 1024):
+        rows = slice(start, start + 1024)
+        similarity = matrix_product(x[rows], references)
+        similarity.masked_fill_(own[rows].unsqueeze(1) == own_of_columns, -torch.inf)
+        distance = similarity.neg_().numpy()
+        for first, end in zip(ends - np.bincount(group), ends, strict=True):
+            k = min(max(MIN_NEIGHBORS, round(fraction * (end - first))), most, end - first)
+            nearest = np.partition(distance[:, first:end], k - 1, axis=1)[:, k - 1]
+            np.minimum(out[rows], nearest, out=out[rows])
+    out[np.isinf(out)] = 1  # too few outside: the largest distance
+    return ((1 + out.astype(np.float64)) / 2).clip(0, 1)
+
+
+DIRECTIONS = 128  # principal ones; 64 to 256 are equally good
+WHITENING_SAMPLES = 768  # that the directions are computed from
+LEAST_VARIANCE = 1e-10  # of unit rows
+ROUNDING = 1e-6  # of the largest variance: less is rounding
+
+
+def whiten(x: Tensor) -> Tensor:
+    """Unit rows (N, at most 128) along the principal directions, in which every direction counts more equally.
+
+    The variances are shrunk: their mean is added to each before its root divides.
+    """
+    chosen = x[torch.from_numpy(evenly_spaced(len(x), WHITENING_SAMPLES))]
+    mean = chosen.mean(0)
+    centred = chosen - mean
+    values, vectors = torch.linalg.eigh(matrix_product(centred, centred) / len(centred))
+    values, vectors = values.flip(0)[:DIRECTIONS], vectors.flip(1)[:, :DIRECTIONS]
+    kept = values > torch.clamp(ROUNDING * values[:1], min=LEAST_VARIANCE)
+    values, vectors = values[kept], vectors[:, kept]
+    scale = (len(centred) * values).sqrt() * (values + values.mean()).sqrt()
+    projection = matrix_product(vectors.T.contiguous(), centred.T.contiguous()) / scale.unsqueeze(1)
+    rows = matrix_product(x, projection) - matrix_product(mean.unsqueeze(0), projection)
+    return torch.nn.functional.normalize(rows, dim=1)
+
+
+def evenly_spaced(n: int, most: int) -> IntArray:
+    """At most that many positions of n."""
+    return np.asarray(np.linspace(0, n - 1, min(n, most)).round(), np.int64)
+
+
+MIN_SPREAD = 0.02  # of the log distances
+
+
+def blend(distances: FloatArray) -> FloatArray:
+    """One distance (N,) for several (V, N) in [0, 1]: the geometric mean, after their spreads have been made equal.
+
+    The spread is that of the logarithms, from the median to the 80% quantile: the distance with the widest spread would
+    decide the order alone. All are given the narrowest, so that no distance exceeds 1.
+    """
+    logs = np.log(distances + DISTANCE_OFFSET)
+    middle, upper = np.quantile(logs, (0.5, 0.8), axis=1)
+    spread = np.maximum(upper - middle, MIN_SPREAD)
+    units = ((logs - middle[:, None]) / spread[:, None]).mean(0)
+    return np.asarray(np.exp(middle.mean() + spread.min() * units) - DISTANCE_OFFSET)
