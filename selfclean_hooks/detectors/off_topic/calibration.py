@@ -212,9 +212,9 @@ def average(fits: list[Fit], counts: FloatArray) -> tuple[FloatArray, FloatArray
     order = np.argsort((1 - curve) @ counts, kind="stable")
     place = weight[order].cumsum()
     fewest, most = order[: max(1, np.count_nonzero(place <= EXCLUDED))], order[place >= 1 - EXCLUDED]
-    clean = np.minimum(weight @ curve, 1.0)
-    high, low = (np.average(curve[at], axis=0, weights=weight[at]) for at in (fewest, most))
-    return clean, np.minimum(low, clean), np.clip(high, clean, 1.0)
+    averaged = (weight[at] @ curve[at] / weight[at].sum() for at in (order, fewest, most))
+    clean, high, low = (np.minimum.accumulate(values.clip(0, 1)) for values in averaged)  # but for rounding it is so
+    return clean, np.minimum(low, clean), np.maximum(high, clean)
 
 
 def _as_knots(log_distance: FloatArray, *probabilities: FloatArray) -> tuple[FloatArray, list[FloatArray]]:
