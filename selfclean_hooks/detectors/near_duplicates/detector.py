@@ -21,7 +21,7 @@ from selfclean_hooks.neighbors.knn import intrinsic_dimension
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
 MAX_FALSE_FLAG_RATE = 0.5  # up to which a false discovery rate may ask for pairs
-MAX_AUTOMATIC = 0.4  # no pair at two thirds of the local scale and more is flagged by itself
+MAX_AUTOMATIC = 0.44  # no pair at four fifths of the local scale and more is flagged by itself
 SURE = MAX_RATIO / (1 + MAX_RATIO)  # score of a pair at a fifth of the local scale
 MAX_LOOSE_FRACTION = 0.3  # of the samples, in pairs less sure than that: these are what the data are like
 TIGHT_GROUPS = (
