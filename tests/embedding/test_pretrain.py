@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812, the field's own name for it
 from lightning import Callback
 from numpy.typing import NDArray
 from PIL import Image
@@ -23,10 +25,12 @@ from selfclean_hooks.cli import main as cli
 from selfclean_hooks.cli import pretrain as command
 from selfclean_hooks.data.images import shrink
 from selfclean_hooks.embedding.backbones import self_supervised
+from selfclean_hooks.embedding.backbones.self_supervised import of_pretrained
 from selfclean_hooks.embedding.pretrain import convergence, images
 from selfclean_hooks.embedding.pretrain import run as files
 from selfclean_hooks.embedding.pretrain.images import Canvas
 from selfclean_hooks.embedding.pretrain.recipe import OBJECTIVES, Recipe
+from selfclean_hooks.embedding.pretrain.representation import Representation, edges, thumbnail
 from selfclean_hooks.embedding.pretrain.run import Pretrained
 from selfclean_hooks.embedding.pretrain.run import pretrain as train
 from selfclean_hooks.errors import AuditFileError, BackboneError, DataError, DataWarning, SettingError
@@ -233,6 +237,56 @@ def test_shrink_gives_channels_first_bytes() -> None:
     assert shrink(red, 30).dtype == torch.uint8
     assert shrink(red, 30).amax((1, 2)).tolist() == [255, 0, 0]
     assert set(shrink(red, 30, 1).flatten().tolist()) == {76}
+
+
+def untrained(trained: Pretrained) -> torch.nn.Sequential:
+    assert trained.encoder.texture is not None
+    return trained.encoder.texture.trunk
+
+
+def test_parts_have_the_lengths_of_their_weights(twelve: tuple[list[Image.Image], Pretrained]) -> None:
+    """Cosine distance is the weighted mean of those of the parts, each computed anew here."""
+    images, trained = twelve
+    x, e = torch.stack([trained.canvas(image) for image in images]).float() / 255, trained.encoder
+    with torch.no_grad():
+        seen = untrained(trained)(e.network.normalized(x)).flatten(2)
+        texture = torch.cat([seen.mean(2), seen.std(2)], 1)
+        parts = [thumbnail(x, 28), edges(x), e.learned(x), texture]
+    weights = [1.0, 1.0, 0.25, 3.0]
+    wanted = sum(w * F.cosine_similarity(p[:, None], p[None], dim=2) for w, p in zip(weights, parts, strict=True))
+    found = embed(trained, images)
+    np.testing.assert_allclose(F.normalize(found) @ F.normalize(found).T, wanted / sum(weights), atol=1e-5)
+
+
+def test_untrained_layers_are_normalized_by_the_images() -> None:
+    images = [*noise(40), *(Image.new("L", (28, 28), level) for level in range(40))]
+    trained = pretrain(images, epochs=1, learning_rate=1e-12)
+    x = trained.encoder.network.normalized(torch.stack([trained.canvas(image) for image in images]).float() / 255)
+    stem = untrained(trained)[:2](x)
+    torch.testing.assert_close(stem.mean((0, 2, 3)), torch.zeros(16), atol=0.1, rtol=0)
+    torch.testing.assert_close(stem.std((0, 2, 3)), torch.ones(16), atol=0.1, rtol=0)
+    again = pretrain(images, epochs=3)
+    other = pretrain(images, epochs=1, seed=1)
+    own = untrained(trained).state_dict()
+    assert all(torch.equal(value, own[name]) for name, value in untrained(again).state_dict().items())
+    assert not torch.equal(untrained(other).state_dict()["0.weight"], own["0.weight"])
+
+
+def test_a_file_of_the_first_version_gives_what_it_gave(tmp_path: Path) -> None:
+    """Without the layers that it does not hold, weighted as they were then."""
+    images = noise(6)
+    trained = pretrain(images, epochs=1)
+    old = Representation(trained.encoder.network, trained.encoder.projection, trained.canvas, version=1).eval()
+    files.save(replace(trained, encoder=old), tmp_path / "e.safetensors")
+    loaded = files.load(tmp_path / "e.safetensors")
+    assert loaded.version == 1
+    x = torch.stack([trained.canvas(image) for image in images]).float() / 255
+    with torch.no_grad():
+        parts = [thumbnail(x, 28), edges(x), loaded.encoder.learned(x)]
+    scaled = [weight**0.5 * F.normalize(part) for weight, part in zip((1.0, 1.0, 0.5), parts, strict=True)]
+    torch.testing.assert_close(embed(loaded, images), torch.cat(scaled, 1))
+    found = {one.fingerprint for one in map(partial(of_pretrained, name=""), (loaded, trained))}
+    assert len(found) == 2
 
 
 # --- objectives, encoders and kinds of images ------------------------------------------------------

@@ -17,9 +17,10 @@ from safetensors.torch import save_file
 
 from selfclean_hooks.embedding.pretrain.description import MARK, Description
 from selfclean_hooks.embedding.pretrain.images import Canvas
-from selfclean_hooks.embedding.pretrain.networks import Representation, network_of
+from selfclean_hooks.embedding.pretrain.networks import network_of
 from selfclean_hooks.embedding.pretrain.objectives import projection_of
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
+from selfclean_hooks.embedding.pretrain.representation import Representation
 from tests.fuzz.mutations import ARRAYS, BYTES, JSON, LINES, TABLE, Mutation, mutate, within
 from tests.fuzz.outcome import run_command
 from tests.helpers.command_line import two_classes, write_npz
@@ -156,7 +157,7 @@ def configured(folder: Path) -> None:
 def encoder(folder: Path) -> None:
     photos(folder)
     network = network_of("small", "random", torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1), 28)
-    state = Representation(network, projection_of("simclr", network.dim), 3).state_dict()
+    state = Representation(network, projection_of("simclr", network.dim), Canvas(28, 3)).state_dict()
     text = Description(Canvas(28, 3), Recipe(size=28, encoder="small"), 1, 12, 0.5).to_json()
     save_file({name: value.contiguous() for name, value in state.items()}, folder / "e.safetensors", {MARK: text})
 

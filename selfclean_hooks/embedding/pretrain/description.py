@@ -9,13 +9,13 @@ from typing import Any
 
 from selfclean_hooks.embedding.pretrain.images import Canvas
 from selfclean_hooks.embedding.pretrain.recipe import MOST_PIXELS, Recipe
+from selfclean_hooks.embedding.pretrain.representation import VERSION, WEIGHTS
 from selfclean_hooks.embedding.weights.stored_tensor import Checkpoint
 from selfclean_hooks.errors import BackboneError
 from selfclean_hooks.utils.json_content import check
 from selfclean_hooks.utils.text import visible
 
 MARK = "selfclean_hooks_encoder"
-VERSION = 1
 IMAGES = "pictures"  # name of the number of images in the file
 
 
@@ -30,6 +30,7 @@ class Description:
     seconds: float
     is_unfinished: bool = False
     training: str = ""
+    version: int = VERSION
 
     def __post_init__(self) -> None:
         canvas, numbers = self.canvas, (self.epochs, self.images, self.seconds)
@@ -48,7 +49,7 @@ class Description:
     def to_json(self) -> str:
         """As it is kept in the file."""
         facts = asdict(self)
-        return json.dumps({"version": VERSION, IMAGES: facts.pop("images"), **facts})
+        return json.dumps({"version": facts.pop("version"), IMAGES: facts.pop("images"), **facts})
 
 
 def read_description(file: Checkpoint) -> Description:
@@ -65,7 +66,8 @@ def read_description(file: Checkpoint) -> Description:
     try:
         facts: Any = json.loads(file.says[MARK])
         version = facts["version"]
-        if version == VERSION:  # where it started from matters no more, and need not be there any more
+        is_known = type(version) is int and version in WEIGHTS
+        if is_known:  # where it started from matters no more, and need not be there any more
             known = {**facts, "images": facts[IMAGES], "recipe": {**facts["recipe"], "start": "random"}}
             return check(known, Description)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -74,7 +76,8 @@ def read_description(file: Checkpoint) -> Description:
             f"the encoder {file.path} must say what it expects, got metadata that cannot be right ({reason}): train it "
             "anew"
         ) from error
+    versions = " or ".join(map(str, WEIGHTS))
     raise BackboneError(
-        f"the encoder {file.path} must be of version {VERSION}, got {visible(repr(version))}: use the version of "
+        f"the encoder {file.path} must be of version {versions}, got {visible(repr(version))}: use the version of "
         "selfclean-hooks that wrote it, or train it anew"
     )

@@ -11,7 +11,7 @@ from selfclean_hooks.errors import AuditFileError, BackboneError
 from selfclean_hooks.utils.arrays import fingerprint
 
 MARK = "selfclean_hooks_training"
-FORMAT = "3"  # changes with what the objectives keep in their state, and with the schedule
+FORMAT = "4"  # changes with what the objectives keep in their state, and with the schedule
 
 
 def fingerprint_of_training(training: Any) -> str:

@@ -14,9 +14,10 @@ import torch
 
 from selfclean_hooks.embedding.pretrain.description import MARK, Description, read_description
 from selfclean_hooks.embedding.pretrain.images import Canvas, read
-from selfclean_hooks.embedding.pretrain.networks import Representation, brightness, network_of, size_for
+from selfclean_hooks.embedding.pretrain.networks import brightness, network_of, size_for
 from selfclean_hooks.embedding.pretrain.objectives import objective_of, projection_of
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
+from selfclean_hooks.embedding.pretrain.representation import Representation
 from selfclean_hooks.embedding.pretrain.resume import check_resumable, fingerprint_of_training
 from selfclean_hooks.embedding.weights.checkpoint_file import read as read_weights
 from selfclean_hooks.embedding.weights.outline import outline
@@ -54,6 +55,11 @@ class Pretrained:
     seconds: float
     is_unfinished: bool = False
     training: str = ""
+
+    @property
+    def version(self) -> int:
+        """Of the representation."""
+        return self.encoder.version
 
     @property
     def warning(self) -> str:
@@ -122,9 +128,12 @@ def pretrain(
             return kept
         state = check_resumable(partial, training)
         epochs = fit(training, torch.device(device), progress, state, settings)
+        torch.default_generator.manual_seed(recipe.seed)  # untrained layers are the same after a resume
+        encoder = Representation(network, objective.projection, canvas)
+        encoder.to("cpu").calibrate(data)
     if state is not None:
         state.unlink(missing_ok=True)
-    encoder = Representation(network, objective.projection, canvas.channels).eval().to(device)
+    encoder = encoder.eval().to(device)
     seconds = time.monotonic() - start
     trained = Pretrained(encoder, canvas, recipe, epochs, len(data), seconds, training.is_unfinished, digest)
     if trained.warning:
@@ -171,7 +180,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Pretrained:
             torch.ones(1, channels, 1, 1),
             facts.canvas.size,
         )
-        return Representation(network, projection_of(facts.recipe.objective, network.dim), channels)
+        return Representation(network, projection_of(facts.recipe.objective, network.dim), facts.canvas, facts.version)
 
     try:
         with preserve_rng_state():
@@ -183,5 +192,5 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Pretrained:
     except (SettingError, RuntimeError, ValueError) as error:
         raise BackboneError(f"the encoder {path} does not fit its own description: {error}") from error
     load_into(encoder, file, name, cure)
-    known = {field.name: getattr(facts, field.name) for field in fields(Description)}
+    known = {field.name: getattr(facts, field.name) for field in fields(Description) if field.name != "version"}
     return Pretrained(encoder.eval().to(device), **known)

@@ -45,8 +45,8 @@ def test_a_header_that_lies_is_refused(tmp_path: Path, header: Any, data: bytes,
 
 
 DESCRIPTIONS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "newer": (changed("version", to=2), "must be of version 1, got 2: use the version of selfclean-hooks that wrote"),
-    "a text as version": (changed("version", to="1\n"), "must be of version 1, got '1\\"),
+    "newer": (changed("version", to=3), "must be of version 1 or 2, got 3: use the version of selfclean-hooks"),
+    "a text as version": (changed("version", to="1\n"), "must be of version 1 or 2, got '1\\"),
     "no version": (without("version"), "must say what it expects"),
     "a list": (lambda facts: [facts], "must say what it expects"),
     "a number": (lambda facts: 3, "must say what it expects"),

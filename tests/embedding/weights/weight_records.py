@@ -14,9 +14,10 @@ from torch import Tensor
 
 from selfclean_hooks.embedding.pretrain.description import MARK, Description
 from selfclean_hooks.embedding.pretrain.images import Canvas
-from selfclean_hooks.embedding.pretrain.networks import Representation, network_of
+from selfclean_hooks.embedding.pretrain.networks import network_of
 from selfclean_hooks.embedding.pretrain.objectives import projection_of
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
+from selfclean_hooks.embedding.pretrain.representation import Representation
 from tests.embedding.weights.weight_data import NAME
 
 
@@ -47,7 +48,7 @@ def pickled(path: Path, program: bytes) -> Path:
 def encoder(path: Path, change: Callable[[Any], Any] = lambda facts: facts, tensors: Mapping[str, Tensor] = {}) -> Path:
     """A file of an encoder with another description."""
     network = network_of("small", "random", torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1), 28)
-    trained = Representation(network, projection_of("simclr", network.dim), 3)
+    trained = Representation(network, projection_of("simclr", network.dim), Canvas(28, 3))
     facts = json.loads(Description(Canvas(28, 3), Recipe(size=28, encoder="small"), 1, 12, 0.5).to_json())
     held = {key: value.contiguous() for key, value in trained.state_dict().items()}
     text = change(facts)
