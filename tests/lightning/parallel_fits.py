@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from selfclean_hooks_lightning import DataAudit
 from tests.lightning.fits import DROP, Module, Net, audit_callback, train_data, trainer, val_data
 
-BATCH = 10  # of 82 samples kept leaves 2 in the last batch
+BATCH = 10
 
 
 class Calm(Net):

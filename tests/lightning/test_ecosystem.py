@@ -141,7 +141,14 @@ def test_audits_again_where_training_has_to_go_on_after_a_wish_to_stop() -> None
     assert callback.audit.provenance["training"]["epoch"] == 3
 
 
-@pytest.mark.parametrize("limit", [{"max_steps": 18}, {"max_epochs": 2}, {"max_time": {"hours": 1}, "max_epochs": 2}])
+LIMITS: list[dict[str, Any]] = [
+    {"max_steps": 10, "limit_train_batches": 5},
+    {"max_epochs": 2},
+    {"max_time": {"hours": 1}, "max_epochs": 2},
+]
+
+
+@pytest.mark.parametrize("limit", LIMITS)
 def test_no_audit_for_an_epoch_that_never_comes(limit: dict[str, Any]) -> None:
     callback = dropping(audit_epochs=(0, 2))
     net, _, _ = fitted(callback, **{"max_epochs": 5, **limit})

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +13,41 @@ from torch import nn
 from tests.lightning.fits import DROP, Module, audit_callback, train_data, val_data
 from tests.lightning.parallel_fits import BATCH, Calm, dropped, dropping, fitted, trained
 
-KEPT, ALL = 82, 110
+ALL = 110
 BARE: dict[str, Any] = dict.fromkeys(
     ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "log_every_n_steps")
 )
-FLAGS: list[tuple[dict[str, Any], list[int]]] = [  # the samples of each epoch with 82 of 110 kept in batches of 10
-    ({}, [KEPT, KEPT]),
-    ({"barebones": True, **BARE}, [KEPT, KEPT]),
-    ({"overfit_batches": 2}, [2 * BATCH] * 2),
-    ({"overfit_batches": 0.5}, [4 * BATCH] * 2),
-    ({"limit_train_batches": 2}, [2 * BATCH] * 2),
-    ({"limit_train_batches": 0.5}, [4 * BATCH] * 2),
-    ({"limit_train_batches": 0.99}, [8 * BATCH] * 2),
-    ({"num_sanity_val_steps": 0}, [KEPT, KEPT]),
-    ({"num_sanity_val_steps": -1}, [KEPT, KEPT]),
-    ({"accumulate_grad_batches": 4}, [KEPT, KEPT]),
-    ({"precision": "bf16-mixed"}, [KEPT, KEPT]),
-    ({"precision": "bf16-true"}, [KEPT, KEPT]),
-    ({"precision": "64-true"}, [KEPT, KEPT]),
-    ({"max_steps": 12}, [KEPT, 3 * BATCH]),
-    ({"max_epochs": 4, "check_val_every_n_epoch": 2}, [KEPT] * 4),
-    ({"val_check_interval": 0.5}, [KEPT, KEPT]),
-    ({"val_check_interval": 3}, [KEPT, KEPT]),
-    ({"use_distributed_sampler": False}, [KEPT, KEPT]),
-    ({"reload_dataloaders_every_n_epochs": 1}, [KEPT, KEPT]),
+Sizes = Callable[[int, int], list[int]]  # of the samples kept and their batches: the samples of each epoch
+
+
+def whole(kept: int, batches: int) -> list[int]:
+    return [kept, kept]
+
+
+def batches_of(number: Callable[[int], int]) -> Sizes:
+    return lambda kept, batches: [number(batches) * BATCH] * 2
+
+
+FLAGS: list[tuple[dict[str, Any], Sizes]] = [
+    ({}, whole),
+    ({"barebones": True, **BARE}, whole),
+    ({"overfit_batches": 2}, batches_of(lambda batches: 2)),
+    ({"overfit_batches": 0.5}, batches_of(lambda batches: batches // 2)),
+    ({"limit_train_batches": 2}, batches_of(lambda batches: 2)),
+    ({"limit_train_batches": 0.5}, batches_of(lambda batches: batches // 2)),
+    ({"limit_train_batches": 0.99}, batches_of(lambda batches: batches - 1)),
+    ({"num_sanity_val_steps": 0}, whole),
+    ({"num_sanity_val_steps": -1}, whole),
+    ({"accumulate_grad_batches": 4}, whole),
+    ({"precision": "bf16-mixed"}, whole),
+    ({"precision": "bf16-true"}, whole),
+    ({"precision": "64-true"}, whole),
+    ({"max_steps": 12}, lambda kept, batches: [kept, min(kept, (12 - batches) * BATCH)]),
+    ({"max_epochs": 4, "check_val_every_n_epoch": 2}, lambda kept, batches: [kept] * 4),
+    ({"val_check_interval": 0.5}, whole),
+    ({"val_check_interval": 3}, whole),
+    ({"use_distributed_sampler": False}, whole),
+    ({"reload_dataloaders_every_n_epochs": 1}, whole),
 ]
 
 
@@ -44,24 +56,27 @@ def reported_of(flags: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize(("flags", "sizes"), FLAGS, ids=[reported_of(flags) for flags, _ in FLAGS])
-def test_trains_on_what_is_kept_and_validates_as_often_as_without(flags: dict[str, Any], sizes: list[int]) -> None:
+def test_trains_on_what_is_kept_and_validates_as_often_as_without(flags: dict[str, Any], sizes: Sizes) -> None:
     callback = dropping()
     net, trainer, _ = fitted(callback, **flags)
-    assert len(dropped(callback)) == ALL - KEPT
+    kept = ALL - len(dropped(callback))
+    expected = sizes(kept, math.ceil(kept / BATCH))
     assert trained(net).isdisjoint(dropped(callback))
-    assert [len(seen) for seen in net.seen.values()] == sizes
+    assert [len(seen) for seen in net.seen.values()] == expected
     each = flags.get("accumulate_grad_batches", 1)
-    assert trainer.global_step == sum(math.ceil(math.ceil(size / BATCH) / each) for size in sizes)
+    assert trainer.global_step == sum(math.ceil(math.ceil(size / BATCH) / each) for size in expected)
     if not {"val_check_interval", "max_steps"} & flags.keys():
         alone, _, _ = fitted(**flags)
         assert net.validated == alone.validated
 
 
-def test_validation_follows_the_filtered_length() -> None:
-    net, _, _ = fitted(dropping(), max_epochs=1, val_check_interval=0.5)
-    assert net.validated == [0] * 7 * 2  # at 4 and 8 of 9 batches, over 7 validation batches
-    net, _, _ = fitted(dropping(), max_epochs=1, val_check_interval=3)
-    assert net.validated == [0] * 7 * 3  # at 3, 6 and 9
+@pytest.mark.parametrize("interval", [0.5, 3])
+def test_validation_follows_the_filtered_length(interval: float) -> None:
+    callback = dropping()
+    net, _, _ = fitted(callback, max_epochs=1, val_check_interval=interval)
+    batches = math.ceil((ALL - len(dropped(callback))) / BATCH)
+    every = interval if interval > 1 else int(batches * interval)
+    assert net.validated == [0] * 7 * int(batches // every)  # over 7 validation batches
 
 
 def test_without_validation_nothing_is_compared_with_it() -> None:
