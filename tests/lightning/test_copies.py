@@ -127,7 +127,7 @@ def test_weight_averaging(source: str, kind: str, first: bool) -> None:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_two_audits_in_one_trainer(source: str, tmp_path: Path) -> None:
-    copies = Thresholds(near_duplicates=0.41, off_topic=None, label_errors=None)
+    copies = Thresholds(near_duplicates=0.35, off_topic=None, label_errors=None)
     labels = Thresholds(near_duplicates=None, off_topic=None, label_errors=0.3)
     one = audit_callback(tmp_path / "a", policy=DROP, thresholds=copies, check_leakage=False)
     two = audit_callback(tmp_path / "b", policy=DROP, thresholds=labels, check_leakage=False)
