@@ -41,7 +41,7 @@ def find_branches(linkage: FloatArray, labels: IntArray | None = None) -> tuple[
 
 
 MAX_BRANCH_FRACTION = 0.25  # a branch with more than this fraction of all samples is a part of the body
-MAX_BRANCH_FRACTION_UNLABELED = 0.1  # the same where no labels show that it is a class
+MAX_BRANCH_FRACTION_UNLABELED = 0.06  # the same where no labels show that it is a class: one of ten, say, or most of it
 MIN_SAMPLES = 5  # of a class that is recognised as one
 
 

@@ -25,6 +25,7 @@ MIN_SCALE = 1e-3  # of log distances
 TAIL_STARTS = float(ndtri(0.8))  # standard deviations, where a tail may become heavier: the 80% quantile
 NO_OFF_TOPIC = 0.5  # prior probability that there are no off-topic samples
 FRACTIONS = np.array([0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.13, 0.165, 0.21])  # of off-topic samples
+MAX_FRACTION_UNLABELED = 0.1  # of these, where more may be a class
 SCALES = np.array([0.88, 1.0, 1.14])  # of clean samples, by their 80% quantile
 SCALE_ERROR = 0.1  # standard deviation of the logarithm of the scale
 TAILS = np.linspace(-0.6, 1.2, 10)  # logarithm of how much a tail is stretched
@@ -63,8 +64,9 @@ def off_topic_calibration(score: FloatArray, labels: IntArray | None = None, dim
     group = class_groups(len(score), labels, MIN_CLASS_SIZE)
     if group.any():
         nulls.append((group, TAIL_OF_CLASSES))
+    most = MAX_FRACTION_UNLABELED if labels is None else 1.0
     more = TAIL_BY_DIMENSION / dimension
-    fits = [fit for codes, tail in nulls for fit in fit_mixtures(log_distance, codes, tail + more, histogram)]
+    fits = [fit for codes, tail in nulls for fit in fit_mixtures(log_distance, codes, tail + more, histogram, most)]
     clean, low, high = average(fits, histogram.counts)
     knots, (clean, low, high) = _as_knots(histogram.middles, clean, low, high)
     probabilities = [np.interp(score, knots, values) for values in (clean, low, high)]
@@ -119,7 +121,9 @@ class Fit(NamedTuple):
     off_topic: FloatArray  # (O, B) the same of off-topic ones
 
 
-def fit_mixtures(log_distance: FloatArray, group: IntArray, tail: float, histogram: Histogram) -> Iterator[Fit]:
+def fit_mixtures(
+    log_distance: FloatArray, group: IntArray, tail: float, histogram: Histogram, most: float = 1.0
+) -> Iterator[Fit]:
     """Mixtures whose clean samples are normal beyond the median of each group, the tail apart.
 
     If off-topic samples are the farthest fraction of a group, the quantiles of the clean ones are quantiles of all at a
@@ -130,12 +134,14 @@ def fit_mixtures(log_distance: FloatArray, group: IntArray, tail: float, histogr
         group: (N,) codes from 0.
         tail: mean of the prior on the logarithm of how much a tail is stretched.
         histogram: of the log distances.
+        most: the largest fraction of off-topic samples to consider.
     """
+    fractions = FRACTIONS[most >= FRACTIONS]
     parts = [np.sort(log_distance[group == code]) for code in range(group.max() + 1)]
     n, counts = len(log_distance), histogram.counts
     weight = np.array([len(part) / n for part in parts])
     prior = -((TAILS[:, None] - tail) ** 2) / (2 * TAIL_ERROR**2) - np.log(SCALES) ** 2 / (2 * SCALE_ERROR**2)
-    for fraction in (0.0, *FRACTIONS):
+    for fraction in (0.0, *fractions):
         middle, scale = _middles_and_scales(parts, fraction)
         common = float(np.sqrt(weight @ scale**2))
         clean = clean_masses(histogram, weight, middle, _shrunk(scale, common, weight * n))
@@ -143,7 +149,7 @@ def fit_mixtures(log_distance: FloatArray, group: IntArray, tail: float, histogr
         if fraction == 0:
             strange, probability = strange[:1], NO_OFF_TOPIC
         else:
-            probability = (1 - NO_OFF_TOPIC) / len(FRACTIONS) / len(strange)
+            probability = (1 - NO_OFF_TOPIC) / len(fractions) / len(strange)
         clean, strange = (1 - fraction) * np.maximum(clean, 1e-9 / n), fraction * strange
         likelihood = np.log(clean[:, None] + strange) @ counts * min(1.0, MOST_INFORMATIVE / n)
         yield Fit(likelihood + prior.reshape(-1, 1) + np.log(probability), clean, strange)

@@ -42,12 +42,17 @@ class BranchOffTopic:
         score = off_topic_scores(geometry.x, geometry.tree, geometry.labels)
         dimension, _ = intrinsic_dimension(geometry.neighbors.distances.numpy()[:, : self.neighbors])
         calibration = off_topic_calibration(score, geometry.labels, dimension)
-        return Finding(score, automatic_threshold(calibration), calibration=calibration)
+        return Finding(score, automatic_threshold(calibration, geometry.labels is not None), calibration=calibration)
 
 
-def automatic_threshold(calibration: Calibration) -> float:
-    """Below it samples are more likely off-topic than not; twice as likely where the number cannot be estimated."""
-    return calibration.probability_threshold(CERTAIN if calibration.unknown else 0.5)
+def automatic_threshold(calibration: Calibration, is_labelled: bool = True) -> float:
+    """Below it samples are more likely off-topic than not; twice as likely where the number cannot be estimated.
+
+    In that case nothing is flagged without labels: what lies a little apart may as well be a class.
+    """
+    if not calibration.unknown:
+        return calibration.probability_threshold()
+    return calibration.probability_threshold(CERTAIN) if is_labelled else 0.0
 
 
 def off_topic_scores(x: UnitRows, tree: Tree, labels: IntArray | None = None) -> FloatArray:
