@@ -8,7 +8,7 @@ DIR holds, as far as they are there (none is shipped; rows are appended):
     cifar10n_5k.lite0.npy      (N, D) features of them
     cifar10_test_pairs.npz     images, listed (P, 3): near duplicates that people listed (ciFAIR, Barz & Denzler 2020)
     cifar10_test_pairs.lite0.npy
-    dogs_cats_half.npz         photographs: jpeg, offsets, labels, emb, off (off-topic), ambiguous (not judged)
+    dogs_cats_half.npz         photographs: jpeg, offsets, labels, emb, off (N,) off-topic, ambiguous (N,) not judged
 
 What is listed of the near duplicates is incomplete, so their precision is a lower bound.
 """
@@ -54,8 +54,8 @@ def real_sets(folder: Path) -> Iterator[RealSet]:
     yield from _off_topic(folder)
 
 
-def _truth(n: int, off_topic: Any = (), wrong: Any = None, pairs: NDArray[np.int64] = NOTHING) -> Draw:
-    strange = np.isin(np.arange(n), off_topic)
+def _truth(n: int, off_topic: Any = None, wrong: Any = None, pairs: NDArray[np.int64] = NOTHING) -> Draw:
+    strange = np.zeros(n, bool) if off_topic is None else off_topic
     none = np.zeros(n, np.int64)
     return Draw(np.arange(n), none, none, strange, np.zeros(n, bool) if wrong is None else wrong, pairs)
 
@@ -93,8 +93,7 @@ def _off_topic(folder: Path) -> Iterator[RealSet]:
     case = Case(
         kept["emb"].astype(np.float32), kept["labels"].astype(np.int64), np.stack(list(map(np.asarray, opened)))
     )
-    clear = ~np.isin(np.arange(n), kept["ambiguous"])
-    yield RealSet("photographs", case, "off_topic", _truth(n, off_topic=kept["off"]), clear)
+    yield RealSet("photographs", case, "off_topic", _truth(n, off_topic=kept["off"]), ~kept["ambiguous"])
 
 
 def row_of(real: RealSet, tool: str) -> dict[str, Any]:
