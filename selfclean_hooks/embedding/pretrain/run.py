@@ -130,7 +130,7 @@ def pretrain(
         epochs = fit(training, torch.device(device), progress, state, settings)
         torch.default_generator.manual_seed(recipe.seed)  # untrained layers are the same after a resume
         encoder = Representation(network, objective.projection, canvas)
-        encoder.to("cpu").calibrate(data)
+        encoder.to("cpu").to(memory_format=torch.contiguous_format).calibrate(data)  # as a file is loaded
     if state is not None:
         state.unlink(missing_ok=True)
     encoder = encoder.eval().to(device)

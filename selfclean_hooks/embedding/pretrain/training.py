@@ -40,7 +40,8 @@ class Training(L.LightningModule):
     def __init__(self, objective: Objective, data: Tensor, recipe: Recipe) -> None:
         """`data`: (N, C, S, S) uint8."""
         super().__init__()
-        self.objective, self.data, self.recipe = objective, [data], recipe  # in a list: no module state
+        self.objective = objective.to(memory_format=torch.channels_last)  # a third of the time less at 28 pixels
+        self.data, self.recipe = [data], recipe  # in a list: no module state
         self.batch_size = min(recipe.batch_size, len(data))
         self.steps_an_epoch = len(data) // self.batch_size
         self.epochs = recipe.epochs or min(max(IMAGES_SEEN // len(data), MIN_EPOCHS), MAX_EPOCHS)
@@ -57,7 +58,7 @@ class Training(L.LightningModule):
     def training_step(self, batch: Tensor, index: int) -> Tensor:
         """The loss of a (B, C, S, S) uint8 batch."""
         draw = torch.Generator().manual_seed(_mixed(self.recipe.seed, self.global_step, self.global_rank))
-        loss: Tensor = self.objective(batch.float() / 255, draw)
+        loss: Tensor = self.objective(batch.float().contiguous(memory_format=torch.channels_last) / 255, draw)
         if not bool(torch.isfinite(loss)):
             raise BackboneError(
                 f"the self-supervised training came to a loss of {float(loss)} at step {self.global_step}: lower the "
