@@ -29,7 +29,8 @@ MAX_FRACTION_UNLABELED = 0.1  # of these, where more may be a class
 SCALES = np.array([0.88, 1.0, 1.14])  # of clean samples, by their 80% quantile
 SCALE_ERROR = 0.1  # standard deviation of the logarithm of the scale
 TAILS = np.linspace(-0.6, 1.2, 10)  # logarithm of how much a tail is stretched
-# measured on 20 clean sets of images, 7 to 30 dimensions: standard deviation, and mean over all and within classes
+# the logarithm on 20 clean sets of images of 7 to 30 dimensions: standard deviation (0.22 there, other sets may differ
+# more), and mean over all and within classes
 TAIL_ERROR, TAIL_OF_ALL, TAIL_OF_CLASSES = 0.3, 0.0, 0.15
 TAIL_BY_DIMENSION = 1.3  # over the dimension: added. In few dimensions the distance of a normal has a heavy tail
 CENTERS = np.array([1.5, 2.0, 2.5, 3.0, 3.5, 4.2, 5.5, 8.0, 12.0])  # of off-topic samples, in standard deviations
