@@ -42,8 +42,8 @@ def test_floors_are_those_of_maximum_likelihood() -> None:
         p = np.clip(floor + (1 - floor) * expit(-line[0] - line[1] * x), 1e-9, 1 - 1e-9)
         return float(-50 * (rate * np.log(p) + (1 - rate) * np.log1p(-p)).sum())
 
-    bounds = [(-50, 50), (MIN_SLOPE, 50)]
-    lines = [minimize(loss, [0.0, 1.0], args=(floor,), bounds=bounds) for floor in FLOORS]
+    bounds = [(-50, 0), (MIN_SLOPE, 50)]
+    lines = [minimize(loss, [-0.1, 1.0], args=(floor,), bounds=bounds) for floor in FLOORS]
     least = np.array([line.fun for line in lines])
     assert found.best.floor == FLOORS[least.argmin()]
     supported = FLOORS[least <= least.min() + 1.92]

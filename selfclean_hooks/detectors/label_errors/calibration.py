@@ -24,6 +24,7 @@ MAX_KNOTS = 400
 LOWEST_ODDS, TYPICAL_ODDS, HIGHEST_ODDS = 0.5, 1.25, 4.0
 MAX_CERTAINTY = 0.8  # of the lowest probability: right labels that score lowest may be odd rather than hard
 GAIN_BY_CLASS = 2.0  # in log likelihood, for each class that has a floor of its own; Akaike's criterion asks for 3
+MAX_EXCESS = 1.5  # of the labels found wrong over the highest floor
 MIN_INSIGHT = 0.75  # disagreement, as a fraction of that by the commonest class, beyond which vectors show no labels
 SURPLUS, SIGNIFICANCE = 2.5, 0.01  # clean data sets have up to 2.5 times as many low scores as hardness foresees
 MAX_UNKNOWN = 0.1  # fraction of the labels that may be wrong unseen where none is claimed to be
@@ -80,8 +81,11 @@ def calibrate_scores(labels: LabelSupport, scores: FloatArray) -> Calibration:
     fewest = raise_odds(wrong(lowest.of(margin)), LOWEST_ODDS)
     by_chance = 1 - float(np.bincount(labels.classes[:, 0]).max() / len(best))  # disagree with the commonest class
     unknown = UNKNOWN if highest.floor >= TOO_MANY or disagrees.mean() > MIN_INSIGHT * by_chance else ""
-    if lowest.floor == 0 and not _is_significant(score, knots, likely):
-        likely, fewest = wrong(typical, SURPLUS), np.zeros(len(knots))
+    plausible = disagrees.mean() <= MAX_DISAGREEMENT and np.interp(score, knots, likely).mean() <= MAX_EXCESS * max(
+        highest.floor, by_class.floor.mean()
+    )
+    if lowest.floor == 0 and not (plausible and _is_significant(score, knots, likely)):
+        likely, fewest = plausible * wrong(typical, SURPLUS), np.zeros(len(knots))
         likely[likely < 0.5] = 0
         unknown = UNKNOWN if float(np.interp(score, knots, most).mean()) > MAX_UNKNOWN else ""
     else:

@@ -4,10 +4,11 @@ A label may disagree with the best supported class because the sample is hard or
 dies out where another class is near certain, the latter does not: it is the floor of the disagreement. So the rate of
 disagreement of samples whose best class leads by a margin m is modelled as
 
-    e + (1 - e) / (1 + exp(a + b m^k))
+    e + (1 - e) / (1 + exp(a + b m^k)),  a <= 0
 
-with the floor e, whose likelihood is profiled over a and b. The power k is not known: k = 1 is the logistic regression
-that the supports were fitted by, a lower one lets hard samples die out more slowly and leaves less to the floor.
+with the floor e, whose likelihood is profiled over a and b: where no class leads, at least half of the labels
+disagree. The power k is not known: k = 1 is the logistic regression that the supports were fitted by, a lower one lets
+hard samples die out more slowly and leaves less to the floor.
 """
 
 from __future__ import annotations
@@ -124,11 +125,13 @@ def _fit_lines(x: FloatArray, hits: FloatArray, size: FloatArray) -> tuple[Float
         moments = [(weight * x**power).sum(1) for power in range(3)]
         information = np.stack([np.stack(moments[:2], 1), np.stack(moments[1:], 1)], 1)
         step = np.linalg.solve(information + 1e-9 * size.sum() * np.eye(2), gradient[..., None])[..., 0]
-        at_end = (line[:, 1] <= MIN_SLOPE) & (step[:, 1] < 0)
-        step[at_end] = np.stack(
-            [gradient[at_end, 0] / (moments[0][at_end] + 1e-9 * size.sum()), 0 * moments[0][at_end]], 1
-        )
+        for held, free, is_held in (  # at the end of its range, where it would go beyond
+            (1, 0, (line[:, 1] <= MIN_SLOPE) & (step[:, 1] < 0)),
+            (0, 1, (line[:, 0] >= 0) & (step[:, 0] > 0)),
+        ):
+            step[is_held, free] = gradient[is_held, free] / (moments[2 * free][is_held] + 1e-9 * size.sum())
+            step[is_held, held] = 0
         line = line + step / np.maximum(1, np.abs(step).max(1, keepdims=True))
-        line = np.clip(line, [-50, MIN_SLOPE], 50)
+        line = np.clip(line, [-50, MIN_SLOPE], [0, 50])
     _, p = rates()
     return line, -(hits * np.log(p) + (size - hits) * np.log1p(-p)).sum(1)
