@@ -15,7 +15,6 @@ from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.pipeline import audit_of
 from selfclean_hooks.audits.settings import AuditOptions, audit_settings, checked_settings, unpack_options
 from selfclean_hooks.core.labels import class_codes, read_labels
-from selfclean_hooks.data.images import MINIATURE, miniature
 from selfclean_hooks.decisions.settings import Policy, Thresholds, required_pair_score
 from selfclean_hooks.errors import DataError, DataWarning
 from selfclean_hooks.results.findings import MAX_ITEMS, checked_max_items, with_max_items
@@ -163,6 +162,8 @@ def audit(
 
 def _miniatures(images: Sequence[Any], n: int) -> NDArray[np.uint8]:
     """(N, 16, 16, 3) of N images."""
+    from selfclean_hooks.data.images import MINIATURE, miniature  # torch, which reading a saved audit does without
+
     if len(images) != n:
         raise DataError(f"images must be as many as the vectors, in their order: {n}, got {len(images)}")
     small = np.zeros((n, MINIATURE, MINIATURE, 3), np.uint8)

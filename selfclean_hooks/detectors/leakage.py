@@ -51,7 +51,7 @@ def find_leakage(
     pairs: dict[tuple[str, str], Pairs] = {}
     for name, other in combinations(sorted(splits, key=lambda name: name not in wanted), 2):
         if name in wanted:
-            scale, in_pixels = scales.get(name, PairScales())
+            scale, in_pixels = (measured := scales.get(name, PairScales())).local, measured.pixel
             in_pixels = (
                 in_pixels if splits[name].miniatures is not None and splits[other].miniatures is not None else None
             )

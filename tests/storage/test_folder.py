@@ -418,6 +418,7 @@ def test_bounds_of_a_calibration_and_what_cannot_be_estimated_come_back(tmp_path
     audit = audit_embeddings(rng.normal(size=(60, 5)), rng.integers(0, 2, 60))
     calibration = dict(audit.scores.calibration)
     calibration["off_topic"] = replace(calibration["off_topic"], unknown="nothing stands apart")
+    calibration["near_duplicates"] = replace(calibration["near_duplicates"], low=None, high=None)
     one = calibration["label_errors"]
     calibration["label_errors"] = replace(one, low=one.clean / 2, high=one.clean)
     replace(audit, scores=replace(audit.scores, calibration=calibration)).save(tmp_path / "out")
