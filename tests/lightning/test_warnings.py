@@ -9,7 +9,7 @@ import pytest
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from selfclean_hooks import Audit, Limits, Policy, Thresholds
+from selfclean_hooks import Audit, Limits, Policy, Thresholds, Top
 from selfclean_hooks.errors import AuditFileError, ContaminationError, DataWarning, PolicyError
 from tests.lightning.fits import DROP, Net, audit_callback, clean_data, planted, train_data, trainer
 
@@ -31,7 +31,9 @@ def said(caught: Any) -> list[str]:
 
 
 def test_one_paragraph_says_it_all(tmp_path: Path) -> None:
-    callback = audit_callback(tmp_path / "my audit", policy=Policy(near_duplicates="drop", off_topic="ignore"))
+    thresholds = Thresholds(near_duplicates=0.35, label_errors=Top(0.08))
+    policy = Policy(near_duplicates="drop", off_topic="ignore")
+    callback = audit_callback(tmp_path / "my audit", policy=policy, thresholds=thresholds)
     with pytest.warns(DataWarning) as caught:
         fit(callback)
     audit = callback.audit
