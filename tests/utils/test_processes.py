@@ -168,7 +168,8 @@ def test_after_all_these_errors_the_processes_are_still_in_step(seen: dict[str, 
 
 def described(embeddings: Any) -> dict[str, Any]:
     reported = {name: value for name, value in vars(embeddings).items() if name not in ("vectors", "labels")}
-    return {**reported, "pixels": None if embeddings.pixels is None else embeddings.pixels.tolist()}
+    arrays = {name: getattr(embeddings, name) for name in ("pixels", "miniatures")}
+    return {**reported, **{name: None if values is None else values.tolist() for name, values in arrays.items()}}
 
 
 @pytest.mark.parametrize("case", CASES)

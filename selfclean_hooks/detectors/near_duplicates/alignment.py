@@ -38,7 +38,8 @@ def aligned_residuals(miniatures: NDArray[np.uint8], pairs: IntArray) -> tuple[F
         of the other. Images without contrast are unlike all others.
     """
     first, second = _by_content(miniatures, pairs)  # which of two is moved must not depend on their order
-    plain, mirrored = _residuals(miniatures, first, second)
+    with torch.no_grad(), torch.device("cpu"), torch.autocast("cpu", enabled=False):  # whatever is set for training
+        plain, mirrored = _residuals(miniatures, first, second)
     return np.minimum(plain, mirrored), mirrored < plain
 
 
