@@ -96,7 +96,7 @@ def _sentences(verdict: Verdict) -> Iterator[Text]:
 BARS = " \u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 BINS = 20
 TITLE = "estimated precision and recall"
-NOT_ESTIMATED = "cannot be estimated"
+NOT_ESTIMATED = "cannot be\nestimated"
 CAPTION = "near duplicates: kept copies count too"
 
 

@@ -148,7 +148,6 @@ def test_the_whole_way_from_findings_to_clean_data(images: Path, saved: Path, tm
     again = ("audit", clean, "-o", tmp_path / "last", *ENCODER)
     ran = call(*again, "--baseline", accepted)
     assert ran.status == 0, ran.out
-    assert ran.out.count("stale entry") <= 1, "a finding at the threshold may go with the samples around it"
     ran = call(*again, "--decisions", file, "--max-total", "0")
     assert ran.status == 0, ran.out
     assert f"{len(by['confirmed']) + len(by['relabelled'])} match nothing here: " in notes_of(ran)

@@ -341,6 +341,11 @@ class Report(lightning.Callback):
         (self.folder / f"{trainer.global_rank}.json").write_text(json.dumps(seen))
 
 
+def nearly(frame: str) -> Any:
+    """A frame in JSON with its numbers to six digits: threads of another number sum in another order."""
+    return json.loads(frame, parse_float=lambda digits: round(float(digits), 6))
+
+
 def test_ddp_spawn(tmp_path: Path, alone: dict[str, Any], forkserver: str, monkeypatch: pytest.MonkeyPatch) -> None:
     start: Any = vars(torch.multiprocessing)["start_processes"]
     quickly = lambda *args, **kwargs: start(*args, **{**kwargs, "start_method": forkserver})  # noqa: E731
@@ -352,12 +357,12 @@ def test_ddp_spawn(tmp_path: Path, alone: dict[str, Any], forkserver: str, monke
     ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
     for seen in ranks:
         assert seen["dropped"] == alone["dropped"]
-        assert seen["scores"] == alone["scores"]
+        assert nearly(seen["scores"]) == nearly(alone["scores"])
     check_epoch(ranks, 0, alone["kept"])
     assert (callback.audits, callback._state.data, callback._fit) == ({}, {}, None)
     with pytest.raises(AttributeError, match="there are 0 audits"):
         _ = callback.audit
-    assert Audit.load(tmp_path / "audit").frame.to_json() == alone["scores"]
+    assert Audit.load(tmp_path / "audit").frame.pipe(lambda frame: nearly(frame.to_json())) == nearly(alone["scores"])
     assert np.loadtxt(tmp_path / "audit" / "clean_indices.txt", dtype=int).tolist() == alone["kept"]
     assert data.calls == []
     assert not {"train_dataloader", "val_dataloader"} & vars(data).keys()
