@@ -57,8 +57,9 @@ def test_it_tells_counts_shares_and_estimates() -> None:
         low, high = audit.intervals[row["issue"]]
         share = f"{row['contamination']:.2%} ({100 * low:.2f}\u2013{100 * high:.2f})"
         assert f"{row['issue'].replace('_', ' ')} {row['num_issues']} {share}" in re.sub(r"\s+", " ", seen.text)
-    for row in known_rows(audit):
-        assert f"{row['estimated']:.0f} ({row['estimated_low']:.0f}\u2013{row['estimated_high']:.0f})" in seen.text
+    for known in known_rows(audit):
+        estimate = f"{known['estimated']:.0f} ({known['estimated_low']:.0f}\u2013{known['estimated_high']:.0f})"
+        assert estimate in seen.text
     assert audit.fitness is not None
     assert audit.fitness.describe() in seen.text
     assert '.to_html("report.html")' in seen.text
