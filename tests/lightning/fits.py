@@ -15,6 +15,7 @@ from selfclean_hooks.testing import Contaminated, contaminate, digits, off_topic
 from selfclean_hooks_lightning import DataAudit
 
 DROP = Policy("drop", "drop", "drop", "drop", leakage="drop")
+LOOSE = Thresholds(near_duplicates=0.35, label_errors=0.4)
 FIRM = Thresholds(near_duplicates=0.25, off_topic=0.86, label_errors=0.4)
 
 

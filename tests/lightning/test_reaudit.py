@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Subset
 
 from selfclean_hooks import Audit, Limits, Policy
 from selfclean_hooks.errors import ContaminationError, DataWarning
-from tests.lightning.fits import DROP, Module, Net, audit_callback, train_data, trainer, val_data, weights
+from tests.lightning.fits import DROP, LOOSE, Module, Net, audit_callback, train_data, trainer, val_data, weights
 
 View = Callable[[Tensor], Tensor]
 VIEWS: list[View] = [lambda rows: rows, lambda rows: rows[:, 32:], lambda rows: rows[:, ::3]]
@@ -112,7 +112,8 @@ def texts(caught: Any) -> list[str]:
 def test_what_an_audit_finds_holds_from_its_epoch_on(tmp_path: Path) -> None:
     net, data, watch = made(), train_data(100), Watch()
     before = weights(net)
-    callback = audit_callback(tmp_path, policy=DROP, audit_epochs=(0, 1, 2), backbone=ByEpoch(net))
+    settings: Any = {"thresholds": LOOSE, "audit_epochs": (0, 1, 2), "backbone": ByEpoch(net)}
+    callback = audit_callback(tmp_path, policy=DROP, **settings)
     with pytest.warns(DataWarning) as caught:
         fit(net, shuffled(data), callback, watch)
     kept = [clean(tmp_path / f"epoch={epoch}") for epoch in range(3)]
