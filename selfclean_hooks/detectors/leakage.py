@@ -51,10 +51,8 @@ def find_leakage(
     pairs: dict[tuple[str, str], Pairs] = {}
     for name, other in combinations(sorted(splits, key=lambda name: name not in wanted), 2):
         if name in wanted:
-            scale, in_pixels = (measured := scales.get(name, PairScales())).local, measured.pixel
-            in_pixels = (
-                in_pixels if splits[name].miniatures is not None and splits[other].miniatures is not None else None
-            )
+            measured, are_images = scales.get(name, PairScales()), splits[other].miniatures is not None
+            scale, in_pixels = measured.local, measured.pixel if are_images else None
             ratio = below / max(1 - below, 1e-9) if in_pixels is None else 1.0  # pixels may bring what is farther near
             far = below if scale is None else float(np.nanmax(scale)) * ratio**2
             first, second, distance = _pairs_of_two_splits(rows[name], splits[name], rows[other], splits[other], far)

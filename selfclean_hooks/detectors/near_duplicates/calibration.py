@@ -53,7 +53,7 @@ def _bounds(clean: FloatArray, of_samples: FloatArray) -> tuple[FloatArray, Floa
     """The least and the greatest probability of being clean at the knots, from those of all samples (N,).
 
     Copies that were turned, cropped or redrawn so much that they look like ordinary neighbours cannot be seen: on
-    planted ones up to half as many again as were found, and a few. `MIN_TRUE` and `MAX_HIDDEN` were measured so.
+    planted ones up to 1.6 times as many as were found, and a few. `MIN_TRUE` and `MAX_HIDDEN` were measured so.
     """
     found = (1 - of_samples)[of_samples > CERTAIN].sum()
     hidden = (MAX_HIDDEN * found + FEW_HIDDEN) / len(of_samples)

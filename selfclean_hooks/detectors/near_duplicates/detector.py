@@ -14,7 +14,13 @@ from selfclean_hooks.detectors.near_duplicates.copy_groups import (
     neighbors_beyond_groups,
 )
 from selfclean_hooks.detectors.near_duplicates.local_scale import estimate_local_scale
-from selfclean_hooks.detectors.near_duplicates.pair_scores import pair_scale, sample_scores, scaled_score, score_pairs
+from selfclean_hooks.detectors.near_duplicates.pair_scores import (
+    listed_pairs,
+    pair_scale,
+    sample_scores,
+    scaled_score,
+    score_pairs,
+)
 from selfclean_hooks.detectors.near_duplicates.pixel_evidence import PixelEvidence, blended_scale
 from selfclean_hooks.detectors.protocol import MIN_PAIRS, Finding, Geometry, Pairs
 from selfclean_hooks.neighbors.knn import intrinsic_dimension
@@ -53,12 +59,13 @@ class ScaledNearDuplicates:
             pixels.measure_scale(groups.originals, near, groups.first)
         pairs = score_pairs(x, indices, distances, scale, groups.first)
         pairs = pairs if pixels is None else _with_pixels(pairs, pixels)
-        score, merges = sample_scores(pairs, n), _merges(groups, near, beyond, scale, pixels)
-        merges = np.where(groups.first == np.arange(n), merges[groups.first], score)
-        sure = float(score[groups.first != np.arange(n)].max(initial=0.0))
+        score, is_copy = sample_scores(pairs, n), groups.first != np.arange(n)
+        merges = np.where(is_copy, score, _merges(groups, near, beyond, scale, pixels))
+        sure = float(score[is_copy].max(initial=0.0))
         if pixels is None:
             calibration = near_duplicate_calibration(merges, sure, measured.dimension)
         else:
+            sure = min(sure, SURE)  # a member that is unlike the others in its pixels speaks for itself
             calibration = fitted_calibration(merges, sure, groups.originals)
         automatic = max(min(calibration.probability_threshold(), MAX_AUTOMATIC), np.nextafter(sure, 1))
         loose = (score > SURE) & (score < automatic)
@@ -83,7 +90,7 @@ def _merges(
     """(N,) of each original the score of its nearest pair beyond its own group; 1 elsewhere."""
     originals, merges = groups.originals, np.ones(len(scale))
     if beyond.shape[1]:
-        pairs = np.stack([np.broadcast_to(originals[:, None], near.shape), near], 2).reshape(-1, 2)
+        pairs = listed_pairs(originals, near)
         score = scaled_score(beyond.reshape(-1), pair_scale(scale, pairs))
         score = score if pixels is None else pixels.combine(score, pairs)[0]
         merges[originals] = score.reshape(near.shape).min(1)

@@ -25,6 +25,11 @@ def pair_scale(scale: NDArray[np.floating], pairs: IntArray) -> FloatArray:
     return np.asarray(np.sqrt(ends[:, 0] * ends[:, 1]))
 
 
+def listed_pairs(rows: IntArray, near: IntArray) -> IntArray:
+    """(R * k, 2) pairs of rows (R,) with each entry of their lists (R, k)."""
+    return np.stack([np.broadcast_to(rows[:, None], near.shape), near], 2).reshape(-1, 2)
+
+
 def score_pairs(
     x: UnitRows,
     indices: IntArray,

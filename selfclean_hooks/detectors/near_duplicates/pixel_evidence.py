@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.near_duplicates.alignment import aligned_residuals
-from selfclean_hooks.detectors.near_duplicates.pair_scores import pair_scale
+from selfclean_hooks.detectors.near_duplicates.pair_scores import listed_pairs, pair_scale
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
 SCALE_RANK = 12  # the neighbour by its residual that is an ordinary one, in pixels
@@ -50,8 +50,7 @@ class PixelEvidence:
             group: (N,) the original that stands for each sample.
         """
         if near.shape[1]:
-            pairs = np.stack([np.broadcast_to(originals[:, None], near.shape), near], 2).reshape(-1, 2)
-            residual = np.sort(self.residuals(pairs)[0].reshape(near.shape), 1)
+            residual = np.sort(self.residuals(listed_pairs(originals, near))[0].reshape(near.shape), 1)
             self.scale = residual[np.searchsorted(originals, group), min(SCALE_RANK, near.shape[1]) - 1]
 
     def are_alike(self, pairs: IntArray) -> BoolArray:
