@@ -224,17 +224,3 @@ def test_estimates_hold_the_truth_where_images_are_copied(copied: int) -> None:
     estimated, low, high = scores.calibration["near_duplicates"].estimate_count(scores.near_duplicate)
     assert low <= estimated <= high
     assert low <= 2 * copied <= high
-
-
-def test_a_member_of_a_group_that_is_unlike_it_in_its_pixels_does_not_move_the_threshold() -> None:
-    images, rng = scenes(300, seed=10), np.random.default_rng(0)
-    images[1:8] = images[0]
-    images[1:7, 0, :6] = rng.integers(0, 255, (6, 6, 3))  # re-saved with a mark
-    images[7] = scenes(1, seed=11)[0]  # another image, at which the network sees the same
-    vectors = rng.normal(size=(300, 40))
-    vectors[1:8] = vectors[0] + 0.02 * rng.normal(size=(7, 40))
-    scores = score(vectors.astype(np.float32), None, miniatures=small(images))
-    flagged = scores.near_duplicate < scores.automatic["near_duplicates"]
-    assert flagged[:7].all()
-    assert flagged[8:].sum() <= 3
-    assert scores.automatic["near_duplicates"] < 0.44

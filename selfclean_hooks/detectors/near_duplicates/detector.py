@@ -65,7 +65,6 @@ class ScaledNearDuplicates:
         if pixels is None:
             calibration = near_duplicate_calibration(merges, sure, measured.dimension)
         else:
-            sure = min(sure, SURE)  # a member that is unlike the others in its pixels speaks for itself
             calibration = fitted_calibration(merges, sure, groups.originals)
         automatic = max(min(calibration.probability_threshold(), MAX_AUTOMATIC), np.nextafter(sure, 1))
         loose = (score > SURE) & (score < automatic)
