@@ -9,10 +9,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selfclean_hooks.cli.sources.columns import ColumnNames
-from selfclean_hooks.cli.sources.source import Source, open_source
-from selfclean_hooks.cli.sources.splits import splits_in
 from selfclean_hooks.errors import SourceError
+from selfclean_hooks.sources.columns import ColumnNames
+from selfclean_hooks.sources.source import Source, open_source
+from selfclean_hooks.sources.splits import splits_in
 
 if TYPE_CHECKING:
     from selfclean_hooks.audits.audit import Audit

@@ -26,7 +26,7 @@ EPOCHS = 40
 
 def run(output: Path, console: Console, seed: int = 0) -> Audit:
     """Plant issues in scikit-learn's digits, audit and save into `output`, and train with and without cleaning."""
-    from selfclean_hooks.cli.sources.array import ArrayDataset
+    from selfclean_hooks.sources.array import ArrayDataset
     from selfclean_hooks.storage.commit import check_output
 
     check_output(output)

@@ -115,10 +115,10 @@ def audit(
     from selfclean_hooks.audits.settings import AuditSettings
     from selfclean_hooks.cli.audit_sources import audit_sources, named_sources, open_sources
     from selfclean_hooks.cli.output_folder import check_output_folder, encoder_in
-    from selfclean_hooks.cli.sources.columns import ColumnNames
-    from selfclean_hooks.cli.sources.python_object import is_attribute, load_attribute
     from selfclean_hooks.core.settings import EmbeddingSettings
     from selfclean_hooks.embedding.backbones.resolve import is_checkpoint
+    from selfclean_hooks.sources.columns import ColumnNames
+    from selfclean_hooks.sources.python_object import is_attribute, load_attribute
 
     embedding = EmbeddingSettings("auto", 64, workers, 0, cache_dir, progress, precision.value, compile)
     with _interrupts_as_errors():

@@ -51,12 +51,12 @@ def run(
         SettingError: a file would be replaced that is of something else.
         SelfCleanError: see `pretrain`.
     """
-    from selfclean_hooks.cli.sources.columns import ColumnNames
-    from selfclean_hooks.cli.sources.source import open_source
     from selfclean_hooks.data.reader import ImageDataset
     from selfclean_hooks.data.views.dataset_view import DatasetView
     from selfclean_hooks.embedding.encoders.encoder import device_of
     from selfclean_hooks.embedding.pretrain.run import pretrain, save
+    from selfclean_hooks.sources.columns import ColumnNames
+    from selfclean_hooks.sources.source import open_source
     from selfclean_hooks.utils.text import bar
 
     check_writable(output.parent)

@@ -9,7 +9,7 @@ import pytest
 from selfclean_hooks import SplitsAudit
 from selfclean_hooks.cli import main as cli
 from selfclean_hooks.cli.audit_sources import named_sources
-from selfclean_hooks.cli.sources.source import open_source
+from selfclean_hooks.sources.source import open_source
 from tests.helpers.image_files import noisy, refused, relative, write
 
 CODE = "def colours(batch):\n    return batch.flatten(2)[:, :, ::7].flatten(1)\n"
@@ -125,7 +125,7 @@ def test_annotations_of_yolo_are_no_classes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ["HEIC", "heif"])
 def test_files_that_a_package_would_read_name_it(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfclean_hooks.cli.sources.folder.image_suffixes", lambda: frozenset({".png"}))
+    monkeypatch.setattr("selfclean_hooks.sources.folder.image_suffixes", lambda: frozenset({".png"}))
     (tmp_path / f"IMG_1.{ending}").write_bytes(b"\0\0\0\x18ftypheic")
     assert refused(tmp_path).endswith(f".{ending.lower()} (1); install what reads them: pip install pillow-heif")
     images(tmp_path, "a.png")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from selfclean_hooks.cli.sources.folder import FolderDataset
 from selfclean_hooks.data.reader import pixels
+from selfclean_hooks.sources.folder import FolderDataset
 from tests.helpers.image_files import noisy, write
 
 

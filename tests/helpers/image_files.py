@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfclean_hooks.cli.sources.source import open_source
 from selfclean_hooks.errors import SourceError
+from selfclean_hooks.sources.source import open_source
 
 
 def noisy(seed: int = 0, size: tuple[int, int] = (40, 30)) -> Image.Image:

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selfclean_hooks.cli.sources.array import ArrayDataset, read_npz
-from selfclean_hooks.cli.sources.columns import ColumnNames
-from selfclean_hooks.cli.sources.folder import FolderDataset, listdir
-from selfclean_hooks.cli.sources.python_object import is_attribute, load_object
-from selfclean_hooks.cli.sources.splits import parquet_files, shards
-from selfclean_hooks.cli.sources.table import TABLE_SUFFIXES, open_table
 from selfclean_hooks.core.labels import encode_labels
 from selfclean_hooks.data.image_files import LabeledFiles, suffix
 from selfclean_hooks.errors import DataError, SourceError
+from selfclean_hooks.sources.array import ArrayDataset, read_npz
+from selfclean_hooks.sources.columns import ColumnNames
+from selfclean_hooks.sources.folder import FolderDataset, listdir
+from selfclean_hooks.sources.python_object import is_attribute, load_object
+from selfclean_hooks.sources.splits import parquet_files, shards
+from selfclean_hooks.sources.table import TABLE_SUFFIXES, open_table
 
 WANTED = (
     "SOURCE is a folder of images, a .npz file with `images` or `embeddings`, a .csv, .tsv or .parquet table with a "

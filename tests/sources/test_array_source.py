@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from selfclean_hooks.cli.sources.array import ArrayDataset
-from selfclean_hooks.cli.sources.source import open_source
+from selfclean_hooks.sources.array import ArrayDataset
+from selfclean_hooks.sources.source import open_source
 from tests.helpers.image_files import refused
 
 

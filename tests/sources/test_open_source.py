@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfclean_hooks.cli.sources.array import ArrayDataset
-from selfclean_hooks.cli.sources.folder import FolderDataset
-from selfclean_hooks.cli.sources.source import open_source
-from selfclean_hooks.cli.sources.table import TableDataset
 from selfclean_hooks.data.dataset_tree import class_names
+from selfclean_hooks.sources.array import ArrayDataset
+from selfclean_hooks.sources.folder import FolderDataset
+from selfclean_hooks.sources.source import open_source
+from selfclean_hooks.sources.table import TableDataset
 from tests.helpers.image_files import noisy, refused, write
 
 

@@ -7,9 +7,9 @@ import os
 import re
 from glob import escape
 
-from selfclean_hooks.cli.sources.folder import Parts, folders_below, images_root, is_image, walk
-from selfclean_hooks.cli.sources.folder_names import is_split
 from selfclean_hooks.data.image_files import suffix
+from selfclean_hooks.sources.folder import Parts, folders_below, images_root, is_image, walk
+from selfclean_hooks.sources.folder_names import is_split
 
 SHARD = re.compile(r"(.+)-\d+-of-\d+(-[0-9a-f]+)?")  # as the Hub names them: train-00000-of-00002-0f3a.parquet
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from selfclean_hooks.cli.sources.columns import ColumnNames
-from selfclean_hooks.cli.sources.source import Source, open_source
 from selfclean_hooks.errors import SourceError
+from selfclean_hooks.sources.columns import ColumnNames
+from selfclean_hooks.sources.source import Source, open_source
 from tests.helpers.image_files import refused, write
 
 pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")

@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from selfclean_hooks.cli.sources.columns import ColumnNames, path_column, read_label_columns
-from selfclean_hooks.cli.sources.table_files import CsvTable, ParquetTable, Table
 from selfclean_hooks.core.labels import ReadLabels
 from selfclean_hooks.data.image_files import EncodedImages, ImageFiles, LabeledFiles, Targets, suffix
 from selfclean_hooks.errors import SourceError
+from selfclean_hooks.sources.columns import ColumnNames, path_column, read_label_columns
+from selfclean_hooks.sources.table_files import CsvTable, ParquetTable, Table
 from selfclean_hooks.utils.text import listing
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfclean_hooks.cli.sources.folder import FolderDataset
-from selfclean_hooks.cli.sources.source import open_source
+from selfclean_hooks.sources.folder import FolderDataset
+from selfclean_hooks.sources.source import open_source
 from tests.helpers.image_files import noisy, refused, relative, write
 
 

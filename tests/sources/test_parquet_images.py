@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from selfclean_hooks.cli.audit_sources import named_sources
-from selfclean_hooks.cli.sources.source import open_source
+from selfclean_hooks.sources.source import open_source
 from tests.data.test_stored_images import png
 from tests.helpers.image_files import noisy, refused, write
 

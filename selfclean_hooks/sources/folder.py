@@ -6,10 +6,10 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from selfclean_hooks.cli.sources.folder_names import JUNK, is_no_class, is_split
 from selfclean_hooks.core.label_text import note_similar_names
 from selfclean_hooks.data.image_files import ImageFiles, image_suffixes, suffix
 from selfclean_hooks.errors import SourceError
+from selfclean_hooks.sources.folder_names import JUNK, is_no_class, is_split
 
 Parts = tuple[str, ...]  # a path below the root
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from selfclean_hooks.cli.sources.source import open_source
-from selfclean_hooks.cli.sources.table import TableDataset
+from selfclean_hooks.sources.source import open_source
+from selfclean_hooks.sources.table import TableDataset
 from tests.helpers.image_files import refused, write
 
 

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from selfclean_hooks.cli.sources.source import open_source
+from selfclean_hooks.sources.source import open_source
 from tests.helpers.image_files import refused
 
 MODULE = """
 from torch.utils.data import IterableDataset
-from selfclean_hooks.cli.sources.array import ArrayDataset
+from selfclean_hooks.sources.array import ArrayDataset
 import numpy as np
 
 ready = ArrayDataset(np.zeros((3, 4, 4), np.uint8))

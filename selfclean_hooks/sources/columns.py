@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from selfclean_hooks.cli.sources.table_files import Table
 from selfclean_hooks.core.label_text import MISSING_WORDS
 from selfclean_hooks.core.labels import ReadLabels, encode_labels
 from selfclean_hooks.errors import DataError, SourceError
+from selfclean_hooks.sources.table_files import Table
 
 # Compared without case, blanks and underscores.
 PATH_NAMES = frozenset(
