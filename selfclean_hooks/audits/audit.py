@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.results.result import AuditResult
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from selfclean_hooks.decisions.review.marks import Review
     from selfclean_hooks.gate.baseline import Baseline
     from selfclean_hooks.gate.verdict import Limits, Verdict
+    from selfclean_hooks.storage.applied.application import Applied
 
 
 class Audit(AuditResult):
@@ -166,6 +167,55 @@ class Audit(AuditResult):
         from selfclean_hooks.storage.ownership import write_pages
 
         write_pages({Path(path): render(self).encode()})
+
+    def apply(
+        self,
+        to: str | Path,
+        mode: Literal["link", "copy", "move", "list"] = "link",
+        source: str | Path | None = None,
+        dry_run: bool = False,
+    ) -> Applied:
+        """Write the audited data without what is dropped, with the new labels of the review, in the form it came in.
+
+        A folder of images gives a folder with the same names, an image with a new label in the folder of its class; a
+        table, an .npz file or a saved Hugging Face data set one of the same name and columns. `to` also gets
+        dropped.csv, with a reason for each, and relabelled.csv. The source is never changed but with "move".
+
+        Args:
+            to: a folder that is new or empty, outside of the source.
+            mode: "link": files are hard links, copies where these are not possible. "copy": copies. "list": only the
+                lists, and clean_files.txt. "move": the folder of images itself is cleaned: what is dropped is moved to
+                `to`/dropped/ISSUE, images with a new label to the folder of their class; see `undo`.
+            source: the data, where it lies elsewhere now, or where it was audited by an object made by code: SOURCE as
+                on the command line.
+            dry_run: check everything and write nothing.
+
+        Returns:
+            What was changed, in numbers.
+
+        Raises:
+            SourceError: the source is not there, changed since the audit, or cannot take a new label.
+            SettingError: `to` is no such folder, or the mode does not suit the source.
+            PolicyError: the policy would drop too much.
+            AuditFileError: something cannot be written; nothing is left of it.
+        """
+        from selfclean_hooks.storage.applied.application import apply
+        from selfclean_hooks.storage.applied.modes import mode_of
+
+        sources = {} if source is None else {"": str(source)}
+        return apply({"": self}, Path(to), mode_of(mode), sources, dry_run)[0]
+
+    @staticmethod
+    def undo(to: str | Path) -> int:
+        """Move back what `apply(to, "move")` moved, and return how many files. Can be repeated after a kill.
+
+        Raises:
+            AuditFileError: nothing was moved there, or a file cannot be moved.
+            SourceError: a place is taken, in which case nothing is moved; or a file is in neither place.
+        """
+        from selfclean_hooks.storage.applied.journal import undo
+
+        return undo(Path(to))
 
     def _repr_html_(self) -> str:
         """Summary and worst findings, for notebooks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from selfclean_hooks.decisions.review.marks import Review
     from selfclean_hooks.gate.baseline import Baseline
     from selfclean_hooks.gate.verdict import Limits, Verdict
+    from selfclean_hooks.storage.applied.application import Applied
 
 
 class SplitsAudit(SplitsResult[Audit]):
@@ -46,6 +47,29 @@ class SplitsAudit(SplitsResult[Audit]):
 
         check_output(Path(folder), split_folders(self.audits).values())
         save(self, Path(folder), *split_pages(self, verdict))
+
+    def apply(
+        self,
+        to: str | Path,
+        mode: Literal["link", "copy", "move", "list"] = "link",
+        sources: Mapping[str, str | Path] | None = None,
+        dry_run: bool = False,
+    ) -> tuple[Applied, ...]:
+        """Write each split into a folder of its own in `to`, as `Audit.apply` does; `Audit.undo` moves back.
+
+        Samples that leak are dropped where the policy of their split says so.
+
+        Args:
+            to: a folder that is new or empty, outside of the sources.
+            mode: as for `Audit.apply`.
+            sources: name of the split -> its data, where it lies elsewhere now.
+            dry_run: check everything and write nothing.
+        """
+        from selfclean_hooks.storage.applied.application import apply
+        from selfclean_hooks.storage.applied.modes import mode_of
+
+        given = {name: str(source) for name, source in (sources or {}).items()}
+        return tuple(apply(self.audits, Path(to), mode_of(mode), given, dry_run))
 
     @staticmethod
     def load(folder: str | Path) -> SplitsAudit:

@@ -90,10 +90,7 @@ def audit_sources(opened: Mapping[str, Source], backbone: Any, settings: AuditSe
         datasets = {name: source.dataset for name, source in opened.items()}
         labels = {name: source.labels for name, source in opened.items() if source.labels is not None}
         result = audit_splits(datasets, backbone, **_arguments(settings), labels=labels)
-    audits = {
-        name: audit.described(opened[name].name, opened[name].class_names, opened[name].notes)
-        for name, audit in result.audits.items()
-    }
+    audits = {name: _described(audit, opened[name]) for name, audit in result.audits.items()}
     return SplitsAudit(audits, result.shifts)
 
 
@@ -112,7 +109,13 @@ def _audit_one(source: Source, backbone: Any, settings: AuditSettings) -> Audit:
         )
     else:
         result = audit(source.dataset, backbone, **_arguments(settings), labels=source.labels)
-    return result.described(source.name, source.class_names, source.notes)
+    return _described(result, source)
+
+
+def _described(audit: Audit, source: Source) -> Audit:
+    """With all that is needed to open the source again."""
+    columns = {key: value for key, value in vars(source.columns).items() if value}
+    return audit.described(source.name, source.class_names, source.notes, columns)
 
 
 def _audit_vectors(opened: Mapping[str, Source], settings: AuditSettings) -> SplitsAudit:

@@ -1,4 +1,4 @@
-"""The command line: demo, audit, pretrain, gate, report.
+"""The command line: demo, audit, pretrain here; gate, report, apply in `saved_audit.py`.
 
 Exit status: 0 passed, 1 contaminated beyond a limit, 2 wrong usage, unreadable source or any other error,
 143 ended by SIGTERM.
@@ -18,13 +18,13 @@ from typing import Annotated
 import typer
 
 from selfclean_hooks.cli import process
-from selfclean_hooks.cli.options import DecisionFiles, GateOptions, with_gate_options
-from selfclean_hooks.cli.outcome import apply_reviews, check_and_report, load_audit, write_report
-from selfclean_hooks.cli.output import MAX_LENGTH, complain, say
-from selfclean_hooks.decisions.review.file import read_reviews
+from selfclean_hooks.cli.options import GateOptions, with_gate_options
+from selfclean_hooks.cli.outcome import check_and_report
+from selfclean_hooks.cli.output import complain, interrupts_as_errors, say
+from selfclean_hooks.cli.saved_audit import apply, gate, report
 from selfclean_hooks.decisions.settings import Policy
 from selfclean_hooks.errors import DataWarning, SelfCleanError
-from selfclean_hooks.utils.text import console, visible
+from selfclean_hooks.utils.text import console
 
 app = typer.Typer(
     add_completion=False,
@@ -56,7 +56,6 @@ Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Fol
 PathColumn = Annotated[
     str | None, typer.Option(metavar="NAME", help="Column of a table that holds the images or their paths.")
 ]
-Saved = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a saved audit.")]
 
 
 @app.command()
@@ -64,7 +63,7 @@ def demo(output: Output = Path("selfclean-demo")) -> None:
     """Plant known issues in real images, audit them before a Lightning fit, and show the difference."""
     from selfclean_hooks.cli.demo import run as run_demo
 
-    with _interrupts_as_errors():
+    with interrupts_as_errors():
         run_demo(output, console())
 
 
@@ -110,7 +109,8 @@ def audit(
 ) -> None:
     """Audit SOURCE, save the result and check it against limits.
 
-    Nothing is deleted: clean_indices.txt lists the samples that remain without the flagged ones.
+    Nothing is deleted: clean_indices.txt and clean_files.txt list the samples that remain without the flagged ones;
+    `selfclean-hooks apply` makes a data set of them.
     """
     from selfclean_hooks.audits.settings import AuditSettings
     from selfclean_hooks.cli.audit_sources import audit_sources, named_sources, open_sources
@@ -121,7 +121,7 @@ def audit(
     from selfclean_hooks.sources.python_object import is_attribute, load_attribute
 
     embedding = EmbeddingSettings("auto", 64, workers, 0, cache_dir, progress, precision.value, compile)
-    with _interrupts_as_errors():
+    with interrupts_as_errors():
         named = named_sources(source, output)
         if len(named) > len(source):
             say(f"{source[0]} holds splits: " + " ".join(f"{name}={text}" for name, text in named.items()))
@@ -172,7 +172,7 @@ def pretrain(
     from selfclean_hooks.cli.pretrain import seconds_of
     from selfclean_hooks.embedding.pretrain.recipe import Recipe
 
-    with _interrupts_as_errors():
+    with interrupts_as_errors():
         recipe = Recipe(
             objective, encoder, start, size, epochs, batch_size, seconds_of(max_time), learning_rate, patience, seed
         )
@@ -182,27 +182,9 @@ def pretrain(
             console().print(message, soft_wrap=True, markup=False, highlight=False)
 
 
-@app.command()
-@with_gate_options
-def gate(folder: Saved, options: GateOptions) -> None:
-    """Check a saved audit against limits; no model is loaded."""
-    with _interrupts_as_errors():
-        raise typer.Exit(check_and_report(load_audit(folder), options))
-
-
-@app.command()
-def report(
-    folder: Saved,
-    decisions: DecisionFiles = None,
-    browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
-) -> None:
-    """Rewrite report.html from a saved audit; no model is loaded."""
-    page = folder / "report.html"
-    review = read_reviews(decisions) if decisions else None
-    write_report(apply_reviews(load_audit(folder), review), folder)
-    console().print(visible(str(page), MAX_LENGTH), soft_wrap=True, markup=False, highlight=False)
-    if browser:
-        typer.launch(page.resolve().as_uri())
+app.command()(gate)
+app.command()(report)
+app.command()(apply)
 
 
 @process.steady_streams()
@@ -235,15 +217,3 @@ def _without_warnings_in_notes() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "the (representation|training) ", DataWarning)
         yield
-
-
-@contextmanager
-def _interrupts_as_errors() -> Iterator[None]:
-    """Raise an error for an interrupt: typer would exit 1 or 130, and 1 means contaminated."""
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        is_terminated = isinstance(stop, process.Terminated)
-        what = "terminated" if is_terminated else "interrupted"
-        complain(f"{what} before the end: {str(stop) or 'earlier audits in the folder are unchanged'}")
-        raise typer.Exit(process.TERMINATED if is_terminated else 2) from None

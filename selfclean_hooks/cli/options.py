@@ -41,6 +41,7 @@ def _limit(what: str) -> typer.models.OptionInfo:
     return option
 
 
+Saved = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a saved audit.")]
 Texts = list[str] | None
 DecisionFiles = Annotated[
     list[Path] | None,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selfclean_hooks.cli.process import SteadyStream
+import typer
+
+from selfclean_hooks.cli.process import TERMINATED, SteadyStream, Terminated
 from selfclean_hooks.report.formats import Format, as_text
 from selfclean_hooks.utils.text import console, visible
 
@@ -39,6 +42,11 @@ def print_result(result: SplitsAudit, verdict: Verdict, format: Format, place: P
         say(note)
 
 
+def show(text: str) -> None:
+    """Print a line on standard output."""
+    console().print(visible(text, MAX_LENGTH), soft_wrap=True, markup=False, highlight=False)
+
+
 def say(text: str) -> None:
     """Print a note on standard error."""
     console(stderr=True).print(visible(text, MAX_LENGTH), style="dim", soft_wrap=True, markup=False, highlight=False)
@@ -51,6 +59,17 @@ def complain(text: str) -> None:
         lines = [" ".join(lines)]
     text = "\n".join(lines)
     console(stderr=True).print(f"error: {text}", style="red", soft_wrap=True, markup=False, highlight=False)
+
+
+@contextmanager
+def interrupts_as_errors(outcome: str = "earlier audits in the folder are unchanged") -> Iterator[None]:
+    """Raise an error for an interrupt: typer would exit 1 or 130, and 1 means contaminated. `outcome`: what is left."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        is_terminated = isinstance(stop, Terminated)
+        complain(f"{'terminated' if is_terminated else 'interrupted'} before the end: {str(stop) or outcome}")
+        raise typer.Exit(TERMINATED if is_terminated else 2) from None
 
 
 def _print_table(result: SplitsAudit, verdict: Verdict, place: Path | None) -> None:

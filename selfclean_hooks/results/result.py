@@ -178,9 +178,15 @@ class AuditResult:
                 raise ContaminationError(text + f". The policy for {issue} is 'raise'")
             warnings.warn(text, DataWarning, stacklevel=3)
 
-    def described(self: A, name: str, class_names: tuple[str, ...] | None = None, notes: Iterable[str] = ()) -> A:
-        """The same audit with the name of its source, names for its class codes and notes."""
-        data = {**self.provenance.get("dataset", {}), "name": name}
+    def described(
+        self: A,
+        name: str,
+        class_names: tuple[str, ...] | None = None,
+        notes: Iterable[str] = (),
+        columns: Mapping[str, Any] | None = None,
+    ) -> A:
+        """The same audit with the name of its source and of its columns, names for its class codes and notes."""
+        data = {**self.provenance.get("dataset", {}), "name": name, **({"columns": columns} if columns else {})}
         about = {**self.provenance, "dataset": data, "notes": [*notes, *self.provenance.get("notes", ())]}
         scores = replace(self.scores, class_names=class_names or self.scores.class_names)
         return replace(self, scores=scores, provenance=about)

@@ -102,33 +102,46 @@ def _holds_images(table: Table, name: str) -> bool:
     return table.names.count(name) == 1 and table.encoded_images(name) is not None
 
 
+def label_columns(table: Table, chosen: Sequence[str] | None, path: str, where: str) -> tuple[str, ...]:
+    """The columns that hold the labels: one, several where each is a class of its own, or none.
+
+    Raises:
+        SourceError: It is not plain which column holds them.
+    """
+    if chosen is None:
+        return ()
+    others = [name for name in table.names if name != path]
+    if len(chosen) > 1:
+        for name in chosen:
+            _chosen(table.names, name, "", (), "", where)
+        return tuple(chosen)
+    option = "--label-column"
+    found = _chosen(table.names, next(iter(chosen), None), "label", _matching(others, LABEL_NAMES), option, where)
+    if found is not None:
+        return (found,)
+    may_be = len(set(others)) == len(others) > 1 and not any(map(SPLIT.search, others))
+    one_hot = _one_column_a_class(table, others) if may_be else None
+    return tuple(others) if one_hot is not None and one_hot.values is not None and one_hot.values.ndim == 1 else ()
+
+
 def read_label_columns(table: Table, chosen: Sequence[str] | None, path: str, where: str) -> ReadLabels | None:
     """The labels of a table, with notes on where they were found; None where there are none.
 
     Raises:
         SourceError: It is not plain which column holds them, or their values are no labels.
     """
-    if chosen is None:
-        return None
-    others = [name for name in table.names if name != path]
     try:
-        if len(chosen) > 1:
-            for name in chosen:
-                _chosen(table.names, name, "", (), "", where)
-            if (read := _one_column_a_class(table, chosen)) is None:
-                raise SourceError(f"{where}: several columns of labels must hold zeros and ones: {', '.join(chosen)}")
+        names = label_columns(table, chosen, path, where)
+        if len(names) > 1:
+            if (read := _one_column_a_class(table, names)) is None:
+                raise SourceError(f"{where}: several columns of labels must hold zeros and ones: {', '.join(names)}")
             return read
-        option = "--label-column"
-        found = _chosen(table.names, next(iter(chosen), None), "label", _matching(others, LABEL_NAMES), option, where)
-        if found is not None:
-            return _one_column(table, found)
-        may_be = len(set(others)) == len(others) > 1 and not any(map(SPLIT.search, others))
-        one_hot = _one_column_a_class(table, others) if may_be else None
-        if one_hot is not None and one_hot.values is not None and one_hot.values.ndim == 1:
-            return one_hot
+        if names:
+            return _one_column(table, names[0])
     except DataError as error:
         raise SourceError(f"{where}: {error}") from None
-    if not others:
+    others = [name for name in table.names if name != path]
+    if chosen is None or not others:
         return None
     came = ", ".join(f"`{name}`" for name in others[:8]) + (", ..." if len(others) > 8 else "")
     return ReadLabels(None, notes=(f"no column is named `label`: none of {came} is read; --label-column chooses one",))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from glob import glob
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.labels import encode_labels
-from selfclean_hooks.data.image_files import LabeledFiles, suffix
+from selfclean_hooks.data.image_files import ImageFiles, LabeledFiles, suffix
 from selfclean_hooks.errors import DataError, SourceError
 from selfclean_hooks.sources.array import ArrayDataset, read_npz
 from selfclean_hooks.sources.columns import ColumnNames
@@ -27,6 +28,18 @@ WANTED = (
 )
 
 
+class Form(Enum):
+    """What a SOURCE is, and so what a part of it is written as."""
+
+    folder = "a folder of images"
+    table = "a table of paths"
+    images = "a table with images"
+    array = "an .npz file"
+    saved = "a saved Hugging Face data set"
+    files = "the files of a data set"
+    other = "a Python object"
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """An opened SOURCE.
@@ -38,6 +51,9 @@ class Source:
         labels: N labels that are not part of the items, or None.
         class_names: Names of the labels 0, 1, ...; None if labels have no names.
         notes: What the user should know, one sentence each.
+        form: What it is.
+        paths: The folder, or the files, that it was read from.
+        columns: Of a table, as the user named them.
     """
 
     name: str
@@ -46,6 +62,9 @@ class Source:
     labels: Sequence[Any] | None = None
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    form: Form = Form.other
+    paths: tuple[str, ...] = ()
+    columns: ColumnNames = ColumnNames()  # noqa: RUF009  (frozen)
 
 
 def open_source(
@@ -67,7 +86,9 @@ def open_source(
     path = os.path.expanduser(text)
     tables = _tables(path, without)
     if tables:
-        return _labelled_source(text, open_table(tables, columns))
+        dataset = open_table(tables, columns)
+        form = Form.table if isinstance(dataset, ImageFiles) else Form.images
+        return replace(_labelled_source(text, dataset, form, *tables), columns=columns)
     if columns:
         raise SourceError(
             f"--path-column and --label-column name columns of a table, and {text!r} is none: leave them out"
@@ -97,8 +118,8 @@ def _tables(path: str, without: str | os.PathLike[str] | None) -> list[str]:
 def _open_folder(text: str, path: str, without: str | os.PathLike[str] | None) -> Source:
     present = set(listdir(path))
     if "dataset_dict.json" in present or {"dataset_info.json", "state.json"} <= present:
-        return _map_style_source(text, _load_saved(path))
-    return _labelled_source(text, FolderDataset(path, without))
+        return replace(_map_style_source(text, _load_saved(path)), form=Form.saved, paths=(path,))
+    return _labelled_source(text, FolderDataset(path, without), Form.folder, path)
 
 
 def _open_file(text: str, path: str) -> Source:
@@ -107,9 +128,9 @@ def _open_file(text: str, path: str) -> Source:
     raise SourceError(f"{WANTED}; {text!r} is another kind of file: give its folder, or list it in a table")
 
 
-def _labelled_source(text: str, dataset: LabeledFiles) -> Source:
+def _labelled_source(text: str, dataset: LabeledFiles, form: Form, *paths: str) -> Source:
     labels, names = getattr(dataset, "targets", None), getattr(dataset, "classes", None)
-    return Source(text, dataset, labels=labels, class_names=names, notes=dataset.notes)
+    return Source(text, dataset, labels=labels, class_names=names, notes=dataset.notes, form=form, paths=paths)
 
 
 def _open_npz(text: str, path: str) -> Source:
@@ -128,7 +149,7 @@ def _open_npz(text: str, path: str) -> Source:
         raise SourceError(f"{path}: {error}") from None
     targets = None if read.values is None else read.values.tolist()
     vectors = None if vectors is None else vectors.astype(np.float32)
-    return Source(text, dataset, vectors, targets, read.class_names, read.notes)
+    return Source(text, dataset, vectors, targets, read.class_names, read.notes, Form.array, (path,))
 
 
 def _load_saved(path: str) -> Any:

@@ -10,7 +10,7 @@ from selfclean_hooks.core.labels import ReadLabels
 from selfclean_hooks.data.image_files import EncodedImages, ImageFiles, LabeledFiles, Targets, suffix
 from selfclean_hooks.errors import SourceError
 from selfclean_hooks.sources.columns import ColumnNames, path_column, read_label_columns
-from selfclean_hooks.sources.table_files import CsvTable, ParquetTable, Table
+from selfclean_hooks.sources.table_files import CsvTable, ParquetTable
 from selfclean_hooks.utils.text import listing
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -39,7 +39,7 @@ class TableDataset(ImageFiles):
     def __init__(self, table: str | os.PathLike[str], columns: ColumnNames = ColumnNames()) -> None:  # noqa: B008
         """Read the table; no image is opened."""
         name = os.fspath(table)
-        read = _open([name])
+        read = table_file([name])
         column = path_column(read, columns.path, name)
         super().__init__(_paths(read.cells(column), column, name), None, None)
         self.notes = _set_labels(self, read_label_columns(read, columns.labels, column, name))
@@ -54,7 +54,7 @@ def open_table(paths: Sequence[str], columns: ColumnNames = ColumnNames()) -> La
     where = paths[0]
     if suffix(where) != ".parquet":
         return TableDataset(where, columns)
-    read = _open(paths)
+    read = table_file(paths)
     column = path_column(read, columns.path, where)
     encoded = read.encoded_images(column)
     if encoded is None:
@@ -68,7 +68,12 @@ def open_table(paths: Sequence[str], columns: ColumnNames = ColumnNames()) -> La
     return dataset
 
 
-def _open(paths: Sequence[str]) -> Table:
+def table_file(paths: Sequence[str]) -> CsvTable | ParquetTable:
+    """The columns of a table in one file, or in several .parquet files.
+
+    Raises:
+        SourceError: A file cannot be read as one.
+    """
     return ParquetTable(paths) if suffix(paths[0]) == ".parquet" else CsvTable(paths[0])
 
 

@@ -40,6 +40,13 @@ class CsvTable:
 
     Rows of which all cells are empty are left out.
 
+    Attributes:
+        header: Its first row, and `rows` the others, cells as they are written.
+        delimiter: Between cells.
+        encoding: A Python name, which writes a byte order mark where the file has one.
+        newline: At the end of its first line.
+        preamble: What stands before the header: `sep=;` or nothing.
+
     Raises:
         SourceError: It is no such text.
     """
@@ -47,15 +54,18 @@ class CsvTable:
     def __init__(self, path: str) -> None:
         """Read all cells."""
         try:
-            lines = _decoded(path)
-            delimiter = _delimiter(lines)
+            self.encoding, lines = _decoded(path)
+            self.newline, first = "\r\n" if lines and lines[0].endswith("\r\n") else "\n", lines[:1]
+            self.delimiter = delimiter = _delimiter(lines)
+            self.preamble = "" if lines[:1] == first else first[0]
             records = [row for row in csv.reader(lines, delimiter=delimiter) if any(cell.strip() for cell in row)]
         except (OSError, ValueError, csv.Error) as error:
             wanted = "UTF-8 text, separated by commas, semicolons, tabs or pipes"
             raise SourceError(f"{path}: cannot be read as a table: {error}; wanted {wanted}") from error
-        header, self._rows = (records[0], records[1:]) if records else ([], [])
+        self.header, self.rows = (records[0], records[1:]) if records else ([], [])
+        header = self.header
         self.names = tuple(name.strip() for name in header)
-        for at, row in enumerate(self._rows, 1):
+        for at, row in enumerate(self.rows, 1):
             if any(cell.strip() for cell in row[len(header) :]):
                 came = f"row {at} (the first is 1) has more cells than there are columns"
                 raise SourceError(f"{path}: {came}: put cells with a {delimiter!r} in quotes")
@@ -63,7 +73,7 @@ class CsvTable:
     def cells(self, name: str) -> list[Any]:
         """The texts of a column, "" where a row is too short."""
         at = self.names.index(name)
-        return [row[at] if at < len(row) else "" for row in self._rows]
+        return [row[at] if at < len(row) else "" for row in self.rows]
 
     def encoded_images(self, name: str) -> None:
         """None."""
@@ -72,11 +82,11 @@ class CsvTable:
         """None."""
 
 
-def _decoded(path: str) -> list[str]:
+def _decoded(path: str) -> tuple[str, list[str]]:
     with open(path, "rb") as file:
         content = file.read()
     encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
-    return list(io.StringIO(content.decode(encoding), newline=""))
+    return encoding, list(io.StringIO(content.decode(encoding), newline=""))
 
 
 def _delimiter(lines: list[str]) -> str:
@@ -133,6 +143,11 @@ class ParquetTable:
     def cells(self, name: str) -> list[Any]:
         """The values of a column as Python has them."""
         return [cell for path, column in self._columns(name) for cell in self._guarded(path, column.to_pylist)]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Rows of each file."""
+        return [file.metadata.num_rows for file in self._files]
 
     def encoded_images(self, name: str) -> Sequence[Any] | None:
         """A column of bytes, or of structs with `bytes` as the Hub serves images."""

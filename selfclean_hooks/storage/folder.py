@@ -17,6 +17,7 @@ from selfclean_hooks.storage.arrays import pack, unpack
 from selfclean_hooks.storage.commit import finish, read_steadily, replace_audit
 from selfclean_hooks.storage.ownership import (
     CLEAN,
+    CLEAN_FILES,
     ENCODER,
     LEAKAGE,
     MANIFEST,
@@ -28,7 +29,7 @@ from selfclean_hooks.storage.ownership import (
 from selfclean_hooks.storage.review import files_of, in_manifest, load_review
 from selfclean_hooks.storage.schema import FORMAT, Manifest, damaged_error, read, read_index
 from selfclean_hooks.utils.json_content import escaped
-from selfclean_hooks.utils.text import as_csv, plain
+from selfclean_hooks.utils.text import as_csv, as_lines, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +67,7 @@ def save(audit: AuditResult, folder: Path, pages: Mapping[str, bytes]) -> None:
 
 
 def contents_of(audit: AuditResult, pages: Mapping[str, bytes]) -> tuple[dict[str, bytes], PolicyError | None]:
-    """The files of an audit, name: content; without clean_indices.txt where the policy would drop too much, and why."""
+    """The files of an audit, name: content; without the clean lists where the policy would drop too much, and why."""
     scores = pack(audit)
     contents = {
         **files_of(audit),
@@ -81,10 +82,19 @@ def contents_of(audit: AuditResult, pages: Mapping[str, bytes]) -> tuple[dict[st
     if audit.scores.leaks is not None:
         contents[LEAKAGE] = as_csv(_leakage(audit), index=False)
     try:
-        contents[CLEAN] = "".join(f"{i}\n" for i in audit.clean_indices).encode()
+        kept = audit.clean_indices.tolist()
+        contents[CLEAN] = "".join(f"{i}\n" for i in kept).encode()
+        if (names := files_of_all(audit)) is not None:
+            contents[CLEAN_FILES] = as_lines(names[i] for i in kept)
     except PolicyError as error:
         return contents, error
     return contents, None
+
+
+def files_of_all(audit: AuditResult) -> tuple[str, ...] | None:
+    """(N,) the files of the samples; None where one has none, or shares it with another."""
+    names = audit.names
+    return names if names and all(names) and len(set(names)) == len(names) else None
 
 
 def load(folder: Path) -> AuditResult:
@@ -182,13 +192,14 @@ def _leakage(audit: AuditResult) -> pd.DataFrame:
 
 def _manifest(audit: AuditResult, digest: str) -> bytes:
     summary = {row.pop("issue"): row for row in summary_rows(audit)}
+    files = {} if files_of_all(audit) is None else {"files": len(audit)}
     unknown = {issue: c.unknown for issue, c in audit.scores.calibration.items() if c.unknown}
     content = {
         "format": FORMAT,
         **audit.provenance,
         "thresholds": audit.thresholds.to_dict(),
         "policy": asdict(audit.policy),
-        "counts": {"n": len(audit), "kept": kept_action(audit), **summary},
+        "counts": {"n": len(audit), "kept": kept_action(audit), **files, **summary},
         "not_run": audit.scores.not_run,
         **({"not_estimated": unknown} if unknown else {}),
         "scores_blake2b": digest,

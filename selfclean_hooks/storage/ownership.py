@@ -21,13 +21,14 @@ MANIFEST = "manifest.json"
 SPLITS = "splits.json"  # of an audit of several splits
 SAVED = ".selfclean-saved"  # files of a finished save that are not all in their places yet
 CLEAN = "clean_indices.txt"
+CLEAN_FILES = "clean_files.txt"
 LEAKAGE = "leakage.csv"
 PAGE = "report.html"
 DECISIONS = "decisions.json"
 RELABELLED = "relabelled.csv"
 ENCODER = "encoder.safetensors"
 ALWAYS = ("samples.csv", "pairs.csv", PAGE, "scores.npz", MANIFEST)
-FILES = (CLEAN, LEAKAGE, DECISIONS, RELABELLED, ENCODER, *ALWAYS)
+FILES = (CLEAN, CLEAN_FILES, LEAKAGE, DECISIONS, RELABELLED, ENCODER, *ALWAYS)
 FILES_OF_SPLITS = (LEAKAGE, PAGE, SPLITS)
 MARKS = {  # what stands at the beginning of files that people may have written or edited themselves, in all versions
     PAGE: b"<title>Data audit",
@@ -159,6 +160,8 @@ def _of_manifest(saved: SavedFolder) -> Iterator[str]:
     counts = manifest["counts"] if isinstance(manifest["counts"], dict) else {}
     if counts.get("kept", 0) is not None:
         yield CLEAN
+        if "files" in counts:
+            yield CLEAN_FILES
     if "leakage" in counts:
         yield LEAKAGE
     if "decisions_blake2b" in manifest:

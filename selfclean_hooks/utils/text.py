@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,12 @@ def _cell(text: str) -> str:
     risky = text.startswith(FORMULA) and not NUMBER.fullmatch(text)
     text = "'" + text if risky else text
     return text if text.isprintable() else "".join(SHORT.get(c) or escape(c, kept="\n\t") for c in text)
+
+
+def as_lines(names: Iterable[str]) -> bytes:
+    """Names of files, one a line, as their bytes are; a line break within a name becomes an escape."""
+    lines = (name.replace("\n", "\\n").replace("\r", "\\r") + "\n" for name in names)
+    return "".join(lines).encode("utf-8", "surrogateescape" if os.name == "posix" else "surrogatepass")
 
 
 NARROWEST, USUAL = 40, 80  # columns of a terminal

@@ -126,8 +126,9 @@ def test_a_saved_audit_comes_back_exactly(make: Callable[[], Audit], tmp_path: P
     assert_same(found, audit)
     other = Thresholds(None, 0.9, 0.9)
     assert_same(found.at(thresholds=other), audit.at(thresholds=other))
-    leakage = {"leakage.csv"} if audit.scores.leaks is not None else set()
-    assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == FILES | leakage
+    further = {"leakage.csv"} if audit.scores.leaks is not None else set()
+    further |= {"clean_files.txt"} if audit.names else set()
+    assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == FILES | further
 
 
 def test_saving_again_replaces_the_old_audit(tmp_path: Path) -> None:
@@ -210,7 +211,7 @@ def test_the_table_of_leakage_names_both_files(tmp_path: Path) -> None:
 def test_an_audit_without_leakage_removes_the_old_table(tmp_path: Path) -> None:
     leaking().save(tmp_path)
     full().save(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == FILES
+    assert {path.name for path in tmp_path.iterdir()} == FILES | {"clean_files.txt"}
 
 
 def test_a_folder_of_a_version_that_knew_no_leakage_loads(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""The commands on a saved audit: gate, report, apply."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from selfclean_hooks.cli.options import DecisionFiles, GateOptions, Saved, with_gate_options
+from selfclean_hooks.cli.outcome import apply_reviews, check_and_report, load_audit, write_report
+from selfclean_hooks.cli.output import interrupts_as_errors, say, show
+from selfclean_hooks.decisions.review.file import read_reviews
+from selfclean_hooks.storage.applied.modes import Mode
+
+
+@with_gate_options
+def gate(folder: Saved, options: GateOptions) -> None:
+    """Check a saved audit against limits; no model is loaded."""
+    with interrupts_as_errors():
+        raise typer.Exit(check_and_report(load_audit(folder), options))
+
+
+def report(
+    folder: Saved,
+    decisions: DecisionFiles = None,
+    browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Rewrite report.html from a saved audit; no model is loaded."""
+    page = folder / "report.html"
+    review = read_reviews(decisions) if decisions else None
+    write_report(apply_reviews(load_audit(folder), review), folder)
+    show(str(page))
+    if browser:
+        typer.launch(page.resolve().as_uri())
+
+
+def apply(
+    folder: Saved,
+    to: Annotated[Path, typer.Option("--to", metavar="TARGET", help="A folder that is new or empty.")],
+    decisions: DecisionFiles = None,
+    mode: Annotated[
+        Mode,
+        typer.Option(
+            help="link: hard links, copies where there can be none. copy: copies. list: only the lists. move: the "
+            "folder of images itself is cleaned, what is dropped goes to TARGET/dropped/ISSUE."
+        ),
+    ] = Mode.link,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[SPLIT=]SOURCE", help="The data, where it lies elsewhere now."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be done.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Move back what --mode move moved to TARGET.")] = False,
+) -> None:
+    """Write the audited data without what is dropped, with the new labels of the review, in the form it came in.
+
+    A folder of images becomes a folder with the same names, an image with a new label in the folder of its class; a
+    table, an .npz file or a saved Hugging Face data set becomes one of the same name. TARGET/dropped.csv has a reason
+    for each sample that is left out, TARGET/relabelled.csv lists the new labels. The source stays as it is, but with
+    --mode move, which --undo takes back. A source that changed since the audit is refused.
+
+    Examples:
+
+      selfclean-hooks apply audit/ --decisions decisions.json --to photos_clean
+
+      selfclean-hooks apply audit/ --to aside --mode move
+
+      selfclean-hooks apply audit/ --to aside --undo
+    """
+    from selfclean_hooks.audits.audit import Audit
+    from selfclean_hooks.cli.audit_sources import named_sources
+
+    with interrupts_as_errors("nothing was written"):
+        if undo:
+            show(f"{Audit.undo(to)} files moved back")
+            return
+        review = read_reviews(decisions) if decisions else None
+        sources = named_sources(source) if source else {}
+        audit = apply_reviews(load_audit(folder), review)
+        for part in audit.apply(to, mode.value, sources, dry_run):
+            show(part.describe())
+            for note in part.notes:
+                say(note)
+        show(f"nothing written, {to} would be new" if dry_run else f"written: {to}")

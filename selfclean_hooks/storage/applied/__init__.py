@@ -1,0 +1,1 @@
+"""The data set that an audit leaves: the audited source without what is dropped, with corrected labels."""
