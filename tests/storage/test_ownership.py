@@ -80,7 +80,9 @@ def test_files_in_the_folder_of_a_split_are_refused_and_others_stay(tmp_path: Pa
 def test_many_files_are_counted(tmp_path: Path) -> None:
     for name in FILES:
         (tmp_path / name).touch()
-    with pytest.raises(AuditFileError, match=r"clean_files\.txt, clean_indices\.txt, .*manifest\.json and 5 more, which"):
+    with pytest.raises(
+        AuditFileError, match=r"clean_files\.txt, clean_indices\.txt, .*manifest\.json and 5 more, which"
+    ):
         single().save(tmp_path)
 
 
