@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from selfclean_hooks.core.doubtful_classes import note_class_apart, why_identifiers
 from selfclean_hooks.core.label_text import IGNORED, clean_words, plain_label
+from selfclean_hooks.core.several_labels import read_several, with_missing_rows
 from selfclean_hooks.errors import DataError
-from selfclean_hooks.utils.arrays import any_array
+from selfclean_hooks.utils.arrays import BoolArray, any_array
 from selfclean_hooks.utils.text import listing
 
-Labels = NDArray[
-    Any
-]  # int64 (N,) classes, float64 (N,) regression targets, or bool (N, C): which of C labels a sample has
+# int64 (N,) classes, float64 (N,) regression targets, or (N, C), which of C labels a sample has: bool, or int8 where
+# some entries are unknown, -1.
+Labels = NDArray[Any]
 NO_LABELS = "there are no labels"
 MAX_CODE = 2**63 - 1
-MIN_IDENTIFIERS = 4  # fewer labels than this show nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,18 +53,25 @@ def read_labels(labels: Any, n: int, positions: Sequence[int] | None = None) -> 
     """
     read = encode_labels(labels, n)
     values = read.values
-    if values is None or values.ndim == 2:
+    if values is None:
         return read
-    known = values != -1 if is_classes(values) else ~np.isnan(values)
+    known = has_label(values)
     missing = (~known).nonzero()[0]
     if len(missing) == n:
         return ReadLabels(None, why_none=f"{NO_LABELS}: none of the {n} samples carries one", notes=read.notes)
-    if why := _why_identifiers(values[known]):
+    if why := why_identifiers(values[known]) if is_classes(values) else "":
         return ReadLabels(None, why_none=why, notes=read.notes)
-    if not len(missing):
-        return read
-    at = missing if positions is None else np.asarray(positions)[missing]
-    return replace(read, notes=(*read.notes, f"{len(missing)} of {n} samples carry no label, index {listing(at)}"))
+    notes = [*read.notes, *(note_class_apart(values[known], read.class_names) if is_classes(values) else ())]
+    if len(missing):
+        at = missing if positions is None else np.asarray(positions)[missing]
+        notes.append(f"{len(missing)} of {n} samples carry no label, index {listing(at)}")
+    if values.ndim == 2 and len(parts := ((values == -1).any(1) & known).nonzero()[0]):
+        at = parts if positions is None else np.asarray(positions)[parts]
+        notes.append(
+            f"{len(parts)} of {n} samples are judged by the labels that are known of them, others are not, index "
+            f"{listing(at)}"
+        )
+    return replace(read, notes=tuple(notes))
 
 
 def as_labels(labels: Any, n: int) -> tuple[Labels | None, tuple[str, ...] | None]:
@@ -78,11 +86,12 @@ def encode_labels(labels: Any, n: int) -> ReadLabels:
     Args:
         labels: (N,) whole numbers or words: classes. (N,) floats that are not all whole: regression targets. None and
             NaN, the classes -1 and -100 and words such as "" and "nan" say that a sample has no label. (N, C) zeros and
-            ones: several labels a sample; with a single one in every row they are classes.
+            ones: several labels a sample, None, NaN, -1 and -100 for unknown entries; with a single one in every row
+            they are classes. (N, C) of 1 and -1 without a zero: -1 says that a sample does not have the label.
         n: N.
 
     Returns:
-        `Labels`: int64 (N,), -1 for none; float64 (N,), NaN for none; or bool (N, C).
+        `Labels`: int64 (N,), -1 for none; float64 (N,), NaN for none; bool (N, C), or int8 with -1 for unknown entries.
 
     Raises:
         DataError: they are something else.
@@ -90,13 +99,13 @@ def encode_labels(labels: Any, n: int) -> ReadLabels:
     if labels is None:
         return ReadLabels(None, why_none=NO_LABELS)
     wanted = f"labels must be one class or number per sample, shape ({n},), or zeros and ones of shape ({n}, C)"
-    array = any_array(labels.tolist() if np.ma.isMaskedArray(labels) else labels, wanted)
+    array = any_array(labels.tolist() if np.ma.isMaskedArray(labels) else with_missing_rows(labels), wanted)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.shape[:1] != (n,) or array.ndim not in (1, 2) or 0 in array.shape:
         raise DataError(f"{wanted}, got {array.shape}")
     if array.ndim == 2:
-        return ReadLabels(_as_multi_label_or_classes(array))
+        return ReadLabels(*read_several(array))
     if array.dtype.kind in "US" and isinstance(labels, (list, tuple)):
         array = np.array(labels, object)  # an array of words may have been made of words and numbers
     found = array if array.dtype.kind in "iubf" else _plain_array(array)
@@ -150,20 +159,6 @@ def _encode_words(words: list[str | None]) -> ReadLabels:
     return ReadLabels(codes, tuple(names), notes=notes)
 
 
-def _why_identifiers(labels: Labels) -> str:
-    """Why classes are no labels, where most samples are the only one of their class; otherwise ""."""
-    if not is_classes(labels) or len(labels) < MIN_IDENTIFIERS:
-        return ""
-    counts = np.unique(labels, return_counts=True)[1]
-    alone = int((counts == 1).sum())
-    if 2 * alone <= len(labels):
-        return ""
-    return (
-        f"the labels look like identifiers and not like classes: {alone} of {len(labels)} samples are the only one of "
-        "their class. Give classes that samples share, or regression targets as numbers with a fraction"
-    )
-
-
 def _as_targets_or_classes(array: NDArray[np.floating]) -> Labels:
     """Whole numbers are classes: binary targets may be floats, and pandas turns classes with gaps into floats."""
     infinite = np.isinf(array).nonzero()[0]
@@ -177,15 +172,11 @@ def _as_targets_or_classes(array: NDArray[np.floating]) -> Labels:
     return filled.astype(np.int64) if is_code else array.astype(np.float64)
 
 
-def _as_multi_label_or_classes(array: NDArray[Any]) -> Labels:
-    valid = array.dtype.kind in "iufb" and bool(((array == 0) | (array == 1)).all())
-    if not valid:
-        raise DataError(
-            f"labels of shape {array.shape} must be zeros and ones, 1 where a sample has the label, got "
-            f"{array.dtype} {array.ravel()[:1].tolist()}...: for classes pass one integer or word a sample"
-        )
-    held = array.astype(bool)
-    return held.argmax(1).astype(np.int64) if bool((held.sum(1) == 1).all()) else held
+def has_label(labels: Labels) -> BoolArray:
+    """(N,) which samples carry a label; of several, at least one known entry."""
+    if labels.dtype.kind == "f":
+        return np.asarray(~np.isnan(labels))
+    return np.asarray((labels != -1).any(1) if labels.ndim == 2 else labels != -1)
 
 
 def is_classes(labels: Labels | None) -> bool:

@@ -102,7 +102,8 @@ class Scores:
     pixel_scale: NDArray[np.float32] | None = None  # (N,) what its image differs from that one's; None: no images
     mirrored: NDArray[np.bool_] | None = None  # (P,) whether the pair are mirror images; None: not looked at
     calibration: Mapping[str, Calibration] = field(default_factory=dict)  # issue: calibration, where estimated
-    # Labels that are not classes: regression targets (N,) float64, NaN: none; or several labels a sample, (N, C) bool.
+    # Labels that are not classes: regression targets (N,) float64, NaN: none; or several labels a sample, (N, C) bool,
+    # or int8 with -1 for unknown entries.
     targets: NDArray[Any] | None = None
     # (N,) float64: the predicted regression target, NaN: none; for several labels a sample, 2 c + 1 where label c seems
     # missing, 2 c where it seems wrong, -1: none.
@@ -202,7 +203,7 @@ def label_texts(scores: Scores) -> list[str]:
         return [class_name(scores, code) for code in scores.given_label.tolist()]
     if targets.ndim == 1:
         return _format_numbers(targets)
-    return [_join_names(scores, row.nonzero()[0], i) for i, row in enumerate(targets)]
+    return [_join_names(scores, row, i) for i, row in enumerate(targets)]
 
 
 def predicted_texts(scores: Scores) -> list[str]:
@@ -217,7 +218,7 @@ def predicted_texts(scores: Scores) -> list[str]:
         better = targets[i].copy()
         if code >= 0:
             better[int(code) // 2] = bool(int(code) % 2)
-        texts.append(_join_names(scores, better.nonzero()[0], i))
+        texts.append(_join_names(scores, better, i))
     return texts
 
 
@@ -230,8 +231,8 @@ def describe_label_issue(scores: Scores, i: int) -> str:
     if targets.ndim == 1:
         return f"target {targets[i]:.4g}, predicted {predicted[i]:.4g}"
     code = int(predicted[i])
-    if code < 0 or bool(code % 2) == bool(targets[i, code // 2]):
-        return f"labels {_join_names(scores, targets[i].nonzero()[0], i)} in doubt"
+    if code < 0 or code % 2 == int(targets[i, code // 2]):
+        return f"labels {_join_names(scores, targets[i], i)} in doubt"
     return f"label {class_name(scores, code // 2)} seems " + ("missing" if code % 2 else "wrong")
 
 
@@ -239,8 +240,11 @@ def _format_numbers(values: NDArray[np.float64]) -> list[str]:
     return ["" if np.isnan(value) else f"{value:.6g}" for value in values.tolist()]
 
 
-def _join_names(scores: Scores, held: NDArray[np.int64], i: int) -> str:
-    if i in scores.errors:
+def _join_names(scores: Scores, labels: NDArray[Any], i: int) -> str:
+    """The labels that sample i has, of (C,); "" where it is unreadable or all are unknown."""
+    held, unknown = (labels == 1).nonzero()[0], int((labels == -1).sum()) if labels.dtype.kind == "i" else 0
+    if i in scores.errors or unknown == len(labels):
         return ""
     text = ", ".join(class_name(scores, int(c)) for c in held[:MAX_LABELS]) or "none"
-    return text + (f" and {len(held) - MAX_LABELS} more" if len(held) > MAX_LABELS else "")
+    text += f" and {len(held) - MAX_LABELS} more" if len(held) > MAX_LABELS else ""
+    return text + (f" ({unknown} unknown)" if unknown else "")

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from selfclean_hooks.core.label_text import plain_label
+from selfclean_hooks.core.several_labels import is_unknown
 from selfclean_hooks.data.image_files import stored_image
 from selfclean_hooks.data.images import as_array
 from selfclean_hooks.data.signals import samples_of
@@ -31,11 +32,11 @@ def item_label(label: Any) -> ItemLabel | None:
 
     Args:
         label: what `plain_label` takes, 0-d and 1-element arrays and tensors count; or a list, array or tensor of at
-            least two zeros and ones.
+            least two zeros and ones, with None, NaN, -1 or -100 for unknown entries.
 
     Returns:
-        A word or whole number is a class, a fraction or NaN a number, zeros and ones are a tuple, and of probabilities
-        that sum to 1 (soft labels) the most probable class.
+        A word or whole number is a class, a fraction or NaN a number, zeros and ones are a tuple, -1 in it for what is
+        unknown, and of probabilities that sum to 1 (soft labels) the most probable class.
 
     Raises:
         DataError: it is none of these: infinity, a vector of other numbers, a dict of boxes.
@@ -61,13 +62,13 @@ def item_label(label: Any) -> ItemLabel | None:
 
 
 def _zeros_and_ones(label: Any) -> tuple[int, ...]:
-    """The entries of a vector of nothing else, () for anything other."""
+    """The entries of a vector of nothing else or, as -1, unknown; () for anything other."""
     array = as_array(label)
     entries = label if isinstance(label, (list, tuple)) else [] if array is None else array.tolist()
     if not isinstance(entries, (list, tuple)) or len(entries) < 2:
         return ()
-    is_fine = all(isinstance(entry, (bool, int, float)) and entry in (0, 1) for entry in entries)
-    return tuple(int(entry) for entry in entries) if is_fine else ()
+    is_fine = all((isinstance(entry, (bool, int, float)) and entry in (0, 1)) or is_unknown(entry) for entry in entries)
+    return tuple(-1 if is_unknown(entry) else int(entry) for entry in entries) if is_fine else ()
 
 
 def _most_probable(label: Any) -> int | None:

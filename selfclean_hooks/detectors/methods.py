@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.issues import BY_NAME
-from selfclean_hooks.core.labels import Labels, class_codes, is_classes
+from selfclean_hooks.core.labels import Labels, class_codes, has_label, is_classes
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.detectors.label_errors.detector import EnsembleLabelErrors
 from selfclean_hooks.detectors.near_duplicates.detector import ScaledNearDuplicates
@@ -19,7 +20,7 @@ from selfclean_hooks.detectors.selfclean import LabelErrors, NearDuplicates, Off
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.spanning_tree import minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, pair_distance_quantile
-from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
 from selfclean_hooks.utils.text import Tick
 
 
@@ -134,9 +135,15 @@ def _encode_classes(codes: IntArray | None) -> tuple[IntArray, IntArray | None]:
     return values, classes if len(values) > 1 else None
 
 
-def combination_codes(targets: BoolArray) -> IntArray:
-    """(N,) a class code for each combination of labels in `targets` (N, C)."""
-    return np.unique(targets, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+def combination_codes(targets: NDArray[Any]) -> IntArray | None:
+    """(N,) a class code for each combination of labels in `targets` (N, C), -1 where some are unknown.
+
+    None where no sample has all of its labels known.
+    """
+    known = np.asarray((targets != -1).all(1)) if targets.dtype.kind == "i" else np.ones(len(targets), bool)
+    codes = np.full(len(targets), -1)
+    codes[known] = np.unique(targets[known], axis=0, return_inverse=True)[1].reshape(-1)
+    return codes if known.any() else None
 
 
 def _why_no_label_scores(labels: Labels | None, why_no_labels: str, method: str, accepts_targets: bool) -> str:
@@ -146,12 +153,12 @@ def _why_no_label_scores(labels: Labels | None, why_no_labels: str, method: str,
     if not is_classes(labels) and not accepts_targets:
         kind = "regression targets" if labels.ndim == 1 else "several per sample"
         return f"the labels are {kind}, and method={method!r} supports classes only: use method='default'"
-    given = labels
-    if labels.ndim == 1:
-        given = labels[labels != -1] if is_classes(labels) else labels[~np.isnan(labels)]
+    given = labels[has_label(labels)]
     if len(given) == 0:
         return why_no_labels
-    if not bool((given == given[0]).all()):
+    if labels.ndim == 2 and ((given == 1).any(0) & (given == 0).any(0)).any():
+        return ""
+    if labels.ndim == 1 and not bool((given == given[0]).all()):
         return ""
     some = "; -1 means that a sample has none" if is_classes(labels) and len(given) < len(labels) else ""
     return f"all samples carry the same label ({given[0]})" + some

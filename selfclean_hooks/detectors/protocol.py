@@ -27,7 +27,9 @@ class Geometry:
     neighbors: NeighborLists
     tree: Tree
     pair_quantile: Callable[[float], float]  # of the distances of all pairs strictly inside of (0, 1)
-    targets: NDArray[Any] | None = None  # (N,) regression targets, NaN: none; or (N, C) booleans of several labels
+    targets: NDArray[Any] | None = (
+        None  # (N,) regression targets, NaN: none; or (N, C) of several labels, see `core.labels`
+    )
     pairs_below: float = 0.0  # every pair with a score below this is to be listed
     miniatures: NDArray[np.uint8] | None = None  # (N, 16, 16, 3) RGB of the samples, where all are images
 

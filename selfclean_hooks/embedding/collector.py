@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfclean_hooks.core.labels import NO_LABELS, ReadLabels, read_labels, scatter_labels
+from selfclean_hooks.core.several_labels import is_unknown
 from selfclean_hooks.data.images import MINIATURE
 from selfclean_hooks.data.items import ItemLabel
 from selfclean_hooks.data.reader import Batch, SampleReader
@@ -221,8 +222,8 @@ class EmbeddingCollector:
         held = [self.labels[i] for i in known]
         if all(label is None for label in held):
             return ReadLabels(None, why_none=NO_LABELS)
-        if len({isinstance(label, tuple) for label in held}) > 1:
-            bare = [i for i in known if not isinstance(self.labels[i], tuple)]
+        if len({isinstance(label, tuple) for label in held if not is_unknown(label)}) > 1:
+            bare = [i for i in known if not isinstance(self.labels[i], tuple) and not is_unknown(self.labels[i])]
             why = (
                 f"{len(bare)} of {len(known)} samples carry no vector of labels as the others do, index {listing(bare)}"
             )

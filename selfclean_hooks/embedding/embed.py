@@ -219,7 +219,7 @@ def _described(
     notes: tuple[str, ...],
 ) -> Embeddings:
     """What was read, with its labels and names; `labels` given take the place of those in the items."""
-    known = read.known_labels() if labels is None else read_labels(labels, read.n)
+    known = read.known_labels() if labels is None else read_labels(view.fields.known(labels), read.n)
     names = known.class_names or (class_names(view.dataset) if known.values is not None else None)
     names = names if names is not None and has_name_for_every_class(names, known.values) else None
     return Embeddings(
@@ -246,5 +246,5 @@ def _opened(dataset: Any, labels: Any, least: int, reading: EmbeddingSettings) -
     view = open_dataset(dataset, reading)
     if len(view) < least:
         raise DataError(f"an audit compares samples: the data set must hold at least {least}, got {len(view)}")
-    read_labels(labels, len(view))  # fail fast
+    read_labels(view.fields.known(labels), len(view))  # fail fast
     return view

@@ -70,8 +70,9 @@ class SplitsResult(Generic[A]):
 
 
 def conflicting_labels(audit: AuditResult) -> list[str]:
-    """The label of each sample as text, "": none."""
+    """The label of each sample as text, "": none, or not all of several are known."""
     texts, scores = label_texts(audit.scores), audit.scores
     if scores.targets is not None:
-        return texts
+        partly = np.zeros(len(texts), bool) if scores.targets.ndim == 1 else (scores.targets == -1).any(1)
+        return ["" if unknown else text for text, unknown in zip(texts, partly.tolist(), strict=True)]
     return [text if code >= 0 else "" for text, code in zip(texts, scores.given_label.tolist(), strict=True)]

@@ -7,10 +7,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from selfclean_hooks.core.label_text import MISSING_WORDS
 from selfclean_hooks.core.labels import ReadLabels, encode_labels
+from selfclean_hooks.core.several_labels import is_unknown
 from selfclean_hooks.errors import DataError, SourceError
 from selfclean_hooks.sources.table_files import Table
 
@@ -176,13 +175,18 @@ def _one_column(table: Table, name: str) -> ReadLabels:
 
 
 def _one_column_a_class(table: Table, names: Sequence[str]) -> ReadLabels | None:
-    """Classes or several labels a sample from columns of zeros and ones; None where a column holds something else."""
+    """Classes or several labels a sample from columns of zeros and ones; None where a column holds something else.
+
+    Cells may be missing or -1: they are unknown.
+    """
     columns = [_numbers_where_all_are(table.cells(name)) for name in names]
-    if not columns[0] or any(cell not in (0, 1) for column in columns for cell in column):
+    if not columns[0] or any(cell not in (0, 1) and not is_unknown(cell) for column in columns for cell in column):
         return None
-    read = encode_labels(np.array(columns, np.float64).T, len(columns[0]))
+    if all(is_unknown(cell) for column in columns for cell in column):
+        return None
+    read = encode_labels(list(zip(*columns, strict=True)), len(columns[0]))
     listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    return ReadLabels(read.values, tuple(names), notes=(f"labels are taken from the columns {listed}",))
+    return ReadLabels(read.values, tuple(names), notes=(f"labels are taken from the columns {listed}", *read.notes))
 
 
 def _numbers_where_all_are(cells: list[Any]) -> list[Any]:

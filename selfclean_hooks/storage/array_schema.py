@@ -93,6 +93,7 @@ FIELDS = {
 TARGETS = {  # by dtype: regression targets, or several labels a sample
     "f": Field("f8", ("N",), is_finite=False),
     "b": Field("?", ("N", "labels")),
+    "i": Field("i1", ("N", "labels"), -1, 1),  # some of them unknown
 }
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from selfclean_hooks import Audit, audit, audit_embeddings, audit_splits
 from selfclean_hooks.cli import main as cli
-from selfclean_hooks.core.labels import as_labels
+from selfclean_hooks.core.labels import as_labels, read_labels
 from selfclean_hooks.core.scores import label_texts, predicted_texts
 from selfclean_hooks.errors import DataError
 
@@ -38,6 +39,13 @@ def clouds(n: int = 400, seed: int = 0) -> tuple[Floats, Floats, NDArray[np.bool
         (torch.tensor([[0.5], [2.0], [1.0]]), [0.5, 2.0, 1.0]),
         ([[0, 1], [1, 1], [0, 0]], [[False, True], [True, True], [False, False]]),
         (np.eye(3)[[2, 0, 1]], [2, 0, 1]),
+        ([[0, None], [1, float("nan")], [1, 1]], [[0, -1], [1, -1], [1, 1]]),
+        (np.array([[0, -1], [1, -100], [1, 0]]), [[0, -1], [1, -1], [1, 0]]),
+        ([[1, 0, 1], None, [0, 0, 1]], [[1, 0, 1], [-1, -1, -1], [0, 0, 1]]),
+        (torch.tensor([[0.0, 1.0], [float("nan"), float("nan")], [1.0, 0.0]]), [1, -1, 0]),
+        ([[1, -1], [-1, -1], [1, 1]], [[True, False], [False, False], [True, True]]),
+        (pd.DataFrame({"a": [1, pd.NA, 0], "b": [0, 1, 1]}), [[1, 0], [-1, 1], [0, 1]]),
+        (pd.Series([[1, 1], [0, 1], None]), [[1, 1], [0, 1], [-1, -1]]),
         (["b", "a", "b"], [1, 0, 1]),
     ],
 )
@@ -45,14 +53,15 @@ def test_kinds_of_labels(labels: Any, expected: list[Any]) -> None:
     found, names = as_labels(labels, 3)
     assert found is not None
     assert found.tolist() == expected
-    assert names == (("a", "b") if isinstance(labels[0], str) else None)
+    assert names == (("a", "b") if isinstance(labels, list) and isinstance(labels[0], str) else None)
 
 
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
         ([0.5, float("inf"), 1.0], "must be finite, got inf at index 1"),
-        ([[0, 2], [1, 1], [0, 0]], "must be zeros and ones"),
+        ([[0, 2], [1, 1], [0, 0]], "must be zeros and ones.*got 2 at index 0, column 1"),
+        ([["b", 0], ["a", 1], ["b", 0]], "must be zeros and ones.*got 'b' at index 0, column 0"),
         (np.zeros((3, 2, 2)), r"got \(3, 2, 2\)"),
         (np.zeros((3, 0)), r"got \(3, 0\)"),
         ([1, 2], r"got \(2,\)"),
@@ -174,3 +183,76 @@ def test_numbers_from_a_file_on_the_command_line(tmp_path: Path, capsys: pytest.
         assert scores.targets is not None
         assert np.allclose(scores.targets, labels)
     assert "label_errors" in capsys.readouterr().out.replace(" errors", "_errors")
+
+
+def test_labels_known_in_part_are_judged_noted_and_saved(tmp_path: Path) -> None:
+    x, _, held = clouds(300)
+    given = held.astype(float)
+    given[4, 1] = 1 - given[4, 1]
+    given[np.random.default_rng(3).random(given.shape) < 0.2] = np.nan
+    given[4], given[9] = (given[4, 0], 1 - held[4, 1], np.nan), np.nan
+    done = audit_embeddings(x, given)
+    assert "label_errors" not in done.scores.not_run
+    assert done.worst("label_errors")[0] == 4
+    notes = "; ".join(done.provenance["notes"])
+    assert f"{np.isnan(given).all(1).sum()} of 300 samples carry no label, index 9" in notes
+    assert (
+        f"{((np.isnan(given).any(1)) & ~np.isnan(given).all(1)).sum()} of 300 samples are judged by the labels" in notes
+    )
+    assert label_texts(done.scores)[4].endswith(" (1 unknown)")
+    assert label_texts(done.scores)[9] == ""
+    done.save(tmp_path / "out")
+    again = Audit.load(tmp_path / "out")
+    assert label_texts(again.scores) == label_texts(done.scores)
+    assert np.array_equal(again.scores.label, done.scores.label, equal_nan=True)
+
+
+def test_items_with_unknown_entries_are_judged() -> None:
+    x, _, held = clouds(120)
+    labels: list[Any] = held.astype(int).tolist()
+    labels[3] = [1, None, 0]
+    labels[5] = None
+    labels[6][0] = 7
+    done = audit([*zip(x.astype(np.float32), labels, strict=True)], lambda batch: batch, progress=False, ignore_label=7)
+    assert "label_errors" not in done.scores.not_run
+    assert np.isnan(done.scores.label).nonzero()[0].tolist() == [5]
+    assert label_texts(done.scores)[3] == "0 (1 unknown)"
+    assert [text.endswith("unknown)") for text in label_texts(done.scores)].count(True) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "apart"),
+    [
+        ([0, 1, 2, 255], 255),
+        ([0, 1, 2, 3, 999], 999),
+        ([*range(150), 255], 255),
+        ([*range(1000), 65535], 65535),
+        ([-9, 1, 2, 3], -9),
+        ([0, 1, 2, 3], None),
+        ([*range(256)], None),
+        ([0, 1, 2, 4], None),
+        ([1990, 2000, 2015, 2016], None),
+        ([3, 7, 20, 255], None),
+        (["0", "1", "2", "255"], 255),
+        (["cat", "dog", "owl", "255"], None),
+    ],
+)
+def test_a_class_apart_from_the_others_is_named_and_stays_a_class(values: list[Any], apart: int | None) -> None:
+    read = read_labels(values * 5, 5 * len(values))
+    notes = [note for note in read.notes if "stands apart" in note]
+    assert len(notes) == (apart is not None)
+    assert all(f"the class {apart} of 5 samples" in note and f"ignore_label={apart}" in note for note in notes)
+    assert read.values is not None
+    assert len(np.unique(read.values)) == len(values)
+
+
+def test_the_label_to_be_ignored_is_so_in_labels_that_are_passed_too() -> None:
+    x, _, _ = clouds(60)
+    labels = np.arange(60) % 3
+    labels[[5, 30]] = 255
+    items = [*x.astype(np.float32)]
+    loud = audit(items, lambda batch: batch, progress=False, labels=labels)
+    assert any("the class 255 of 2 samples" in note for note in loud.provenance["notes"])
+    done = audit(items, lambda batch: batch, progress=False, labels=labels, ignore_label=255)
+    assert np.isnan(done.scores.label).nonzero()[0].tolist() == [5, 30]
+    assert not any("255" in note for note in done.provenance["notes"])

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import false_discovery_control, mannwhitneyu
 
-from selfclean_hooks.detectors.label_errors.detector import automatic_threshold
+from selfclean_hooks.detectors.label_errors.detector import automatic_threshold, score_labels, score_targets
+from selfclean_hooks.detectors.label_errors.detector import inputs_among as among
 from selfclean_hooks.detectors.label_errors.multi_label import chance_of, discoveries, score_multi_label
 from selfclean_hooks.detectors.label_errors.support import LabelSupport
+from selfclean_hooks.neighbors.knn import nearest_neighbors
+from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from tests.detectors.test_label_errors import blobs, seen
 
 
@@ -17,7 +23,7 @@ def test_multi_label_finds_the_entry() -> None:
     truth = np.stack([y == 0, y == 1, y >= 1, np.zeros(600, bool)], 1)
     given = truth.copy()
     given[:15, 1] ^= True
-    scores, found = score_multi_label(seen(x), given)
+    scores, found = score_multi_label(lambda _: seen(x), given)
     assert scores.shape == (600, 4)
     assert (scores[:, 3] == 1).all()
     assert (scores[:15, 1] < 0.5).mean() > 0.9
@@ -49,7 +55,7 @@ def test_attributes_that_the_vectors_do_not_show_are_left_out(visible: int, invi
     given = np.concatenate([shown, hidden], 1)
     wrong = rng.choice(600, 18, replace=False)
     given[wrong, rng.integers(0, visible, 18)] ^= True
-    scores, found = score_multi_label(seen(x), given)
+    scores, found = score_multi_label(lambda _: seen(x), given)
     flagged = found.score < automatic_threshold(found)
     assert flagged.sum() <= 24
     assert flagged[wrong].sum() >= 14
@@ -60,7 +66,49 @@ def test_attributes_that_the_vectors_do_not_show_are_left_out(visible: int, invi
 
 def test_nothing_is_claimed_where_no_attribute_shows() -> None:
     x, _ = blobs(600)
-    scores, found = score_multi_label(seen(x), np.random.default_rng(4).random((600, 6)) < 0.4)
+    scores, found = score_multi_label(lambda _: seen(x), np.random.default_rng(4).random((600, 6)) < 0.4)
     assert found.calibration.unknown
     assert automatic_threshold(found) == 0
     assert (scores < 1).any()
+
+
+def with_unknown(seed: int = 0) -> tuple[UnitRows, tuple[Any, Any], NDArray[np.int8]]:
+    """Vectors that show three labels, their neighbours, and labels of which each fourth entry is unknown."""
+    rng = np.random.default_rng(seed)
+    vectors, y = blobs(240, classes=4, seed=seed)
+    x = UnitRows.of(vectors)
+    near = nearest_neighbors(x, 20)
+    given = np.stack([y == 0, y == 1, y >= 2], 1).astype(np.int8)
+    given[:5, 1] ^= 1
+    given[rng.random(given.shape) < 0.25] = -1
+    given[7] = -1
+    return x, (near.indices.numpy(), near.distances.numpy()), given
+
+
+def test_an_attribute_is_judged_as_if_samples_where_it_is_unknown_had_no_label() -> None:
+    x, lists, given = with_unknown()
+    scores, _ = score_multi_label(lambda kept: among(kept, x.values, *lists), given)
+    for c in range(3):
+        twin = score_labels(x.values, given[:, c].astype(np.int64), *lists)
+        np.testing.assert_allclose(scores[:, c], twin.score)
+
+
+def test_the_known_entries_of_a_sample_decide() -> None:
+    x, lists, given = with_unknown()
+    found, predicted = score_targets(x.values, given, *lists)
+    assert np.isnan(found.score[7])
+    assert predicted[7] == -1
+    assert not np.isnan(np.delete(found.score, 7)).any()
+    wrong = np.nonzero(given[:5, 1] >= 0)[0]
+    assert (found.score[wrong] < automatic_threshold(found)).all()
+    assert (predicted[wrong] // 2 == 1).all()
+    assert (found.score < automatic_threshold(found)).sum() <= len(wrong) + 3
+
+
+def test_labels_that_are_hardly_known_are_not_judged() -> None:
+    x, lists, given = with_unknown()
+    given[:, 0] = -1
+    given[:2, 0] = 0, 1
+    scores, found = score_multi_label(lambda kept: among(kept, x.values, *lists), given)
+    assert (scores[:2, 0] == 1).all()
+    assert (found.predicted[:2] // 2 != 0).all()

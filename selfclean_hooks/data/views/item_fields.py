@@ -39,7 +39,7 @@ class Fields:
             value, label = samples_of(_field(item, "input_key", self.input_key)), self._beside(item)
         if self.label_key is not None:
             label = _field(item, "label_key", self.label_key)
-        return Item(value, None if self._is_ignored(label) else label)
+        return Item(value, self.known(label))
 
     def _beside(self, item: Any) -> Any:
         """The label beside what is audited: by name, or what follows it."""
@@ -50,9 +50,17 @@ class Fields:
         after = self.input_key + 1 if isinstance(self.input_key, int) else 1
         return item[after] if 0 < after < len(item) else None
 
-    def _is_ignored(self, label: Any) -> bool:
+    def known(self, label: Any) -> Any:
+        """A label, None where it is the ignored one; of several labels, with None for ignored entries."""
         if self.ignore_label is None or isinstance(label, Unclear):
-            return False
+            return label
+        entries = label.tolist() if hasattr(label, "tolist") else label
+        if not isinstance(entries, (list, tuple)) or len(entries) < 2:
+            return None if self._is_ignored(label) else label
+        ignored = [self._is_ignored(entry) for entry in entries]
+        return [None if is_none else e for e, is_none in zip(entries, ignored, strict=True)] if any(ignored) else label
+
+    def _is_ignored(self, label: Any) -> bool:
         try:
             return item_label(label) == item_label(self.ignore_label)
         except DataError:  # no label at all, which is said elsewhere

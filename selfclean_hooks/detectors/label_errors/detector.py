@@ -11,7 +11,7 @@ from torch import Tensor
 
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.detectors.label_errors.calibration import LabelScores, score_support
-from selfclean_hooks.detectors.label_errors.ensemble import label_support, predictor_inputs
+from selfclean_hooks.detectors.label_errors.ensemble import PredictorInputs, label_support, predictor_inputs
 from selfclean_hooks.detectors.label_errors.multi_label import score_multi_label
 from selfclean_hooks.detectors.label_errors.regression import score_regression
 from selfclean_hooks.detectors.protocol import Finding, Geometry
@@ -67,13 +67,20 @@ def score_labels(x: Tensor, labels: IntArray, indices: IntArray, distances: Floa
     kept = np.nonzero(labels >= 0)[0]
     if len(kept) < 3 or len(values := np.unique(labels[kept])) < 2:
         return LabelScores(np.where(labels >= 0, 1.0, np.nan), labels.copy(), NOTHING_WRONG)
-    place = np.full(len(labels) + 1, -1)  # the last entry: no neighbour
-    place[kept] = np.arange(len(kept))
-    inputs = predictor_inputs(x[kept], place[indices[kept]], distances[kept])
+    inputs = inputs_among(kept, x, indices, distances)
     labeled = score_support(label_support(inputs, np.searchsorted(values, labels[kept])))
     score, predicted = np.full(len(labels), np.nan), np.full(len(labels), -1)
     score[kept], predicted[kept] = labeled.score, values[labeled.predicted]
     return LabelScores(score, predicted, labeled.calibration)
+
+
+def inputs_among(kept: IntArray, x: Tensor, indices: IntArray, distances: Float32Array) -> PredictorInputs:
+    """What the predictors are computed from for the samples at `kept` alone, ascending; arguments as `score_labels`."""
+    if len(kept) == len(x):
+        return predictor_inputs(x, indices, distances)
+    place = np.full(len(x) + 1, -1)  # the last entry: no neighbour
+    place[kept] = np.arange(len(kept))
+    return predictor_inputs(x[kept], place[indices[kept]], distances[kept])
 
 
 def score_targets(
@@ -84,22 +91,18 @@ def score_targets(
     Args:
         x: (N, D) unit rows.
         targets: (N,) regression targets, NaN for none: such samples are neither scored nor used as neighbours; or
-            (N, C) booleans.
+            (N, C) booleans, or numbers with -1 for unknown entries, which are left out likewise.
         indices: (N, k) nearest other samples, -1 for none.
         distances: (N, k) to these.
     """
     if targets.ndim == 2:
-        _, labelled = score_multi_label(predictor_inputs(x, indices, distances), targets)
+        _, labelled = score_multi_label(lambda kept: inputs_among(kept, x, indices, distances), targets)
         return labelled, labelled.predicted.astype(np.float64)
     kept = np.nonzero(~np.isnan(targets))[0]
     score, predicted = np.full(len(targets), np.nan), np.full(len(targets), np.nan)
     if len(kept) < 3:
         score[kept], predicted[kept] = 1.0, targets[kept]
         return LabelScores(score, np.full(len(targets), -1), NOTHING_WRONG), predicted
-    place = np.full(len(targets) + 1, -1)  # the last entry: no neighbour
-    place[kept] = np.arange(len(kept))
-    predicted[kept], regression = score_regression(
-        predictor_inputs(x[kept], place[indices[kept]], distances[kept]), targets[kept]
-    )
+    predicted[kept], regression = score_regression(inputs_among(kept, x, indices, distances), targets[kept])
     score[kept] = regression.score
     return replace(regression, score=score, predicted=np.full(len(targets), -1)), predicted
