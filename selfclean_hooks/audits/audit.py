@@ -45,8 +45,8 @@ class Audit(AuditResult):
     def save(self, folder: str | Path, verdict: Verdict | None = None) -> None:
         """Write manifest.json, samples.csv, pairs.csv, clean_indices.txt, scores.npz and report.html into `folder`.
 
-        With other splits leakage.csv too, with review decisions decisions.json and relabelled.csv, with a small encoder
-        trained by this package encoder.safetensors.
+        With other splits leakage.csv too, with review decisions decisions.json, with new labels relabelled.csv, with a
+        small encoder trained by this package encoder.safetensors.
 
         Args:
             folder: created if need be.

@@ -36,14 +36,14 @@ def audit_splits(
     """Audit several splits, find samples that occur in two of them, and measure the shift between them.
 
     "train", or else the first split, is the training split: a self-supervised encoder is trained on it, and samples may
-    only be dropped from it. Where a policy for all splits says "drop", the others warn.
+    only be dropped or relabelled there. Where a policy for all splits says so, the others warn.
 
     Args:
         splits: name: data set, at least two.
         backbone: as for `audit`; one encoder serves all splits.
         method: as for `audit`.
         thresholds: as for `audit`.
-        policy: as for `audit`, for all splits or by name; by name, only the first may have "drop".
+        policy: as for `audit`, for all splits or by name; by name, only the first may have "drop" or "relabel".
         **options: as for `audit`, except for labels:
         labels: name: labels of that split; default: those in the items.
 

@@ -12,10 +12,13 @@ from torch.utils.data import Dataset
 from typing_extensions import Unpack
 
 from selfclean_hooks.audits.audit_dataset import audit as run_audit
-from selfclean_hooks.audits.settings import AuditOptions
+from selfclean_hooks.audits.settings import AuditOptions, audit_settings
 from selfclean_hooks.data.dataset_tree import check_map_style
+from selfclean_hooks.data.views.dataset_view import open_dataset
 from selfclean_hooks.data.views.kept_samples import InnerAttributes
+from selfclean_hooks.data.views.relabelled import NewLabels
 from selfclean_hooks.errors import DataError, SettingError
+from selfclean_hooks.results.corrections import Corrections
 
 if TYPE_CHECKING:
     from selfclean_hooks.audits.audit import Audit
@@ -35,6 +38,7 @@ TRANSFORMS = ("transform", "target_transform", "transforms")
 class AuditedDataset(InnerAttributes, Dataset[Any]):
     """The samples of a data set that the policy keeps, as the user's own items with the user's own augmentation.
 
+    With the policy `label_errors="relabel"` items come with their new labels (`audit.new_labels`).
     A data set that cannot be audited is an error here, whatever the policy: it must not pass for an audited one.
 
     Other attributes are those of the inner data set. `targets`, `labels`, `samples`, `imgs`, `paths` and `data` hold
@@ -80,6 +84,8 @@ class AuditedDataset(InnerAttributes, Dataset[Any]):
             audit = _reused(dataset, audit, policy, thresholds, audit_arguments)
         self.dataset, self.audit = dataset, audit
         self.indices = np.asarray(audit.clean_indices, dtype=np.int64)
+        reading = audit_settings("default", None, None, audit_arguments).embedding
+        self.new_labels = NewLabels.read(open_dataset(dataset, reading), Corrections.of(audit).relabelled)
         audit.enforce()
 
     def __len__(self) -> int:
@@ -88,14 +94,16 @@ class AuditedDataset(InnerAttributes, Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         """The item of the inner data set at `indices[index]`; a negative index counts from the end."""
-        return self.dataset[self._inner(index)]
+        position = self._inner(index)
+        return self.new_labels.serve(position, self.dataset[position])
 
     def __getitems__(self, indices: Sequence[int]) -> Any:
         """A batch at once, for inner data sets that can do this: the DataLoader asks for it."""
         together = getattr(self.dataset, "__getitems__", None)
         if together is None:
             return [self[index] for index in indices]
-        return together([self._inner(index) for index in indices])
+        positions = [self._inner(index) for index in indices]
+        return self.new_labels.serve_all(positions, together(positions))
 
     def _inner(self, index: int) -> int:
         position = operator.index(index)

@@ -59,6 +59,13 @@ class GateOptions:
         Texts, typer.Option(metavar="ISSUE=SCORE", help="Flag below this score, or auto, or none: label_errors=0.3.")
     ] = None
     keep: Annotated[KeepOption | None, typer.Option(help="Which copy of a duplicate set is kept.")] = None
+    relabel: Annotated[
+        bool,
+        typer.Option(
+            "--relabel",
+            help="Replace flagged labels by the predicted ones where these are probably right, drop the others.",
+        ),
+    ] = False
     max_near_duplicates: Annotated[Texts, _limit("are surplus copies: a fraction (0.01, 1%) or count:5")] = None
     max_off_topic: Annotated[Texts, _limit("are off topic")] = None
     max_label_errors: Annotated[Texts, _limit("have a label error")] = None
@@ -121,8 +128,9 @@ class GateOptions:
         return self.thresholds(Thresholds(**of_issues))
 
     def policy(self, before: Policy) -> Policy:
-        """`before`, keeping the copy of a duplicate set that the command line asks for."""
-        return replace(before, keep=self.keep.value) if self.keep is not None else before
+        """`before`, keeping the copy of a duplicate set and relabelling as the command line asks for."""
+        after = replace(before, keep=self.keep.value) if self.keep is not None else before
+        return replace(after, label_errors="relabel") if self.relabel else after
 
     def accepted(self) -> Baseline | None:
         """The baseline as it is; None where there is none (yet)."""

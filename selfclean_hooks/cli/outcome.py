@@ -13,6 +13,7 @@ from selfclean_hooks.cli.output_folder import refused_folder
 from selfclean_hooks.core.issues import SCORED
 from selfclean_hooks.decisions.review.marks import Review
 from selfclean_hooks.decisions.review.verdicts import unknown_labels
+from selfclean_hooks.decisions.settings import Policy
 from selfclean_hooks.errors import PolicyError
 from selfclean_hooks.gate.baseline import Baseline
 from selfclean_hooks.gate.verdict import Verdict, check
@@ -75,13 +76,14 @@ def check_and_report(result: SplitsAudit, options: GateOptions, output: Path | N
 
 
 def _with_options(result: SplitsAudit, options: GateOptions) -> SplitsAudit:
-    """The audit with the thresholds and the kept copies of the command line."""
-    if not options.threshold and options.keep is None:
+    """The audit with the thresholds and what the policy does by the command line; only the first split is changed."""
+    if not options.threshold and options.policy(Policy()) == Policy():
         return result
-    audits = {
-        name: audit.at(thresholds=options.thresholds(audit.thresholds), policy=options.policy(audit.policy))
-        for name, audit in result.audits.items()
-    }
+    audits: dict[str, Audit] = {}
+    for name, audit in result.audits.items():
+        policy = options.policy(audit.policy)
+        policy = policy.without_changes() if audits else policy
+        audits[name] = audit.at(thresholds=options.thresholds(audit.thresholds), policy=policy)
     return SplitsAudit(audits, result.shifts)
 
 

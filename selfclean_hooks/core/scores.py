@@ -1,7 +1,4 @@
-"""Scores: everything an audit measured, as plain arrays, and labels among them as text.
-
-Flags, actions and clean indices are derived from them.
-"""
+"""Scores: everything an audit measured, as plain arrays, and labels among them as text. Decisions are derived."""
 
 from __future__ import annotations
 
@@ -108,6 +105,8 @@ class Scores:
     # (N,) float64: the predicted regression target, NaN: none; for several labels a sample, 2 c + 1 where label c seems
     # missing, 2 c where it seems wrong, -1: none.
     predicted_target: NDArray[np.float64] | None = None
+    # (N,) probability that the predicted label is right if the given one is wrong; NaN: none, or they are the same.
+    prediction_confidence: NDArray[np.float64] | None = None
     extra: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # issue without a field of its own: (N,)
 
     def __len__(self) -> int:
@@ -157,6 +156,9 @@ def scatter_scores(scores: Scores, positions: NDArray[np.int64], n: int, **chang
         out[positions] = values
         return out
 
+    def optional(values: NDArray[Any] | None, missing: float) -> NDArray[Any] | None:
+        return None if values is None else of_samples(values, missing)
+
     neighbor = np.where(scores.nearest_neighbor >= 0, positions[scores.nearest_neighbor], -1)
     return Scores(
         near_duplicate=of_samples(scores.near_duplicate, np.nan),
@@ -171,15 +173,16 @@ def scatter_scores(scores: Scores, positions: NDArray[np.int64], n: int, **chang
         tree_index=positions[scores.tree_index],
         tree_distance=scores.tree_distance,
         scaled_tree_score=scores.scaled_tree_score,
-        local_scale=None if scores.local_scale is None else of_samples(scores.local_scale, np.nan),
-        pixel_scale=None if scores.pixel_scale is None else of_samples(scores.pixel_scale, np.nan),
+        local_scale=optional(scores.local_scale, np.nan),
+        pixel_scale=optional(scores.pixel_scale, np.nan),
         mirrored=scores.mirrored,
         pairs_complete_below=scores.pairs_complete_below,
         automatic=scores.automatic,
         not_run=scores.not_run,
-        pixels=None if scores.pixels is None else of_samples(scores.pixels, -1),
+        pixels=optional(scores.pixels, -1),
         targets=None if scores.targets is None else scatter_labels(scores.targets, positions, n),
-        predicted_target=None if scores.predicted_target is None else of_samples(scores.predicted_target, np.nan),
+        predicted_target=optional(scores.predicted_target, np.nan),
+        prediction_confidence=optional(scores.prediction_confidence, np.nan),
         extra={issue: of_samples(values, np.nan) for issue, values in scores.extra.items()},
         leaks=None if scores.leaks is None else scores.leaks.scatter(positions, n),
         calibration=scores.calibration,

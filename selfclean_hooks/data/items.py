@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -154,6 +154,18 @@ def _parted(item: Any) -> Item:
     return Item(item, None)
 
 
+def label_place(item: Any) -> str | int | None:
+    """Name or position of the label of an item, None where it has none that is clear."""
+    if isinstance(item, Mapping):
+        place = _label_name(item)
+        return None if isinstance(place, Unclear) else place
+    if dataclasses.is_dataclass(item) and not isinstance(item, type):
+        return _first_name([field.name for field in dataclasses.fields(item)], LABEL_NAMES)
+    if isinstance(item, (tuple, list)) and item:
+        return _label_position(item)
+    return None
+
+
 def _by_name(item: Mapping[Any, Any]) -> Item:
     names = IMAGE_NAMES if any(isinstance(entry, Image.Image) for entry in item.values()) else VALUE_NAMES
     images = [name for name, entry in item.items() if isinstance(entry, Image.Image) or getattr(entry, "ndim", 0) > 1]
@@ -170,12 +182,18 @@ def _by_name(item: Mapping[Any, Any]) -> Item:
 
 def named_label(item: Mapping[Any, Any]) -> Any:
     """The label of a dict, under one of `LABEL_NAMES` or in the one field that may be it; of several, an `Unclear`."""
-    if any(name in item for name in LABEL_NAMES):
-        return _first(item, LABEL_NAMES, None)
+    name = _label_name(item)
+    return name if isinstance(name, Unclear) else item[name] if name is not None else None
+
+
+def _label_name(item: Mapping[Any, Any]) -> Any:
+    """The name of that field; None: there is none."""
+    if (known := _first_name(item, LABEL_NAMES)) is not None:
+        return known
     words = {name: str(name).lower().replace("-", "_").split("_")[-1] for name in item}
     found = [name for name, word in words.items() if word in LABEL_WORDS]
     if len(found) < 2:
-        return item[found[0]] if found else None
+        return found[0] if found else None
     names = ", ".join(map(repr, found))
     return Unclear(f"any of the fields {names} may be the label: name it, as label_key={found[0]!r}")
 
@@ -183,21 +201,31 @@ def named_label(item: Mapping[Any, Any]) -> Any:
 def _by_position(item: tuple[Any, ...] | list[Any]) -> Item:
     if not item:
         raise DataError(f"an item must hold a value, got an empty {type(item).__name__}: leave such items out")
-    second = item[1] if len(item) > 1 else None
-    fields = getattr(item, "_fields", None)
+    fields, place = getattr(item, "_fields", None), _label_position(item)
+    value = item[0] if fields is None else _first(dict(zip(fields, item, strict=True)), _names_beside(item[0]), item[0])
+    return Item(value, None if place is None else item[place])
+
+
+def _label_position(item: tuple[Any, ...] | list[Any]) -> int | None:
+    """Where the label is: beside the value, beyond the rate of a sound, or by its name; None: there is none."""
+    fields, second = getattr(item, "_fields", None), 1 if len(item) > 1 else None
     if fields is None:
-        sound = len(item) > 2 and getattr(item[0], "ndim", 0) in (1, 2) and type(second) is int
-        return Item(item[0], item[2] if sound and second in SAMPLE_RATES else second)
-    by_name, names = dict(zip(fields, item, strict=True)), _names_beside(item[0])
-    named = any(name in by_name for name in names)
-    default = second if not named or fields[0] in names else None
-    return Item(_first(by_name, names, item[0]), _first(by_name, LABEL_NAMES, default))
+        sound = len(item) > 2 and getattr(item[0], "ndim", 0) in (1, 2) and type(item[1]) is int
+        return 2 if sound and item[1] in SAMPLE_RATES else second
+    if (known := _first_name(fields, LABEL_NAMES)) is not None:
+        return int(fields.index(known))
+    names = _names_beside(item[0])
+    return second if fields[0] in names or _first_name(fields, names) is None else None
 
 
 def _names_beside(first: Any) -> tuple[str, ...]:
     """Names that win over the first field: an image there is not passed over for the text beside it."""
     is_image = isinstance(first, Image.Image) or getattr(first, "ndim", 0) > 1
     return IMAGE_NAMES if is_image else VALUE_NAMES
+
+
+def _first_name(held: Collection[Any], names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if name in held), None)
 
 
 def _first(fields: Mapping[Any, Any], names: tuple[str, ...], default: Any) -> Any:

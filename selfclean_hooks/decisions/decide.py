@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.decisions.duplicate_sets import DuplicateSets, sets_with_label_conflicts
 from selfclean_hooks.decisions.flags import compose_reasons, compute_flags
+from selfclean_hooks.decisions.relabelling import Relabelling, relabelling, why_not
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.decisions.review.reviewed_sets import reviewed_sets
 from selfclean_hooks.decisions.review.verdicts import review_verdicts
@@ -30,7 +31,7 @@ class Decisions:
     duplicates: DuplicateSets
     conflicts: frozenset[int]  # numbers of the duplicate sets whose copies carry different labels
     dropped: BoolArray  # (N,) left out of the clean indices
-    action: NDArray[Any]  # (N,) "keep", "warn", "drop" or "raise", the strongest where several apply
+    action: NDArray[Any]  # (N,) "keep", "warn", "relabel", "drop" or "raise", the strongest where several apply
     reason: tuple[str, ...]  # in plain words
     policy: Policy
     pairs: BoolArray  # (P,) listed pairs of near duplicates, except rejected ones
@@ -38,10 +39,12 @@ class Decisions:
     confirmed: BoolArray  # (N,) dropped because a reviewer confirmed a finding
     dismissed: Mapping[str, BoolArray]  # issue: (N,) would be flagged without the review
     relabelled: Mapping[int, str]  # position -> new label given by a reviewer
+    replaced: Mapping[int, str]  # position -> predicted label, where the policy relabels
     marks: Mapping[
         str, Mapping[int, Mark]
     ]  # issue -> position -> the mark that counts; for leakage confirmed ones only
     unmatched: tuple[Mark, ...]  # marks that match no sample
+    why_not_relabelled: str = ""  # why the policy "relabel" cannot be followed; "": it can, or is not asked for
 
     @property
     def sets(self) -> NDArray[np.int64]:
@@ -61,17 +64,22 @@ class Decisions:
         """(K,) ascending: all samples that are not dropped.
 
         Raises:
-            PolicyError: more than `max_drop_fraction` would be dropped, not counting what reviewers confirmed.
+            PolicyError: more than `max_drop_fraction` would be dropped or relabelled, not counting what reviewers
+                confirmed; or labels cannot be replaced.
         """
+        if self.why_not_relabelled:
+            raise PolicyError(f"the policy for label_errors is 'relabel', but {self.why_not_relabelled}")
         dropped = self.dropped & ~self.confirmed
-        if dropped.mean() > self.policy.max_drop_fraction:
+        changed = dropped | np.isin(np.arange(len(dropped)), list(self.replaced))
+        if changed.mean() > self.policy.max_drop_fraction:
             causes = {
-                issue: int((self.contamination_mask(issue) & dropped).sum())
+                issue: int((self.contamination_mask(issue) & changed).sum())
                 for issue in self.flags
-                if self.policy.action(issue) == "drop"
+                if self.policy.action(issue) in ("drop", "relabel")
             }
+            done = f"drop {dropped.sum()}" + (f" and relabel {len(self.replaced)}" if self.replaced else "")
             raise PolicyError(
-                f"the policy would drop {dropped.sum()} of {len(dropped)} samples ({dropped.mean():.0%}), more than "
+                f"the policy would {done} of {len(dropped)} samples ({changed.mean():.0%}), more than "
                 f"max_drop_fraction={self.policy.max_drop_fraction} ("
                 + ", ".join(f"{issue} {count}" for issue, count in causes.items() if count)
                 + "). An issue that hits this much says more about the thresholds or the representation than about the "
@@ -100,7 +108,10 @@ def decide(
     """
     verdicts = review_verdicts(review, scores, names, digests)
     flagged = compute_flags(scores, thresholds, review, verdicts)
-    dropped_alone = np.any([_policy_drops(flagged.flags, policy), *verdicts.confirmed.values()], axis=0)
+    relabels = policy.label_errors == "relabel"
+    why = why_not(scores) if relabels else ""
+    new = relabelling(scores, flagged.flags["label_errors"] & relabels & (why == ""))
+    dropped_alone = np.any([_policy_drops(flagged.flags, policy), new.dropped, *verdicts.confirmed.values()], axis=0)
     last = 2 * dropped_alone + np.isin(
         np.arange(len(scores)), list(flagged.label_conflicts)
     )  # a doubtful label is better than a drop
@@ -108,10 +119,13 @@ def decide(
     confirmed: BoolArray = np.any([copies.confirmed, *verdicts.confirmed.values()], axis=0)
     surplus, flags = copies.duplicates.surplus, {"near_duplicates": copies.flags, **flagged.flags}
     dropped = dropped_alone | confirmed | (surplus & (policy.near_duplicates == "drop"))
-    rescued = _rescue_emptied_classes(flagged.scores, dropped, confirmed)
-    action = _strongest_actions({**flags, "near_duplicates": surplus}, policy)
+    new = new.without(dropped)
+    rescued = _rescue_emptied_classes(flagged.scores, dropped | new.replaced, confirmed)
+    action = _strongest_actions({**flags, "near_duplicates": surplus}, policy, new)
     action[confirmed], action[rescued], dropped[rescued] = "drop", "keep", False
+    new.replaced[rescued] = False
     marks = {**verdicts.marks, "near_duplicates": copies.marks}
+    notes = new.reasons(scores) | dict.fromkeys(rescued.tolist(), "kept: its class would otherwise be empty")
     return Decisions(
         thresholds=flagged.thresholds,
         flags=flags,
@@ -119,13 +133,15 @@ def decide(
         conflicts=sets_with_label_conflicts(copies.duplicates, flagged.scores),
         dropped=dropped,
         action=action,
-        reason=compose_reasons(scores, names, flagged, copies, rescued, marks),
+        reason=compose_reasons(scores, names, flagged, copies, notes, marks),
         policy=policy,
         pairs=copies.pairs,
         leaks=flagged.leaks,
         confirmed=confirmed,
         dismissed={"near_duplicates": copies.dismissed, **flagged.dismissed},
         relabelled=verdicts.relabelled,
+        replaced=new.labels(scores),
+        why_not_relabelled=why,
         marks=marks,
         unmatched=(*verdicts.unmatched, *copies.unmatched),
     )
@@ -139,7 +155,7 @@ def _policy_drops(flags: Mapping[str, BoolArray], policy: Policy) -> BoolArray:
 
 
 def _rescue_emptied_classes(scores: Scores, dropped: BoolArray, confirmed: BoolArray) -> NDArray[np.int64]:
-    """Samples to keep nevertheless: the least suspicious readable one of every class that would be emptied.
+    """Samples to keep as they are: the least suspicious readable one of every class that would be emptied.
 
     Confirmed samples are not rescued: a class whose samples were all confirmed is left empty.
     """
@@ -153,11 +169,13 @@ def _rescue_emptied_classes(scores: Scores, dropped: BoolArray, confirmed: BoolA
     return np.array(rescued, np.int64)
 
 
-def _strongest_actions(counted: Mapping[str, BoolArray], policy: Policy) -> NDArray[Any]:
+def _strongest_actions(counted: Mapping[str, BoolArray], policy: Policy, new: Relabelling) -> NDArray[Any]:
     """The strongest action of every sample."""
-    action = np.full(len(next(iter(counted.values()))), "keep", dtype="<U5")
-    for name in ("warn", "drop", "raise"):
+    action = np.full(len(new.replaced), "keep", dtype="<U7")
+    for name, relabelled in (("warn", None), ("relabel", new.replaced), ("drop", new.dropped), ("raise", None)):
         for issue, hit in counted.items():
             if policy.action(issue) == name:
                 action[hit] = name
+        if relabelled is not None:
+            action[relabelled] = name
     return action

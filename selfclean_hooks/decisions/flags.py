@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from selfclean_hooks.core.issues import BY_NAME, ISSUES, PAIRS, SCORED
 from selfclean_hooks.core.scores import Scores, class_name, describe_label_issue, label_texts
@@ -86,7 +85,7 @@ def compose_reasons(
     names: Sequence[str] | None,
     found: Flags,
     copies: ReviewedSets,
-    rescued: NDArray[np.int64],
+    notes: Mapping[int, str],
     marks: Marks,
 ) -> tuple[str, ...]:
     """Why each of N samples is flagged, and what reviewers decided.
@@ -96,7 +95,7 @@ def compose_reasons(
         names: (N,) files, "" where unknown.
         found: what is flagged, apart from near duplicates.
         copies: sets of near duplicates.
-        rescued: positions kept as the last of their class.
+        notes: position -> what the policy did there besides.
         marks: issue -> position -> what was decided there.
     """
     reasons: dict[int, list[str]] = {}
@@ -107,7 +106,7 @@ def compose_reasons(
         _leakage_reasons(scores, found.leaks),
         ((i, f"unreadable ({error})") for i, error in scores.errors.items() if found.flags["unreadable"][i]),
         _review_reasons(scores, marks, found),
-        ((i, "kept: its class would otherwise be empty") for i in rescued.tolist()),
+        notes.items(),
     )
     for source in sources:
         for i, text in source:

@@ -157,6 +157,7 @@ def required_pair_score(thresholds: Thresholds) -> float:
 Keep = Literal["first", "most_central", "largest_image"]
 
 Action = Literal["ignore", "warn", "drop", "raise"]
+LabelAction = Literal["ignore", "warn", "relabel", "drop", "raise"]
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,9 @@ class Policy:
 
     "ignore", "warn", "drop" (leave out of the clean indices) or "raise" (stop). One copy of each set of near
     duplicates is kept; no class is emptied; dropping more than `max_drop_fraction` of the samples is an error and not
-    a mass drop.
+    a mass drop, and so is relabelling that many.
+    `label_errors="relabel"` gives flagged samples their predicted label where that is probably right, and drops them
+    where no label is; the given labels stay on record. It is for one class a sample, in training data only.
     `leakage` applies to samples of the training split with near duplicates in another split, where it was checked.
     `keep` says which copy: the "first", the "most_central" (most near duplicates, least distance to them) or the
     "largest_image" (pixels). One that is dropped for another reason, or whose label most other copies do not carry, is
@@ -174,7 +177,7 @@ class Policy:
 
     near_duplicates: Action = "warn"
     off_topic: Action = "warn"
-    label_errors: Action = "warn"
+    label_errors: LabelAction = "warn"
     unreadable: Action = "warn"
     max_drop_fraction: float = 0.5
     leakage: Action = "warn"
@@ -184,22 +187,27 @@ class Policy:
         for field in fields(self):
             if field.name == "max_drop_fraction":
                 continue
-            known = get_args(Keep if field.name == "keep" else Action)
+            known = get_args({"keep": Keep, "label_errors": LabelAction}.get(field.name, Action))
             if getattr(self, field.name) not in known:
                 what = "keep" if field.name == "keep" else f"the policy for {field.name}"
                 raise SettingError(f"{what} must be one of {', '.join(known)}, got {getattr(self, field.name)!r}")
         if not is_fraction(self.max_drop_fraction):
             raise SettingError(f"max_drop_fraction must be in [0, 1], got {self.max_drop_fraction!r}")
 
-    def action(self, issue: str) -> Action:
+    def action(self, issue: str) -> LabelAction:
         """What is done about `issue`."""
-        action: Action = getattr(self, issue)
+        action: LabelAction = getattr(self, issue)
         return action
 
-    def without_drops(self) -> Policy:
-        """The same for data from which nothing may be dropped: "drop" becomes "warn"."""
-        dropping: dict[str, Any] = {issue: "warn" for issue, action in asdict(self).items() if action == "drop"}
-        return replace(self, **dropping)
+    @property
+    def changes_data(self) -> bool:
+        """Whether samples are dropped or relabelled for any issue."""
+        return not {"drop", "relabel"}.isdisjoint(map(str, asdict(self).values()))
+
+    def without_changes(self) -> Policy:
+        """The same for data that must stay as it is: "drop" and "relabel" become "warn"."""
+        changing: dict[str, Any] = {i: "warn" for i, action in asdict(self).items() if action in ("drop", "relabel")}
+        return replace(self, **changing)
 
 
 def split_policies(policy: Policy | Mapping[str, Policy] | None, splits: Iterable[str]) -> dict[str, Policy]:
@@ -211,17 +219,19 @@ def split_policies(policy: Policy | Mapping[str, Policy] | None, splits: Iterabl
     first, *rest = splits
     if not isinstance(policy, Mapping):
         policy = check_policy(policy)
-        return {first: policy, **dict.fromkeys(rest, policy.without_drops())}
+        return {first: policy, **dict.fromkeys(rest, policy.without_changes())}
     unknown = [name for name in policy if name not in (first, *rest)]
     if unknown:
         names = ", ".join([first, *rest])
         raise SettingError(f"policies must be given by the name of a split ({names}), got {unknown[0]!r}")
     policies = {name: check_policy(policy.get(name)) for name in (first, *rest)}
     for name in rest:
-        if policies[name] != policies[name].without_drops():
+        if policies[name] != policies[name].without_changes():
+            drops = "drop" in asdict(policies[name]).values()
+            said, done = ("drop", "dropped only from") if drops else ("relabel", "relabelled only in")
             raise SettingError(
-                f"the policy of {name!r} says 'drop': samples are dropped only from the training split "
-                f"({first!r}): results on the others would no longer be comparable. Choose 'warn' or 'raise'"
+                f"the policy of {name!r} says {said!r}: samples are {done} the training split ({first!r}): results on "
+                "the others would no longer be comparable. Choose 'warn' or 'raise'"
             )
     return policies
 

@@ -118,6 +118,7 @@ def _assemble(
         not_run=not_run,
         targets=None if codes is not None else labels,
         predicted_target=by_label.predicted_target if by_label else None,
+        prediction_confidence=by_label.prediction_confidence if by_label else None,
         extra={issue: finding.score for issue, finding in findings.items() if BY_NAME[issue].score_field not in own},
     )
 

@@ -55,6 +55,7 @@ class Finding:
     predicted_label: IntArray | None = None  # label errors only: (N,) the best supported class
     calibration: Calibration | None = None  # score -> probability that a sample is clean, where it was estimated
     predicted_target: FloatArray | None = None  # label errors of targets only: see `Scores.predicted_target`
+    prediction_confidence: FloatArray | None = None  # label errors only: see `Scores.prediction_confidence`
     local_scale: FloatArray | None = None  # near duplicates only: (N,) distance to an ordinary neighbour
     pixel_scale: FloatArray | None = None  # and (N,) what its image differs from that one's, where there are images
     tree_score: FloatArray | None = None  # and (N - 1,) scores of the tree's pairs

@@ -105,12 +105,17 @@ class AuditResult:
         return dict(self.decisions.relabelled)
 
     @property
+    def new_labels(self) -> dict[int, str]:
+        """Position: new label, by people or by the policy `label_errors="relabel"`."""
+        return {**self.decisions.replaced, **self.decisions.relabelled}
+
+    @property
     def corrected_labels(self) -> NDArray[Any]:
-        """(N,) objects, the label of each sample as text, with the corrections of people; "": none."""
+        """(N,) objects, the label of each sample as text, with corrections as in `new_labels`; "": none."""
         labels = np.array(label_texts(self.scores), object)
         if self.scores.targets is None:
             labels[self.scores.given_label < 0] = ""
-        for i, label in self.decisions.relabelled.items():
+        for i, label in self.new_labels.items():
             labels[i] = label
         return labels
 

@@ -64,6 +64,7 @@ FIELDS = {
     "pixel_scale": Field("f4", ("N",), is_finite=False),
     "mirrored": Field("b1", ("P",)),
     PREDICTED_TARGET: Field("f8", ("N",), is_finite=False),
+    "prediction_confidence": SCORE,
     "error_index": Field("i8", ("E",), 0, "N", is_required=True),
     **_packed("error", "E"),
     "thumbnail_index": Field("i8", ("T",), 0, "N", is_required=True),

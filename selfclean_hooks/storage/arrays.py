@@ -32,6 +32,7 @@ OPTIONAL = {
     "mirrored": "mirrored",
     "targets": "targets",
     "predicted_target": PREDICTED_TARGET,
+    "prediction_confidence": "prediction_confidence",
 }
 PER_LEAK = ("other", "index", "other_index", "distance")  # stored as leak_other and so on
 

@@ -19,11 +19,9 @@ IN_MANIFEST = "decisions_blake2b"
 
 
 def files_of(audit: AuditResult) -> dict[str, bytes]:
-    """Files of the review, name: content; none without a review."""
-    if audit.review is None:
-        return {}
-    files = {DECISIONS: review_to_json(audit.review)}
-    return {RELABELLED: _relabelled(audit), **files} if audit.relabelled else files
+    """Files of the review and of new labels, name: content; none without either."""
+    files = {RELABELLED: _relabelled(audit)} if audit.new_labels else {}
+    return files if audit.review is None else {**files, DECISIONS: review_to_json(audit.review)}
 
 
 def in_manifest(audit: AuditResult) -> dict[str, str]:
@@ -58,7 +56,7 @@ def load_review(saved: SavedFolder, digest: str | None) -> Review | None:
 def _relabelled(audit: AuditResult) -> bytes:
     import pandas as pd
 
-    given, names, labels = label_texts(audit.scores), audit.names or ("",) * len(audit), audit.relabelled
+    given, names, labels = label_texts(audit.scores), audit.names or ("",) * len(audit), audit.new_labels
     columns = {
         "sample": [names[i] for i in labels],
         "given_label": [given[i] for i in labels],

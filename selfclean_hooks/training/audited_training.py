@@ -13,9 +13,10 @@ from torch import nn
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.data.views.dataset_view import DatasetView
 from selfclean_hooks.errors import DataError, PolicyError, SettingError
+from selfclean_hooks.results.corrections import Corrections
 from selfclean_hooks.training import loaders as dropping
 from selfclean_hooks.training.auditor import Auditor
-from selfclean_hooks.training.host import Host, loader_without
+from selfclean_hooks.training.host import Host, corrected_loader, fewer_steps
 from selfclean_hooks.training.loader_collections import loader_names, view_of, why_no_data
 from selfclean_hooks.training.loaders import sampled_indices
 from selfclean_hooks.training.margins.epoch_recorder import EpochRecorder
@@ -24,7 +25,6 @@ from selfclean_hooks.training.messages import data_name
 from selfclean_hooks.training.settings import TrainingSettings
 from selfclean_hooks.training.state import CurrentData, DataState, TrainingState, data_state
 from selfclean_hooks.training.tolerance import NO_MARGINS, REFUSALS, Tolerance
-from selfclean_hooks.utils.arrays import IntArray
 from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.utils.text import listing
 
@@ -110,12 +110,12 @@ class AuditedTraining:
         epoch = self.host.epochs_done()
         if epoch not in self.settings.epochs or is_last or self.loaders is None or self.host.rehearsal():
             return False
-        before = self.state.dropped
+        before = self.state.changes
         self.host.map_loaders(self.loaders, lambda name, loader: self._audit_again(name, loader, epoch))
         self._log()
         if epoch == self.settings.epochs[-1]:
             self.state.margins.clear()  # no longer needed, and they would make checkpoints larger
-        return self.state.dropped != before
+        return self.state.changes != before
 
     def close(self) -> None:
         """Restore torch and the module."""
@@ -150,15 +150,15 @@ class AuditedTraining:
             self.auditor.rehearse(name, loader)
             return loader
         state = self._up_to_date(name, loader)
-        return loader if state is None else self._without(name, loader, state.dropped)
+        return loader if state is None else self._corrected(name, loader, state.corrections)
 
     def _can_be_audited(self, name: str, loader: Any) -> bool:
         """Fail fast where a setting cannot be honoured; False, after a warning, where nothing is lost."""
         if why := self.processes.agree(lambda: why_no_data(loader)):
             self._tolerate(name, why)
             return False
-        if self.settings.drops and (refused := dropping.refusal(loader)) is not None:
-            raise SettingError(f"samples cannot be dropped from {data_name(name)}: {refused}")
+        if self.settings.changes_data and (refused := dropping.refusal(loader)) is not None:
+            raise SettingError(f"samples cannot be dropped from {data_name(name)} or relabelled: {refused}")
         return True
 
     def _tolerate(self, name: str, why: str) -> None:
@@ -215,7 +215,7 @@ class AuditedTraining:
         return loader
 
     def _made_again(self, name: str, loader: Any, epoch: int, lost: str) -> None:
-        before = self.state.data.get(name, self.current[name].state).dropped
+        before = self.state.data.get(name, self.current[name].state).corrections.dropped
         try:
             self._audit_and_drop(name, loader, view_of(loader, self.settings.embedding), epoch)
         except REFUSALS as error:  # with an earlier list nothing is left undone
@@ -223,26 +223,28 @@ class AuditedTraining:
                 raise
             return self.auditor.warn(f"DataAudit: {lost}: {error}")
         self.failed.discard(name)
-        back = np.setdiff1d(before, self.state.data[name].dropped)
+        back = np.setdiff1d(before, self.state.data[name].corrections.dropped)
         if len(back):
             self.auditor.inform(f"DataAudit: {len(back)} samples dropped before are trained on again: {listing(back)}")
 
     def _audit_and_drop(self, name: str, loader: Any, view: DatasetView, epoch: int) -> None:
-        dropped = self.auditor.audit(name, loader, view, epoch, partial(self._accept, name, loader))
-        self.state.data[name] = replace(self.current[name].state, dropped=dropped, epoch=epoch)
+        corrections = self.auditor.audit(name, loader, view, epoch, partial(self._accept, name, loader))
+        self.state.data[name] = replace(self.current[name].state, corrections=corrections, epoch=epoch)
 
-    def _accept(self, name: str, loader: Any, audit: Audit, dropped: IntArray) -> None:
-        """Loaders are filtered as a trial: a failure when they are asked for would end the training."""
-        self._without(name, loader, dropped)
+    def _accept(self, name: str, loader: Any, audit: Audit, corrections: Corrections) -> None:
+        """Loaders are made as a trial: a failure when they are asked for would end the training."""
+        new = self._corrected(name, loader, corrections)
+        if text := fewer_steps(self.host, loader, new):
+            self.auditor.inform(f"DataAudit: {text}")
         last = self.auditor.audits.get(name)
         replaces = self.auditor.training_started and name in self.state.data
         doubts = audit.fitness.doubts(last.fitness if last else None) if replaces and audit.fitness else ()
-        if doubts and self.settings.drops:
+        if doubts and self.settings.changes_data:
             raise PolicyError(f"its scores mean little: {doubts[0]}")
 
-    def _without(self, name: str, loader: Any, dropped: IntArray) -> Any:
-        """The loader without the dropped positions of its `data_of`."""
-        new, warning = loader_without(self.host, name, loader, dropped)
+    def _corrected(self, name: str, loader: Any, corrections: Corrections) -> Any:
+        """The loader with its `data_of` corrected."""
+        new, warning = corrected_loader(self.host, name, loader, corrections, self.settings.embedding)
         if warning:
             self.auditor.warn(warning)
         return new

@@ -21,6 +21,7 @@ from selfclean_hooks.audits.pipeline import with_margins
 from selfclean_hooks.audits.settings import AuditSettings
 from selfclean_hooks.data.views.dataset_view import DatasetView, open_dataset
 from selfclean_hooks.errors import BackboneError, ContaminationError, DataError, DataWarning, PolicyError
+from selfclean_hooks.results.corrections import Corrections
 from selfclean_hooks.results.stability import describe, stability
 from selfclean_hooks.results.thumbnails import thumbnails
 from selfclean_hooks.storage.commit import check_output
@@ -28,11 +29,10 @@ from selfclean_hooks.storage.folder import kept_encoder
 from selfclean_hooks.training.host import Host, held_out_splits
 from selfclean_hooks.training.loader_collections import data_of
 from selfclean_hooks.training.loaders import sampled_indices, worker_options
-from selfclean_hooks.training.messages import data_name, findings, limit_violations, log, paragraph
+from selfclean_hooks.training.messages import changes, data_name, findings, limit_violations, log, paragraph
 from selfclean_hooks.training.module_features import Representation, representation
 from selfclean_hooks.training.settings import TrainingSettings
 from selfclean_hooks.training.state import Margins
-from selfclean_hooks.utils.arrays import IntArray
 from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.utils.rng import preserve_rng_state
 from selfclean_hooks.utils.text import listing
@@ -68,8 +68,8 @@ class Auditor:
         self.training_started = False
 
     def audit(
-        self, name: str, loader: Any, data: DatasetView, epoch: int, accept: Callable[[Audit, IntArray], Any]
-    ) -> IntArray:
+        self, name: str, loader: Any, data: DatasetView, epoch: int, accept: Callable[[Audit, Corrections], Any]
+    ) -> Corrections:
         """Audit the data of a loader before an epoch.
 
         Args:
@@ -77,11 +77,11 @@ class Auditor:
             loader: Its sampler and workers are used.
             data: Of the loader (`data_of`).
             epoch: Before which.
-            accept: Called with audit and result; raises if these samples cannot be dropped. Then only one folder is
+            accept: Called with audit and result; raises if the data cannot be corrected so. Then only one folder is
                 written.
 
         Returns:
-            (K,) int64, ascending positions in the audited data: the samples to drop.
+            What the policy changes in the audited data.
 
         Raises:
             ContaminationError: Beyond a limit, or flagged where the policy says "raise"; the audit is saved before.
@@ -102,17 +102,17 @@ class Auditor:
         text = paragraph(audit, what, folder)
         if violations := limit_violations(audit, self.settings.limits):
             raise ContaminationError(f"training is stopped: {'; '.join(violations)}. {text}")
-        kept = audit.clean_indices
-        dropped = np.setdiff1d(np.arange(len(audit)), kept)
-        accept(audit, dropped)
+        corrections = Corrections.of(audit)
+        accept(audit, corrections)
         for another in folders[1:]:
             self.processes.run_on_first(partial(audit.save, another))
         self.audits[name] = audit
         self.unlogged.append(name)
-        if len(dropped):  # by a line of its own: users silence warnings
-            self.inform(f"DataAudit: {len(dropped)} of {len(audit)} samples are dropped, index {listing(dropped)}")
-        (self.warn if any(findings(audit)) else self.inform)(f"{text}. Trained on: {len(kept)}")
-        return dropped
+        for line in changes(audit, corrections):  # users silence warnings
+            self.inform(f"DataAudit: {line}")
+        kept = len(audit) - len(corrections.dropped)
+        (self.warn if any(findings(audit)) else self.inform)(f"{text}. Trained on: {kept}")
+        return corrections
 
     def starts(self) -> None:
         """The first step is about to be made."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.data.dataset_tree import check_map_style
 from selfclean_hooks.data.fingerprint import data_fingerprint
 from selfclean_hooks.errors import DataError, PolicyError
+from selfclean_hooks.results.corrections import Corrections
 from selfclean_hooks.training import loaders as dropping
-from selfclean_hooks.training.loader_collections import data_of, map_loaders, without
+from selfclean_hooks.training.loader_collections import corrected, data_of, map_loaders
 from selfclean_hooks.training.loaders import sampled_indices
 from selfclean_hooks.training.settings import TrainingSettings
-from selfclean_hooks.utils.arrays import IntArray
 from selfclean_hooks.utils.processes import Processes
 
 LAST_BATCH = (
@@ -105,13 +107,15 @@ class Host(ABC):
         return None
 
 
-def loader_without(host: Host, name: str, loader: Any, dropped: IntArray) -> tuple[Any, str]:
-    """The loader without the dropped positions of its `data_of`, and a warning about its last batch or "".
+def corrected_loader(
+    host: Host, name: str, loader: Any, corrections: Corrections, reading: EmbeddingSettings
+) -> tuple[Any, str]:
+    """The loader with its `data_of` corrected, and a warning about its last batch or "".
 
     Raises:
         PolicyError: No training is possible on what is left.
     """
-    if (new := without(loader, dropped)) is loader:
+    if (new := corrected(loader, corrections, reading)) is loader:
         return loader, ""
     shards = host.sampler_shards()
     why = dropping.problem(new, len(loader.dataset), shards)
@@ -120,6 +124,18 @@ def loader_without(host: Host, name: str, loader: Any, dropped: IntArray) -> tup
         raise PolicyError(f"training on what is left of {name or 'the training data'} cannot work: {why}")
     alone = dropping.single_sample_batch(new, loader, shards)
     return new, LAST_BATCH if alone else ""
+
+
+def fewer_steps(host: Host, loader: Any, new: Any) -> str:
+    """What the drops cost in steps, and how to keep their number; "" where nothing is lost."""
+    shards = host.sampler_shards()
+    if new is loader or (after := dropping.batches(new, shards)) >= (before := dropping.batches(loader, shards)):
+        return ""
+    text, planned = f"an epoch has {after} steps instead of {before}", host.epochs_planned()
+    if planned is None:
+        return text
+    epochs = math.ceil(planned * before / after)
+    return f"{text}: {epochs} epochs make as many steps as the {planned} planned would have"
 
 
 def held_out_splits(settings: TrainingSettings, processes: Processes, host: Host) -> tuple[dict[str, Any], list[str]]:

@@ -12,9 +12,10 @@ from torch.utils.data import Subset
 from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.data.dataset_tree import check_map_style
 from selfclean_hooks.data.views.dataset_view import DatasetView, open_dataset
+from selfclean_hooks.data.views.relabelled import NewLabels
 from selfclean_hooks.errors import DataError
+from selfclean_hooks.results.corrections import Corrections
 from selfclean_hooks.training.loaders import filter_loader, sampled_indices
-from selfclean_hooks.utils.arrays import IntArray
 
 Change = Callable[[str, Any], Any]
 Rebuild = Callable[[Any], "tuple[Any, Callable[[Any], Any]] | None"]
@@ -74,11 +75,15 @@ def why_no_data(loader: Any) -> str:
     return "" if len(data) >= 2 else f"an audit compares samples: the data set must hold at least 2, got {len(data)}"
 
 
-def without(loader: Any, dropped: IntArray) -> Any:
-    """The loader without the dropped positions of its `data_of`; itself if it draws none of them."""
-    sampled = sampled_indices(loader)
-    lost = dropped if sampled is None else sampled[dropped]
-    return filter_loader(loader, np.setdiff1d(np.arange(len(loader.dataset)), lost))
+def corrected(loader: Any, corrections: Corrections, reading: EmbeddingSettings) -> Any:
+    """The loader with its `data_of` corrected; itself if nothing changes there.
+
+    Raises:
+        DataError: Samples cannot be left out, or labels not be replaced.
+    """
+    here = corrections.at(sampled_indices(loader))
+    new_labels = NewLabels.read(open_dataset(loader.dataset, reading), here.relabelled)
+    return filter_loader(loader, np.setdiff1d(np.arange(len(loader.dataset)), here.dropped), new_labels)
 
 
 def _map(name: str, held: Any, change: Change, rebuild: Rebuild) -> Any:

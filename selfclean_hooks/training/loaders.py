@@ -13,6 +13,7 @@ from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, Rando
 
 from selfclean_hooks.data.dataset_tree import check_map_style
 from selfclean_hooks.data.views.kept_samples import KeptSamples
+from selfclean_hooks.data.views.relabelled import NewLabels
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.training import samplers
 
@@ -67,7 +68,9 @@ def refusal(loader: object) -> str | None:
     return _batching(loader) or _sampling(loader) or _making(loader)
 
 
-def filter_loader(loader: DataLoader[Any], kept: NDArray[np.int64]) -> DataLoader[Any]:
+def filter_loader(
+    loader: DataLoader[Any], kept: NDArray[np.int64], new_labels: NewLabels | None = None
+) -> DataLoader[Any]:
     """A new loader of the same class and settings that draws nothing but the samples kept.
 
     It shares the generator with the user's loader, and nothing is drawn from that or from a global one now. Attributes
@@ -76,21 +79,23 @@ def filter_loader(loader: DataLoader[Any], kept: NDArray[np.int64]) -> DataLoade
     Args:
         loader: The user's, left as it is.
         kept: (K,) int, ascending: positions in `loader.dataset`.
+        new_labels: Of some of these.
 
     Returns:
-        A loader over `KeptSamples(loader.dataset, kept)`, a Subset; `loader` itself if all that it draws is kept.
+        A loader over `KeptSamples(loader.dataset, kept, new_labels)`, a Subset; `loader` itself if all that it draws is
+        kept as it is.
 
     Raises:
         DataError: Nothing that the loader draws is kept, or samples cannot be left out: see `refusal`.
     """
     if isinstance(loader, DataLoader):
         check_map_style(loader.dataset)
-        if _draws_only(loader, kept):
+        if _draws_only(loader, kept) and not (new_labels and new_labels.source):
             return loader
     reason = refusal(loader)
     if reason is not None:
         raise DataError(reason)
-    dataset = KeptSamples(loader.dataset, np.asarray(kept).tolist())
+    dataset = KeptSamples(loader.dataset, np.asarray(kept).tolist(), new_labels)
     return _made(loader, dataset, samplers.remap_sampler(loader.sampler, dataset))
 
 

@@ -11,9 +11,16 @@ from selfclean_hooks.core.issues import BY_NAME, SCORED
 from selfclean_hooks.errors import PolicyError
 from selfclean_hooks.gate.verdict import Limits
 from selfclean_hooks.report.figures.contact_sheet import contact_sheet
+from selfclean_hooks.results.corrections import Corrections
 from selfclean_hooks.utils.text import listing
 
-DONE = {"drop": "dropped", "warn": "kept", "ignore": "ignored", "raise": "not tolerated"}
+DONE = {
+    "drop": "dropped",
+    "relabel": "relabelled or dropped",
+    "warn": "kept",
+    "ignore": "ignored",
+    "raise": "not tolerated",
+}
 
 
 def data_name(name: str) -> str:
@@ -40,13 +47,20 @@ def paragraph(audit: Audit, what: str, folder: Path | None) -> str:
     encoder = audit.provenance["encoder"]
     flagged = "; ".join(findings(audit)) or "nothing flagged"
     for issue, why in audit.scores.not_run.items():
-        if audit.policy.action(issue) in ("drop", "raise") or why != "there are no labels":
+        if audit.policy.action(issue) in ("drop", "relabel", "raise") or why != "there are no labels":
             flagged += f"; {BY_NAME[issue].words} not looked for: {why}"
     report = f"Report: {folder / 'report.html'}" if folder is not None else "No output_dir, so no report was written"
     return (
         f"DataAudit of {what}: {len(audit)} samples, {flagged}. Representation: {encoder['name']}, RankMe "
         f"{encoder['rank_me']:.1f}. {report}"
     )
+
+
+def changes(audit: Audit, corrections: Corrections) -> Iterator[str]:
+    """A line for what is dropped and one for what is relabelled."""
+    for done, at in (("dropped", corrections.dropped), ("relabelled", corrections.relabelled[:, 0])):
+        if len(at):
+            yield f"{len(at)} of {len(audit)} samples are {done}, index {listing(at)}"
 
 
 def limit_violations(audit: Audit, limits: Limits) -> list[str]:

@@ -58,18 +58,14 @@ class TrainingSettings:
         return repr((backbone, self.method, self.thresholds, self.policy, self.limits, self.check_leakage))
 
     @property
-    def drops(self) -> bool:
-        """Whether any issue is to be dropped."""
-        return "drop" in self._actions
+    def changes_data(self) -> bool:
+        """Whether samples are to be dropped or relabelled."""
+        return self.policy.changes_data
 
     @property
     def enforces(self) -> bool:
-        """Whether training on data that cannot be audited would leave something undone: drops, limits or a stop."""
-        return self.drops or "raise" in self._actions or self.limits != Limits()
-
-    @property
-    def _actions(self) -> set[str]:
-        return {str(action) for action in asdict(self.policy).values()}
+        """Whether training on data that cannot be audited would leave something undone: changes, limits or a stop."""
+        return self.changes_data or "raise" in asdict(self.policy).values() or self.limits != Limits()
 
 
 @dataclass(frozen=True)

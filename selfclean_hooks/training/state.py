@@ -16,6 +16,7 @@ from torch.utils.data import Subset
 
 from selfclean_hooks.data.fingerprint import data_fingerprint
 from selfclean_hooks.errors import DataError, DataWarning
+from selfclean_hooks.results.corrections import NOTHING, Corrections
 from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
 from selfclean_hooks.utils.processes import Processes
 
@@ -28,14 +29,14 @@ class DataState:
         n: Number of samples.
         fingerprint: Of the data.
         settings: Those that the outcome depends on.
-        dropped: (K,) int64, ascending positions.
+        corrections: What the audit changes in the data.
         epoch: Before which the audit was made.
     """
 
     n: int
     fingerprint: str
     settings: str
-    dropped: IntArray
+    corrections: Corrections
     epoch: int
 
     def changed(self, now: DataState) -> str:
@@ -52,7 +53,7 @@ class DataState:
             is_new: Whether it is seen in this training for the first time.
             is_other_part: Whether that of the last training was part of the same data set, which is no surprise.
         """
-        changed, lost = self.changed(now), len(self.dropped)
+        changed, lost, new = self.changed(now), len(self.corrections.dropped), self.corrections.relabelled
         if changed and is_new and is_other_part:
             return "this is another part of the data set than in the fit before, so it is audited by itself", False
         if changed:
@@ -60,6 +61,7 @@ class DataState:
         return (
             f"the data is as audited before epoch {self.epoch}; the {lost} samples dropped then stay dropped, "
             f"{self.n - lost} are kept"
+            + (f", {len(new)} of them with the labels that they were given then" if len(new) else "")
             if is_new
             else ""
         ), False
@@ -70,12 +72,14 @@ class DataState:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers and strings, which every checkpoint can hold and every loader reads."""
-        return {**vars(self), "dropped": self.dropped.tolist()}
+        plain = {name: value for name, value in vars(self).items() if name != "corrections"}
+        return {**plain, **self.corrections.as_dict()}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> DataState:
         """The inverse of `as_dict`."""
-        return cls(**{**state, "dropped": np.asarray(state["dropped"], np.int64)})
+        plain = {name: state[name] for name in ("n", "fingerprint", "settings", "epoch")}
+        return cls(**plain, corrections=Corrections.from_dict(state))
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def data_state(processes: Processes, data: Any, settings: str, epoch: int) -> Da
             "all processes of the training must hold the same data in the same order, and do not: seed what chooses "
             "it, as random_split(..., generator=torch.Generator().manual_seed(0))"
         )
-    return DataState(len(data), fingerprints[0], settings, np.empty(0, np.int64), epoch)
+    return DataState(len(data), fingerprints[0], settings, NOTHING, epoch)
 
 
 @dataclass(eq=False)
@@ -183,9 +187,9 @@ class TrainingState:
         self.is_resumed = False
 
     @property
-    def dropped(self) -> dict[str, list[int]]:
-        """The dropped positions of every loader that has any."""
-        return {name: state.dropped.tolist() for name, state in self.data.items() if len(state.dropped)}
+    def changes(self) -> dict[str, Any]:
+        """What is changed in the data of every loader where anything is."""
+        return {name: state.corrections.as_dict() for name, state in self.data.items() if state.corrections}
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint: lists, numbers, strings and tensors."""

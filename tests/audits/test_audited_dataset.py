@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from selfclean_hooks.audits.audited_dataset import AuditedDataset
 from selfclean_hooks.data.dataset_tree import class_names, file_name, origin
 from selfclean_hooks.data.digests import digest
 from selfclean_hooks.data.views.dataset_view import DatasetView
+from selfclean_hooks.decisions.settings import Policy
 from selfclean_hooks.errors import ContaminationError, DataError, SettingError
 
 
@@ -32,6 +33,7 @@ class FakeAudit:
     settings: tuple[tuple[str, Any], ...] = ()
     enforced: int = 0
     contaminated: bool = False
+    policy: Policy = field(default_factory=Policy)
 
     def at(self, **settings: Any) -> "FakeAudit":
         return FakeAudit(self.clean_indices[:1], self.n, tuple(settings.items()))

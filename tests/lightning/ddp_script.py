@@ -107,7 +107,7 @@ def seen_in(callback: DataAudit | None, model: Net, data: Module | None, fit: Ca
     seen.update(validated=sorted(set(model.validated)), total_steps=model.total_steps, weights=fingerprint(model))
     seen.update(undone=data is None or not {"train_dataloader", "val_dataloader"} & vars(data).keys())
     if callback is not None:
-        seen.update(dropped={name: known.dropped.tolist() for name, known in callback._state.data.items()})
+        seen.update(dropped={name: known.corrections.dropped.tolist() for name, known in callback._state.data.items()})
         seen.update(scores={name: audit.frame.to_json() for name, audit in callback.audits.items()})
         seen.update(encoder={name: audit.provenance["encoder"] for name, audit in callback.audits.items()})
         seen.update(notes={name: audit.provenance["notes"] for name, audit in callback.audits.items()})

@@ -76,14 +76,14 @@ def test_defaults() -> None:
     assert (settings.policy, settings.thresholds, settings.limits) == (Policy(), Thresholds(), Limits())
     assert (settings.epochs, settings.output_dir, settings.check_leakage) == ((0,), Path("audit"), True)
     assert (settings.method, settings.embedding, settings.num_workers) == ("default", EmbeddingSettings(), None)
-    assert not settings.drops
+    assert not settings.changes_data
 
 
 def test_leakage_is_short_for_the_policy() -> None:
     given = Policy(off_topic="drop")
     assert DataAudit(given, leakage="raise").settings.policy == Policy(off_topic="drop", leakage="raise")
     assert given == Policy(off_topic="drop")
-    assert DataAudit(leakage="drop").settings.drops
+    assert DataAudit(leakage="drop").settings.changes_data
 
 
 def test_is_a_callback() -> None:

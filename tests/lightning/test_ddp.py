@@ -335,7 +335,7 @@ class Report(lightning.Callback):
         found = next(callback for callback in trainer.callbacks if hasattr(callback, "audits"))
         seen = {
             "trained_on": {str(epoch): positions for epoch, positions in pl_module.seen.items()},
-            "dropped": found._state.data[""].dropped.tolist(),
+            "dropped": found._state.data[""].corrections.dropped.tolist(),
             "scores": found.audit.frame.to_json(),
             "steps": trainer.global_step,
         }

@@ -109,3 +109,61 @@ def test_the_switch_turns_audits_off(recipe: Any, monkeypatch: pytest.MonkeyPatc
     trainer.fit(contaminated())
     assert callback.audits == {}
     assert len(trainer.seen[0]) == 220
+
+
+RELABEL = Policy("drop", "drop", "relabel")
+
+
+def mislabelled() -> tuple[Any, Any]:
+    images, labels = digits()
+    planted = contaminate(images[:300], labels[:300], images[:0], off_topic=0, label_errors=0.15, seed=1)
+    return planted.images, planted.labels
+
+
+def test_training_with_new_labels_is_training_on_the_corrected_data(recipe: Any) -> None:
+    images, labels = mislabelled()
+    callback = audit(recipe, policy=RELABEL)
+    trainer = Trainer(classifier(), 2, [callback])
+    trainer.fit(loader(images, labels))
+    found = callback.audits[""]
+    assert len(found.new_labels) > 5
+    assert "drop" in found.decisions.action
+    kept = found.clean_indices
+    twin = Trainer(classifier(), 2)
+    twin.fit(loader(images[kept], found.corrected_labels.astype(int)[kept]))
+    assert [kept[seen].tolist() for seen in twin.seen] == trainer.seen
+    for plain, audited in zip(weights(twin.module), weights(trainer.module), strict=True):
+        assert torch.equal(plain, audited)
+
+
+def test_a_resumed_run_keeps_the_new_labels_without_another_audit(recipe: Any) -> None:
+    images, labels = mislabelled()
+    whole, resumed = (Trainer(classifier(), epochs, [audit(recipe, policy=RELABEL)]) for epochs in (1, 2))
+    whole.fit(loader(images, labels))
+    resumed.fit(loader(images, labels), whole.checkpoints[0])
+    assert resumed.callbacks[0].audits == {}
+    assert resumed.callbacks[0].state_dict() == whole.callbacks[0].state_dict()
+    dataset: Any = resumed.loader.dataset
+    found = whole.callbacks[0].audits[""]
+    served = {int(position): str(int(label)) for _, label, position in (dataset[i] for i in range(len(dataset)))}
+    assert served == {i: found.corrected_labels[i] for i in found.clean_indices.tolist()}
+
+
+def test_margins_of_relabelled_samples_are_left_out_of_later_audits(recipe: Any) -> None:
+    images, labels = mislabelled()
+    callback = audit(recipe, policy=RELABEL, audit_epochs=(0, 2))
+    Trainer(classifier(), 3, [callback]).fit(loader(images, labels))
+    assert "label scores: blended with the margins of 2 epochs" in callback.audits[""].provenance["notes"]
+
+
+def test_clean_labels_train_the_same_under_relabel(recipe: Any) -> None:
+    images, labels = digits()
+    trained = []
+    for callbacks in (
+        [],
+        [audit(recipe, policy=Policy(label_errors="relabel"), thresholds=Thresholds(label_errors=0))],
+    ):
+        trainer = Trainer(classifier(), 2, callbacks)
+        trainer.fit(loader(images[:64], labels[:64]))
+        trained.append(weights(trainer.module))
+    assert all(torch.equal(plain, audited) for plain, audited in zip(*trained, strict=True))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from PIL import Image
 
-from selfclean_hooks.data.items import Item, Unclear, item_label, named_label, split
+from selfclean_hooks.data.items import Item, Unclear, item_label, label_place, named_label, split
 from selfclean_hooks.data.signals import samples_of
 from selfclean_hooks.errors import DataError
 
@@ -40,6 +41,47 @@ class Fields:
         if self.label_key is not None:
             label = _field(item, "label_key", self.label_key)
         return Item(value, self.known(label))
+
+    def label_place(self, item: Any) -> Any:
+        """Name or position of the label of an item.
+
+        Raises:
+            DataError: the item has none that is clear.
+        """
+        if self.label_key is not None:
+            return _key(_held(item, "label_key", self.label_key), "label_key", self.label_key)
+        if self.input_key is not None and _is_plain(item):
+            after = self.input_key + 1 if isinstance(self.input_key, int) else 1
+            place: Any = after if 0 < after < len(item) else None
+        elif self.index_first and _is_plain(item):
+            place = None if (beside := label_place(item[1:])) is None else int(beside) + 1
+        else:
+            place = label_place(item)
+        if place is None:
+            raise DataError(
+                f"a label to be replaced is needed, and it is not clear where a {type(item).__name__} has it: "
+                "name it with label_key="
+            )
+        return place
+
+    def held_label(self, item: Any) -> Any:
+        """The label of an item as it is there."""
+        return _held(item, "label_key", place := self.label_place(item))[place]
+
+    def with_label(self, item: Any, label: Any) -> Any:
+        """An item of the same kind with another label; the one given is left as it is."""
+        place = self.label_place(item)
+        if isinstance(item, (tuple, list)):
+            names = getattr(item, "_fields", ())
+            at = names.index(place) if place in names else place
+            entries = [label if i == at else entry for i, entry in enumerate(item)]
+            return type(item)(*entries) if names else type(item)(entries)
+        changed = copy.copy(item)
+        if isinstance(item, Mapping):
+            changed[place] = label
+        else:
+            object.__setattr__(changed, place, label)  # of a dataclass, which may be frozen
+        return changed
 
     def _beside(self, item: Any) -> Any:
         """The label beside what is audited: by name, or what follows it."""
@@ -76,20 +118,29 @@ def _is_plain(item: Any) -> bool:
 
 def _field(item: Any, option: str, key: str | int) -> Any:
     """The field of an item of that name or at that position."""
+    held = _held(item, option, key)
+    return held[_key(held, option, key)]
+
+
+def _held(item: Any, option: str, key: str | int) -> dict[Any, Any]:
+    """The fields of an item, those of tuples by position, too."""
     if isinstance(item, Mapping):
-        held: dict[Any, Any] = dict(item)
-    elif is_dataclass(item) and not isinstance(item, type):
-        held = {field.name: getattr(item, field.name) for field in fields(item)}
-    elif isinstance(item, (tuple, list)):
-        held = dict(enumerate(item)) | dict(zip(getattr(item, "_fields", ()), item, strict=False))
-        key = key + len(item) if isinstance(key, int) and key < 0 else key
-    else:
-        raise DataError(f"{option}={key!r} names a field, and an item is one {type(item).__name__}: leave it out")
-    if key not in held and isinstance(key, int) and 0 <= key < len(held):
-        key = list(held)[key]
+        return dict(item)
+    if is_dataclass(item) and not isinstance(item, type):
+        return {field.name: getattr(item, field.name) for field in fields(item)}
+    if isinstance(item, (tuple, list)):
+        return dict(enumerate(item)) | dict(zip(getattr(item, "_fields", ()), item, strict=False))
+    raise DataError(f"{option}={key!r} names a field, and an item is one {type(item).__name__}: leave it out")
+
+
+def _key(held: dict[Any, Any], option: str, key: str | int) -> Any:
+    """The key in `held` of the field of that name or at that position, which may be counted from the end."""
+    places = [name for name in held if isinstance(name, int)] or list(held)
+    if key not in held and isinstance(key, int) and -len(places) <= key < len(places):
+        return places[key]
     if key not in held:
         raise DataError(f"{option}={key!r} is no field of an item; there are {', '.join(map(repr, held)) or 'none'}")
-    return held[key]
+    return key
 
 
 def begins_with(item: Any, positions: tuple[int, ...]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch.utils.data import Subset
 
 from selfclean_hooks.data.dataset_tree import is_huggingface
+from selfclean_hooks.data.views.relabelled import NewLabels
 
 PER_SAMPLE = ("targets", "labels", "samples", "imgs", "paths", "data")
 
@@ -16,12 +18,14 @@ PER_SAMPLE = ("targets", "labels", "samples", "imgs", "paths", "data")
 class InnerAttributes:
     """Attributes of the data set in `dataset`; those with one entry a sample hold the samples at `indices` only.
 
-    Never those with a leading underscore: pickle and copy look for them.
+    Their labels are those in `new_labels` where there are some. Attributes with a leading underscore are never those
+    of the data set: pickle and copy look for them.
     """
 
     dataset: Any
     indices: Any
-    OWN = frozenset({"dataset", "indices"})
+    new_labels: NewLabels = NewLabels()
+    OWN = frozenset({"dataset", "indices", "new_labels"})
     CALLED = "dataset"  # in messages
 
     def __getattr__(self, name: str) -> Any:
@@ -40,6 +44,7 @@ class InnerAttributes:
         """The entries of the kept samples, for an attribute with one entry a sample; anything else unchanged."""
         if not hasattr(type(values), "__len__") or len(values) != len(self.dataset):
             return values
+        values = self.new_labels.listed(name, values)
         if isinstance(values, (np.ndarray, torch.Tensor)):
             return values[np.asarray(self.indices, np.int64)]
         if isinstance(values, (list, tuple)):
@@ -54,7 +59,27 @@ class KeptSamples(InnerAttributes, Subset[Any]):
     """A Subset in the place of the data set that the user's code expects in its loader.
 
     What is set on it is set on the inner data set, where items are made.
+
+    Args:
+        dataset: the whole.
+        indices: positions in it.
+        new_labels: of some of these.
     """
+
+    def __init__(self, dataset: Any, indices: Sequence[int], new_labels: NewLabels | None = None) -> None:
+        """See the class."""
+        super().__init__(dataset, indices)
+        if new_labels is not None:
+            self.new_labels = new_labels
+
+    def __getitem__(self, index: Any) -> Any:
+        """The item, with the label that it was given."""
+        item = super().__getitem__(index)  # type: ignore[no-untyped-call]
+        return item if isinstance(index, list) else self.new_labels.serve(self.indices[index], item)
+
+    def __getitems__(self, indices: list[int]) -> Any:
+        """A batch at once, for data sets that can do this."""
+        return self.new_labels.serve_all([self.indices[index] for index in indices], super().__getitems__(indices))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Attributes of its own are those of a Subset."""

@@ -40,6 +40,7 @@ class LabelScores:
     score: FloatArray  # (N,)
     predicted: IntArray  # (N,) the best supported class
     calibration: Calibration
+    confidence: FloatArray | None = None  # (N,) see `Scores.prediction_confidence`; None: not measured
 
 
 INVERSE_TEMPERATURE = 0.3  # of the log odds, as scores: the predictors are correlated, so their sum is overconfident
@@ -49,8 +50,21 @@ def score_support(labels: LabelSupport) -> LabelScores:
     """Scores and calibration of the labels of N samples: 1/2 where the label is as likely as all others together."""
     rates = confusion_rates(labels, int(labels.classes.max()) + 1)
     scores = np.asarray(expit(INVERSE_TEMPERATURE * label_log_odds(labels, rates)))
-    predicted = np.take_along_axis(labels.classes, labels.support.argmax(1)[:, None], 1)[:, 0]
-    return LabelScores(scores[:, 0], predicted, calibrate_scores(labels, scores))
+    best = labels.support.argmax(1)
+    predicted = np.take_along_axis(labels.classes, best[:, None], 1)[:, 0]
+    return LabelScores(scores[:, 0], predicted, calibrate_scores(labels, scores), prediction_confidence(labels, best))
+
+
+def prediction_confidence(labels: LabelSupport, predicted: IntArray) -> FloatArray:
+    """(N,) probability that the predicted class is right if the given one is wrong; NaN where they are the same.
+
+    Args:
+        labels: support of N samples for M classes each; the given label is the first listed.
+        predicted: (N,) place of the predicted class among the listed ones.
+    """
+    others = log_softmax(labels.sharp[:, 1:], axis=1)
+    chosen = np.take_along_axis(others, np.maximum(predicted - 1, 0)[:, None], 1)[:, 0]
+    return np.where(predicted > 0, np.exp(chosen), np.nan)
 
 
 def calibrate_scores(labels: LabelSupport, scores: FloatArray) -> Calibration:

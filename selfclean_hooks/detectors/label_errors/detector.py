@@ -44,6 +44,7 @@ class EnsembleLabelErrors:
             automatic_threshold(labels),
             predicted_label=label,
             predicted_target=target,
+            prediction_confidence=labels.confidence if target is None else None,
             calibration=labels.calibration,
         )
 
@@ -69,9 +70,9 @@ def score_labels(x: Tensor, labels: IntArray, indices: IntArray, distances: Floa
         return LabelScores(np.where(labels >= 0, 1.0, np.nan), labels.copy(), NOTHING_WRONG)
     inputs = inputs_among(kept, x, indices, distances)
     labeled = score_support(label_support(inputs, np.searchsorted(values, labels[kept])))
-    score, predicted = np.full(len(labels), np.nan), np.full(len(labels), -1)
-    score[kept], predicted[kept] = labeled.score, values[labeled.predicted]
-    return LabelScores(score, predicted, labeled.calibration)
+    score, predicted, confidence = np.full(len(labels), np.nan), np.full(len(labels), -1), np.full(len(labels), np.nan)
+    score[kept], predicted[kept], confidence[kept] = labeled.score, values[labeled.predicted], labeled.confidence
+    return LabelScores(score, predicted, labeled.calibration, confidence)
 
 
 def inputs_among(kept: IntArray, x: Tensor, indices: IntArray, distances: Float32Array) -> PredictorInputs:

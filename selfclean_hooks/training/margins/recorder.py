@@ -108,7 +108,9 @@ class MarginRecorder:
         if "label_errors" in scores.not_run:
             return None
         if "label_errors" in scores.calibration:
-            return Margins.empty(scores.given_label)
+            given = scores.given_label.copy()
+            given[list(audit.new_labels)] = -1  # trained on with another label
+            return Margins.empty(given)
         method = audit.provenance.get("settings", {}).get("method")
         self._give_up(f"method={method!r} does not estimate how likely a label is right")
         return None
