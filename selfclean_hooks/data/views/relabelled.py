@@ -16,7 +16,6 @@ from selfclean_hooks.errors import DataError
 from selfclean_hooks.utils.arrays import IntArray
 from selfclean_hooks.utils.rng import preserve_rng_state
 
-NONE = np.empty((0, 2), np.int64)
 LABELS, LABELLED = ("targets", "labels"), ("samples", "imgs")  # attributes of labels, and of pairs that end in one
 
 
