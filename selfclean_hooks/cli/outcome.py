@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.cli.options import GateOptions
 from selfclean_hooks.cli.output import complain, print_result, say
 from selfclean_hooks.cli.output_folder import refused_folder
-from selfclean_hooks.core.issues import SCORED
+from selfclean_hooks.core.issues import SCORED, TOTAL
+from selfclean_hooks.decisions.duplicate_sets import CERTAIN_CLEAN
 from selfclean_hooks.decisions.review.marks import Review
 from selfclean_hooks.decisions.review.verdicts import unknown_labels
 from selfclean_hooks.decisions.settings import Policy
@@ -52,14 +56,14 @@ def write_report(result: SplitsAudit, folder: Path) -> None:
 def check_and_report(result: SplitsAudit, options: GateOptions, output: Path | None = None) -> int:
     """Check against the limits, save into `output` if given, print, and return the exit status.
 
-    The status is 2 where a threshold flags most of the data, or where the policy would drop most of it and no limit
-    fails. An earlier audit in `output` and the baseline are not changed then.
+    The status is 2 where a threshold flags most of the data, or where the policy would drop most of it, and no limit
+    fails that does not rest on such a threshold. An earlier audit in `output` and the baseline are not changed then.
     """
     result = apply_reviews(_with_options(result, options), options.review())
     audits = result.audits
     limits, baseline = options.limits_of(audits), options.accepted()
-    implausible, refused = tuple(_implausible_thresholds(audits)), tuple(_refused_policies(audits))
-    problem = "; ".join(implausible or refused)
+    implausible, refused = dict(_implausible_thresholds(audits)), tuple(_refused_policies(audits))
+    problem = "; ".join(implausible.values() or refused)
     verdict = check(audits, limits, baseline)
     place = None if output is None else _save(result, output, bool(problem), verdict)
     if options.update_baseline and options.baseline is not None and not problem:
@@ -71,8 +75,14 @@ def check_and_report(result: SplitsAudit, options: GateOptions, output: Path | N
     if problem:
         without = ", without clean_indices.txt" if refused else ""
         complain(f"{problem}. " + (f"The audit is saved in {place}{without}" if place else "Nothing was written"))
-        return 2 if implausible or verdict else 1
+        return 1 if _fails_beside(verdict, implausible) else 2
     return 0 if verdict else 1
+
+
+def _fails_beside(verdict: Verdict, implausible: Collection[tuple[str, str]]) -> bool:
+    """Whether a limit fails that does not rest on a threshold which is `implausible`, given as (split, issue)."""
+    doubted = {*implausible, *((split, TOTAL) for split, _ in implausible)}
+    return any(not each.passed and (each.split, each.issue) not in doubted for each in verdict.checks)
 
 
 def _with_options(result: SplitsAudit, options: GateOptions) -> SplitsAudit:
@@ -147,17 +157,27 @@ def _not_accepted(audits: Mapping[str, Audit], verdict: Verdict) -> Iterator[str
         )
 
 
-def _implausible_thresholds(audits: Mapping[str, Audit]) -> Iterator[str]:
-    """Thresholds that flag most of the data. Exact copies do not count: no threshold decides on them."""
+def _implausible_thresholds(audits: Mapping[str, Audit]) -> Iterator[tuple[tuple[str, str], str]]:
+    """(split, issue) whose threshold flags most of the data, and a sentence; copies that are certain do not count."""
     for name, audit in audits.items():
         for issue in SCORED:
-            inexact = audit.scores.of(issue) > 0
-            share = (audit.decisions.contamination_mask(issue) & ~audit.decisions.confirmed & inexact).mean()
+            doubtful = ~(audit.decisions.confirmed | _are_certain_copies(audit, issue))
+            share = (audit.decisions.contamination_mask(issue) & doubtful).mean()
             if share > audit.policy.max_drop_fraction:
                 yield (
+                    (name, issue),
                     f"{_split(name)}the threshold {audit.decisions.thresholds[issue]:.4g} flags {share:.0%} of the "
-                    f"samples for {issue}: that says more about the threshold or the representation than about the data"
+                    f"samples for {issue}: that says more about the threshold or the representation than about the "
+                    "data",
                 )
+
+
+def _are_certain_copies(audit: Audit, issue: str) -> NDArray[np.bool_]:
+    """(N,) exact copies, which no threshold decides on, and near duplicates that are certain by their calibration."""
+    scores, calibration = audit.scores.of(issue), audit.scores.calibration.get(issue)
+    if issue != "near_duplicates" or calibration is None or calibration.unknown:
+        return np.asarray(scores <= 0)
+    return np.asarray((scores <= 0) | (calibration.probability_clean(scores) < CERTAIN_CLEAN))
 
 
 def _refused_policies(audits: Mapping[str, Audit]) -> Iterator[str]:

@@ -132,6 +132,26 @@ def test_a_threshold_that_flags_everything_changes_nothing(saved: Path, tmp_path
     assert Audit.load(saved).thresholds.off_topic == "auto"
 
 
+def test_a_limit_that_fails_elsewhere_is_not_hidden(saved: Path, call: Call) -> None:
+    most = "gate", saved, "--threshold", "off_topic=1"
+    assert call(*most, "--max-near-duplicates", "0").status == 1
+    assert call(*most, "--max-near-duplicates", "1").status == 2
+    for limit in ("--max-off-topic", "--max-total"):
+        assert call(*most, limit, "0").status == 2
+
+
+def test_copies_that_are_certain_are_judged_however_many_they_are(tmp_path: Path, call: Call) -> None:
+    rng = np.random.default_rng(5)
+    copies = np.repeat(rng.normal(size=(30, 24)), 4, axis=0) + 0.005 * rng.normal(size=(120, 24))
+    np.savez(tmp_path / "x.npz", embeddings=copies.astype(np.float32))
+    command = "audit", tmp_path / "x.npz", "-o", tmp_path / "out", "--no-progress"
+    ran = call(*command, "--max-near-duplicates", "count:7")
+    assert ran.status == 1
+    assert "exceeds the limit 7 samples" in " ".join(ran.out.split())
+    assert "error: the policy would drop 90 of 120 samples" in ran.err
+    assert call(*command).status == 2  # nothing fails, but there are no clean indices either
+
+
 def test_a_refused_audit_of_the_current_folder_lies_beside_it(
     source: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
