@@ -14,16 +14,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, pad, unfold
+from torch.nn.functional import affine_grid, avg_pool2d, grid_sample
 
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
 SIDE, WINDOW = 16, 14  # of a miniature, and of its middle that may be moved about
+SHIFTS = SIDE - WINDOW + 1  # in each direction
 ZOOMS, DEGREES = (0.88, 1.0, 1 / 0.88), (-7.0, 0.0, 7.0)
 MOVED, SHIFTED, MIRRORED = 1.5, 2.0, 4.0  # handicaps, measured on photographs, drawings and digits
 FLAT = 1e-3  # squared contrast that rounding alone gives
 LEAST = 1e-6  # residual of equal images
-BLOCK, WIDTH = 128, 24  # images that are compared with so many others each at a time
+BLOCK, WIDTH = 64, 24  # images that are compared with so many others each at a time
+PREPARED = 512  # images whose contrast is measured at a time
 
 
 def aligned_residuals(miniatures: NDArray[np.uint8], pairs: IntArray) -> tuple[FloatArray, BoolArray]:
@@ -57,60 +59,72 @@ def _residuals(miniatures: NDArray[np.uint8], moved: IntArray, fixed: IntArray) 
     start = np.unique(moved[order], return_index=True)[1]
     place = np.arange(len(order)) - np.repeat(start, np.diff(np.append(start, len(order))))
     first = (place % WIDTH == 0).nonzero()[0]  # of each row of at most WIDTH pairs with the same image moved
+    images = torch.from_numpy(np.ascontiguousarray(miniatures.transpose(0, 3, 1, 2)))
+    used, number = np.unique(fixed, return_inverse=True)
+    contrasts = _contrasts(images, used)
     for begin in range(0, len(first), BLOCK):
         rows = first[begin : begin + BLOCK]
         end = first[begin + BLOCK] if begin + BLOCK < len(first) else len(order)
         pairs = order[rows[0] : end]
         row, column = np.searchsorted(rows, np.arange(rows[0], end), "right") - 1, place[rows[0] : end] % WIDTH
-        others = np.zeros((len(rows), column.max() + 1, *miniatures.shape[1:]), np.uint8)
-        others[row, column] = miniatures[fixed[pairs]]
-        found = _compare(_pixels(miniatures[moved[order[rows]]]), _pixels(others))
+        others = np.zeros((len(rows), column.max() + 1), np.int64)
+        others[row, column] = number[pairs]
+        found = _compare(_pixels(images[moved[order[rows]]]), _pixels(images[used[others]]), contrasts[others])
         plain[pairs], mirrored[pairs] = (part.numpy()[row, column] for part in found)
     return plain, mirrored
 
 
-def _compare(images: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+def _contrasts(images: Tensor, used: IntArray) -> Tensor:
+    """(P, 3) contrasts of the images (N, 3, 16, 16) at P positions: of the middle, of the whole, and at 8 x 8."""
+    found = []
+    for begin in range(0, len(used), PREPARED):
+        pixels = _pixels(images[used[begin : begin + PREPARED]])
+        small = avg_pool2d(pixels, 2)
+        found.append(torch.stack([_centre(_middle(pixels).clone()), _centre(pixels), _centre(small)], 1))
+    return torch.cat(found) if found else torch.empty(0, 3)
+
+
+def _compare(images: Tensor, others: Tensor, contrasts: Tensor) -> tuple[Tensor, Tensor]:
     """Residuals (B, K) of images (B, 3, 16, 16) moved over K others each (B, K, 3, 16, 16), plainly and mirrored.
 
     All that an image is compared with is a product of the other's pixels, which need no preparation: what it is
-    multiplied by has no mean and stands in the place of the pixels it is compared with.
+    multiplied by has no mean and stands in the place of the pixels it is compared with. `contrasts` (B, K, 3) of the
+    others is measured once an image, not once a pair.
     """
-    small, flipped = avg_pool2d(images, 2), images.flip(3)
-    shifts = unfold(images, WINDOW).transpose(1, 2).view(len(images), -1, 3, WINDOW, WINDOW)
-    moves = torch.cat([shifts, torch.stack([_middle(each) for each in _turned_and_zoomed(images)], 1)], 1)
-    masks = [
-        pad(_contrast(moves), [(SIDE - WINDOW) // 2] * 4),
-        _contrast(torch.stack([images, flipped], 1)),
-        _contrast(torch.stack([small, small.flip(3)], 1)).repeat_interleave(2, 3).repeat_interleave(2, 4) / 4,
-    ]
-    flat = others.flatten(0, 1)
-    lengths = [_length(part).view(others.shape[:2]) for part in (_middle(flat), flat, avg_pool2d(flat, 2))]
-    products = torch.bmm(others.flatten(2), torch.cat(masks, 1).flatten(2).transpose(1, 2))
-    kinds = [
-        part / length[..., None]
-        for part, length in zip(torch.split(products, [moves.shape[1], 2, 2], 2), lengths, strict=True)
-    ]
-    moved, whole, coarse = (1 - kind for kind in kinds)
-    n_shifts = shifts.shape[1]
-    shifted, turned = SHIFTED * moved[..., :n_shifts].amin(2), MOVED * moved[..., n_shifts:].amin(2)
-    fine = torch.minimum(torch.minimum(shifted, turned), whole[..., 0]).clamp(min=LEAST)
-    mirrored = (MIRRORED * whole[..., 1]).clamp(min=LEAST)
+    turned = _turned_and_zoomed(images)
+    n_shifts, n_moves = SHIFTS**2, SHIFTS**2 + turned.shape[1]
+    masks = images.new_zeros(len(images), n_moves + 4, *images.shape[1:])  # moves, whole and half the size, mirrored
+    moves, whole, small = _middle(masks[:, :n_moves]), masks[:, n_moves:-2], avg_pool2d(images, 2)
+    moves[:, :n_shifts] = images.unfold(2, WINDOW, 1).unfold(3, WINDOW, 1).movedim(1, 3).flatten(1, 2)
+    moves[:, n_shifts:] = turned
+    whole[:] = torch.stack([images, images.flip(3)], 1)
+    halves = torch.stack([small, small.flip(3)], 1)
+    own = torch.cat([_centre(moves), _centre(whole), _centre(halves)], 1)
+    masks[:, -2:] = halves.repeat_interleave(2, 3).repeat_interleave(2, 4) / 4
+    products = torch.bmm(others.flatten(2), masks.flatten(2).transpose(1, 2)) / own[:, None]
+    kinds = torch.split(products, [n_moves, 2, 2], 2)
+    moved, plain, coarse = (1 - part / contrasts[..., [kind]] for kind, part in enumerate(kinds))
+    shifted, zoomed = SHIFTED * moved[..., :n_shifts].amin(2), MOVED * moved[..., n_shifts:].amin(2)
+    fine = torch.minimum(torch.minimum(shifted, zoomed), plain[..., 0]).clamp(min=LEAST)
+    mirrored = (MIRRORED * plain[..., 1]).clamp(min=LEAST)
     coarse = torch.minimum(coarse[..., 0], MIRRORED * coarse[..., 1]).clamp(min=LEAST)
     return (fine * coarse).sqrt(), (mirrored * coarse).sqrt()
 
 
-def _turned_and_zoomed(images: Tensor) -> list[Tensor]:
-    """The images turned and zoomed in every combination but none."""
-    moved = []
+def _turned_and_zoomed(images: Tensor) -> Tensor:
+    """(B, 8, 3, 14, 14) middles of the images turned and zoomed in every combination but none."""
+    turns = []
     for zoom in ZOOMS:
         for degrees in DEGREES:
             if zoom == 1 and degrees == 0:
                 continue
             cosine, sine = (zoom * f(math.radians(degrees)) for f in (math.cos, math.sin))
-            turn = torch.tensor([[cosine, -sine, 0.0], [sine, cosine, 0.0]], dtype=torch.float32)
-            grid = affine_grid(turn.expand(len(images), 2, 3), list(images.shape), align_corners=False)
-            moved.append(grid_sample(images, grid, padding_mode="border", align_corners=False))
-    return moved
+            turns.append([[cosine, -sine, 0.0], [sine, cosine, 0.0]])
+    turn = torch.tensor(turns, dtype=torch.float32)
+    grid = _middle(affine_grid(turn, [len(turns), 1, SIDE, SIDE], align_corners=False).movedim(-1, 0)).movedim(0, -1)
+    channels = images.view(1, -1, SIDE, SIDE)  # all are moved alike: one grid, below each other
+    moved = grid_sample(channels, grid.reshape(1, -1, WINDOW, 2), padding_mode="border", align_corners=False)
+    return moved.view(*images.shape[:2], len(turns), WINDOW, WINDOW).transpose(1, 2)
 
 
 def _middle(images: Tensor) -> Tensor:
@@ -118,18 +132,12 @@ def _middle(images: Tensor) -> Tensor:
     return images[..., edge : edge + WINDOW, edge : edge + WINDOW]
 
 
-def _contrast(images: Tensor) -> Tensor:
-    """(B, A, 3, H, W) without the mean of each channel and of length 1, near 0 where it is flat."""
-    values = images - images.mean((-1, -2), keepdim=True)
-    return values / (values.square().sum((-1, -2, -3), keepdim=True) + FLAT).sqrt()
+def _centre(images: Tensor) -> Tensor:
+    """Contrasts (...) of images (..., 3, H, W), which lose the mean of each channel: their length without it."""
+    images -= images.mean((-1, -2), keepdim=True)
+    lengths: Tensor = torch.linalg.vector_norm(images, dim=(-1, -2, -3))
+    return (lengths.square() + FLAT).sqrt()
 
 
-def _length(images: Tensor) -> Tensor:
-    """(P,) what `_contrast` divides images (P, 3, H, W) by."""
-    number = images.shape[-1] * images.shape[-2]
-    squares = images.square().sum((-1, -2, -3)) - images.sum((-1, -2)).square().sum(1) / number
-    return (squares.clamp_(min=0) + FLAT).sqrt()
-
-
-def _pixels(miniatures: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(miniatures).movedim(-1, -3).to(torch.float32) / 255
+def _pixels(miniatures: Tensor) -> Tensor:
+    return miniatures.to(torch.float32) / 255
