@@ -113,7 +113,8 @@ def audit(
         backbone: "auto", "self-supervised", a timm name, an nn.Module, or a callable from a batch to (B, D). Modules
             and callables get what torch's default_collate makes of a batch: images as (B, C, H, W) floats in [0, 1]
             (uint8 is divided by 255), arrays, tensors and lists of numbers as a tensor, text as a list of str, dicts as
-            a dict of batches. A callable gets a list of tensors where (T,) or (C, T) differ in length.
+            a dict of batches, images as bytes or as a path in a text decoded. A callable gets a list of tensors where
+            (T,) or (C, T) differ in length.
         method: "default", or "selfclean" for the scores of the paper.
         thresholds: where a score becomes a flag.
         policy: what a flag does.

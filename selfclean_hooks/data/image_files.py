@@ -141,6 +141,19 @@ def decode_image(encoded: Any, folder: str = "") -> Image.Image:
         raise OSError(f"{len(content)} bytes cannot be read as an image: {type(error).__name__}: {error}") from error
 
 
+def is_encoded_image(value: Any) -> bool:
+    """Whether a value is the bytes of an image file, or the path of a file that is there, as text, named as one."""
+    if isinstance(value, str):
+        return suffix(value) in image_suffixes() and os.path.isfile(value)
+    if not isinstance(value, (bytes, bytearray)):
+        return False
+    try:
+        with _opened(io.BytesIO(value)):
+            return True
+    except Exception:  # as in `read_image`
+        return False
+
+
 def stored_image(value: Any) -> Any:
     """The image that stands behind what a data set returns for it; any other value as it is.
 
@@ -167,14 +180,17 @@ def _register_plugins() -> None:
         importlib.import_module("pillow_heif").register_heif_opener()
 
 
-def _decoded(file: IO[bytes]) -> Image.Image:
+def _opened(file: IO[bytes]) -> Image.Image:
     _register_plugins()
     Image.init()
-    formats = [name for name in Image.OPEN if name not in NOT_IMAGES]
+    return Image.open(file, formats=[name for name in Image.OPEN if name not in NOT_IMAGES])
+
+
+def _decoded(file: IO[bytes]) -> Image.Image:
     with warnings.catch_warnings():
         # Photographs of 90 to 178 megapixels are real and are read; beyond that Pillow raises an error.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(file, formats=formats) as image:
+        with _opened(file) as image:
             if max(image.size) > LONGEST:
                 image.info[STORED] = image.size
                 scale = JPEG_LONGEST / max(image.size)

@@ -103,8 +103,10 @@ class SampleReader(Dataset[tuple[Sample, Any]]):
         """See `own_files` for `files`; `known`: sorted digests of contents not wanted; `prepared`: not to be read.
 
         With `whole` the contents are the items as the data set returns them, which must then be a `CachedDataset`.
+        Encoded images are decoded to be prepared, and for a function where a `CachedDataset` has seen that there are.
         """
         self.whole = whole
+        self.decodes = prepare is not None or (not whole and getattr(dataset, "holds_encoded", False))
         self.dataset, self.prepare, self.files, self.known = dataset, prepare, files, known
         self.prepared = dict(prepared)
         self.current: Tensor | None = None  # (W,) in shared memory: the index that each worker reads
@@ -124,7 +126,7 @@ class SampleReader(Dataset[tuple[Sample, Any]]):
             value, target = split(item)
             if value is None:
                 raise DataError("the data set returned None")
-            value = value if self.prepare is None else encoded_image(value)
+            value = encoded_image(value) if self.decodes else value
             seen, size, small = digest(value), pixels(value), miniature(value)
             known = self._is_known(seen)
             content = None if known else self._content(value, index) if not self.whole else self.dataset.stored(index)
@@ -154,7 +156,7 @@ class SampleReader(Dataset[tuple[Sample, Any]]):
 
     def _content(self, value: Any, index: int) -> Any:
         if self.prepare is None:
-            return as_input(value)
+            return as_input(encoded_image(value) if self.decodes else value)
         return self.prepare(_image(value, index))
 
 

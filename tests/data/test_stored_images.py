@@ -16,6 +16,7 @@ from selfclean_hooks.data.image_files import decode_image, read_image
 from selfclean_hooks.data.images import to_image
 from selfclean_hooks.data.items import count_views, split
 from selfclean_hooks.data.reader import SampleReader
+from selfclean_hooks.embedding.embed import embed
 from selfclean_hooks.errors import DataError
 from tests.helpers.image_files import noisy, write
 
@@ -79,6 +80,30 @@ def test_what_cannot_be_read_is_an_unreadable_sample(value: Any, why: str) -> No
 def test_a_function_gets_text_as_text() -> None:
     assert SampleReader([("x.png", 1)], None)[0][1] == "x.png"
     assert SampleReader([(b"abc", 1)], None)[0][1] == b"abc"
+
+
+@pytest.mark.parametrize("kind", ["bytes", "bytearray", "text", "struct", "path"])
+@pytest.mark.parametrize("backbone", ["function", "module"])
+def test_a_backbone_of_the_users_own_gets_images_decoded_too(kind: str, backbone: str, tmp_path: Path) -> None:
+    images = [noisy(seed) for seed in range(4)]
+    files = [write(tmp_path / f"{at}.png", image) for at, image in enumerate(images)]
+    held: Any = {
+        "bytes": list(map(png, images)),
+        "bytearray": [bytearray(png(image)) for image in images],
+        "text": list(map(str, files)),
+        "struct": [{"bytes": png(image), "path": None} for image in images],
+        "path": files,
+    }[kind]
+    own = means if backbone == "function" else torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    found = embed([(value, at % 2) for at, value in enumerate(held)], own, progress=False)
+    assert np.allclose(found.vectors, np.stack([np.asarray(image).mean((0, 1)) / 255 for image in images]), atol=1e-6)
+    assert found.miniatures is not None
+
+
+def test_what_is_damaged_among_encoded_images_is_an_unreadable_sample() -> None:
+    held = [b"", png(noisy(1)), png(noisy(2)), png(noisy(3))[:60], png(noisy(4))]
+    found = embed([(value, 0) for value in held], means, progress=False)
+    assert sorted(found.errors) == [0, 3]
 
 
 def test_images_in_a_table_have_the_size_and_turn_of_files(tmp_path: Path) -> None:

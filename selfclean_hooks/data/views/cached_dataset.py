@@ -15,7 +15,8 @@ from torch.utils.data import Dataset, get_worker_info
 
 from selfclean_hooks.data.dataset_tree import origin
 from selfclean_hooks.data.digests import digest
-from selfclean_hooks.data.items import count_views
+from selfclean_hooks.data.image_files import is_encoded_image
+from selfclean_hooks.data.items import count_views, split
 from selfclean_hooks.data.views.item_fields import CONVENTIONS, Fields, begins_with
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.utils.patience import waiting
@@ -40,12 +41,14 @@ class CachedDataset(Dataset[Any]):
     Attributes:
         dataset: map-style; `dataset[index]` always reads.
         views: how many images the first item holds, and how many images or arrays; None before one is read.
+        holds_encoded: whether one of the first items that were read is an image as bytes or as a path in a text.
     """
 
     def __init__(self, dataset: Any, fields: Fields = CONVENTIONS, is_decided: bool = False) -> None:
         """Nothing is read yet. `fields`: which field of an item is what; `is_decided`: items need not show it."""
         self.dataset, self.fields = dataset, fields
         self.views: tuple[int, int] | None = None
+        self.holds_encoded, self._looked_at = False, 0
         self._is_decided = is_decided or fields.input_key is not None
         self._entries: dict[int, _Entry] = {}
         self._bytes = 0
@@ -66,7 +69,14 @@ class CachedDataset(Dataset[Any]):
         if self.views is None:
             with suppress(DataError):  # of an item that is none
                 self.views = count_views(found), count_views(found, of_arrays=True)
+        if self._looked_at < PROBED:
+            self._look(found)
         return found
+
+    def _look(self, found: Any) -> None:
+        with suppress(Exception):  # whatever the user's own code raises; the audit reports such items one by one
+            self.holds_encoded |= is_encoded_image(split(found).value)
+            self._looked_at += 1
 
     def _is_index_first(self, index: int, item: Any) -> bool:
         """Whether items are tuples that begin with their position; others are read to see only if this one does."""
