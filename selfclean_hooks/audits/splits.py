@@ -71,6 +71,12 @@ class SplitsAudit(SplitsResult[Audit]):
         given = {name: str(source) for name, source in (sources or {}).items()}
         return tuple(apply(self.audits, Path(to), mode_of(mode), given, dry_run))
 
+    def export(self, format: str, path: str | Path) -> list[Path]:
+        """Write all splits in the format of another tool; see `Audit.export`."""
+        from selfclean_hooks.report.exports.formats import export
+
+        return export(self.audits, format, Path(path))
+
     @staticmethod
     def load(folder: str | Path) -> SplitsAudit:
         """Read what `save` wrote.

@@ -1,4 +1,4 @@
-"""The command line: demo, audit, pretrain here; gate, report, apply in `saved_audit.py`.
+"""The command line: demo, audit, pretrain here; gate, report, apply, export in `saved_audit.py`.
 
 Exit status: 0 passed, 1 contaminated beyond a limit, 2 wrong usage, unreadable source or any other error,
 143 ended by SIGTERM.
@@ -21,7 +21,7 @@ from selfclean_hooks.cli import process
 from selfclean_hooks.cli.options import GateOptions, with_gate_options
 from selfclean_hooks.cli.outcome import check_and_report
 from selfclean_hooks.cli.output import complain, interrupts_as_errors, say
-from selfclean_hooks.cli.saved_audit import apply, gate, report
+from selfclean_hooks.cli.saved_audit import apply, export, gate, report
 from selfclean_hooks.decisions.settings import Policy
 from selfclean_hooks.errors import DataWarning, SelfCleanError
 from selfclean_hooks.utils.text import console
@@ -185,6 +185,7 @@ def pretrain(
 app.command()(gate)
 app.command()(report)
 app.command()(apply)
+app.command()(export)
 
 
 @process.steady_streams()

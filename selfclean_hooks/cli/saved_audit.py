@@ -1,4 +1,4 @@
-"""The commands on a saved audit: gate, report, apply."""
+"""The commands on a saved audit: gate, report, apply, export."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from selfclean_hooks.cli.options import DecisionFiles, GateOptions, Saved, with_
 from selfclean_hooks.cli.outcome import apply_reviews, check_and_report, load_audit, write_report
 from selfclean_hooks.cli.output import interrupts_as_errors, say, show
 from selfclean_hooks.decisions.review.file import read_reviews
+from selfclean_hooks.report.exports.formats import ExportFormat
 from selfclean_hooks.storage.applied.modes import Mode
 
 
@@ -83,3 +84,28 @@ def apply(
             for note in part.notes:
                 say(note)
         show(f"nothing written, {to} would be new" if dry_run else f"written: {to}")
+
+
+def export(
+    folder: Saved,
+    to: Annotated[ExportFormat, typer.Option("--to", help="What reads it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="New file; fiftyone, hf: new folder.")],
+    decisions: DecisionFiles = None,
+) -> None:
+    """Write a saved audit in the format of another tool; no model is loaded.
+
+    csv, parquet: a row for each sample. cleanlab: the columns of Datalab, as CSV. fiftyone: fields and tags, for
+    fiftyone.types.LegacyFiftyOneDataset. label-studio: a task for each finding with the suggested verdict filled in,
+    and the labelling interface (FILE.xml); --decisions reads what Label Studio exports (JSON). hf: a Hugging Face data
+    set saved on disk.
+
+    Examples:
+
+      selfclean-hooks export audit/ --to label-studio -o tasks.json
+
+      selfclean-hooks apply audit/ --decisions label_studio_export.json --to photos_clean
+    """
+    with interrupts_as_errors("nothing was written"):
+        review = read_reviews(decisions) if decisions else None
+        for path in apply_reviews(load_audit(folder), review).export(to.value, output):
+            show(f"written: {path}")

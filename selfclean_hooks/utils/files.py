@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 
-from selfclean_hooks.errors import AuditFileError
+from selfclean_hooks.errors import AuditFileError, SelfCleanError
 
 TEMPORARY = re.compile(r"\.selfclean-(\d+)-([0-9a-f]{8})[0-9a-f]{8}\.(tmp|saving)")  # process, machine
 DAY = 86400.0
@@ -105,6 +105,8 @@ def writing(path: Path) -> Iterator[None]:
     """Raise an AuditFileError that names the path for what the operating system refuses."""
     try:
         yield
+    except SelfCleanError:  # says what is wrong
+        raise
     except (OSError, ValueError) as error:  # ValueError: of a name that no file can have
         why = getattr(error, "strerror", None) or error
         raise AuditFileError(

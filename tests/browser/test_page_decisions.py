@@ -1,6 +1,7 @@
 """The file of decisions: from the page to the command line and back."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,17 @@ def test_decisions_come_back_through_the_command_line(
     assert ran.status == 0, ran.err
     reported = json.loads(ran.out)
     assert reported["contamination"]["label_errors"] == found.contamination["label_errors"]
+
+
+def test_the_dialog_prints_commands_that_can_be_run(review: Opened, path: Path) -> None:
+    with review.page.expect_download():
+        review.page.click("text=Export decisions")
+    apply, gate = (shlex.split(text) for text in review.page.locator("dialog .command code").all_inner_texts())
+    decided = ["--decisions", "decisions.json"]
+    assert apply[:5] == ["selfclean-hooks", "apply", str(path.parent), *decided]
+    assert apply[5] == "--to"
+    assert apply[6].endswith("_clean")
+    assert gate == ["selfclean-hooks", "gate", str(path.parent), *decided]
 
 
 def test_decisions_are_loaded_again_and_other_files_are_refused(

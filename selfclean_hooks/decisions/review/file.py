@@ -1,4 +1,4 @@
-"""Review files: what the page exports, and what --decisions reads."""
+"""Review files: what the page exports, and what --decisions reads; exports of Label Studio too."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from selfclean_hooks.decisions.review.label_studio import decisions_in
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.errors import AuditFileError
 from selfclean_hooks.utils.files import write
@@ -35,7 +36,7 @@ class _ReviewFile(Struct, frozen=True):
 
 
 def read_review(path: str | Path) -> Review:
-    """Read a file of decisions strictly.
+    """Read a file of decisions, or an export of Label Studio, strictly.
 
     Raises:
         AuditFileError: it is not one; the message says where and why.
@@ -95,6 +96,8 @@ def _mark_to_dict(mark: Mark, split: str) -> dict[str, Any]:
 
 
 def _parse_review(content: Any) -> Review:
+    if isinstance(content, list):  # an export of Label Studio
+        return Review(tuple(_parse_mark(number, entry, "") for number, entry in decisions_in(content)))
     _check_keys(content, _ReviewFile.__struct_fields__)
     for name, wanted in (("kind", KIND), ("format", VERSION)):
         if content.get(name) != wanted or isinstance(content.get(name), bool):

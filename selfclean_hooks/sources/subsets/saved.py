@@ -32,7 +32,7 @@ def saved_subset(source: Source, changes: Changes) -> Subset:
         changed = dataset
         for name, values in new.items():
             changed = _with_column(changed, name, values)
-        with _without_bars():
+        with without_bars():
             changed.select(changes.kept).save_to_disk(str(target))
 
     return Subset({}, {FOLDER: write})
@@ -60,7 +60,7 @@ def _new_labels(dataset: Any, labels: Mapping[int, str], where: str) -> dict[str
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
     """No progress bars of the library within the block."""
     bars = importlib.import_module("datasets.utils")
     if bars.are_progress_bars_disabled():

@@ -31,13 +31,31 @@ function commandLine(command) {
   return el("div", { class: "command" }, el("code", {}, command), copy);
 }
 
+/** @param {string} text as one word of a shell */
+const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+
+/** The folder of the saved audit, which a page that was opened from it knows; "DIR" elsewhere. */
+function auditFolder() {
+  const up = document.querySelector("a.back") ? 2 : 1; // the page of a split lies one deeper
+  try {
+    const path = decodeURIComponent(location.pathname).replace(/^\/(?=[A-Za-z]:)/, "");
+    return location.protocol === "file:" && path === visible(path) ? path.split("/").slice(0, -up).join("/") || "/" : "DIR";
+  } catch {
+    return "DIR"; // a name that is no text
+  }
+}
+
+/** @param {string} name of the source */
+const cleanName = (name) => `${name.replace(/[/\\]+$/, "").split(/[/\\]/).pop()?.replace(/[^\w.-]+/g, "_") || "data"}_clean`;
+
 function exportDecisions() {
+  const folder = quoted(auditFolder());
   download("decisions.json", decisions());
   const total = issues.reduce((sum, issue) => sum + marks[issue].size, carried.length + loaded.length);
   const number = Object.keys(movedThresholds()).length;
   dialog("Decisions exported", el("p", {}, `decisions.json holds ${count(total)} decisions${number ? ` and ${number} moved ${number > 1 ? "thresholds" : "threshold"}` : ""}.`),
-    el("p", {}, "Check the saved audit with them (DIR is its folder):"), commandLine("selfclean-hooks gate DIR --decisions decisions.json"),
-    el("p", {}, "Or audit the data again without what you confirmed (SOURCE is the data):"), commandLine("selfclean-hooks audit SOURCE --decisions decisions.json"));
+    el("p", {}, "Write the fixed data set, a new folder; start where the audit was started, with the path of decisions.json:"), commandLine(`selfclean-hooks apply ${folder} --decisions decisions.json --to ${quoted(cleanName(raw.dataset))}`),
+    el("p", {}, "Or check the saved audit with them:"), commandLine(`selfclean-hooks gate ${folder} --decisions decisions.json`));
 }
 
 /** @param {File} file */

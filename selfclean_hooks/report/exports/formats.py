@@ -1,0 +1,83 @@
+"""The formats of an export: one row each. The module that writes a format is imported when it is asked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from enum import Enum
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
+
+from selfclean_hooks.errors import SettingError
+from selfclean_hooks.utils.files import remove_leftovers, temporary, writing
+
+if TYPE_CHECKING:
+    from selfclean_hooks.results.result import AuditResult
+
+Write = Callable[[Mapping[str, "AuditResult"], Path], None]  # audits by split, "" for one data set, and the new path
+
+
+class ExportFormat(str, Enum):
+    """What another tool reads."""
+
+    csv = "csv"
+    parquet = "parquet"
+    cleanlab = "cleanlab"
+    fiftyone = "fiftyone"
+    label_studio = "label-studio"
+    hf = "hf"
+
+
+WRITERS = {
+    ExportFormat.csv: "selfclean_hooks.report.exports.tables:write_csv",
+    ExportFormat.parquet: "selfclean_hooks.report.exports.tables:write_parquet",
+    ExportFormat.cleanlab: "selfclean_hooks.report.exports.cleanlab:write_datalab_columns",
+    ExportFormat.fiftyone: "selfclean_hooks.report.exports.fiftyone:write_samples",
+    ExportFormat.label_studio: "selfclean_hooks.report.exports.label_studio:write_tasks",
+    ExportFormat.hf: "selfclean_hooks.report.exports.hugging_face:write_dataset",
+}
+
+
+def export(audits: Mapping[str, AuditResult], format: str, path: Path) -> list[Path]:
+    """Write audits in the format of another tool. See `Audit.export`.
+
+    Args:
+        audits: by name of the split; {"": audit} for one data set.
+        format: one of `ExportFormat`.
+        path: of the new file or folder; nothing is replaced.
+
+    Returns:
+        What was written.
+
+    Raises:
+        SettingError: there is no such format, something is there, or the format needs what the audit lacks.
+        AuditFileError: it cannot be written.
+    """
+    try:
+        write: Write = resolve_name(WRITERS[ExportFormat(format)])
+    except ValueError:
+        names = ", ".join(each.value for each in ExportFormat)
+        raise SettingError(f"the format must be one of {names}, got {format!r}") from None
+    _check_free(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent)
+        staging = temporary(path.parent, "saving")
+        try:
+            staging.mkdir()
+            write(audits, staging / path.name)
+            made = sorted(staging.iterdir())
+            for each in made:
+                _check_free(path.parent / each.name)
+            for each in made:
+                os.rename(each, path.parent / each.name)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return [path.parent / each.name for each in made]
+
+
+def _check_free(path: Path) -> None:
+    if os.path.lexists(path):
+        raise SettingError(f"{path} is there already: give another name, or remove it")

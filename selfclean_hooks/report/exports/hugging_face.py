@@ -1,0 +1,28 @@
+"""All samples as a Hugging Face data set saved on disk: the image of each beside its scores, flags and labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selfclean_hooks.report.exports.tables import encodable, needed, samples_of
+from selfclean_hooks.sources.subsets.saved import without_bars
+
+if TYPE_CHECKING:
+    from selfclean_hooks.results.result import AuditResult
+
+
+def write_dataset(audits: Mapping[str, AuditResult], path: Path) -> None:
+    """Write the folder that `datasets.load_from_disk` reads; images are copied into it, None where there is no file."""
+    frame = encodable(samples_of(audits))
+    for name in ("given_label", "predicted_label"):
+        frame[name] = frame[name].astype(object).map(str, na_action="ignore")
+    with needed("datasets", "huggingface"):
+        import datasets
+    names = [name for audit in audits.values() for name in audit.names or ("",) * len(audit)]
+    frame.insert(0, "image", [name if os.path.isfile(name) else None for name in names])
+    made = datasets.Dataset.from_pandas(frame, preserve_index=False).cast_column("image", datasets.Image())
+    with without_bars():
+        made.save_to_disk(str(path))
