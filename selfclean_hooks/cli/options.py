@@ -49,23 +49,25 @@ DecisionFiles = Annotated[
         "--decisions", metavar="FILE", help="Review decisions exported from the report; may be given several times."
     ),
 ]
+ThresholdTexts = Annotated[
+    Texts, typer.Option(metavar="ISSUE=SCORE", help="Flag below this score, or auto, or none: label_errors=0.3.")
+]
+Relabel = Annotated[
+    bool,
+    typer.Option(
+        "--relabel",
+        help="Replace flagged labels by the predicted ones where these are probably right, drop the others.",
+    ),
+]
 
 
 @dataclass(frozen=True)
 class GateOptions:
     """How an audit is checked and printed; texts as they were written. Each field is an option of the command line."""
 
-    threshold: Annotated[
-        Texts, typer.Option(metavar="ISSUE=SCORE", help="Flag below this score, or auto, or none: label_errors=0.3.")
-    ] = None
+    threshold: ThresholdTexts = None
     keep: Annotated[KeepOption | None, typer.Option(help="Which copy of a duplicate set is kept.")] = None
-    relabel: Annotated[
-        bool,
-        typer.Option(
-            "--relabel",
-            help="Replace flagged labels by the predicted ones where these are probably right, drop the others.",
-        ),
-    ] = False
+    relabel: Relabel = False
     max_near_duplicates: Annotated[Texts, _limit("are surplus copies: a fraction (0.01, 1%) or count:5")] = None
     max_off_topic: Annotated[Texts, _limit("are off topic")] = None
     max_label_errors: Annotated[Texts, _limit("have a label error")] = None

@@ -59,7 +59,7 @@ def check_and_report(result: SplitsAudit, options: GateOptions, output: Path | N
     The status is 2 where a threshold flags most of the data, or where the policy would drop most of it, and no limit
     fails that does not rest on such a threshold. An earlier audit in `output` and the baseline are not changed then.
     """
-    result = apply_reviews(_with_options(result, options), options.review())
+    result = apply_reviews(with_options(result, options), options.review())
     audits = result.audits
     limits, baseline = options.limits_of(audits), options.accepted()
     implausible, refused = dict(_implausible_thresholds(audits)), tuple(_refused_policies(audits))
@@ -85,7 +85,7 @@ def _fails_beside(verdict: Verdict, implausible: Collection[tuple[str, str]]) ->
     return any(not each.passed and (each.split, each.issue) not in doubted for each in verdict.checks)
 
 
-def _with_options(result: SplitsAudit, options: GateOptions) -> SplitsAudit:
+def with_options(result: SplitsAudit, options: GateOptions) -> SplitsAudit:
     """The audit with the thresholds and what the policy does by the command line; only the first split is changed."""
     if not options.threshold and options.policy(Policy()) == Policy():
         return result

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from selfclean_hooks.cli.options import DecisionFiles, GateOptions, Saved, with_gate_options
-from selfclean_hooks.cli.outcome import apply_reviews, check_and_report, load_audit, write_report
+from selfclean_hooks.cli.options import DecisionFiles, GateOptions, Relabel, Saved, ThresholdTexts, with_gate_options
+from selfclean_hooks.cli.outcome import apply_reviews, check_and_report, load_audit, with_options, write_report
 from selfclean_hooks.cli.output import interrupts_as_errors, say, show
 from selfclean_hooks.decisions.review.file import read_reviews
 from selfclean_hooks.report.exports.formats import ExportFormat
@@ -40,6 +40,8 @@ def apply(
     folder: Saved,
     to: Annotated[Path, typer.Option("--to", metavar="TARGET", help="A folder that is new or empty.")],
     decisions: DecisionFiles = None,
+    threshold: ThresholdTexts = None,
+    relabel: Relabel = False,
     mode: Annotated[
         Mode,
         typer.Option(
@@ -54,7 +56,7 @@ def apply(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be done.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Move back what --mode move moved to TARGET.")] = False,
 ) -> None:
-    """Write the audited data without what is dropped, with the new labels of the review, in the form it came in.
+    """Write the audited data without what is dropped and with new labels, in the form it came in.
 
     A folder of images becomes a folder with the same names, an image with a new label in the folder of its class; a
     table, an .npz file or a saved Hugging Face data set becomes one of the same name. TARGET/dropped.csv has a reason
@@ -76,9 +78,9 @@ def apply(
         if undo:
             show(f"{Audit.undo(to)} files moved back")
             return
-        review = read_reviews(decisions) if decisions else None
+        options = GateOptions(threshold, relabel=relabel, decisions=decisions)
         sources = named_sources(source) if source else {}
-        audit = apply_reviews(load_audit(folder), review)
+        audit = apply_reviews(with_options(load_audit(folder), options), options.review())
         for part in audit.apply(to, mode.value, sources, dry_run):
             show(part.describe())
             for note in part.notes:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from selfclean_hooks import Audit, Policy, Thresholds
+from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.errors import AuditFileError, PolicyError, SettingError, SourceError
 from selfclean_hooks.sources.source import open_source
 from tests.helpers.applied_data import audited, files, image, images
@@ -281,3 +281,23 @@ def test_data_sets_made_by_code_go_to_class_folders(tmp_path: Path) -> None:
     assert set(data(tmp_path / "clean")) == expected
     with pytest.raises(SettingError, match="link or copy"):
         audit.apply(tmp_path / "moved", "move")
+
+
+def test_labels_that_the_policy_replaces(tmp_path: Path) -> None:
+    names = [f"{name}/{i}.png" for name in ("cat", "dog") for i in range(12)]
+    source = images(tmp_path / "photos", *names)
+    vectors = np.random.default_rng(0).normal(size=(24, 6))
+    vectors[:12, 0] += 9
+    vectors[12:, 1] += 9
+    vectors[3] = [0, 9, 0, 0, 0, 0.1]  # a dog among the cats
+    order = sorted(names)
+    made = audit_embeddings(vectors[[names.index(name) for name in order]], [name[0] == "d" for name in order])
+    files_of = tuple(str(source / name) for name in order)
+    scores = replace(made.scores, class_names=("cat", "dog"))
+    audit = replace(made, scores=scores, names=files_of, provenance={"dataset": {"name": str(source)}}, digests=None)
+    wrong = order.index("cat/3.png")
+    score = float(audit.scores.label[wrong])
+    audit = audit.at(thresholds=Thresholds(None, None, score + 1e-6), policy=Policy(label_errors="relabel"))
+    assert audit.new_labels == {wrong: "dog"}
+    assert audit.apply(tmp_path / "clean").relabelled == 1
+    assert set(data(tmp_path / "clean")) == set(names) - {"cat/3.png"} | {"dog/3_from_cat.png"}

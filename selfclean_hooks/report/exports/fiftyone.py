@@ -74,4 +74,4 @@ def _tags(audit: AuditResult, i: int) -> list[str]:
     decisions = audit.decisions
     tags = [issue for issue in decisions.flags if issue in BY_NAME and decisions.contamination_mask(issue)[i]]
     tags += ["dropped"] if decisions.dropped[i] else []
-    return [*tags, *(["relabelled"] if i in audit.relabelled else [])]
+    return [*tags, *(["relabelled"] if i in audit.new_labels else [])]

@@ -41,7 +41,7 @@ def samples_of(audits: Mapping[str, AuditResult]) -> pd.DataFrame:
         if is_compared:
             frame["is_leakage_issue"] = audit.decisions.flags["leakage"]
         frame["is_dropped"] = audit.decisions.dropped
-        frame["new_label"] = pd.Series([audit.relabelled.get(i, "") for i in range(len(audit))], dtype=object)
+        frame["new_label"] = pd.Series([audit.new_labels.get(i, "") for i in range(len(audit))], dtype=object)
         if split:
             frame.insert(0, "split", split)
         frames.append(frame)

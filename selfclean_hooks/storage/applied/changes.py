@@ -27,14 +27,9 @@ def changes_of(audit: AuditResult) -> Changes:
         PolicyError: the policy would drop too much.
     """
     kept = audit.clean_indices
-    given, new = label_texts(audit.scores), new_labels(audit)
+    given, new = label_texts(audit.scores), audit.new_labels  # by people and by the policy
     labels = {i: new[i] for i in kept.tolist() if i in new and new[i] != given[i]}
     return Changes(kept, labels, frozenset(audit.scores.errors))
-
-
-def new_labels(audit: AuditResult) -> dict[int, str]:
-    """Position -> new label. All that gives a sample another label comes together here; that of a person counts."""
-    return audit.relabelled
 
 
 def dropped_of(audit: AuditResult) -> list[Dropped]:
@@ -48,10 +43,8 @@ def _issue(audit: AuditResult, i: int) -> str:
     decisions = audit.decisions
     marks = {issue: decisions.marks.get(issue, {}).get(i) for issue in NAMES}
     confirmed = [issue for issue, mark in marks.items() if mark is not None and mark.verdict == "confirmed"]
-    by_policy = (
-        issue
-        for issue in decisions.flags
-        if audit.policy.action(issue) == "drop" and decisions.contamination_mask(issue)[i]
-    )
+    drops = {issue for issue in decisions.flags if audit.policy.action(issue) == "drop"}
+    drops |= {"label_errors"} if audit.policy.label_errors == "relabel" and i not in decisions.replaced else set()
+    by_policy = (issue for issue in drops if decisions.contamination_mask(issue)[i])
     found = set(confirmed[:1] or by_policy)
     return next((issue for issue in NAMES if issue in found), "")
