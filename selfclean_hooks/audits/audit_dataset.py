@@ -59,7 +59,7 @@ def audit_embeddings(
     from selfclean_hooks.embedding.quality import quality_of_vectors
     from selfclean_hooks.neighbors.unit_vectors import zero_rows
     from selfclean_hooks.results.finding_neighbors import with_evidence
-    from selfclean_hooks.utils.arrays import fingerprint
+    from selfclean_hooks.utils.arrays import fingerprint, note_identical
     from selfclean_hooks.utils.text import bar
 
     thresholds, policy = checked_settings(method, thresholds, policy)
@@ -75,6 +75,8 @@ def audit_embeddings(
             DataWarning,
             stacklevel=2,
         )
+    for same in (identical := note_identical(array)):
+        warnings.warn(same, DataWarning, stacklevel=2)
     with bar("comparing", progress) as tick:
         scores = score(
             array,
@@ -90,7 +92,7 @@ def audit_embeddings(
     digests = tuple(fingerprint(row) for row in array)
     quality = quality_of_vectors(array, class_codes(codes), digests)
     data = {"fingerprint": fingerprint(array, codes)}
-    origin = provenance(data, None, method, thresholds, policy, known.notes, quality)
+    origin = provenance(data, None, method, thresholds, policy, (*identical, *known.notes), quality)
     result = Audit(scores, thresholds, policy, origin, digests=digests)
     return with_evidence(with_max_items(result, max_items), array, progress=progress)
 

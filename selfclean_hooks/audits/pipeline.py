@@ -37,7 +37,7 @@ def audit_of(embeddings: Embeddings, settings: AuditSettings, umap: bool = False
     from selfclean_hooks.results.finding_neighbors import with_evidence
 
     e, thresholds, policy = embeddings, settings.thresholds, settings.policy
-    own = as_vectors(e.vectors, identical=True)  # copies of one sample are a finding
+    own = as_vectors(e.vectors, blank=True)  # copies of one sample are a finding
     contents = [e.digests[at] for at in e.readable.tolist()]
     vectors, blank = with_blank_directions(own, contents, repeated_blanks([(own, contents)])), zero_rows(own)
     scores = _scores(e, vectors, settings)

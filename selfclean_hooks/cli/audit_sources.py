@@ -143,7 +143,7 @@ def embeddings_of(
     from selfclean_hooks.core.embeddings import Embeddings
     from selfclean_hooks.core.labels import class_codes, read_labels
     from selfclean_hooks.embedding.quality import quality_of_vectors
-    from selfclean_hooks.utils.arrays import as_vectors, fingerprint
+    from selfclean_hooks.utils.arrays import as_vectors, fingerprint, note_identical
 
     array = as_vectors(vectors)
     known = read_labels(labels, len(array))
@@ -160,7 +160,7 @@ def embeddings_of(
         digests=keys,
         data={"name": name, "fingerprint": fingerprint(array, codes)},
         encoder={"name": "given", "fingerprint": None},
-        notes=known.notes,
+        notes=(*note_identical(array), *known.notes),
         keys=keys,
         fitness=quality_of_vectors(array, class_codes(codes), keys),
     )

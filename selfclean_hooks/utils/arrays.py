@@ -31,10 +31,10 @@ def fingerprint(*parts: NDArray[Any] | str | None) -> str:
     return digest.hexdigest()
 
 
-def as_vectors(vectors: Any, identical: bool = False) -> NDArray[np.floating]:
+def as_vectors(vectors: Any, blank: bool = False) -> NDArray[np.floating]:
     """Check (N, D) vectors: real, finite, at least two. Copies nothing that is a float array already.
 
-    Unless they may be `identical`, as those of copies of one sample are, they must not be all alike.
+    Unless the samples may all be `blank`, with features of zero, not all vectors may be zero.
     """
     array = any_array(vectors, "embeddings must be (N, D)")
     if array.ndim != 2:
@@ -52,14 +52,21 @@ def as_vectors(vectors: Any, identical: bool = False) -> NDArray[np.floating]:
             f"embeddings must be finite, got NaN or infinity in {len(bad)} of {len(array)} rows, index {listing(bad)}: "
             "leave these samples out or fix the encoder"
         )
-    if not identical and all(
-        bool((array[start : start + 4096] == array[0]).all()) for start in range(0, len(array), 4096)
-    ):
+    if not blank and not array.any():
         raise DataError(
-            f"all {len(array)} embeddings are identical: nothing can be compared. Check that the data set returns "
-            "different samples, or choose another backbone"
+            f"all {len(array)} embeddings are zero: they have no direction, so nothing can be compared. Choose another "
+            "backbone"
         )
     return array
+
+
+def note_identical(array: NDArray[np.floating]) -> tuple[str, ...]:
+    """A note where all rows of (N, D) vectors are identical."""
+    if not all(bool((array[start : start + 4096] == array[0]).all()) for start in range(0, len(array), 4096)):
+        return ()
+    return (
+        f"all {len(array)} embeddings are identical: the samples are copies of one, or the backbone sees no difference",
+    )
 
 
 def any_array(values: Any, wanted: str) -> NDArray[Any]:

@@ -354,7 +354,7 @@ def test_labels_as_words_numbers_and_fractions_of_none(found: Audit) -> None:
     [
         ([0, 1], r"labels must be one class or number per sample, shape \(5,\), .*, got \(2,\)"),
         (np.eye(5)[:4], r"shape \(5,\), .* got \(4, 5\)"),
-        (np.eye(5) / 2, r"labels of shape \(5, 5\) must be zeros and ones, .* got float64 \[0.5\]"),
+        (np.eye(5) / 2, r"labels of shape \(5, 5\) must be zeros and ones, .* got 0.5 at index 0, column 0"),
         ([[0], [1, 2], [0], [1], [2]], r"shape \(5,\), .* got list with items of different shapes"),
         ([0, 1, np.nan, 2, np.inf], r"got inf at index 4 \(1 of 5\)"),
         (["a", "b", 2, "a", "b"], r"got str \(first 'a' at index 0\), int \(first 2 at index 2\)"),
@@ -377,13 +377,22 @@ def test_labels_that_are_none_are_refused(labels: Any, message: str) -> None:
         (np.ones((3, 0)), r"at least 2 embeddings of at least 1 dimension, got \(3, 0\)"),
         (np.ones((3, 2), complex), "embeddings must be real numbers, got dtype complex128"),
         (np.full((3, 2), "a"), "embeddings must be real numbers, got dtype <U1"),
-        (np.ones((9, 2)), "all 9 embeddings are identical.*choose another backbone"),
-        (np.zeros((9, 2)), "all 9 embeddings are identical"),
+        (np.zeros((9, 2)), "all 9 embeddings are zero.*Choose another backbone"),
     ],
 )
 def test_vectors_that_cannot_be_compared_are_refused(vectors: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         audit_embeddings(vectors)
+
+
+@pytest.mark.parametrize("labels", [None, [0, 1] * 6, [[0, 1], [1, 1]] * 6, [0.5, 1.5] * 6])
+@pytest.mark.parametrize("method", ["default", "selfclean"])
+def test_identical_vectors_are_copies_of_one(labels: Any, method: Any) -> None:
+    with pytest.warns(DataWarning, match="all 12 embeddings are identical: the samples are copies of one"):
+        done = audit_embeddings(np.full((12, 3), 0.3), labels, method)
+    assert done.worst("near_duplicates").tolist() == list(range(1, 12))
+    assert len(done.worst("off_topic")) == 0
+    assert any("identical" in note for note in done.provenance["notes"])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
