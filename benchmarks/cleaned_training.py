@@ -2,27 +2,32 @@
 
     python benchmarks/cleaned_training.py --quick
     python benchmarks/cleaned_training.py --seeds 5 --output benchmarks/results/cleaned_training.csv
+    python benchmarks/cleaned_training.py --real DIR --seeds 5 --output benchmarks/results/real_noise_training.csv
 
-Of the training data, 20% carry a wrong label and 10% are slightly changed copies of validation images.
+Of the training data, 20% carry a wrong label and 10% are slightly changed copies of validation images. With `--real`:
+5,000 CIFAR-10 images with labels of people at three levels of noise, every arm for the same number of steps; DIR as for
+`quality/real_sets.py`, with cifar10_test_labels.npy.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from _fashion import FOLDER, Classifier, fashion_mnist, small_net, tensors, trainer
+from _real_noise import BATCH, STEPS, FlippedImages, KnownFeatures, RealNoise, SmallNet, real_noise
 from engine import machine
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from selfclean_hooks import FDR, Policy, Thresholds
+from selfclean_hooks import FDR, Policy, Thresholds, audit
 from selfclean_hooks.testing import contaminate
 from selfclean_hooks_lightning import DataAudit
 
@@ -32,6 +37,8 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "DataAudit": {},
     "DataAudit, label_errors=FDR(0.5)": {"thresholds": Thresholds(label_errors=FDR(0.5))},
 }
+REAL_POLICIES = {"drop": Policy(label_errors="drop"), "relabel": Policy(label_errors="relabel")}
+REAL_COLUMNS = ["level", "seed", "encoder", "policy", "trained_on", "wrong_labels", "test_accuracy", "machine"]
 COLUMNS = ["seed", "arm", "trained_on", "wrong_labels", "leaks", "val_accuracy", "test_accuracy", "machine"]
 Row = dict[str, Any]
 Images, Labels = NDArray[np.uint8], NDArray[np.int64]
@@ -45,21 +52,74 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--samples", type=int, default=5000, help="training samples, a fifth as many for validation")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--data", type=Path, default=FOLDER, help="folder of the four IDX files")
+    parser.add_argument("--real", type=Path, help="folder of CIFAR-10N, in place of Fashion-MNIST")
+    parser.add_argument("--encoder", type=Path, help="folder of an audit of CIFAR-10N, whose encoder is used again")
     parser.add_argument("--output", type=Path, help="CSV file to write")
     parser.add_argument("--quick", action="store_true", help="one seed, few samples: does it run?")
     options = parser.parse_args(argv)
     if options.quick:
         options.seeds, options.samples, options.epochs = 1, 1000, 2
-    rows = [row for seed in range(options.seeds) for row in compared(seed, options)]
-    report(rows)
+    if options.real:
+        rows, columns = [*compared_on_real_noise(options)], REAL_COLUMNS
+    else:
+        rows, columns = [row for seed in range(options.seeds) for row in compared(seed, options)], COLUMNS
+        report(rows)
     if options.output:
         with options.output.open("w", newline="") as file:
-            table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            table = csv.DictWriter(file, columns, lineterminator="\n")
             table.writeheader()
             table.writerows(
                 {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} | {"machine": machine()}
                 for row in rows
             )
+
+
+def compared_on_real_noise(options: argparse.Namespace) -> Iterator[Row]:
+    """One row a seed, level of noise, encoder and policy; the encoders see the images once."""
+    data = real_noise(options.real)
+    folder = options.encoder or Path(tempfile.mkdtemp())
+    if not (folder / "encoder.safetensors").exists():
+        audit(FlippedImages(data.images, data.labels["worst"]), "self-supervised").save(folder)  # keeps its encoder
+    encoders: dict[str, Any] = {
+        "EfficientNet-Lite0": KnownFeatures(data.images, data.features).eval(),
+        "self-supervised": folder / "encoder.safetensors",
+    }
+    for seed in range(options.seeds):
+        for level, labels in data.labels.items():
+            arms = [("", "as it is"), *((name, policy) for name in encoders for policy in REAL_POLICIES)]
+            for name, policy in arms:
+                wrong, trained, accuracy = fitted_on_real_noise(
+                    seed, data, labels, encoders.get(name), REAL_POLICIES.get(policy), options
+                )
+                row = {"level": level, "seed": seed, "encoder": name, "policy": policy}
+                row |= {"trained_on": trained, "wrong_labels": wrong, "test_accuracy": accuracy}
+                print(row, flush=True)
+                yield row
+
+
+def fitted_on_real_noise(
+    seed: int,
+    data: RealNoise,
+    labels: NDArray[np.int64],
+    encoder: Any,
+    policy: Policy | None,
+    options: argparse.Namespace,
+) -> tuple[int, int, float]:
+    """Wrong labels and samples trained on, and accuracy on the test images."""
+    torch.manual_seed(seed)
+    module, cache = SmallNet(), encoder.parent / "cache" if isinstance(encoder, Path) else None
+    audits = [DataAudit(policy=policy, backbone=encoder, output_dir=None, cache_dir=cache)] if policy else []
+    steps = 20 if options.quick else STEPS
+    run = trainer(*audits, max_steps=steps, max_epochs=-1, precision="bf16-mixed")
+    generator = torch.Generator().manual_seed(seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run.fit(module, DataLoader(FlippedImages(data.images, labels), BATCH, shuffle=True, generator=generator))
+    kept, given = np.arange(len(labels)), labels
+    if audits:
+        kept, given = audits[0].audit.clean_indices, audits[0].audit.corrected_labels.astype(np.int64)
+    wrong = given[kept] != data.labels["true labels"][kept]
+    return int(wrong.sum()), len(kept), module.accuracy(data.test)
 
 
 def compared(seed: int, options: argparse.Namespace) -> list[Row]:
@@ -104,13 +164,13 @@ def fitted(
     """Positions trained on, the trained module, its accuracy on the validation data."""
     torch.manual_seed(seed)
     module = Classifier(small_net())
-    audit = [] if settings is None else [DataAudit(policy=POLICY, output_dir=None, seed=seed, **settings)]
-    run = trainer(*audit, max_epochs=epochs)
+    audits = [] if settings is None else [DataAudit(policy=POLICY, output_dir=None, seed=seed, **settings)]
+    run = trainer(*audits, max_epochs=epochs)
     loader = DataLoader(train, 64, shuffle=True, generator=torch.Generator().manual_seed(seed))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run.fit(module, loader, DataLoader(validation, 500))
-    kept = audit[0].audit.clean_indices if audit else np.arange(len(train))
+    kept = audits[0].audit.clean_indices if audits else np.arange(len(train))
     return kept, module, float(run.callback_metrics["val_accuracy"])
 
 
