@@ -102,6 +102,15 @@ def reviewed(folder: Path) -> None:
     (folder / "decisions.json").write_text(json.dumps(review))
 
 
+def answered(folder: Path) -> None:
+    """An export of Label Studio."""
+    saved(folder)
+    _ran("export", "saved", "--to", "label-studio", "-o", "tasks.json")
+    answer = [{"from_name": "verdict", "to_name": "image", "type": "choices", "value": {"choices": ["confirmed"]}}]
+    tasks = [{**task, "annotations": [{"result": answer}]} for task in json.loads((folder / "tasks.json").read_text())]
+    (folder / "decisions.json").write_text(json.dumps(tasks[:3]))
+
+
 def splits(folder: Path) -> None:
     for name, n, seed in (("train", 20, 0), ("val", 12, 1)):
         rows, labels = two_classes(n, seed)
@@ -224,6 +233,7 @@ TARGETS = {
     "scores of splits": Target(splits, GATE, ("saved/*/scores.npz",), ARRAYS, repair_digests),
     "baseline": Target(saved, (*GATE, "--baseline", "baseline.jsonl"), ("baseline.jsonl",), LINES),
     "decisions": Target(reviewed, (*GATE, *DECISIONS), ("decisions.json",), JSON),
+    "answers": Target(answered, (*GATE, *DECISIONS), ("decisions.json",), JSON),
     "arrays": Target(vectors, (*AUDIT, "x.npz"), ("x.npz",), ARRAYS),
     "images": Target(images, (*OF_IMAGES, "photos"), ("photos/*",), (*BYTES, start)),
     "csv": Target(table, (*OF_IMAGES, "x.csv"), ("x.csv",), TABLE),

@@ -301,3 +301,14 @@ def test_labels_that_the_policy_replaces(tmp_path: Path) -> None:
     assert audit.new_labels == {wrong: "dog"}
     assert audit.apply(tmp_path / "clean").relabelled == 1
     assert set(data(tmp_path / "clean")) == set(names) - {"cat/3.png"} | {"dog/3_from_cat.png"}
+
+
+def test_broken_links_that_the_policy_keeps(tmp_path: Path) -> None:
+    source = images(tmp_path / "photos", *NAMES[:3])
+    (source / "cat" / "gone.png").symlink_to("nowhere.png")
+    audit = audited(source)
+    at = [Path(name).name for name in audit.names or ()].index("gone.png")
+    audit = replace(audit, scores=replace(audit.scores, errors={at: "no such file"}))
+    done = audit.apply(tmp_path / "clean")
+    assert set(data(tmp_path / "clean")) == set(NAMES[:3])
+    assert done.notes == ("1 files that cannot be found are not taken along",)

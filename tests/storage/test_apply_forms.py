@@ -220,3 +220,13 @@ def test_embeddings_and_a_file_that_changed(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", embeddings=vectors[:4])
     with pytest.raises(SourceError, match="it holds 4 samples, the audit 5"):
         audit.apply(tmp_path / "none")
+
+
+def test_a_folder_of_tables_with_images(tmp_path: Path) -> None:
+    (tmp_path / "set" / "data").mkdir(parents=True)
+    shown(4).to_parquet(tmp_path / "set" / "data" / "train-00000-of-00001.parquet")
+    audit = audited(tmp_path / "set", drop=[2])
+    with pytest.raises(SettingError, match="must not be a part of the audited one"):
+        audit.apply(tmp_path / "set" / "clean")
+    audit.apply(tmp_path / "clean")
+    assert list(open_source(str(tmp_path / "clean")).labels or ()) == [0, 1, 1]

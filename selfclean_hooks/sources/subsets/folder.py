@@ -30,16 +30,18 @@ def folder_subset(source: Source, changes: Changes) -> Subset:
     new = changes.labels if is_labelled else {}
     for text in dict.fromkeys(new.values()):
         _check_folder_name(text)
-    kept = changes.kept.tolist()
+    absent = {i for i in changes.unreadable if not os.path.isfile(paths[i])}
+    kept = [i for i in changes.kept.tolist() if i not in absent]
     plain = {i: parts[i] if source.form is Form.folder else placing(parts[i], classes[i]) for i in kept if i not in new}
     places = {i: "/".join(place) for i, place in plain.items()}
     taken = {"/".join(each) for each in parts} | set(places.values())
     for i in (i for i in kept if i in new):
         places[i] = free_name("/".join(placing(parts[i], new[i])), classes[i], taken)
         taken.add(places[i])
-    others = getattr(source.dataset, "others", 0)
+    others, missing = getattr(source.dataset, "others", 0), len(changes.kept) - len(kept)
     notes = (
         *(("new labels are listed and not applied: there are no class folders",) if changes.labels and not new else ()),
+        *((f"{missing} files that cannot be found are not taken along",) if missing else ()),
         *((f"{others} files that are not images are not taken along",) if others else ()),
     )
     return Subset({places[i]: paths[i] for i in kept}, places={i: places[i] for i in kept}, notes=notes)

@@ -83,10 +83,10 @@ def _tables(
         content = _csv(read, kept, cells)
         return {os.path.basename(paths[0]): lambda path: _write(path, content)}
     made: dict[str, Callable[[Path], None]] = {}
-    start = 0
+    start, folder = 0, os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
     for path, count in zip(paths, read.lengths, strict=True):
         inside = [i for i in kept if start <= i < start + count]
-        made[os.path.basename(path)] = _parquet_writer(path, inside, cells, start)
+        made[Path(os.path.relpath(path, folder)).as_posix()] = _parquet_writer(path, inside, cells, start)
         start += count
     return made
 

@@ -101,6 +101,7 @@ def _written(parts: Mapping[str, Part], target: Path, mode: Mode) -> dict[str, i
             linked = [take(original, place / name, is_link) for name, original in part.subset.files.items()]
             copied[split] = linked.count(False) if is_link else 0
             for name, make in part.subset.made.items():
+                (place / name).parent.mkdir(parents=True, exist_ok=True)
                 make(place if name == FOLDER else place / name)
         for name, content in lists_of(parts, mode).items():
             (folder / name).parent.mkdir(exist_ok=True)
@@ -129,10 +130,9 @@ def _moved(parts: Mapping[str, Part], target: Path) -> dict[str, int]:
 
 
 def _moves(part: Part, target: Path) -> list[Move]:
-    root = os.path.abspath(part.source.paths[0])
+    root = Path(os.path.abspath(part.source.paths[0]))
+    names = part.subset.places
     places = {i: str(target / name) for i, name in part.moved_to.items()}
-    places |= {
-        i: os.path.join(root, *part.subset.places[i].split("/")) for i in part.changes.labels if part.subset.places
-    }
+    places |= {i: str(root / names[i]) for i in part.changes.labels if i in names}
     moves = [Move(os.path.abspath(part.paths[i]), place) for i, place in places.items()]
     return [move for move in moves if os.path.lexists(move.before) and move.before != move.after]

@@ -16,7 +16,7 @@ class Dropped(NamedTuple):
     """A sample that is left out."""
 
     index: int  # type: ignore[assignment]  # hides tuple.index
-    issue: str  # the first one, in the order of the table of issues, that it is dropped for
+    issue: str  # the first one, in the order of the table of issues, that it is dropped for; else "reviewed"
     reason: str
 
 
@@ -47,4 +47,4 @@ def _issue(audit: AuditResult, i: int) -> str:
     drops |= {"label_errors"} if audit.policy.label_errors == "relabel" and i not in decisions.replaced else set()
     by_policy = (issue for issue in drops if decisions.contamination_mask(issue)[i])
     found = set(confirmed[:1] or by_policy)
-    return next((issue for issue in NAMES if issue in found), "")
+    return next((issue for issue in NAMES if issue in found), "reviewed")

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 DROPPED = "dropped.csv"
 LISTS = (DROPPED, RELABELLED, CLEAN_FILES, JOURNAL)
-FOLDERS = (Form.folder, Form.saved)  # sources that are folders
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +78,8 @@ def plan(audits: Mapping[str, AuditResult], target: Path, mode: Mode, sources: M
         with _split_named(name):
             changes = changes_of(audit)
             source = open_audited(audit, sources.get(name))
-            if source.form in FOLDERS:
-                check_outside(target, source.paths[0])
+            if os.path.isdir(folder := os.path.expanduser(source.name)):
+                check_outside(target, folder)
             if mode is Mode.move and source.form is not Form.folder:
                 raise SettingError(
                     f"files can be moved out of a folder of images, and {source.name} is {source.form.value}: "
