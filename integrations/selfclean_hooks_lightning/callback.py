@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +13,10 @@ from selfclean_hooks.decisions.settings import Action, Policy, Thresholds
 from selfclean_hooks.gate.verdict import Limits
 from selfclean_hooks.training.settings import TrainingOptions, audits_enabled
 from selfclean_hooks.training.state import TrainingState
+from selfclean_hooks.training.tolerance import NO_MARGINS, NOT_AUDITED, NOT_LOGGED, Tolerance
+from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks_lightning.configuration import Backbone, HeldOut, backbone_of, held_out_of
-from selfclean_hooks_lightning.fit import Fit
+from selfclean_hooks_lightning.fit import Fit, LightningHost
 
 
 class DataAuditHooks:
@@ -165,17 +169,18 @@ class DataAuditHooks:
         if stage == "fit" and audits_enabled():
             self._end()
             self._state.starts()
-            self._fit = Fit(self.settings, self._state, self.audits, trainer, pl_module)
+            host, timeout = LightningHost(trainer, pl_module, None), self.settings.embedding.timeout
+            tolerance = Tolerance(self.settings.raises, timeout, Processes.here(), host)
+            make = partial(Fit, self.settings, self._state, self.audits, trainer, pl_module)
+            self._fit = tolerance.together(NOT_AUDITED, make, None)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Log the audit before the first epoch now: earlier a tuner may have put the loggers aside."""
-        if self._fit is not None:
-            self._fit.training.starts()
+        self._tolerant(NOT_LOGGED, lambda fit: fit.training.starts())
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """The loaders are there: restore the trainer's reload setting, and record margins if a later audit is due."""
-        if self._fit is not None:
-            self._fit.epoch_starts()
+        self._tolerant(NO_MARGINS, lambda fit: fit.epoch_starts())
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Listen to the logits of this step, if its margins are to be recorded."""
@@ -189,8 +194,7 @@ class DataAuditHooks:
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Audit for the next epoch, if it is one to audit for."""
-        if self._fit is not None:
-            self._fit.epoch_ends()
+        self._tolerant("no audit for the next epoch", lambda fit: fit.epoch_ends())
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Restore everything: after an error `teardown` is not called."""
@@ -200,7 +204,12 @@ class DataAuditHooks:
         """Restore everything."""
         self._end()
 
+    def _tolerant(self, lost: str, work: Callable[[Fit], None]) -> None:
+        """Part of an audit, whose errors are treated as `on_error` says."""
+        if (fit := self._fit) is not None:
+            fit.training.tolerance.together(lost, lambda: work(fit), None)
+
     def _end(self) -> None:
         if self._fit is not None:
-            self._fit.undo()
-            self._fit = None
+            fit, self._fit = self._fit, None
+            fit.training.tolerance.alone("not all is left as it was", fit.undo)

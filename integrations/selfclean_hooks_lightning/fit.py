@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from selfclean_hooks.audits.audit import Audit
@@ -133,29 +134,34 @@ class Fit:
     def __init__(
         self, settings: TrainingSettings, state: TrainingState, audits: dict[str, Audit], trainer: Any, module: Any
     ) -> None:
-        """Put the overrides in place."""
+        """Put the overrides in place; none stays if that fails."""
         self.trainer = trainer
-        self.held_out = HeldOut(trainer) if settings.check_leakage else None
-        host = LightningHost(trainer, module, self.held_out)
-        self.training = AuditedTraining(settings, state, audits, host, module)
         self.loaders: Any = None  # the user's, as last returned
         self.reloading: tuple[int, int] | None = None  # settings of the trainer, while a reload of ours is under way
-        self.source = source = lightning_internals.train_source(trainer)
-        if source.is_module():
-            self.override = MethodOverride(source.instance, source.name, self._filtered)
-        else:  # loaders passed to fit: to be asked for like those of a hook, once the model is ready
-            self.override = MethodOverride(module, source.name, self._filtered, former=lambda: source.instance)
-            lightning_internals.set_train_source(trainer, type(source)(module, source.name))
+        with ExitStack() as undone:
+            held_out = HeldOut(trainer) if settings.check_leakage else None
+            if held_out is not None:
+                undone.callback(held_out.undo)
+            self.training = AuditedTraining(settings, state, audits, LightningHost(trainer, module, held_out), module)
+            undone.callback(self.training.close)
+            undone.callback(self._restore_reloading)
+            self._override(module, undone)
+            self.undone = undone.pop_all()
 
     def undo(self) -> None:
         """Restore the user's objects and the trainer."""
-        self.override.undo()
-        if not self.source.is_module():  # else it belongs to another audit, which restores it
-            lightning_internals.set_train_source(self.trainer, self.source)
-        if self.held_out is not None:
-            self.held_out.undo()
-        self.training.close()
-        self._restore_reloading()
+        self.undone.close()
+
+    def _override(self, module: Any, undone: ExitStack) -> None:
+        """Override the hook; loaders passed to `fit` are asked for like those of a hook, once the model is ready."""
+        trainer, source = self.trainer, lightning_internals.train_source(self.trainer)
+        if source.is_module():  # perhaps that of another audit, which restores it
+            undone.callback(MethodOverride(source.instance, source.name, self._filtered).undo)
+            return
+        override = MethodOverride(module, source.name, self._filtered, former=lambda: source.instance)
+        undone.callback(override.undo)
+        undone.callback(lightning_internals.set_train_source, trainer, source)
+        lightning_internals.set_train_source(trainer, type(source)(module, source.name))
 
     def epoch_starts(self) -> None:
         """The loaders have been asked for."""

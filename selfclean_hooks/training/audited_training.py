@@ -24,7 +24,7 @@ from selfclean_hooks.training.margins.recorder import MarginRecorder
 from selfclean_hooks.training.messages import data_name
 from selfclean_hooks.training.settings import TrainingSettings
 from selfclean_hooks.training.state import CurrentData, DataState, TrainingState, data_state
-from selfclean_hooks.training.tolerance import NO_MARGINS, REFUSALS, Tolerance
+from selfclean_hooks.training.tolerance import NO_MARGINS, NOT_AUDITED, NOT_LOGGED, REFUSALS, Tolerance
 from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.utils.text import listing
 
@@ -72,7 +72,7 @@ class AuditedTraining:
             Exception: The audit failed, and `on_error` stops the training.
         """
         self.loaders = loaders
-        filtered = self.tolerance.together("the training data is not audited", self._filtered, loaders)
+        filtered = self.tolerance.together(NOT_AUDITED, self._filtered, loaders)
         self.tolerance.together(NO_MARGINS, lambda: self.recorder.loaded(loaders, filtered), None)
         return filtered
 
@@ -122,7 +122,7 @@ class AuditedTraining:
         self.recorder.undo()
 
     def _log(self) -> None:
-        self.tolerance.together("the audit is not logged", self.auditor.log, None)
+        self.tolerance.together(NOT_LOGGED, self.auditor.log, None)
 
     def _record(self, step: Callable[[EpochRecorder], None]) -> None:
         """In the midst of the user's training: what fails there ends the recording alone."""

@@ -26,6 +26,7 @@ T = TypeVar("T")
 # By limits and policy, a wrong setting, the user's filter of warnings, a lost process. Interrupts are no Exception.
 INTENDED = (ContaminationError, SettingError, DataWarning, UnansweredError)
 REFUSALS = (DataError, BackboneError, PolicyError, AuditFileError)  # why there is no later audit, the last one standing
+NOT_AUDITED, NOT_LOGGED = "the training data is not audited", "the audit is not logged"
 NO_MARGINS = "label scores of later audits are those of the features alone"
 
 

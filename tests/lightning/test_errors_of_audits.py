@@ -17,8 +17,11 @@ from selfclean_hooks.audits import distributed
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.errors import AuditFileError, BackboneError, ContaminationError, DataWarning, SettingError
 from selfclean_hooks.training import auditor, state
+from selfclean_hooks.training.audited_training import AuditedTraining
 from selfclean_hooks.training.margins.epoch_recorder import EpochRecorder, Head
-from selfclean_hooks_lightning import DataAudit
+from selfclean_hooks_lightning import DataAudit, lightning_internals
+from selfclean_hooks_lightning import callback as callback_module
+from selfclean_hooks_lightning import fit as fit_module
 from tests.lightning.fits import DROP, FIRM, Net, audit_callback, train_data, trainer, weights
 from tests.lightning.parallel_fits import caught
 
@@ -109,6 +112,40 @@ def test_what_the_user_asks_for_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     with caught() as reported:
         check_undisturbed(audit_callback(None, policy=DROP, limits=Limits(near_duplicates=0.0), on_error="warn"))
     assert any("is not audited: ArithmeticError: no scores" in text for text in reported)
+
+
+# Of the callback itself, as with another version of Lightning: where it is set up, in each epoch, and at the end.
+OWN_FAILURES: dict[str, tuple[Any, str, BaseException, str]] = {
+    "setup": (callback_module, "Fit", RuntimeError("no store"), "the training data is not audited"),
+    "training": (fit_module, "AuditedTraining", TypeError("an argument more"), "the training data is not audited"),
+    "source": (lightning_internals, "train_source", AttributeError("_data_source"), "the training data is not audited"),
+    "new source": (lightning_internals, "set_train_source", AttributeError("x"), "the training data is not audited"),
+    "validation": (lightning_internals, "validation_source", LookupError("val"), "the training data is not audited"),
+    "start": (AuditedTraining, "starts", OSError("away"), "the audit is not logged"),
+    "epoch": (AuditedTraining, "epoch_starts", ValueError("odd"), "label scores of later audits are those of the"),
+    "end of an epoch": (AuditedTraining, "epoch_ends", AttributeError("y"), "no audit for the next epoch"),
+}
+
+
+@pytest.mark.parametrize("failure", OWN_FAILURES)
+def test_errors_of_the_callback_itself_are_treated_alike(failure: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, name, error, lost = OWN_FAILURES[failure]
+    monkeypatch.setattr(owner, name, raising(error))
+    with caught() as reported:
+        check_undisturbed(audit_callback(None))
+    assert any(text.startswith(f"DataAudit: {lost}") and str(error) in text for text in reported)
+    with pytest.raises(type(error)), caught():
+        seeded(audit_callback(None, on_error="raise"))
+
+
+def test_a_setup_that_fails_leaves_everything_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lightning_internals, "set_train_source", raising(AttributeError("x")))
+    net = Net()
+    with caught():
+        made = fit(net, callback := audit_callback(None))
+    assert "train_dataloader" not in vars(net)
+    assert made.fit_loop._data_source.instance is not net
+    assert callback.audits == {}
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
