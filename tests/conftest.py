@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.helpers.command_line import audited_once, call, saved, source  # noqa: F401  (fixtures)
 
-settings.register_profile("quick", max_examples=40, deadline=None)
+settings.register_profile("quick", max_examples=25, deadline=None)
 settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile("quick")
 

@@ -76,7 +76,7 @@ CASES: Mapping[str, Callable[[], Data]] = {
     "some unlabelled": some_unlabelled,
     "labels by chance": lambda: (spoiled()[0], np.random.default_rng(0).integers(0, 4, 268)),
     "a class of one": lambda: (clouds()[0], np.append(np.arange(239) % 3, 3)),
-    "1,000 classes of two": lambda: (np.repeat(gauss(1000, 16), 2, 0) + 0.3 * gauss(2000, 16, 1), np.arange(2000) // 2),
+    "300 classes of two": lambda: (np.repeat(gauss(300, 16), 2, 0) + 0.3 * gauss(600, 16, 1), np.arange(600) // 2),
     "every sample a class": lambda: (gauss(50, 8), np.arange(50)),
     "class numbers far apart": lambda: (clouds()[0], clouds()[1] * 10**12 + 7),
     "two": lambda: (gauss(2, 5), np.arange(2)),

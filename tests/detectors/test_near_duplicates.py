@@ -219,7 +219,7 @@ def test_data_of_nothing_but_copies(times: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "dim"), [(20, 2), (20, 50), (50, 3), (100, 100), (1000, 2), (1000, 10), (300, 2000), (1500, 30)]
+    ("n", "dim"), [(20, 2), (20, 50), (50, 3), (100, 100), (500, 2), (500, 10), (300, 2000), (700, 30)]
 )
 def test_gaussian_is_clean(n: int, dim: int) -> None:
     share = []

@@ -15,7 +15,8 @@ import pytest
 from sarif.loader import load_sarif_file  # type: ignore[import-untyped]
 
 from selfclean_hooks import Audit, Limits
-from selfclean_hooks.report.sarif import MOST_RESULTS, artifact, as_sarif
+from selfclean_hooks.report import sarif
+from selfclean_hooks.report.sarif import artifact, as_sarif
 from selfclean_hooks.utils.text import visible
 from tests.decisions.test_policy import low, scores_of
 from tests.helpers.format_data import HOSTILE, SCHEMAS, digests, half_accepted, judged, one, two
@@ -121,20 +122,22 @@ def test_where_the_total_is_too_much_all_findings_are_errors() -> None:
     assert any(note["message"]["text"].startswith("total: 0.4000") for note in notes(run))
 
 
-def test_the_worst_are_there_where_there_are_too_many() -> None:
-    n = MOST_RESULTS + 1000
-    scores = scores_of(n, off_topic=all_low(n), errors={i: "gone" for i in range(2000)})
+def test_the_worst_are_there_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 500
+    monkeypatch.setattr(sarif, "MOST_RESULTS", most)
+    n = most + 100
+    scores = scores_of(n, off_topic=all_low(n), errors={i: "gone" for i in range(200)})
     audits = {"": Audit(scores)}
     run = read(as_sarif(audits, judged(audits, Limits(unreadable=0))))
-    assert len(run["results"]) == MOST_RESULTS
-    assert len(results(run, "unreadable")) == 2000  # what failed comes first
-    assert len(results(run, "off-topic")) == 3000
+    assert len(run["results"]) == most
+    assert len(results(run, "unreadable")) == 200  # what failed comes first
+    assert len(results(run, "off-topic")) == 300
     worst = [int(result["locations"][0]["logicalLocations"][0]["name"]) for result in results(run, "off-topic")]
-    assert worst == list(range(n - 1, n - 3001, -1))
-    assert "3000 findings are left out" in notes(run)[-1]["message"]["text"]
-    audits = {"": Audit(scores_of(MOST_RESULTS, off_topic=all_low(MOST_RESULTS)))}
+    assert worst == list(range(n - 1, n - 301, -1))
+    assert "300 findings are left out" in notes(run)[-1]["message"]["text"]
+    audits = {"": Audit(scores_of(most, off_topic=all_low(most)))}
     run = read(as_sarif(audits, judged(audits)))
-    assert (len(run["results"]), notes(run)) == (MOST_RESULTS, [])
+    assert (len(run["results"]), notes(run)) == (most, [])
 
 
 def all_low(n: int) -> Any:

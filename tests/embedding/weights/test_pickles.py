@@ -15,7 +15,7 @@ from selfclean_hooks.embedding import load_weights
 from tests.embedding.weights.weight_data import NAME, refused
 from tests.embedding.weights.weight_records import pickled, state
 
-DEEP = 300_000
+DEEP = 100_000  # more than the stack of a C function that calls itself
 
 
 PROGRAMS = {
