@@ -45,6 +45,8 @@ class Audit(AuditTables):
     def save(self, folder: str | Path, verdict: Verdict | None = None) -> None:
         """Write manifest.json, samples.csv, pairs.csv, clean_indices.txt, scores.npz and report.html into `folder`.
 
+        Where each sample has a file of its own, clean_files.txt lists those that are kept.
+
         With other splits leakage.csv too, with review decisions decisions.json, with new labels relabelled.csv, with a
         small encoder trained by this package encoder.safetensors.
 

@@ -17,7 +17,7 @@ from selfclean_hooks.data.items import LABEL_NAMES
 from selfclean_hooks.errors import DataError
 
 FILE_LISTS = ("samples", "imgs", "paths", "image_paths", "files", "filenames", "images", "_samples", "_image_files")
-SEQUENCES = (list, tuple, np.ndarray, torch.Tensor)
+SEQUENCES = (list, tuple, range, np.ndarray, torch.Tensor)
 
 
 class Origin(NamedTuple):

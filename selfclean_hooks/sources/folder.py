@@ -34,7 +34,7 @@ class FolderDataset(ImageFiles):
         targets: N labels, an index into ``classes``, -1 for none. Absent without class folders.
         classes: Names of the class folders. Absent without class folders.
         notes: What was skipped, one sentence each.
-        others: How many files are no images.
+        others: Paths below the folder of the files that are no images.
 
     Raises:
         SourceError: There is no image, or a folder cannot be listed.
@@ -55,7 +55,7 @@ class FolderDataset(ImageFiles):
         targets = [position.get(name, -1) for name in classes] if names and not why else None
         paths = [os.path.join(root, *parts) for parts in images]
         super().__init__(paths, targets, names if targets is not None else None)
-        self.others = len(others)
+        self.others = tuple(others)
         strays = classes.count("") if targets is not None else 0
         self.notes = (
             *((why,) if why else ()),

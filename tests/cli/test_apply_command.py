@@ -57,7 +57,7 @@ def test_a_move_and_the_way_back(place: Path, call: Call) -> None:
 
 
 def test_what_is_refused_is_one_sentence(place: Path, call: Call) -> None:
-    assert "photos/clean lies in photos" in refused(call(*REVIEWED, "photos/clean"))
+    assert "photos/clean lies within photos" in refused(call(*REVIEWED, "photos/clean"))
     assert "audit holds other files" in refused(call(*REVIEWED, "audit"))
     assert "no: a saved audit is a folder" in refused(call("apply", "none", "--to", "clean")).replace("error", "no")
     (place / "photos").rename(place / "elsewhere")

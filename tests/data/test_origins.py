@@ -42,6 +42,7 @@ def test_origin_of_a_leaf_and_of_an_unknown_order() -> None:
     leaf = FakeData(4)
     assert origin(leaf, -1) == Origin("", 3)
     assert origin(Shuffled(leaf), 1) == Origin("", 1)
+    assert origin(Subset(leaf, range(2, 4)), 1) == Origin("dataset", 3)
     assert origin(Subset(leaf, torch.tensor([3, -1])), 1) == Origin("dataset", 3)  # type: ignore[arg-type]
     assert origin([1, 2], 0) == Origin("", 0)
     with pytest.raises(IndexError, match="index 4 is outside a data set of 4 samples"):

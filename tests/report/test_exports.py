@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -156,10 +157,12 @@ def test_a_saved_data_set(audit: Audit, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     for i in range(3):
         image(tmp_path / f"{i}.png", i)
-    names = tuple(str(tmp_path / f"{i % 3}.png") for i in range(N))
+    odd = os.fsdecode(b"odd\xff.png")  # a name that is no text
+    image(tmp_path / odd, 3)
+    names = (str(tmp_path / odd), "gone.png", *(str(tmp_path / f"{i % 3}.png") for i in range(N - 2)))
     audit = replace(audit, names=names)
     audit.export("hf", tmp_path / "hf")
     found: Any = datasets.load_from_disk(str(tmp_path / "hf"))
     assert found["reason"][:] == list(audit.decisions.reason)
-    assert found[4]["image"].size == (5, 6)
+    assert (found[0]["image"].size, found[1]["image"], found[4]["image"].size) == ((5, 6), None, (5, 6))
     assert found[4]["given_label"] == "dog"

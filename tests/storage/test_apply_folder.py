@@ -80,7 +80,7 @@ def test_a_flat_folder_and_new_labels_that_have_no_place_there(tmp_path: Path) -
     assert set(data(tmp_path / "clean")) == {"b.png", "c.png"}
     assert done.notes == (
         "new labels are listed and not applied: there are no class folders",
-        "1 files that are not images are not taken along",
+        "1 files that are no images and belong to none are not taken along",
     )
 
 
@@ -268,6 +268,12 @@ def test_nothing_is_left_of_what_fails_in_between(tmp_path: Path, monkeypatch: p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
 
 
+def test_samples_in_memory_that_code_made(tmp_path: Path) -> None:
+    made = replace(audited(images(tmp_path / "raw", *NAMES)), names=None, provenance={"dataset": {"name": "MyData"}})
+    with pytest.raises(SourceError, match="the samples of MyData are no files of their own: train on"):
+        made.apply(tmp_path / "clean")
+
+
 def test_data_sets_made_by_code_go_to_class_folders(tmp_path: Path) -> None:
     root = images(tmp_path / "raw", "1.png", "2.png", "sub/3.png", "4.png")
     made = audited(root)
@@ -312,3 +318,37 @@ def test_broken_links_that_the_policy_keeps(tmp_path: Path) -> None:
     done = audit.apply(tmp_path / "clean")
     assert set(data(tmp_path / "clean")) == set(NAMES[:3])
     assert done.notes == ("1 files that cannot be found are not taken along",)
+
+
+def test_what_belongs_to_an_image_goes_with_it(tmp_path: Path) -> None:
+    source = images(tmp_path / "photos", *NAMES)
+    texts = ("cat/1.txt", "cat/1.png.json", "cat/2.txt", "dog/1.txt", "dog/1_from_cat.txt", "README.md", "cat/list.csv")
+    for name in texts:
+        (source / name).write_text(name)
+    before, audit = files(source), audited(source, drop=[1], relabel={0: "dog"})
+    done = audit.apply(tmp_path / "clean")
+    moved = {
+        "cat/1.png": "dog/1_from_cat.png",
+        "cat/1.txt": "dog/1_from_cat_from_cat.txt",  # that of dog/1.txt and its neighbour are taken
+        "cat/1.png.json": "dog/1_from_cat.png.json",
+    }
+    left = {"cat/2.png", "cat/2.txt", "README.md", "cat/list.csv", "dog/1_from_cat.txt"}
+    assert data(tmp_path / "clean") == {moved.get(n, n): content for n, content in before.items() if n not in left}
+    assert done.notes == ("3 files that are no images and belong to none are not taken along",)
+    audit.apply(tmp_path / "aside", "move")
+    aside = {"cat/2.png", "cat/2.txt"}
+    assert files(source) == {moved.get(n, n): content for n, content in before.items() if n not in aside}
+    assert {name for name in files(tmp_path / "aside") if name[0] == "d"} >= {f"dropped/off_topic/{n}" for n in aside}
+    Audit.undo(tmp_path / "aside")
+    assert files(source) == before
+
+
+def test_annotations_of_yolo(tmp_path: Path) -> None:
+    source = images(tmp_path / "set", "images/1.png", "images/2.png", "images/3.png")
+    (source / "labels").mkdir()
+    for i in (1, 2, 3):
+        (source / "labels" / f"{i}.txt").write_text(f"0 0.5 0.5 {i}")
+    audited(source, drop=[1]).apply(tmp_path / "clean")
+    assert set(data(tmp_path / "clean")) == {
+        f"{kind}/{i}" for kind, end in (("images", "png"), ("labels", "txt")) for i in (f"1.{end}", f"3.{end}")
+    }

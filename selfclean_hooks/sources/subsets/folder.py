@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from selfclean_hooks.errors import SourceError
 from selfclean_hooks.sources.folder import Parts, images_root
 from selfclean_hooks.sources.folder_names import JUNK
 from selfclean_hooks.sources.source import Form, Source
+from selfclean_hooks.sources.subsets.companions import follow, owners
 from selfclean_hooks.sources.subsets.subset import Changes, Subset
 
 Placing = Callable[[Parts, str], Parts]  # where a file goes, given its path below the root and its class; "": none
@@ -38,13 +39,33 @@ def folder_subset(source: Source, changes: Changes) -> Subset:
     for i in (i for i in kept if i in new):
         places[i] = free_name("/".join(placing(parts[i], new[i])), classes[i], taken)
         taken.add(places[i])
-    others, missing = getattr(source.dataset, "others", 0), len(changes.kept) - len(kept)
+    others: Sequence[Parts] = getattr(source.dataset, "others", ())
+    along = _along(root, parts, others, places, taken)
+    files = {places[i]: paths[i] for i in kept}
+    files |= {name: path for i in kept for path, name in along.get(i, {}).items()}
+    missing, left = len(changes.kept) - len(kept), len(others) - sum(map(len, along.values()))
     notes = (
         *(("new labels are listed and not applied: there are no class folders",) if changes.labels and not new else ()),
         *((f"{missing} files that cannot be found are not taken along",) if missing else ()),
-        *((f"{others} files that are not images are not taken along",) if others else ()),
+        *((f"{left} files that are no images and belong to none are not taken along",) if left else ()),
     )
-    return Subset({places[i]: paths[i] for i in kept}, places={i: places[i] for i in kept}, notes=notes)
+    return Subset(files, places={i: places[i] for i in kept}, along=along, notes=notes)
+
+
+def _along(
+    root: str, images: Sequence[Parts], others: Sequence[Parts], places: Mapping[int, str], taken: set[str]
+) -> dict[int, dict[str, str]]:
+    """Position -> path -> name of the files that belong to its image; of several images, to the first that is kept."""
+    along: dict[int, dict[str, str]] = {}
+    taken |= {"/".join(other) for other in others}
+    for other, its in owners(images, others).items():
+        i = next((i for i in its if i in places), its[0])
+        name = own = "/".join(other)
+        if i in places and (name := follow(other, images[i], places[i])) != own:
+            name = free_name(name, images[i][0], taken)
+            taken.add(name)
+        along.setdefault(i, {})[os.path.join(root, *other)] = name
+    return along
 
 
 def common_folder(paths: Sequence[str]) -> str:

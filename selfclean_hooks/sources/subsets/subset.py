@@ -33,12 +33,14 @@ class Subset:
         files: name -> path of the file that is taken as it is.
         made: name -> what writes it, given its path.
         places: position -> name of the sample's own file; samples that have none are left out.
+        along: position -> path -> name of the files that belong to its image; to that of a dropped sample, as they are.
         notes: what the user should know, one sentence each.
     """
 
     files: Mapping[str, str]
     made: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
     places: Mapping[int, str] = field(default_factory=dict)
+    along: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

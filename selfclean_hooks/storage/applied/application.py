@@ -131,8 +131,14 @@ def _moved(parts: Mapping[str, Part], target: Path) -> dict[str, int]:
 
 def _moves(part: Part, target: Path) -> list[Move]:
     root = Path(os.path.abspath(part.source.paths[0]))
-    names = part.subset.places
-    places = {i: str(target / name) for i, name in part.moved_to.items()}
-    places |= {i: str(root / names[i]) for i in part.changes.labels if i in names}
-    moves = [Move(os.path.abspath(part.paths[i]), place) for i, place in places.items()]
+    names, along = part.subset.places, part.subset.along
+    moves = []
+    for row in part.dropped:
+        aside = target / "dropped" / row.issue / part.place
+        moves.append(Move(os.path.abspath(part.paths[row.index]), str(target / part.moved_to[row.index])))
+        moves += [Move(os.path.abspath(path), str(aside / name)) for path, name in along.get(row.index, {}).items()]
+    for i in part.changes.labels:
+        if i in names:
+            moves.append(Move(os.path.abspath(part.paths[i]), str(root / names[i])))
+            moves += [Move(os.path.abspath(path), str(root / name)) for path, name in along.get(i, {}).items()]
     return [move for move in moves if os.path.lexists(move.before) and move.before != move.after]

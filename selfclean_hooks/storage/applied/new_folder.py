@@ -39,7 +39,7 @@ def check_outside(target: Path, source: str) -> None:
     real, whole = Path(os.path.realpath(target)), Path(os.path.realpath(source))
     if real == whole or whole in real.parents:
         raise SettingError(
-            f"the new data set must not be a part of the audited one: {target} lies in {source}. Give a folder "
+            f"{target} lies within {source}: the new data set must not be a part of the audited one. Give a folder "
             "elsewhere"
         )
 

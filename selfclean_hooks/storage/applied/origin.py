@@ -65,6 +65,11 @@ def _opened(audit: AuditResult, text: str | None) -> Source:
         return _listed_files(audit, name)
     if source.dataset is not None:
         return source
+    if not audit.names and name.isidentifier():  # the class of a data set made by code
+        raise SourceError(
+            f"the samples of {name} are no files of their own: train on torch.utils.data.Subset(dataset, "
+            "audit.clean_indices), or give the source that was audited"
+        )
     raise SourceError(
         f"{name} is not here: start in the folder that the audit was started in, or say where it lies now with --source"
     )

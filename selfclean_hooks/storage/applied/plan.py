@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ class Part:
         """(N,) files of a folder of images; nothing for other sources."""
         return () if self.source.form is not Form.folder else self.source.dataset.paths  # type: ignore[union-attr]
 
-    @property
+    @cached_property
     def moved_to(self) -> dict[int, str]:
         """Position -> where a dropped image is moved to, in the new folder; nothing for other sources."""
         if not self.paths:
