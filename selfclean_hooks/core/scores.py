@@ -99,8 +99,7 @@ class Scores:
     pixel_scale: NDArray[np.float32] | None = None  # (N,) what its image differs from that one's; None: no images
     mirrored: NDArray[np.bool_] | None = None  # (P,) whether the pair are mirror images; None: not looked at
     calibration: Mapping[str, Calibration] = field(default_factory=dict)  # issue: calibration, where estimated
-    # Labels that are not classes: regression targets (N,) float64, NaN: none; or several labels a sample, (N, C) bool,
-    # or int8 with -1 for unknown entries.
+    # Labels that are not classes, see `core.labels`: regression targets (N,), or several labels a sample (N, C).
     targets: NDArray[Any] | None = None
     # (N,) float64: the predicted regression target, NaN: none; for several labels a sample, 2 c + 1 where label c seems
     # missing, 2 c where it seems wrong, -1: none.
@@ -216,13 +215,10 @@ def predicted_texts(scores: Scores) -> list[str]:
         return [class_name(scores, code) for code in scores.predicted_label.tolist()]
     if targets.ndim == 1:
         return _format_numbers(predicted)
-    texts = []
-    for i, code in enumerate(predicted.tolist()):
-        better = targets[i].copy()
-        if code >= 0:
-            better[int(code) // 2] = bool(int(code) % 2)
-        texts.append(_join_names(scores, better, i))
-    return texts
+    better, rows = targets.copy(), (predicted >= 0).nonzero()[0]
+    codes = predicted[rows].astype(np.int64)
+    better[rows, codes // 2] = codes % 2
+    return [_join_names(scores, row, i) for i, row in enumerate(better)]
 
 
 def describe_label_issue(scores: Scores, i: int) -> str:

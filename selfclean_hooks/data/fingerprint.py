@@ -204,7 +204,7 @@ def _probe(dataset: Any, index: int) -> tuple[str | None, str | None]:
 
 
 def _start_of_file(name: str | None) -> str | None:
-    if name is None:
+    if name is None or not os.path.isfile(name):  # opening a pipe would wait for ever
         return None
     with open(name, "rb") as file:
         return digest(file.read(OF_FILE))

@@ -13,6 +13,8 @@ from typing import IO, Any
 
 from PIL import ExifTags, Image
 
+from selfclean_hooks.utils.files import special_kind
+
 STORED = "selfclean_hooks_stored_size"  # width and height in the file, in the info of what was shrunk
 LONGEST = 2048  # longest side kept, in pixels: no encoder looks closer, and memory stays bounded
 JPEG_LONGEST = 1024  # a JPEG decodes to a half, a quarter or an eighth for almost nothing: down to this much is enough
@@ -109,7 +111,9 @@ def read_image(path: str) -> Image.Image:
     Raises:
         OSError: It is missing, damaged, cut off, not an image, or larger than Pillow opens.
     """
-    if not os.path.isfile(path):  # also: opening a named pipe would wait for ever
+    if kind := special_kind(path):
+        raise OSError(f"{path}: it is {kind} and no file")
+    if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no such file, or a broken link")
     try:
         # Given a name, Pillow maps the file to memory, and garbles raw TIFF files that are to be turned.

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct, structs
 
 from selfclean_hooks.core.issues import NAMES
 from selfclean_hooks.errors import AuditFileError
+from selfclean_hooks.utils import files
 from selfclean_hooks.utils.files import write
 from selfclean_hooks.utils.json_content import check, parse
 
@@ -91,7 +92,7 @@ def read_baseline(path: str | Path) -> tuple[dict[Key, Entry], dict[tuple[str, s
         AuditFileError: it is missing, damaged, or of another version; names the line and the reason.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # other ends of lines may be in notes
+        lines = files.read_text(path).split("\n")  # other ends of lines may be in notes
     except (OSError, UnicodeDecodeError) as error:
         raise AuditFileError(
             f"cannot read the baseline {path}: {getattr(error, 'strerror', None) or error}. "

@@ -21,6 +21,7 @@ from selfclean_hooks.sources.folder import FolderDataset, listdir
 from selfclean_hooks.sources.python_object import is_attribute, load_object
 from selfclean_hooks.sources.splits import parquet_files, shards
 from selfclean_hooks.sources.table import TABLE_SUFFIXES, open_table
+from selfclean_hooks.utils.files import special_kind
 
 WANTED = (
     "SOURCE is a folder of images, a .npz file with `images` or `embeddings`, a .csv, .tsv or .parquet table with a "
@@ -84,6 +85,8 @@ def open_source(
         SourceError: Nothing can be read there; says what was wanted, what came and what to do.
     """
     path = os.path.expanduser(text)
+    if kind := special_kind(path):
+        raise SourceError(f"{WANTED}; {text!r} is {kind}, which may never end: save what it gives in a file")
     tables = _tables(path, without)
     if tables:
         dataset = open_table(tables, columns)

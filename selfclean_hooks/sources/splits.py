@@ -74,7 +74,7 @@ def _split_of(parts: Parts) -> str:
 
 def _is_saved(path: str) -> bool:
     """Whether Hugging Face's `save_to_disk` wrote the folder."""
-    return any(os.path.exists(os.path.join(path, name)) for name in ("dataset_dict.json", "dataset_info.json"))
+    return any(os.path.isfile(os.path.join(path, name)) for name in ("dataset_dict.json", "dataset_info.json"))
 
 
 def _saved_splits(path: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from selfclean_hooks.data.image_files import EncodedImages, ImageFiles, LabeledF
 from selfclean_hooks.errors import SourceError
 from selfclean_hooks.sources.columns import ColumnNames, path_column, read_label_columns
 from selfclean_hooks.sources.table_files import CsvTable, ParquetTable
+from selfclean_hooks.utils.files import special_kind
 from selfclean_hooks.utils.text import listing
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -74,6 +75,9 @@ def table_file(paths: Sequence[str]) -> CsvTable | ParquetTable:
     Raises:
         SourceError: A file cannot be read as one.
     """
+    for path in paths:
+        if kind := special_kind(path):
+            raise SourceError(f"{path}: wanted a table, got {kind}, which may never end: save what it gives in a file")
     return ParquetTable(paths) if suffix(paths[0]) == ".parquet" else CsvTable(paths[0])
 
 

@@ -30,6 +30,7 @@ from selfclean_hooks.storage.ownership import (
     check_nothing_lost,
     owned_files,
 )
+from selfclean_hooks.utils import files
 from selfclean_hooks.utils.files import check_writable, remove_leftovers, sync_folder, temporary, write_synced, writing
 
 try:
@@ -195,7 +196,7 @@ def _is_held(old: Path, new: Path) -> bool:
     """Whether nothing is lost where the new file takes the place of the old one."""
     if old.name == ENCODER:
         is_owned = ENCODER in owned_files(SavedFolder(old.parent, is_moved=True))
-        return is_owned or old.read_bytes() == new.read_bytes()
+        return is_owned or files.read(old) == new.read_bytes()
     try:
         before, after = read_review(old), read_review(new)
     except AuditFileError:

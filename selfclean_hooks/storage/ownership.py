@@ -15,6 +15,7 @@ from typing import Any
 
 from selfclean_hooks.decisions.review.file import read_review
 from selfclean_hooks.errors import AuditFileError
+from selfclean_hooks.utils import files
 from selfclean_hooks.utils.files import no_file_error, write
 
 MANIFEST = "manifest.json"
@@ -63,7 +64,7 @@ class SavedFolder:
         if staged and name not in staged and not (self.split or self._is_moved):
             return None  # of the old audit
         try:
-            content = json.loads(self.path(name).read_bytes())
+            content = json.loads(files.read(self.path(name)))
         except (OSError, ValueError, RecursionError):
             return None
         return content if isinstance(content, dict) and content.keys() >= KEYS[name] else None
@@ -88,6 +89,8 @@ def owned_files(saved: SavedFolder) -> set[str]:
 
 def may_be_replaced(path: Path, name: str = "") -> bool:
     """Whether a file is missing, empty, or begins as an audit writes one of that name, or else of its own."""
+    if files.special_kind(path):
+        return False
     try:
         with path.open("rb") as file:
             start = file.read(4096)
@@ -177,7 +180,7 @@ def digest_of(content: bytes) -> str:
 
 def _digest_in(path: Path) -> str | None:
     try:
-        return digest_of(path.read_bytes())
+        return digest_of(files.read(path))
     except OSError:
         return None
 

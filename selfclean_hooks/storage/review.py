@@ -10,6 +10,7 @@ from selfclean_hooks.decisions.review.file import read_review, review_to_json
 from selfclean_hooks.decisions.review.marks import Review
 from selfclean_hooks.errors import AuditFileError
 from selfclean_hooks.storage.ownership import DECISIONS, RELABELLED, SavedFolder
+from selfclean_hooks.utils import files
 from selfclean_hooks.utils.text import as_csv
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def load_review(saved: SavedFolder, digest: str | None) -> Review | None:
     if digest is None:
         return None
     try:
-        content = path.read_bytes()
+        content = files.read(path)
     except OSError as error:
         raise AuditFileError(
             f"cannot read {path}, which belongs to the audit: {error.strerror or error}. Restore it from a copy, or "

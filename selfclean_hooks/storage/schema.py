@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from selfclean_hooks.core.embeddings import RepresentationQuality
 from selfclean_hooks.errors import AuditFileError
 from selfclean_hooks.storage.ownership import PLACE
-from selfclean_hooks.utils import json_content
+from selfclean_hooks.utils import files, json_content
 
 FORMAT = 1  # of both files
 Index = TypeVar("Index", bound=Struct)
@@ -109,7 +109,7 @@ def read(path: Path) -> bytes:
         AuditFileError: it cannot be read.
     """
     try:
-        return path.read_bytes()
+        return files.read(path)
     except (OSError, ValueError) as error:  # ValueError: of a name that no file can have
         why = getattr(error, "strerror", None) or error
         raise AuditFileError(

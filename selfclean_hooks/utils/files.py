@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import platform
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +20,42 @@ from selfclean_hooks.errors import AuditFileError, SelfCleanError
 
 TEMPORARY = re.compile(r"\.selfclean-(\d+)-([0-9a-f]{8})[0-9a-f]{8}\.(tmp|saving)")  # process, machine
 DAY = 86400.0
+
+
+SHELL_PIPES = "/dev/fd/", "/proc/self/fd/", "/dev/stdin"  # what a shell hands over as <(command) or |
+
+
+def special_kind(path: str | os.PathLike[str]) -> str:
+    """ "a named pipe", "a socket" or "a device", whose reading might never end; "" of all else, or of nothing."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # ValueError: of a name that no file can have
+        return ""
+    if stat.S_ISFIFO(mode):
+        return "a named pipe"
+    return "a socket" if stat.S_ISSOCK(mode) else "a device" if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else ""
+
+
+def read(path: str | os.PathLike[str]) -> bytes:
+    """The content of a file, or of a pipe that a shell has made for the command.
+
+    Raises:
+        OSError: it cannot be read, or is another pipe, a socket or a device.
+    """
+    if (kind := special_kind(path)) and not os.fspath(path).startswith(SHELL_PIPES):
+        raise OSError(errno.EINVAL, f"it is {kind} and no file")
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """`read` as UTF-8, without a mark of the byte order, and with \\n at the ends of lines.
+
+    Raises:
+        OSError: as `read`.
+        UnicodeDecodeError: it is no such text.
+    """
+    return io.TextIOWrapper(io.BytesIO(read(path)), "utf-8-sig").read()
 
 
 def write(path: Path, content: bytes) -> None:

@@ -59,6 +59,8 @@ def listing(positions: Sequence[int] | NDArray[np.int64], most: int = 10) -> str
 
 
 FORMULA = tuple("=+-@\t\n\r\uff1d\uff0b\uff0d\uff20")  # (and full-width): a cell that starts so may run as a formula
+# In a cell, where a reader that separates by semicolons or tabs, or ends lines within quotes, begins another one.
+INNER_FORMULA = re.compile(r"([;\t\n\r]\s*[\"']*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
 SHORT = {"\0": "\\0", "\r": "\\r"}  # escapes of characters that readers of CSV stumble over, even in quotes
 
@@ -73,7 +75,7 @@ def as_csv(frame: pd.DataFrame, index: bool = True) -> bytes:
 
 def _cell(text: str) -> str:
     risky = text.startswith(FORMULA) and not NUMBER.fullmatch(text)
-    text = "'" + text if risky else text
+    text = INNER_FORMULA.sub(r"\1'", "'" + text if risky else text)
     return text if text.isprintable() else "".join(SHORT.get(c) or escape(c, kept="\n\t") for c in text)
 
 

@@ -1,6 +1,7 @@
 """Folders saved by version 0.1.0, before the package was split into layers: they load and are written as they were."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import pandas as pd
 import pytest
 
 from selfclean_hooks import Audit, SplitsAudit
+from selfclean_hooks.cli.outcome import load_audit
+from tests.helpers.disk_steps import before_every_step
+from tests.helpers.format_data import two
 
 SAVED = Path(__file__).parents[1] / "data" / "saved_0_1_0"
 FOLDERS = ("regression", "multilabel", "splits/train", "splits/val")
@@ -84,3 +88,21 @@ def test_targets_and_sets_of_labels_are_loaded() -> None:
     assert targets.frame.loc[7, "predicted_label"] == pytest.approx(0.6396252704518182)
     assert sets.worst("label_errors").tolist() == [5, 6]
     assert sets.frame.loc[6, ["given_label", "predicted_label"]].tolist() == ["1, 2", "0, 1, 2"]
+
+
+@pytest.mark.parametrize("name", ["multilabel", "splits"])
+def test_a_kill_in_the_first_save_over_it_leaves_one_of_both(name: str, tmp_path: Path) -> None:
+    shutil.copytree(SAVED / name, tmp_path / "work" / "out")
+
+    def held(place: Path) -> list[Any]:
+        return [(split, each.provenance, len(each)) for split, each in load_audit(place / "out").audits.items()]
+
+    before = held(tmp_path / "work")
+    with before_every_step(tmp_path / "work", tmp_path / "steps") as folders:
+        two()["train"].save(tmp_path / "work" / "out")
+    after = held(tmp_path / "work")
+    found = [held(folder) for folder in folders]
+    first = found.index(after)
+    assert before != after
+    assert found == [before] * first + [after] * (len(found) - first)
+    assert 0 < first < len(found)

@@ -2,15 +2,25 @@
 
 import os
 import signal
+import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from selfclean_hooks.errors import AuditFileError
+from selfclean_hooks.cli.outcome import load_audit
+from selfclean_hooks.data.image_files import read_image
+from selfclean_hooks.decisions.review.file import read_review
+from selfclean_hooks.errors import AuditFileError, SourceError
+from selfclean_hooks.gate.baseline_file import read_baseline
+from selfclean_hooks.sources.folder import FolderDataset
+from selfclean_hooks.sources.source import open_source
+from selfclean_hooks.storage.ownership import may_be_replaced
 from selfclean_hooks.utils import files
-from selfclean_hooks.utils.files import check_writable, temporary, write
+from selfclean_hooks.utils.files import check_writable, special_kind, temporary, write
 from tests.helpers.forked import forked
+from tests.helpers.format_data import two
 
 
 def killed_while_writing(path: Path) -> None:
@@ -74,3 +84,62 @@ def test_an_error_leaves_the_old_file_alone(
 def test_a_folder_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
     check_writable(tmp_path / "a" / "b")
     assert names(tmp_path / "a" / "b") == set()
+
+
+@pytest.fixture
+def special(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Path]]:
+    """Paths whose reading might never end."""
+    os.mkfifo(tmp_path / "pipe.png")
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as held:
+        held.bind("sock.png")  # a short name, which is all that a socket takes
+        (tmp_path / "zero.png").symlink_to("/dev/zero")
+        yield {name: tmp_path / f"{name}.png" for name in ("pipe", "sock", "zero")}
+
+
+def test_what_might_never_end_is_not_read(special: dict[str, Path], tmp_path: Path) -> None:
+    kinds = {"pipe": "a named pipe", "sock": "a socket", "zero": "a device"}
+    for name, path in special.items():
+        assert special_kind(path) == kinds[name]
+        with pytest.raises(OSError, match=f"it is {kinds[name]} and no file"):
+            files.read(path)
+        with pytest.raises(OSError, match=f"it is {kinds[name]} and no file"):
+            read_image(str(path))
+        with pytest.raises(SourceError, match=f"is {kinds[name]}, which may never end"):
+            open_source(str(path))
+        with pytest.raises(AuditFileError, match=f"it is {kinds[name]}"):
+            read_review(path)
+        with pytest.raises(AuditFileError, match=f"it is {kinds[name]}"):
+            read_baseline(path)
+        assert not may_be_replaced(path)
+    assert special_kind(tmp_path) == special_kind(tmp_path / "gone") == special_kind("nul\0inside") == ""
+
+
+def test_a_pipe_that_a_shell_made_is_read() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"\xef\xbb\xbfone\r\ntwo")
+    os.close(writing)
+    assert files.read_text(f"/dev/fd/{reading}") == "one\ntwo"
+    os.close(reading)
+
+
+def test_they_are_unreadable_samples_of_a_folder(special: dict[str, Path], tmp_path: Path) -> None:
+    found = FolderDataset(tmp_path)
+    assert found.paths == sorted(map(str, special.values()))
+    for at in range(3):
+        with pytest.raises(OSError, match="and no file"):
+            found[at]
+
+
+def test_tables_and_saved_folders_of_them_are_refused(tmp_path: Path) -> None:
+    for name in ("t.csv", "t-0.parquet", "manifest.json", "scores.npz", "dataset_dict.json"):
+        os.mkfifo(tmp_path / name)
+    for name in ("t.csv", "t-*.parquet"):
+        with pytest.raises(SourceError, match="a named pipe, which may never end: save what it gives in a file"):
+            open_source(str(tmp_path / name))
+    with pytest.raises(SourceError, match=r"t-0\.parquet: wanted a table, got a named pipe"):
+        open_source(str(tmp_path))
+    with pytest.raises(AuditFileError, match="it is a named pipe and no file"):
+        load_audit(tmp_path)
+    with pytest.raises(AuditFileError, match=r"manifest\.json"):
+        two()["train"].save(tmp_path)

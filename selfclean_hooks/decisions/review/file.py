@@ -14,6 +14,7 @@ from msgspec import Struct
 from selfclean_hooks.decisions.review.label_studio import decisions_in
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.errors import AuditFileError
+from selfclean_hooks.utils import files
 from selfclean_hooks.utils.files import write
 from selfclean_hooks.utils.json_content import check, parse
 
@@ -42,7 +43,7 @@ def read_review(path: str | Path) -> Review:
         AuditFileError: it is not one; the message says where and why.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = files.read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise AuditFileError(
             f"cannot read the decisions {path}: {getattr(error, 'strerror', None) or error}. Give the file that the "

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from selfclean_hooks.errors import AuditFileError, SourceError
 from selfclean_hooks.storage.applied.new_folder import JOURNAL
+from selfclean_hooks.utils import files
 from selfclean_hooks.utils.files import remove_leftovers, sync_folder, temporary, writing
 from selfclean_hooks.utils.json_content import check, parse
 from selfclean_hooks.utils.text import visible
@@ -129,7 +130,7 @@ def _missing_folders(moves: Iterable[Move]) -> list[str]:
 def _read(target: Path) -> tuple[_Head, list[Move]]:
     path = target / JOURNAL
     try:
-        first, *lines = path.read_bytes().splitlines()
+        first, *lines = files.read(path).splitlines()
         head = check(parse(first), _Head)
         if (head.kind, head.format) != (KIND, FORMAT):
             raise ValueError(f"kind and format must be {KIND!r} and {FORMAT}, got {head.kind!r:.60} and {head.format}")
