@@ -38,7 +38,7 @@ def audit_embeddings(
         vectors: (N, D) float array or tensor, finite, N >= 2. Rows are scaled to unit length in a copy. A zero row has
             distance 0.5 to everything.
         labels: (N,) classes, integers or strings; (N,) floats, regression targets; (N, C) zeros and ones, several
-            labels a sample; or None. None, NaN, the classes -1 and -100, "" and "nan" stand for a missing label.
+            labels a sample; or None. None, NaN, -1, -100, "" and "nan" stand for a missing label or entry.
         method: "default", or "selfclean" for the scores of the paper.
         thresholds: where a score becomes a flag.
         policy: what a flag does.
