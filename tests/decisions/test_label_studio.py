@@ -96,7 +96,7 @@ def test_what_is_no_export_of_our_tasks(tasks: list[dict[str, Any]], tmp_path: P
     finding = off_topic["data"]["selfclean_hooks"]
     for content, why in (
         ([{"data": {"image": "a.png"}, "annotations": []}], "task 1 lacks 'selfclean_hooks'"),
-        (["text"], "task 1 lacks 'selfclean_hooks'"),
+        (["text", {}], "task 1 lacks 'selfclean_hooks'"),
         ([{**off_topic, "annotations": [annotated("maybe")]}], "decision 1: the verdict must be one of"),
         ([{**off_topic, "annotations": [annotated("relabelled", "cat")]}], "relabelled is a verdict on label_errors"),
         ([{**named, "annotations": [annotated("relabelled")]}], "a new label goes with the verdict relabelled"),

@@ -97,7 +97,7 @@ def _mark_to_dict(mark: Mark, split: str) -> dict[str, Any]:
 
 
 def _parse_review(content: Any) -> Review:
-    if isinstance(content, list):  # an export of Label Studio
+    if isinstance(content, list) and any(isinstance(entry, Mapping) for entry in content):  # an export of Label Studio
         return Review(tuple(_parse_mark(number, entry, "") for number, entry in decisions_in(content)))
     _check_keys(content, _ReviewFile.__struct_fields__)
     for name, wanted in (("kind", KIND), ("format", VERSION)):
