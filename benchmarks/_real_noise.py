@@ -53,18 +53,6 @@ class FlippedImages(Dataset[tuple[Tensor, int]]):
         return self.transform(self.images[index]), int(self.labels[index])
 
 
-class KnownFeatures(nn.Module):
-    """Gives images the features that were computed of them before."""
-
-    def __init__(self, images: NDArray[np.uint8], features: NDArray[np.float32]) -> None:
-        super().__init__()
-        self.places = {image.numpy().tobytes(): i for i, image in enumerate(as_tensors(images))}
-        self.features = torch.from_numpy(features)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.features[[self.places[image.contiguous().numpy().tobytes()] for image in images]]
-
-
 class SmallNet(Classifier):
     """Three convolutions and a linear layer; the rate rises and falls within a fixed number of steps."""
 

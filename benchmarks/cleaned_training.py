@@ -22,12 +22,13 @@ from typing import Any
 import numpy as np
 import torch
 from _fashion import FOLDER, Classifier, fashion_mnist, small_net, tensors, trainer
-from _real_noise import BATCH, STEPS, FlippedImages, KnownFeatures, RealNoise, SmallNet, real_noise
+from _real_noise import BATCH, STEPS, FlippedImages, RealNoise, SmallNet, real_noise
 from engine import machine
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from selfclean_hooks import FDR, Policy, Thresholds, audit
+from selfclean_hooks import FDR, Audit, AuditedDataset, Policy, Thresholds, audit, audit_embeddings
+from selfclean_hooks.embedding.embed import embed
 from selfclean_hooks.testing import contaminate
 from selfclean_hooks_lightning import DataAudit
 
@@ -37,7 +38,7 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "DataAudit": {},
     "DataAudit, label_errors=FDR(0.5)": {"thresholds": Thresholds(label_errors=FDR(0.5))},
 }
-REAL_POLICIES = {"drop": Policy(label_errors="drop"), "relabel": Policy(label_errors="relabel")}
+ENCODERS = ("EfficientNet-Lite0", "self-supervised")
 REAL_COLUMNS = ["level", "seed", "encoder", "policy", "trained_on", "wrong_labels", "test_accuracy", "machine"]
 COLUMNS = ["seed", "arm", "trained_on", "wrong_labels", "leaks", "val_accuracy", "test_accuracy", "machine"]
 Row = dict[str, Any]
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--data", type=Path, default=FOLDER, help="folder of the four IDX files")
     parser.add_argument("--real", type=Path, help="folder of CIFAR-10N, in place of Fashion-MNIST")
-    parser.add_argument("--encoder", type=Path, help="folder of an audit of CIFAR-10N, whose encoder is used again")
+    parser.add_argument("--encoder", type=Path, help="folder that keeps the encoder, which is used again")
     parser.add_argument("--output", type=Path, help="CSV file to write")
     parser.add_argument("--quick", action="store_true", help="one seed, few samples: does it run?")
     options = parser.parse_args(argv)
@@ -75,51 +76,54 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def compared_on_real_noise(options: argparse.Namespace) -> Iterator[Row]:
-    """One row a seed, level of noise, encoder and policy; the encoders see the images once."""
+    """One row a seed, level of noise, encoder and policy, the training without an audit first."""
     data = real_noise(options.real)
-    folder = options.encoder or Path(tempfile.mkdtemp())
-    if not (folder / "encoder.safetensors").exists():
-        audit(FlippedImages(data.images, data.labels["worst"]), "self-supervised").save(folder)  # keeps its encoder
-    encoders: dict[str, Any] = {
-        "EfficientNet-Lite0": KnownFeatures(data.images, data.features).eval(),
-        "self-supervised": folder / "encoder.safetensors",
-    }
+    audits = audits_of_real_noise(data, options.encoder or Path(tempfile.mkdtemp()))
     for seed in range(options.seeds):
         for level, labels in data.labels.items():
-            arms = [("", "as it is"), *((name, policy) for name in encoders for policy in REAL_POLICIES)]
-            for name, policy in arms:
-                wrong, trained, accuracy = fitted_on_real_noise(
-                    seed, data, labels, encoders.get(name), REAL_POLICIES.get(policy), options
-                )
-                row = {"level": level, "seed": seed, "encoder": name, "policy": policy}
-                row |= {"trained_on": trained, "wrong_labels": wrong, "test_accuracy": accuracy}
+            plain = FlippedImages(data.images, labels)
+            without = fitted_on_real_noise(seed, plain, data.test, options.quick)
+            arms: dict[tuple[str, str], Audit | None] = {("", "as it is"): None}
+            arms |= {
+                (name, done): audits[level, name].at(policy=Policy(label_errors=done))
+                for name in ENCODERS
+                for done in ("drop", "relabel")
+            }
+            for (name, done), found in arms.items():
+                kept = np.arange(len(labels)) if found is None else found.clean_indices
+                given = labels if found is None else found.corrected_labels.astype(np.int64)
+                same = len(kept) == len(labels) and (given == labels).all()  # the same weights, as tests show
+                served = plain if found is None else AuditedDataset(plain, audit=found)
+                accuracy = without if same else fitted_on_real_noise(seed, served, data.test, options.quick)
+                wrong = int((given[kept] != data.labels["true labels"][kept]).sum())
+                row = {"level": level, "seed": seed, "encoder": name, "policy": done}
+                row |= {"trained_on": len(kept), "wrong_labels": wrong, "test_accuracy": accuracy}
                 print(row, flush=True)
                 yield row
 
 
-def fitted_on_real_noise(
-    seed: int,
-    data: RealNoise,
-    labels: NDArray[np.int64],
-    encoder: Any,
-    policy: Policy | None,
-    options: argparse.Namespace,
-) -> tuple[int, int, float]:
-    """Wrong labels and samples trained on, and accuracy on the test images."""
+def audits_of_real_noise(data: RealNoise, folder: Path) -> dict[tuple[str, str], Audit]:
+    """By level of noise and encoder; the encoder of our own is trained once, and kept in the folder."""
+    images = FlippedImages(data.images, data.labels["worst"])
+    found = audit(images, "self-supervised", kept_encoder=folder / "encoder.safetensors")
+    found.save(folder)
+    own = embed(images, folder / "encoder.safetensors").vectors
+    return {
+        (level, name): audit_embeddings(vectors, labels=labels)
+        for level, labels in data.labels.items()
+        for name, vectors in zip(ENCODERS, (data.features, own), strict=True)
+    }
+
+
+def fitted_on_real_noise(seed: int, served: Any, test: Any, quick: bool) -> float:
+    """Accuracy on the test images after a fixed number of steps."""
     torch.manual_seed(seed)
-    module, cache = SmallNet(), encoder.parent / "cache" if isinstance(encoder, Path) else None
-    audits = [DataAudit(policy=policy, backbone=encoder, output_dir=None, cache_dir=cache)] if policy else []
-    steps = 20 if options.quick else STEPS
-    run = trainer(*audits, max_steps=steps, max_epochs=-1, precision="bf16-mixed")
-    generator = torch.Generator().manual_seed(seed)
+    module, generator = SmallNet(), torch.Generator().manual_seed(seed)
+    run = trainer(max_steps=20 if quick else STEPS, max_epochs=-1, precision="bf16-mixed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        run.fit(module, DataLoader(FlippedImages(data.images, labels), BATCH, shuffle=True, generator=generator))
-    kept, given = np.arange(len(labels)), labels
-    if audits:
-        kept, given = audits[0].audit.clean_indices, audits[0].audit.corrected_labels.astype(np.int64)
-    wrong = given[kept] != data.labels["true labels"][kept]
-    return int(wrong.sum()), len(kept), module.accuracy(data.test)
+        run.fit(module, DataLoader(served, BATCH, shuffle=True, generator=generator))
+    return module.accuracy(test)
 
 
 def compared(seed: int, options: argparse.Namespace) -> list[Row]:

@@ -1,7 +1,7 @@
 """Which doubtful labels are replaced by the predicted ones, and which samples are better left out.
 
 Both follow from calibrated probabilities: that the given label is right, and that the predicted one is. A label that
-is wrong more often than right harms training more than the sample helps.
+is wrong more often than right harms training more than the sample helps; one that is probably right is kept.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from selfclean_hooks.core.scores import Scores, class_name
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray
 
 RELIABLE = 0.5  # probability from which a predicted label is used: it is right more often than not
+# probability from which a flagged label is kept as it is: not much more than a chance, as people's wrong labels are
+# more frequent than estimated (benchmarks/quality)
+PROBABLY_RIGHT = 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +49,12 @@ def relabelling(scores: Scores, doubtful: BoolArray) -> Relabelling:
     The predicted label is right with the probability that the given one is wrong, times that of the prediction if so.
     """
     calibration = scores.calibration.get("label_errors")
-    probability = np.zeros(len(scores))
+    probability, right = np.zeros(len(scores)), np.zeros(len(scores))
     if calibration is not None and scores.prediction_confidence is not None:
-        wrong = 1 - calibration.probability_clean(scores.label)
-        probability = np.nan_to_num(wrong * scores.prediction_confidence)
+        right = calibration.probability_clean(scores.label)
+        probability = np.nan_to_num((1 - right) * scores.prediction_confidence)
     replaced = doubtful & (probability >= RELIABLE)
-    return Relabelling(replaced, doubtful & ~replaced, probability)
+    return Relabelling(replaced, doubtful & ~replaced & ~(right >= PROBABLY_RIGHT), probability)
 
 
 def why_not(scores: Scores) -> str:

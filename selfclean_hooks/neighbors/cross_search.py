@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from selfclean_hooks.neighbors.exact_search import TILE, make_screen, rank_by_distance, search_neighbors
+from selfclean_hooks.neighbors.exact_search import largest_per_row, make_screen, rank_by_distance, search_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 
 MAX_NEIGHBORS = 8
@@ -71,22 +70,10 @@ class _CandidateList:
     def offer(self, rows: slice, similarity: Tensor, first: int) -> None:
         """Take what is better from a block (R, C) whose first column is sample `first`."""
         m = self.values.shape[1]
-        values, columns = _largest_per_row(similarity, m)
+        values, columns = largest_per_row(similarity, m)
         values = torch.cat([self.values[rows], values], 1)
         self.values[rows], keep = values.topk(m, dim=1)
         self.indices[rows] = torch.cat([self.indices[rows], first + columns], 1).gather(1, keep)
-
-
-def _largest_per_row(similarity: Tensor, m: int) -> tuple[Tensor, Tensor]:
-    """The m highest of every row, or all: float32 values and columns. They lie in the m tiles of highest maximum."""
-    width = similarity.shape[1]
-    padded = functional.pad(similarity, (0, -width % TILE), value=-torch.inf).contiguous()
-    tiles = torch.unflatten(padded, 1, (-1, TILE))
-    best = tiles.amax(-1).float()
-    best = best.topk(min(m, best.shape[1]), dim=1).indices
-    inside = tiles.gather(1, best.unsqueeze(-1).expand(-1, -1, TILE)).flatten(1).float()
-    values, place = inside.topk(min(m, width), dim=1)
-    return values, best.gather(1, place // TILE) * TILE + place % TILE
 
 
 def _certify(

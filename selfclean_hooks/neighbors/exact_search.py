@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,26 +10,24 @@ from torch import Tensor
 from torch.nn import functional
 
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
-from selfclean_hooks.utils.text import Tick
 from selfclean_hooks.utils.torch_internals import has_avx512_bfloat16
 
 TILE = 32  # similarities that are screened together, by their maximum
+BITS = {torch.bfloat16: torch.int16, torch.float32: torch.int32, torch.float64: torch.int64}
 
 
 @dataclass(frozen=True, eq=False)
 class Screen:
     """Unit rows in the precision of the first pass, padded to whole tiles, and what its similarities may be off by."""
 
-    rows: Tensor  # (N padded to a multiple of TILE, D)
-    n: int
+    rows: Tensor  # (N, D)
     bound: Tensor  # (N,) float32
 
     @classmethod
     def of(cls, x: UnitRows, dtype: torch.dtype) -> Screen:
         """Round N unit rows to `dtype` and bound what that, and a product of two, may take from a similarity."""
         n, dim = x.values.shape
-        rows = torch.zeros((-(-n // TILE) * TILE, dim), dtype=dtype)
-        rows[:n] = x.values
+        rows = x.values.to(dtype)
         error = torch.empty(n, dtype=torch.float32)
         for start in range(0, n, 4096):
             part = x.values[start : start + 4096]
@@ -38,24 +35,13 @@ class Screen:
         worst = error.max()
         of_result = 2.0**-9 if dtype == torch.bfloat16 else 2.0**-24
         of_sum = (dim + 8) * 2.0**-24  # 8: of the length of the rows
-        return cls(rows, n, error + worst * (1 + error) + of_result + of_sum)
+        return cls(rows, error + worst * (1 + error) + of_result + of_sum)
 
-    def upper_triangle(self, block: int, tick: Tick | None) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Row slice, column slice and (rows, columns) similarities of every block on and above the diagonal."""
-        step = max(TILE, block // TILE * TILE)
-        starts = range(0, len(self.rows), step)
-        done, total = 0, len(starts) * (len(starts) + 1) // 2
-        for a in starts:
-            for b in range(a, len(self.rows), step):
-                rows, columns = slice(a, min(a + step, len(self.rows))), slice(b, min(b + step, len(self.rows)))
-                similarity = matrix_product(self.rows[rows], self.rows[columns])
-                if a == b:
-                    similarity.fill_diagonal_(-torch.inf)
-                similarity[:, max(0, self.n - b) :] = -torch.inf  # the padding
-                yield rows, columns, similarity
-                done += 1
-                if tick is not None:
-                    tick(done, total)
+    def similarities(self, rows: slice) -> Tensor:
+        """(R, N) of some rows with all; -inf with themselves."""
+        similarity = matrix_product(self.rows[rows], self.rows)
+        similarity[:, rows].fill_diagonal_(-torch.inf)
+        return similarity
 
 
 def make_screen(x: UnitRows, dtype: torch.dtype | None = None) -> Screen:
@@ -66,6 +52,34 @@ def make_screen(x: UnitRows, dtype: torch.dtype | None = None) -> Screen:
 def has_fast_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 matrices faster than float32 ones."""
     return torch.backends.cpu.get_cpu_capability().startswith("AVX512") and has_avx512_bfloat16()
+
+
+def largest_per_row(similarity: Tensor, m: int) -> tuple[Tensor, Tensor]:
+    """The m highest of every row (R, C), or all: (R, m) float32 values, descending, and columns.
+
+    They lie in the m tiles of highest maximum. The bits of floats >= 0 are ordered like integers, whose maxima are
+    several times faster to find; rows where that is not enough, as fewer than m are >= 0, are sorted as a whole.
+    """
+    width = similarity.shape[1]
+    m, whole = min(m, width), width // TILE * TILE
+    if whole <= m * TILE:
+        return _as_float(similarity).topk(m, dim=1)
+    tiles = torch.unflatten(similarity[:, :whole], 1, (-1, TILE))
+    highest = torch.unflatten(similarity.view(BITS[similarity.dtype])[:, :whole], 1, (-1, TILE)).amax(-1)
+    best = _as_float(highest.view(similarity.dtype)).topk(m, dim=1).indices
+    inside = tiles.gather(1, best.unsqueeze(-1).expand(-1, -1, TILE)).flatten(1)
+    values, place = _as_float(torch.cat([inside, similarity[:, whole:]], 1)).topk(m, dim=1)
+    inner = place.clamp(max=m * TILE - 1)
+    columns = best.gather(1, inner // TILE) * TILE + inner % TILE
+    columns = torch.where(place < m * TILE, columns, place - m * TILE + whole)
+    weak = (values[:, -1] < 0).nonzero()[:, 0]
+    if len(weak):
+        values[weak], columns[weak] = _as_float(similarity[weak]).topk(m, dim=1)
+    return values, columns
+
+
+def _as_float(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
 
 
 SAME, OTHER, ANY = "same", "other", "any"
@@ -79,7 +93,7 @@ def search_neighbors(
     kind: str = ANY,
     columns: Tensor | None = None,
     screen: Screen | None = None,
-    budget: int = 1 << 22,
+    budget: int = 1 << 24,
 ) -> tuple[Tensor, Tensor]:
     """The k nearest of a few `rows` (R,) among all N, or among the `columns` given.
 
@@ -87,13 +101,24 @@ def search_neighbors(
     those still uncertified in float64. `kind` restricts the answer to the "same" or to "other" `groups` (N,).
     Returns positions and distances, each (R, k), -1 and inf where there are fewer.
     """
-    targets = _Targets(x, torch.arange(len(x)) if columns is None else columns, screen)
+    columns = torch.arange(len(x)) if columns is None else columns
+    if kind != ANY:  # groups are slices of both, so that they are masked as slices
+        rows, back = _by_group(rows, groups)
+        columns = _by_group(columns, groups)[0]
+    targets = _Targets(x, columns, screen)
     precisions = [torch.float32, torch.float64]
     if screen is not None and screen.rows.dtype != torch.float32:
         precisions.insert(0, screen.rows.dtype)
-    batches = torch.split(rows, max(1, budget // len(targets.index)))
+    batches = torch.split(rows, max(1, budget // len(columns)))
     found = [_search_batch(targets, batch, k, groups, kind, precisions) for batch in batches]
-    return torch.cat([indices for indices, _ in found]), torch.cat([distances for _, distances in found])
+    indices, distances = (torch.cat(part) for part in zip(*found, strict=True))
+    return (indices, distances) if kind == ANY else (indices[back], distances[back])
+
+
+def _by_group(index: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+    """Positions (R,) in order of their groups, and where each is then."""
+    order = torch.argsort(groups[index], stable=True)
+    return index[order], torch.argsort(order)
 
 
 def _search_batch(
@@ -102,12 +127,14 @@ def _search_batch(
     """One batch by products in the first precision; the rows that these cannot certify, in the next."""
     x, columns, last = targets.x, targets.index, len(precisions) == 1
     similarity, slack = targets.similarities(rows, precisions[0])
-    excluded = rows.unsqueeze(1) == columns
-    if kind != ANY:
-        alike = groups[rows].unsqueeze(1) == groups[columns]
-        excluded |= alike if kind == OTHER else ~alike
+    if kind == ANY:
+        similarity.masked_fill_(rows.unsqueeze(1) == columns, -torch.inf)
+    else:
+        _mask_groups(similarity, groups[rows], groups[columns], kind)
+    if kind == SAME:
+        similarity.masked_fill_(rows.unsqueeze(1) == columns, -torch.inf)
     m = min(len(columns), k if last else max(2 * k, k + 8))
-    values, places = similarity.masked_fill_(excluded, -torch.inf).topk(m, dim=1)
+    values, places = largest_per_row(similarity, m)
     indices, distances = rank_by_distance(x, rows, torch.where(values > -torch.inf, columns[places], -1))
     indices = functional.pad(indices, (0, max(0, k - m)), value=-1)[:, :k]
     distances = functional.pad(distances, (0, max(0, k - m)), value=torch.inf)[:, :k]
@@ -117,6 +144,20 @@ def _search_batch(
         if len(doubt):
             indices[doubt], distances[doubt] = _search_batch(targets, rows[doubt], k, groups, kind, precisions[1:])
     return indices, distances
+
+
+def _mask_groups(similarity: Tensor, of_rows: Tensor, of_columns: Tensor, kind: str) -> None:
+    """-inf for the columns of the same group as the row, or of another one; both in order of their groups."""
+    values, count = torch.unique_consecutive(of_rows, return_counts=True)
+    ends = torch.stack([count.cumsum(0), *(torch.searchsorted(of_columns, values, right=r) for r in (False, True))], 1)
+    start = 0
+    for stop, first, end in ends.tolist():
+        if kind == OTHER:
+            similarity[start:stop, first:end] = -torch.inf
+        else:
+            similarity[start:stop, :first] = -torch.inf
+            similarity[start:stop, end:] = -torch.inf
+        start = stop
 
 
 @dataclass(eq=False)
@@ -142,13 +183,12 @@ class _Targets:
     @cached_property
     def exact(self) -> Tensor:
         """(C, D) float32."""
-        return self.x.values if len(self.index) == len(self.x) else self.x.values[self.index]
+        return self.x.values[self.index]
 
     @cached_property
     def screened(self) -> Tensor:
         """(C, D) in the precision of the screen."""
-        rows = self.screen.rows  # type: ignore[union-attr]  # asked for only where there is a screen
-        return rows[: len(self.x)] if len(self.index) == len(self.x) else rows[self.index]
+        return self.screen.rows[self.index]  # type: ignore[union-attr]  # asked for only where there is a screen
 
 
 def rank_by_distance(x: UnitRows, rows: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:

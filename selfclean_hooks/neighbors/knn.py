@@ -1,17 +1,16 @@
-"""Exact nearest neighbours by cosine distance in one blocked pass, in O(N) memory.
+"""Exact nearest neighbours by cosine distance in one pass over blocks of rows, in O(N) memory.
 
-How a result is certified. Blocks of the upper triangle of `x @ x.T` are computed once, in bfloat16 where the
-processor has it, and serve the rows and the columns of the block. The `m` best of every row by that screen, where
-negative similarities count as 0, are re-scored in float32. What the list left out has a screened similarity of at
-most its last entry, so the row is exact as soon as its k-th re-scored similarity is at least that entry plus the
-screen's bound. The few rows that fail are searched again in float32, and those that float32 products cannot certify in
-float64: float32 does not resolve distances below about 1e-6 (copies, or a collapsed representation).
-What remains is the rounding of a distance, about 1e-6 of it, for any block size. The distances also tell the
-intrinsic dimension of the data.
+How a result is certified. Blocks of `x @ x.T` are computed in bfloat16 where the processor has it. The `m` best of
+every row by that screen are re-scored in float32. What was left out has a screened similarity of at most the last of
+these, so the row is exact as soon as its k-th re-scored similarity is at least that plus the screen's bound. The few
+rows that fail are searched again in float32, and those that float32 products cannot certify in float64: float32 does
+not resolve distances below about 1e-6 (copies, or a collapsed representation). What remains is the rounding of a
+distance, about 1e-6 of it, for any block size. The distances also tell the intrinsic dimension of the data.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +22,7 @@ from selfclean_hooks.neighbors.exact_search import (
     ANY,
     OTHER,
     SAME,
-    TILE,
+    largest_per_row,
     make_screen,
     rank_by_distance,
     search_neighbors,
@@ -31,8 +30,6 @@ from selfclean_hooks.neighbors.exact_search import (
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.arrays import IntArray
 from selfclean_hooks.utils.text import Tick
-
-_BITS = {torch.bfloat16: torch.int16, torch.float32: torch.int32}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +48,7 @@ def nearest_neighbors(
     k: int,
     labels: NDArray[np.int64] | None = None,
     *,
-    block: int = 3072,
+    block: int | None = None,
     screen: torch.dtype | None = None,
     tick: Tick | None = None,
 ) -> NeighborLists:
@@ -61,25 +58,32 @@ def nearest_neighbors(
         x: N unit rows.
         k: how many neighbours, at most N - 1 are returned.
         labels: (N,) class of every sample.
-        block: rows of a block; the result does not depend on it.
+        block: rows of a block; the result does not depend on it. By default what keeps it at 32 MiB.
         screen: precision of the first pass; bfloat16 where that is fast.
-        tick: called with (pairs of blocks done, all of them).
+        tick: called with (rows done, all of them).
     """
     n, k = len(x), min(k, len(x) - 1)
-    # classes are numbered from 0: -1 marks mixed tiles
     codes = np.zeros(n, np.int64) if labels is None else np.unique(labels, return_inverse=True)[1]
     classes = torch.from_numpy(codes)
-    order = torch.argsort(classes, stable=True)  # tiles of one class can be skipped as a whole
+    order = torch.argsort(classes, stable=True)  # so that every class is a slice
     x, classes = (x[order], classes[order]) if labels is not None else (x, classes)
     lists = [_CandidateList(n, k, 2 * k, ANY)]
     if labels is not None:
         lists += [_CandidateList(n, 1, 8, SAME), _CandidateList(n, 1, 8, OTHER)]
-    screened = make_screen(x, screen)
-    tile_classes = _tile_classes(classes)
-    for rows, columns, similarity in screened.upper_triangle(block, tick):
-        _offer_block(lists, rows, columns, similarity, classes, tile_classes)
-        if rows != columns:
-            _offer_block(lists, columns, rows, similarity.T, classes, tile_classes)
+    screened, ends = make_screen(x, screen), torch.bincount(classes).cumsum(0).tolist()
+    step = max(1, (1 << 24) // n) if block is None else block
+    for start in range(0, n, step):
+        rows = slice(start, min(start + step, n))
+        similarity = screened.similarities(rows)
+        lists[0].take(rows, similarity)
+        if labels is not None:
+            for part, columns in _class_slices(rows, classes, ends):
+                here = similarity[part.start - start : part.stop - start]
+                lists[1].take(part, here[:, columns], columns.start)
+                here[:, columns] = -torch.inf
+            lists[2].take(rows, similarity)
+        if tick is not None:
+            tick(rows.stop, n)
     again = torch.zeros(n, dtype=torch.bool)
     for best in lists:
         again |= best.certify(x, screened.bound, classes)
@@ -89,72 +93,30 @@ def nearest_neighbors(
     return NeighborLists(*found[0], same=same, other=other, num_fallback_rows=int(again.sum()))
 
 
-def _offer_block(
-    lists: list[_CandidateList], rows: slice, columns: slice, similarity: Tensor, classes: Tensor, tile_classes: Tensor
-) -> None:
-    """Offer a block to every list: the maxima of its tiles first."""
-    rows = slice(rows.start, min(rows.stop, len(classes)))
-    similarity = similarity[: rows.stop - rows.start].contiguous()
-    # the bits of floats >= 0 are ordered like integers, whose maxima are several times faster to find in bfloat16
-    bits = torch.unflatten(similarity.view(_BITS[similarity.dtype]), 1, (-1, TILE))
-    highest = bits.amax(-1).clamp_(min=0).view(similarity.dtype).float()
-    tile_class = tile_classes[columns.start // TILE :][: highest.shape[1]]
-    mixed = tile_class == -1
-    alike = classes[rows].unsqueeze(1) == tile_class
-    for best in lists:
-        useless = {ANY: None, SAME: ~alike & ~mixed, OTHER: alike}[best.kind]
-        seen = highest if useless is None else highest.masked_fill(useless, -torch.inf)
-        best.offer(rows, similarity.view(-1, TILE), seen, columns.start, classes, mixed)
-
-
-def _tile_classes(classes: Tensor) -> Tensor:
-    """Class of every tile of the sorted samples, -1 for a tile of several."""
-    tiles = -(-len(classes) // TILE)
-    padded = torch.cat([classes, classes[-1:].expand(tiles * TILE - len(classes))]).view(tiles, TILE)
-    return torch.where(padded[:, 0] == padded[:, -1], padded[:, 0], -1)
+def _class_slices(rows: slice, classes: Tensor, ends: list[int]) -> Iterator[tuple[slice, slice]]:
+    """For every class among some rows: its rows there, and all of its samples."""
+    start = rows.start
+    while start < rows.stop:
+        code = int(classes[start])
+        stop = min(rows.stop, ends[code])
+        yield slice(start, stop), slice(ends[code - 1] if code else 0, ends[code])
+        start = stop
 
 
 class _CandidateList:
-    """The m best of every row so far, by the screen; after `certify` the k nearest, exact."""
+    """The m best of every row by the screen; after `certify` the k nearest, exact."""
 
     def __init__(self, n: int, k: int, m: int, kind: str) -> None:
         self.k, self.m, self.kind = k, min(m, n), kind
         self.values = torch.full((n, self.m), -torch.inf, dtype=torch.float32)
         self.indices = torch.full((n, self.m), -1, dtype=torch.int64)
 
-    def offer(self, rows: slice, tiles: Tensor, highest: Tensor, first: int, classes: Tensor, mixed: Tensor) -> None:
-        """Take what is better than a row's last entry. A tile is opened only if its maximum is."""
-        floor = self.values[rows, -1]
-        if self.m <= highest.shape[1]:  # m tiles have a maximum at least that high, hence so have m entries
-            sure = highest if self.kind == ANY else highest.masked_fill(mixed, -torch.inf)
-            floor = torch.maximum(floor, sure.topk(self.m, dim=1).values[:, -1])
-        row, tile = ((highest >= floor.unsqueeze(1)) & (highest > -torch.inf)).nonzero(as_tuple=True)
-        values = tiles.index_select(0, row * highest.shape[1] + tile).float()
-        column = (first + tile * TILE).unsqueeze(1) + torch.arange(TILE)
-        if self.kind != ANY:
-            alike = classes[column.clamp(max=len(classes) - 1)] == classes[rows][row].unsqueeze(1)
-            values.masked_fill_(alike if self.kind == OTHER else ~alike, -torch.inf)
-        better = values.clamp(min=0) >= floor[row].unsqueeze(1)
-        entry, place = (better & (values > -torch.inf)).nonzero(as_tuple=True)
-        self._merge(rows, row[entry], column[entry, place], values[entry, place].clamp(min=0))
-
-    def _merge(self, rows: slice, row: Tensor, column: Tensor, value: Tensor) -> None:
-        """Merge entries (row within the slice, column, value) into the lists of `rows`."""
-        if len(row) == 0:
-            return
-        order = torch.argsort(value, descending=True)
-        order = order[torch.argsort(row[order], stable=True)]
-        row, column, value = row[order], column[order], value[order]
-        count = torch.bincount(row, minlength=rows.stop - rows.start)
-        rank = torch.arange(len(row)) - (count.cumsum(0) - count)[row]
-        row, column, value, rank = (t[rank < self.m] for t in (row, column, value, rank))
-        width = int(rank.max()) + 1
-        values = torch.cat([self.values[rows], torch.full((len(count), width), -torch.inf, dtype=torch.float32)], 1)
-        indices = torch.cat([self.indices[rows], torch.full((len(count), width), -1)], 1)
-        values[row, self.m + rank] = value
-        indices[row, self.m + rank] = column
-        self.values[rows], keep = values.topk(self.m, dim=1)
-        self.indices[rows] = indices.gather(1, keep)
+    def take(self, rows: slice, similarity: Tensor, first: int = 0) -> None:
+        """Take the best from the similarities (R, C) of some rows with all columns that count, from `first` on."""
+        values, columns = largest_per_row(similarity, self.m)
+        width = values.shape[1]
+        self.values[rows, :width] = values
+        self.indices[rows, :width] = torch.where(values > -torch.inf, first + columns, -1)
 
     def certify(self, x: UnitRows, bound: Tensor, classes: Tensor) -> Tensor:
         """Re-score, certify and search the uncertified again. Returns which rows those were, (N,) bool."""

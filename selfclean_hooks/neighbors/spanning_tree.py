@@ -24,6 +24,8 @@ from selfclean_hooks.neighbors.knn import NeighborLists
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.arrays import Float32Array, IntArray
 
+OUTSIDE = 8  # samples outside of a component that are listed when a row is searched again
+
 
 @dataclass(frozen=True, eq=False)
 class Tree:
@@ -140,10 +142,12 @@ def _search_again(
     limit = float(best[chosen].max())
     parts = doubtful[chosen[component[doubtful]]], (length < limit).nonzero()[0], component
     rows, columns, groups = map(torch.from_numpy, parts)
-    found, at = search_neighbors(x, rows, indices.shape[1], groups, OTHER, columns, screen)
+    k = min(OUTSIDE, indices.shape[1])
+    found, at = search_neighbors(x, rows, k, groups, OTHER, columns, screen)
     # from here on these lists hold what is nearest outside of the component: the inside can only grow
-    indices[rows] = torch.where(at < limit, found, -1).numpy()
-    distances[rows] = at.clamp(max=limit).numpy()
+    indices[parts[0]], distances[parts[0]] = -1, at[:, -1:].clamp(max=limit).numpy()
+    indices[parts[0], :k] = torch.where(at < limit, found, -1).numpy()
+    distances[parts[0], :k] = at.clamp(max=limit).numpy()
     return len(rows)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.core.scores import label_texts
-from selfclean_hooks.decisions.relabelling import RELIABLE
+from selfclean_hooks.decisions.relabelling import PROBABLY_RIGHT, RELIABLE
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.decisions.settings import split_policies
 from selfclean_hooks.errors import PolicyError, SettingError
@@ -43,7 +43,8 @@ def test_every_flagged_sample_is_relabelled_or_dropped_by_its_probabilities(foun
         expected = "keep"
         if done.flags["label_errors"][i]:
             likely = (1 - clean[i]) * confidence[i]  # of the predicted label; NaN where that is the given one
-            expected = "relabel" if likely >= RELIABLE else "drop"
+            unlikely = "warn" if clean[i] >= PROBABLY_RIGHT else "drop"
+            expected = "relabel" if likely >= RELIABLE else unlikely
         elif any(flags[i] for flags in done.flags.values()):
             expected = "warn"
         assert done.action[i] == expected

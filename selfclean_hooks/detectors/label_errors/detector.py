@@ -17,6 +17,7 @@ from selfclean_hooks.detectors.label_errors.regression import score_regression
 from selfclean_hooks.detectors.protocol import Finding, Geometry
 from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
 
+MOST_CLEAN = 2 / 3  # probability of being right of a flagged label: a flag must be worth a look
 NOTHING_WRONG = Calibration(np.array([0.0]), np.array([1.0]))
 
 
@@ -50,10 +51,11 @@ class EnsembleLabelErrors:
 
 
 def automatic_threshold(labels: LabelScores) -> float:
-    """The score of best expected F1; 0, which flags nothing, where the number of label errors is unknown."""
+    """The score of best expected F1 among labels that are likely enough to be wrong; 0, for none, if that is unknown."""
     if labels.calibration.unknown:
         return 0.0
-    return labels.calibration.best_f1_threshold(labels.score)
+    likely = labels.calibration.probability_threshold(MOST_CLEAN)
+    return min(labels.calibration.best_f1_threshold(labels.score), likely)
 
 
 def score_labels(x: Tensor, labels: IntArray, indices: IntArray, distances: Float32Array) -> LabelScores:
