@@ -9,6 +9,7 @@ from scipy.cluster.hierarchy import ClusterNode, single, to_tree
 from scipy.spatial.distance import squareform
 from scipy.stats import norm
 
+from selfclean_hooks import audit_embeddings
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.detectors.off_topic import calibration as calibrating
 from selfclean_hooks.detectors.off_topic.branches import find_branches
@@ -204,6 +205,15 @@ def test_few_and_identical_samples(n: int) -> None:
         if n >= 20:
             assert score.argmin() == n - 1
             assert clean_of(score, found)[-1] < 0.5
+
+
+@pytest.mark.parametrize("missing", [0.3, 0.6, 0.9])
+def test_where_many_labels_are_missing_no_class_is_off_topic(missing: float) -> None:
+    rng = np.random.default_rng(1)
+    y = np.arange(120) % 3
+    x = np.clip(rng.normal(80 + 50 * y[:, None], 20, (120, 300)), 0, 255)  # of unequal spread, seen from the origin
+    labels = np.where(rng.random(120) < missing, -1, y)
+    assert len(audit_embeddings(x, labels).worst("off_topic")) == 0
 
 
 def test_a_class_apart_is_not_off_topic() -> None:

@@ -27,22 +27,28 @@ MAX_REFERENCES = 1024  # evenly spaced samples that represent all where there ar
 MIN_CLASS_REFERENCES = 20  # classes of fewer references are one group
 CLASS_FRACTION = 0.1  # of the class, within the distance in the embedding; whitened, a group of off-topic samples is
 WHITENED_FRACTION = 0.03  # less of a neighbourhood of its own, and the nearest of a class tell more
+LABELLED = 0.9  # of the samples must carry a label; measured on classes of unequal spread: with 0.8 of them, unlabelled
+# samples of several classes are a group that fits none, and a third of all was flagged
 CERTAIN = 1 / 3  # probability of being clean below which a sample is flagged though the number cannot be estimated
 
 
 @dataclass(frozen=True)
 class BranchOffTopic:
-    """How far a sample, with its branch of the tree, lies from the rest; flagged if more likely off-topic than not."""
+    """How far a sample, with its branch of the tree, lies from the rest; flagged if more likely off-topic than not.
+
+    Labels count as classes where nearly all samples carry one.
+    """
 
     issue: str = "off_topic"
     neighbors: int = 20  # that the dimension is estimated from
 
     def __call__(self, geometry: Geometry) -> Finding:
         """Score every sample."""
-        score = off_topic_scores(geometry.x, geometry.tree, geometry.labels)
+        labels = geometry.labels if geometry.labels is None or (geometry.labels >= 0).mean() >= LABELLED else None
+        score = off_topic_scores(geometry.x, geometry.tree, labels)
         dimension, _ = intrinsic_dimension(geometry.neighbors.distances.numpy()[:, : self.neighbors])
-        calibration = off_topic_calibration(score, geometry.labels, dimension)
-        return Finding(score, automatic_threshold(calibration, geometry.labels is not None), calibration=calibration)
+        calibration = off_topic_calibration(score, labels, dimension)
+        return Finding(score, automatic_threshold(calibration, labels is not None), calibration=calibration)
 
 
 def automatic_threshold(calibration: Calibration, is_labelled: bool = True) -> float:
