@@ -168,7 +168,8 @@ class Policy:
     duplicates is kept; no class is emptied; dropping more than `max_drop_fraction` of the samples is an error and not
     a mass drop, and so is relabelling that many.
     `label_errors="relabel"` gives flagged samples their predicted label where that is probably right, drops them where
-    no label is, and leaves the rest as they are; the given labels stay on record. It is for one class a sample, in training data only.
+    no label is, and leaves the rest as they are; the given labels stay on record. It is for one class a sample, in
+    training data only.
     `leakage` applies to samples of the training split with near duplicates in another split, where it was checked.
     `keep` says which copy: the "first", the "most_central" (most near duplicates, least distance to them) or the
     "largest_image" (pixels). One that is dropped for another reason, or whose label most other copies do not carry, is

@@ -51,7 +51,7 @@ class EnsembleLabelErrors:
 
 
 def automatic_threshold(labels: LabelScores) -> float:
-    """The score of best expected F1 among labels that are likely enough to be wrong; 0, for none, if that is unknown."""
+    """The score of best expected F1 among labels likely enough to be wrong; 0, for none, if that is unknown."""
     if labels.calibration.unknown:
         return 0.0
     likely = labels.calibration.probability_threshold(MOST_CLEAN)
