@@ -98,8 +98,9 @@ def export(
 
     csv, parquet: a row for each sample. cleanlab: the columns of Datalab, as CSV. fiftyone: fields and tags, for
     fiftyone.types.LegacyFiftyOneDataset. label-studio: a task for each finding with the suggested verdict filled in,
-    and the labelling interface (FILE.xml); --decisions reads what Label Studio exports (JSON). hf: a Hugging Face data
-    set saved on disk.
+    and the labelling interface (FILE.xml); --decisions reads what Label Studio exports (JSON). It shows the images
+    where LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=/ are set. hf: a
+    Hugging Face data set saved on disk.
 
     Examples:
 

@@ -68,6 +68,18 @@ def test_what_is_refused_is_one_sentence(place: Path, call: Call) -> None:
     )
 
 
+def test_other_thresholds_and_new_labels_by_the_policy(place: Path, call: Call) -> None:
+    """The twin: the same by `Audit.at`."""
+    audit = Audit.load("audit")
+    at = float(np.nanmedian(audit.scores.label))
+    policy = replace(audit.policy, label_errors="relabel", max_drop_fraction=1.0)
+    twin = audit.at(thresholds=replace(audit.thresholds, label_errors=at), policy=policy)
+    twin.at(thresholds=audit.thresholds).save("free")
+    ran = call("apply", "free", "--to", "clean", "--threshold", f"label_errors={at}", "--relabel", "--dry-run")
+    assert ran.out.splitlines()[0] == twin.apply("clean", dry_run=True).describe()
+    assert int(twin.decisions.dropped.sum()) + len(twin.new_labels) > 0
+
+
 def leaking_splits() -> SplitsAudit:
     """Three training images are in val too, as is known from the audit."""
     train = audited(images(Path("data/train"), *NAMES), split_name="train")
