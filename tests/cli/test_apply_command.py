@@ -70,8 +70,8 @@ def test_what_is_refused_is_one_sentence(place: Path, call: Call) -> None:
 
 def test_other_thresholds_and_new_labels_by_the_policy(place: Path, call: Call) -> None:
     """The twin: the same by `Audit.at`."""
-    audit = Audit.load("audit")
-    at = float(np.nanmedian(audit.scores.label))
+    names = [f"{name}/{i}.png" for name in ("cat", "dog") for i in range(10)]
+    audit, at = audited(images(place / "more", *names)), 1.0
     policy = replace(audit.policy, label_errors="relabel", max_drop_fraction=1.0)
     twin = audit.at(thresholds=replace(audit.thresholds, label_errors=at), policy=policy)
     twin.at(thresholds=audit.thresholds).save("free")

@@ -123,7 +123,7 @@ def _moved(parts: Mapping[str, Part], target: Path) -> dict[str, int]:
     moves = [move for part in parts.values() for move in _moves(part, target.absolute())]
     lists = lists_of(parts, Mode.move)
     with new_folder(target) as folder:
-        for name, content in {**lists, JOURNAL: journal_of(moves, list(lists))}.items():
+        for name, content in {**lists, JOURNAL: journal_of(moves, list(lists), target.absolute())}.items():
             write_synced(folder / name, content)
     carry_out(target)
     return {}

@@ -30,7 +30,7 @@ FORMAT = 1
 
 
 class Move(NamedTuple):
-    """A file and where it goes; absolute paths."""
+    """A file and where it goes; absolute paths, in the journal relative to its folder where they lie in that."""
 
     before: str
     after: str
@@ -50,10 +50,19 @@ class _Line(Struct, frozen=True):
     after: str
 
 
-def journal_of(moves: Sequence[Move], lists: Sequence[str]) -> bytes:
-    """The content of a journal: which files will be moved, which folders made for them, and which lists lie beside."""
-    head = {"kind": KIND, "format": FORMAT, "lists": list(lists), "folders": _missing_folders(moves)}
-    return "".join(f"{json.dumps(line)}\n" for line in (head, *(move._asdict() for move in moves))).encode()
+def journal_of(moves: Sequence[Move], lists: Sequence[str], target: Path) -> bytes:
+    """The content of a journal: which files will be moved, which folders made for them, and which lists lie beside.
+
+    What lies in `target`, where the journal will be, is relative to it: it may be moved before it is undone.
+    """
+    folders = [_relative(folder, target) for folder in _missing_folders(moves)]
+    head = {"kind": KIND, "format": FORMAT, "lists": list(lists), "folders": folders}
+    lines = (Move(move.before, _relative(move.after, target))._asdict() for move in moves)
+    return "".join(f"{json.dumps(line)}\n" for line in (head, *lines)).encode()
+
+
+def _relative(path: str, target: Path) -> str:
+    return str(Path(path).relative_to(target)) if Path(path).is_relative_to(target) else path
 
 
 def carry_out(target: Path) -> None:
@@ -115,7 +124,7 @@ def _remove(target: Path, head: _Head) -> None:
         (target / name).unlink(missing_ok=True)
     for folder in sorted(head.folders, key=len, reverse=True):
         with suppress(OSError):  # something else is in it, or it is gone
-            os.rmdir(folder)
+            (target / folder).rmdir()
     (target / JOURNAL).unlink()
     sync_folder(target)
     with suppress(OSError):
@@ -141,7 +150,8 @@ def _read(target: Path) -> tuple[_Head, list[Move]]:
             f"{target} holds no move that could be undone: cannot read {path}: {why}. Give the folder that was given "
             "with --to"
         ) from error
-    return head, [Move(entry.before, entry.after) for entry in entries]
+    whole = target.absolute()
+    return head, [Move(entry.before, str(whole / entry.after)) for entry in entries]
 
 
 def _move(before: str, after: str) -> None:
