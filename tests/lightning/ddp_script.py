@@ -34,7 +34,7 @@ from selfclean_hooks.data.views.dataset_view import open_dataset
 from selfclean_hooks.embedding.backbones.resolve import resolve_distributed
 from selfclean_hooks.embedding.encoders.encoder import weights_fingerprint
 from selfclean_hooks_lightning import DataAudit
-from tests.lightning.fits import DROP, Module, Net, audit_callback, train_data, trainer, val_data, weights
+from tests.lightning.fits import DROP, LOOSE, Module, Net, audit_callback, train_data, trainer, val_data, weights
 from tests.lightning.margin_fits import Blended, Logged, callback_of
 
 TWO: dict[str, Any] = {"strategy": "ddp", "devices": 2}
@@ -174,8 +174,9 @@ def module_in_training(folder: Path) -> Seen:
     """Audits before epochs 0 and 1 with what has been learned; without validation, which would share the statistics."""
     lightning.seed_everything(1)
     shots = Snapshots(folder / "snapshots")
-    callback = audit_callback(folder / "again", policy=DROP, backbone=None, audit_epochs=(0, 1), check_leakage=False)
-    data = Module(train_data(), val_data())
+    settings: dict[str, Any] = {"policy": DROP, "thresholds": LOOSE, "check_leakage": False}
+    callback = audit_callback(folder / "again", backbone=None, audit_epochs=(0, 1), **settings)
+    data = Module(train_data(100), val_data())
     logger = Memory()
     seen = fitted(callback, data, ShiftedBatchNorm(), more=[shots], max_epochs=3, limit_val_batches=0, logger=logger)
     return Seen(seen, before=shots.before, after=shots.after, logged=logger.reported, calls=data.calls)
@@ -305,7 +306,7 @@ class Unseeded(Module):
 
     def train_dataloader(self) -> Any:
         torch.manual_seed(torch.distributed.get_rank())
-        self.train, _ = random_split(train_data(), [150, len(train_data()) - 150])
+        self.train, _ = random_split(train_data(), [30, len(train_data()) - 30])
         return super().train_dataloader()
 
 
@@ -314,7 +315,7 @@ class OtherValidation(Module):
 
     def val_dataloader(self) -> Any:
         rank = torch.distributed.get_rank()
-        self.val = torch.utils.data.Subset(val_data(leaking=4), range(rank, 60 + rank))
+        self.val = torch.utils.data.Subset(val_data(leaking=4), range(rank, 24 + rank))
         return super().val_dataloader()
 
 
@@ -371,7 +372,7 @@ FITS: dict[str, Callable[[Path], Seen]] = {
     "no folder": no_folder,
     "unseeded": lambda folder: failing(folder, Unseeded(None, val_data())),
     "own sampler": lambda folder: sampled(WithSampler(train_data(), val_data()), use_distributed_sampler=False),
-    "weighted": lambda folder: sampled(WithWeights(train_data(), val_data())),
+    "weighted": lambda folder: sampled(WithWeights(train_data(60), val_data())),
     "and again": drops,
     "other validation": lambda folder: failing(folder, OtherValidation(train_data())),
     "test in one": lambda folder: failing(folder, TestInOne(train_data(), val_data())),

@@ -15,15 +15,17 @@ from selfclean_hooks.testing import Contaminated, contaminate, digits, off_topic
 from selfclean_hooks_lightning import DataAudit
 
 DROP = Policy("drop", "drop", "drop", "drop", leakage="drop")
+N = 48  # samples of train_data()
 LOOSE = Thresholds(near_duplicates=0.35, label_errors=0.4)
 FIRM = Thresholds(near_duplicates=0.25, off_topic=0.86, label_errors=0.4)
 
 
 @cache
-def planted(n: int = 100) -> Contaminated:
-    """Digits with near copies, patches of photographs and wrong labels."""
+def planted(n: int = 40) -> Contaminated:
+    """Digits with near copies, patches of photographs and wrong labels, a tenth of each."""
     images, labels = digits()
-    return contaminate(images[:n], labels[:n], off_topic_patches(20, 8), seed=0)
+    share = {"near_duplicates": 0.1, "off_topic": 0.1, "label_errors": 0.1}
+    return contaminate(images[:n], labels[:n], off_topic_patches(max(20, n // 10), 8), seed=0, **share)
 
 
 class Items(Dataset[Any]):
@@ -42,16 +44,16 @@ class Items(Dataset[Any]):
         return (x if self.transform is None else self.transform(x)), self.y[index], index
 
 
-def train_data(n: int = 100, transform: Any = None) -> Items:
+def train_data(n: int = 40, transform: Any = None) -> Items:
     return Items(planted(n).images, planted(n).labels, transform)
 
 
 def val_data(leaking: int = 0) -> Items:
-    """60 clean digits, and before them some that are in the training data too."""
+    """24 clean digits, and before them some that are in the training data too."""
     images, labels = digits()
     p = planted()
     return Items(
-        np.concatenate([p.images[:leaking], images[1000:1060]]), np.concatenate([p.labels[:leaking], labels[1000:1060]])
+        np.concatenate([p.images[:leaking], images[1000:1024]]), np.concatenate([p.labels[:leaking], labels[1000:1024]])
     )
 
 

@@ -52,7 +52,7 @@ def named(batch: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield name, batch
 
 
-def loader(n: int = 100) -> DataLoader[Any]:
+def loader(n: int = 40) -> DataLoader[Any]:
     return DataLoader(train_data(n), BATCH, shuffle=True)
 
 

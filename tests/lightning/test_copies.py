@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from selfclean_hooks import Policy, Thresholds
 from selfclean_hooks_lightning.method_override import MethodOverride
 from tests.lightning.fit_twins import Watched, all_global, assert_same, outcome
-from tests.lightning.fits import DROP, FIRM, Module, Net, audit_callback, clean_data, train_data, trainer, val_data
+from tests.lightning.fits import DROP, FIRM, Module, N, Net, audit_callback, clean_data, train_data, trainer, val_data
 from tests.lightning.loader_sources import SOURCES, OwnHooks, Scene
 from tests.lightning.parallel_fits import Calm
 
@@ -52,13 +52,13 @@ class HasData(OwnHooks):
 def test_a_copy_has_the_users_own_hook(make: Any) -> None:
     net, audit, keeps = HasData(), audit_callback(None, policy=DROP), KeepsCopies(make)
     trainer(audit, keeps, max_epochs=1).fit(net)
-    assert len(audit.audit.clean_indices) < 110
+    assert len(audit.audit.clean_indices) < N
     assert sorted(net.seen[0]) == audit.audit.clean_indices.tolist(), "the fit goes on"
     assert "train_dataloader" not in vars(net)
     for twin in (keeps.copies[0], keeps.copies[-1]):
         loader = twin.train_dataloader()
         assert loader is twin.loaders[0]
-        assert len(loader.dataset) == 110
+        assert len(loader.dataset) == N
     again = make(keeps.copies[0])
     assert again.train_dataloader() is again.loaders[0]
 
@@ -76,7 +76,7 @@ def test_a_copy_keeps_a_hook_that_is_an_attribute(make: Any) -> None:
     net, keeps = Net(), KeepsCopies(make)
     net.train_dataloader = partial(DataLoader, train_data(), 16)  # type: ignore[method-assign]  # as some users do
     trainer(audit_callback(None, policy=DROP), keeps, max_epochs=1).fit(net)
-    assert len(keeps.copies[0].train_dataloader().dataset) == 110
+    assert len(keeps.copies[0].train_dataloader().dataset) == N
 
 
 @pytest.mark.parametrize(("source", "make"), [("module", saved), *((source, copy.deepcopy) for source in SOURCES)])
@@ -89,7 +89,7 @@ def test_a_copy_trains_by_itself(source: str, make: Any) -> None:
     else:
         scene.fit(audit, keeps)
         trainer(max_epochs=1).fit(twin := keeps.copies[0], DataLoader(train_data(), 16))
-    assert sorted(twin.seen[0]) == list(range(110))
+    assert sorted(twin.seen[0]) == list(range(N))
 
 
 def averaged(kind: str) -> Any:
@@ -135,7 +135,7 @@ def test_two_audits_in_one_trainer(source: str, tmp_path: Path) -> None:
     scene.fit(one, two)
     scene.check()
     kept = one.audit.clean_indices
-    assert len(one.audit) == 110 > len(two.audit) == len(kept) > len(two.audit.clean_indices)
+    assert len(one.audit) == N > len(two.audit) == len(kept) > len(two.audit.clean_indices)
     assert sorted(scene.net.seen[0]) == sorted(scene.net.seen[1]) == kept[two.audit.clean_indices].tolist()
     assert {path.parent.name for path in tmp_path.glob("*/manifest.json")} == {"a", "b"}
 

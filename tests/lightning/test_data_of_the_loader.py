@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, get_worker_info
 
 from selfclean_hooks import Policy
 from selfclean_hooks.data.views.kept_samples import KeptSamples
-from tests.lightning.fits import DROP, Items, Net, audit_callback, planted, train_data, trainer
+from tests.lightning.fits import DROP, Items, N, Net, audit_callback, planted, train_data, trainer
 from tests.lightning.parallel_fits import caught, dropped, dropping
 
 
@@ -69,7 +69,7 @@ def test_copies(make: Any) -> None:
 
 
 def test_what_has_an_entry_for_each_sample_is_not_set_in_part() -> None:
-    with pytest.raises(AttributeError, match=r"\.targets has one entry for each of 110 samples, 3 of which are kept"):
+    with pytest.raises(AttributeError, match=r"\.targets has one entry for each of 48 samples, 3 of which are kept"):
         kept().targets = [0, 1, 2]
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = kept().nothing
@@ -116,7 +116,7 @@ def test_a_line_says_what_was_dropped(action: Any, caplog: pytest.LogCaptureFixt
     lost = sorted(dropped(callback))
     said = [one for one in caplog.records if "samples are dropped" in one.getMessage()]
     assert [one.levelno for one in said] == [logging.INFO]
-    assert said[0].getMessage().startswith(f"DataAudit: {len(lost)} of 110 samples are dropped, index {lost[0]}, ")
+    assert said[0].getMessage().startswith(f"DataAudit: {len(lost)} of {N} samples are dropped, index {lost[0]}, ")
 
 
 def test_audits_that_will_never_be_made(caplog: pytest.LogCaptureFixture) -> None:
@@ -132,7 +132,7 @@ def test_audits_that_will_never_be_made(caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_folds_of_one_data_set_are_no_changed_data(caplog: pytest.LogCaptureFixture) -> None:
-    data, callback = train_data(), dropping()
+    data, callback = train_data(90), dropping()
     for fold in range(3):
         positions = np.setdiff1d(np.arange(len(data)), np.arange(fold, len(data), 3)).tolist()
         with caught() as reported, caplog.at_level(logging.INFO, "lightning.pytorch"):
@@ -154,7 +154,7 @@ def test_a_later_audit_that_means_little_leaves_the_earlier_list() -> None:
     callback = audit_callback(None, policy=policy, audit_epochs=(0, 1), backbone=None, thresholds=None)
     net = Worthless()
     with caught() as reported:
-        trainer(callback).fit(net, DataLoader(train_data(), 20, shuffle=True))
+        trainer(callback).fit(net, DataLoader(train_data(90), 20, shuffle=True))
     said = [text for text in reported if "its scores mean little" in text]
     assert len(said) == 1
     assert said[0].startswith(

@@ -24,18 +24,18 @@ from selfclean_hooks import Audit, Policy, Thresholds
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.testing import digits
 from selfclean_hooks_lightning import DataAudit
-from tests.lightning.fits import DROP, Items, Module, audit_callback, train_data, trainer, val_data
+from tests.lightning.fits import DROP, Items, Module, N, audit_callback, train_data, trainer, val_data
 from tests.lightning.parallel_fits import BATCH, Sorted, dropped, dropping, fitted, loader, trained
 
-ALL = set(range(110))
+ALL = set(range(N))
 
 
 COLLECTIONS: list[tuple[Any, list[str], list[str]]] = [
-    (lambda: {"a": loader(), "b": loader(70)}, ["a", "b"], ["a", "b"]),
-    (lambda: [loader(), loader(70)], ["0", "1"], ["0", "1"]),
-    (lambda: {"a": [loader(), loader(70)], "b": {"c": loader(60)}}, ["a.0", "a.1", "b.c"], ["a_0", "a_1", "b_c"]),
-    (lambda: CombinedLoader({"a": loader(), "b": loader(70)}, "min_size"), ["a", "b"], ["a", "b"]),
-    (lambda: CombinedLoader([loader(), loader(70)], "max_size"), ["0", "1"], ["0", "1"]),
+    (lambda: {"a": loader(), "b": loader(30)}, ["a", "b"], ["a", "b"]),
+    (lambda: [loader(), loader(30)], ["0", "1"], ["0", "1"]),
+    (lambda: {"a": [loader(), loader(30)], "b": {"c": loader(20)}}, ["a.0", "a.1", "b.c"], ["a_0", "a_1", "b_c"]),
+    (lambda: CombinedLoader({"a": loader(), "b": loader(30)}, "min_size"), ["a", "b"], ["a", "b"]),
+    (lambda: CombinedLoader([loader(), loader(30)], "max_size"), ["0", "1"], ["0", "1"]),
 ]
 
 
@@ -59,7 +59,7 @@ def test_one_audit_and_one_folder_per_train_loader(
 
 def test_each_loader_is_audited_again_by_itself() -> None:
     callback, net = dropping(audit_epochs=(0, 1)), Sorted()
-    fitted(callback, net=net, data={"a": loader(), "b": loader(70)})
+    fitted(callback, net=net, data={"a": loader(), "b": loader(60)})
     for name in ("a", "b"):
         assert net.by_name[name] == set(range(len(callback.audits[name]))) - dropped(callback, name)
         assert callback.audits[name].provenance["training"]["epoch"] == 1
@@ -103,15 +103,16 @@ def test_a_module_without_validation() -> None:
 
 
 def test_weighted_sampling() -> None:
-    weights = torch.ones(110)
-    weights[:50] = 0
-    callback = dropping()
-    sampler = WeightedRandomSampler(weights.tolist(), 300)
-    net, *_ = fitted(callback, data=DataLoader(train_data(), BATCH, sampler=sampler), max_epochs=1)
+    data, callback = train_data(60), dropping()
+    n = len(data)
+    weights = torch.ones(n)
+    weights[:12] = 0
+    sampler = WeightedRandomSampler(weights.tolist(), 100)
+    net, *_ = fitted(callback, data=DataLoader(data, BATCH, sampler=sampler), max_epochs=1)
     audit = callback.audit
-    assert len(audit) == 60  # those of weight zero are never trained on
-    assert trained(net) <= {50 + int(i) for i in audit.clean_indices}
-    assert len(net.seen[0]) == round(300 * len(audit.clean_indices) / 60)
+    assert len(audit) == n - 12  # those of weight zero are never trained on
+    assert trained(net) <= {12 + int(i) for i in audit.clean_indices}
+    assert len(net.seen[0]) == round(100 * len(audit.clean_indices) / (n - 12))
 
 
 @pytest.mark.parametrize("shared", [0, 5])
@@ -147,15 +148,15 @@ class Backwards(Sampler[int]):
 LAST = "wrap the data set in AuditedDataset before the loader is made, or use policy 'warn'"
 ODD: list[tuple[Any, str]] = [
     (
-        lambda: DataLoader(train_data(), BATCH, sampler=Backwards(110)),
-        "samples cannot be dropped from the training data: one of torch's samplers is needed (SequentialSampler, "
-        "RandomSampler, WeightedRandomSampler, SubsetRandomSampler, DistributedSampler), got Backwards: pass "
-        f"shuffle=True or one of those, {LAST}",
+        lambda: DataLoader(train_data(), BATCH, sampler=Backwards(N)),
+        "samples cannot be dropped from the training data or relabelled: one of torch's samplers is needed "
+        "(SequentialSampler, RandomSampler, WeightedRandomSampler, SubsetRandomSampler, DistributedSampler), got "
+        f"Backwards: pass shuffle=True or one of those, {LAST}",
     ),
     (
         lambda: DataLoader(train_data(), batch_sampler=[list(range(20)), list(range(20, 40))]),
-        "samples cannot be dropped from the training data: a loader that makes its batches itself is needed, got the "
-        f"batch sampler list: pass batch_size= with shuffle=True or sampler= instead, {LAST}",
+        "samples cannot be dropped from the training data or relabelled: a loader that makes its batches itself is "
+        f"needed, got the batch sampler list: pass batch_size= with shuffle=True or sampler= instead, {LAST}",
     ),
 ]
 
@@ -175,14 +176,14 @@ def test_a_sampler_of_the_users_own_is_refused_before_any_audit(make: Any, messa
 def test_a_sampler_of_the_users_own_goes_with_warn(make: Any, message: str) -> None:
     callback, given = audit_callback(None), make()
     net, made, _ = fitted(callback, data=given, max_epochs=1)
-    assert len(callback.audit) == 110
+    assert len(callback.audit) == N
     drawn = [int(i) for batch in (given.batch_sampler or given) for i in batch]
     assert net.seen[0] == drawn
     assert made.train_dataloader.dataset is given.dataset
 
 
 def test_nested_data_sets_and_batch_samplers_of_torch() -> None:
-    whole: Any = ConcatDataset([Subset(train_data(), range(50)), Subset(train_data(), range(50, 110))])
+    whole: Any = ConcatDataset([Subset(train_data(), range(20)), Subset(train_data(), range(20, N))])
     callback = dropping()
     fixed = DataLoader(whole, BATCH, sampler=RandomSampler(whole))
     assert isinstance(fixed.batch_sampler, BatchSampler)

@@ -22,7 +22,7 @@ from PIL import Image
 from selfclean_hooks import Audit, audit
 from selfclean_hooks.embedding.pretrain.run import load
 from tests.lightning.ddp_script import Memory, ShiftedBatchNorm
-from tests.lightning.fits import DROP, FIRM, Module, Net, audit_callback, train_data, trainer, val_data
+from tests.lightning.fits import DROP, LOOSE, Module, N, Net, audit_callback, train_data, trainer, val_data
 from tests.lightning.margin_fits import Logged, twin
 
 PATIENCE = 150  # seconds; a hang must fail and not last
@@ -159,7 +159,7 @@ def test_other_ways_to_pass_data(launched: Launch, fit: str) -> None:
     n = len(train_data())
     assert [seen["error"] for seen in ranks] == [None, None]
     assert ranks[0]["dropped"] == ranks[1]["dropped"]
-    assert len(ranks[0]["dropped"][""]) > 10
+    assert len(ranks[0]["dropped"][""]) > 5
     check_epoch(ranks, 0, np.setdiff1d(np.arange(n), ranks[0]["dropped"][""]).tolist())
 
 
@@ -169,12 +169,12 @@ def test_of_a_weighted_sampler(launched: Launch) -> None:
     dropped = {position + 10 for position in ranks[0]["dropped"][""]}  # of those with a chance, from the tenth on
     assert [seen["error"] for seen in ranks] == [None, None]
     assert ranks[0]["dropped"] == ranks[1]["dropped"] != {"": []}
-    assert drawn <= set(range(10, 110)) - dropped
-    assert len(drawn) > 50
+    assert drawn <= set(range(10, len(train_data(60)))) - dropped
+    assert len(drawn) > 20
 
 
 def test_audits_again_with_the_module_in_training(launched: Launch) -> None:
-    ranks, n = launched.both("module in training"), len(train_data())
+    ranks, n = launched.both("module in training"), len(train_data(100))
     audits = [Audit.load(launched.folder / "again" / f"epoch={epoch}") for epoch in (0, 1)]
     kept = [found.clean_indices.tolist() for found in audits]
     assert [seen["error"] for seen in ranks] == [None, None]
@@ -201,7 +201,7 @@ def test_one_set_of_weights_embeds_all_shares(launched: Launch) -> None:
         assert seen["before"] == seen["after"]
     model = ShiftedBatchNorm()
     model.load_state_dict(states[0])
-    expected = audit(train_data(), model, thresholds=FIRM, policy=DROP, progress=False).frame
+    expected = audit(train_data(100), model, thresholds=LOOSE, policy=DROP, progress=False).frame
     found = Audit.load(launched.folder / "again" / "epoch=1").frame
     for issue in ("near_duplicate", "off_topic"):  # labels are judged by what the training shows, too
         assert np.allclose(found[f"{issue}_score"], expected[f"{issue}_score"], atol=1e-5)
@@ -253,9 +253,9 @@ def test_margins_of_two_processes_are_added_up(launched: Launch) -> None:
     assert epochs == 2
     both = Logged()
     both.reported = [*map(tuple, first["reported"]), *map(tuple, second["reported"])]
-    np.testing.assert_allclose(np.array(margins, float), twin([both], 110, 2), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.array(margins, float), twin([both], N, 2), rtol=1e-5, atol=1e-6)
     assert first["label"] == second["label"]
-    assert len({position for _, position, _ in second["reported"]}) > 40
+    assert len({position for _, position, _ in second["reported"]}) > 20
 
 
 def test_the_command_trains_one_encoder_on_several_devices(launched: Launch) -> None:

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler, Subset, SubsetRandomSampler, WeightedRandomSampler
 
 from selfclean_hooks import Policy
-from tests.lightning.fits import DROP, Module, Net, Norm, audit_callback, train_data, trainer, val_data, weights
+from tests.lightning.fits import DROP, Module, N, Net, Norm, audit_callback, train_data, trainer, val_data, weights
 
-N = 110  # samples of train_data(100)
 WEIGHTS = np.random.default_rng(0).choice([0.5, 1, 3], N).tolist()
-LISTED = np.random.default_rng(1).permutation(N)[:70].tolist()
+LISTED = np.random.default_rng(1).permutation(N)[:44].tolist()
 EPOCHS = 2
 POLICIES = [
     DROP,
@@ -117,7 +116,7 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 @pytest.mark.parametrize("name", KINDS)
 @settings(max_examples=2, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(
-    batch_size=st.integers(3, 40),
+    batch_size=st.integers(3, 20),
     drop_last=st.booleans(),
     accumulate=st.integers(1, 3),
     as_module=st.booleans(),
@@ -129,7 +128,7 @@ def test_trains_as_on_the_kept_samples_chosen_by_hand(
     kind = KINDS[name]
     rest: dict[str, Any] = {"batch_size": batch_size, "drop_last": drop_last}
     fit: dict[str, Any] = {"as_module": as_module, "accumulate": accumulate, "norm": nn.LayerNorm}  # for batches of one
-    data, callback = train_data(100), audit_callback(None, policy=policy)
+    data, callback = train_data(), audit_callback(None, policy=policy)
     net, done = fitted(DataLoader(**kind.of_user(data), **rest), callback, **fit)
     drawn = sorted(LISTED) if name == "listed" else list(range(N))
     kept = [drawn[position] for position in callback.audit.clean_indices]
@@ -155,8 +154,8 @@ def test_trains_as_on_the_kept_samples_chosen_by_hand(
 
 
 def test_the_twin_can_tell_weights_apart() -> None:
-    data = train_data(100)
-    kept = list(range(90))
+    data = train_data()
+    kept = list(range(40))
     nets = [fitted(DataLoader(Subset(data, some), 16))[0] for some in (kept, kept, kept[:-1])]
     assert same(weights(nets[0]), weights(nets[1]))
     assert not same(weights(nets[0]), weights(nets[2]))
@@ -164,7 +163,7 @@ def test_the_twin_can_tell_weights_apart() -> None:
 
 @pytest.mark.parametrize("persistent", [False, True])
 def test_worker_processes_read_the_kept_samples_alone(persistent: bool) -> None:
-    data, callback = train_data(100), audit_callback(None, policy=DROP)
+    data, callback = train_data(), audit_callback(None, policy=DROP)
     rest: dict[str, Any] = {"batch_size": 16, "shuffle": True, "num_workers": 2, "persistent_workers": persistent}
     with pytest.warns(UserWarning, match="DataAudit of the training data"):
         net, _ = fitted(DataLoader(data, **rest), callback)
@@ -176,9 +175,9 @@ def test_worker_processes_read_the_kept_samples_alone(persistent: bool) -> None:
 
 def test_positions_are_those_of_the_data_set_given(tmp_path: Path) -> None:
     """Of a Subset: positions in the Subset, which is what the user handed over."""
-    data, callback = train_data(100), audit_callback(tmp_path, policy=DROP)
+    data, callback = train_data(), audit_callback(tmp_path, policy=DROP)
     subset = Subset(data, LISTED)
-    with pytest.warns(UserWarning, match="DataAudit of the training data: 70 samples"):
+    with pytest.warns(UserWarning, match=f"DataAudit of the training data: {len(LISTED)} samples"):
         net, _ = fitted(DataLoader(subset, 16), callback, as_module=True)
     written = [int(line) for line in (tmp_path / "clean_indices.txt").read_text().split()]
     assert written == callback.audit.clean_indices.tolist()
@@ -186,15 +185,18 @@ def test_positions_are_those_of_the_data_set_given(tmp_path: Path) -> None:
 
 
 def test_positions_among_those_a_sampler_draws_are_said_to_be_so() -> None:
-    data, callback = train_data(100), audit_callback(None, policy=DROP)
-    with pytest.warns(UserWarning, match="DataAudit of the training data: 70 samples"):
+    data, callback = train_data(), audit_callback(None, policy=DROP)
+    with pytest.warns(UserWarning, match=f"DataAudit of the training data: {len(LISTED)} samples"):
         net, _ = fitted(DataLoader(data, 16, sampler=SubsetRandomSampler(LISTED)), callback, norm=nn.LayerNorm)
-    assert "the sampler draws only 70 samples: positions count among these" in callback.audit.provenance["notes"]
+    assert (
+        f"the sampler draws only {len(LISTED)} samples: positions count among these"
+        in callback.audit.provenance["notes"]
+    )
     assert sorted(net.seen[0]) == [sorted(LISTED)[position] for position in callback.audit.clean_indices]
 
 
 def test_the_loader_given_is_left_whole() -> None:
-    data = train_data(100)
+    data = train_data()
     loader = DataLoader(data, 16, shuffle=True)
     before = dict(vars(loader))
     with pytest.warns(UserWarning, match="DataAudit"):
@@ -205,7 +207,7 @@ def test_the_loader_given_is_left_whole() -> None:
 
 
 def test_a_data_module_is_asked_once() -> None:
-    module, callback = Module(train_data(100), val_data(5)), audit_callback(None, policy=DROP)
+    module, callback = Module(train_data(), val_data(5)), audit_callback(None, policy=DROP)
     net = Net(scheduled=True)
     with pytest.warns(UserWarning, match="DataAudit"):
         trainer(callback).fit(net, datamodule=module)

@@ -25,11 +25,11 @@ from torch.utils.data import DataLoader
 import selfclean_hooks_lightning
 import selfclean_hooks_lightning.pytorch_lightning as for_pytorch_lightning
 from selfclean_hooks import Thresholds
-from tests.lightning.fits import DROP, FIRM, Module, train_data, val_data
+from tests.lightning.fits import DROP, FIRM, Module, N, train_data, val_data
 from tests.lightning.fits import trainer as quiet_trainer
 from tests.lightning.parallel_fits import BATCH, Calm, caught, dropped, dropping, fitted, trained
 
-ALL = set(range(110))
+ALL = set(range(N))
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
     "logger": False,
@@ -142,7 +142,7 @@ def test_audits_again_where_training_has_to_go_on_after_a_wish_to_stop() -> None
 
 
 LIMITS: list[dict[str, Any]] = [
-    {"max_steps": 10, "limit_train_batches": 5},
+    {"max_steps": 6, "limit_train_batches": 3},
     {"max_epochs": 2},
     {"max_time": {"hours": 1}, "max_epochs": 2},
 ]
@@ -160,10 +160,10 @@ def test_no_audit_for_an_epoch_that_never_comes(limit: dict[str, Any]) -> None:
 def test_learning_rate_finder(epochs: tuple[int, ...]) -> None:
     finder = LearningRateFinder(num_training_steps=25)
     callback = dropping(audit_epochs=epochs)
-    net, _, warned = fitted(finder, callback, net=Rated())
+    net, _, warned = fitted(finder, callback, net=Rated(), data=Module(train_data(90), val_data(4), BATCH))
     assert finder.optimal_lr is not None
     assert net.lr != 0.05
-    assert trained(net, 1) == ALL - dropped(callback)
+    assert trained(net, 1) == set(range(len(train_data(90)))) - dropped(callback)
     assert made(warned) == 1
     assert remembered(callback) == dropped(callback)
 

@@ -13,7 +13,7 @@ from lightning.pytorch.cli import LightningCLI
 from torch import nn
 
 from selfclean_hooks import Limits, Policy, Thresholds
-from tests.lightning.fits import Module, train_data, val_data
+from tests.lightning.fits import Module, N, train_data, val_data
 from tests.lightning.parallel_fits import BATCH, Calm, dropped, trained
 
 TRAINER: dict[str, Any] = {
@@ -64,7 +64,7 @@ def test_a_fit_with_everything_nested(tmp_path: Path) -> None:
     assert settings.limits == Limits(near_duplicates=0.5, unreadable=0.0)
     assert isinstance(settings.backbone, nn.Flatten)
     assert (settings.epochs, settings.embedding.batch_size, settings.output_dir) == ((0, 1), 50, tmp_path / "audit")
-    assert trained(made.model, 1) == set(range(110)) - dropped(callback)
+    assert trained(made.model, 1) == set(range(N)) - dropped(callback)
     assert sorted(path.name for path in (tmp_path / "audit").glob("epoch=*")) == ["epoch=0", "epoch=1"]
     assert (tmp_path / "audit" / "report.html").exists()
 
@@ -174,7 +174,7 @@ def test_pytorch_lightning_cli(tmp_path: Path) -> None:
     made = run("fit", "--config", path, model=Other, data=OtherDigits, cli=pytorch_lightning.cli.LightningCLI)
     assert isinstance(made.trainer, pytorch_lightning.Trainer)
     assert not isinstance(made.trainer, lightning.Trainer)
-    assert trained(made.model, 1) == set(range(110)) - dropped(callback_of(made))
+    assert trained(made.model, 1) == set(range(N)) - dropped(callback_of(made))
 
 
 def test_the_class_of_the_other_package_is_refused_by_the_cli(

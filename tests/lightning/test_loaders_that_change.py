@@ -29,11 +29,11 @@ class Redrawn(lightning.LightningDataModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self.data = train_data()
+        self.data = train_data(80)
 
     @staticmethod
     def choice(epoch: int) -> list[int]:
-        chosen: list[int] = np.random.default_rng(epoch).permutation(110)[:75].tolist()
+        chosen: list[int] = np.random.default_rng(epoch).permutation(96)[:60].tolist()
         return chosen
 
     def train_dataloader(self) -> Any:
@@ -50,12 +50,12 @@ def test_other_samples_of_the_same_data_set_are_audited_anew() -> None:
 
     callback = dropping()
     net, _, warned = fitted(callback, net=Watched(), data=Redrawn(), reload_dataloaders_every_n_epochs=1, max_epochs=3)
-    changed = "DataAudit: the data changed since the last audit (75 samples then, 75 now), so it is audited again"
+    changed = "DataAudit: the data changed since the last audit (60 samples then, 60 now), so it is audited again"
     assert warned.count(changed) == 2
     assert len({id(audit) for audit in audits}) == 3
     for epoch, audit in enumerate(audits):
         positions = np.sort(Redrawn.choice(epoch))
-        assert 0 < len(audit.clean_indices) < 75
+        assert 0 < len(audit.clean_indices) < 60
         assert trained(net, epoch) == set(positions[audit.clean_indices].tolist())
 
 

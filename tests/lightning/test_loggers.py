@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 from selfclean_hooks import Audit
-from tests.lightning.fits import DROP, Module, audit_callback, train_data, trainer, val_data
+from tests.lightning.fits import DROP, Module, N, audit_callback, train_data, trainer, val_data
 from tests.lightning.parallel_fits import BATCH, Calm, Sorted, dropping, fitted, loader
 
 NAMES = ("near_duplicates", "off_topic", "label_errors", "leakage", "unreadable", "kept_fraction", "rank_me")
@@ -121,7 +121,7 @@ def test_no_logger_is_fine(logger: Any, tmp_path: Path) -> None:
 def test_each_audit_is_logged_once_at_the_step_it_was_made_before() -> None:
     callback, logger = dropping(audit_epochs=(0, 2)), Drawing()
     fitted(callback, logger=logger, max_epochs=4)
-    steps = 2 * math.ceil(110 * logger.reported[0][1]["audit/kept_fraction"] / BATCH - 1e-9)  # of two epochs
+    steps = 2 * math.ceil(N * logger.reported[0][1]["audit/kept_fraction"] / BATCH - 1e-9)  # of two epochs
     assert [step for step, _ in logger.reported] == [0, steps]
     assert logger.reported[1][1] == expected(callback.audit)
     assert [step for _, step, _ in logger.images] == [0] * 3 + [steps] * 3
@@ -130,7 +130,7 @@ def test_each_audit_is_logged_once_at_the_step_it_was_made_before() -> None:
 def test_an_audit_for_a_later_epoch_alone() -> None:
     callback, logger = dropping(audit_epochs=(1,)), Noting()
     fitted(callback, logger=logger, max_epochs=2, accumulate_grad_batches=2)
-    assert [step for step, _ in logger.reported] == [6]  # optimizer steps, of 11 batches
+    assert [step for step, _ in logger.reported] == [3]  # optimizer steps, of 5 batches
 
 
 def test_a_second_fit_that_needs_no_audit_logs_none() -> None:

@@ -18,6 +18,7 @@ from tests.lightning.fit_twins import all_global, check_same, fit_of
 from tests.lightning.fits import (
     DROP,
     FIRM,
+    N,
     Net,
     clean_data,
     planted,
@@ -155,7 +156,7 @@ def test_under_settings_of_the_trainer(settings: dict[str, Any], blends: Blended
 
 @pytest.mark.parametrize("net", [Twice, TwoHeads, ByHand, Recomputed])
 def test_of_modules_of_all_kinds(net: type[Logged], blends: Blended) -> None:
-    recorded(net(), LOADERS["plain"], blends, data=train_data())
+    recorded(net(), LOADERS["plain"], blends, data=clean_data(160))
 
 
 def test_in_half_precision(blends: Blended) -> None:
@@ -166,8 +167,8 @@ def test_in_half_precision(blends: Blended) -> None:
 def test_positions_are_those_audited_where_samples_are_dropped(workers: str, blends: Blended) -> None:
     net = Logged()
     recorded(net, LOADERS[workers], blends, data=train_data(), policy=DROP, thresholds=FIRM)
-    assert 5 < np.isnan(blends[0][0]).sum() < 110
-    assert len(net.seen[0]) < 215
+    assert 5 < np.isnan(blends[0][0]).sum() < N
+    assert len(net.seen[0]) < N
 
 
 def test_positions_are_those_among_the_samples_drawn(blends: Blended) -> None:
@@ -179,7 +180,7 @@ def test_positions_are_those_among_the_samples_drawn(blends: Blended) -> None:
 
 
 def test_label_scores_of_later_audits_are_blended(tmp_path: Path, blends: Blended) -> None:
-    net, data = Logged(), train_data()
+    net, data = Logged(), train_data(100)
     callback = callback_of(tmp_path, audit_epochs=(0, 2), thresholds=Thresholds())
     trainer(callback, max_epochs=3).fit(net, DataLoader(data, 16, shuffle=True))
     first, later = (Audit.load(tmp_path / f"epoch={epoch}") for epoch in (0, 2))
@@ -193,7 +194,7 @@ def test_label_scores_of_later_audits_are_blended(tmp_path: Path, blends: Blende
     assert later.scores.automatic["label_errors"] == 0.5
     flagged = later.frame["is_label_issue"].to_numpy()
     assert np.array_equal(flagged, expected < 0.5)
-    wrong = planted().is_label_error
+    wrong = planted(100).is_label_error
     assert wrong[flagged].mean() > 3 * wrong.mean()
 
 

@@ -61,7 +61,7 @@ def test_before_the_audit_it_is_said_what_is_audited(caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.INFO, "lightning.pytorch"), caught():
         trainer(callback, max_epochs=1).fit(Net(), datamodule=Module(train_data(), val_data(5)))
     assert reported == [
-        "DataAudit: the training data is audited before epoch 0, 110 samples and 10 of other and 65 of val"
+        "DataAudit: the training data is audited before epoch 0, 48 samples and 10 of other and 29 of val"
     ]
 
 

@@ -16,7 +16,7 @@ from selfclean_hooks.audits.distributed import TrainingAudit, audit_distributed
 from selfclean_hooks.errors import ContaminationError
 from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks_lightning import DataAudit
-from tests.lightning.fits import DROP, Items, Module, Net, audit_callback, planted, trainer, val_data
+from tests.lightning.fits import DROP, Items, Module, N, Net, audit_callback, planted, trainer, val_data
 from tests.lightning.loader_sources import SOURCES, Scene
 
 PATCHED = [(made, name) for made in (DataLoader, BatchSampler) for name in ("__init__", "__setattr__", "__delattr__")]
@@ -86,7 +86,7 @@ def check_works(audit: DataAudit) -> None:
     scene = Scene("data module")
     scene.fit(audit)
     scene.check()
-    dropped = set(range(110)) - set(audit.audit.clean_indices.tolist())
+    dropped = set(range(N)) - set(audit.audit.clean_indices.tolist())
     assert audit.audit.policy.near_duplicates != "drop" or dropped
     assert not dropped & set(scene.net.seen[max(scene.net.seen)])
 
@@ -99,7 +99,7 @@ def test_ctrl_c_in_the_audit(source: str) -> None:
     scene.check()
     assert scene.net.seen == {}
     scene.fit()
-    assert sorted(scene.net.seen[0]) == list(range(110))
+    assert sorted(scene.net.seen[0]) == list(range(N))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_an_exception_in_the_data_set() -> None:
     with pytest.raises(ZeroDivisionError):
         scene.fit(audit)
     scene.check()
-    assert len(audit.audit) == 110
+    assert len(audit.audit) == N
     check_works(audit)
 
 

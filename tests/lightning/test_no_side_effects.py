@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 import selfclean_hooks.training.auditor
 from selfclean_hooks import Policy
-from tests.lightning.fits import DROP, FIRM, Module, Net, audit_callback, planted, train_data, trainer, val_data
+from tests.lightning.fits import DROP, FIRM, Module, N, Net, audit_callback, planted, train_data, trainer, val_data
 from tests.lightning.loader_sources import SOURCES, Scene
 
 
@@ -89,7 +89,7 @@ def test_other_stages_alone(stage: str) -> None:
     assert audit.audits == {}
     assert set(vars(source)) - before <= {"_hparams"}
     if stage == "predict":
-        assert sum(map(len, found)) == 110, "nothing is dropped here"
+        assert sum(map(len, found)) == N, "nothing is dropped here"
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -103,7 +103,7 @@ def test_other_stages_after_a_fit(stage: str, request: pytest.FixtureRequest) ->
     assert audit.audit is found
     assert audit.state_dict() == state
     if stage == "predict":
-        assert sum(map(len, seen)) == 110
+        assert sum(map(len, seen)) == N
 
 
 @pytest.mark.usefixtures("no_audit")
@@ -113,12 +113,16 @@ def test_other_stages_after_a_fit(stage: str, request: pytest.FixtureRequest) ->
 )
 def test_switched_off(value: str, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELFCLEAN_HOOKS_ENABLED", value)
-    brought = {"loaders": {"": {"n": 3, "fingerprint": "f", "settings": "s", "dropped": [1], "epoch": 0}}}
+    brought = {
+        "loaders": {
+            "": {"n": 3, "fingerprint": "f", "settings": "s", "epoch": 0, "dropped": [1], "relabelled": [[2, 0]]}
+        }
+    }
     audit, scene = audit_callback(None, policy=DROP, audit_epochs=(0, 1)), Scene(source, Looking)
     audit.load_state_dict(brought)
     scene.fit(audit)
     scene.check()
-    assert sorted(scene.net.seen[0]) == sorted(scene.net.seen[1]) == list(range(110))
+    assert sorted(scene.net.seen[0]) == sorted(scene.net.seen[1]) == list(range(N))
     assert audit.audits == {}
     assert audit.state_dict() == brought
 
@@ -146,7 +150,7 @@ def test_switched_off_keeps_what_a_checkpoint_brings(tmp_path: Any, monkeypatch:
     off, again = audit_callback(None, policy=DROP), Scene("data module", max_epochs=3)
     again.fit_arguments["ckpt_path"] = tmp_path / "a.ckpt"
     again.fit(off)
-    assert sorted(again.net.seen[2]) == list(range(110))
+    assert sorted(again.net.seen[2]) == list(range(N))
     again.trainer.save_checkpoint(tmp_path / "b.ckpt")
     monkeypatch.undo()
     on, third = audit_callback(None, policy=DROP), Scene("data module", max_epochs=4)

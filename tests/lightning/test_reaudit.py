@@ -110,7 +110,7 @@ def texts(caught: Any) -> list[str]:
 
 
 def test_what_an_audit_finds_holds_from_its_epoch_on(tmp_path: Path) -> None:
-    net, data, watch = made(), train_data(100), Watch()
+    net, data, watch = made(), train_data(), Watch()
     before = weights(net)
     settings: Any = {"thresholds": LOOSE, "audit_epochs": (0, 1, 2), "backbone": ByEpoch(net)}
     callback = audit_callback(tmp_path, policy=DROP, **settings)
@@ -134,7 +134,7 @@ def test_the_latest_lies_in_the_folder_itself_with_how_stable_it_is(tmp_path: Pa
     net = made()
     callback = audit_callback(tmp_path, audit_epochs=(0, 1), backbone=ByEpoch(net))
     with pytest.warns(DataWarning):
-        fit(net, shuffled(train_data(100)), callback, epochs=2)
+        fit(net, shuffled(train_data()), callback, epochs=2)
     manifests = {
         name: json.loads((tmp_path / name / "manifest.json").read_text()) for name in (".", "epoch=0", "epoch=1")
     }
@@ -156,7 +156,7 @@ def test_the_latest_lies_in_the_folder_itself_with_how_stable_it_is(tmp_path: Pa
 
 
 def test_without_other_samples_to_drop_the_loader_stays(tmp_path: Path) -> None:
-    net, watch, module = made(), Watch(), Module(train_data(100), val_data())
+    net, watch, module = made(), Watch(), Module(train_data(), val_data())
     policy = Policy("drop", "drop", "warn")  # label errors are others as training goes on: margins count
     with pytest.warns(DataWarning) as caught:
         fit(net, module, audit_callback(tmp_path, policy=policy, audit_epochs=(0, 1, 2)), watch)
@@ -170,26 +170,26 @@ def test_without_other_samples_to_drop_the_loader_stays(tmp_path: Path) -> None:
 def test_training_is_what_it_is_without_audits_if_nothing_is_dropped(epochs: tuple[int, ...]) -> None:
     plain, audited = made(), made()
     audited.load_state_dict(weights(plain))
-    fit(plain, shuffled(train_data(100)))
+    fit(plain, shuffled(train_data()))
     with pytest.warns(DataWarning):
-        fit(audited, shuffled(train_data(100)), audit_callback(None, audit_epochs=epochs))
+        fit(audited, shuffled(train_data()), audit_callback(None, audit_epochs=epochs))
     assert audited.seen == plain.seen
     assert all(torch.equal(value, weights(plain)[name]) for name, value in weights(audited).items())
 
 
 def test_a_first_audit_for_a_later_epoch() -> None:
-    net, data = made(), train_data(100)
+    net, data = made(), train_data()
     callback = audit_callback(None, policy=DROP, audit_epochs=(2,))
     with pytest.warns(DataWarning) as caught:
         done = fit(net, shuffled(data), callback)
     everything, kept = list(range(len(data))), callback.audit.clean_indices.tolist()
     assert by_epoch(net) == [everything, everything, kept]
     assert len(texts(caught)) == 1
-    assert done.global_step == 7 + 7 + -(-len(kept) // 16)
+    assert done.global_step == 3 + 3 + -(-len(kept) // 16)
 
 
 def test_the_data_module_is_asked_once_however_often_the_set_changes() -> None:
-    net, module, watch = made(), Module(train_data(100), val_data()), Watch()
+    net, module, watch = made(), Module(train_data(), val_data()), Watch()
     callback = audit_callback(None, policy=DROP, audit_epochs=(0, 1, 2), backbone=ByEpoch(net))
     with pytest.warns(DataWarning):
         done = fit(net, module, callback, watch)
@@ -202,7 +202,7 @@ def test_the_data_module_is_asked_once_however_often_the_set_changes() -> None:
 @pytest.mark.parametrize("every", [1, 2, 3])
 def test_the_users_own_reloading_goes_on(every: int) -> None:
     def calls(audited: bool) -> tuple[list[str], set[int]]:
-        net, module, watch = made(), Dated(train_data(100), val_data()), Watch()
+        net, module, watch = made(), Dated(train_data(), val_data()), Watch()
         callback = audit_callback(None, policy=DROP, audit_epochs=(0, 1), backbone=ByEpoch(net))
         callbacks = [callback, watch] if audited else [watch]
         fit(net, module, *callbacks, epochs=5, reload_dataloaders_every_n_epochs=every)
@@ -219,14 +219,14 @@ def test_the_users_own_reloading_goes_on(every: int) -> None:
     ("view", "why"),
     [
         (BLIND, "the backbone gave NaN or infinity"),
-        (None, "the backbone ByEpoch does not take a batch of shape (64, 1, 8, 8): RuntimeError: out of luck"),
+        (None, "the backbone ByEpoch does not take a batch of shape (48, 1, 8, 8): RuntimeError: out of luck"),
     ],
 )
 def test_an_audit_that_cannot_be_made_leaves_training_as_it_is(tmp_path: Path, view: View | None, why: str) -> None:
     def broken(rows: Tensor) -> Tensor:
         raise RuntimeError("out of luck")
 
-    net, data = made(), train_data(100)
+    net, data = made(), train_data()
     backbone = ByEpoch(net, [VIEWS[0], view or broken, VIEWS[1]])
     callback = audit_callback(tmp_path, policy=DROP, audit_epochs=(0, 1, 2), backbone=backbone)
     with pytest.warns(DataWarning) as caught:
@@ -241,7 +241,7 @@ def test_an_audit_that_cannot_be_made_leaves_training_as_it_is(tmp_path: Path, v
 
 @pytest.mark.parametrize("saved", [False, True])
 def test_a_mass_drop_in_the_course_of_training_is_not_made(tmp_path: Path, saved: bool) -> None:
-    net, data = made(), train_data(100)
+    net, data = made(), train_data()
     callback = audit_callback(
         tmp_path if saved else None, policy=DROP, audit_epochs=(0, 1), backbone=ByEpoch(net, [VIEWS[0], COPIES])
     )
@@ -263,7 +263,7 @@ def test_a_mass_drop_in_the_course_of_training_is_not_made(tmp_path: Path, saved
 @pytest.mark.parametrize("most", [1, 0.5], ids=["drops it", "would drop too much"])
 @pytest.mark.parametrize("action", ["warn", "drop"])
 def test_a_limit_stops_in_the_course_of_training(tmp_path: Path, action: Any, most: float) -> None:
-    net, data = made(), train_data(100)
+    net, data = made(), train_data()
     callback = audit_callback(
         tmp_path,
         audit_epochs=(0, 1),
@@ -282,6 +282,6 @@ def test_a_limit_stops_in_the_course_of_training(tmp_path: Path, action: Any, mo
 def test_no_audit_for_an_epoch_that_is_not_trained(tmp_path: Path) -> None:
     net = made()
     with pytest.warns(DataWarning) as caught:
-        fit(net, shuffled(train_data(100)), audit_callback(tmp_path, audit_epochs=(0, 2)), epochs=2)
+        fit(net, shuffled(train_data()), audit_callback(tmp_path, audit_epochs=(0, 2)), epochs=2)
     assert len(texts(caught)) == 1
     assert sorted(path.name for path in tmp_path.glob("epoch=*")) == ["epoch=0"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from tests.lightning.fits import Items, Module, clean_data, planted, train_data, val_data
+from tests.lightning.fits import Items, Module, N, clean_data, planted, train_data, val_data
 from tests.lightning.parallel_fits import BATCH, Calm, dropped, dropping, fitted, trained
 
 
@@ -51,7 +51,7 @@ def test_the_same_data_as_a_new_object_is_audited_once(
     out = dropped(callback) if drops else set()
     assert all(trained(net, epoch) == set(range(len(callback.audit))) - out for epoch in range(4))
     assert trainer.reload_dataloaders_every_n_epochs == every
-    assert len(net.validated) == 4 * 7
+    assert len(net.validated) == 4 * 3
 
 
 def test_other_data_is_noticed_and_audited_again() -> None:
@@ -63,7 +63,7 @@ def test_other_data_is_noticed_and_audited_again() -> None:
 
     callback = dropping()
     net, _, warned = fitted(callback, net=Watched(), data=data, reload_dataloaders_every_n_epochs=1, max_epochs=3)
-    changed = "DataAudit: the data changed since the last audit (110 samples then, 110 now), so it is audited again"
+    changed = "DataAudit: the data changed since the last audit (48 samples then, 48 now), so it is audited again"
     assert warned.count(changed) == 2
     assert len({id(audit) for audit in audits}) == 3
     for epoch, audit in enumerate(audits):
@@ -72,12 +72,12 @@ def test_other_data_is_noticed_and_audited_again() -> None:
 
 
 def test_data_that_grows() -> None:
-    data = Anew(lambda epoch: train_data(50 + 50 * epoch))
+    data = Anew(lambda epoch: train_data(30 + 10 * epoch))
     callback = dropping(thresholds=None)
     net, _, warned = fitted(callback, data=data, reload_dataloaders_every_n_epochs=1)
-    assert len(callback.audit) == 110
-    assert any("the data changed since the last audit (54 samples then, 110 now)" in text for text in warned)
-    assert trained(net, 1) == set(range(110)) - dropped(callback)
+    assert len(callback.audit) == N
+    assert any("the data changed since the last audit (36 samples then, 48 now)" in text for text in warned)
+    assert trained(net, 1) == set(range(N)) - dropped(callback)
 
 
 @pytest.mark.parametrize(("every", "asked"), [(0, [0]), (1, [0, 1, 2, 3, 4]), (2, [0, 2, 4]), (3, [0, 3])])
@@ -85,7 +85,7 @@ def test_a_later_audit_leaves_the_rhythm_of_reloading_as_it_is(every: int, asked
     data = Anew(lambda epoch: train_data())
     callback = dropping(audit_epochs=(1,))
     net, trainer, _ = fitted(callback, data=data, reload_dataloaders_every_n_epochs=every, max_epochs=5)
-    assert trained(net, 0) == set(range(110))
-    assert all(trained(net, epoch) == set(range(110)) - dropped(callback) for epoch in range(1, 5))
+    assert trained(net, 0) == set(range(N))
+    assert all(trained(net, epoch) == set(range(N)) - dropped(callback) for epoch in range(1, 5))
     assert trainer.reload_dataloaders_every_n_epochs == every
     assert data.asked == asked

@@ -12,7 +12,19 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from selfclean_hooks import Limits, Policy, Thresholds
 from selfclean_hooks.errors import DataWarning
 from selfclean_hooks_lightning import DataAudit
-from tests.lightning.fits import DROP, FIRM, Items, Module, Net, audit_callback, planted, train_data, trainer, val_data
+from tests.lightning.fits import (
+    DROP,
+    FIRM,
+    Items,
+    Module,
+    N,
+    Net,
+    audit_callback,
+    planted,
+    train_data,
+    trainer,
+    val_data,
+)
 
 
 def trained(folder: Path, *callbacks: Any, data: Any = None, net: Net | None = None, **settings: Any) -> Path:
@@ -57,7 +69,7 @@ def test_it_is_said_that_the_data_is_as_audited(tmp_path: Path, caplog: pytest.L
         resumed(checkpoint, dropping())
     reported = [record.getMessage() for record in caplog.records if "DataAudit" in record.getMessage()]
     assert reported[-1] == (
-        f"DataAudit: the data is as audited before epoch 0; the {110 - kept} samples dropped then stay dropped, "
+        f"DataAudit: the data is as audited before epoch 0; the {N - kept} samples dropped then stay dropped, "
         f"{kept} are kept"
     )
 
@@ -66,8 +78,8 @@ def test_a_checkpoint_holds_nothing_but_plain_values(tmp_path: Path) -> None:
     audit = dropping()
     loaded = torch.load(trained(tmp_path, audit), weights_only=True)
     state = loaded["callbacks"]["DataAudit{'output_dir': 'None'}"]["loaders"][""]
-    assert state["n"] == 110
-    assert sorted({*range(110)} - set(state["dropped"])) == audit.audit.clean_indices.tolist()
+    assert state["n"] == N
+    assert sorted({*range(N)} - set(state["dropped"])) == audit.audit.clean_indices.tolist()
 
 
 def changed_length() -> Items:
@@ -77,7 +89,7 @@ def changed_length() -> Items:
 
 def changed_label() -> Items:
     labels = planted().labels.copy()
-    labels[109] = (labels[109] + 1) % 10
+    labels[-1] = (labels[-1] + 1) % 10
     return Items(planted().images, labels)
 
 
@@ -96,7 +108,7 @@ def test_changed_data_is_noticed(data: Callable[[], Items], tmp_path: Path, audi
     checkpoint, n = trained(tmp_path, dropping()), len(data())
     audits.clear()
     again = dropping()
-    with pytest.warns(DataWarning, match=rf"the data changed since the last audit \(110 samples then, {n} now\)"):
+    with pytest.warns(DataWarning, match=rf"the data changed since the last audit \(48 samples then, {n} now\)"):
         net = resumed(checkpoint, again, data())
     assert len(audits) == 1
     assert len(again.audit) == n
@@ -181,7 +193,7 @@ def test_an_audit_at_the_epoch_end_is_in_the_checkpoint_of_that_epoch(tmp_path: 
     later = first.audit.clean_indices.tolist()
     state = {path.stem: of_checkpoint(path) for path in (tmp_path / "epoch=0.ckpt", tmp_path / "last.ckpt")}
     assert [state["epoch=0"]["epoch"], state["last"]["epoch"]] == [1, 1]
-    assert sorted({*range(110)} - set(state["epoch=0"]["dropped"])) == later
+    assert sorted({*range(N)} - set(state["epoch=0"]["dropped"])) == later
     audits.clear()
     net = resumed(tmp_path / "epoch=0.ckpt", dropping(backbone=changing(after_audits=audits), audit_epochs=(0, 1)))
     assert audits == []

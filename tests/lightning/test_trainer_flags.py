@@ -10,10 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from tests.lightning.fits import DROP, Module, audit_callback, train_data, val_data
+from tests.lightning.fits import DROP, Module, N, audit_callback, train_data, val_data
 from tests.lightning.parallel_fits import BATCH, Calm, dropped, dropping, fitted, trained
 
-ALL = 110
 BARE: dict[str, Any] = dict.fromkeys(
     ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "log_every_n_steps")
 )
@@ -59,7 +58,7 @@ def reported_of(flags: dict[str, Any]) -> str:
 def test_trains_on_what_is_kept_and_validates_as_often_as_without(flags: dict[str, Any], sizes: Sizes) -> None:
     callback = dropping()
     net, trainer, _ = fitted(callback, **flags)
-    kept = ALL - len(dropped(callback))
+    kept = N - len(dropped(callback))
     expected = sizes(kept, math.ceil(kept / BATCH))
     assert trained(net).isdisjoint(dropped(callback))
     assert [len(seen) for seen in net.seen.values()] == expected
@@ -74,9 +73,9 @@ def test_trains_on_what_is_kept_and_validates_as_often_as_without(flags: dict[st
 def test_validation_follows_the_filtered_length(interval: float) -> None:
     callback = dropping()
     net, _, _ = fitted(callback, max_epochs=1, val_check_interval=interval)
-    batches = math.ceil((ALL - len(dropped(callback))) / BATCH)
+    batches = math.ceil((N - len(dropped(callback))) / BATCH)
     every = interval if interval > 1 else int(batches * interval)
-    assert net.validated == [0] * 7 * int(batches // every)  # over 7 validation batches
+    assert net.validated == [0] * 3 * int(batches // every)  # over 3 validation batches
 
 
 def test_without_validation_nothing_is_compared_with_it() -> None:
@@ -84,7 +83,7 @@ def test_without_validation_nothing_is_compared_with_it() -> None:
     net, _, _ = fitted(callback, limit_val_batches=0)
     assert net.validated == []
     assert "leakage" not in callback.audit.contamination
-    assert trained(net) == set(range(ALL)) - dropped(callback)
+    assert trained(net) == set(range(N)) - dropped(callback)
 
 
 def test_nothing_is_audited_where_nothing_is_trained() -> None:
@@ -108,7 +107,7 @@ def test_fast_dev_run_is_a_rehearsal(batches: Any, tmp_path: Path, caplog: pytes
         net, _, warned = fitted(callback, data=data, fast_dev_run=batches)
     assert sum(sizes) == 256
     assert caplog.messages.count(
-        "DataAudit: fast_dev_run, so only the first 256 of 330 samples were audited, and nothing is dropped, limited "
+        "DataAudit: fast_dev_run, so only the first 256 of 360 samples were audited, and nothing is dropped, limited "
         "or written"
     ) == 1  # fmt: skip
     assert (warned, callback.audits, list(tmp_path.iterdir())) == ([], {}, [])
@@ -159,13 +158,13 @@ def test_compiled_modules(backbone: str | None, backend: str) -> None:
     fitted(callback, net=fed)
     note = " ".join(callback.audit.provenance["notes"])
     assert "after 1 epoch of training" in note
-    assert trained(net, 0) == set(range(ALL))
-    assert trained(net, 1) == set(range(ALL)) - dropped(callback)
+    assert trained(net, 0) == set(range(N))
+    assert trained(net, 1) == set(range(N)) - dropped(callback)
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
 def test_audits_again_with_the_module_in_training(precision: Any) -> None:
     callback = dropping(backbone=None, audit_epochs=(1,), thresholds=None)
     net, _, _ = fitted(callback, precision=precision)
-    assert trained(net, 1) == set(range(ALL)) - dropped(callback)
+    assert trained(net, 1) == set(range(N)) - dropped(callback)
     assert callback.audit.provenance["training"]["epoch"] == 1
