@@ -58,8 +58,9 @@ def apply(
 ) -> None:
     """Write the audited data without what is dropped and with new labels, in the form it came in.
 
-    A folder of images becomes a folder with the same names, an image with a new label in the folder of its class; a
-    table, an .npz file or a saved Hugging Face data set becomes one of the same name. TARGET/dropped.csv has a reason
+    A folder of images becomes a folder with the same names, an image with a new label in the folder of its class, and
+    captions (1.txt beside 1.png) go with their images; a table, an .npz file or a saved Hugging Face data set becomes
+    one of the same name. TARGET/dropped.csv has a reason
     for each sample that is left out, TARGET/relabelled.csv lists the new labels. The source stays as it is, but with
     --mode move, which --undo takes back. A source that changed since the audit is refused.
 
