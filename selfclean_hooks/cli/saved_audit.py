@@ -60,9 +60,9 @@ def apply(
 
     A folder of images becomes a folder with the same names, an image with a new label in the folder of its class, and
     captions (1.txt beside 1.png) go with their images; a table, an .npz file or a saved Hugging Face data set becomes
-    one of the same name. TARGET/dropped.csv has a reason
-    for each sample that is left out, TARGET/relabelled.csv lists the new labels. The source stays as it is, but with
-    --mode move, which --undo takes back. A source that changed since the audit is refused.
+    one of the same name. TARGET/dropped.csv has a reason for each sample that is left out, TARGET/relabelled.csv lists
+    the new labels. The source stays as it is, but with --mode move, which --undo takes back. A source that changed
+    since the audit is refused.
 
     Examples:
 
