@@ -9,7 +9,7 @@ from selfclean_hooks.testing import contaminate, digits, off_topic_patches
 
 # scikit-learn's digits with wrong labels, near copies and patches of photographs planted in them
 images, labels = digits()
-planted = contaminate(images, labels, off_topic_patches(100, 8), seed=0)
+planted = contaminate(images[:900], labels[:900], off_topic_patches(100, 8), seed=0)
 dataset = TensorDataset(
     torch.from_numpy(planted.images).float().unsqueeze(1) / 255, torch.from_numpy(planted.labels).long()
 )
