@@ -18,7 +18,7 @@ BITS = {torch.bfloat16: torch.int16, torch.float32: torch.int32, torch.float64: 
 
 @dataclass(frozen=True, eq=False)
 class Screen:
-    """Unit rows in the precision of the first pass, padded to whole tiles, and what its similarities may be off by."""
+    """Unit rows in the precision of the first pass, and what its similarities may be off by."""
 
     rows: Tensor  # (N, D)
     bound: Tensor  # (N,) float32

@@ -55,8 +55,8 @@ class Corrections:
         return cls(np.asarray(state["dropped"], np.int64), relabelled)
 
     def as_dict(self) -> dict[str, Any]:
-        """Lists of its attributes."""
-        return {name: values.tolist() for name, values in vars(self).items()}
+        """Lists of its attributes; the new labels only where there are some, so that version 0.1 reads the rest."""
+        return {name: values.tolist() for name, values in vars(self).items() if name == "dropped" or len(values)}
 
     def at(self, positions: IntArray | None) -> Corrections:
         """The same where the samples are those at `positions` of a larger data set; None: they are all of it."""
