@@ -14,7 +14,6 @@ from typing_extensions import Unpack
 from selfclean_hooks.audits.audit_dataset import audit as run_audit
 from selfclean_hooks.audits.settings import AuditOptions, audit_settings
 from selfclean_hooks.data.dataset_tree import check_map_style
-from selfclean_hooks.data.views.dataset_view import open_dataset
 from selfclean_hooks.data.views.kept_samples import InnerAttributes
 from selfclean_hooks.data.views.relabelled import NewLabels
 from selfclean_hooks.errors import DataError, SettingError
@@ -85,7 +84,7 @@ class AuditedDataset(InnerAttributes, Dataset[Any]):
         self.dataset, self.audit = dataset, audit
         self.indices = np.asarray(audit.clean_indices, dtype=np.int64)
         reading = audit_settings("default", None, None, audit_arguments).embedding
-        self.new_labels = NewLabels.read(open_dataset(dataset, reading), Corrections.of(audit).relabelled)
+        self.new_labels = NewLabels.read(dataset, Corrections.of(audit).relabelled, reading)
         audit.enforce()
 
     def __len__(self) -> int:

@@ -82,7 +82,7 @@ def corrected(loader: Any, corrections: Corrections, reading: EmbeddingSettings)
         DataError: Samples cannot be left out, or labels not be replaced.
     """
     here = corrections.at(sampled_indices(loader))
-    new_labels = NewLabels.read(open_dataset(loader.dataset, reading), here.relabelled)
+    new_labels = NewLabels.read(loader.dataset, here.relabelled, reading)
     return filter_loader(loader, np.setdiff1d(np.arange(len(loader.dataset)), here.dropped), new_labels)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from selfclean_hooks.data.views.dataset_view import PROBES, DatasetView
+from selfclean_hooks.core.settings import DEFAULT_SETTINGS, EmbeddingSettings
+from selfclean_hooks.data.views.dataset_view import PROBES, DatasetView, open_dataset
 from selfclean_hooks.data.views.item_fields import Fields
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.utils.arrays import IntArray
@@ -34,19 +35,20 @@ class NewLabels:
     fields: Fields = field(default_factory=Fields)
 
     @classmethod
-    def read(cls, view: DatasetView, relabelled: IntArray) -> NewLabels:
+    def read(cls, dataset: Any, relabelled: IntArray, reading: EmbeddingSettings = DEFAULT_SETTINGS) -> NewLabels:
         """Read one label of each class that is needed; draws nothing from the generators.
 
         Args:
-            view: of the data set.
+            dataset: a data set, or the view of one. Not read where nothing is relabelled.
             relabelled: (R, 2) positions of samples, and of those whose label they get.
+            reading: may say which field of an item is the label.
 
         Raises:
             DataError: an item has no label that can be replaced.
         """
         if not len(relabelled):
             return cls()
-        values = {}
+        values, view = {}, open_dataset(dataset, reading)
         with preserve_rng_state(view.dataset):
             fields = _fields(view)
             for index in np.unique(relabelled[:, 1]).tolist():
