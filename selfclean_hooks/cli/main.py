@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -204,6 +205,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         complain(f"unexpected {type(error).__name__}: {error}")
     return 2
+
+
+class _Callable(ModuleType):
+    """This module, called as the function of its name: as `selfclean_hooks.cli.main(argv)` was in version 0.1.0."""
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int:
+        return main(argv)
+
+
+sys.modules[__name__].__class__ = _Callable
 
 
 def run() -> None:

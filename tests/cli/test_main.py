@@ -261,3 +261,11 @@ assert not heavy, heavy
 def test_gate_and_report_load_no_model_library(saved: Path) -> None:
     done = subprocess.run([sys.executable, "-c", LIGHT, saved], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_package_that_imports_the_command_line_calls_it_as_before() -> None:
+    code = "from selfclean_hooks import cli; raise SystemExit(cli.main(['gate', 'nowhere']))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert "nowhere" in ran.stderr
+    assert "Traceback" not in ran.stderr
