@@ -132,6 +132,8 @@ def test_what_cannot_be_relabelled_says_so() -> None:
     with pytest.raises(PolicyError, match="method='default'"):
         _ = audit_embeddings(x, labels=np.arange(40) % 2, policy=RELABEL, method="selfclean").clean_indices
     assert len(audit_embeddings(x, policy=RELABEL).clean_indices) == 40  # nothing to relabel
+    few = [0, 1, *[-1] * 38]
+    assert len(audit_embeddings(x, labels=few, policy=RELABEL).clean_indices) == 40  # too few labels to judge
     with pytest.raises(SettingError, match="near_duplicates must be one of ignore, warn, drop, raise, got 'relabel'"):
         Policy(near_duplicates="relabel")  # type: ignore[arg-type]
 

@@ -69,7 +69,8 @@ def score_labels(x: Tensor, labels: IntArray, indices: IntArray, distances: Floa
     """
     kept = np.nonzero(labels >= 0)[0]
     if len(kept) < 3 or len(values := np.unique(labels[kept])) < 2:
-        return LabelScores(np.where(labels >= 0, 1.0, np.nan), labels.copy(), NOTHING_WRONG)
+        unknown = np.full(len(labels), np.nan)
+        return LabelScores(np.where(labels >= 0, 1.0, np.nan), labels.copy(), NOTHING_WRONG, unknown)
     inputs = inputs_among(kept, x, indices, distances)
     labeled = score_support(label_support(inputs, np.searchsorted(values, labels[kept])))
     score, predicted, confidence = np.full(len(labels), np.nan), np.full(len(labels), -1), np.full(len(labels), np.nan)
