@@ -63,6 +63,10 @@ class SmallNet(Classifier):
 
         blocks = [*block(3, width), *block(width, 2 * width), *block(2 * width, 4 * width)]
         super().__init__(nn.Sequential(*blocks, nn.Flatten(), nn.Linear(4 * width * 16, 10)), RATE)
+        self.to(memory_format=torch.channels_last)  # a third of the time
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.contiguous(memory_format=torch.channels_last))
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.Adam(self.parameters(), self.rate)
