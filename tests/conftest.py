@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from multiprocessing import forkserver as server
 from pathlib import Path
@@ -32,7 +33,10 @@ def forkserver() -> Iterator[str]:
     """A start method that hands on by pickle alone, as spawn does, and imports torch once for all processes."""
     server.set_forkserver_preload(["lightning", "selfclean_hooks_lightning", "torchvision", "datasets"])
     yield "forkserver"
-    server._forkserver._stop()  # type: ignore[attr-defined]
+    state: Any = server._forkserver
+    if state._forkserver_pid is not None:  # it would wait for workers of loaders that were forked meanwhile
+        os.kill(state._forkserver_pid, signal.SIGKILL)
+    state._stop()
 
 
 @pytest.fixture

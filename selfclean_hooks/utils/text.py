@@ -79,10 +79,14 @@ def _cell(text: str) -> str:
     return text if text.isprintable() else "".join(SHORT.get(c) or escape(c, kept="\n\t") for c in text)
 
 
+# What stands for bytes of a name that are no text, on systems whose names are bytes.
+UNDECODED = frozenset(map(chr, range(0xDC80, 0xDD00))) if os.name == "posix" else frozenset[str]()
+
+
 def as_lines(names: Iterable[str]) -> bytes:
-    """Names of files, one a line, as their bytes are; a line break within a name becomes an escape."""
-    lines = (name.replace("\n", "\\n").replace("\r", "\\r") + "\n" for name in names)
-    return "".join(lines).encode("utf-8", "surrogateescape" if os.name == "posix" else "surrogatepass")
+    """Names of files, one a line, as their bytes are; line breaks and control characters in a name become escapes."""
+    lines = ("".join(c if c in UNDECODED else escape(c) for c in name) + "\n" for name in names)
+    return "".join(lines).encode("utf-8", "surrogateescape")
 
 
 NARROWEST, USUAL = 40, 80  # columns of a terminal
