@@ -127,11 +127,9 @@ def _search_batch(
     """One batch by products in the first precision; the rows that these cannot certify, in the next."""
     x, columns, last = targets.x, targets.index, len(precisions) == 1
     similarity, slack = targets.similarities(rows, precisions[0])
-    if kind == ANY:
-        similarity.masked_fill_(rows.unsqueeze(1) == columns, -torch.inf)
-    else:
+    if kind != ANY:
         _mask_groups(similarity, groups[rows], groups[columns], kind)
-    if kind == SAME:
+    if kind != OTHER:
         similarity.masked_fill_(rows.unsqueeze(1) == columns, -torch.inf)
     m = min(len(columns), k if last else max(2 * k, k + 8))
     values, places = largest_per_row(similarity, m)
