@@ -1,4 +1,4 @@
-"""The default detector of label errors: five predictors of every label, calibrated by how hard the samples are."""
+"""The default detector of label errors: predictors of every label, calibrated by how hard the samples are."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from selfclean_hooks.detectors.protocol import Finding, Geometry
 from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
 
 MOST_CLEAN = 2 / 3  # probability of being right of a flagged label: a flag must be worth a look
+Miniatures = NDArray[np.uint8] | None
 NOTHING_WRONG = Calibration(np.array([0.0]), np.array([1.0]))
 
 
@@ -32,11 +33,12 @@ class EnsembleLabelErrors:
         """Score every sample, and suggest the best supported label or the predicted target."""
         lists = geometry.neighbors.indices[:, : self.neighbors], geometry.neighbors.distances[:, : self.neighbors]
         indices, distances = (part.numpy() for part in lists)
+        images = geometry.miniatures
         label = target = None
         if geometry.targets is not None:
-            labels, target = score_targets(geometry.x.values, geometry.targets, indices, distances)
+            labels, target = score_targets(geometry.x.values, geometry.targets, indices, distances, images)
         elif geometry.labels is not None:
-            labels = score_labels(geometry.x.values, geometry.labels, indices, distances)
+            labels = score_labels(geometry.x.values, geometry.labels, indices, distances, images)
             label = labels.predicted
         else:
             raise AssertionError("the label detector runs only where there are labels")
@@ -58,7 +60,9 @@ def automatic_threshold(labels: LabelScores) -> float:
     return min(labels.calibration.best_f1_threshold(labels.score), likely)
 
 
-def score_labels(x: Tensor, labels: IntArray, indices: IntArray, distances: Float32Array) -> LabelScores:
+def score_labels(
+    x: Tensor, labels: IntArray, indices: IntArray, distances: Float32Array, miniatures: Miniatures = None
+) -> LabelScores:
     """Label errors among N samples.
 
     Args:
@@ -66,29 +70,34 @@ def score_labels(x: Tensor, labels: IntArray, indices: IntArray, distances: Floa
         labels: (N,) classes, -1 for none: such samples are neither scored nor used as neighbours.
         indices: (N, k) nearest other samples, -1 for none.
         distances: (N, k) to these.
+        miniatures: (N, 16, 16, 3) RGB of the samples, where all are images.
     """
     kept = np.nonzero(labels >= 0)[0]
     if len(kept) < 3 or len(values := np.unique(labels[kept])) < 2:
         unknown = np.full(len(labels), np.nan)
         return LabelScores(np.where(labels >= 0, 1.0, np.nan), labels.copy(), NOTHING_WRONG, unknown)
-    inputs = inputs_among(kept, x, indices, distances)
+    inputs = inputs_among(kept, x, indices, distances, miniatures)
     labeled = score_support(label_support(inputs, np.searchsorted(values, labels[kept])))
     score, predicted, confidence = np.full(len(labels), np.nan), np.full(len(labels), -1), np.full(len(labels), np.nan)
     score[kept], predicted[kept], confidence[kept] = labeled.score, values[labeled.predicted], labeled.confidence
     return LabelScores(score, predicted, labeled.calibration, confidence)
 
 
-def inputs_among(kept: IntArray, x: Tensor, indices: IntArray, distances: Float32Array) -> PredictorInputs:
+def inputs_among(
+    kept: IntArray, x: Tensor, indices: IntArray, distances: Float32Array, miniatures: Miniatures = None
+) -> PredictorInputs:
     """What the predictors are computed from for the samples at `kept` alone, ascending; arguments as `score_labels`."""
     if len(kept) == len(x):
-        return predictor_inputs(x, indices, distances)
+        return predictor_inputs(x, indices, distances, miniatures)
     place = np.full(len(x) + 1, -1)  # the last entry: no neighbour
     place[kept] = np.arange(len(kept))
-    return predictor_inputs(x[kept], place[indices[kept]], distances[kept])
+    return predictor_inputs(
+        x[kept], place[indices[kept]], distances[kept], None if miniatures is None else miniatures[kept]
+    )
 
 
 def score_targets(
-    x: Tensor, targets: NDArray[Any], indices: IntArray, distances: Float32Array
+    x: Tensor, targets: NDArray[Any], indices: IntArray, distances: Float32Array, miniatures: Miniatures = None
 ) -> tuple[LabelScores, FloatArray]:
     """Scores of regression targets or several labels a sample, and predictions as in `Scores.predicted_target`.
 
@@ -98,9 +107,10 @@ def score_targets(
             (N, C) booleans, or numbers with -1 for unknown entries, which are left out likewise.
         indices: (N, k) nearest other samples, -1 for none.
         distances: (N, k) to these.
+        miniatures: as `score_labels`; of use to several labels a sample.
     """
     if targets.ndim == 2:
-        _, labelled = score_multi_label(lambda kept: inputs_among(kept, x, indices, distances), targets)
+        _, labelled = score_multi_label(lambda kept: inputs_among(kept, x, indices, distances, miniatures), targets)
         return labelled, labelled.predicted.astype(np.float64)
     kept = np.nonzero(~np.isnan(targets))[0]
     score, predicted = np.full(len(targets), np.nan), np.full(len(targets), np.nan)

@@ -29,7 +29,9 @@ def score_regression(inputs: PredictorInputs, targets: FloatArray, others: int =
     votes = (voting & (indices >= 0)).astype(np.float64)
     count = np.maximum(votes.sum(1), 1e-12)
     mean = (votes * targets[indices]).sum(1) / count
-    ridge = leave_one_out_ridge(*inputs.kernel, targets[:, None], scale=len(targets))[:, 0].astype(np.float64)
+    ridge = leave_one_out_ridge(*inputs.directions.kernel, targets[:, None], scale=len(targets))[:, 0].astype(
+        np.float64
+    )
     near = np.where(votes.any(1), mean, ridge)
     share = min((0.0, 0.25, 0.5, 0.75, 1.0), key=lambda a: float(np.abs(targets - a * near - (1 - a) * ridge).mean()))
     predicted = share * near + (1 - share) * ridge

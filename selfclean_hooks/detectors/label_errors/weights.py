@@ -8,7 +8,7 @@ from scipy.special import softmax
 from selfclean_hooks.detectors.label_errors.confusion import expect_right_classes
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
-INITIAL_WEIGHTS = (0.5, 3.5, 0.1, 1.5, 1.5)  # of the five predictors
+INITIAL_WEIGHTS = (0.5, 3.5, 0.1, 1.5, 1.5, 1.75, 0.05)  # of the predictors; the last two are of images
 ROUNDS = 25  # of expectation-maximisation, each with one Newton step
 
 
