@@ -42,7 +42,7 @@ class Audit(AuditTables):
 
         return self.with_review(as_review(review))
 
-    def save(self, folder: str | Path, verdict: Verdict | None = None) -> None:
+    def save(self, folder: str | Path, verdict: Verdict | None = None, report: bool = True) -> None:
         """Write manifest.json, samples.csv, pairs.csv, clean_indices.txt, scores.npz and report.html into `folder`.
 
         Where each sample has a file of its own, clean_files.txt lists those that are kept.
@@ -53,6 +53,7 @@ class Audit(AuditTables):
         Args:
             folder: created if need be.
             verdict: shown on the page.
+            report: False: no page; that of an earlier audit is removed.
 
         Raises:
             AuditFileError: the folder cannot be written, or holds files of these names that no audit wrote.
@@ -61,9 +62,12 @@ class Audit(AuditTables):
         from selfclean_hooks.report.html.page import render
         from selfclean_hooks.storage.commit import check_output
         from selfclean_hooks.storage.folder import save
+        from selfclean_hooks.storage.ownership import PAGE, remove_pages
 
         check_output(Path(folder))
-        save(self, Path(folder), pages={"report.html": render(self, verdict=verdict).encode()})
+        if not report:
+            remove_pages([Path(folder) / PAGE])
+        save(self, Path(folder), {PAGE: render(self, verdict=verdict).encode()} if report else {})
 
     @staticmethod
     def load(folder: str | Path) -> Audit:

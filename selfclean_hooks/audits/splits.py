@@ -31,22 +31,27 @@ class SplitsAudit(SplitsResult[Audit]):
         decided = {name: audit.with_review(given.of(name) if name else given) for name, audit in self.audits.items()}
         return SplitsAudit(decided, self.shifts)
 
-    def save(self, folder: str | Path, verdict: Verdict | None = None) -> None:
+    def save(self, folder: str | Path, verdict: Verdict | None = None, report: bool = True) -> None:
         """Write a folder for each split as `Audit.save` does, leakage.csv, splits.json and report.html.
 
         Args:
             folder: created if need be.
             verdict: shown on the pages.
+            report: False: no pages; those of an earlier audit are removed.
 
         Raises:
             AuditFileError: the folder cannot be written, or holds files of these names that no audit wrote.
             PolicyError: a policy would drop too much; everything but that clean_indices.txt is written first.
         """
         from selfclean_hooks.storage.commit import check_output
+        from selfclean_hooks.storage.ownership import PAGE, remove_pages
         from selfclean_hooks.storage.splits import save, split_folders
 
-        check_output(Path(folder), split_folders(self.audits).values())
-        save(self, Path(folder), *split_pages(self, verdict))
+        places = split_folders(self.audits).values()
+        check_output(Path(folder), places)
+        if not report:
+            remove_pages([Path(folder) / PAGE, *(Path(folder) / place / PAGE for place in places)])
+        save(self, Path(folder), *(split_pages(self, verdict) if report else (None, {})))
 
     def apply(
         self,

@@ -1,4 +1,4 @@
-"""The command line: demo, audit, pretrain here; gate, report, apply, export in `saved_audit.py`.
+"""The command line: demo, audit, pretrain here; gate, report, apply, export in `saved_audit.py`, init in `project`.
 
 Exit status: 0 passed, 1 contaminated beyond a limit, 2 wrong usage, unreadable source or any other error,
 143 ended by SIGTERM.
@@ -7,9 +7,7 @@ Exit status: 0 passed, 1 contaminated beyond a limit, 2 wrong usage, unreadable 
 from __future__ import annotations
 
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -18,17 +16,38 @@ from typing import Annotated
 
 import typer
 
+from selfclean_hooks import __version__
 from selfclean_hooks.cli import process
-from selfclean_hooks.cli.options import GateOptions, with_gate_options
+from selfclean_hooks.cli.options import (
+    ENCODER,
+    OUTPUT,
+    TABLES,
+    Device,
+    GateOptions,
+    Output,
+    PathColumn,
+    Precision,
+    Progress,
+    with_gate_options,
+)
 from selfclean_hooks.cli.outcome import check_and_report
-from selfclean_hooks.cli.output import complain, interrupts_as_errors, say
+from selfclean_hooks.cli.output import (
+    advise_on_time,
+    complain,
+    interrupts_as_errors,
+    say,
+    show,
+    without_warnings_in_notes,
+)
+from selfclean_hooks.cli.pretrain import pretrain
+from selfclean_hooks.cli.project.command import Command
+from selfclean_hooks.cli.project.init import init
 from selfclean_hooks.cli.saved_audit import apply, export, gate, report
 from selfclean_hooks.decisions.settings import Policy
-from selfclean_hooks.errors import DataWarning, SelfCleanError
+from selfclean_hooks.errors import SelfCleanError
 from selfclean_hooks.utils.text import console
 
 app = typer.Typer(
-    add_completion=False,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     rich_markup_mode=None,  # plain text: the same in every log and at every width
@@ -38,6 +57,21 @@ app = typer.Typer(
 )
 
 
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        show(f"selfclean-hooks {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _everywhere(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    pass
+
+
 class Method(str, Enum):
     """Which detectors score the samples."""
 
@@ -45,21 +79,7 @@ class Method(str, Enum):
     selfclean = "selfclean"
 
 
-class Precision(str, Enum):
-    """Floating-point precision of a model."""
-
-    full = "32"
-    bf16 = "bf16"
-    half = "16"
-
-
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the audit and its report.")]
-PathColumn = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Column of a table that holds the images or their paths.")
-]
-
-
-@app.command()
+@app.command(cls=Command)
 def demo(output: Output = Path("selfclean-demo")) -> None:
     """Plant known issues in real images, audit them before a Lightning fit, and show the difference."""
     from selfclean_hooks.cli.demo import run as run_demo
@@ -68,7 +88,7 @@ def demo(output: Output = Path("selfclean-demo")) -> None:
         run_demo(output, console())
 
 
-@app.command()
+@app.command(cls=Command)
 @with_gate_options
 def audit(
     source: Annotated[
@@ -86,32 +106,61 @@ def audit(
         str,
         typer.Option(
             help='A timm name, "auto", "self-supervised", a file of weights (from pretrain, or resnet18:FILE), or '
-            "module:attribute (a module or function)."
+            "module:attribute (a module or function).",
+            rich_help_panel=ENCODER,
         ),
     ] = "auto",
-    method: Annotated[Method, typer.Option(help="Detectors; selfclean: as in the paper.")] = Method.default,
     options: GateOptions,
-    cache_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep embeddings here between runs.")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
+    method: Annotated[
+        Method, typer.Option(help="Detectors; selfclean: as in the paper.", rich_help_panel=ENCODER)
+    ] = Method.default,
+    device: Device = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per step.", rich_help_panel=ENCODER)] = 64,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read images.", rich_help_panel=ENCODER)] = 0,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep embeddings here between runs.", rich_help_panel=ENCODER),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of all that is random.", rich_help_panel=ENCODER)] = 0,
     precision: Annotated[
-        Precision, typer.Option(help="Of the forward pass; bf16 and 16: mixed precision.")
+        Precision, typer.Option(help="Of the forward pass; bf16 and 16: mixed precision.", rich_help_panel=ENCODER)
     ] = Precision.full,
-    compile: Annotated[bool, typer.Option("--compile", help="Compile the model: pays off for many images.")] = False,
-    progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
-    max_items: Annotated[int, typer.Option(min=1, help="Findings of each issue shown in the report.")] = 500,
+    compile: Annotated[
+        bool,
+        typer.Option(
+            "--compile/--no-compile", help="Compile the model: pays off for many images.", rich_help_panel=ENCODER
+        ),
+    ] = False,
+    max_items: Annotated[
+        int, typer.Option(min=1, help="Findings of each issue shown in the report.", rich_help_panel=OUTPUT)
+    ] = 500,
+    report: Annotated[bool, typer.Option(help="Write report.html.", rich_help_panel=OUTPUT)] = True,
+    progress: Progress = True,
     path_column: PathColumn = None,
     label_column: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
             help="Column of a table that holds the labels; given several times: a class each, of 0 and 1.",
+            rich_help_panel=TABLES,
         ),
     ] = None,
 ) -> None:
     """Audit SOURCE, save the result and check it against limits.
 
     Nothing is deleted: clean_indices.txt and clean_files.txt list the samples that remain without the flagged ones;
-    `selfclean-hooks apply` makes a data set of them.
+    `selfclean-hooks apply` makes a data set of them. Options that are not given are taken from [tool.selfclean-hooks]
+    in pyproject.toml; `selfclean-hooks init` writes one.
+
+    Examples:
+
+      selfclean-hooks audit photos/
+
+      selfclean-hooks audit photos/ --max-near-duplicates 1% --max-label-errors 2%
+
+      selfclean-hooks audit train=data/train val=data/val --max-leakage val=count:0
+
+      selfclean-hooks audit table.csv --path-column image --label-column breed --cache-dir .cache
     """
     from selfclean_hooks.audits.settings import AuditSettings
     from selfclean_hooks.cli.audit_sources import audit_sources, named_sources, open_sources
@@ -121,7 +170,8 @@ def audit(
     from selfclean_hooks.sources.columns import ColumnNames
     from selfclean_hooks.sources.python_object import is_attribute, load_attribute
 
-    embedding = EmbeddingSettings("auto", 64, workers, 0, cache_dir, progress, precision.value, compile)
+    progress = progress and not options.quiet
+    embedding = EmbeddingSettings(device, batch_size, workers, seed, cache_dir, progress, precision.value, compile)
     with interrupts_as_errors():
         named = named_sources(source, output)
         if len(named) > len(source):
@@ -134,59 +184,13 @@ def audit(
         encoder = load_attribute(backbone) if is_object else backbone
         embedding = replace(embedding, kept_encoder=encoder_in(output, named))
         settings = AuditSettings(method.value, options.thresholds_before(named), policy, embedding, max_items)
-        with _without_warnings_in_notes():
+        with without_warnings_in_notes(), advise_on_time(source[0], cache_dir, backbone):
             result = audit_sources(sources, encoder, settings)
-        raise typer.Exit(check_and_report(result, options, output))
+        raise typer.Exit(check_and_report(result, options, output, is_new=True, report=report))
 
 
-@app.command()
-def pretrain(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="As for audit; labels are ignored.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Encoder file, for --backbone FILE.")],
-    objective: Annotated[
-        str, typer.Option(help="simclr, vicreg, barlow-twins, dino (augmented views) or mae (masked patches).")
-    ] = "simclr",
-    encoder: Annotated[
-        str, typer.Option(help='"auto" (small, sized to the data), "small", "small-vit", or a timm name.')
-    ] = "auto",
-    start: Annotated[
-        str, typer.Option(metavar="WEIGHTS", help='Starting weights: "random", "pretrained" (timm\'s) or a checkpoint.')
-    ] = "random",
-    size: Annotated[int | None, typer.Option(help="Image side in pixels; default: chosen from the data.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the images; default: until convergence.")] = None,
-    max_time: Annotated[
-        str, typer.Option(metavar="TIME", help="Stop unfinished, with a warning, after this time: 90s, 10m, 1h30m.")
-    ] = "6h",
-    batch_size: Annotated[int, typer.Option(help="Images per step.")] = 256,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak rate; default: depends on the objective.")] = None,
-    patience: Annotated[int, typer.Option(help="Stop after so many checks without change; 0: never.")] = 3,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same encoder on one machine.")] = 0,
-    device: Annotated[str, typer.Option(help='"auto" or a torch device.')] = "auto",
-    devices: Annotated[int, typer.Option(min=1, help="Number of devices, one process each.")] = 1,
-    precision: Annotated[Precision, typer.Option(help="Of training; bf16 and 16: mixed precision.")] = Precision.full,
-    log: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for metrics as CSV.")] = None,
-    path_column: PathColumn = None,
-    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
-) -> None:
-    """Train an encoder on the images of SOURCE, without labels or network access. Run again to resume."""
-    from selfclean_hooks.cli.pretrain import run as run_training
-    from selfclean_hooks.cli.pretrain import seconds_of
-    from selfclean_hooks.embedding.pretrain.recipe import Recipe
-
-    with interrupts_as_errors():
-        recipe = Recipe(
-            objective, encoder, start, size, epochs, batch_size, seconds_of(max_time), learning_rate, patience, seed
-        )
-        with _without_warnings_in_notes():
-            message = run_training(source, output, recipe, device, devices, precision.value, log, progress, path_column)
-        if message:
-            console().print(message, soft_wrap=True, markup=False, highlight=False)
-
-
-app.command()(gate)
-app.command()(report)
-app.command()(apply)
-app.command()(export)
+for _command in (pretrain, gate, report, apply, export, init):
+    app.command(cls=Command)(_command)
 
 
 @process.steady_streams()
@@ -221,11 +225,3 @@ def run() -> None:
     """Entry point of the installed command."""
     process.open_standard_files()
     sys.exit(main())
-
-
-@contextmanager
-def _without_warnings_in_notes() -> Iterator[None]:
-    """Warnings about the representation and its training are printed with the result too."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "the (representation|training) ", DataWarning)
-        yield

@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from selfclean_hooks.cli.amounts import issues_of, limits_of, thresholds_of
+from selfclean_hooks.cli.output import quiet
 from selfclean_hooks.core.issues import ISSUES, SCORED
 from selfclean_hooks.decisions.review.file import read_reviews
 from selfclean_hooks.decisions.review.marks import Review
@@ -24,6 +25,13 @@ from selfclean_hooks.report.formats import Format
 from selfclean_hooks.utils.files import check_writable
 
 LIMIT = "max_"  # fields of `GateOptions` that are limits, before the name of the issue
+FLAGS, LIMITS, ENCODER, TABLES, OUTPUT = (  # groups of options in help texts
+    "What is flagged and dropped",
+    "When the audit fails",
+    "Encoder and speed",
+    "Columns of a table",
+    "Output",
+)
 
 
 class KeepOption(str, Enum):
@@ -36,27 +44,58 @@ class KeepOption(str, Enum):
 
 def _limit(what: str) -> typer.models.OptionInfo:
     option: typer.models.OptionInfo = typer.Option(
-        metavar="[SPLIT=]AMOUNT", help=f"Fail if more than AMOUNT samples {what}."
+        metavar="[SPLIT=]AMOUNT", help=f"Fail if more than AMOUNT samples {what}.", rich_help_panel=LIMITS
     )
     return option
 
 
+class Precision(str, Enum):
+    """Floating-point precision of a model."""
+
+    full = "32"
+    bf16 = "bf16"
+    half = "16"
+
+
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="DIR", help="Folder for the audit and its report.", rich_help_panel=OUTPUT),
+]
+PathColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Column of a table that holds the images or their paths.", rich_help_panel=TABLES
+    ),
+]
+Device = Annotated[str, typer.Option(help='"auto" or a torch device.', rich_help_panel=ENCODER)]
+Progress = Annotated[
+    bool, typer.Option(help="Progress bars; without a terminal a line every 30 s.", rich_help_panel=OUTPUT)
+]
 Saved = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a saved audit.")]
 Texts = list[str] | None
 DecisionFiles = Annotated[
     list[Path] | None,
     typer.Option(
-        "--decisions", metavar="FILE", help="Review decisions exported from the report; may be given several times."
+        "--decisions",
+        metavar="FILE",
+        help="Review decisions exported from the report; may be given several times.",
+        rich_help_panel=FLAGS,
     ),
 ]
 ThresholdTexts = Annotated[
-    Texts, typer.Option(metavar="ISSUE=SCORE", help="Flag below this score, or auto, or none: label_errors=0.3.")
+    Texts,
+    typer.Option(
+        metavar="ISSUE=SCORE",
+        help="Flag below this score, or auto, or none: label_errors=0.3.",
+        rich_help_panel=FLAGS,
+    ),
 ]
 Relabel = Annotated[
     bool,
     typer.Option(
-        "--relabel",
+        "--relabel/--no-relabel",
         help="Replace flagged labels by the predicted ones where these are probably right, drop the others.",
+        rich_help_panel=FLAGS,
     ),
 ]
 
@@ -66,7 +105,9 @@ class GateOptions:
     """How an audit is checked and printed; texts as they were written. Each field is an option of the command line."""
 
     threshold: ThresholdTexts = None
-    keep: Annotated[KeepOption | None, typer.Option(help="Which copy of a duplicate set is kept.")] = None
+    keep: Annotated[
+        KeepOption | None, typer.Option(help="Which copy of a duplicate set is kept.", rich_help_panel=FLAGS)
+    ] = None
     relabel: Relabel = False
     max_near_duplicates: Annotated[Texts, _limit("are surplus copies: a fraction (0.01, 1%) or count:5")] = None
     max_off_topic: Annotated[Texts, _limit("are off topic")] = None
@@ -76,17 +117,38 @@ class GateOptions:
     max_total: Annotated[Texts, _limit("have any issue")] = None
     allow_not_run: Annotated[
         Texts,
-        typer.Option(metavar="ISSUE", help="Do not fail if this issue could not be checked, for lack of labels say."),
+        typer.Option(
+            metavar="ISSUE",
+            help="Do not fail if this issue could not be checked, for lack of labels say.",
+            rich_help_panel=LIMITS,
+        ),
     ] = None
     baseline: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Ignore findings listed in FILE; without limits, any new finding fails."),
+        typer.Option(
+            metavar="FILE",
+            help="Ignore findings listed in FILE; without limits, any new finding fails.",
+            rich_help_panel=LIMITS,
+        ),
     ] = None
-    update_baseline: Annotated[bool, typer.Option("--update-baseline", help="Accept all findings: rewrite FILE.")] = (
-        False
-    )
+    update_baseline: Annotated[
+        bool, typer.Option("--update-baseline", help="Accept all findings: rewrite FILE.", rich_help_panel=LIMITS)
+    ] = False
     decisions: DecisionFiles = None
-    format: Annotated[Format, typer.Option(help="Format of standard output.")] = Format.table
+    format: Annotated[Format, typer.Option(help="Format of standard output.", rich_help_panel=OUTPUT)] = Format.table
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Thresholds, intervals, estimates and the quality of the representation too.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="The result alone: its last line, or FORMAT.", rich_help_panel=OUTPUT),
+    ] = False
 
     def check(self, splits: Collection[str]) -> None:
         """Validate everything before hours of work.
@@ -161,7 +223,8 @@ def with_gate_options(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def call(**arguments: Any) -> None:
         options = GateOptions(**{field.name: arguments.pop(field.name) for field in fields(GateOptions)})
-        command(options=options, **arguments)
+        with quiet(options.quiet):
+            command(options=options, **arguments)
 
     call.__signature__ = signature(command).replace(parameters=shown)  # type: ignore[attr-defined]
     return call

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +26,7 @@ from selfclean_hooks.gate.verdict import Verdict, check
 from selfclean_hooks.results.result import sample_name
 from selfclean_hooks.results.stopping_rule import clean_runs
 from selfclean_hooks.storage.folder import holds_audit, is_of_splits
+from selfclean_hooks.storage.ownership import PAGE
 
 if TYPE_CHECKING:
     from selfclean_hooks.audits.audit import Audit
@@ -53,11 +56,13 @@ def write_report(result: SplitsAudit, folder: Path) -> None:
     write_reports(result, folder, *split_pages(result))
 
 
-def check_and_report(result: SplitsAudit, options: GateOptions, output: Path | None = None) -> int:
-    """Check against the limits, save into `output` if given, print, and return the exit status.
+def check_and_report(
+    result: SplitsAudit, options: GateOptions, folder: Path, is_new: bool = False, report: bool = True
+) -> int:
+    """Check against the limits, save into the folder what is new, print, and return the exit status.
 
     The status is 2 where a threshold flags most of the data, or where the policy would drop most of it, and no limit
-    fails that does not rest on such a threshold. An earlier audit in `output` and the baseline are not changed then.
+    fails that does not rest on such a threshold. An earlier audit in the folder and the baseline are not changed then.
     """
     result = apply_reviews(with_options(result, options), options.review())
     audits = result.audits
@@ -65,18 +70,30 @@ def check_and_report(result: SplitsAudit, options: GateOptions, output: Path | N
     implausible, refused = dict(_implausible_thresholds(audits)), tuple(_refused_policies(audits))
     problem = "; ".join(implausible.values() or refused)
     verdict = check(audits, limits, baseline)
-    place = None if output is None else _save(result, output, bool(problem), verdict)
+    place = _save(result, folder, bool(problem), verdict, report) if is_new else None
     if options.update_baseline and options.baseline is not None and not problem:
         baseline = _write_baseline(options.baseline, audits, baseline)
         verdict = check(audits, limits, baseline)
         for note in _not_accepted(audits, verdict):
             say(note)
-    print_result(result, verdict, options.format, place)
+    page = None if place is None or not report else place / PAGE
+    step = "" if problem else _next_step(verdict, options, folder)
+    print_result(result, verdict, options.format, page, step, options.verbose)
     if problem:
         without = ", without clean_indices.txt" if refused else ""
         complain(f"{problem}. " + (f"The audit is saved in {place}{without}" if place else "Nothing was written"))
         return 1 if _fails_beside(verdict, implausible) else 2
     return 0 if verdict else 1
+
+
+def _next_step(verdict: Verdict, options: GateOptions, folder: Path) -> str:
+    """The command to go on with; "": nothing was found."""
+    saved = shlex.quote(os.path.join(folder, ""))
+    if options.decisions:
+        files = "".join(f" --decisions {shlex.quote(str(path))}" for path in options.decisions)
+        return f"selfclean-hooks apply {saved}{files} --to clean"
+    is_found = not verdict.passed or any(len(each.found) for each in verdict.checks)
+    return f"selfclean-hooks report {saved} --open" if is_found else ""
 
 
 def _fails_beside(verdict: Verdict, implausible: Collection[tuple[str, str]]) -> bool:
@@ -193,11 +210,11 @@ def _split(name: str) -> str:
     return f"split {name!r}: " if name else ""
 
 
-def _save(result: SplitsAudit, output: Path, has_problem: bool, verdict: Verdict) -> Path:
+def _save(result: SplitsAudit, output: Path, has_problem: bool, verdict: Verdict, report: bool) -> Path:
     """Save and return where: beside an earlier audit if this one is not to be trusted."""
     place = refused_folder(output) if has_problem and holds_audit(output) else output
     try:
-        (result.audits.get("") or result).save(place, verdict)
+        (result.audits.get("") or result).save(place, verdict, report)
     except PolicyError:
         if not has_problem:
             raise

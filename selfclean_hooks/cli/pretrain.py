@@ -6,14 +6,69 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from selfclean_hooks.embedding.pretrain.recipe import Recipe
+import typer
+
+from selfclean_hooks.cli.options import Device, PathColumn, Precision, Progress
+from selfclean_hooks.cli.output import interrupts_as_errors, show, without_warnings_in_notes
 from selfclean_hooks.errors import BackboneError, SettingError, SourceError
 from selfclean_hooks.utils.files import check_writable
 
+if TYPE_CHECKING:
+    from selfclean_hooks.embedding.pretrain.recipe import Recipe
+
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 FEW_IMAGES = 32
+
+
+def pretrain(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="As for audit; labels are ignored.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Encoder file, for --backbone FILE.")],
+    objective: Annotated[
+        str, typer.Option(help="simclr, vicreg, barlow-twins, dino (augmented views) or mae (masked patches).")
+    ] = "simclr",
+    encoder: Annotated[
+        str, typer.Option(help='"auto" (small, sized to the data), "small", "small-vit", or a timm name.')
+    ] = "auto",
+    start: Annotated[
+        str, typer.Option(metavar="WEIGHTS", help='Starting weights: "random", "pretrained" (timm\'s) or a checkpoint.')
+    ] = "random",
+    size: Annotated[int | None, typer.Option(help="Image side in pixels; default: chosen from the data.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the images; default: until convergence.")] = None,
+    max_time: Annotated[
+        str, typer.Option(metavar="TIME", help="Stop unfinished, with a warning, after this time: 90s, 10m, 1h30m.")
+    ] = "6h",
+    batch_size: Annotated[int, typer.Option(help="Images per step.")] = 256,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak rate; default: depends on the objective.")] = None,
+    patience: Annotated[int, typer.Option(help="Stop after so many checks without change; 0: never.")] = 3,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same encoder on one machine.")] = 0,
+    device: Device = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Number of devices, one process each.")] = 1,
+    precision: Annotated[Precision, typer.Option(help="Of training; bf16 and 16: mixed precision.")] = Precision.full,
+    log: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for metrics as CSV.")] = None,
+    path_column: PathColumn = None,
+    progress: Progress = True,
+) -> None:
+    """Train an encoder on the images of SOURCE, without labels or network access. Run again to resume.
+
+    Examples:
+
+      selfclean-hooks pretrain photos/ -o encoder.safetensors
+
+      selfclean-hooks pretrain photos/ -o encoder.safetensors --encoder resnet18 --objective vicreg --max-time 1h
+    """
+    from selfclean_hooks.embedding.pretrain.recipe import Recipe
+
+    with interrupts_as_errors():
+        recipe = Recipe(
+            objective, encoder, start, size, epochs, batch_size, seconds_of(max_time), learning_rate, patience, seed
+        )
+        with without_warnings_in_notes():
+            message = run(source, output, recipe, device, devices, precision.value, log, progress, path_column)
+        if message:
+            for line in message.splitlines():
+                show(line)
 
 
 def seconds_of(text: str) -> float:

@@ -17,9 +17,18 @@ from selfclean_hooks.storage.applied.modes import Mode
 
 @with_gate_options
 def gate(folder: Saved, options: GateOptions) -> None:
-    """Check a saved audit against limits; no model is loaded."""
+    """Check a saved audit against limits; no model is loaded.
+
+    Examples:
+
+      selfclean-hooks gate audit/ --max-near-duplicates 1% --max-label-errors 2%
+
+      selfclean-hooks gate audit/ --decisions decisions.json -v
+
+      selfclean-hooks gate audit/ --baseline accepted.jsonl --update-baseline
+    """
     with interrupts_as_errors():
-        raise typer.Exit(check_and_report(load_audit(folder), options))
+        raise typer.Exit(check_and_report(load_audit(folder), options, folder))
 
 
 def report(
@@ -27,7 +36,12 @@ def report(
     decisions: DecisionFiles = None,
     browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Rewrite report.html from a saved audit; no model is loaded."""
+    """Rewrite report.html from a saved audit; no model is loaded.
+
+    Example:
+
+      selfclean-hooks report audit/ --open
+    """
     page = folder / "report.html"
     review = read_reviews(decisions) if decisions else None
     write_report(apply_reviews(load_audit(folder), review), folder)

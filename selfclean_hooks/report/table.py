@@ -13,7 +13,7 @@ from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from selfclean_hooks.report.text import by_split, contamination_of, limit_of
+from selfclean_hooks.report.text import by_split, contamination_of, issue_in_words, limit_of, percentage
 from selfclean_hooks.results.tables import calibration_rows
 from selfclean_hooks.utils.text import LONGEST, visible
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
 
 WORST = 5  # samples in a row
+FEW = 3  # of them in the brief table, by file name
+NAME = 60  # characters of a name there
 NARROW: Any = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "padding": (0, 1, 0, 0)}
 COLUMNS: dict[str, JustifyMethod] = {
     "issue": "left",
@@ -36,15 +38,16 @@ COLUMNS: dict[str, JustifyMethod] = {
 }
 
 
-def show(audits: Mapping[str, AuditResult], verdict: Verdict, console: Console) -> None:
+def show(audits: Mapping[str, AuditResult], verdict: Verdict, console: Console, brief: bool = False) -> None:
     """Print a table for every split, then the sentences of the verdict, failures in red.
 
     Args:
         audits: by name of the split; {"": audit} for one data set.
         verdict: of `check`.
         console: where to.
+        brief: three columns: issue, what was found, the worst samples by file name.
     """
-    for table in tables(audits, verdict):
+    for table in (brief_tables if brief else tables)(audits, verdict):
         console.print(table)
         console.print()
     for text in _sentences(verdict):
@@ -56,11 +59,34 @@ def tables(audits: Mapping[str, AuditResult], verdict: Verdict) -> list[Table]:
     return [_table(split, audit, checks, verdict.baseline) for split, audit, checks in by_split(audits, verdict)]
 
 
-def _table(split: str, audit: AuditResult, checks: Sequence[Check], has_baseline: bool) -> Table:
+def brief_tables(audits: Mapping[str, AuditResult], verdict: Verdict) -> list[Table]:
+    """As `tables`, with the columns that need no explanation."""
+    return [_brief_table(split, audit, checks, verdict.baseline) for split, audit, checks in by_split(audits, verdict)]
+
+
+def _title(split: str, audit: AuditResult) -> Text:
     size = f"{len(audit)} samples"
-    title = Text(f"{visible(split)}: {size}" if split else size)
+    return Text(f"{visible(split)}: {size}" if split else size)
+
+
+def _brief_table(split: str, audit: AuditResult, checks: Sequence[Check], has_baseline: bool) -> Table:
+    table = Table(title=_title(split, audit), title_justify="left", **NARROW)
+    for name in ("issue", "found", "worst"):
+        table.add_column(name, no_wrap=name != "worst", overflow="fold")
+    for check in checks:
+        names = [visible(audit.names[i], NAME) if audit.names else f"#{i}" for i in check.found[:FEW].tolist()]
+        found = f"{len(check.found)} ({percentage(check.fraction)})" if len(check.found) else "none"
+        if has_baseline:
+            found = f"{len(check.found)} new, {len(check.accepted)} accepted"
+        cells = ("not run", visible(check.not_run)) if check.not_run else (found, ", ".join(names))
+        style = "" if check.passed else "red"
+        table.add_row(*(Text(cell, style=style) for cell in (issue_in_words(check.issue), *cells)))
+    return table
+
+
+def _table(split: str, audit: AuditResult, checks: Sequence[Check], has_baseline: bool) -> Table:
     not_run = Text("\n".join(visible(f"{check.issue}: {check.not_run}") for check in checks if check.not_run))
-    table = Table(title=title, title_justify="left", caption=not_run, caption_justify="left", **NARROW)
+    table = Table(title=_title(split, audit), title_justify="left", caption=not_run, caption_justify="left", **NARROW)
     has_limits = any(check.limit is not None for check in checks)
     shown = [name for name in COLUMNS if (name != "new" or has_baseline) and (name != "limit" or has_limits)]
     for name in shown:

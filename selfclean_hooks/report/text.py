@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from selfclean_hooks.core.issues import TOTAL
 from selfclean_hooks.gate.verdict import Count
 from selfclean_hooks.utils.text import LONGEST, visible
 
@@ -48,6 +49,36 @@ def limit_of(check: Check) -> str:
     if limit is None:
         return ""
     return str(limit) if isinstance(limit, Count) else f"{100 * limit:g}%"
+
+
+def percentage(share: float, above: float = -1.0) -> str:
+    """A share with one decimal, or as many as it takes to show that it lies above another: 5.5%, 2.04%."""
+    decimals = next((n for n in range(1, 9) if round(100 * share, n) > 100 * above), 9)
+    return f"{100 * share:.{decimals}f}%"
+
+
+def in_one_line(verdict: Verdict) -> str:
+    """The result: "failed: label errors 5.5% exceed 2%", "passed: 3 limits kept", "passed: 12 findings, no limit"."""
+    failed = [_failure(check) for check in verdict.checks if not check.passed]
+    if failed:
+        return f"failed: {', '.join(failed)}"
+    found = sum(len(check.found) for check in verdict.checks if check.issue != TOTAL)
+    limits = sum(check.limit is not None for check in verdict.checks)
+    if limits:
+        return f"passed: {limits} limit{'s' * (limits > 1)} kept"
+    return f"passed: {found} finding{'s' * (found > 1)}, no limit" if found else "passed: nothing found"
+
+
+def _failure(check: Check) -> str:
+    """An issue and the limit that it exceeds."""
+    words = issue_in_words(check.issue)
+    what = visible(f"{check.split}: {words}" if check.split else words)
+    if check.not_run:
+        return f"{what} not run"
+    limit, exceed = check.limit, "exceed" if words.endswith("s") else "exceeds"
+    if isinstance(limit, Count):
+        return f"{what} {len(check.found)} {exceed} {limit.samples}"
+    return f"{what} {percentage(check.fraction, limit or 0.0)} {exceed} {limit_of(check)}"
 
 
 def issue_in_words(issue: str) -> str:

@@ -114,6 +114,13 @@ def write_pages(pages: Mapping[Path, bytes]) -> None:
         write(path, content)
 
 
+def remove_pages(paths: Iterable[Path]) -> None:
+    """Remove reports; what is no report stays."""
+    for path in paths:
+        if os.path.isfile(path) and may_be_replaced(path, PAGE):
+            path.unlink()
+
+
 def check_nothing_lost(folder: Path, names: Iterable[str]) -> None:
     """Check that no file of these names is there that a saved audit did not write.
 

@@ -28,13 +28,13 @@ LONGEST = 100  # characters of a folder's name
 RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)  # no valid file names on Windows
 
 
-def save(result: SplitsResult[Any], folder: Path, page: bytes, pages: Mapping[str, bytes]) -> None:
+def save(result: SplitsResult[Any], folder: Path, page: bytes | None, pages: Mapping[str, bytes]) -> None:
     """Write the audits of all splits and splits.json; an audit there is replaced as a whole.
 
     Args:
         result: the audits.
         folder: where to.
-        page: index page of all splits.
+        page: index page of all splits; None: no pages.
         pages: page of each split by name.
 
     Raises:
@@ -42,9 +42,10 @@ def save(result: SplitsResult[Any], folder: Path, page: bytes, pages: Mapping[st
         PolicyError: a policy would drop too much; all is written but clean_indices.txt of that split.
     """
     places = split_folders(result.audits)
-    contents, refused, entries = {LEAKAGE_FILE: _as_csv(leakage_rows(result)), PAGE: page}, [], []
+    contents, refused, entries = {LEAKAGE_FILE: _as_csv(leakage_rows(result))}, [], []
+    contents |= {} if page is None else {PAGE: page}
     for name, audit in result.audits.items():
-        files, error = contents_of(audit, {PAGE: pages[name]})
+        files, error = contents_of(audit, {} if page is None else {PAGE: pages[name]})
         contents |= {f"{places[name]}/{file}": content for file, content in files.items()}
         entries.append({"name": name, "folder": places[name], "scores_blake2b": digest_of(files[SCORES])})
         refused += [] if error is None else [f"split {name!r}: {error}"]

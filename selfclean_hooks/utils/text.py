@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -106,12 +107,21 @@ def console(stderr: bool = False) -> Console:
 Tick = Callable[[int, int], None]
 
 
+EVERY = 30.0  # seconds between two lines where there is no terminal
+
+
 @contextmanager
 def bar(title: str, show: bool) -> Iterator[Tick | None]:
-    """A function to call with (done, total), drawn on standard error; None where nothing is to be shown."""
-    screen = console(stderr=True)
-    if not show or not (screen.is_terminal or screen.is_jupyter):  # a log would fill with blank lines
+    """A function to call with (done, total), drawn on standard error; None where nothing is to be shown.
+
+    Where that is no terminal, a line every 30 seconds: a log would fill with drawings of a bar.
+    """
+    if not show:
         yield None
+        return
+    screen = console(stderr=True)
+    if not (screen.is_terminal or screen.is_jupyter):
+        yield _lines(visible(title), screen)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -119,3 +129,25 @@ def bar(title: str, show: bool) -> Iterator[Tick | None]:
     with Progress(*columns, console=screen, transient=True) as progress:
         task = progress.add_task(visible(title), total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _lines(title: str, screen: Console) -> Tick:
+    begun = last = time.monotonic()
+
+    def tick(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= EVERY and 0 < done < total:
+            last = now
+            left = duration((now - begun) * (total - done) / done)
+            screen.print(f"{title}: {done:,} of {total:,}, about {left} left", soft_wrap=True, markup=False)
+
+    return tick
+
+
+def duration(seconds: float) -> str:
+    """A time in words of two units at most: 45 s, 3 min, 2 h 5 min."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

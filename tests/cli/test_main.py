@@ -20,7 +20,7 @@ from tests.helpers.command_line import refused
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-@pytest.mark.parametrize("command", ["", "demo", "audit", "pretrain", "gate", "report", "apply", "export"])
+@pytest.mark.parametrize("command", ["", "demo", "audit", "pretrain", "gate", "report", "apply", "export", "init"])
 def test_help_is_the_golden_text(command: str, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     golden = GOLDEN / f"help_{command or 'selfclean-hooks'}.txt"

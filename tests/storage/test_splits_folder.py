@@ -94,7 +94,7 @@ def test_one_audit_over_those_of_splits_and_back(tmp_path: Path, call: Call) -> 
     assert len(Audit.load(tmp_path)) == 10
     with pytest.raises(AuditFileError, match=r"cannot read .*splits\.json"):
         SplitsAudit.load(tmp_path)
-    assert "train" not in call("gate", tmp_path).out
+    assert "train: " not in call("gate", tmp_path).out
     found.save(tmp_path)
     assert list(SplitsAudit.load(tmp_path).audits) == ["train", "val"]
     with pytest.raises(AuditFileError, match=r"holds an audit of several splits: read it with SplitsAudit\.load"):

@@ -1,4 +1,4 @@
-"""Tables as CSV: no cell runs as a formula, however the reader separates."""
+"""Tables as CSV (no cell runs as a formula, however the reader separates), progress in a log, durations."""
 
 import csv
 import io
@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from selfclean_hooks.utils.text import as_csv
+from selfclean_hooks.utils.text import as_csv, bar, duration
 
 FORMULAS = "=1+1", "+1+1", "-1+1", "@SUM(1)", "\uff1d1+1"
 
@@ -28,3 +28,22 @@ def test_plain_words_and_numbers_stay() -> None:
     names = ["a;b", "a; b=c", "x=1;y", "a-b", "-3.5", "a;\u00e9", "5;6"]
     text = as_csv(pd.DataFrame({"name": names}), index=False).decode()
     assert list(pd.read_csv(io.StringIO(text), dtype=str).name) == names
+
+
+def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 10.0, 31.0, 32.0, 62.0, 200.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    with bar("reading", True) as tick:
+        assert tick is not None
+        for done in (1, 310, 320, 620, 1000):
+            tick(done, 1000)
+    lines = ["reading: 310 of 1,000, about 69 s left", "reading: 620 of 1,000, about 38 s left"]
+    assert capsys.readouterr().err.splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 s"), (59.6, "60 s"), (100, "2 min"), (3600, "60 min"), (6000, "1 h 40 min"), (90_061, "25 h 1 min")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -44,7 +44,8 @@ def train_encoder(
         DataError: fewer than two can be read; says what is wrong with the first.
     """
     if progress and why:
-        console(stderr=True).print(f"{why}: training a small encoder on the data itself", soft_wrap=True, markup=False)
+        what = "training a small encoder on the data itself, once: it takes a minute or more and is kept with the audit"
+        console(stderr=True).print(f"{why}: {what}", soft_wrap=True, markup=False)
     recipe, where = Recipe(epochs=EPOCHS, seed=seed), device_of(device)
     earlier, problem = _earlier(kept, where)
     try:
