@@ -112,7 +112,9 @@ def audit(
         dataset: any map-style data set. Items are a tuple, dict, dataclass or a single value; images as PIL image,
             array or tensor, and with a callable backbone also text, audio, signals or table rows. Random augmentation
             is bypassed in copies: the data set itself is not changed.
-        backbone: "auto", "self-supervised", a timm name, an nn.Module, or a callable from a batch to (B, D). Modules
+        backbone: "auto", "self-supervised", a timm name, "hf:NAME" (a model of transformers, on the Hugging Face hub or
+            in a folder; images are prepared by its image processor, texts by its tokenizer; its modules are taken as
+            they are, too), a file of weights, an nn.Module, or a callable from a batch to (B, D). Modules
             and callables get what torch's default_collate makes of a batch: images as (B, C, H, W) floats in [0, 1]
             (uint8 is divided by 255), arrays, tensors and lists of numbers as a tensor, text as a list of str, dicts as
             a dict of batches, images as bytes or as a path in a text decoded. A callable gets a list of tensors where

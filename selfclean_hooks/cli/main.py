@@ -105,8 +105,8 @@ def audit(
     backbone: Annotated[
         str,
         typer.Option(
-            help='A timm name, "auto", "self-supervised", a file of weights (from pretrain, or resnet18:FILE), or '
-            "module:attribute (a module or function).",
+            help='A timm name, "auto", "self-supervised", hf:NAME (of the Hugging Face hub, or a folder), a file of '
+            "weights (from pretrain, or resnet18:FILE), or module:attribute (a module or function).",
             rich_help_panel=ENCODER,
         ),
     ] = "auto",

@@ -70,7 +70,7 @@ def _check_no_slip(name: str, module: nn.Module) -> None:
     if near:
         raise UnknownBackboneError(
             f'{type(module).__name__} has no part {name!r}: did you mean {", ".join(near)}? Else it is "auto", '
-            '"self-supervised", a timm name, a module or a function'
+            '"self-supervised", a timm name, "hf:NAME", a module or a function'
         )
 
 

@@ -143,7 +143,8 @@ def _checked_backbone(backbone: Any) -> Any:
     if backbone is not None and not (isinstance(backbone, (str, Path, nn.Module)) or callable(backbone)):
         raise SettingError(
             "backbone must be None (the module in training once it has learned something), the name of a part of it, "
-            f'"auto", "self-supervised", a timm name, an nn.Module or a function, got {type(backbone).__name__}'
+            f'"auto", "self-supervised", a timm name, "hf:NAME", an nn.Module or a function, got a '
+            f"{type(backbone).__name__}"
         )
     return backbone
 

@@ -19,7 +19,7 @@ EPOCHS = "audit_epochs must be whole numbers from 0 (before the first step), as 
 NUMBER = " must be a whole number of at least "
 BACKBONE = (
     "backbone must be None (the module in training once it has learned something), the name of a part of it, "
-    '"auto", "self-supervised", a timm name, an nn.Module or a function, got '
+    '"auto", "self-supervised", a timm name, "hf:NAME", an nn.Module or a function, got a '
 )
 HELD_OUT = "held_out must be a dict of data sets by name, as {'test': dataset}, none of them 'train', got "
 REFUSED: list[tuple[dict[str, Any], str]] = [

@@ -1,1 +1,1 @@
-"""What `backbone=` may be: a timm name, a checkpoint, a self-supervised encoder."""
+"""What `backbone=` may be: a timm name, a model of transformers, a checkpoint, a self-supervised encoder."""

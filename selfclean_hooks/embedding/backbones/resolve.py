@@ -15,6 +15,7 @@ from torch import nn
 
 from selfclean_hooks.data.reader import ImageDataset
 from selfclean_hooks.embedding.backbones.config_file import Config, read_config
+from selfclean_hooks.embedding.backbones.hugging_face import PREFIX, is_transformer, of_hub, of_transformer
 from selfclean_hooks.embedding.backbones.self_supervised import of_file, train_encoder
 from selfclean_hooks.embedding.backbones.timm import of_timm, timm_encoder
 from selfclean_hooks.embedding.encoders.encoder import Encoder, device_of, of_callable, of_module, unpickled
@@ -53,10 +54,15 @@ def named_architecture(text: str) -> tuple[str, Path] | None:
 
 
 def is_checkpoint(text: str) -> bool:
-    """Whether a text names a file that exists, with or without a timm name before it. Loads timm only if need be."""
+    """Whether a text names weights: a file that exists, with or without a timm name before it, or "hf:NAME".
+
+    Loads timm only if need be.
+    """
     rest = text.partition(":")[2]
-    return os.path.isfile(text) or (
-        rest != "" and os.path.exists(os.path.expanduser(rest)) and named_architecture(text) is not None
+    return (
+        os.path.isfile(text)
+        or text.startswith(PREFIX)
+        or (rest != "" and os.path.exists(os.path.expanduser(rest)) and named_architecture(text) is not None)
     )
 
 
@@ -142,8 +148,8 @@ def _created(name: str, file: Checkpoint, config: Config, channels: int | None =
 
 
 WANTED = (
-    'backbone must be "auto", "self-supervised", a timm name, a file of weights, an nn.Module or a callable from a '
-    "batch to (B, D)"
+    'backbone must be "auto", "self-supervised", a timm name, "hf:NAME", a file of weights, an nn.Module or a callable '
+    "from a batch to (B, D)"
 )
 
 
@@ -159,8 +165,8 @@ def resolve(
     """The encoder that `backbone` means.
 
     Args:
-        backbone: "auto", "self-supervised", a timm name, a file of weights ("last.ckpt", "resnet18:FILE"), an
-            nn.Module, a callable from a batch to (B, D), an Encoder.
+        backbone: "auto", "self-supervised", a timm name, "hf:NAME" of transformers, a file of weights ("last.ckpt",
+            "resnet18:FILE"), an nn.Module, a callable from a batch to (B, D), an Encoder.
         images: those of the data set; a self-supervised encoder is trained on them, input sizes follow theirs.
         device: "auto" or a torch device. "auto" leaves a module where it is and puts others on an accelerator if any.
         seed: of self-supervised training.
@@ -175,7 +181,7 @@ def resolve(
     if isinstance(backbone, Encoder):
         return backbone
     if isinstance(backbone, nn.Module):
-        return of_module(backbone, device)
+        return of_transformer(backbone, device) if is_transformer(backbone) else of_module(backbone, device)
     if isinstance(backbone, (str, Path)):
         with plain_torch():  # models of our own are made and trained whatever the user has set
             return _named(str(backbone), images, device, seed, progress, kept)
@@ -226,6 +232,8 @@ def _named(
 ) -> Encoder:
     if name == "self-supervised":
         return train_encoder(images, device, seed, progress, kept=kept)
+    if name.startswith(PREFIX):
+        return of_hub(name.removeprefix(PREFIX), device)
     if name != "auto":
         found = named_architecture(name)
         return of_checkpoint(*found, images, device) if found else of_timm(name, images, device)

@@ -36,6 +36,12 @@ class Encoder:
     collate: Callable[[list[Any]], Any] | None = None  # makes the batch of whole items; None: of what is in them
     state: Mapping[str, Tensor] | None = None  # weights that the module has for the time of the audit
     file: bytes = b""  # of a small encoder trained by this package: kept with the audit
+    pads: bool = False  # a batch may be a list of tensors of several lengths; that of a function always may
+
+    @property
+    def takes_lists(self) -> bool:
+        """Whether samples of several lengths come as a list of tensors."""
+        return self.pads or self.module is None
 
     def ready(self) -> AbstractContextManager[None]:
         """Eval mode, no gradients and the weights of `state`, put back afterwards."""
@@ -150,7 +156,7 @@ def batch_features(encoder: Encoder, contents: Tensor | list[Any]) -> NDArray[np
     if encoder.collate is not None:
         batch: Any = encoder.collate(list(contents))
     else:
-        batch = contents if isinstance(contents, Tensor) else _collated(contents, lists=encoder.module is None)
+        batch = contents if isinstance(contents, Tensor) else _collated(contents, encoder.takes_lists)
     if isinstance(batch, Tensor) and encoder.device is not None:
         batch = batch.to(encoder.device, non_blocking=True)  # of pinned memory; else it waits
     shape = (

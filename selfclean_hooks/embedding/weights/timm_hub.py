@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
+from selfclean_hooks.embedding.weights.similar_names import similar_names
 from selfclean_hooks.errors import BackboneError, UnknownBackboneError
 from selfclean_hooks.utils.imports import needs
 
@@ -32,17 +32,9 @@ def check_known(name: str) -> None:
     """
     timm = import_timm(f"the backbone {name!r}")
     if not timm.is_model(name.split(".")[0]):
-        raise UnknownBackboneError(f"backbone {name!r} is no timm model: did you mean {', '.join(_near(name))}?")
-
-
-def _near(name: str) -> list[str]:
-    """Names of models that `name` may be a misspelling of."""
-    base = name.split(".")[0].lower()
-    known = import_timm(f"the backbone {name!r}").list_models()
-    near = difflib.get_close_matches(base, known, 3, cutoff=0.6) + [
-        name for name in known if len(base) > 2 and base in name
-    ]
-    return list(dict.fromkeys(near))[:5] or [PRETRAINED]
+        near = similar_names(name.split(".")[0], timm.list_models()) or [PRETRAINED]
+        near = [f"hf:{name}", *near[:2]] if "/" in name else near
+        raise UnknownBackboneError(f"backbone {name!r} is no timm model: did you mean {', '.join(near)}?")
 
 
 def weights_of(name: str) -> str:
