@@ -2,7 +2,7 @@
 
 from selfclean_hooks.training.audited_training import AuditedTraining
 from selfclean_hooks.training.host import Host
-from selfclean_hooks.training.settings import TrainingOptions, audits_enabled
+from selfclean_hooks.training.settings import FurtherOptions, TrainingOptions, audits_enabled
 from selfclean_hooks.training.state import TrainingState
 
-__all__ = ["AuditedTraining", "Host", "TrainingOptions", "TrainingState", "audits_enabled"]
+__all__ = ["AuditedTraining", "FurtherOptions", "Host", "TrainingOptions", "TrainingState", "audits_enabled"]

@@ -30,7 +30,7 @@ from selfclean_hooks.training.host import Host, held_out_splits
 from selfclean_hooks.training.loader_collections import data_of
 from selfclean_hooks.training.loaders import sampled_indices, worker_options
 from selfclean_hooks.training.messages import changes, data_name, findings, limit_violations, log, paragraph
-from selfclean_hooks.training.module_features import Representation, representation
+from selfclean_hooks.training.module_features import Representation, replacement, representation
 from selfclean_hooks.training.settings import TrainingSettings
 from selfclean_hooks.training.state import Margins
 from selfclean_hooks.utils.processes import Processes
@@ -194,7 +194,7 @@ class Auditor:
         except (BackboneError, DataError) as error:  # DataError: items that only the loader's collate_fn can batch
             if not features.by_rule or self.training_started:
                 raise
-            features = _replacement(error)
+            features = replacement(error)
         return self._audit_with(features, request)
 
     def _audit_with(self, features: Representation, request: TrainingAudit) -> Audit:
@@ -212,11 +212,13 @@ class Auditor:
         if epoch > 0 or self.host.steps_done() > 0:
             learned = f"after {epoch} epoch{'s' * (epoch != 1)} of training"
         try:
-            return representation(self.settings.backbone, self.module, learned, self.host.packages)
+            return representation(
+                self.settings.backbone, self.module, learned, self.host.packages, self.host.processor()
+            )
         except BackboneError as error:
             if self.settings.backbone is not None or self.training_started:
                 raise
-            return _replacement(error)
+            return replacement(error)
 
     def _folders(self, name: str, epoch: int) -> list[Path]:
         """Where the audit is saved: first the folder written in any case, then those written if it is accepted.
@@ -244,7 +246,3 @@ def _blended(audit: Audit, margins: Margins, data: DatasetView, last: Audit | No
         with suppress(PolicyError):  # everything is written but clean_indices.txt, which raises once it is read
             blended.save(folder)
     return blended
-
-
-def _replacement(error: Exception) -> Representation:
-    return Representation("auto", f"{error}. Until then backbone='auto' is used")

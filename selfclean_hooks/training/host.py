@@ -50,6 +50,10 @@ class Host(ABC):
         """The torch device to embed on, or "auto"."""
         return "auto"
 
+    def processor(self) -> Any:
+        """The image processor or tokenizer of a model of transformers, where the trainer has it; None: the model's."""
+        return None
+
     def shows_progress(self) -> bool:
         """Whether audits show progress bars."""
         return False

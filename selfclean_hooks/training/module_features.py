@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from selfclean_hooks.embedding.backbones.hugging_face import is_transformer, of_transformer
 from selfclean_hooks.embedding.encoders.encoder import of_module
 from selfclean_hooks.errors import BackboneError, UnknownBackboneError
 
@@ -33,7 +34,9 @@ class Representation(NamedTuple):
     least_rank: float = 0.0  # RankMe that they must have
 
 
-def representation(backbone: Any, module: nn.Module, progress: str, packages: tuple[str, ...] = ()) -> Representation:
+def representation(
+    backbone: Any, module: nn.Module, progress: str, packages: tuple[str, ...] = (), processor: Any = None
+) -> Representation:
     """What the `backbone` of a `DataAudit` means at this moment.
 
     Args:
@@ -41,6 +44,7 @@ def representation(backbone: Any, module: nn.Module, progress: str, packages: tu
         module: in training.
         packages: of the trainer; a `forward` defined there is not the user's own.
         progress: why the module is known to have learned something ("a checkpoint was loaded"), or "".
+        processor: of a model of transformers, where it is not the model's own.
 
     Raises:
         BackboneError: The module is to be used, and it is not clear which part of it.
@@ -58,9 +62,13 @@ def representation(backbone: Any, module: nn.Module, progress: str, packages: tu
             f"{what} looks freshly initialised, so its features say nothing yet: backbone='auto' is used, pretrained "
             "weights where they can be had, else a small encoder that is now trained on the data",
         )
-    return Representation(
-        features_of(module, part, packages), f"features of {what}, {learned}", backbone is None, COLLAPSED
-    )
+    features = features_of(module, part, packages, processor)
+    return Representation(features, f"features of {what}, {learned}", backbone is None, COLLAPSED)
+
+
+def replacement(error: Exception) -> Representation:
+    """What is embedded with until the module in training gives features."""
+    return Representation("auto", f"{error}. Until then backbone='auto' is used")
 
 
 def _check_no_slip(name: str, module: nn.Module) -> None:
@@ -74,8 +82,12 @@ def _check_no_slip(name: str, module: nn.Module) -> None:
         )
 
 
-def features_of(module: nn.Module, part: nn.Module | None = None, packages: tuple[str, ...] = ()) -> Any:
+def features_of(
+    module: nn.Module, part: nn.Module | None = None, packages: tuple[str, ...] = (), processor: Any = None
+) -> Any:
     """The Encoder of the module in training: its `forward`, or that of a part of it as `forward` feeds it."""
+    if is_transformer(module) and (part is None or is_transformer(part)):
+        return of_transformer(module if part is None else part, processor=processor)
     forward = type(module).forward
     if forward is not nn.Module.forward and forward.__module__.split(".")[0] not in packages:
         return of_module(module) if part is None else of_module(part, within=module)

@@ -10,6 +10,7 @@ from types import NoneType
 from typing import Any, Literal, get_args
 
 from torch import nn
+from typing_extensions import TypedDict
 
 from selfclean_hooks.audits.settings import checked_settings
 from selfclean_hooks.core.settings import EmbeddingSettings, Precision
@@ -126,6 +127,24 @@ class TrainingOptions:
             num_workers=self.num_workers,
             on_error=_checked_on_error(self.on_error),
         )
+
+
+class FurtherOptions(TypedDict, total=False):
+    """Those of `TrainingOptions` that a host with a function for its face need not spell out."""
+
+    leakage: Action | None
+    method: str
+    batch_size: int
+    num_workers: int | None
+    seed: int
+    cache_dir: str | Path | None
+    precision: Precision
+    compile: bool
+    on_error: OnError | None
+    timeout: float | None
+    input_key: str | int | None
+    label_key: str | int | None
+    ignore_label: int | str | None
 
 
 def audits_enabled() -> bool:

@@ -11,6 +11,7 @@ from torch.utils.data import Subset
 
 from selfclean_hooks.data.dataset_tree import is_huggingface
 from selfclean_hooks.data.views.relabelled import NewLabels
+from selfclean_hooks.errors import DataError
 
 PER_SAMPLE = ("targets", "labels", "samples", "imgs", "paths", "data")
 
@@ -80,6 +81,24 @@ class KeptSamples(InnerAttributes, Subset[Any]):
     def __getitems__(self, indices: list[int]) -> Any:
         """A batch at once, for data sets that can do this."""
         return self.new_labels.serve_all([self.indices[index] for index in indices], super().__getitems__(indices))
+
+    def native(self) -> Any:
+        """These samples as a data set of the kind of the whole where that is Hugging Face's, else this object."""
+        whole, source = self.dataset, self.new_labels.source
+        if not is_huggingface(whole):
+            return self
+        if not source:
+            return whole.select(self.indices)
+        plain, names, form = whole.with_format(None), whole.column_names, whole.format
+        try:
+            label = self.new_labels.fields.label_place(plain[self.indices[0]])
+        except DataError:  # its format makes the label of other columns
+            return self
+        given = list(plain[label])
+        column = [given[source.get(index, index)] for index in self.indices]
+        kept = plain.select(self.indices).remove_columns(label).add_column(label, column)
+        kept = kept.cast_column(label, whole.features[label]).select_columns(names)
+        return kept.with_format(form["type"], form["columns"], form["output_all_columns"], **form["format_kwargs"])
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Attributes of its own are those of a Subset."""
