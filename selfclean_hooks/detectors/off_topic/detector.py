@@ -9,13 +9,14 @@ after whitening, where differences count that few samples have: what is rare in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.detectors.off_topic.branches import find_branches
 from selfclean_hooks.detectors.off_topic.calibration import class_groups, off_topic_calibration
+from selfclean_hooks.detectors.off_topic.class_agreement import are_of_their_classes, neighbor_agreement
 from selfclean_hooks.detectors.off_topic.distances import blend, distance_to_classes, evenly_spaced, whiten
 from selfclean_hooks.detectors.protocol import Finding, Geometry
 from selfclean_hooks.neighbors.knn import intrinsic_dimension
@@ -29,6 +30,7 @@ CLASS_FRACTION = 0.1  # of the class, within the distance in the embedding; whit
 WHITENED_FRACTION = 0.03  # less of a neighbourhood of its own, and the nearest of a class tell more
 LABELLED = 0.9  # of the samples must carry a label; measured on classes of unequal spread: with 0.8 of them, unlabelled
 # samples of several classes are a group that fits none, and a third of all was flagged
+OF_THEIR_CLASSES = "the farthest samples carry the labels of their neighbours: they may be the tail of their classes"
 CERTAIN = 1 / 3  # probability of being clean below which a sample is flagged though the number cannot be estimated
 
 
@@ -48,7 +50,14 @@ class BranchOffTopic:
         score = off_topic_scores(geometry.x, geometry.tree, labels)
         dimension, _ = intrinsic_dimension(geometry.neighbors.distances.numpy()[:, : self.neighbors])
         calibration = off_topic_calibration(score, labels, dimension)
-        return Finding(score, automatic_threshold(calibration, labels is not None), calibration=calibration)
+        threshold = automatic_threshold(calibration, labels is not None)
+        flagged = score < threshold
+        if labels is not None and flagged.any():
+            _, branch = find_branches(geometry.tree.linkage(), labels)
+            agreement = neighbor_agreement(labels, branch, geometry.neighbors.indices.numpy())
+            if are_of_their_classes(agreement, score, flagged, labels):
+                threshold, calibration = 0.0, replace(calibration, unknown=OF_THEIR_CLASSES)
+        return Finding(score, threshold, calibration=calibration)
 
 
 def automatic_threshold(calibration: Calibration, is_labelled: bool = True) -> float:
