@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.audit_dataset import audit, audit_embeddings
 from selfclean_hooks.audits.audit_splits import audit_splits
+from selfclean_hooks.audits.clean import clean
 from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.decisions.settings import FDR, Policy, Thresholds, Top
 from selfclean_hooks.gate.baseline import Baseline
@@ -31,6 +32,7 @@ __all__ = [
     "audit",
     "audit_embeddings",
     "audit_splits",
+    "clean",
 ]
 
 

@@ -146,7 +146,7 @@ def _cure(dataset: Any) -> str | None:
         return f"pass one of its values ({names}), or all of them to audit_splits"
     if isinstance(dataset, DataLoader):
         return "pass its .dataset"
-    stream = "read the items into a list first, or use a map-style data set"
+    stream = "read the items into a list first, or use a map-style data set (selfclean_hooks.clean takes streams)"
     if isinstance(dataset, IterableDataset) or not hasattr(type(dataset), "__getitem__"):
         return stream
     return f"{stream}; it has no length" if _length(dataset) < 0 else None

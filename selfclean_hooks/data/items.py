@@ -96,10 +96,10 @@ def _describe(value: Any) -> str:
 
 # The first name an item has wins. "pixel_values" is what a model is fed, so it goes before a stored "image" beside it;
 # so do "input_ids" before the text they stand for.
-IMAGE_NAMES = ("pixel_values", "image", "img", "x")
+IMAGE_NAMES = ("pixel_values", "image", "img", "x", "jpg", "jpeg", "png", "webp")  # the last four of a webdataset
 OTHER_NAMES = ("input_ids", "input_values", "input_features", "text", "sentence", "audio", "waveform", "features")
 VALUE_NAMES = IMAGE_NAMES + OTHER_NAMES
-LABEL_NAMES = ("label", "labels", "y", "target")
+LABEL_NAMES = ("label", "labels", "y", "target", "cls")
 LABEL_WORDS = ("label", "labels", "target", "class", "category")  # end the names of fields that may be labels
 SAMPLE_RATES = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000)  # of sounds, in Hz
 

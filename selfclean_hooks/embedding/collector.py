@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 from bisect import insort
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +30,7 @@ MAX_BYTES = 1 << 28  # of contents kept
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """What one process has read: of the positions given, in order."""
+    """What one process, or one part of a stream, has read: of the positions given, in order."""
 
     positions: range
     vectors: NDArray[np.float32] | None  # (len(positions), D)
@@ -42,7 +44,7 @@ class Shard:
 
 
 def merge_shards(n: int, shares: list[Shard]) -> EmbeddingCollector:
-    """The reading of all processes as one; copies get the vector of the first of them, as if read by one."""
+    """The reading of all parts as one; copies get the vector of the first of them, as if read at once."""
     read = EmbeddingCollector(n)
     for share in shares:
         rows = slicing(share.positions)
@@ -54,11 +56,15 @@ def merge_shards(n: int, shares: list[Shard]) -> EmbeddingCollector:
         read.errors.update(share.errors)
         read.no_label.update(share.no_label)
     read.errors, read.no_label = dict(sorted(read.errors.items())), dict(sorted(read.no_label.items()))
-    for position in range(n):
-        share = shares[position % len(shares)]
-        if position not in read.errors and share.vectors is not None:
-            read.file(position, read.digests[position], share.vectors[position // len(shares)])
+    for position, number, row in heapq.merge(*(_places(number, share) for number, share in enumerate(shares))):
+        vectors = shares[number].vectors
+        if position not in read.errors and vectors is not None:
+            read.file(position, read.digests[position], vectors[row])
     return read
+
+
+def _places(number: int, share: Shard) -> Iterator[tuple[int, int, int]]:
+    return ((position, number, row) for row, position in enumerate(share.positions))
 
 
 def slicing(positions: range) -> slice:

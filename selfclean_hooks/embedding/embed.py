@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.embeddings import Embeddings
-from selfclean_hooks.core.labels import class_codes, has_name_for_every_class, read_labels
+from selfclean_hooks.core.labels import class_codes, read_labels
 from selfclean_hooks.core.settings import DEFAULT_SETTINGS, EmbeddingSettings
-from selfclean_hooks.data.dataset_tree import class_names
 from selfclean_hooks.data.digests import own_files
-from selfclean_hooks.data.reader import ImageDataset, Sample, SampleReader
+from selfclean_hooks.data.reader import ImageDataset, Sample
 from selfclean_hooks.data.views.dataset_view import DatasetView, open_dataset, views_note
-from selfclean_hooks.data.workers import read_batches
 from selfclean_hooks.embedding.backbones.resolve import resolve_distributed
 from selfclean_hooks.embedding.cache import Cache, OtherFeaturesError
-from selfclean_hooks.embedding.collector import EmbeddingCollector, LowestDigests, merge_shards
+from selfclean_hooks.embedding.collector import LowestDigests, merge_shards
 from selfclean_hooks.embedding.encoders import forward_pass as forward
 from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.embedding.encoders.random_weights import random_copy
 from selfclean_hooks.embedding.quality import FEW, LEAST, SAMPLES, SHARE, chosen, representation_quality
+from selfclean_hooks.embedding.source import Source, described
 from selfclean_hooks.errors import BackboneError, DataError
-from selfclean_hooks.utils.arrays import fingerprint
 from selfclean_hooks.utils.patience import patience
 from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.utils.rng import preserve_rng_state
-from selfclean_hooks.utils.text import bar
 
 
 def embed(
@@ -92,7 +88,7 @@ def embed_distributed(
         noticed = processes.run_on_each(lambda: (*variant.notes, views_note(variant.items, bool(encoder.prepare))))
         if (make := encoder.collate) is not None:
             encoder = replace(encoder, collate=lambda items: variant.items.fields(make(items)).value)
-        source = _Source(variant.items, own_files(files), reading, progress)
+        source = Source(variant.items, own_files(files), reading, progress)
         compared = _compared_with_random(n) if fit and processes.is_first and encoder.module is not None else 0
         read, notes, cache = processes.run_on_each(
             lambda: source.read(encoder, processes.share(n), "embedding", compared)
@@ -106,63 +102,11 @@ def embed_distributed(
             cache.finish(whole.first)
             vectors = whole.matrix(least)
             notes_on_data = (encoder.note, forward.note(encoder), *noticed, *notes, cache.note)
-            described = _described(view, whole, vectors, labels, encoder, notes_on_data)
-            return _compared(described, encoder, source, read.contents) if fit else described
+            known = whole.known_labels() if labels is None else read_labels(view.fields.known(labels), n)
+            found = described(view.dataset, view.files, whole, vectors, known, encoder, notes_on_data)
+            return _compared(found, encoder, source, read.contents) if fit else found
 
         return processes.run_on_each(finished)
-
-
-@dataclass(frozen=True, eq=False)
-class _Source:
-    """A data set as it is read for an encoder, once or again in part."""
-
-    dataset: Any
-    files: Sequence[str]
-    reading: EmbeddingSettings
-    progress: bool
-
-    def read(
-        self,
-        encoder: Encoder,
-        positions: Sequence[int],
-        what: str,
-        at_most: int = 0,
-        prepared: Mapping[int, tuple[Sample, Any]] = MappingProxyType({}),
-    ) -> tuple[EmbeddingCollector, tuple[str, ...], Cache]:
-        """What the encoder makes of the samples there, notes, and the cache that what is new was written to.
-
-        Contents are kept of `at_most` samples, those `prepared` are not read.
-        """
-        cache = Cache(self.reading.cache_dir, encoder.fingerprint)
-        try:
-            return *self._read(encoder, cache, positions, what, at_most, prepared), cache
-        except OtherFeaturesError:  # the next cache is empty
-            empty = Cache(self.reading.cache_dir, encoder.fingerprint)
-            read, notes = self._read(encoder, empty, positions, what, at_most, prepared)
-            return read, (*notes, cache.note), empty
-
-    def _read(
-        self,
-        encoder: Encoder,
-        cache: Cache,
-        positions: Sequence[int],
-        what: str,
-        at_most: int,
-        prepared: Mapping[int, tuple[Sample, Any]],
-    ) -> tuple[EmbeddingCollector, tuple[str, ...]]:
-        read = EmbeddingCollector(len(self.dataset), at_most)
-        whole = encoder.collate is not None
-        reader = SampleReader(self.dataset, encoder.prepare, self.files, cache.known, prepared, whole)
-        reading = replace(self.reading, num_workers=0) if prepared else self.reading  # workers would get a copy each
-        notes: list[str] = []
-        batches = read_batches(reader, reading, positions, notes, encoder.device)
-        with encoder.ready(), bar(what, self.progress) as tick:
-            for batch in batches:
-                read.take(batch, encoder, cache, reader)
-                if tick is not None:
-                    tick(read.seen, len(positions))
-        cache.flush()
-        return read, tuple(notes)
 
 
 def _compared_with_random(n: int) -> int:
@@ -170,7 +114,7 @@ def _compared_with_random(n: int) -> int:
     return min(SAMPLES, max(FEW, n // SHARE))
 
 
-def _compared(own: Embeddings, encoder: Encoder, source: _Source, kept: LowestDigests) -> Embeddings:
+def _compared(own: Embeddings, encoder: Encoder, source: Source, kept: LowestDigests) -> Embeddings:
     """With the quality of the representation, beside that of random weights where the encoder has weights."""
     copy = random_copy(encoder)
     at = chosen(own.digests, SAMPLES if copy is None else _compared_with_random(own.n))
@@ -187,7 +131,7 @@ def _compared(own: Embeddings, encoder: Encoder, source: _Source, kept: LowestDi
 
 
 def _by_random_weights(
-    copy: Encoder, source: _Source, positions: NDArray[np.int64], digests: Sequence[str], kept: LowestDigests
+    copy: Encoder, source: Source, positions: NDArray[np.int64], digests: Sequence[str], kept: LowestDigests
 ) -> NDArray[np.float32] | None:
     """(K, D) features of what was kept, the rest from the cache or read again; None if they are not finite."""
     try:
@@ -208,37 +152,6 @@ def _by_random_weights(
         known.update((seen, read.vectors[at]) for at, seen in zip(positions, digests, strict=True) if seen not in known)
     features = np.stack([known[seen] for seen in digests])
     return features if np.isfinite(features).all() else None
-
-
-def _described(
-    view: DatasetView,
-    read: EmbeddingCollector,
-    vectors: NDArray[np.float32],
-    labels: Any,
-    encoder: Encoder,
-    notes: tuple[str, ...],
-) -> Embeddings:
-    """What was read, with its labels and names; `labels` given take the place of those in the items."""
-    known = read.known_labels() if labels is None else read_labels(view.fields.known(labels), read.n)
-    names = known.class_names or (class_names(view.dataset) if known.values is not None else None)
-    names = names if names is not None and has_name_for_every_class(names, known.values) else None
-    return Embeddings(
-        vectors=vectors,
-        n=read.n,
-        errors=read.errors,
-        labels=known.values,
-        why_no_labels=known.why_none,
-        class_names=names,
-        names=tuple(file or "" for file in view.files) if any(view.files) else None,
-        digests=tuple(read.digests),
-        data={"name": type(view.dataset).__name__, "fingerprint": fingerprint(*read.digests, known.values)},
-        encoder={"name": encoder.name, "fingerprint": encoder.fingerprint},
-        notes=(*filter(None, notes), *known.notes),
-        keys=tuple(read.keys),
-        pixels=read.pixels if (read.pixels >= 0).any() else None,
-        miniatures=read.readable_miniatures(),
-        encoder_file=encoder.file,
-    )
 
 
 def _opened(dataset: Any, labels: Any, least: int, reading: EmbeddingSettings) -> DatasetView:

@@ -135,6 +135,19 @@ def thumbnails(
     return {i: content for i in wanted if (content := found.get(i, known.get(i))) is not None}
 
 
+def stream_thumbnails(audit: AuditResult, stream: Any, reading: EmbeddingSettings) -> dict[int, bytes]:
+    """`thumbnails` of a stream, made in one more pass over it."""
+    wanted, found = set(with_thumbnails(audit)), dict[int, bytes]()
+    with preserve_rng_state(), bar("making thumbnails", reading.progress) as tick:
+        for index, item in enumerate(stream):
+            if tick is not None:
+                tick(index + 1, audit.n)
+            if index in wanted:
+                _, content = ThumbnailReader(open_dataset([item], reading).stored.items, None)[0]
+                found |= {} if content is None else {index: content}
+    return found
+
+
 def leak_thumbnails(
     audit: AuditResult,
     datasets: Mapping[str, Any],

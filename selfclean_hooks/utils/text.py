@@ -105,15 +105,15 @@ def console(stderr: bool = False) -> Console:
 
 
 Tick = Callable[[int, int], None]
+OpenTick = Callable[[int, int | None], None]  # the total may be unknown
 
 
 EVERY = 30.0  # seconds between two lines where there is no terminal
 
 
 @contextmanager
-def bar(title: str, show: bool) -> Iterator[Tick | None]:
+def bar(title: str, show: bool) -> Iterator[OpenTick | None]:
     """A function to call with (done, total), drawn on standard error; None where nothing is to be shown.
-
     Where that is no terminal, a line every 30 seconds: a log would fill with drawings of a bar.
     """
     if not show:
@@ -131,13 +131,16 @@ def bar(title: str, show: bool) -> Iterator[Tick | None]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def _lines(title: str, screen: Console) -> Tick:
+def _lines(title: str, screen: Console) -> OpenTick:
     begun = last = time.monotonic()
 
-    def tick(done: int, total: int) -> None:
+    def tick(done: int, total: int | None) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= EVERY and 0 < done < total:
+        if now - last >= EVERY and total is None:
+            last = now
+            screen.print(f"{title}: {done:,}", soft_wrap=True, markup=False)
+        elif total is not None and now - last >= EVERY and 0 < done < total:
             last = now
             left = duration((now - begun) * (total - done) / done)
             screen.print(f"{title}: {done:,} of {total:,}, about {left} left", soft_wrap=True, markup=False)

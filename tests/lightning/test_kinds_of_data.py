@@ -26,7 +26,7 @@ class Stream(IterableDataset[Any]):
 
 STREAMED = (
     "a map-style data set is needed, one with len() and [index]; got a Stream: read the items into a list first, or "
-    "use a map-style data set"
+    "use a map-style data set (selfclean_hooks.clean takes streams)"
 )
 
 

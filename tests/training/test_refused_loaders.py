@@ -67,7 +67,7 @@ REFUSED: list[tuple[Any, str]] = [
     (
         DataLoader(Stream()),
         "a map-style data set is needed, one with len() and [index]; got a Stream: "
-        "read the items into a list first, or use a map-style data set",
+        "read the items into a list first, or use a map-style data set (selfclean_hooks.clean takes streams)",
     ),
     (
         DataLoader(Numbers(3), batch_sampler=[[0, 1], [2]]),
