@@ -67,7 +67,8 @@ class Audit(AuditTables):
         check_output(Path(folder))
         if not report:
             remove_pages([Path(folder) / PAGE])
-        save(self, Path(folder), {PAGE: render(self, verdict=verdict).encode()} if report else {})
+        page = {PAGE: render(self, verdict=verdict, place=Path(folder) / PAGE).encode()} if report else {}
+        save(self, Path(folder), page)
 
     @staticmethod
     def load(folder: str | Path) -> Audit:
@@ -102,7 +103,7 @@ class Audit(AuditTables):
         from selfclean_hooks.report.html.page import render
         from selfclean_hooks.storage.ownership import write_pages
 
-        write_pages({Path(path): render(self).encode()})
+        write_pages({Path(path): render(self, place=Path(path)).encode()})
 
     def apply(
         self,

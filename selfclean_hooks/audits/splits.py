@@ -51,7 +51,7 @@ class SplitsAudit(SplitsResult[Audit]):
         check_output(Path(folder), places)
         if not report:
             remove_pages([Path(folder) / PAGE, *(Path(folder) / place / PAGE for place in places)])
-        save(self, Path(folder), *(split_pages(self, verdict) if report else (None, {})))
+        save(self, Path(folder), *(split_pages(self, Path(folder), verdict) if report else (None, {})))
 
     def apply(
         self,
@@ -154,12 +154,17 @@ class SplitsAudit(SplitsResult[Audit]):
         return check(self.audits, by_split, Baseline.given(baseline))
 
 
-def split_pages(result: SplitsAudit, verdict: Verdict | None = None) -> tuple[bytes, dict[str, bytes]]:
-    """The index page of all splits, and the page of each by name of the split."""
-    from selfclean_hooks.report.html.page import render, render_splits
+def split_pages(result: SplitsAudit, folder: Path, verdict: Verdict | None = None) -> tuple[bytes, dict[str, bytes]]:
+    """The index page of all splits in a folder, and the page of each by name of the split."""
+    from selfclean_hooks.report.html.page import render
+    from selfclean_hooks.report.html.splits_page import render_splits
+    from selfclean_hooks.storage.ownership import PAGE
     from selfclean_hooks.storage.splits import BACK, leakage_rows, split_folders
 
-    whole = render_splits(result, split_folders(result.audits), leakage_rows(result), verdict)
-    verdicts = {name: None if verdict is None else verdict.of(name) for name in result.audits}
-    pages = {name: render(audit, verdict=verdicts[name], back=BACK).encode() for name, audit in result.audits.items()}
+    places = split_folders(result.audits)
+    whole = render_splits(result, places, leakage_rows(result), verdict)
+    pages = {}
+    for name, audit in result.audits.items():
+        own = None if verdict is None else verdict.of(name)
+        pages[name] = render(audit, verdict=own, back=BACK, place=folder / places[name] / PAGE).encode()
     return whole.encode(), pages

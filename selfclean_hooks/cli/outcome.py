@@ -53,7 +53,7 @@ def write_report(result: SplitsAudit, folder: Path) -> None:
     from selfclean_hooks.audits.splits import split_pages
     from selfclean_hooks.storage.splits import write_reports
 
-    write_reports(result, folder, *split_pages(result))
+    write_reports(result, folder, *split_pages(result, folder))
 
 
 def check_and_report(
@@ -77,7 +77,7 @@ def check_and_report(
         for note in _not_accepted(audits, verdict):
             say(note)
     page = None if place is None or not report else place / PAGE
-    step = "" if problem else _next_step(verdict, options, folder)
+    step = None if problem else _next_step(verdict, options, folder)
     print_result(result, verdict, options.format, page, step, options.verbose)
     if problem:
         without = ", without clean_indices.txt" if refused else ""

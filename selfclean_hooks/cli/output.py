@@ -44,7 +44,12 @@ def quiet(is_quiet: bool) -> Iterator[None]:
 
 
 def print_result(
-    result: SplitsAudit, verdict: Verdict, format: Format, report: Path | None, next_step: str, verbose: bool = False
+    result: SplitsAudit,
+    verdict: Verdict,
+    format: Format,
+    report: Path | None,
+    next_step: str | None,
+    verbose: bool = False,
 ) -> None:
     """Print the result; of a table, the last line is the verdict.
 
@@ -53,7 +58,7 @@ def print_result(
         verdict: on them.
         format: of standard output.
         report: the page that was written; None: there is none.
-        next_step: a command; "": none.
+        next_step: a command; "": none; None: the verdict is not the result, an error follows.
         verbose: all columns and estimates of a table.
     """
     if format is Format.table:
@@ -66,7 +71,7 @@ def print_result(
         sys.stdout.flush()
     for note in dict.fromkeys(note for audit in result.audits.values() for note in audit.provenance.get("notes", ())):
         say(note)
-    if format is Format.table:
+    if format is Format.table and next_step is not None:
         line = in_one_line(verdict) + (f" | next: {next_step}" if next_step else "")
         show(line, "green" if verdict.passed else "red")
 

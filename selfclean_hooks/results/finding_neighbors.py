@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from selfclean_hooks.core.embeddings import MAX_CLASS_NEIGHBORS, MAX_OFF_TOPIC_NEIGHBORS, Evidence, Positions
 from selfclean_hooks.results.findings import select_findings
-from selfclean_hooks.utils.arrays import IntArray
+from selfclean_hooks.utils.arrays import BoolArray, IntArray
 
 if TYPE_CHECKING:
     from selfclean_hooks.core.scores import Scores
@@ -51,10 +51,16 @@ def with_evidence(audit: A, vectors: NDArray[np.floating], umap: bool = False, p
 
 
 def _of_labels(audit: AuditResult, near: _Near, positions: IntArray) -> dict[int, tuple[Positions, Positions]]:
-    """Neighbours of the given and of the predicted class; of labels that are no classes the nearest of all."""
+    """Neighbours of the given and of the predicted class; of labels that are no classes the nearest of all.
+
+    Samples that are in doubt themselves are no evidence: they are taken only where there are no others.
+    """
     given, predicted = audit.scores.given_label, audit.scores.predicted_label
+    flags = audit.decisions.flags
+    near = replace(near, trusted=~(flags["label_errors"] | flags["off_topic"])[near.readable])
     if (given == -1).all():
-        return {i: (places, ()) for i, places in near.of(positions, MAX_CLASS_NEIGHBORS).items()}
+        among = near.preferred(np.ones(len(near.readable), bool))
+        return {i: (places, ()) for i, places in near.of(positions, MAX_CLASS_NEIGHBORS, among).items()}
     labelled = positions[given[positions] != -1]
     of_given = near.of_class(labelled, given[labelled], given)
     other = labelled[(predicted[labelled] != given[labelled]) & (predicted[labelled] != -1)]
@@ -69,6 +75,12 @@ class _Near:
     x: UnitRows  # R rows
     readable: IntArray  # (R,) their positions, ascending
     copies: IntArray  # (R,) number shared by exact copies
+    trusted: BoolArray | None = None  # (R,) not in doubt; None: all
+
+    def preferred(self, wanted: BoolArray) -> IntArray:
+        """Rows that are wanted and trusted, or wanted where none of these is trusted."""
+        both = wanted if self.trusted is None else wanted & self.trusted
+        return (both if both.any() else wanted).nonzero()[0]
 
     def of(self, positions: IntArray, k: int, among: IntArray | None = None) -> dict[int, Positions]:
         """Position: its k nearest of all or `among` the rows given, of exact copies the first only."""
@@ -91,7 +103,7 @@ class _Near:
         found: dict[int, Positions] = {}
         own = labels[self.readable]
         for label in np.unique(wanted):
-            found |= self.of(positions[wanted == label], MAX_CLASS_NEIGHBORS, (own == label).nonzero()[0])
+            found |= self.of(positions[wanted == label], MAX_CLASS_NEIGHBORS, self.preferred(own == label))
         return found
 
 

@@ -73,6 +73,43 @@ def test_a_lasso_lists_what_is_inside(browser: "Browser", map_path: Path) -> Non
         assert page.locator(".chosen li").count() == int(reported.split()[0])
 
 
+def test_the_map_is_zoomed_and_moved(browser: "Browser", map_path: Path) -> None:
+    worst = made().worst("off_topic")[0]  # lies alone at (0.35, 0.5)
+    with opened(browser, map_path) as found:
+        page = found.tab("map")
+        box = page.locator("canvas.map").bounding_box()
+        assert box is not None
+        inset = 6 / box["width"]
+
+        def hovered(across: float, down: float) -> str:
+            page.evaluate("scrollTo(0, 0)")
+            page.mouse.move(box["x"], box["y"])  # away, so that an old tip is gone
+            page.mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"])
+            return page.inner_text(".tip strong") if page.is_visible(".tip") else ""
+
+        def on(part: float) -> float:
+            return inset + part * (1 - 2 * inset)
+
+        page.mouse.move(box["x"] + on(0.35) * box["width"], box["y"] + on(0.5) * box["height"])
+        page.mouse.wheel(0, -800)
+        page.wait_for_selector("canvas.map[data-scale^='7.']")
+        assert hovered(on(0.35), on(0.5)) == f"#{worst}"  # what is under the pointer stays there
+        page.keyboard.down("Shift")
+        page.mouse.down()
+        page.mouse.move(box["x"] + (on(0.35) + 0.2) * box["width"], box["y"] + (on(0.5) + 0.1) * box["height"], steps=3)
+        page.mouse.up()
+        page.keyboard.up("Shift")
+        assert hovered(on(0.35) + 0.2, on(0.5) + 0.1) == f"#{worst}"
+        assert page.inner_text(".lasso [role=status]") == "No samples are selected."
+        page.click("text=Whole")
+        assert hovered(on(0.35), on(0.5)) == f"#{worst}"
+        page.focus("canvas.map")
+        found.press("+", "+", "ArrowLeft")
+        assert hovered(on(0.35), on(0.5)) != f"#{worst}"
+        found.press("0")
+        assert hovered(on(0.35), on(0.5)) == f"#{worst}"
+
+
 def test_classes_and_issues_are_listed_without_a_pointer(browser: "Browser", map_path: Path) -> None:
     audit = placed(made())
     with opened(browser, map_path) as found:

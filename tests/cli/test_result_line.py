@@ -178,3 +178,10 @@ def test_completion_is_for_the_shells(call: Call, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("COMP_WORDS", "selfclean-hooks audit --max-l")
     monkeypatch.setenv("COMP_CWORD", "2")
     assert call().out.split() == ["--max-label-errors", "--max-leakage"]
+
+
+def test_an_error_is_the_last_line(saved: Path, call: Call) -> None:
+    ran = call("gate", saved, "--threshold", "off_topic=1.0")
+    assert ran.status == 2
+    assert "passed" not in ran.out
+    assert ran.err.startswith("error: the threshold 1 flags")

@@ -156,7 +156,7 @@ def test_a_warning_is_printed_once(
     source: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
     monkeypatch.setattr(RepresentationQuality, "warnings", lambda self: ("the representation has collapsed",))
-    ran = call("audit", f"train={source}", f"val={source}", "--output", tmp_path / "out", "--no-progress")
+    ran = call("audit", f"train={source}", f"val={source}", "--output", tmp_path / "out", "--no-progress", "-v")
     assert " ".join((ran.out + ran.err).split()).count("the representation has collapsed") == 1
     assert not [warning for warning in recwarn if "collapsed" in str(warning.message)]
     assert "val: label_errors" in ran.out

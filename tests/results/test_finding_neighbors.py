@@ -58,7 +58,10 @@ def by_brute_force(rows: Floats, i: int, k: int, among: NDArray[np.int64]) -> tu
     return tuple(found[:k])
 
 
-def check(found: Evidence, rows: Floats, given: NDArray[np.int64], predicted: NDArray[np.int64], readable: Any) -> None:
+def check(audit: Audit, rows: Floats, given: NDArray[np.int64], readable: Any) -> None:
+    """Against brute force: of the samples of a class those that are not flagged themselves, if there are any."""
+    found, predicted = evidence_of(audit), audit.scores.predicted_label
+    doubted = (audit.decisions.flags["label_errors"] | audit.decisions.flags["off_topic"])[readable]
     assert found.off_topic
     assert found.labels
     at = {int(p): row for row, p in enumerate(readable)}
@@ -66,22 +69,46 @@ def check(found: Evidence, rows: Floats, given: NDArray[np.int64], predicted: ND
     def nearest(i: int, k: int, wanted: NDArray[np.bool_]) -> tuple[int, ...]:
         return tuple(int(readable[j]) for j in by_brute_force(rows, at[i], k, wanted.nonzero()[0]))
 
+    def of_class(i: int, label: int) -> tuple[int, ...]:
+        wanted = given[readable] == label
+        return nearest(i, MAX_CLASS_NEIGHBORS, wanted & ~doubted if (wanted & ~doubted).any() else wanted)
+
     for i, places in found.off_topic.items():
         assert places == nearest(i, MAX_OFF_TOPIC_NEIGHBORS, np.ones(len(rows), bool))
     for i, (own, other) in found.labels.items():
-        assert own == nearest(i, MAX_CLASS_NEIGHBORS, given[readable] == given[i])
-        assert other == (
-            () if given[i] == predicted[i] else nearest(i, MAX_CLASS_NEIGHBORS, given[readable] == predicted[i])
-        )
+        assert own == of_class(i, given[i])
+        assert other == (() if given[i] == predicted[i] else of_class(i, predicted[i]))
 
 
 @pytest.mark.parametrize("method", ["default", "selfclean"])
 def test_neighbours_are_those_of_brute_force(method: str) -> None:
     found = made(method=method)
-    check(evidence_of(found), vectors(), labels(), found.scores.predicted_label, np.arange(N))
+    check(found, vectors(), labels(), np.arange(N))
     items = select_findings(found)
     assert list(evidence_of(found).off_topic) == items.samples["off_topic"].tolist()
     assert list(evidence_of(found).labels) == items.samples["label_errors"].tolist()
+
+
+def test_a_doubtful_label_is_judged_by_samples_that_are_not_in_doubt() -> None:
+    rows, given = two_groups()
+    found = audit_embeddings(rows, given, thresholds=Thresholds(near_duplicates=None, off_topic=None))
+    doubted = found.decisions.flags["label_errors"].nonzero()[0]
+    assert {3, 4, 5} <= set(doubted.tolist())
+    shown = {j for own, other in evidence_of(found).labels.values() for j in (*own, *other)}
+    assert shown
+    assert not shown & set(doubted.tolist())
+    every = audit_embeddings(rows, given, thresholds=Thresholds(None, None, label_errors=1.0))
+    assert any(own and other for own, other in evidence_of(every).labels.values())  # where all are in doubt
+
+
+def two_groups() -> tuple[Floats, NDArray[np.int64]]:
+    """Two clear classes; the labels of 3, 4 and 5, which lie close together, are those of the other class."""
+    rng = np.random.default_rng(3)
+    given = np.arange(120) % 2
+    rows = rng.normal(size=(120, 8)) + 6 * np.eye(8)[given]
+    rows[3:6] = 6 * np.eye(8)[0] + rng.normal(size=(3, 8)) * 0.3
+    given[3:6] = 1
+    return rows.astype(np.float32), given
 
 
 def test_a_class_of_one_and_a_sample_without_a_label_have_no_neighbours_there() -> None:
@@ -136,7 +163,7 @@ def test_positions_are_those_in_the_data_set_where_some_cannot_be_read() -> None
     broken = (0, 30, 150)
     found = audit(Rows(broken), flat, progress=False)
     readable = np.delete(np.arange(N), broken)
-    check(evidence_of(found), vectors()[readable], found.scores.given_label, found.scores.predicted_label, readable)
+    check(found, vectors()[readable], found.scores.given_label, readable)
     places = evidence_of(found).map
     assert places is not None
     assert np.isnan(places).all(1).nonzero()[0].tolist() == list(broken)
@@ -148,7 +175,7 @@ def test_each_split_has_its_own() -> None:
     for name, broken in (("train", ()), ("val", (5,))):
         one = found.audits[name]
         readable = np.delete(np.arange(N), broken)
-        check(evidence_of(one), vectors()[readable], one.scores.given_label, one.scores.predicted_label, readable)
+        check(one, vectors()[readable], one.scores.given_label, readable)
         assert len(evidence_of(one).off_topic) == 7
         assert len(select_findings(one).leaks) == 7
         assert one.provenance["settings"]["max_items"] == 7

@@ -20,6 +20,7 @@ from selfclean_hooks.decisions.duplicate_sets import label_conflicts
 from selfclean_hooks.decisions.review.matching import match_marks
 from selfclean_hooks.decisions.review.verdicts import review_verdicts
 from selfclean_hooks.report.html.findings import choose_thumbnails, findings_of, positions_of
+from selfclean_hooks.report.html.surplus import surplus_scores
 from selfclean_hooks.results.findings import Selection
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ UNSAFE = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 NO_PLACE = 65535  # of a sample without a place on the map
 
 
-def as_json(audit: AuditResult, shown: Selection, images: int, room: int) -> str:
+def as_json(audit: AuditResult, shown: Selection, images: int, room: int, files: str | None = None) -> str:
     """The data of a page, ASCII, without any character that could end a script or begin markup.
 
     Args:
@@ -42,9 +43,10 @@ def as_json(audit: AuditResult, shown: Selection, images: int, room: int) -> str
         shown: which of its findings.
         images: budget for images, in characters.
         room: for all data, in characters; images may take what the rest leaves of it, and `MIN_IMAGE_BUDGET`.
+        files: what stands before the names of samples in the addresses of their files; None: the page knows none.
     """
     found = findings_of(audit, shown)
-    rest = _written(_data(audit, shown, found))
+    rest = _written({**_data(audit, shown, found), "files": files})
     held = choose_thumbnails(audit, found, max(MIN_IMAGE_BUDGET, min(images, room - len(rest))))
     return f'{rest[:-1]},"images":{_written(held.images)},"previews":{_written(held.previews)},' + (
         f'"withoutImage":{held.left_out}}}'
@@ -107,6 +109,7 @@ def _issue(audit: AuditResult, issue: str, shown: Selection, found: list[dict[st
     threshold = audit.decisions.thresholds[issue]
     calibration = s.calibration.get(issue)
     finite = math.isfinite(threshold)
+    limit = min(1, max(s.pairs_complete_below, threshold if finite else 0)) if issue == "near_duplicates" else 1
     return {
         "title": row.title,
         "description": row.description,
@@ -117,7 +120,9 @@ def _issue(audit: AuditResult, issue: str, shown: Selection, found: list[dict[st
         "thresholdIssue": row.threshold,
         "scores": _scores(s.of(issue)),
         "threshold": threshold if finite else None,
-        "limit": min(1, max(s.pairs_complete_below, threshold if finite else 0)) if issue == "near_duplicates" else 1,
+        "limit": limit,
+        "surplus": _surplus(audit, limit) if issue == "near_duplicates" else None,
+        "action": audit.policy.action(issue),
         "also": _also(audit, issue),
         "calibration": None
         if calibration is None or calibration.unknown
@@ -127,6 +132,13 @@ def _issue(audit: AuditResult, issue: str, shown: Selection, found: list[dict[st
         "findings": found,
         "leftOut": int(shown.left_out.get(issue, 0)),
     }
+
+
+def _surplus(audit: AuditResult, limit: float) -> dict[str, Any]:
+    """Positions of the samples that are surplus copies below a threshold up to the limit, and that threshold."""
+    scores = surplus_scores(audit, limit)
+    at = (~np.isnan(scores)).nonzero()[0]
+    return {"at": pack_json(at.astype(np.uint32)), "scores": _scores(scores[at])}
 
 
 def _also(audit: AuditResult, issue: str) -> list[int]:

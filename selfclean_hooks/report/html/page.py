@@ -1,16 +1,18 @@
-"""The page of an audit, readable without scripts, and the page of several splits, which leads to theirs."""
+"""The page of an audit, readable without scripts."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
@@ -23,11 +25,11 @@ from selfclean_hooks.results.tables import calibration_rows, summary_rows
 if TYPE_CHECKING:
     from selfclean_hooks.gate.verdict import Verdict
     from selfclean_hooks.results.result import AuditResult
-    from selfclean_hooks.results.splits import SplitsResult
 
 PAGE = 24_000_000  # characters: what mail servers let through
 IMAGES = 20_000_000  # characters of these at most for images
 STYLES = ("styles/base.css", "styles/parts.css", "styles/gallery.css", "styles/print.css")
+SAMPLED = 20  # samples whose files are looked for
 SCRIPTS = (  # one scope, in this order
     "scripts/app/dom.js",
     "scripts/app/data.js",
@@ -40,7 +42,12 @@ SCRIPTS = (  # one scope, in this order
     "scripts/views/threshold.js",
     "scripts/views/histogram.js",
     "scripts/review/filters.js",
+    "scripts/review/listing.js",
+    "scripts/review/confusion.js",
+    "scripts/review/selection.js",
     "scripts/views/gallery.js",
+    "scripts/views/zoom.js",
+    "scripts/views/worst.js",
     "scripts/views/difference.js",
     "scripts/views/focus.js",
     "scripts/review/classes.js",
@@ -56,7 +63,13 @@ SCRIPTS = (  # one scope, in this order
 )
 
 
-def render(audit: AuditResult, max_items: int | None = None, verdict: Verdict | None = None, back: str = "") -> str:
+def render(
+    audit: AuditResult,
+    max_items: int | None = None,
+    verdict: Verdict | None = None,
+    back: str = "",
+    place: Path | None = None,
+) -> str:
     """The page. Samples are shown with the thumbnails that the audit carries.
 
     Characters that cannot be encoded (from file names) are written as escapes, so the page always encodes to UTF-8.
@@ -66,6 +79,7 @@ def render(audit: AuditResult, max_items: int | None = None, verdict: Verdict | 
         max_items: findings of each issue at most; default: as many as the audit was made with.
         verdict: shown on the page, if given.
         back: address of the page of all splits, relative to this one; "": there is none.
+        place: where the page is to be; it then links to the files of the samples, if these lie near enough.
 
     Raises:
         SettingError: `max_items` is less than 1.
@@ -75,8 +89,21 @@ def render(audit: AuditResult, max_items: int | None = None, verdict: Verdict | 
     text = page.render(**facts_of(audit, verdict), back=back, data=Markup("@data@"))
     text = text.encode("utf-8", "backslashreplace").decode()
     before, after = text.rsplit("@data@", 1)  # the last one: names may hold anything
-    data = as_json(audit, findings, IMAGES, PAGE - len(text))
+    data = as_json(audit, findings, IMAGES, PAGE - len(text), files_beside(audit, place))
     return f"{before}{data}{after}"
+
+
+def files_beside(audit: AuditResult, place: Path | None) -> str | None:
+    """The address, relative to a page, that the names of samples begin at; None where it would not lead to files.
+
+    It only ever leads upwards: a page that is mailed says nothing of the folders of its author.
+    """
+    if place is None or not audit.names or not any(map(os.path.isfile, islice(audit.names, SAMPLED))):
+        return None
+    here, folder = Path.cwd(), Path(os.path.abspath(place)).parent
+    if any(map(os.path.isabs, islice(audit.names, SAMPLED))) or not folder.is_relative_to(here):
+        return None
+    return "../" * len(folder.relative_to(here).parts)
 
 
 @cache
@@ -171,72 +198,3 @@ def _facts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     else:
         text = f"{value:.6g}" if isinstance(value, float) else str(value)
         yield name.replace("_", " "), "none" if value is None else text
-
-
-MAX_PAIRS = 100  # of leakage, on the page
-
-
-def render_splits(
-    found: SplitsResult[Any],
-    places: Mapping[str, str],
-    leakage: Sequence[Mapping[str, Any]],
-    verdict: Verdict | None = None,
-) -> str:
-    """The page.
-
-    Args:
-        found: the audits.
-        places: the folder of each split, beside the page.
-        leakage: `found.leaking` with the samples and labels of both sides.
-        verdict: shown on the page, if given.
-    """
-    worst = sorted(leakage, key=lambda row: not _differ(row))[:MAX_PAIRS]  # pairs with two labels first
-    issues = list(dict.fromkeys(issue for audit in found.audits.values() for issue in audit.scores.issues))
-    text = (
-        environment()
-        .get_template("splits.html.jinja")
-        .render(
-            splits=list(found.audits),
-            issues=issues,
-            rows=[
-                {
-                    "name": name,
-                    "link": _page(places[name]),
-                    "samples": len(audit),
-                    "cells": [_cell(audit, issue) for issue in issues],
-                }
-                for name, audit in found.audits.items()
-            ],
-            shift=found.shifts,
-            leakage=[_linked(row, places) for row in worst],
-            verdict=verdict,
-            leakage_total=len(leakage),
-            disagreements=len(found.disagreeing),
-        )
-    )
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _page(place: str) -> str:
-    return quote(place) + "/report.html"
-
-
-def _linked(row: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
-    """A pair with the addresses of its thumbnails, in the pages of both splits."""
-    links = {f"link_{side}": f"{_page(places[row[f'split_{side}']])}#leakage/{row[f'index_{side}']}" for side in "12"}
-    return {**row, **links}
-
-
-def _differ(row: Mapping[str, Any]) -> bool:
-    """Whether both samples of a pair have labels, and other ones."""
-    return bool(row["label_1"] and row["label_2"] and row["label_1"] != row["label_2"])
-
-
-def _cell(audit: AuditResult, issue: str) -> dict[str, Any]:
-    if issue not in audit.contamination:
-        return {"why": audit.scores.not_run.get(issue, "not run"), "found": 0, "share": 0.0}
-    return {
-        "why": "",
-        "found": int(audit.decisions.contamination_mask(issue).sum()),
-        "share": audit.contamination[issue],
-    }

@@ -54,6 +54,7 @@ function exportDecisions() {
   const total = issues.reduce((sum, issue) => sum + marks[issue].size, carried.length + loaded.length);
   const number = Object.keys(movedThresholds()).length;
   dialog("Decisions exported", el("p", {}, `decisions.json holds ${count(total)} decisions${number ? ` and ${number} moved ${number > 1 ? "thresholds" : "threshold"}` : ""}.`),
+    el("p", {}, unmarkedText()),
     el("p", {}, "Write the fixed data set, a new folder; start where the audit was started, with the path of decisions.json:"), commandLine(`selfclean-hooks apply ${folder} --decisions decisions.json --to ${quoted(cleanName(raw.dataset))}`),
     el("p", {}, "Or check the saved audit with them:"), commandLine(`selfclean-hooks gate ${folder} --decisions decisions.json`));
 }
@@ -67,7 +68,7 @@ async function loadFile(file) {
   }
 }
 
-const SHORTCUTS = [["j, →", "next finding"], ["k, ←", "previous finding"], ["↑, ↓", "a row up or down, with the list in focus"], ["c, Enter", "confirm"], ["x", "reject: not an issue"], ["r", "relabel as chosen"], ["u", "undo"], ["d", "difference of images"], ["?", "this help"]];
+const SHORTCUTS = [["j, →", "next finding"], ["k, ←", "previous finding"], ["↑, ↓", "a row up or down, with the list in focus"], ["c, Enter", "confirm"], ["x", "reject: not an issue"], ["r", "relabel as chosen"], ["u", "undo"], ["Space", "select, with the list in focus"], ["a", "select all that are listed"], ["Esc", "select none"], ["d", "difference of images"], ["?", "this help"]];
 
 function help() {
   const keys = el("input", { type: "checkbox", change: () => setting("keys", keys.checked ? "on" : "off") });

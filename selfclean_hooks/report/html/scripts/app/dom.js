@@ -54,9 +54,9 @@ const words = (issue) => issue.replaceAll("_", " ");
 /** @param {string} text */
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
-/** One file saved by the browser. @param {string} name @param {string} text */
-function download(name, text) {
-  const address = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+/** One file saved by the browser. @param {string} name @param {string} text @param {string} [type] */
+function download(name, text, type = "application/json") {
+  const address = URL.createObjectURL(new Blob([text], { type }));
   const link = el("a", { href: address, download: name });
   document.body.append(link);
   link.click();
@@ -73,8 +73,8 @@ function announce(text) {
 /** Events of what has changed. */
 const changes = new EventTarget();
 
-/** @param {"marks"|"filter"|"threshold"|"focus"|"theme"} what @param {any} [detail] */
+/** @param {"marks"|"filter"|"threshold"|"focus"|"theme"|"selection"} what @param {any} [detail] */
 const changed = (what, detail = null) => changes.dispatchEvent(new CustomEvent(what, { detail }));
 
-/** @param {"marks"|"filter"|"threshold"|"focus"|"theme"} what @param {(detail: any) => void} then */
+/** @param {"marks"|"filter"|"threshold"|"focus"|"theme"|"selection"} what @param {(detail: any) => void} then */
 const onChange = (what, then) => changes.addEventListener(what, (event) => then(/** @type {CustomEvent} */ (event).detail));

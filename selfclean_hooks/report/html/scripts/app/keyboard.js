@@ -14,6 +14,7 @@ function press(event) {
   const panel = openPanel();
   if (panel === null || isTaken(event) || setting("keys") === "off") return;
   const inList = event.target === panel.gallery.root;
+  const isSelecting = panel.gallery.chosen().length > 0;
   const relabel = /** @type {HTMLElement|null} */ (panel.focus.querySelector("button.relabelled"));
   const inRelabel = /** @type {HTMLElement} */ (event.target).matches("select.relabel");
   const acts = {
@@ -28,7 +29,10 @@ function press(event) {
     c: () => decide(panel, { verdict: "confirmed" }),
     Enter: () => (inRelabel ? relabel?.click() : decide(panel, { verdict: "confirmed" })),
     x: () => decide(panel, { verdict: "rejected" }),
-    r: () => relabel?.click(),
+    r: () => (isSelecting && relabel ? decide(panel, relabelSelected(panel)) : relabel?.click()),
+    a: () => panel.gallery.choose(panel.gallery.list()),
+    Escape: isSelecting && (() => panel.gallery.choose([])),
+    " ": inList && (() => panel.gallery.focused() && panel.gallery.toggle(/** @type {Item} */ (panel.gallery.focused()))),
     u: () => takeBack(panel),
     d: () => showDifference(panel),
   };

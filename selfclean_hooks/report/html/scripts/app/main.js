@@ -5,6 +5,7 @@ function start() {
   restore();
   const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
   byId("tools").append(...tools());
+  byId("worst").append(...[worstFindings()].filter(Boolean));
   byId("progress").append(progressTable());
   addTab("summary", "Summary", byId("panel-summary"));
   const panels = byId("panels");

@@ -11,7 +11,7 @@ const openPanel = () => tabs.get(openName)?.parts ?? null;
 
 /** @param {string} name @param {string} title @param {HTMLElement} panel @param {number|null} [number] @param {() => Panel|null} [build] called when it is opened first */
 function addTab(name, title, panel, number = null, build) {
-  const tab = el("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": panel.id, "aria-selected": "false", tabindex: -1, click: (event) => chooseTab(name, event.detail > 0) }, title, number !== null && el("span", { class: "number" }, count(number)));
+  const tab = el("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": panel.id, "aria-selected": "false", tabindex: -1, click: (event) => chooseTab(name, event.detail > 0) }, el("span", { class: "title", "data-title": title }, title), number !== null && el("span", { class: "number" }, count(number)));
   panel.setAttribute("role", "tabpanel");
   panel.setAttribute("aria-labelledby", tab.id);
   panel.hidden = true;
@@ -39,24 +39,27 @@ function openTab(name, item = null) {
     tab.tabIndex = other === name ? 0 : -1;
     panel.hidden = other !== name;
   }
+  scrollTo({ top: Math.min(scrollY, document.querySelector("header.top")?.clientHeight ?? 0), behavior: "instant" });
   entry.opened();
   history.replaceState(null, "", `#${name}`);
   if (item !== null && entry.parts) {
-    if (!entry.parts.gallery.list().includes(item)) setFilter({ cls: null, state: "all", name: "" });
+    if (!entry.parts.gallery.list().includes(item)) setFilter(NO_FILTER);
     entry.parts.gallery.focus(item, true);
   }
 }
 
 /** @param {string} issue @param {HTMLElement} root @returns {Panel} */
 function issuePanel(issue, root) {
-  const status = el("span", { class: "soft", role: "status" });
+  const status = el("span", { class: "soft counted", role: "status" });
   const list = gallery(issue, status);
   /** @type {Panel} */
   const panel = { issue, root, gallery: list, focus: root, next: () => list.step(1) };
   panel.focus = focusView(panel);
   const { leftOut } = raw.issues[issue];
   const notes = leftOut > 0 && el("p", { class: "note" }, `${count(leftOut)} flagged findings are not shown. Audit with a higher --max-items to see them.`);
-  root.append(el("div", { class: "issue-head" }, el("div", {}, el("h2", {}, raw.issues[issue].title), el("p", { class: "soft" }, raw.issues[issue].description), progressLine(issue)), thresholdBar(issue)), filterBar(status), ...(notes ? [notes] : []), el("div", { class: "review" }, list.root, panel.focus));
+  const head = el("div", { class: "issue-head" }, el("div", {}, el("h2", {}, raw.issues[issue].title), el("p", { class: "soft" }, raw.issues[issue].description), progressLine(issue)), thresholdBar(issue));
+  const controls = el("div", { class: "listing" }, issue === "label_errors" && confusionTable(), filterBar(issue, status), notes, selectionBar(panel));
+  root.append(el("div", { class: "review" }, head, controls, panel.focus, list.root));
   return panel;
 }
 

@@ -22,12 +22,12 @@ function classTable() {
     rows.sort((a, b) => way * (sorted.column === "class" ? a.class.localeCompare(b.class, "en", { numeric: true }) : a[sorted.column] - b[sorted.column]) || a.place - b.place);
     for (const [column, head] of heads) head.setAttribute("aria-sort", column !== sorted.column ? "none" : sorted.down ? "descending" : "ascending");
     body.replaceChildren(...rows.slice(0, ROWS).map((row) => el("tr", {}, el("th", { scope: "row" }, el("button", { type: "button", class: "link", click: () => openClass(row.class) }, named(row.class.trim() ? row.class : "(blank)"))),
-      ...columns.slice(1).map((column) => el("td", { class: "number" }, count(row[column]), column !== "samples" && row[column] > 0 && el("span", { class: "soft" }, ` ${share(row[column] / row.samples)}`))))));
+      ...columns.slice(1).map((column) => el("td", { class: "number", "data-head": capital(words(column)) }, count(row[column]), column !== "samples" && row[column] > 0 && el("span", { class: "soft" }, ` ${share(row[column] / row.samples)}`))))));
     note.textContent = rows.length > ROWS ? `${count(ROWS)} of ${count(rows.length)} classes: sort to see others.` : "Flags at the thresholds in force. Select a class to list its findings.";
   };
   onChange("threshold", () => !body.closest("[hidden]") && show());
   show();
-  const table = el("table", { class: "classes" }, el("thead", {}, el("tr", {}, ...heads.map(([, head]) => head))), body);
+  const table = el("table", { class: "classes stacked" }, el("thead", {}, el("tr", {}, ...heads.map(([, head]) => head))), body);
   return el("div", { class: "class-table", show }, note, el("div", { class: "wide", role: "region", "aria-label": "Table of classes", tabindex: 0 }, table));
 }
 

@@ -28,20 +28,39 @@ function progressLine(issue) {
   return el("div", { class: "progress" }, bar, counts, rule);
 }
 
+/** What happens to flagged samples that nobody marks. */
+function unmarkedText() {
+  const open = issues.filter((issue) => ["drop", "relabel"].includes(raw.issues[issue].action)).flatMap((issue) => {
+    const marked = findings[issue].filter((finding) => markOf(finding) && isBelow(finding.score, thresholdOf(issue))).length;
+    const rest = Math.max(0, flaggedAt(issue).flagged - marked);
+    return rest ? [`${words(issue)} ${count(rest)}`] : [];
+  });
+  if (open.length) return `Flags that you do not mark count as confirmed: these samples are dropped too (${open.join(", ")}). Reject those that are no issue.`;
+  return issues.some((issue) => ["drop", "relabel"].includes(raw.issues[issue].action)) ? "All flagged samples are marked." : "Flags that you do not mark change nothing: this audit drops only what you confirm.";
+}
+
 /** All issues, for the summary. */
 function progressTable() {
   const body = el("tbody");
-  const show = () => body.replaceChildren(...issues.map((issue) => {
+  const unmarked = el("p", {});
+  const headings = ["Inspected", "Confirmed", "Not an issue", "Relabelled", "Excluded from review"];
+  const rows = () => issues.map((issue) => {
     const found = progressOf(issue);
     const cells = [`${count(found.seen)} of ${count(found.shown)}`, count(found.confirmed), count(found.rejected), count(found.relabelled), found.seen ? share(found.saved) : "–"];
     const open = el("button", { type: "button", class: "link", click: () => openTab(issue) }, words(issue));
-    return el("tr", {}, el("th", { scope: "row" }, open), ...cells.map((cell) => el("td", { class: "number" }, cell)), el("td", {}, ruleText(issue)));
-  }));
+    return el("tr", {}, el("th", { scope: "row" }, open), ...cells.map((cell, i) => el("td", { class: "number", "data-head": headings[i] }, cell)), el("td", {}, ruleText(issue)));
+  });
+  const show = () => {
+    unmarked.textContent = unmarkedText();
+    body.replaceChildren(...rows());
+  };
   onChange("marks", show);
+  onChange("threshold", show);
   show();
-  const heads = ["Inspected", "Confirmed", "Not an issue", "Relabelled", "Excluded from review"].map((text) => el("th", { scope: "col", class: "number" }, text));
-  const table = el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Issue"), ...heads, el("th", { scope: "col" }, "When to stop"))), body);
+  const heads = headings.map((text) => el("th", { scope: "col", class: "number" }, text));
+  const table = el("table", { class: "stacked" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Issue"), ...heads, el("th", { scope: "col" }, "When to stop"))), body);
   return el("section", {}, el("h3", {}, "Review"),
     el("p", { class: "soft" }, `Review the findings from the worst. After ${raw.cleanInARow} consecutive non-issues reviewing can stop. Decisions stay in this browser${isKept ? "" : " until the page is closed (it does not allow pages to keep anything: export them)"}; export them to apply them.`),
+    unmarked,
     el("div", { class: "wide", role: "region", "aria-label": "Progress of the review", tabindex: 0 }, table));
 }

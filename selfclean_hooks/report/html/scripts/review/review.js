@@ -25,12 +25,12 @@ function stateOf(item) {
   return states.size === 1 ? [...states][0] : "some";
 }
 
-/** @param {Finding[]} about all of one issue @param {Mark|null} mark null: none any more */
+/** @param {Finding[]} about all of one issue @param {Mark|null|((finding: Finding) => Mark|null)} mark null: none any more */
 function mark(about, mark) {
   if (!about.length) return;
   const { issue } = about[0];
   done.push({ issue, before: about.map((finding) => [finding.key, markOf(finding)]) });
-  for (const finding of about) put(issue, finding.key, mark ?? undefined);
+  for (const finding of about) put(issue, finding.key, (typeof mark === "function" ? mark(finding) : mark) ?? undefined);
   keep();
   changed("marks", issue);
 }

@@ -9,7 +9,7 @@ function focusView(panel) {
   let whole = COPIES;
   const show = () => {
     const item = panel.gallery.focused();
-    root.replaceChildren(...(item ? focusParts(panel, item, whole, () => { whole = Infinity; show(); }) : [el("p", { class: "soft" }, "Select a finding, or press ", el("kbd", {}, "j"), " for the first one.")]));
+    root.replaceChildren(...(item ? focusParts(panel, item, whole, () => { whole = Infinity; show(); }) : [el("p", { class: "soft" }, "Select a finding", el("span", { class: "hint" }, ", or press ", el("kbd", {}, "j"), " for the first one"), ".")]));
   };
   onChange("focus", (item) => {
     if (item?.issue !== issue) return;
@@ -32,7 +32,7 @@ function focusParts(panel, item, whole, more) {
     el("span", {}, at ? `${count(at)} of ${count(list.length)}` : "not in the list"),
     el("button", { type: "button", "aria-label": "Next finding", click: () => panel.gallery.step(1) }, "›"));
   const scores = el("p", { class: "soft" }, `Score ${score(item.score)}${isFlagged(item) ? "" : ", above the threshold"}`);
-  return [heading, el("h3", {}, raw.issues[item.issue].question), answers(panel, item), largeOf(item, whole, more), el("div", { class: "extra" }), scores, ...nearOf(item)];
+  return [heading, el("h3", {}, raw.issues[item.issue].question), answers(panel, item), largeOf(item, whole, more), el("div", { class: "extra" }), el("div", { class: "below" }, scores, likeButton(item)), ...nearOf(item)];
 }
 
 /** @param {Item} item @param {number} whole @param {() => void} more */
@@ -46,8 +46,14 @@ function largeOf(item, whole, more) {
   return el("div", { class: surplus.length > 1 ? "many" : "two" }, kept, ...members, rest > 0 && el("button", { type: "button", click: more }, `Show ${count(rest)} more`));
 }
 
+/** List the findings that are most like this one first. @param {Item} item */
+function likeButton(item) {
+  const { index, split } = sampleOf(item.samples[0]);
+  return raw.map && !split && el("button", { type: "button", class: "quiet small", click: () => setFilter({ like: { issue: item.issue, index } }) }, "Find similar");
+}
+
 /** @param {string} key @param {...(HTMLElement|null|false)} words */
-const figureOf = (key, ...words) => el("figure", { class: "sample" }, el("div", { class: "seen" }, thumbnailOf(key)), el("figcaption", {}, caption(key), ...words));
+const figureOf = (key, ...words) => el("figure", { class: "sample" }, zoomable(key), el("figcaption", {}, caption(key), ...words));
 
 /** @param {Item} item */
 function labelsOf(item) {
@@ -95,13 +101,27 @@ function nearOf(item) {
   const titles = item.issue === "label_errors" ? [["Nearest of class ", sample.given], ["Nearest of class ", sample.predicted]] : [["Nearest samples", ""]];
   return item.near.flatMap((row, i) => {
     if (!row.length || (i === 1 && sample.given === sample.predicted)) return [];
-    const small = row.map((key) => el("figure", { class: "sample" }, el("div", { class: "seen" }, thumbnailOf(key)), el("figcaption", {}, caption(key))));
+    const small = row.map((key) => el("figure", { class: doubtsOf(key) ? "sample doubted" : "sample" }, zoomable(key), el("figcaption", {}, caption(key, true), doubtsOf(key) && el("span", { class: "bad" }, doubtsOf(key)))));
     return [el("h4", {}, titles[i][0], titles[i][1] ? named(titles[i][1]) : null), el("div", { class: "near" }, ...small)];
   });
 }
 
-/** Mark the finding in focus and go on to the next. @param {Panel} panel @param {Mark} verdict */
+/** Why a sample is no evidence: it is flagged itself. @param {string} key @returns {string} */
+function doubtsOf(key) {
+  const { split, index } = sampleOf(key);
+  const doubts = split ? [] : [["label_errors", "label in doubt"], ["off_topic", "off topic?"]].filter(([issue]) => issues.includes(issue) && flagger(issue)(index));
+  return doubts.map(([, text]) => text).join(", ");
+}
+
+/** Mark what is selected; else the finding in focus, and go on to the next. @param {Panel} panel @param {Mark|null|((finding: Finding) => Mark|null)} verdict */
 function decide(panel, verdict) {
+  const chosen = panel.gallery.chosen();
+  if (chosen.length) {
+    mark(chosen.flatMap((item) => item.findings), verdict);
+    panel.gallery.choose([]);
+    return announce(`${count(chosen.length)} findings marked`);
+  }
+  if (verdict === null || typeof verdict === "function") return;
   const item = panel.gallery.focused();
   if (item === null) return;
   mark(item.findings, verdict);

@@ -7,7 +7,8 @@ const SYMBOLS = { confirmed: "confirmed", rejected: "no issue", relabelled: "rel
 
 /**
  * @typedef {{root: HTMLElement, list: () => Item[], focused: () => Item|null, focus: (item: Item, scroll?: boolean) => void,
- *   step: (by: number) => void, columns: () => number, fill: () => void}} Gallery
+ *   step: (by: number) => void, columns: () => number, fill: () => void, chosen: () => Item[],
+ *   choose: (those: Item[]) => void, toggle: (item: Item) => void}} Gallery `chosen`: what is selected, in order
  */
 
 /** @param {string} issue @param {HTMLElement} status @returns {Gallery} */
@@ -15,11 +16,15 @@ function gallery(issue, status) {
   const { isPair, title } = raw.issues[issue];
   const kind = kindOf(issue);
   const size = { images: isPair ? [250, 190] : [138, issue === "label_errors" ? 208 : 186], text: [isPair ? 420 : 300, isPair ? 190 : 170], table: [isPair ? 380 : 220, 230], none: [isPair ? 320 : 240, isPair ? 96 : 74] }[kind];
-  const root = el("div", { class: `gallery ${kind}${isPair ? " pairs" : ""}`, role: "listbox", tabindex: 0, "aria-label": title });
+  const root = el("div", { class: `gallery ${kind}${isPair ? " pairs" : ""}`, role: "listbox", tabindex: 0, "aria-label": title, "aria-multiselectable": "true" });
   /** @type {Item[]} */
   let list = [];
   /** @type {Item|null} */
   let focused = null;
+  /** @type {Set<Item>} */
+  let chosen = new Set();
+  /** @type {Item|null} where a range begins */
+  let anchor = null;
   /** @type {Map<Item, HTMLElement>} */
   const there = new Map();
   let columns = 1;
@@ -53,7 +58,7 @@ function gallery(issue, status) {
       let card = there.get(item);
       if (card === undefined) {
         card = cardOf(item, kind);
-        card.addEventListener("click", () => focus(item, true));
+        card.addEventListener("click", (event) => click(event, item));
         there.set(item, card);
         root.append(card);
       }
@@ -63,13 +68,39 @@ function gallery(issue, status) {
   };
   const state = (card, item) => {
     card.setAttribute("aria-selected", String(item === focused));
+    card.setAttribute("aria-checked", String(chosen.has(item)));
     const verdict = stateOf(item);
     card.dataset.state = verdict;
     card.classList.toggle("beyond", !isFlagged(item));
     /** @type {HTMLElement} */ (card.querySelector(".state")).textContent = SYMBOLS[verdict] ?? "";
   };
+  const choose = (those) => {
+    chosen = new Set(those);
+    root.classList.toggle("selecting", chosen.size > 0);
+    for (const [item, card] of there) state(card, item);
+    changed("selection", issue);
+  };
+  const toggle = (item) => {
+    anchor = item;
+    choose(chosen.has(item) ? [...chosen].filter((one) => one !== item) : [...chosen, item]);
+  };
+  const click = (event, item) => {
+    if (event.shiftKey) {
+      const [from, to] = [anchor, item].map((one) => list.indexOf(one)).sort((a, b) => a - b);
+      return choose([...chosen, ...list.slice(Math.max(0, from), to + 1)]);
+    }
+    if (event.ctrlKey || event.metaKey || event.target.closest(".pick")) return toggle(item);
+    focus(item, true);
+  };
+  rectangleOn(root, (box, isMore) => {
+    const [across, down] = [width + GAP, size[1] + GAP];
+    const [first, last] = [Math.max(0, Math.floor(box.left / across)), Math.min(columns - 1, Math.floor(box.right / across))];
+    const touched = [];
+    for (let row = Math.max(0, Math.floor(box.top / down)); row <= Math.floor(box.bottom / down) && row * columns < list.length; row++) touched.push(...list.slice(row * columns + first, row * columns + last + 1));
+    choose(isMore ? [...chosen, ...touched] : touched);
+  });
   const focus = (item, scroll = false) => {
-    focused = item;
+    focused = anchor = item;
     fill();
     root.setAttribute("aria-activedescendant", idOf(item));
     const aside = scroll && matchMedia("(max-width: 60rem)").matches ? root.parentElement?.querySelector(".focus") : null;
@@ -91,12 +122,14 @@ function gallery(issue, status) {
     if (list[next] !== focused) focus(list[next], true);
   };
   const again = () => {
-    list = items[issue].filter(passes);
+    list = listed(issue);
     const flagged = list.filter(isFlagged).length;
     status.textContent = list.length ? `${count(list.length)} shown, ${count(flagged)} of them flagged` : "Nothing is listed here";
     root.toggleAttribute("data-empty", !list.length);
     if (focused !== null && !list.includes(focused)) root.removeAttribute("aria-activedescendant");
-    for (const [item, card] of there) if (!list.includes(item)) { card.remove(); there.delete(item); }
+    const those = new Set(list);
+    for (const [item, card] of there) if (!those.has(item)) { card.remove(); there.delete(item); }
+    if ([...chosen].some((item) => !those.has(item))) choose([...chosen].filter((item) => those.has(item)));
     fill();
   };
   onChange("filter", again);
@@ -107,7 +140,7 @@ function gallery(issue, status) {
   });
   new ResizeObserver(fill).observe(root);
   again();
-  return { root, list: () => list, focused: () => focused, focus, step, columns: () => columns, fill };
+  return { root, list: () => list, focused: () => focused, focus, step, columns: () => columns, fill, chosen: () => list.filter((item) => chosen.has(item)), choose, toggle };
 }
 
 /** @param {Item} item */
@@ -130,7 +163,7 @@ function cardOf(item, kind) {
   const first = sampleOf(item.samples[0]);
   const labels = item.issue === "label_errors" && el("span", { class: "labels" }, named(first.given ?? ""), " → ", named(first.predicted ?? ""));
   const what = several ? shown.map((key) => caption(key, true)) : [caption(item.samples[0], true)];
-  return el("div", { class: "card", role: "option", id: idOf(item) }, seenAs.length > 0 && el("div", { class: `row${shown.length}` }, ...seenAs),
+  return el("div", { class: "card", role: "option", id: idOf(item) }, el("span", { class: "pick", "aria-hidden": "true" }), seenAs.length > 0 && el("div", { class: `row${shown.length}` }, ...seenAs),
     el("div", { class: "words" }, ...what, rest > 0 && el("span", { class: "soft" }, `and ${count(rest)} more`), labels),
     el("div", { class: "foot" }, el("span", { class: "soft" }, score(item.score)), el("span", { class: "state" })));
 }

@@ -1,8 +1,10 @@
 // Thresholds: where scores become flags, and what follows from moving them.
 
 /**
- * @typedef {{scores: Float32Array|Float64Array, sorted: Float64Array, wrong: Float64Array|null, zeros: number,
- *   also: number[], end: number}} Model scores of an issue; `wrong[i]`: issues to be expected among the i worst
+ * @typedef {{scores: Float32Array|Float64Array, counted: Float32Array|Float64Array, sorted: Float64Array,
+ *   sortedCounted: Float64Array, wrong: Float64Array|null, also: number[], end: number}} Model
+ *   scores of an issue; `counted`: those of near duplicates for surplus copies alone; `wrong[i]`: issues to be expected
+ *   among the i worst
  */
 
 /** @type {Map<string, Model>} */
@@ -18,9 +20,19 @@ function model(issue) {
 /** @param {any} data of an issue @returns {Model} */
 function modelOf(data) {
   const scores = scoresOf(data.scores);
-  const sorted = Float64Array.from(scores.filter((value) => !Number.isNaN(value))).sort();
+  const counted = data.surplus ? surplusOf(data.surplus) : scores;
+  const ascending = (values) => Float64Array.from(values.filter((value) => !Number.isNaN(value))).sort();
+  const sorted = ascending(scores);
   const end = Math.max(sorted.at(-1) ?? 0, data.threshold ?? 0) || 1;
-  return { scores, sorted, wrong: data.calibration && expected(sorted, data.calibration), zeros: below(sorted, Number.MIN_VALUE), also: data.also, end };
+  return { scores, counted, sorted, sortedCounted: counted === scores ? sorted : ascending(counted), wrong: data.calibration && expected(sorted, data.calibration), also: data.also, end };
+}
+
+/** The threshold above which each sample is a surplus copy, NaN: none. @param {{at: string, scores: any}} packed */
+function surplusOf(packed) {
+  const found = new Float64Array(raw.n).fill(NaN);
+  const values = scoresOf(packed.scores);
+  new Uint32Array(bytesOf(packed.at)).forEach((index, i) => (found[index] = values[i]));
+  return found;
 }
 
 /** @param {Float64Array} sorted @param {{score: number[], clean: number[]}} knots */
@@ -75,22 +87,25 @@ function setThreshold(issue, threshold) {
 /** As the audit flags: what lies below the threshold, and exact copies. @param {number} value @param {number|null} threshold */
 const isBelow = (value, threshold) => threshold !== null && (value < threshold || value === 0);
 
-/** Samples flagged at the threshold, and the estimated number of true ones among them. @param {string} issue */
+/** Ascending numbers that are flagged. @param {Float64Array} sorted @param {number} threshold */
+const hitsOf = (sorted, threshold) => Math.max(below(sorted, threshold), below(sorted, Number.MIN_VALUE));
+
+/** Samples flagged at the threshold (of near duplicates the surplus copies), and the estimated number of true ones among them. @param {string} issue */
 function flaggedAt(issue) {
-  const { scores, sorted, wrong, zeros, also } = model(issue);
+  const { scores, sorted, sortedCounted, wrong, also } = model(issue);
   const threshold = thresholdOf(issue);
   if (threshold === null) return { flagged: 0, right: wrong && 0, total: scores.length };
-  const hits = Math.max(below(sorted, threshold), zeros);
+  const [hits, flagged] = [hitsOf(sorted, threshold), hitsOf(sortedCounted, threshold)];
   const beside = also.filter((index) => !isBelow(scores[index], threshold)).length;
-  return { flagged: hits + beside, right: wrong && wrong[hits], total: scores.length };
+  return { flagged: flagged + beside, right: wrong && (wrong[hits] * flagged) / Math.max(1, hits), total: scores.length };
 }
 
-/** Whether a sample is flagged at the threshold. @param {string} issue @returns {(index: number) => boolean} */
+/** Whether a sample is flagged at the threshold, of near duplicates: as surplus copy. @param {string} issue @returns {(index: number) => boolean} */
 function flagger(issue) {
-  const { scores, also } = model(issue);
+  const { counted, also } = model(issue);
   const threshold = thresholdOf(issue);
   const beside = new Set(threshold === null ? [] : also);
-  return (index) => isBelow(scores[index], threshold) || beside.has(index);
+  return (index) => isBelow(counted[index], threshold) || beside.has(index);
 }
 
 /** @param {Item} item */
