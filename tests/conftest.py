@@ -1,5 +1,6 @@
 """Data sets on disk for several tests."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -18,6 +19,17 @@ from tests.helpers.command_line import audited_once, call, saved, source  # noqa
 settings.register_profile("quick", max_examples=25, deadline=None)
 settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile("quick")
+
+
+def pytest_collection_finish() -> None:
+    """Collections of garbage, a third of the time of small fits, pass over what was imported."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """What was imported is taken down as without."""
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.issues import BY_NAME
@@ -22,6 +21,7 @@ from selfclean_hooks.neighbors.spanning_tree import minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, pair_distance_quantile
 from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
 from selfclean_hooks.utils.text import Tick
+from selfclean_hooks.utils.torch_settings import on_cpu
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def score(
     classes = combination_codes(targets) if targets is not None and targets.ndim == 2 else classes
     why = _why_no_label_scores(labels, why_no_labels, method, chosen.targets)
     not_run = {"label_errors": why} if why else {}
-    with torch.device("cpu"):  # whatever the default device is
+    with on_cpu():
         x = UnitRows.of(vectors)
         lists_all_pairs = len(x) * (len(x) - 1) // 2 <= MIN_PAIRS
         k = len(x) - 1 if lists_all_pairs else chosen.neighbors

@@ -31,15 +31,15 @@ def with_evidence(audit: A, vectors: NDArray[np.floating], umap: bool = False, p
         umap: make the map by UMAP where umap-learn is installed and there are not too many samples.
         progress: show a progress bar.
     """
-    import torch  # not needed to read what was saved
-
+    # torch is not needed to read what was saved
     from selfclean_hooks.neighbors.projection import project_to_plane
     from selfclean_hooks.neighbors.unit_vectors import UnitRows
     from selfclean_hooks.utils.text import bar
+    from selfclean_hooks.utils.torch_settings import on_cpu
 
     n, found = len(audit), select_findings(audit)
     readable = np.setdiff1d(np.arange(n), list(audit.scores.errors))
-    with torch.device("cpu"), bar("looking at neighbours", progress):  # whatever the default device is
+    with on_cpu(), bar("looking at neighbours", progress):
         x = UnitRows.of(vectors)
         near = _Near(x, readable, _copies(audit.scores)[readable])
         off_topic = near.of(found.samples["off_topic"], MAX_OFF_TOPIC_NEIGHBORS)

@@ -15,11 +15,21 @@ def plain_torch() -> Iterator[None]:
     with ExitStack() as settings:
         settings.callback(torch.set_default_dtype, dtype)
         torch.set_default_dtype(torch.float32)
-        settings.enter_context(torch.device("cpu"))
+        settings.enter_context(on_cpu())
         settings.enter_context(torch.inference_mode(False))
         settings.enter_context(torch.enable_grad())
         settings.enter_context(without_autocast())
         yield
+
+
+@contextmanager
+def on_cpu() -> Iterator[None]:
+    """New tensors are made on the processor, whatever the default device is."""
+    if torch.get_default_device().type == "cpu":
+        yield  # a device that is set costs Python code in each call of torch
+    else:
+        with torch.device("cpu"):
+            yield
 
 
 @contextmanager

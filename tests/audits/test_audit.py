@@ -124,7 +124,7 @@ def test_default_device_and_dtype_and_random_state_do_not_matter_and_are_left_al
         assert torch.get_default_dtype() == torch.float64
         assert torch.get_default_device() == torch.device("meta")
     finally:
-        torch.set_default_device("cpu")
+        torch.set_default_device(None)
         torch.set_default_dtype(torch.float32)
     pd.testing.assert_frame_equal(other.frame, found.frame)
     assert torch.equal(torch.get_rng_state(), state)

@@ -18,7 +18,7 @@ from selfclean_hooks.utils.text import Tick
 MAX_IMAGES = 20_000
 MAX_BYTES = 2 << 30  # of all images together
 # pixels a side: smaller images are enlarged, photographs lose detail that minutes cannot teach
-SMALLEST, LARGEST = 28, 64
+SMALLEST, LARGEST = 16, 64
 PROBED = 64  # images read to derive the size
 
 ImageLike = Image.Image | NDArray[Any]  # an array is (C, H, W), of any number of channels

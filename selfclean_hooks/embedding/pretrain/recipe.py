@@ -22,7 +22,7 @@ class Recipe:
             or mae (hidden patches are predicted from the others).
         encoder: "auto" (a small ResNet; for mae a small ViT), "small", "small-vit", or any timm model by name.
         start: starting weights: "random", "pretrained" (timm's) or the path of a checkpoint for `encoder`.
-        size: side of the square input in pixels. None: the median longer side of the images, at least 28, at most 64
+        size: side of the square input in pixels. None: the median longer side of the images, at least 16, at most 64
             (twice the stride of a timm network, where that is more).
         epochs: passes over the images. None: as many as show the encoder enough images.
         batch_size: images a step, at least 2; at most all of them.
