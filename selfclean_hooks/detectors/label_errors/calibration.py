@@ -21,7 +21,7 @@ from selfclean_hooks.utils.arrays import FloatArray, IntArray
 MAX_KNOTS = 400
 # Wrong labels are more frequent on hard samples, where they pass for hardness: the floor counts half to all of them.
 # Measured, true number by the floor: planted labels 1, labels of people 1.4 to 2.2, classes of unequal noise 1 to 2.
-LOWEST_ODDS, TYPICAL_ODDS, HIGHEST_ODDS = 0.5, 1.25, 4.0
+LOWEST_ODDS, TYPICAL_ODDS, HIGHEST_ODDS = 0.5, 1.6, 4.0
 MAX_CERTAINTY = 0.8  # of the lowest probability: right labels that score lowest may be odd rather than hard
 GAIN_BY_CLASS = 2.0  # in log likelihood, for each class that has a floor of its own; Akaike's criterion asks for 3
 MAX_EXCESS = 1.5  # of the labels found wrong over the highest floor
