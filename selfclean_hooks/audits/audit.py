@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+import webbrowser
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -104,6 +106,23 @@ class Audit(AuditTables):
         from selfclean_hooks.storage.ownership import write_pages
 
         write_pages({Path(path): render(self, place=Path(path)).encode()})
+
+    def open_review(self, path: str | Path | None = None) -> Path:
+        """Write the report and open it in the browser, from a notebook say; `with_decisions` takes what it exports.
+
+        Args:
+            path: of the page; default: a new temporary folder. Beside the data, it links to the files of the images.
+
+        Returns:
+            The page.
+
+        Raises:
+            AuditFileError: see `to_html`.
+        """
+        page = Path(tempfile.mkdtemp(prefix="selfclean-"), "report.html") if path is None else Path(path)
+        self.to_html(page)
+        webbrowser.open(page.resolve().as_uri())
+        return page
 
     def apply(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+import webbrowser
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -131,6 +133,23 @@ class SplitsAudit(SplitsResult[Audit]):
             }
         )
         return table
+
+    def open_review(self, folder: str | Path | None = None) -> Path:
+        """Write the pages of all splits and open the one that leads to them; see `Audit.open_review`."""
+        from selfclean_hooks.storage.splits import split_folders, write_reports
+
+        place = Path(tempfile.mkdtemp(prefix="selfclean-") if folder is None else folder)
+        for name in split_folders(self.audits).values():
+            (place / name).mkdir(parents=True, exist_ok=True)
+        write_reports(self, place, *split_pages(self, place))
+        webbrowser.open((place / "report.html").resolve().as_uri())
+        return place / "report.html"
+
+    def _repr_html_(self) -> str:
+        """Issues by split and what splits share, then each split, for notebooks."""
+        from selfclean_hooks.report.figures.notebook import splits_as_html
+
+        return splits_as_html(self)
 
     def check(
         self,

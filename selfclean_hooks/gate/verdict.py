@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -15,10 +16,14 @@ from selfclean_hooks.core.issues import NAMES, TOTAL
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.results.result import sample_name, turned_off
 from selfclean_hooks.utils.arrays import IntArray, is_fraction
+from selfclean_hooks.utils.text import visible
 
 if TYPE_CHECKING:
     from selfclean_hooks.gate.baseline import Baseline
     from selfclean_hooks.results.result import AuditResult
+
+
+MAX_LENGTH = 1000  # characters of a sentence in a notebook
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,14 @@ class Verdict:
 
     def __bool__(self) -> bool:
         return self.passed
+
+    def _repr_html_(self) -> str:
+        """The outcome and a sentence for every limit, for notebooks."""
+        colour = "#16694a" if self.passed else "#c8452f"
+        outcome = f'<strong style="color:{colour}">{"passed" if self.passed else "failed"}</strong>'
+        stale = (f"stale entry of the baseline: {entry}" for entry in self.stale)
+        lines = [html.escape(visible(line, MAX_LENGTH)) for line in (*self.reasons, *stale)] or ["no limit"]
+        return f"<div>{outcome}<ul>{''.join(f'<li><bdi>{line}</bdi></li>' for line in lines)}</ul></div>"
 
 
 def check(audits: Mapping[str, AuditResult], limits: Mapping[str, Limits], baseline: Baseline | None = None) -> Verdict:

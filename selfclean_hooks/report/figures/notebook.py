@@ -6,6 +6,8 @@ import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from selfclean_hooks.core.issues import WITH_THRESHOLD
 from selfclean_hooks.data.previews import PNG, Preview, Table, Text, decode_preview, is_image
 from selfclean_hooks.report.html.page import environment
@@ -16,6 +18,7 @@ from selfclean_hooks.utils.text import visible
 
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
+    from selfclean_hooks.results.splits import SplitsResult
 
 STRIP = 8  # images of an issue
 MOST = 190_000  # bytes of all images: base64 adds a third, and notebooks store it
@@ -54,6 +57,19 @@ def as_html(audit: AuditResult) -> str:
         strips=_strips(audit),
         not_run={issue: visible(why) for issue, why in audit.scores.not_run.items()},
         fitness="" if audit.fitness is None else audit.fitness.describe(),
+    )
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def splits_as_html(found: SplitsResult[Any]) -> str:
+    """HTML fragment: one row a split, what splits share, then every split to be opened."""
+    issues = list(dict.fromkeys(issue for audit in found.audits.values() for issue in audit.scores.issues))
+    page = environment().get_template("notebook_splits.html.jinja")
+    text = page.render(
+        issues=issues,
+        splits=[(visible(name), audit, Markup(as_html(audit))) for name, audit in found.audits.items()],
+        shared=len(found.leaking),
+        disagreeing=len(found.disagreeing),
     )
     return text.encode("utf-8", "backslashreplace").decode()
 
