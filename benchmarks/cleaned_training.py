@@ -109,7 +109,7 @@ def audits_of_real_noise(data: RealNoise, folder: Path) -> dict[tuple[str, str],
     found.save(folder)
     own = embed(images, folder / "encoder.safetensors").vectors
     return {
-        (level, name): audit_embeddings(vectors, labels=labels)
+        (level, name): audit_embeddings(vectors, labels=labels, images=[*data.images])
         for level, labels in data.labels.items()
         for name, vectors in zip(ENCODERS, (data.features, own), strict=True)
     }
