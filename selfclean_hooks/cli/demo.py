@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.audit_dataset import audit
-from selfclean_hooks.cli.output import MAX_LENGTH
+from selfclean_hooks.cli.output import MAX_LENGTH, show
 from selfclean_hooks.decisions.settings import Policy
 from selfclean_hooks.testing import Contaminated, contaminate, digits, off_topic_patches
 from selfclean_hooks.utils.text import visible
@@ -59,6 +60,7 @@ def run(output: Path, console: Console, seed: int = 0) -> Audit:
         markup=False,
         highlight=False,
     )
+    show(f"next: selfclean-hooks report {shlex.quote(str(output))} --open")
     return found
 
 

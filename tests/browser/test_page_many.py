@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from selfclean_hooks import Audit, Policy
+from selfclean_hooks.decisions.duplicate_sets import label_conflicts
 from tests.browser.browser_pages import CLASSES, N, Opened, made, opened, page_of, png
 
 if TYPE_CHECKING:
@@ -238,6 +239,20 @@ def test_unmarked_flags_are_said_to_be_dropped_where_they_are(
             found.page.click("text=Export decisions")
         text = f"(near duplicates {counts['near_duplicates']}, off topic {counts['off_topic'] - 1})"
         assert text in found.page.inner_text("dialog")
+
+
+def test_where_all_is_marked_nothing_is_left_to_drop(browser: "Browser", tmp_path: Path) -> None:
+    dropping = made(policy=Policy("drop", "drop", "drop", max_drop_fraction=1))
+    assert label_conflicts(
+        dropping.scores, dropping.decisions.thresholds["near_duplicates"]
+    )  # flagged whatever they score
+    with opened(browser, page_of(dropping, tmp_path)) as found:
+        assert "label errors" in found.page.inner_text("#progress p >> nth=1")
+        for name in ("near_duplicates", "off_topic", "label_errors"):
+            found.tab(name)
+            found.press("a", "x")
+        found.tab("summary")
+        assert "All flagged samples are marked." in found.page.inner_text("#progress")
 
 
 def test_near_duplicates_are_counted_one_way(browser: "Browser", audit: Audit, path: Path) -> None:

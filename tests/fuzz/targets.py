@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from selfclean_hooks.cli.project.init import SETTINGS
 from selfclean_hooks.embedding.pretrain.description import MARK, Description
 from selfclean_hooks.embedding.pretrain.images import Canvas
 from selfclean_hooks.embedding.pretrain.networks import network_of
@@ -109,6 +110,14 @@ def answered(folder: Path) -> None:
     answer = [{"from_name": "verdict", "to_name": "image", "type": "choices", "value": {"choices": ["confirmed"]}}]
     tasks = [{**task, "annotations": [{"result": answer}]} for task in json.loads((folder / "tasks.json").read_text())]
     (folder / "decisions.json").write_text(json.dumps(tasks[:3]))
+
+
+def project(folder: Path) -> None:
+    """Settings of a project beside a saved audit."""
+    saved(folder)
+    section = SETTINGS.replace("@source@", '"x.npz"').replace('"5%"', '"90%"')
+    more = 'threshold = { off-topic = 0.1, label-errors = 0.01 }\nkeep = "first"\nrelabel = false\n'
+    (folder / "pyproject.toml").write_text(f'[project]\nname = "x"\n\n{section}{more}')
 
 
 def splits(folder: Path) -> None:
@@ -232,6 +241,7 @@ TARGETS = {
     "splits": Target(splits, GATE, ("saved/splits.json", "saved/*/manifest.json"), JSON),
     "scores of splits": Target(splits, GATE, ("saved/*/scores.npz",), ARRAYS, repair_digests),
     "baseline": Target(saved, (*GATE, "--baseline", "baseline.jsonl"), ("baseline.jsonl",), LINES),
+    "project": Target(project, ("gate", "saved"), ("pyproject.toml",), BYTES),
     "decisions": Target(reviewed, (*GATE, *DECISIONS), ("decisions.json",), JSON),
     "answers": Target(answered, (*GATE, *DECISIONS), ("decisions.json",), JSON),
     "arrays": Target(vectors, (*AUDIT, "x.npz"), ("x.npz",), ARRAYS),

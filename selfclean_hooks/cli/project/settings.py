@@ -31,8 +31,8 @@ def section_of(path: Path) -> dict[str, Any] | None:
     try:
         content = path.read_text(encoding="utf-8")
         tool = tomllib.loads(content).get("tool", {})
-    except (OSError, ValueError) as error:
-        if isinstance(error, tomllib.TOMLDecodeError) and NAME in content:
+    except (OSError, ValueError, RecursionError) as error:
+        if not isinstance(error, (OSError, UnicodeDecodeError)) and NAME in content:
             raise SettingError(f"{path} holds settings and must be TOML: {error}") from None
         return None
     found = tool.get(NAME) if isinstance(tool, dict) else None

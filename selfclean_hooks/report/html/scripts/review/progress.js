@@ -31,7 +31,7 @@ function progressLine(issue) {
 /** What happens to flagged samples that nobody marks. */
 function unmarkedText() {
   const open = issues.filter((issue) => ["drop", "relabel"].includes(raw.issues[issue].action)).flatMap((issue) => {
-    const marked = findings[issue].filter((finding) => markOf(finding) && isBelow(finding.score, thresholdOf(issue))).length;
+    const marked = findings[issue].filter((finding) => markOf(finding) && isHit(finding)).length;
     const rest = Math.max(0, flaggedAt(issue).flagged - marked);
     return rest ? [`${words(issue)} ${count(rest)}`] : [];
   });

@@ -108,9 +108,11 @@ function flagger(issue) {
   return (index) => isBelow(counted[index], threshold) || beside.has(index);
 }
 
-/** @param {Item} item */
-function isFlagged(item) {
-  const threshold = thresholdOf(item.issue);
-  if (threshold !== null && model(item.issue).also.includes(item.findings[0].index)) return true;
-  return item.findings.some((finding) => isBelow(finding.score, threshold));
+/** @param {Finding} finding */
+function isHit(finding) {
+  const threshold = thresholdOf(finding.issue);
+  return isBelow(finding.score, threshold) || (threshold !== null && model(finding.issue).also.includes(finding.index));
 }
+
+/** @param {Item} item */
+const isFlagged = (item) => item.findings.some(isHit);
