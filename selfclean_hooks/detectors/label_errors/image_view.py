@@ -15,7 +15,7 @@ CELLS, DIRECTIONS = 4, 8  # of the histograms of edges; 8 cells a side tell labe
 COLOUR_CELLS, COLOUR_WEIGHT = 8, 0.5  # 0.25 to 1 are equally good
 
 
-def edges_and_colours(miniatures: NDArray[np.uint8], block: int = 2048) -> Float32Array:
+def edges_and_colours(miniatures: NDArray[np.uint8], block: int = 256) -> Float32Array:
     """Rows (N, 320) of a miniature's edges and colours, each of mean 0 over the samples and of length 1 and 0.5.
 
     Edges: for each of 4 x 4 cells the root of the histogram of gradients over 8 directions, of the channel in which the
@@ -35,16 +35,22 @@ def edges_and_colours(miniatures: NDArray[np.uint8], block: int = 2048) -> Float
 
 def _directions(images: Float32Array) -> Float32Array:
     """(R, cells * cells * directions): how strong the edges of each direction are in each cell."""
+    n, side = images.shape[:2]
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     across, down = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2], padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
-    strength = np.hypot(across, down)
-    channel = strength.argmax(-1)[..., None]
-    strength, across, down = (np.take_along_axis(a, channel, -1)[..., 0] for a in (strength, across, down))
-    angle = (np.arctan2(down, across) % np.pi) / np.pi * DIRECTIONS
-    away = np.abs(angle[..., None] - np.arange(DIRECTIONS, dtype=np.float32))
-    shares = np.maximum(0, 1 - np.minimum(away, DIRECTIONS - away))  # between the two directions next to it
-    summed = _cells(shares * strength[..., None], CELLS)
-    return summed.reshape(len(images), -1)
+    squared = across * across + down * down
+    channel = squared.argmax(-1)[..., None]
+    squared, across, down = (np.take_along_axis(a, channel, -1)[..., 0] for a in (squared, across, down))
+    angle = (np.arctan2(down, across) * (DIRECTIONS / np.pi)) % DIRECTIONS
+    below, strength = np.floor(angle), np.sqrt(squared)
+    beyond = angle - below  # the strength is shared between the two directions next to it
+    cell = np.arange(side) // (side // CELLS)
+    place = (np.arange(n)[:, None, None] * CELLS + cell[:, None]) * CELLS + cell
+    out = np.zeros(n * CELLS * CELLS * DIRECTIONS)
+    for step, share in ((0, 1 - beyond), (1, beyond)):
+        at = place * DIRECTIONS + (below.astype(np.int64) + step) % DIRECTIONS
+        out += np.bincount(at.ravel(), (share * strength).ravel(), len(out))
+    return out.reshape(n, -1).astype(np.float32)
 
 
 def _cells(maps: Float32Array, cells: int) -> Float32Array:
