@@ -77,13 +77,13 @@ def check_and_report(
         for note in _not_accepted(audits, verdict):
             say(note)
     page = None if place is None or not report else place / PAGE
-    step = None if problem else _next_step(verdict, options, folder)
+    is_result = not problem or _fails_beside(verdict, implausible)
+    step = _next_step(verdict, options, place or folder) if is_result else None
     print_result(result, verdict, options.format, page, step, options.verbose)
     if problem:
         without = ", without clean_indices.txt" if refused else ""
         complain(f"{problem}. " + (f"The audit is saved in {place}{without}" if place else "Nothing was written"))
-        return 1 if _fails_beside(verdict, implausible) else 2
-    return 0 if verdict else 1
+    return (0 if verdict else 1) if is_result else 2
 
 
 def _next_step(verdict: Verdict, options: GateOptions, folder: Path) -> str:
