@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from selfclean_hooks.neighbors.exact_search import largest_per_row, make_screen, rank_by_distance, search_neighbors
-from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
+from selfclean_hooks.neighbors.exact_search import rank_by_distance, search_neighbors, smallest_per_row
+from selfclean_hooks.neighbors.screen import Screen, make_screen
+from selfclean_hooks.neighbors.unit_vectors import UnitRows
 
 MAX_NEIGHBORS = 8
 Matches = tuple[Tensor, Tensor]  # positions and distances
@@ -49,42 +50,42 @@ def cross_nearest_neighbors(
     for a in range(0, n, block):
         for b in range(n, n + m, block):
             rows, columns = slice(a, min(a + block, n)), slice(b, min(b + block, n + m))
-            similarity = matrix_product(fast.rows[rows], fast.rows[columns])
-            of_x.offer(rows, similarity, b)
-            of_y.offer(slice(b - n, columns.stop - n), similarity.T, a)
-    to_y, near_y = _certify(both, xs, ys, of_x, fast.bound[:n], k, below)
-    return (torch.where(to_y >= 0, to_y - n, -1), near_y), _certify(both, ys, xs, of_y, fast.bound[n:], k, below)
+            screened = fast[rows].distances(fast[columns])
+            of_x.offer(rows, screened, b)
+            of_y.offer(slice(b - n, columns.stop - n), screened.T.contiguous(), a)
+    to_y, near_y = _certify(both, xs, ys, of_x, fast, k, below)
+    return (torch.where(to_y >= 0, to_y - n, -1), near_y), _certify(both, ys, xs, of_y, fast, k, below)
 
 
 @dataclass(eq=False)
 class _CandidateList:
-    """The highest similarities of every row so far."""
+    """The lowest distances of every row so far."""
 
-    values: Tensor  # (N, m) float32, -inf: none
+    values: Tensor  # (N, m) float32, inf: none
     indices: Tensor  # (N, m)
 
     @classmethod
     def of(cls, n: int, m: int) -> _CandidateList:
-        return cls(torch.full((n, m), -torch.inf), torch.full((n, m), -1))
+        return cls(torch.full((n, m), torch.inf), torch.full((n, m), -1))
 
-    def offer(self, rows: slice, similarity: Tensor, first: int) -> None:
+    def offer(self, rows: slice, screened: Tensor, first: int) -> None:
         """Take what is better from a block (R, C) whose first column is sample `first`."""
         m = self.values.shape[1]
-        values, columns = largest_per_row(similarity, m)
+        values, columns = smallest_per_row(screened, m)
         values = torch.cat([self.values[rows], values], 1)
-        self.values[rows], keep = values.topk(m, dim=1)
+        self.values[rows], keep = values.topk(m, dim=1, largest=False)
         self.indices[rows] = torch.cat([self.indices[rows], first + columns], 1).gather(1, keep)
 
 
 def _certify(
-    both: UnitRows, own: Tensor, others: Tensor, best: _CandidateList, bound: Tensor, k: int, below: float
+    both: UnitRows, own: Tensor, others: Tensor, best: _CandidateList, screen: Screen, k: int, below: float
 ) -> Matches:
     """The nearest by true distance; rows that the first pass cannot certify are searched again."""
-    last = best.values[:, -1]  # -inf: nothing was left out
+    last = best.values[:, -1]  # inf: nothing was left out
     indices, distances = rank_by_distance(both, own, best.indices)
     indices, distances = indices[:, :k].contiguous(), distances[:, :k].contiguous()
     needed = torch.minimum(distances[:, -1], distances[:, 0].clamp(min=below))
-    again = ((1 - 2 * needed < last + bound) & (needed > 0)).nonzero()[:, 0]  # nothing is nearer than a copy
+    again = (~screen[own].certifies(needed, last, screen.extent)).nonzero()[:, 0]
     indices[again], distances[again] = search_neighbors(both, own[again], k, own, columns=others)
     far = distances >= below
     far[:, 0] = False

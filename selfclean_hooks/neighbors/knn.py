@@ -12,21 +12,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from selfclean_hooks.neighbors.clusters import separated_clusters
+from selfclean_hooks.neighbors.distinct_rows import DistinctRows
 from selfclean_hooks.neighbors.exact_search import (
     ANY,
+    BUDGET,
     OTHER,
     SAME,
-    largest_per_row,
-    make_screen,
     rank_by_distance,
     search_neighbors,
+    smallest_per_row,
 )
+from selfclean_hooks.neighbors.screen import Screen, make_screen
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.arrays import IntArray
 from selfclean_hooks.utils.text import Tick
@@ -41,6 +45,14 @@ class NeighborLists:
     same: tuple[Tensor, Tensor] | None  # (N,) nearest sample of the same label and its distance
     other: tuple[Tensor, Tensor] | None  # (N,) nearest sample of another label and its distance
     num_fallback_rows: int  # rows that the screen could not certify
+
+    def of(self, kind: str) -> tuple[Tensor, Tensor]:
+        """Positions and distances of the nearest of one kind, each (N, k) or (N, 1)."""
+        if kind == ANY:
+            return self.indices, self.distances
+        nearest = self.same if kind == SAME else self.other
+        assert nearest is not None
+        return nearest[0].unsqueeze(1), nearest[1].unsqueeze(1)
 
 
 def nearest_neighbors(
@@ -63,34 +75,87 @@ def nearest_neighbors(
         tick: called with (rows done, all of them).
     """
     n, k = len(x), min(k, len(x) - 1)
-    codes = np.zeros(n, np.int64) if labels is None else np.unique(labels, return_inverse=True)[1]
-    classes = torch.from_numpy(codes)
-    order = torch.argsort(classes, stable=True)  # so that every class is a slice
-    x, classes = (x[order], classes[order]) if labels is not None else (x, classes)
+    classes = None if labels is None else torch.from_numpy(np.unique(labels, return_inverse=True)[1].reshape(-1))
+    distinct = DistinctRows.among(x, classes)
+    if len(distinct) == n:
+        return _search_distinct(x, k, classes, block, screen, tick)
+    some, of_some = x[distinct.first], None if classes is None else classes[distinct.first]
+    found = _search_distinct(some, max(1, min(k, len(some) - 1)), of_some, block, screen, tick)
+    indices, distances = distinct.expand(found.indices, found.distances, k)
+    same = None if found.same is None else distinct.expand_first(found.same, among_copies=True)
+    other = None if found.other is None else distinct.expand_first(found.other, among_copies=False)
+    return NeighborLists(indices, distances, same, other, found.num_fallback_rows)
+
+
+def _search_distinct(
+    x: UnitRows, k: int, classes: Tensor | None, block: int | None, dtype: torch.dtype | None, tick: Tick | None
+) -> NeighborLists:
+    """The lists of rows of which none, or few, are copies: by cluster where the data consist of separated clusters."""
+    n, clusters = len(x), separated_clusters(x, k + 1)
+    if 2 * sum(map(len, clusters)) < n:
+        return _search_blocks(x, k, classes, block, dtype, tick)
+    kinds, done = (ANY,) if classes is None else (ANY, SAME, OTHER), 0
+    groups = torch.zeros(n, dtype=torch.int64) if classes is None else classes
+    lists = {kind: (torch.full((n, width), -1), torch.full((n, width), torch.inf, dtype=torch.float32)) for kind, width in _widths(kinds, k)}
+    for members in clusters:
+        own = None if classes is None else classes[members]
+        step = None if tick is None else partial(_tick_from, tick, done, n)
+        found, done = _search_blocks(x[members], k, own, block, dtype, step), done + len(members)
+        for kind in kinds:
+            indices, distances = found.of(kind)
+            lists[kind][0][members] = torch.where(indices >= 0, members[indices], -1)
+            lists[kind][1][members] = distances
+    screen, again = make_screen(x, dtype), torch.zeros(n, dtype=torch.bool)
+    for kind, width in _widths(kinds, k):
+        missing = (lists[kind][0][:, -1] < 0).nonzero()[:, 0]
+        lists[kind][0][missing], lists[kind][1][missing] = search_neighbors(x, missing, width, groups, kind, screen=screen)
+        again[missing] = True
+    if tick is not None:
+        tick(n, n)
+    first = [(lists[kind][0][:, 0], lists[kind][1][:, 0]) for kind in kinds[1:]]
+    return NeighborLists(*lists[ANY], *(first or (None, None)), num_fallback_rows=int(again.sum()))
+
+
+def _widths(kinds: tuple[str, ...], k: int) -> list[tuple[str, int]]:
+    return [(kind, k if kind == ANY else 1) for kind in kinds]
+
+
+def _tick_from(tick: Tick, before: int, total: int, done: int, _: int) -> None:
+    tick(before + done, total)
+
+
+def _search_blocks(
+    x: UnitRows, k: int, classes: Tensor | None, block: int | None, dtype: torch.dtype | None, tick: Tick | None
+) -> NeighborLists:
+    """The lists by blocks of rows with all columns."""
+    n, order = len(x), None
     lists = [_CandidateList(n, k, 2 * k, ANY)]
-    if labels is not None:
+    if classes is not None:
+        order = torch.argsort(classes, stable=True)  # so that every class is a slice
+        x, classes = x[order], torch.unique(classes[order], return_inverse=True)[1]
         lists += [_CandidateList(n, 1, 8, SAME), _CandidateList(n, 1, 8, OTHER)]
-    screened, ends = make_screen(x, screen), torch.bincount(classes).cumsum(0).tolist()
-    step = max(1, (1 << 24) // n) if block is None else block
+    groups = torch.zeros(n, dtype=torch.int64) if classes is None else classes
+    screen, ends = make_screen(x, dtype), torch.bincount(groups).cumsum(0).tolist()
+    step = max(1, BUDGET // n) if block is None else block
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n))
-        similarity = screened.similarities(rows)
-        lists[0].take(rows, similarity)
-        if labels is not None:
+        screened = screen[rows].distances(screen)
+        screened[:, rows].fill_diagonal_(torch.inf)
+        lists[0].take(rows, screened)
+        if classes is not None:
             for part, columns in _class_slices(rows, classes, ends):
-                here = similarity[part.start - start : part.stop - start]
+                here = screened[part.start - start : part.stop - start]
                 lists[1].take(part, here[:, columns], columns.start)
-                here[:, columns] = -torch.inf
-            lists[2].take(rows, similarity)
+                here[:, columns] = torch.inf
+            lists[2].take(rows, screened)
         if tick is not None:
             tick(rows.stop, n)
     again = torch.zeros(n, dtype=torch.bool)
     for best in lists:
-        again |= best.certify(x, screened.bound, classes)
+        again |= best.certify(x, screen, groups)
     found = [best.restore_order(order) for best in lists]
     first = [(indices[:, 0], distances[:, 0]) for indices, distances in found[1:]]
-    same, other = first if first else (None, None)
-    return NeighborLists(*found[0], same=same, other=other, num_fallback_rows=int(again.sum()))
+    return NeighborLists(*found[0], *(first or (None, None)), num_fallback_rows=int(again.sum()))
 
 
 def _class_slices(rows: slice, classes: Tensor, ends: list[int]) -> Iterator[tuple[slice, slice]]:
@@ -108,30 +173,31 @@ class _CandidateList:
 
     def __init__(self, n: int, k: int, m: int, kind: str) -> None:
         self.k, self.m, self.kind = k, min(m, n), kind
-        self.values = torch.full((n, self.m), -torch.inf, dtype=torch.float32)
+        self.values = torch.full((n, self.m), torch.inf, dtype=torch.float32)
         self.indices = torch.full((n, self.m), -1, dtype=torch.int64)
 
-    def take(self, rows: slice, similarity: Tensor, first: int = 0) -> None:
-        """Take the best from the similarities (R, C) of some rows with all columns that count, from `first` on."""
-        values, columns = largest_per_row(similarity, self.m)
+    def take(self, rows: slice, screened: Tensor, first: int = 0) -> None:
+        """Take the best from the distances (R, C) of some rows to all columns that count, from `first` on."""
+        values, columns = smallest_per_row(screened, self.m)
         width = values.shape[1]
         self.values[rows, :width] = values
-        self.indices[rows, :width] = torch.where(values > -torch.inf, first + columns, -1)
+        self.indices[rows, :width] = torch.where(values < torch.inf, first + columns, -1)
 
-    def certify(self, x: UnitRows, bound: Tensor, classes: Tensor) -> Tensor:
+    def certify(self, x: UnitRows, screen: Screen, classes: Tensor) -> Tensor:
         """Re-score, certify and search the uncertified again. Returns which rows those were, (N,) bool."""
-        last = self.values[:, -1]  # -inf: nothing was left out
+        last = self.values[:, -1]  # inf: nothing was left out
         every = torch.arange(len(x))
         self.indices, distances = rank_by_distance(x, every, self.indices)
         self.indices, self.values = self.indices[:, : self.k].contiguous(), distances[:, : self.k].contiguous()
-        kth = self.values[:, -1]
-        uncertified = (1 - 2 * kth < last + bound) & (kth > 0)  # nothing is nearer than a copy
+        uncertified = ~screen.certifies(self.values[:, -1], last, screen.extent)
         again = uncertified.nonzero()[:, 0]
         self.indices[again], self.values[again] = search_neighbors(x, again, self.k, classes, self.kind)
         return uncertified
 
-    def restore_order(self, order: Tensor) -> tuple[Tensor, Tensor]:
+    def restore_order(self, order: Tensor | None) -> tuple[Tensor, Tensor]:
         """Positions and distances with samples numbered as before the sort."""
+        if order is None:
+            return self.indices, self.values
         indices, distances = torch.empty_like(self.indices), torch.empty_like(self.values)
         indices[order] = torch.where(self.indices >= 0, order[self.indices.clamp(min=0)], -1)
         distances[order] = self.values

@@ -19,8 +19,10 @@ from scipy.cluster.hierarchy import DisjointSet
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from selfclean_hooks.neighbors.exact_search import OTHER, Screen, make_screen, search_neighbors
+from selfclean_hooks.neighbors.distinct_rows import DistinctRows
+from selfclean_hooks.neighbors.exact_search import OTHER, search_neighbors
 from selfclean_hooks.neighbors.knn import NeighborLists
+from selfclean_hooks.neighbors.screen import Screen, make_screen
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.arrays import Float32Array, IntArray
 
@@ -69,23 +71,35 @@ def leaf_order(linkage: NDArray[np.floating]) -> tuple[IntArray, IntArray]:
 
 def minimum_spanning_tree(x: UnitRows, neighbors: NeighborLists) -> Tree:
     """Minimum spanning tree of all N(N - 1)/2 distances, started from the neighbour lists of `nearest`."""
+    distinct = DistinctRows.among(x)
+    first, of = distinct.first.numpy(), distinct.of.numpy()
+    indices, distances = neighbors.indices.numpy()[first], neighbors.distances.numpy()[first]
+    indices = np.where(indices >= 0, of[indices], -1)
+    edges, lengths, searched = _tree_of_distinct(x[distinct.first], indices, distances)
+    copies = (first[of] != np.arange(len(of))).nonzero()[0]
+    edges = np.concatenate([first[edges], np.stack([first[of[copies]], copies], 1)])
+    lengths = np.concatenate([lengths, distinct.spacing.numpy()[of[copies]]])
+    return _build_tree(len(x), np.sort(edges, axis=1), lengths, searched)
+
+
+def _tree_of_distinct(x: UnitRows, indices: IntArray, distances: Float32Array) -> tuple[IntArray, Float32Array, int]:
+    """Edges (U - 1 or more, 2) that hold the tree of U rows, from their lists (U, k), and how many were searched."""
     n, screen = len(x), make_screen(x)
-    indices, distances = neighbors.indices.numpy().copy(), neighbors.distances.numpy().copy()
     component, count, searched = np.arange(n), n, 0
-    chosen: list[tuple[IntArray, IntArray, Float32Array]] = []
+    chosen: list[tuple[IntArray, Float32Array]] = [(np.empty((0, 2), np.int64), np.empty(0, np.float32))]
     while count > 1:
         target, length = _nearest_outside(component, indices, distances)
         row, doubtful, best = _shortest_edges(component, count, target, length)
         if len(row) == 0:
             searched += _search_again(x, screen, component, doubtful, best, length, indices, distances)
             continue
-        chosen.append((row, target[row], length[row]))
+        chosen.append((np.stack([row, target[row]], 1), length[row]))
         ends = component[np.stack([row, target[row]])].astype(np.int32)  # older scipy searches graphs of int32 only
         links = coo_array((np.ones(len(row)), tuple(ends)), shape=(count, count))
         count, joined = connected_components(links, directed=False)
         component = joined[component].astype(np.int64)
-    start, end, lengths = (np.concatenate(part) for part in zip(*chosen, strict=True))
-    return _build_tree(n, np.stack([np.minimum(start, end), np.maximum(start, end)], 1), lengths, searched)
+    edges, lengths = (np.concatenate(part) for part in zip(*chosen, strict=True))
+    return edges, lengths, searched
 
 
 def _nearest_outside(component: IntArray, indices: IntArray, distances: Float32Array) -> tuple[IntArray, Float32Array]:

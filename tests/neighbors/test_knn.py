@@ -10,8 +10,9 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from selfclean_hooks.neighbors import knn as module
-from selfclean_hooks.neighbors.exact_search import ANY, OTHER, SAME, Screen, make_screen, search_neighbors
+from selfclean_hooks.neighbors.exact_search import ANY, OTHER, SAME, search_neighbors
 from selfclean_hooks.neighbors.knn import NeighborLists, nearest_neighbors
+from selfclean_hooks.neighbors.screen import UNIT, Screen, make_screen
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 from tests.helpers.reference import (
     KINDS,
@@ -90,18 +91,23 @@ def test_the_block_size_changes_nothing(kind: str, screen: torch.dtype) -> None:
             assert torch.equal(found.indices, whole.indices)
 
 
+@pytest.mark.parametrize("above", [0.0, 0.1])
 @pytest.mark.parametrize("dim", [1, 2, 64, 1280])
-def test_the_bound_holds(dim: int) -> None:
+def test_the_bound_holds(dim: int, above: float) -> None:
     rng = np.random.default_rng(dim)
-    for vectors in (rng.normal(size=(300, dim)), np.abs(rng.normal(size=(300, dim))), np.ones((2, dim)) - 2.0**-9):
+    normal = rng.normal(size=(300, dim))
+    for vectors in (normal, np.abs(normal), 1 + 1e-3 * normal, normal * (np.arange(300) % 3 > 0)[:, None], np.ones((2, dim)) - 2.0**-9):
         x = UnitRows.of(vectors)
-        exact = x.values.double() @ x.values.double().T
+        exact = torch.from_numpy(distance_matrix(x.values.numpy()))
         for dtype in SCREENS:
-            screen = Screen.of(x, dtype)
-            seen = matrix_product(screen.rows, screen.rows)[: len(x), : len(x)].double()
-            missed = (exact - seen).amax(1)
-            assert (missed <= screen.bound).all()
-            assert screen.bound.max() < (0.02 if dtype == torch.bfloat16 else 1e-3)
+            for centre in (x.values.mean(0), x.values[0], torch.zeros(dim)):
+                screen = Screen.of(x, dtype, centre)
+                seen = screen.distances(screen, above).double()
+                highest = torch.stack([screen.highest_screened(d, screen.extent, above) for d in exact.T], 1) - above
+                unit = UNIT[dtype] * 1.01 * (1 + 2 * UNIT[dtype])
+                others = ~torch.eye(len(x), dtype=torch.bool)
+                assert (seen <= highest + unit * highest.abs())[others].all()
+                assert (highest - exact + above).max() < (0.02 if dtype == torch.bfloat16 else 1e-3)
 
 
 def test_a_list_that_is_too_short_is_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +138,7 @@ def test_search_among_some_columns_and_in_small_batches(data: str, kind: str, sc
     if kind != ANY:
         alike = (groups[:, None] == groups).numpy()
         d[alike if kind == OTHER else ~alike] = np.inf
-    screened = None if screen is None else make_screen(x, screen)
+    screened = torch.float32 if screen is None else make_screen(x, screen)
     for some in (columns, torch.arange(120)):
         indices, distances = search_neighbors(x, rows, 5, groups, kind, some, screened, budget=130)
         close(distances, np.sort(d[rows][:, some], 1)[:, :5])

@@ -1,0 +1,132 @@
+"""Distances in the precision of a fast product, and what they may be off by.
+
+Rows are rounded around a centre: with `y = (x - centre) / sqrt(2)` the distance of two of them is
+`d(i, j) = q_i + q_j - y_i . y_j`, `q = |y|^2 / 2` (and a quarter more for a zero row). Six further columns put the `q`
+into the product, each as three numbers of the precision, so that one product gives distances and its result is rounded
+in proportion to them, not to 1. What the rounding of the rows changes is in proportion to their lengths from the
+centre: near a centre amid the rows short distances are resolved as well as long ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
+from selfclean_hooks.utils.torch_internals import has_avx512_bfloat16
+
+PARTS = 3  # numbers that hold a q: three of bfloat16 have the 24 bits of a float32
+UNIT = {torch.bfloat16: 2.0**-8, torch.float32: 2.0**-24, torch.float64: 2.0**-53}  # relative error of a rounding
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What the rows of a screen reach: the longest, the most that rounding moved one as a share of it, and `zero`."""
+
+    longest: float
+    share: float
+    zero: float
+
+    def joined(self, other: Extent) -> Extent:
+        """That of the rows of both."""
+        return Extent(max(self.longest, other.longest), max(self.share, other.share), max(self.zero, other.zero))
+
+
+@dataclass(frozen=True, eq=False)
+class Screen:
+    """N rows in some precision around a centre. Screens of the same centre and precision can be compared."""
+
+    columns: Tensor  # (N, D + 6): minus y, the parts of q, ones
+    length: Tensor  # (N,) float32: of y
+    moved: Tensor  # (N,) float32: how far rounding moved y
+    zero: Tensor  # (N,) float32: 1/4 where a row had no length, else 0
+    centre: Tensor  # (D,) float32
+
+    @classmethod
+    def of(cls, x: UnitRows, dtype: torch.dtype, centre: Tensor, chunk: int = 4096) -> Screen:
+        """Round N rows to `dtype` around a `centre` (D,)."""
+        n, dim = x.values.shape
+        columns = torch.ones(n, dim + 2 * PARTS, dtype=dtype)
+        length, moved = (torch.empty(n, dtype=torch.float32) for _ in range(2))
+        exact = torch.float64 if dtype == torch.float64 else torch.float32
+        for start in range(0, n, chunk):
+            here = slice(start, start + chunk)
+            y = (centre.to(exact) - x.values[here].to(exact)).mul_(0.5**0.5)
+            rounded = y.to(dtype)
+            columns[here, :dim] = rounded
+            squares = torch.linalg.vector_norm(y, dim=1, dtype=torch.float64).square_()
+            length[here] = squares.sqrt().float()
+            moved[here] = torch.linalg.vector_norm(y.sub_(rounded), dim=1)
+            rest = squares / 2 + x.zero[here].double() / 4
+            for part in range(PARTS):
+                columns[here, dim + part] = rest.to(dtype)
+                rest -= columns[here, dim + part].double()
+        return cls(columns, length, moved.add_(length, alpha=2.0**-22), x.zero / 4, centre)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def __getitem__(self, index: Tensor | slice) -> Screen:
+        return Screen(self.columns[index], self.length[index], self.moved[index], self.zero[index], self.centre)
+
+    def distances(self, others: Screen, above: float = 0.0) -> Tensor:
+        """(N, M) to all M `others`, less `above`; of a pair as far apart as that, or farther, it is not negative."""
+        dim = self.columns.shape[1] - 2 * PARTS
+        left = torch.empty_like(self.columns)
+        torch.neg(self.columns[:, :dim], out=left[:, :dim])
+        left[:, dim : dim + PARTS] = 1
+        left[:, dim + PARTS :] = self.columns[:, dim : dim + PARTS]
+        if above:
+            rest = self.columns[:, dim : dim + PARTS].double().sum(1) - above
+            for part in range(PARTS):
+                left[:, dim + PARTS + part] = rest.to(left.dtype)
+                rest -= left[:, dim + PARTS + part].double()
+        return matrix_product(left, others.columns)
+
+    @cached_property
+    def extent(self) -> Extent:
+        """How far the rows reach."""
+        if not len(self):
+            return Extent(0.0, 0.0, 0.0)
+        share = self.moved / self.length.clamp(min=1e-30)
+        return Extent(*(float(part.max()) for part in (self.length, share, self.zero)))
+
+    def certifies(self, kth: Tensor, last: Tensor, others: Extent, above: float = 0.0) -> Tensor:
+        """Whether none of the columns left out is nearer than the k-th distance known, (N,).
+
+        Args:
+            kth: (N,) true distances.
+            last: (N,) the lowest screened distance, less `above`, of those left out; inf: none was.
+            others: the columns of the search.
+            above: as given to `distances`.
+        """
+        last = last.double()
+        lowest = last * (1 - 1.01 * UNIT[self.columns.dtype] * last.sign()) + above
+        return (self.highest_screened(kth.double(), others, above) <= lowest) | (kth == 0)  # a copy is the nearest
+
+    def highest_screened(self, distance: Tensor, others: Extent, above: float = 0.0) -> Tensor:
+        """(N,) what a pair of a true distance (N,) may be screened as at most, before the result is rounded.
+
+        The other row is at most as long as the longest, and at most as this one and the distance between them. One
+        term is the rounding of the rows, the other that of a sum.
+        """
+        length, moved = self.length.double(), self.moved.double()
+        reach = (length + (2 * distance).sqrt()).clamp(max=others.longest)
+        of_rows = (moved + others.share * (length + moved)) * reach
+        unit = UNIT[torch.float64 if self.columns.dtype == torch.float64 else torch.float32]
+        of_sum = (self.columns.shape[1] + 8) * unit * ((length + reach) ** 2 + self.zero + others.zero + above)
+        return distance + of_rows + of_sum
+
+
+def fast_precision() -> torch.dtype:
+    """Bfloat16 where this processor multiplies matrices of it faster than of float32."""
+    is_fast = torch.backends.cpu.get_cpu_capability().startswith("AVX512") and has_avx512_bfloat16()
+    return torch.bfloat16 if is_fast else torch.float32
+
+
+def make_screen(x: UnitRows, dtype: torch.dtype | None = None) -> Screen:
+    """The rows around their mean, in the precision that is fastest on this processor or in `dtype`."""
+    return Screen.of(x, dtype or fast_precision(), x.values.mean(0))
