@@ -1,7 +1,7 @@
 """The scores and thresholds of the paper.
 
-SelfClean: Groeger et al., "Intrinsic Self-Supervision for Data Quality Audits", NeurIPS 2024. One
-detector an issue, each followed by its arithmetic; the automatic threshold is common to all.
+SelfClean: Groeger et al., "Intrinsic Self-Supervision for Data Quality Audits", NeurIPS 2024. One detector an issue,
+each followed by its arithmetic; the automatic threshold is common to all.
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ def _search_pairs_below(
 
     Returns both positions and the distance of every pair, and the limit below which none is missing.
     """
-    first = second = torch.empty(0, dtype=torch.int64)
-    distance = torch.empty(0, dtype=torch.float32)
-    samples = torch.from_numpy(rows)
+    first, second, distance = (torch.empty(0, dtype=kind) for kind in (torch.int64, torch.int64, torch.float32))
+    samples, step = torch.from_numpy(rows), max(1, (1 << 22) // max(1, len(rows)))
     targets = x.values[samples]
-    for part in torch.split(samples, max(1, (1 << 22) // max(1, len(rows)))):
-        screened = matrix_product(x.values[part], targets).neg_().add_(1).div_(2)
-        below = screened <= limit + 1e-6  # 1e-6: rounding of the product
-        row, column = (below & (part.unsqueeze(1) < samples)).nonzero(as_tuple=True)
-        row, column = part[row], samples[column]
+    for at in torch.split(torch.arange(len(rows)), step):
+        start, part = int(at[0]), samples[at]
+        screened = matrix_product(x.values[part], targets[start:]).neg_().add_(1).div_(2)
+        below = screened <= limit + 1e-6  # the rounding of the product
+        row, column = (below & (part.unsqueeze(1) < samples[start:])).nonzero(as_tuple=True)
+        row, column = part[row], samples[start + column]
         exact = x.distances(row, column.unsqueeze(1))[:, 0]
         near = exact <= limit
         first, second = torch.cat([first, row[near]]), torch.cat([second, column[near]])

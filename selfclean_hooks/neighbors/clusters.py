@@ -1,13 +1,23 @@
-"""Clusters so far apart that the neighbours of their samples lie inside."""
+"""Clusters narrower than the distances between them: the neighbours of their samples lie inside, the tree joins them.
+
+For a part A of the data with centre c and radius r, and `n` the length from c to the nearest row outside of A's
+component, the shortest edge from A is between n - r and n + r long, and its end lies within n + 2 r of c. So most parts
+of a component need no search for it, and the others one among few columns, around a centre of their own.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor
 
-from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
+from selfclean_hooks.neighbors.exact_search import ANY, search_neighbors
+from selfclean_hooks.neighbors.screen import fast_precision
+from selfclean_hooks.neighbors.unit_vectors import UnitRows, lengths_between
+from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
 
 SAMPLE = 512  # rows that show whether there are clusters
 MIN_ROWS = 256  # fewer are searched as a whole at next to no cost
@@ -34,11 +44,11 @@ def separated_clusters(x: UnitRows, least: int) -> list[Tensor]:
     if not found:
         return []
     centres = torch.stack([x.values[members].mean(0) for members in found])
-    lengths = torch.cat([_lengths(part, centres) for part in torch.split(x.values, 4096)])
+    lengths = torch.cat([lengths_between(part, centres) for part in torch.split(x.values, 4096)])
     return [members for at, members in enumerate(found) if _lies_apart(lengths[:, at], members)]
 
 
-def _gap(rows: Tensor) -> tuple[float, np.ndarray]:
+def _gap(rows: Tensor) -> tuple[float, IntArray]:
     """A length within the widest gap of the tree of rows (S, D), 0 if there is none, and their clusters (S,) there."""
     z = (rows - rows.mean(0)).double()
     tree = linkage(z.numpy(), "single")
@@ -48,22 +58,14 @@ def _gap(rows: Tensor) -> tuple[float, np.ndarray]:
     at = int(ratio.argmax()) if len(ratio) else 0
     if not len(ratio) or ratio[at] < GAP:
         return 0.0, np.zeros(len(rows), np.int64)
-    cut = float(np.sqrt(heights[at] * heights[at + 1]))
-    return cut, fcluster(tree, cut, "distance").astype(np.int64) - 1
+    between = float(np.sqrt(heights[at] * heights[at + 1]))
+    return between, fcluster(tree, between, "distance").astype(np.int64) - 1
 
 
 def _nearest_of(rows: Tensor, some: Tensor) -> tuple[Tensor, Tensor]:
     """(N,) the nearest of some rows (S, D), by products, and its length."""
-    lengths = [_lengths(part, some).min(1) for part in torch.split(rows, 4096)]
+    lengths = [lengths_between(part, some).min(1) for part in torch.split(rows, 4096)]
     return torch.cat([part.indices for part in lengths]), torch.cat([part.values for part in lengths])
-
-
-def _lengths(rows: Tensor, centres: Tensor) -> Tensor:
-    """(N, S) lengths between rows (N, D) and centres (S, D), in float32 products around the mean of the centres."""
-    middle = centres.mean(0)
-    a, b = rows - middle, centres - middle
-    squares = a.square().sum(1, keepdim=True) + b.square().sum(1) - 2 * matrix_product(a, b)
-    return squares.clamp_(min=0).sqrt_()
 
 
 def _lies_apart(lengths: Tensor, members: Tensor) -> bool:
@@ -72,3 +74,83 @@ def _lies_apart(lengths: Tensor, members: Tensor) -> bool:
     beyond[members] = False
     wide = float(lengths[members].max())
     return bool((lengths[beyond] > 3 * MARGIN * wide).all()) if beyond.any() else False
+
+
+NARROW = 0.25  # mean squared length from the centre, as a share of that from the mean of all
+LEAST = 8  # rows of a part
+MOST_PAIRS = 1 << 24  # of parts
+ROUNDING = 2e-6  # of lengths
+
+
+@dataclass(frozen=True, eq=False)
+class TightParts:
+    """P parts, of which T are narrow, and the lengths between them."""
+
+    of: IntArray  # (N,) part of each row
+    is_narrow: BoolArray  # (N,) whether that is narrow
+    narrow: IntArray  # (T,) parts that are narrow
+    radius: FloatArray  # (T,)
+    nearest: Float32Array  # (T, P) from the centre to the nearest row of each part
+
+    @classmethod
+    def among(cls, x: UnitRows, part: IntArray) -> TightParts:
+        """The narrow ones of the parts (N,), codes from 0."""
+        of, count, every = torch.from_numpy(part), int(part.max()) + 1, torch.split(torch.arange(len(part)), 4096)
+        size = torch.bincount(of, minlength=count)
+        centres = torch.zeros(count, x.values.shape[1], dtype=torch.float32)
+        centres.index_add_(0, of, x.values).div_(size.unsqueeze(1))
+        length = torch.cat([(x.values[some] - centres[of[some]]).norm(dim=1) for some in every])
+        spread = torch.zeros(count, dtype=torch.float32).index_add_(0, of, length.square())
+        of_centres = (centres - x.values.mean(0)).square().sum(1)
+        whole = float((spread + size * of_centres).sum()) / len(of)
+        narrow = ((spread <= NARROW * whole * size) & (size >= LEAST)).nonzero()[: MOST_PAIRS // count, 0]
+        radius = torch.zeros(count, dtype=torch.float32).scatter_reduce_(0, of, length, "amax")[narrow]
+        nearest = torch.full((count, len(narrow)), torch.inf, dtype=torch.float32)
+        for some in every if len(narrow) else ():
+            lengths = lengths_between(x.values[some], centres[narrow])
+            lengths = torch.hypot(lengths, x.zero[some].unsqueeze(1))  # a zero row lies beyond all others
+            nearest.scatter_reduce_(0, of[some].unsqueeze(1).expand_as(lengths), lengths, "amin")
+        is_narrow = torch.zeros(count, dtype=torch.bool).index_fill_(0, narrow, True)[of]
+        wide = radius.double().numpy() * (1 + ROUNDING) + ROUNDING
+        return cls(part, is_narrow.numpy(), narrow.numpy(), wide, nearest.T.contiguous().numpy())
+
+    def search(
+        self, x: UnitRows, component: IntArray, chosen: BoolArray, best: Float32Array
+    ) -> tuple[IntArray, IntArray, Float32Array]:
+        """The nearest row outside of the component of every row of a narrow part, or a bound.
+
+        Args:
+            x: N rows.
+            component: (N,) codes.
+            chosen: (C,) components whose shortest edge is wanted.
+            best: (C,) the shortest edge known of each.
+
+        Returns:
+            Rows, the nearest of each or -1, and its distance or one that no row outside is nearer than.
+        """
+        component_of = np.zeros(self.nearest.shape[1], np.int64)
+        component_of[self.of] = component  # a part is never split
+        own = component_of[self.narrow]
+        wanted = chosen[own]
+        narrow, own, radius = self.narrow[wanted], own[wanted], self.radius[wanted]
+        lengths = np.where(own[:, None] == component_of, np.inf, self.nearest[wanted])
+        first = lengths.min(1, initial=np.inf)
+        longest = 2 * np.sqrt(best.astype(np.float64))
+        np.minimum.at(longest, own, first + radius)
+        found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
+        for at, part in enumerate(narrow):
+            rows = (self.of == part).nonzero()[0]
+            shortest = max(0.0, first[at] - radius[at] - ROUNDING)
+            target, distance = np.full(len(rows), -1), np.full(len(rows), shortest**2 / 4, np.float32)
+            if shortest <= longest[own[at]]:
+                columns = (lengths[at] <= first[at] + 2 * radius[at] + ROUNDING)[self.of].nonzero()[0]
+                samples, others = torch.from_numpy(rows), torch.from_numpy(columns)
+                near, far = search_neighbors(
+                    x, samples, 1, samples, ANY, others, fast_precision(), above=shortest**2 / 4
+                )
+                limit = (first[at] + radius[at]) ** 2 / 4
+                target = np.where(far[:, 0].numpy() <= limit, near[:, 0].numpy(), -1)
+                distance = np.minimum(far[:, 0].numpy(), limit).astype(np.float32)
+            found.append((rows, target, distance))
+        rows, target, distance = (np.concatenate(each) for each in zip(*found, strict=True))
+        return rows, target, distance

@@ -57,25 +57,27 @@ def search_neighbors(
     columns: Tensor | None = None,
     screen: Screen | torch.dtype = torch.float32,
     budget: int = BUDGET,
+    above: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """The k nearest of a few `rows` (R,) among all N, or among the `columns` given.
 
     Products are computed with the `screen` of all N, or in that precision around the mean of the rows. Rows that this
     cannot certify are searched in the next higher precision, last float64. `kind` restricts the answer to the "same" or
-    to "other" `groups` (N,). Returns positions and distances, each (R, k), -1 and inf where there are fewer.
+    to "other" `groups` (N,). Where no row is nearer to a column than `above`, distances are resolved from there on.
+    Returns positions and distances, each (R, k), -1 and inf where there are fewer.
     """
     columns = torch.arange(len(x)) if columns is None else columns
     if kind != ANY:  # groups are slices of both, so that they are masked as slices
         rows, back = _by_group(rows, groups)
         columns = _by_group(columns, groups)[0]
-    search, found = _Search(x, columns, k, groups, kind), []
+    search, found = _Search(x, columns, k, groups, kind, above), []
     screened = screen[columns] if isinstance(screen, Screen) else None
     for batch in torch.split(rows, max(1, budget // max(1, len(columns)))):
-        if screened is None:
-            found.append(search.around_mean(batch, screen))
-        else:
+        if isinstance(screen, Screen) and screened is not None:
             own = screen[batch]
-            found.append(search.nearest(batch, own, own.distances(screened), screened.extent))
+            found.append(search.nearest(batch, own, own.distances(screened, above), screened.extent))
+        elif isinstance(screen, torch.dtype):
+            found.append(search.around_mean(batch, screen))
     indices, distances = (torch.cat(part) for part in zip(*found, strict=True))
     return (indices, distances) if kind == ANY else (indices[back], distances[back])
 
@@ -98,6 +100,7 @@ class _Search:
     k: int
     groups: Tensor  # (N,)
     kind: str
+    above: float  # no column of that kind is nearer than this to any row
 
     def around_mean(self, rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """The nearest of `rows` (R,) by products in some precision around their mean."""
@@ -105,7 +108,7 @@ class _Search:
         near, extent = [], Extent(0.0, 0.0, 0.0)
         for part in torch.split(self.columns, CHUNK):
             others = Screen.of(self.x[part], dtype, own.centre)
-            near.append(own.distances(others))
+            near.append(own.distances(others, self.above))
             extent = extent.joined(others.extent)
         return self.nearest(rows, own, torch.cat(near, 1), extent)
 
@@ -123,7 +126,7 @@ class _Search:
         indices = functional.pad(indices, (0, max(0, self.k - m)), value=-1)[:, : self.k]
         distances = functional.pad(distances, (0, max(0, self.k - m)), value=torch.inf)[:, : self.k]
         if not exact and m < count:
-            doubt = (~own.certifies(distances[:, -1], values[:, -1], extent)).nonzero()[:, 0]
+            doubt = (~own.certifies(distances[:, -1], values[:, -1], extent, self.above)).nonzero()[:, 0]
             if len(doubt):
                 indices[doubt], distances[doubt] = self.around_mean(rows[doubt], NEXT[precision])
         return indices, distances

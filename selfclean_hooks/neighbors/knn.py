@@ -1,16 +1,16 @@
 """Exact nearest neighbours by cosine distance in one pass over blocks of rows, in O(N) memory.
 
-How a result is certified. Blocks of `x @ x.T` are computed in bfloat16 where the processor has it. The `m` best of
-every row by that screen are re-scored in float32. What was left out has a screened similarity of at most the last of
-these, so the row is exact as soon as its k-th re-scored similarity is at least that plus the screen's bound. The few
-rows that fail are searched again in float32, and those that float32 products cannot certify in float64: float32 does
-not resolve distances below about 1e-6 (copies, or a collapsed representation). What remains is the rounding of a
-distance, about 1e-6 of it, for any block size. The distances also tell the intrinsic dimension of the data.
+How a result is certified. Distances are computed block by block in bfloat16 where the processor has it (`screen`). The
+`m` best of every row by that are re-scored in float32. What was left out has a screened distance of at least the last
+of these, so the row is exact as soon as no pair nearer than its k-th re-scored distance can be screened as far. The few
+rows that fail are searched again in float32, and those that float32 products cannot certify in float64. What remains
+is the rounding of a distance, about 1e-6 of it, for any block size. Copies are searched for once, and separated
+clusters each on their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,7 +32,6 @@ from selfclean_hooks.neighbors.exact_search import (
 )
 from selfclean_hooks.neighbors.screen import Screen, make_screen
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
-from selfclean_hooks.utils.arrays import IntArray
 from selfclean_hooks.utils.text import Tick
 
 
@@ -45,6 +44,12 @@ class NeighborLists:
     same: tuple[Tensor, Tensor] | None  # (N,) nearest sample of the same label and its distance
     other: tuple[Tensor, Tensor] | None  # (N,) nearest sample of another label and its distance
     num_fallback_rows: int  # rows that the screen could not certify
+
+    @classmethod
+    def joined(cls, found: Sequence[tuple[Tensor, Tensor]], again: Tensor) -> NeighborLists:
+        """From lists of all samples and, where there are labels, of width 1, of the same and of another one."""
+        same, other = [(indices[:, 0], distances[:, 0]) for indices, distances in found[1:]] or (None, None)
+        return cls(*found[0], same, other, int(again.sum()))
 
     def of(self, kind: str) -> tuple[Tensor, Tensor]:
         """Positions and distances of the nearest of one kind, each (N, k) or (N, 1)."""
@@ -96,28 +101,27 @@ def _search_distinct(
         return _search_blocks(x, k, classes, block, dtype, tick)
     kinds, done = (ANY,) if classes is None else (ANY, SAME, OTHER), 0
     groups = torch.zeros(n, dtype=torch.int64) if classes is None else classes
-    lists = {kind: (torch.full((n, width), -1), torch.full((n, width), torch.inf, dtype=torch.float32)) for kind, width in _widths(kinds, k)}
+    lists = {kind: _empty_lists(n, k if kind == ANY else 1) for kind in kinds}
     for members in clusters:
         own = None if classes is None else classes[members]
         step = None if tick is None else partial(_tick_from, tick, done, n)
         found, done = _search_blocks(x[members], k, own, block, dtype, step), done + len(members)
-        for kind in kinds:
-            indices, distances = found.of(kind)
-            lists[kind][0][members] = torch.where(indices >= 0, members[indices], -1)
-            lists[kind][1][members] = distances
+        for kind, (indices, distances) in lists.items():
+            near, distances[members] = found.of(kind)
+            indices[members] = torch.where(near >= 0, members[near], -1)
     screen, again = make_screen(x, dtype), torch.zeros(n, dtype=torch.bool)
-    for kind, width in _widths(kinds, k):
-        missing = (lists[kind][0][:, -1] < 0).nonzero()[:, 0]
-        lists[kind][0][missing], lists[kind][1][missing] = search_neighbors(x, missing, width, groups, kind, screen=screen)
+    for kind, (indices, distances) in lists.items():
+        missing = (indices[:, -1] < 0).nonzero()[:, 0]
+        width = indices.shape[1]
+        indices[missing], distances[missing] = search_neighbors(x, missing, width, groups, kind, screen=screen)
         again[missing] = True
     if tick is not None:
         tick(n, n)
-    first = [(lists[kind][0][:, 0], lists[kind][1][:, 0]) for kind in kinds[1:]]
-    return NeighborLists(*lists[ANY], *(first or (None, None)), num_fallback_rows=int(again.sum()))
+    return NeighborLists.joined(list(lists.values()), again)
 
 
-def _widths(kinds: tuple[str, ...], k: int) -> list[tuple[str, int]]:
-    return [(kind, k if kind == ANY else 1) for kind in kinds]
+def _empty_lists(n: int, k: int) -> tuple[Tensor, Tensor]:
+    return torch.full((n, k), -1), torch.full((n, k), torch.inf, dtype=torch.float32)
 
 
 def _tick_from(tick: Tick, before: int, total: int, done: int, _: int) -> None:
@@ -153,9 +157,7 @@ def _search_blocks(
     again = torch.zeros(n, dtype=torch.bool)
     for best in lists:
         again |= best.certify(x, screen, groups)
-    found = [best.restore_order(order) for best in lists]
-    first = [(indices[:, 0], distances[:, 0]) for indices, distances in found[1:]]
-    return NeighborLists(*found[0], *(first or (None, None)), num_fallback_rows=int(again.sum()))
+    return NeighborLists.joined([best.restore_order(order) for best in lists], again)
 
 
 def _class_slices(rows: slice, classes: Tensor, ends: list[int]) -> Iterator[tuple[slice, slice]]:
@@ -173,8 +175,7 @@ class _CandidateList:
 
     def __init__(self, n: int, k: int, m: int, kind: str) -> None:
         self.k, self.m, self.kind = k, min(m, n), kind
-        self.values = torch.full((n, self.m), torch.inf, dtype=torch.float32)
-        self.indices = torch.full((n, self.m), -1, dtype=torch.int64)
+        self.indices, self.values = _empty_lists(n, self.m)
 
     def take(self, rows: slice, screened: Tensor, first: int = 0) -> None:
         """Take the best from the distances (R, C) of some rows to all columns that count, from `first` on."""
@@ -202,39 +203,3 @@ class _CandidateList:
         indices[order] = torch.where(self.indices >= 0, order[self.indices.clamp(min=0)], -1)
         distances[order] = self.values
         return indices, distances
-
-
-MAX_DIMENSION = 40.0  # with a steeper law small differences would count as proof
-TINY = 1e-30
-
-
-def intrinsic_dimension(distances: NDArray[np.floating], copies: IntArray | None = None) -> tuple[float, float]:
-    """Intrinsic dimension of the samples, in [0.5, 40], and how heavy the tail of their steps is, 1 or more.
-
-    In a homogeneous Poisson process the logarithms of successive distances times their rank are independent and
-    exponential with mean 1 / m (E. Levina, P. Bickel, "Maximum likelihood estimation of intrinsic dimension",
-    NeurIPS 2004). m is the median of the lists' estimates, each without its largest step, which may lead out of a group
-    of copies. Data recorded in series (traffic signs, playing cards) has a heavy-tailed step distribution: large steps
-    occur at every rank, and the mean excess over the 90% quantile is larger than m predicts.
-
-    Args:
-        distances: (N, k) to the nearest samples, ascending, squared lengths.
-        copies: (N,) number of leading neighbours to leave out; by default the first two, which may be copies.
-    """
-    n, k = distances.shape
-    rank = np.arange(1, k)
-    steps = np.diff(np.log(np.maximum(distances.astype(np.float64), TINY)), axis=1) / 2 * rank
-    first = np.full(n, 2) if copies is None else copies + 1
-    used = (rank > np.minimum(first, max(k - 4, 0))[:, None]) & (distances[:, :-1] > 0)
-    count = used.sum(1)
-    lists = count >= min(3, k - 1)
-    if k < 3 or not lists.any():
-        return 1.0, 1.0
-    steps, used, count = np.where(used, steps, 0)[lists], used[lists], count[lists]
-    harmonic = np.append(0.0, (1 / np.arange(1, k)).cumsum())
-    # the largest of c exponential steps has a mean of 1 + 1/2 + ... + 1/c
-    mean = (steps.sum(1) - steps.max(1)) / (count - harmonic[count])
-    m = float(np.clip(1 / max(float(np.median(mean)), 1e-6), 0.5, MAX_DIMENSION))
-    scaled = steps[used] * m
-    excess = scaled - np.quantile(scaled, 0.9)
-    return m, max(1.0, float(excess[excess > 0].mean()) if (excess > 0).any() else 1.0)

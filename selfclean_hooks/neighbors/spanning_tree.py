@@ -19,6 +19,7 @@ from scipy.cluster.hierarchy import DisjointSet
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from selfclean_hooks.neighbors.clusters import TightParts
 from selfclean_hooks.neighbors.distinct_rows import DistinctRows
 from selfclean_hooks.neighbors.exact_search import OTHER, search_neighbors
 from selfclean_hooks.neighbors.knn import NeighborLists
@@ -86,12 +87,14 @@ def _tree_of_distinct(x: UnitRows, indices: IntArray, distances: Float32Array) -
     """Edges (U - 1 or more, 2) that hold the tree of U rows, from their lists (U, k), and how many were searched."""
     n, screen = len(x), make_screen(x)
     component, count, searched = np.arange(n), n, 0
+    parts: TightParts | None = None
     chosen: list[tuple[IntArray, Float32Array]] = [(np.empty((0, 2), np.int64), np.empty(0, np.float32))]
     while count > 1:
         target, length = _nearest_outside(component, indices, distances)
         row, doubtful, best = _shortest_edges(component, count, target, length)
         if len(row) == 0:
-            searched += _search_again(x, screen, component, doubtful, best, length, indices, distances)
+            parts = TightParts.among(x, component) if parts is None else parts
+            searched += _search_again(x, screen, parts, component, doubtful, best, (indices, distances), length)
             continue
         chosen.append((np.stack([row, target[row]], 1), length[row]))
         ends = component[np.stack([row, target[row]])].astype(np.int32)  # older scipy searches graphs of int32 only
@@ -136,33 +139,36 @@ def _shortest_edges(
 def _search_again(
     x: UnitRows,
     screen: Screen,
+    parts: TightParts,
     component: IntArray,
     doubtful: IntArray,
     best: Float32Array,
+    lists: tuple[IntArray, Float32Array],
     length: Float32Array,
-    indices: IntArray,
-    distances: Float32Array,
 ) -> int:
     """Replace lists that lie inside of their component, for the components that need the least work.
 
     Called when no component can be joined without a search. The largest is not searched: others will join it. An edge
     shorter than `limit` has both ends closer than that to a sample outside of their component, so no other column
-    counts.
+    counts. From here on these lists hold what is nearest outside of the component: the inside can only grow.
     """
+    indices, distances = lists
     work = np.bincount(component[doubtful], minlength=len(best))
     largest = np.bincount(component).argmax()
     chosen = work <= 2 * np.delete(work, largest).min()
     chosen[largest] = False
+    narrow, target, bound = parts.search(x, component, chosen, best)
+    indices[narrow], distances[narrow] = -1, bound[:, None]
+    indices[narrow, 0] = target
     limit = float(best[chosen].max())
-    parts = doubtful[chosen[component[doubtful]]], (length < limit).nonzero()[0], component
-    rows, columns, groups = map(torch.from_numpy, parts)
+    wide = doubtful[chosen[component[doubtful]] & ~parts.is_narrow[doubtful]]
+    rows, columns, groups = map(torch.from_numpy, (wide, (length < limit).nonzero()[0], component))
     k = min(OUTSIDE, indices.shape[1])
     found, at = search_neighbors(x, rows, k, groups, OTHER, columns, screen)
-    # from here on these lists hold what is nearest outside of the component: the inside can only grow
-    indices[parts[0]], distances[parts[0]] = -1, at[:, -1:].clamp(max=limit).numpy()
-    indices[parts[0], :k] = torch.where(at < limit, found, -1).numpy()
-    distances[parts[0], :k] = at.clamp(max=limit).numpy()
-    return len(rows)
+    indices[wide], distances[wide] = -1, at[:, -1:].clamp(max=limit).numpy()
+    indices[wide, :k] = torch.where(at < limit, found, -1).numpy()
+    distances[wide, :k] = at.clamp(max=limit).numpy()
+    return len(narrow) + len(wide)
 
 
 def _build_tree(n: int, edges: IntArray, lengths: Float32Array, searched: int) -> Tree:

@@ -93,6 +93,13 @@ def matrix_product(a: Tensor, b: Tensor) -> Tensor:
         return a @ b.T
 
 
+def lengths_between(rows: Tensor, centres: Tensor) -> Tensor:
+    """Lengths (N, S) between rows (N, D) and centres (S, D), right to 1e-6."""
+    a, b = rows.double(), centres.double()
+    squares = matrix_product(a, b).mul_(-2).add_(a.square().sum(1, keepdim=True)).add_(b.square().sum(1))
+    return squares.clamp_(min=0).sqrt_().float()
+
+
 def repeated_blanks(parts: Iterable[tuple[NDArray[np.floating], Sequence[str]]]) -> list[str]:
     """Contents that several samples share whose vector is zero, the most frequent first.
 

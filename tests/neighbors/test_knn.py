@@ -96,7 +96,13 @@ def test_the_block_size_changes_nothing(kind: str, screen: torch.dtype) -> None:
 def test_the_bound_holds(dim: int, above: float) -> None:
     rng = np.random.default_rng(dim)
     normal = rng.normal(size=(300, dim))
-    for vectors in (normal, np.abs(normal), 1 + 1e-3 * normal, normal * (np.arange(300) % 3 > 0)[:, None], np.ones((2, dim)) - 2.0**-9):
+    for vectors in (
+        normal,
+        np.abs(normal),
+        1 + 1e-3 * normal,
+        normal * (np.arange(300) % 3 > 0)[:, None],
+        np.ones((2, dim)) - 2.0**-9,
+    ):
         x = UnitRows.of(vectors)
         exact = torch.from_numpy(distance_matrix(x.values.numpy()))
         for dtype in SCREENS:

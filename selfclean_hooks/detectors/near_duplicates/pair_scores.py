@@ -11,6 +11,8 @@ from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
 MAX_PAIRS = 200_000  # kept at most, or ten per sample
+PROBES = 128  # rows that the limit of a search is estimated from
+PLENTY = 4  # times as many pairs are let through by it: each is seen from both ends
 
 
 def scaled_score(distance: NDArray[np.floating], scale: NDArray[np.floating]) -> FloatArray:
@@ -93,17 +95,41 @@ def _search_missing_pairs(
     x: UnitRows, short: IntArray, end: FloatArray, scale: FloatArray, at_most: int
 ) -> tuple[tuple[IntArray, IntArray, FloatArray], float]:
     """Pairs of `short` rows with a score below 1/2, and the score below which none is missing."""
-    columns = torch.from_numpy((end**2 < scale[short].max() * scale).nonzero()[0])  # what their own lists may miss
-    is_short = torch.zeros(len(x), dtype=torch.bool)
-    is_short[torch.from_numpy(short)] = True  # a pair of two short rows is found from either
-    targets, root = x.values[columns], torch.from_numpy(np.sqrt(scale))
-    pairs, limit = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)), 1.0  # limit: of d / sqrt(r_i r_j)
+    columns = (end**2 < scale[short].max() * scale).nonzero()[0]  # what their own lists may miss
+    limit = _likely_limit(x, short, columns, scale, at_most)
+    pairs, reached = _pairs_up_to(x, short, columns, scale, at_most, limit)
+    if len(pairs[2]) < at_most and limit < 1:
+        pairs, reached = _pairs_up_to(x, short, columns, scale, at_most, 1.0)
+    return pairs, float(np.sqrt(reached) / (1 + np.sqrt(reached)))
+
+
+def _likely_limit(x: UnitRows, short: IntArray, columns: IntArray, scale: FloatArray, at_most: int) -> float:
+    """A ratio of distance and scale below which there are likely somewhat more than `at_most` pairs; at most 1."""
+    some = short[np.linspace(0, len(short) - 1, min(len(short), PROBES)).round().astype(np.int64)]
+    share = PLENTY * at_most / (len(short) * max(1, len(columns)))
+    if share >= 1:
+        return 1.0
+    product = matrix_product(x.values[torch.from_numpy(some)], x.values[torch.from_numpy(columns)]).numpy()
+    ratio = (1 - product) / 2 / np.maximum(np.sqrt(scale[some, None] * scale[columns]), np.finfo(np.float64).tiny)
+    return float(np.clip(np.quantile(ratio, share), 0, 1))
+
+
+def _pairs_up_to(
+    x: UnitRows, short: IntArray, columns: IntArray, scale: FloatArray, at_most: int, limit: float
+) -> tuple[tuple[IntArray, IntArray, FloatArray], float]:
+    """Pairs up to a ratio of distance and scale; past `at_most` of them it is lowered to what fits, and returned."""
+    both, rest = np.intersect1d(columns, short), np.setdiff1d(columns, short)
+    others, root = torch.from_numpy(np.concatenate([both, rest])), torch.from_numpy(np.sqrt(scale))
+    targets = x.values[others]
+    pairs = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
     for part in torch.split(torch.from_numpy(short), max(1, (1 << 21) // max(1, len(columns)))):
-        screened = matrix_product(x.values[part], targets).neg_().add_(1).div_(2)
-        bound = root[part].unsqueeze(1) * root[columns] * limit + 1e-6  # 1e-6: rounding of the product
+        start = int(np.searchsorted(both, part[0]))  # a pair of two short rows is found from the first
+        screened = matrix_product(x.values[part], targets[start:]).neg_().add_(1).div_(2)
+        bound = (root[part] * limit).float().unsqueeze(1) * root[others[start:]].float() + 1e-6  # rounding of products
         row, column = (screened <= bound).nonzero(as_tuple=True)
-        first, second = part[row], columns[column]
-        once = (first < second) | (~is_short[second])
+        column += start
+        first, second = part[row], others[column]
+        once = (first < second) | (column >= len(both))
         first, second = first[once], second[once]
         d = x.distances(first, second.unsqueeze(1))[:, 0].double()
         near = d <= limit * root[first] * root[second]
@@ -115,4 +141,4 @@ def _search_missing_pairs(
             pairs, limit = (pairs[0][best], pairs[1][best], pairs[2][best]), float(ratio[best[-1]])
             if limit == 0:  # exact copies alone fill the list
                 break
-    return pairs, float(np.sqrt(limit) / (1 + np.sqrt(limit)))
+    return pairs, limit

@@ -19,7 +19,7 @@ from selfclean_hooks.detectors.off_topic.calibration import class_groups, off_to
 from selfclean_hooks.detectors.off_topic.class_agreement import are_of_their_classes, neighbor_agreement
 from selfclean_hooks.detectors.off_topic.distances import blend, distance_to_classes, evenly_spaced, whiten
 from selfclean_hooks.detectors.protocol import Finding, Geometry
-from selfclean_hooks.neighbors.knn import intrinsic_dimension
+from selfclean_hooks.neighbors.intrinsic_dimension import intrinsic_dimension
 from selfclean_hooks.neighbors.spanning_tree import Tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
