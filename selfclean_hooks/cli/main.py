@@ -96,8 +96,10 @@ def audit(
         typer.Argument(
             metavar="SOURCE...",
             help="A folder of images (class folders or flat), a .npz (images or embeddings, optionally labels), "
-            "a .csv, .tsv or .parquet table (path or images, optionally label), a saved Hugging Face data set, or "
-            "module:attribute. Or several splits: train=SOURCE val=SOURCE, or a folder that holds train and val.",
+            "a .csv, .tsv or .parquet table (path or images, optionally label), a detection data set (data.yaml, a "
+            ".json of COCO, a folder of Pascal VOC; with :objects at its end its boxes), a saved Hugging Face data "
+            "set, or module:attribute. Or several splits: train=SOURCE val=SOURCE, or a folder that holds train and "
+            "val.",
         ),
     ],
     *,

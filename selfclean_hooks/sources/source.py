@@ -17,6 +17,7 @@ from selfclean_hooks.data.image_files import ImageFiles, LabeledFiles, suffix
 from selfclean_hooks.errors import DataError, SourceError
 from selfclean_hooks.sources.array import ArrayDataset, read_npz
 from selfclean_hooks.sources.columns import ColumnNames
+from selfclean_hooks.sources.detection.formats import DetectionSource, detection_source, open_detection
 from selfclean_hooks.sources.folder import FolderDataset, listdir
 from selfclean_hooks.sources.python_object import is_attribute, load_object
 from selfclean_hooks.sources.splits import parquet_files, shards
@@ -25,7 +26,8 @@ from selfclean_hooks.utils.files import special_kind
 
 WANTED = (
     "SOURCE is a folder of images, a .npz file with `images` or `embeddings`, a .csv, .tsv or .parquet table with a "
-    "`path` column, a Hugging Face data set saved on disk, or module:attribute"
+    "`path` column, a detection data set (a YOLO data.yaml, a COCO .json, a folder of Pascal VOC; with :objects at its "
+    "end its boxes), a Hugging Face data set saved on disk, or module:attribute"
 )
 
 
@@ -38,6 +40,7 @@ class Form(Enum):
     array = "an .npz file"
     saved = "a saved Hugging Face data set"
     files = "the files of a data set"
+    objects = "the boxes of a detection data set"
     other = "a Python object"
 
 
@@ -76,7 +79,8 @@ def open_source(
     """Open what the command line names.
 
     Args:
-        text: A folder, a file, a pattern of .parquet files (`data/train-*.parquet`) or ``module:attribute``. A text
+        text: A folder, a file, a pattern of .parquet files (`data/train-*.parquet`), a detection data set, with
+            `:train` for a split and `:objects` for its boxes, or ``module:attribute``. A text
             that exists on disk is a path.
         without: A folder that is not read where it lies in a folder of images.
         columns: Of a table, where they have none of the usual names.
@@ -87,6 +91,8 @@ def open_source(
     path = os.path.expanduser(text)
     if kind := special_kind(path):
         raise SourceError(f"{WANTED}; {text!r} is {kind}, which may never end: save what it gives in a file")
+    if (detection := detection_source(path)) is not None and not columns:
+        return _open_detection(text, detection)
     tables = _tables(path, without)
     if tables:
         dataset = open_table(tables, columns)
@@ -116,6 +122,13 @@ def _tables(path: str, without: str | os.PathLike[str] | None) -> list[str]:
             raise SourceError(f"{path}: holds several tables: give one, or name them as splits: {names}")
         return next(iter(splits.values()), [])
     return sorted(glob(path)) if suffix(path) == ".parquet" else []
+
+
+def _open_detection(text: str, detection: DetectionSource) -> Source:
+    dataset, found = open_detection(detection)
+    if not detection.is_objects:
+        return Source(text, dataset, notes=dataset.notes, form=Form.files, paths=(found.root,))
+    return _labelled_source(text, dataset, Form.objects, *found.files)
 
 
 def _open_folder(text: str, path: str, without: str | os.PathLike[str] | None) -> Source:

@@ -8,6 +8,7 @@ import re
 from glob import escape
 
 from selfclean_hooks.data.image_files import suffix
+from selfclean_hooks.sources.detection.formats import detection_splits
 from selfclean_hooks.sources.folder import Parts, folders_below, images_root, is_image, walk
 from selfclean_hooks.sources.folder_names import is_split
 
@@ -19,6 +20,8 @@ def splits_in(path: str, without: str | os.PathLike[str] | None = None) -> dict[
 
     A folder `without` is not read.
     """
+    if of_detection := detection_splits(path):
+        return of_detection
     if not os.path.isdir(path):
         return {}
     if _is_saved(path):

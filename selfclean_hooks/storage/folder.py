@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCORES = "scores.npz"
+BOX = re.compile(r"#[1-9][0-9]*$")  # ends the name of a box in an image
 OWN = (  # in the manifest beside the provenance
     "format",
     "thresholds",
@@ -92,9 +94,10 @@ def contents_of(audit: AuditResult, pages: Mapping[str, bytes]) -> tuple[dict[st
 
 
 def files_of_all(audit: AuditResult) -> tuple[str, ...] | None:
-    """(N,) the files of the samples; None where one has none, or shares it with another."""
+    """(N,) the files of the samples; None where one has none, shares it with another, or all are boxes in images."""
     names = audit.names
-    return names if names and all(names) and len(set(names)) == len(names) else None
+    are_files = names and all(names) and len(set(names)) == len(names) and not all(map(BOX.search, names))
+    return names if are_files else None
 
 
 def load(folder: Path) -> AuditResult:

@@ -96,12 +96,14 @@ NARROWEST, USUAL = 40, 80  # columns of a terminal
 def console(stderr: bool = False) -> Console:
     """A console for standard output or error, of the usual width where none is known or nothing would fit.
 
+    Texts are shown as they are: `data.yaml:train:objects` holds no emoji.
+
     Containers and CI runners have terminals of 0 columns, on which rich prints nothing.
     """
     from rich.console import Console
 
-    found = Console(stderr=stderr)
-    return found if found.width >= NARROWEST else Console(stderr=stderr, width=USUAL)
+    found = Console(stderr=stderr, emoji=False)
+    return found if found.width >= NARROWEST else Console(stderr=stderr, width=USUAL, emoji=False)
 
 
 Tick = Callable[[int, int], None]

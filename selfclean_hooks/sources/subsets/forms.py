@@ -10,6 +10,7 @@ from selfclean_hooks.errors import SourceError
 from selfclean_hooks.sources.source import Form, Source
 from selfclean_hooks.sources.subsets.array import array_subset
 from selfclean_hooks.sources.subsets.folder import folder_subset
+from selfclean_hooks.sources.subsets.objects import objects_subset
 from selfclean_hooks.sources.subsets.saved import saved_subset
 from selfclean_hooks.sources.subsets.subset import Changes, Subset
 from selfclean_hooks.sources.subsets.table import table_subset
@@ -21,6 +22,7 @@ SUBSETS: Mapping[Form, Planner] = {  # what plans a part, given the folder that 
     Form.table: table_subset,
     Form.images: table_subset,
     Form.array: lambda source, changes, _: array_subset(source, changes),
+    Form.objects: lambda source, changes, _: objects_subset(source, changes),
     Form.saved: lambda source, changes, _: saved_subset(source, changes),
 }
 

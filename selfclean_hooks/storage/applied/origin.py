@@ -18,6 +18,7 @@ from selfclean_hooks.data.images import encoded_image
 from selfclean_hooks.data.items import split
 from selfclean_hooks.errors import DataError, SourceError
 from selfclean_hooks.sources.columns import ColumnNames
+from selfclean_hooks.sources.detection.formats import detection_source
 from selfclean_hooks.sources.python_object import is_attribute
 from selfclean_hooks.sources.source import Form, Source, open_source
 from selfclean_hooks.sources.subsets.folder import common_folder
@@ -55,7 +56,8 @@ def _opened(audit: AuditResult, text: str | None) -> Source:
     name = str(about.get("name", "")) if text is None else text
     columns = about.get("columns") or {}
     path = os.path.expanduser(name)
-    if text is not None or os.path.exists(path) or (suffix(path) == ".parquet" and glob(path)):
+    is_there = os.path.exists(path) or (suffix(path) == ".parquet" and glob(path)) or detection_source(path) is not None
+    if text is not None or is_there:
         named = ColumnNames(columns.get("path"), tuple(columns.get("labels", ())))
         return open_source(name, columns=named)
     source = open_source(name) if is_attribute(name) else Source(name)
