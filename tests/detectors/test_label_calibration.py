@@ -70,7 +70,7 @@ def count_of(found: LabelScores) -> tuple[float, float, float]:
 
 CASES = [  # more than half of a class would be another class
     case
-    for case in product((0.0, 0.02, 0.05, 0.1, 0.2, 0.4), ("uniform", "class"), (0.5, 1.3), (3, 8))
+    for case in product((0.0, 0.02, 0.05, 0.1, 0.2, 0.4), ("uniform", "class"), ((0.5, 3), (1.3, 8)))
     if case[:2] != (0.4, "class")
 ]
 
@@ -79,7 +79,7 @@ CASES = [  # more than half of a class would be another class
 def audits() -> list[tuple[LabelScores, NDArray[np.bool_]]]:
     """Classes near and far from each other, with 0 to 40% of wrong labels."""
     out = []
-    for seed, (share, kind, spread, classes) in enumerate(CASES):
+    for seed, (share, kind, (spread, classes)) in enumerate(CASES):
         x, y = blobs(800, classes=classes, spread=spread, seed=seed)
         given, wrong = flipped(y, share, kind, seed)
         out.append((run(x, given), wrong))

@@ -187,7 +187,9 @@ def test_a_compiler_that_computes_something_else_is_not_believed(monkeypatch: py
 
 def test_the_compiler_that_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch._inductor.config.compile_threads", 1)  # no processes that import torch anew
-    monkeypatch.setattr("torch._inductor.config.cpp.simdlen", 1)  # nor programs that find out what the processor can do
+    monkeypatch.setattr("torch._inductor.cpu_vec_isa.valid_vec_isa_list", list)  # nor programs that try the processor
+    monkeypatch.setattr("torch._inductor.config.cpp.simdlen", 1)
+    monkeypatch.setattr("torch._inductor.config.cpp_cache_precompile_headers", False)  # which pays from the third on
     data, net = Items(11), Body()
     found = embed(data, net, progress=False, batch_size=4, compile=True)
     assert_close(found.vectors, by_loop(net, data))  # where there is no C++ compiler it is computed as written

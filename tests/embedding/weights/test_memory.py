@@ -1,9 +1,8 @@
 """Little memory is used before a file of weights is refused, however much it claims."""
 
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,12 @@ import pytest
 import timm
 import torch
 
+from selfclean_hooks.data.reader import ImageDataset
+from selfclean_hooks.embedding.backbones.resolve import resolve
+from selfclean_hooks.errors import BackboneError
 from tests.embedding.weights.test_pickles import PROGRAMS
 from tests.embedding.weights.weight_records import changed, encoder, pickled, records
+from tests.helpers.forked import forked
 
 
 def many_keys(path: Path) -> None:
@@ -63,48 +66,33 @@ LARGE: dict[str, tuple[str, Callable[[Path], Any]]] = {
 }
 
 
-READS = """
-import os, sys
-from pathlib import Path
-import timm
-from selfclean_hooks.data.reader import ImageDataset
-from selfclean_hooks.embedding.backbones.resolve import resolve
-from selfclean_hooks.errors import BackboneError
-
-def megabytes(name):
+def megabytes(name: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(name)).split()[1]) >> 10
 
-def measured(text):
+
+def refuse(text: str) -> None:
+    """Print the megabytes that it takes, and the message."""
     Path("/proc/self/clear_refs").write_text("5")  # the record of the peak begins anew
     before = megabytes("VmRSS")
     try:
-        if text == "nothing":
-            held = bytearray(2**30)
+        held = bytearray(2**30 if text == "nothing" else 0)
         resolve(text, ImageDataset([]), device="cpu")
+        del held
     except BackboneError as error:
         print(megabytes("VmHWM") - before, error, flush=True)
-
-for text in sys.argv[1:]:
-    process = os.fork()  # each begins with what the imports take
-    if process == 0:
-        measured(text)
-        os._exit(0)
-    os.waitpid(process, 0)
-"""
 
 
 @pytest.fixture(scope="module")
 def peaks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
-    """Megabytes that it takes to refuse each file, and the message."""
+    """Megabytes that it takes to refuse each file, in a process of its own, and the message."""
     texts = {"nothing": "nothing"}
     for case, (name, make) in LARGE.items():
         path = tmp_path_factory.mktemp("large") / name
         make(path)
         texts[case] = f"resnet18:{path}" if case == "a million keys" else str(path)
-    ran = subprocess.run([sys.executable, "-c", READS, *texts.values()], capture_output=True, text=True, check=True)
-    lines = [line.partition(" ") for line in ran.stdout.splitlines()]
-    return {case: (int(used), message) for case, (used, _, message) in zip(texts, lines, strict=True)}
+    lines = {case: forked(partial(refuse, text)).out.partition(" ") for case, text in texts.items()}
+    return {case: (int(used), message) for case, (used, _, message) in lines.items()}
 
 
 needs_linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from /proc")
