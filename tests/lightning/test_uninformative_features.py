@@ -115,7 +115,7 @@ def test_a_slip_in_the_name_of_a_part(slip: str, meant: str) -> None:
         trainer(audit_callback(None, backbone=slip), max_epochs=1).fit(net, loader())
     message = str(refused.value)
     assert message.startswith(f"Net has no part {slip!r}: did you mean {meant}")
-    assert message.endswith('? Else it is "auto", "self-supervised", a timm name, a module or a function')
+    assert message.endswith('? Else it is "auto", "self-supervised", a timm name, "hf:NAME", a module or a function')
     assert net.seen == {}
 
 
