@@ -19,7 +19,7 @@ function selectionBar(panel) {
   const show = () => {
     const number = gallery.chosen().length;
     chosen.hidden = !number;
-    hint.hidden = number > 0;
+    all.hidden = hint.hidden = number > 0;
     if (number && relabels && !relabels.childElementCount) relabels.append(classSelect("New label of the selected", "as predicted", raw.classes, () => {}), /** @type {Node} */ (relabel));
     words.textContent = number ? `${count(number)} selected` : "";
   };

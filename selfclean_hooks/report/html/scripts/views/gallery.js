@@ -103,14 +103,14 @@ function gallery(issue, status) {
     focused = anchor = item;
     fill();
     root.setAttribute("aria-activedescendant", idOf(item));
-    const aside = scroll && matchMedia("(max-width: 60rem)").matches ? root.parentElement?.querySelector(".focus") : null;
+    const aside = scroll && matchMedia("(max-width: 60rem)").matches ? root.closest(".review")?.querySelector(".focus") : null;
     if (aside) {
       const { top } = aside.getBoundingClientRect();
       if (top < 50 || top > innerHeight / 2) scrollBy({ top: top - 60, behavior: "instant" });
     } else if (scroll) {
       const [box, high] = [root.getBoundingClientRect(), size[1] + GAP];
       const top = box.top + Math.floor(list.indexOf(item) / columns) * high;
-      const header = 110;
+      const header = 150;
       if (top < header || top + high > innerHeight) scrollBy({ top: top < header ? top - header : top + high - innerHeight, behavior: "instant" });
     }
     changed("focus", item);
