@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selfclean_hooks.data.views.item_fields import Fields
 from selfclean_hooks.errors import SourceError
 from selfclean_hooks.sources.columns import ColumnNames
 from selfclean_hooks.sources.source import Source, open_source
@@ -77,6 +78,25 @@ def open_sources(
     return opened
 
 
+def label_of(text: str, opened: Mapping[str, Source]) -> int | str:
+    """The label that a text on the command line stands for: the class of that name, else a whole number, else itself.
+
+    Raises:
+        SourceError: the sources have class names, and none is that, nor is it a number.
+    """
+    names = next((source.class_names for source in opened.values() if source.class_names), ())
+    if text in names:
+        return names.index(text)
+    try:
+        return int(text)
+    except ValueError:
+        if names:
+            raise SourceError(
+                f"--ignore-label {text!r} is none of the classes: {', '.join(map(repr, names[:20]))}"
+            ) from None
+        return text
+
+
 def audit_sources(opened: Mapping[str, Source], backbone: Any, settings: AuditSettings) -> SplitsAudit:
     """Audit what `open_sources` opened. With several splits, samples are dropped from the first alone."""
     from selfclean_hooks.audits.audit_splits import audit_splits
@@ -100,7 +120,7 @@ def _audit_one(source: Source, backbone: Any, settings: AuditSettings) -> Audit:
     if source.vectors is not None:
         result = audit_embeddings(
             source.vectors,
-            source.labels,
+            _known_labels(source, settings),
             settings.method,
             settings.thresholds,
             settings.policy,
@@ -110,6 +130,12 @@ def _audit_one(source: Source, backbone: Any, settings: AuditSettings) -> Audit:
     else:
         result = audit(source.dataset, backbone, **_arguments(settings), labels=source.labels)
     return _described(result, source)
+
+
+def _known_labels(source: Source, settings: AuditSettings) -> Sequence[Any] | None:
+    """The labels of embeddings, None where one is the ignored one."""
+    fields = Fields(ignore_label=settings.embedding.ignore_label)
+    return None if source.labels is None else [fields.known(label) for label in source.labels]
 
 
 def _described(audit: Audit, source: Source) -> Audit:
@@ -126,7 +152,8 @@ def _audit_vectors(opened: Mapping[str, Source], settings: AuditSettings) -> Spl
     embeddings = {}
     for name, source in opened.items():
         with split_named(name):
-            embeddings[name] = embeddings_of(source.vectors, source.labels, source.class_names, source.name)
+            known = _known_labels(source, settings)
+            embeddings[name] = embeddings_of(source.vectors, known, source.class_names, source.name)
     return splits_of(embeddings, settings, split_policies(settings.policy, opened))
 
 

@@ -147,6 +147,14 @@ def audit(
             rich_help_panel=TABLES,
         ),
     ] = None,
+    ignore_label: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LABEL",
+            help="The label, or the class by name, that means that a sample has none: 255, unlabelled.",
+            rich_help_panel=TABLES,
+        ),
+    ] = None,
 ) -> None:
     """Audit SOURCE, save the result and check it against limits.
 
@@ -165,7 +173,7 @@ def audit(
       selfclean-hooks audit table.csv --path-column image --label-column breed --cache-dir .cache
     """
     from selfclean_hooks.audits.settings import AuditSettings
-    from selfclean_hooks.cli.audit_sources import audit_sources, named_sources, open_sources
+    from selfclean_hooks.cli.audit_sources import audit_sources, label_of, named_sources, open_sources
     from selfclean_hooks.cli.output_folder import check_output_folder, encoder_in
     from selfclean_hooks.core.settings import EmbeddingSettings
     from selfclean_hooks.embedding.backbones.resolve import is_checkpoint
@@ -184,7 +192,8 @@ def audit(
         policy = options.policy(Policy("drop", "drop", "drop", "drop", leakage="drop"))
         is_object = is_attribute(backbone) and not is_checkpoint(backbone)
         encoder = load_attribute(backbone) if is_object else backbone
-        embedding = replace(embedding, kept_encoder=encoder_in(output, named))
+        ignored = None if ignore_label is None else label_of(ignore_label, sources)
+        embedding = replace(embedding, kept_encoder=encoder_in(output, named), ignore_label=ignored)
         settings = AuditSettings(method.value, options.thresholds_before(named), policy, embedding, max_items)
         with without_warnings_in_notes(), advise_on_time(source[0], cache_dir, backbone):
             result = audit_sources(sources, encoder, settings)
