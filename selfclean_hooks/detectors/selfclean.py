@@ -64,7 +64,7 @@ def _search_pairs_below(
     first, second, distance = (torch.empty(0, dtype=kind) for kind in (torch.int64, torch.int64, torch.float32))
     samples, step = torch.from_numpy(rows), max(1, (1 << 22) // max(1, len(rows)))
     targets = x.values[samples]
-    for at in torch.split(torch.arange(len(rows)), step):
+    for at in torch.split(torch.arange(len(rows)), step) if len(rows) else ():
         start, part = int(at[0]), samples[at]
         screened = matrix_product(x.values[part], targets[start:]).neg_().add_(1).div_(2)
         below = screened <= limit + 1e-6  # the rounding of the product

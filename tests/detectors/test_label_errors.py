@@ -8,18 +8,22 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from selfclean_hooks.detectors.label_errors import ensemble
 from selfclean_hooks.detectors.label_errors.calibration import LabelScores
 from selfclean_hooks.detectors.label_errors.confusion import (
     PSEUDO_COUNTS,
     ROUNDS,
     TRUST,
+    EvenRates,
     confusion_rates,
+    expect_right_classes,
     label_log_odds,
 )
 from selfclean_hooks.detectors.label_errors.detector import automatic_threshold, score_labels
 from selfclean_hooks.detectors.label_errors.ensemble import PredictorInputs, predictor_inputs
 from selfclean_hooks.detectors.label_errors.predictors import (
     class_proximity,
+    leave_one_out_classes,
     leave_one_out_ridge,
     left_singular_vectors,
     log_votes,
@@ -84,7 +88,8 @@ def test_votes_and_nearness_by_hand() -> None:
     distances = np.sort(rng.random((50, 6)), 1).astype(np.float32)
     may, far = voters_and_log_distances(distances)
     prior = np.full(4, 0.25)
-    votes, near = log_votes(labels, may, prior), class_proximity(labels, may, far, 4)
+    every = np.tile(np.arange(4), (50, 1))
+    votes, near = log_votes(labels, may, prior, every), class_proximity(labels, may, far, every)
     for i in range(50):
         for c in range(4):
             voting = [j for j in range(6) if labels[i, j] == c and distances[i, j] > 0.3 * distances[i].max()]
@@ -263,3 +268,31 @@ def test_regression_finds_wrong_numbers() -> None:
     assert np.median(np.abs(predicted[:20] - t[:20])) < np.median(np.abs(wrong[:20] - t[:20])) / 3
     assert np.median(found.score[:20]) < 0.1 < np.median(found.score)
     assert ((found.score >= 0) & (found.score <= 1)).all()
+
+
+@pytest.mark.parametrize("classes", [3, 90])
+def test_ridge_regression_of_classes_is_that_of_their_indicators(classes: int) -> None:
+    x, y = blobs(n=200, classes=classes)
+    u, s = left_singular_vectors(torch.from_numpy(x), 12)
+    expected = leave_one_out_ridge(u, s, y[:, None] == np.arange(classes), scale=200)
+    predict = leave_one_out_classes(u, s, y, block=64)
+    np.testing.assert_allclose(np.concatenate([predict(slice(0, 70)), predict(slice(70, 200))]), expected, atol=1e-5)
+
+
+def test_candidates_of_many_classes_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = blobs(n=600, classes=100)
+    y = np.where(np.arange(600) % 9 == 0, np.random.default_rng(1).integers(0, 100, 600), y)
+    some = ensemble.label_support(seen(x), y, block=100)
+    monkeypatch.setattr(ensemble, "FEW_CLASSES", 100)
+    whole = ensemble.label_support(seen(x), y)
+    np.testing.assert_array_equal(some.classes, whole.classes)
+    np.testing.assert_allclose(some.support, whole.support, atol=1e-4)
+
+
+def test_even_rates_are_read_like_an_array() -> None:
+    even, labels = EvenRates.of(5, 0.2), random_support()
+    array = np.full((5, 5), 0.05) + 0.75 * np.eye(5)
+    np.testing.assert_allclose(label_log_odds(labels, even), label_log_odds(labels, array))
+    found, expected = (expect_right_classes(labels.support**2, labels.classes, 5, rates) for rates in (even, array))
+    np.testing.assert_allclose(found[0], expected[0])
+    np.testing.assert_allclose(found[1], expected[1])

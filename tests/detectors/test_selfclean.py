@@ -152,6 +152,13 @@ def check_complete(found: Pairs, d: NDArray[np.float64]) -> None:
     assert set(zip(first.tolist(), second.tolist(), strict=True)) <= set(map(tuple, found.index.tolist()))
 
 
+def test_pairs_where_every_list_reaches_far_enough() -> None:
+    x = UnitRows.of(random_vectors("gauss", 40, 6, 2))
+    found = nearest_pairs(x, nearest_neighbors(x, 20), 5, 1e-9, 100)
+    assert len(found.index) == 5
+    check_complete(found, distance_matrix(x.values.numpy()))
+
+
 @pytest.mark.parametrize("at_most", [50, 333, 5000])
 @pytest.mark.parametrize("kind", ["gauss", "collapsed", "copies", "positive"])
 def test_a_cap_on_the_pairs_is_honest(kind: str, at_most: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ with p(c) the support for class c as a probability and r(c, g) the rate at which
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.special import log_softmax, logsumexp, softmax
 
@@ -24,7 +26,28 @@ INITIAL_RATE = 0.1  # fraction of wrong labels
 TRUST = 0.75  # power of the rates: overlapping classes look confused as well. 0.5 and 1 rank worse on most data
 
 
-def confusion_rates(labels: LabelSupport, classes: int) -> FloatArray:
+class EvenRates(NamedTuple):
+    """What is the same for all classes: read like an array (C, C), and takes no memory."""
+
+    same: float
+    other: float
+
+    @classmethod
+    def of(cls, classes: int, wrong: float) -> EvenRates:
+        """A fraction of the samples given another label, each equally often."""
+        return cls(1 - wrong, wrong / max(1, classes - 1))
+
+    def at(self, right: IntArray, given: IntArray) -> FloatArray:
+        """For pairs of classes."""
+        return np.where(right == given, self.same, self.other)
+
+
+def rates_at(rates: FloatArray | EvenRates, right: IntArray, given: IntArray) -> FloatArray:
+    """The rates of pairs of classes."""
+    return rates.at(right, given) if isinstance(rates, EvenRates) else np.asarray(rates[right, given])
+
+
+def confusion_rates(labels: LabelSupport, classes: int) -> FloatArray | EvenRates:
     """How often a sample of class a is given label b: (C, C), positive, rows of sum 1.
 
     Expectation-maximisation of the likelihood sum over c of p(c) r(c, given), with the supports as probabilities p.
@@ -33,15 +56,16 @@ def confusion_rates(labels: LabelSupport, classes: int) -> FloatArray:
         labels: support; the given label is the first listed.
         classes: C.
     """
-    fit, rates = softmax(labels.support, axis=1), _uniform_rates(classes, INITIAL_RATE)
-    for _ in range(ROUNDS):
+    fit = softmax(labels.support, axis=1)
+    rates: FloatArray | EvenRates = EvenRates.of(classes, INITIAL_RATE)
+    for _ in range(ROUNDS if classes <= MAX_CLASSES else 0):
         rates = expect_right_classes(fit, labels.classes, classes, rates)[1]
     return rates
 
 
 def expect_right_classes(
-    fit: FloatArray, listed: IntArray, classes: int, rates: FloatArray | None = None
-) -> tuple[FloatArray, FloatArray]:
+    fit: FloatArray, listed: IntArray, classes: int, rates: FloatArray | EvenRates | None = None
+) -> tuple[FloatArray, FloatArray | EvenRates]:
     """One round: the probability (N, M) that each listed class is the right one, and the rates (C, C) that follow.
 
     With more than `MAX_CLASSES` the rates stay as they are.
@@ -52,25 +76,22 @@ def expect_right_classes(
         classes: C.
         rates: (C, C) to start from; None: `INITIAL_RATE` of each class, evenly.
     """
-    rates = _uniform_rates(classes, INITIAL_RATE) if rates is None else rates
-    cell = listed * classes + listed[:, :1]
-    right: FloatArray = fit * rates.ravel()[cell]
+    rates = EvenRates.of(classes, INITIAL_RATE) if rates is None else rates
+    right: FloatArray = fit * rates_at(rates, listed, listed[:, :1])
     right /= right.sum(1, keepdims=True)
     if classes > MAX_CLASSES:
         return right, rates
-    counts = np.bincount(cell.ravel(), right.ravel(), classes**2).reshape(classes, classes)
+    cell = listed * classes + listed[:, :1]
+    counts = np.bincount(cell.ravel(), right.ravel(), classes**2).reshape(classes, classes).astype(np.float64)
     wrong = float(1 - right[:, 0].mean())
     size = counts.sum(1, keepdims=True) + PSEUDO_COUNTS
-    return right, np.maximum((counts + PSEUDO_COUNTS * _uniform_rates(classes, wrong)) / size, 1e-9)
+    even = EvenRates.of(classes, wrong)
+    counts += PSEUDO_COUNTS * even.other
+    counts[np.diag_indices(classes)] += PSEUDO_COUNTS * (even.same - even.other)
+    return right, np.maximum(counts / size, 1e-9)
 
 
-def _uniform_rates(classes: int, wrong: float) -> FloatArray:
-    rates = np.full((classes, classes), wrong / max(1, classes - 1))
-    np.fill_diagonal(rates, 1 - wrong)
-    return rates
-
-
-def label_log_odds(labels: LabelSupport, rates: FloatArray, block: int = 4096) -> FloatArray:
+def label_log_odds(labels: LabelSupport, rates: FloatArray | EvenRates, block: int = 4096) -> FloatArray:
     """Log odds (N, M) of each listed label, were it the given one: higher = more likely right.
 
     Args:
@@ -78,12 +99,13 @@ def label_log_odds(labels: LabelSupport, rates: FloatArray, block: int = 4096) -
         rates: (C, C) as `confusion_rates`.
         block: rows at a time; the result does not depend on it.
     """
-    fit, log_rates = log_softmax(labels.support, axis=1), TRUST * np.log(rates)
+    fit, logs = log_softmax(labels.support, axis=1), TRUST * np.log(rates)
+    log_rates = EvenRates(*logs) if isinstance(rates, EvenRates) else logs
     out = np.empty_like(fit)
     for rows in (slice(start, start + block) for start in range(0, len(fit), block)):
         listed = labels.classes[rows]
         for place in range(fit.shape[1]):
-            joint = fit[rows] + log_rates[listed, listed[:, [place]]]
+            joint = fit[rows] + rates_at(log_rates, listed, listed[:, [place]])
             own = joint[:, place].copy()
             joint[:, place] = -np.inf
             out[rows, place] = own - logsumexp(joint, axis=1)

@@ -19,9 +19,11 @@ from torch import Tensor
 
 from selfclean_hooks.detectors.label_errors.image_view import edges_and_colours
 from selfclean_hooks.detectors.label_errors.predictors import (
+    PRIOR_VOTES,
+    Predictor,
     class_proximity,
     kernel_pca,
-    leave_one_out_ridge,
+    leave_one_out_classes,
     left_singular_vectors,
     log_densities,
     log_votes,
@@ -51,10 +53,9 @@ class Directions(NamedTuple):
         most = max(2, min(MAX_COMPONENTS, len(x) // SAMPLES_PER_COMPONENT))
         return cls(*left_singular_vectors(x, most), kernel_pca(x))
 
-    def predict(self, labels: IntArray, classes: int) -> list[Float32Array]:
-        """Support (N, C) of each class by ridge regression and by normal densities, without the sample's own label."""
-        ridge = leave_one_out_ridge(*self.kernel, labels[:, None] == np.arange(classes), scale=len(labels))
-        return [ridge, log_densities(self.u * self.s, labels)]
+    def predictors(self, labels: IntArray) -> list[Predictor]:
+        """Of each class, by ridge regression and by normal densities, without the sample's own label."""
+        return [leave_one_out_classes(*self.kernel, labels), log_densities(self.u * self.s, labels)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,38 +83,75 @@ def predictor_inputs(
 
 
 MAX_CANDIDATES = 24  # classes considered per sample
+FEW_CLASSES = 64  # all of so many are compared
+BLOCK = 1 << 21  # numbers, (R, C) of some rows and all classes
 
 
 def label_support(inputs: PredictorInputs, labels: IntArray, block: int = 2048) -> LabelSupport:
-    """The support of the predictors for the given label and the best others.
+    """The support of the predictors for the given label and the best others; O(N) memory.
 
     Args:
         inputs: of the N samples.
         labels: (N,) classes 0 to C - 1.
-        block: rows at a time; the result does not depend on it.
+        block: rows at a time at most; the result does not depend on it.
     """
     n, count = len(labels), int(labels.max()) + 1
     prior = np.bincount(labels, minlength=count) / n
-    whole = inputs.directions.predict(labels, count)
-    image = [] if inputs.image is None else inputs.image.predict(labels, count)
-    classes, features = [], []
+    predictors = inputs.directions.predictors(labels)
+    predictors += [] if inputs.image is None else inputs.image.predictors(labels)
+    block, listed, features = min(block, max(32, BLOCK // count)), [], []
     for rows in (slice(start, start + block) for start in range(0, n, block)):
         near = [(np.where(i[rows] >= 0, labels[i[rows]], -1), votes[rows], far[rows]) for i, votes, far in inputs.lists]
-        outputs = [log_votes(*near[0][:2], prior), *(part[rows].astype(np.float64) for part in whole)]
-        outputs += [class_proximity(*part, count) for part in near]
-        outputs += [part[rows].astype(np.float64) for part in image]
+        dense = [predict(rows) for predict in predictors]
+        classes = possible_classes(labels[rows], dense, prior, [part[0] for part in near])
+        support = [np.take_along_axis(part, classes, 1).astype(np.float64) for part in dense]
+        outputs = [log_votes(*near[0][:2], prior, classes), *support[:2]]
+        outputs += [class_proximity(*part, classes) for part in near] + support[2:]
         total = np.tensordot(np.array(INITIAL_WEIGHTS[: len(outputs)]), np.stack(outputs), 1)
-        candidates = select_candidates(labels[rows], total, MAX_CANDIDATES)
-        classes.append(candidates)
+        total[:, 1:][classes[:, 1:] == classes[:, :-1]] = -np.inf  # listed before
+        candidates = select_candidates(classes == labels[rows, None], total, min(count, MAX_CANDIDATES))
+        listed.append(np.take_along_axis(classes, candidates, 1))
         features.append(np.stack([np.take_along_axis(part, candidates, 1) for part in outputs]))
-    listed, every = np.concatenate(classes), np.concatenate(features, 1)
+    candidates, every = np.concatenate(listed), np.concatenate(features, 1)
     weights = fit_weights(every, count)
-    sharp = sharpen_weights(weights, every, listed, count)
-    return LabelSupport(listed, np.tensordot(weights, every, 1), np.tensordot(sharp, every, 1))
+    sharp = sharpen_weights(weights, every, candidates, count)
+    return LabelSupport(candidates, np.tensordot(weights, every, 1), np.tensordot(sharp, every, 1))
 
 
-def select_candidates(given: IntArray, total: FloatArray, most: int) -> IntArray:
-    """The given class and the best of the others: (R, M) classes, M = min(C, most)."""
+def possible_classes(given: IntArray, dense: list[Float32Array], prior: FloatArray, near: list[IntArray]) -> IntArray:
+    """Classes (R, M), ascending, among which the best are; some are listed repeatedly.
+
+    Neighbours only add to the support of their classes: beside these the best by the other predictors come into
+    question.
+
+    Args:
+        given: (R,) labels.
+        dense: (R, C) of the predictors that judge every class.
+        prior: (C,) class frequencies.
+        near: (R, k) labels of neighbours, -1 for none.
+    """
+    if len(prior) <= FEW_CLASSES:
+        return np.broadcast_to(np.arange(len(prior)), (len(given), len(prior)))
+    weights = [weight for place, weight in enumerate(INITIAL_WEIGHTS) if place not in OF_NEIGHBORS]
+    total = (INITIAL_WEIGHTS[0] * np.log(PRIOR_VOTES * prior + np.finfo(np.float64).tiny)).astype(np.float32)
+    for weight, part in zip(weights, dense, strict=False):
+        total = total + np.float32(weight) * part
+    best = np.argpartition(-total, MAX_CANDIDATES - 1, axis=1)[:, :MAX_CANDIDATES]
+    of_near = [np.where(labels >= 0, labels, given[:, None]) for labels in near]
+    return np.sort(np.concatenate([given[:, None], best, *of_near], 1), axis=1)
+
+
+OF_NEIGHBORS = (0, 3, 4)  # places of the predictors by neighbours
+
+
+def select_candidates(given: BoolArray, total: FloatArray, most: int) -> IntArray:
+    """The places (R, M) of the given class, of which the first is taken, and of the best of the others.
+
+    Args:
+        given: (R, P) where the class is the given one.
+        total: (R, P) support, -inf where a class is not to be taken.
+        most: M.
+    """
     ranked = total.copy()
-    ranked[np.arange(len(given)), given] = np.inf
-    return np.argsort(-ranked, axis=1, kind="stable")[:, : min(most, total.shape[1])].astype(np.int64)
+    ranked[np.arange(len(given)), given.argmax(1)] = np.inf
+    return np.argsort(-ranked, axis=1, kind="stable")[:, :most].astype(np.int64)

@@ -6,8 +6,11 @@ whitened and in the plain embedding), ridge regression, and a normal density per
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from selfclean_hooks.neighbors.projection import Rows, blocks_of, principal_components
@@ -26,27 +29,28 @@ def voters_and_log_distances(distances: Float32Array) -> tuple[BoolArray, FloatA
     return (finite > COPY_RATIO * reference), np.log(np.maximum(finite, MIN_DISTANCE_RATIO * reference) + tiny)
 
 
-def log_votes(labels: IntArray, votes: BoolArray, prior: FloatArray) -> FloatArray:
-    """Log of the votes per class (R, C) with `PRIOR_VOTES` votes spread by the class frequencies.
+def log_votes(labels: IntArray, votes: BoolArray, prior: FloatArray, classes: IntArray) -> FloatArray:
+    """Log of the votes for some classes (R, M) with `PRIOR_VOTES` votes spread by the class frequencies.
 
     Args:
         labels: (R, k) labels of the neighbours, -1 for none.
         votes: (R, k) which of these vote.
         prior: (C,) class frequencies.
+        classes: (R, M) of each row.
     """
-    row, place = np.nonzero(votes & (labels >= 0))
-    flat = np.bincount(row * len(prior) + labels[row, place], minlength=len(labels) * len(prior))
-    counts: FloatArray = flat.reshape(len(labels), len(prior)) + PRIOR_VOTES * prior
+    counts = PRIOR_VOTES * prior[classes]
+    for place in range(labels.shape[1]):
+        counts += votes[:, [place]] & (labels[:, [place]] == classes)
     logs: FloatArray = np.log(np.maximum(counts, np.finfo(np.float64).tiny))
     return logs
 
 
-def class_proximity(labels: IntArray, votes: BoolArray, log_distance: FloatArray, classes: int) -> FloatArray:
-    """Minus the log distance to the nearest voter per class (R, C); for a class without one, the end of the list."""
-    out = np.repeat(-log_distance.max(1, keepdims=True), classes, axis=1)
+def class_proximity(labels: IntArray, votes: BoolArray, log_distance: FloatArray, classes: IntArray) -> FloatArray:
+    """Minus the log distance to the nearest voter of some classes (R, M); of one without, the end of the list."""
+    out = np.repeat(-log_distance.max(1, keepdims=True), classes.shape[1], axis=1)
     for place in range(labels.shape[1] - 1, -1, -1):  # nearest last, so that it stays
-        row = np.nonzero(votes[:, place] & (labels[:, place] >= 0))[0]
-        out[row, labels[row, place]] = -log_distance[row, place]
+        here = votes[:, [place]] & (labels[:, [place]] == classes)
+        np.copyto(out, -log_distance[:, [place]], where=here)
     return out
 
 
@@ -54,8 +58,11 @@ SHRINKAGE = 0.2  # fraction of the covariance within classes that is assumed equ
 MAX_SQUARED_DISTANCE = 200.0  # from the nearest class mean; beyond it distance is no more evidence
 
 
-def log_densities(z: FloatArray, labels: IntArray, block: int = 4096) -> Float32Array:
-    """Log density of each class (N, C) up to a constant per row: normal, one covariance, sample i left out for row i.
+Predictor = Callable[[slice], Float32Array]  # of some rows: (R, C) support of every class
+
+
+def log_densities(z: FloatArray, labels: IntArray) -> Predictor:
+    """Log density of each class up to a constant per row: normal, one covariance, sample i left out for row i.
 
     Class means are shrunk towards 0, the mean of all, as if by one more sample there. Without i the covariance within
     classes is S - a r r', r its residual, so a squared distance d' S^-1 d grows by a (r' S^-1 d)^2 / (1 - a r' S^-1 r).
@@ -66,16 +73,14 @@ def log_densities(z: FloatArray, labels: IntArray, block: int = 4096) -> Float32
     """
     n, count = len(labels), int(labels.max()) + 1
     size = np.bincount(labels, minlength=count)
-    sums = np.zeros((count, z.shape[1]))
-    np.add.at(sums, labels, z)
-    means = sums / (size + 1)[:, None]
+    means = class_sums(z, labels, count) / (size + 1)[:, None]
     within = z - means[labels]
     s = (1 - SHRINKAGE) / n * (within.T @ within + means.T @ means)
     s += np.eye(len(s)) * (SHRINKAGE * np.sum(within**2) + 1e-6 * np.sum(z**2)) / (n * max(1, len(s)))
     white = np.linalg.cholesky(np.linalg.inv(s)) if len(s) else s
     z, means = z @ white, means @ white
-    out = np.empty((n, count), np.float32)
-    for rows in (slice(start, start + block) for start in range(0, n, block)):
+
+    def density(rows: slice) -> Float32Array:
         given, here = labels[rows], np.arange(len(labels[rows]))
         far = (z[rows] ** 2).sum(1)[:, None] - 2 * z[rows] @ means.T + (means**2).sum(1)
         residual = z[rows] - means[given]
@@ -85,8 +90,16 @@ def log_densities(z: FloatArray, labels: IntArray, block: int = 4096) -> Float32
         product = (residual * z[rows]).sum(1)[:, None] - residual @ means.T
         far[here, given], product[here, given] = grown**2 * own, grown * own
         far += a[:, None] * product**2 / np.maximum(1 - a * own, 0.05)[:, None]
-        out[rows] = -np.minimum(far - far.min(1, keepdims=True), MAX_SQUARED_DISTANCE) / 2
-    return out
+        out: Float32Array = np.minimum(far - far.min(1, keepdims=True), MAX_SQUARED_DISTANCE).astype(np.float32)
+        return np.asarray(out / np.float32(-2))
+
+    return density
+
+
+def class_sums(rows: Rows, labels: IntArray, classes: int) -> FloatArray:
+    """(C, D) sums of the rows (N, D) of each class."""
+    of_class = csr_array((np.ones(len(labels), rows.dtype), (labels, np.arange(len(labels)))), (classes, len(labels)))
+    return np.asarray(of_class @ rows, np.float64)
 
 
 RIDGE_STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0)  # times the mean squared singular value
@@ -122,6 +135,47 @@ def leave_one_out_ridge(
     errors = [sum(float((residuals(kept, r) ** 2).sum()) for r in rows) for kept in shrinkage]
     best = shrinkage[int(np.argmin(errors))]
     return np.concatenate([(targets[r] - residuals(best, r)).astype(np.float32) for r in rows])
+
+
+def leave_one_out_classes(u: Rows, s: FloatArray, labels: IntArray, block: int = 4096) -> Predictor:
+    """`leave_one_out_ridge` of the indicators of classes (N,), without an array of all samples and classes.
+
+    The squared error of a row is taken from products of the directions, (r, r) for every strength, where the classes
+    are more than these.
+    """
+    n, count = len(labels), int(labels.max()) + 1
+    mean = np.bincount(labels, minlength=count) / n
+    along = class_sums(u, labels, count).T - np.outer(u.sum(0, dtype=np.float64), mean)
+    every = [slice(start, start + block) for start in range(0, n, block)]
+
+    def residuals(kept: FloatArray, rows: slice) -> FloatArray:
+        given = labels[rows]
+        left = -mean - (u[rows] @ (kept[:, None] * along).astype(u.dtype))
+        left[np.arange(len(given)), given] += 1
+        return np.asarray(left / spare(kept, rows)[:, None])
+
+    def spare(kept: FloatArray, rows: slice) -> FloatArray:
+        leverage = (u[rows] ** 2) @ kept.astype(u.dtype) + u.dtype.type(1 / n)
+        return np.asarray(np.maximum(1 - leverage, 1e-6))
+
+    def error(kept: FloatArray, rows: slice) -> float:
+        if count <= u.shape[1]:
+            return float((residuals(kept, rows) ** 2).sum())
+        v, given = u[rows] * kept.astype(u.dtype), labels[rows]
+        own = (v * along.T[given]).sum(1) + mean[given]  # fitted for the given label
+        others = ((v @ products) * v).sum(1) + 2 * v @ (along @ mean) + mean @ mean
+        return float(((1 - 2 * own + others) / spare(kept, rows) ** 2).sum())
+
+    products = (along @ along.T).astype(u.dtype)
+    shrinkage = [s**2 / (s**2 + strength * (s @ s) / n) for strength in RIDGE_STRENGTHS]
+    best = shrinkage[int(np.argmin([sum(error(kept, rows) for rows in every) for kept in shrinkage]))]
+
+    def predict(rows: slice) -> Float32Array:
+        given, left = labels[rows], -residuals(best, rows)
+        left[np.arange(len(given)), given] += 1
+        return left.astype(np.float32)
+
+    return predict
 
 
 def left_singular_vectors(x: Tensor, most: int) -> tuple[Float32Array, FloatArray]:
