@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from selfclean_hooks.core.calibration import clean_in_a_row
 from selfclean_hooks.core.issues import PAIRS, SCORED, WITH_THRESHOLD
 from selfclean_hooks.core.scores import label_texts, predicted_texts
 from selfclean_hooks.decisions.settings import is_below
@@ -95,7 +96,7 @@ def _thumbnails(audit: AuditResult, *positions: int) -> tuple[bytes | None, ...]
 
 
 MAX_ITEMS = 500  # findings shown of each issue
-BEYOND = 48  # shown above the threshold, at least
+BEYOND = 2 * clean_in_a_row()  # shown above the threshold, at least: a review reaches its end
 TRANCHE = 24  # copies shown of one set before those of others, at most
 
 
@@ -111,7 +112,7 @@ class Selection:
 
 
 def select_findings(audit: AuditResult, max_items: int | None = None) -> Selection:
-    """All flagged findings and half as many above the threshold (at least 48), up to `max_items`.
+    """All flagged findings and half as many above the threshold (at least 116), up to `max_items`.
 
     Args:
         audit: with the thresholds, and the review, that are in force.

@@ -45,6 +45,7 @@ def test_a_set_is_marked_at_once_or_copy_by_copy(review: Opened, audit: Audit) -
     members = next(found for found in sets if 0 in found)
     assert len(members) == 4
     page.fill("#panel-near_duplicates input[type=search]", "#0")
+    page.select_option("#panel-near_duplicates [aria-label=State]", "flagged")  # the set alone
     page.click("#panel-near_duplicates h2")
     review.press("j", "c")
     assert review.marks["near_duplicates"] == {f"{i}|0|": "confirmed" for i in members[1:]}

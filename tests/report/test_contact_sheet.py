@@ -70,7 +70,7 @@ def test_pairs_stand_side_by_side() -> None:
 
 def test_of_many_pairs_only_those_that_reports_show_are_looked_at() -> None:
     audit = made()
-    assert len(audit.scores.pair_index) > 10 * BEYOND
+    assert len(audit.scores.pair_index) > 5 * BEYOND
     sheet = contact_sheet(audit, "near_duplicates", most=1000)
     assert sheet is not None
     assert positions(sheet, 2, pairs=True) == audit.scores.pair_index[: 1 + BEYOND].ravel().tolist()

@@ -15,7 +15,7 @@ from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.data.previews import is_image
 from selfclean_hooks.results import thumbnails as made_small
-from selfclean_hooks.results.findings import BEYOND, select_findings, with_max_items
+from selfclean_hooks.results.findings import select_findings, with_max_items
 from selfclean_hooks.results.thumbnails import (
     LOSSLESS,
     SIDE,
@@ -153,11 +153,12 @@ def test_unreadable_samples_have_no_thumbnail() -> None:
 
 
 def test_the_pairs_between_splits_that_are_shown_have_thumbnails_of_both_ends() -> None:
-    audit = replace(made(), evidence=None)
+    most = 10
+    audit = with_max_items(replace(made(), evidence=None), most)
     none = np.full(N, np.nan)
     audit = replace(audit, scores=replace(audit.scores, off_topic=none, label=none))
     best = max(set(range(N)) - set(thumbnails(audit, Images())) - {1, 3})  # shown for nothing else
-    n = BEYOND + 4
+    n = most + 4
     other = np.array([1, 2] * (n // 2))
     index, other_index = np.full(n, best), np.array([5, 0, 1, 3, *range(6, n + 2)])
     leaks = LeakPairs(
@@ -167,7 +168,7 @@ def test_the_pairs_between_splits_that_are_shown_have_thumbnails_of_both_ends() 
     assert best in thumbnails(audit, Images())
     data = {"val": Images(), "test": Images()}
     found = leak_thumbnails(audit, data)
-    seen = {(("val", "test")[o - 1], int(i)) for o, i in zip(other[:BEYOND], other_index[:BEYOND], strict=True)}
+    seen = {(("val", "test")[o - 1], int(i)) for o, i in zip(other[:most], other_index[:most], strict=True)}
     assert set(found) == seen - {("val", 1), ("test", 3)}  # gone, and no image
     assert found["val", 5] == thumbnail_of(data["val"].images[5])
     assert leak_thumbnails(made(), data) == {}
