@@ -15,7 +15,7 @@ from selfclean_hooks.training.settings import TrainingOptions, audits_enabled
 from selfclean_hooks.training.state import TrainingState
 from selfclean_hooks.training.tolerance import NO_MARGINS, NOT_AUDITED, NOT_LOGGED, Tolerance
 from selfclean_hooks.utils.processes import Processes
-from selfclean_hooks_lightning.configuration import Backbone, HeldOut, backbone_of, held_out_of
+from selfclean_hooks_lightning.configuration import Backbone, GroupKey, HeldOut, backbone_of, held_out_of
 from selfclean_hooks_lightning.fit import Fit, LightningHost
 
 
@@ -69,6 +69,8 @@ class DataAuditHooks:
         input_key: Name or position of the field of an item that is audited, as "photo" or 1. None: by convention.
         label_key: The same of its label, as "fine_label".
         ignore_label: The label that means that a sample has none, as 255.
+        group_key: Name of a column or attribute, or a function of the file of a sample, that says which samples belong
+            together: they are no duplicates of each other, and no leakage.
 
     Attributes:
         audits: The latest `Audit` by name of the loader, "" for a single one. Under strategies that start processes of
@@ -101,6 +103,7 @@ class DataAuditHooks:
         input_key: str | int | None = None,
         label_key: str | int | None = None,
         ignore_label: int | str | None = None,
+        group_key: GroupKey = None,
     ) -> None:
         """See the class."""
         super().__init__()
@@ -126,6 +129,7 @@ class DataAuditHooks:
             input_key=input_key,
             label_key=label_key,
             ignore_label=ignore_label,
+            group_key=group_key,
         )
         self.settings = options.checked()
         self.audits: dict[str, Audit] = {}

@@ -28,9 +28,11 @@ class ObjectSpec(TypedDict):
 if TYPE_CHECKING:  # what Python code passes
     Backbone = Any
     HeldOut = Any
+    GroupKey = Any
 else:  # what a YAML file does
     Backbone = str | ObjectSpec | None
     HeldOut = dict[str, ObjectSpec] | None
+    GroupKey = str | None
 
 
 def backbone_of(value: Any) -> Any:

@@ -141,6 +141,9 @@ def audit(
         input_key: name or position of the field of an item that is audited, as "photo" or 1; default: by convention.
         label_key: the same of its label, as "fine_label".
         ignore_label: the label that means that a sample has none, as 255.
+        group_key: which samples belong together, as the images of a patient, the frames of a film or a burst: they are
+            no near duplicates of each other, and no leakage. Name of a column of a Hugging Face data set, or of an
+            attribute with one entry for each sample; a function of the file of a sample; or N groups, None for none.
         kept_encoder: the encoder.safetensors of a saved audit: used instead of a training on the same images with the
             same seed; else passed over, and a note says so.
 

@@ -44,8 +44,9 @@ def audit_splits(
         method: as for `audit`.
         thresholds: as for `audit`.
         policy: as for `audit`, for all splits or by name; by name, only the first may have "drop" or "relabel".
-        **options: as for `audit`, except for labels:
+        **options: as for `audit`, except for:
         labels: name: labels of that split; default: those in the items.
+        group_key: a name or function serves all splits; groups themselves are given as name: groups of that split.
 
     Raises:
         DataError: a split cannot be audited; says which.
@@ -64,9 +65,14 @@ def audit_splits(
         embeddings = {}
         for name, view in views.items():
             with split_named(name):
-                embeddings[name] = embed(view, encoder, settings.embedding, labels=labels.get(name))
+                reading = replace(settings.embedding, group_key=_of_split(settings.embedding.group_key, name))
+                embeddings[name] = embed(view, encoder, reading, labels=labels.get(name))
             encoder = replace(encoder, file=b"")  # kept with the split that it was trained on
         return _with_thumbnails(splits_of(embeddings, settings, policies, umap=True), views, settings.embedding)
+
+
+def _of_split(group_key: Any, name: str) -> Any:
+    return group_key.get(name) if isinstance(group_key, Mapping) else group_key
 
 
 def splits_of(

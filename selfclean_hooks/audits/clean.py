@@ -77,6 +77,8 @@ def clean(
     if any(streams):
         if options.get("labels") is not None:
             raise SettingError("labels= are in the order of a data set, and a stream has its own: leave them out")
+        if options.get("group_key") is not None:
+            raise SettingError("group_key= is for data sets, and the samples of a stream have no groups: leave it out")
         from selfclean_hooks.audits.streams import audit_streams
 
         settings = audit_settings(method, thresholds, policy, options)

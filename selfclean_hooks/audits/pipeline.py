@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.settings import AuditSettings
 from selfclean_hooks.core.embeddings import RepresentationQuality
+from selfclean_hooks.core.groups import without_group_pairs
 from selfclean_hooks.core.scores import Scores, scatter_scores
 from selfclean_hooks.decisions.settings import Policy, Thresholds, required_pair_score
 from selfclean_hooks.errors import DataError, DataWarning
@@ -40,7 +41,7 @@ def audit_of(embeddings: Embeddings, settings: AuditSettings, umap: bool = False
     own = as_vectors(e.vectors, blank=True)  # copies of one sample are a finding
     contents = [e.digests[at] for at in e.readable.tolist()]
     vectors, blank = with_blank_directions(own, contents, repeated_blanks([(own, contents)])), zero_rows(own)
-    scores = _scores(e, vectors, settings)
+    scores = without_group_pairs(_scores(e, vectors, settings), [e.groups[i] for i in e.readable] if e.groups else ())
     warn_of_missing_pairs(scores, thresholds)
     scores = scatter_scores(scores, e.readable, e.n, errors=e.errors, class_names=e.class_names)
     scores = replace(scores, pixels=e.pixels)

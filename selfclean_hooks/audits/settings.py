@@ -38,6 +38,7 @@ class AuditOptions(TypedDict, total=False):
     input_key: str | int | None
     label_key: str | int | None
     ignore_label: int | str | None
+    group_key: Any
     kept_encoder: str | Path | None
 
 

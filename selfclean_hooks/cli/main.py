@@ -155,6 +155,14 @@ def audit(
             rich_help_panel=TABLES,
         ),
     ] = None,
+    group_pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            help="Files alike in the (...) of it, as '([^/]+)/frame', are of one patient or film: not compared.",
+            rich_help_panel=ENCODER,
+        ),
+    ] = None,
 ) -> None:
     """Audit SOURCE, save the result and check it against limits.
 
@@ -178,6 +186,7 @@ def audit(
     from selfclean_hooks.core.settings import EmbeddingSettings
     from selfclean_hooks.embedding.backbones.resolve import is_checkpoint
     from selfclean_hooks.sources.columns import ColumnNames
+    from selfclean_hooks.sources.folder_names import group_of_file
     from selfclean_hooks.sources.python_object import is_attribute, load_attribute
 
     progress = progress and not options.quiet
@@ -193,7 +202,9 @@ def audit(
         is_object = is_attribute(backbone) and not is_checkpoint(backbone)
         encoder = load_attribute(backbone) if is_object else backbone
         ignored = None if ignore_label is None else label_of(ignore_label, sources)
-        embedding = replace(embedding, kept_encoder=encoder_in(output, named), ignore_label=ignored)
+        groups = None if group_pattern is None else group_of_file(group_pattern)
+        kept = encoder_in(output, named)
+        embedding = replace(embedding, kept_encoder=kept, ignore_label=ignored, group_key=groups)
         settings = AuditSettings(method.value, options.thresholds_before(named), policy, embedding, max_items)
         with without_warnings_in_notes(), advise_on_time(source[0], cache_dir, backbone):
             result = audit_sources(sources, encoder, settings)

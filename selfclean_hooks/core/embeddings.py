@@ -151,6 +151,7 @@ class Embeddings:
     miniatures: NDArray[np.uint8] | None = None  # (R, 16, 16, 3) RGB; None: not all samples are images
     fitness: RepresentationQuality | None = None  # None: too few samples, or not requested
     encoder_file: bytes = b""  # of a small encoder trained by this package: what `--backbone FILE` reads
+    groups: tuple[str, ...] = ()  # (n,) the group of each sample, "" for none; (): there are no groups
 
     @property
     def readable(self) -> NDArray[np.int64]:

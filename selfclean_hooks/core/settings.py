@@ -36,6 +36,7 @@ class EmbeddingSettings:
         input_key: name or position of the field of an item that is audited; None: by the conventions for items.
         label_key: the same of the label.
         ignore_label: the label that means that a sample has none, as 255.
+        group_key: which samples belong together, see `read_groups`; None: none do.
         kept_encoder: the encoder.safetensors of a saved audit, used instead of a training that would come to the same.
         worker_options: further arguments of torch's DataLoader for the workers, as those of the loader in training;
             "dataset_type" is the class that `worker_init_fn` expects its data set to have.
@@ -56,6 +57,7 @@ class EmbeddingSettings:
     input_key: str | int | None = None
     label_key: str | int | None = None
     ignore_label: int | str | None = None
+    group_key: Any = None
     kept_encoder: str | Path | None = None
     worker_options: Mapping[str, Any] = field(default_factory=dict)
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from selfclean_hooks.core.embeddings import Embeddings
+from selfclean_hooks.core.groups import same_group
 from selfclean_hooks.core.scores import LeakPairs, PairScales
 from selfclean_hooks.detectors.near_duplicates.alignment import aligned_residuals
 from selfclean_hooks.detectors.near_duplicates.pair_scores import scaled_score
@@ -122,7 +123,7 @@ def _check(splits: Mapping[str, Embeddings]) -> None:
 def _pairs_of_two_splits(
     own: UnitRows, mine: Embeddings, its: UnitRows, other: Embeddings, below: float
 ) -> tuple[IntArray, IntArray, Float32Array]:
-    """Positions in both splits and the distance of every pair found from either side, each once."""
+    """Positions in both splits and the distance of every pair found from either side, each once, not of one group."""
     its = _share_rows_of_identical_content(own, mine, its, other)
     (to_its, near_its), (to_own, near_own) = cross_nearest_neighbors(own, its, below=below)
     rows, columns = (torch.arange(len(side)).unsqueeze(1) for side in (own, its))
@@ -132,7 +133,9 @@ def _pairs_of_two_splits(
     there = ((first >= 0) & (second >= 0)).nonzero()[:, 0]
     _, once = np.unique((first * len(its) + second)[there].numpy(), return_index=True)
     kept = there[torch.from_numpy(once)].numpy()
-    return mine.readable[first.numpy()[kept]], other.readable[second.numpy()[kept]], distance[kept]
+    here, beyond = mine.readable[first.numpy()[kept]], other.readable[second.numpy()[kept]]
+    apart = ~same_group(mine.groups, other.groups, here, beyond)
+    return here[apart], beyond[apart], distance[kept][apart]
 
 
 def _share_rows_of_identical_content(own: UnitRows, mine: Embeddings, its: UnitRows, other: Embeddings) -> UnitRows:

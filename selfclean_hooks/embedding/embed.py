@@ -15,6 +15,7 @@ from selfclean_hooks.core.settings import DEFAULT_SETTINGS, EmbeddingSettings
 from selfclean_hooks.data.digests import own_files
 from selfclean_hooks.data.reader import ImageDataset, Sample
 from selfclean_hooks.data.views.dataset_view import DatasetView, open_dataset, views_note
+from selfclean_hooks.data.views.groups import read_groups
 from selfclean_hooks.embedding.backbones.resolve import resolve_distributed
 from selfclean_hooks.embedding.cache import Cache, OtherFeaturesError
 from selfclean_hooks.embedding.collector import LowestDigests, merge_shards
@@ -80,6 +81,7 @@ def embed_distributed(
     view = processes.run_on_each(lambda: _opened(dataset, labels, least, reading))
     n, progress = len(view), reading.progress and processes.is_first
     files = processes.run_on_each(lambda: view.files)
+    groups = processes.run_on_each(lambda: read_groups(view.dataset, files, reading.group_key))
     with patience(reading.timeout), preserve_rng_state(view.dataset):
         images = ImageDataset(view)
         resolved = resolve_distributed(processes, backbone, images, progress=progress, **reading.of_encoder)
@@ -103,10 +105,16 @@ def embed_distributed(
             vectors = whole.matrix(least)
             notes_on_data = (encoder.note, forward.note(encoder), *noticed, *notes, cache.note)
             known = whole.known_labels() if labels is None else read_labels(view.fields.known(labels), n)
-            found = described(view.dataset, view.files, whole, vectors, known, encoder, notes_on_data)
+            found = described(view.dataset, files, whole, vectors, known, encoder, (*notes_on_data, _note_of(groups)))
+            found = replace(found, groups=groups)
             return _compared(found, encoder, source, read.contents) if fit else found
 
         return processes.run_on_each(finished)
+
+
+def _note_of(groups: Sequence[str]) -> str:
+    number = len(set(groups) - {""})
+    return f"samples of one group are not compared with each other: {number} groups" if number else ""
 
 
 def _compared_with_random(n: int) -> int:

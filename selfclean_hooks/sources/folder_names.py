@@ -1,8 +1,11 @@
-"""Names of folders: of splits, of what is no class, and of what systems leave behind."""
+"""Names in paths: of splits, of what is no class, of what systems leave behind, and of groups."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+
+from selfclean_hooks.errors import SettingError
 
 SPLIT_NAMES = frozenset(
     ["train", "training", "val", "valid", "validation", "dev", "eval", "evaluation", "test", "testing", "holdout"]
@@ -65,3 +68,23 @@ def is_split(name: str) -> bool:
 def is_no_class(name: str) -> bool:
     """Whether a folder is named as a split or as a container of images."""
     return is_split(name) or name.lower() in CONTAINER_NAMES
+
+
+def group_of_file(pattern: str) -> Callable[[str], str | None]:
+    """A function from the path of a file to its group: the first (...) of a regular expression, None where it is not.
+
+    Raises:
+        SettingError: it is no regular expression, or has no such part.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise SettingError(f"{pattern!r} is no regular expression: {error}") from None
+    if not compiled.groups:
+        raise SettingError(f"{pattern!r} must hold what is alike in the files of a group in (...), as '([^/]+)/frame'")
+
+    def group(file: str) -> str | None:
+        found = compiled.search(file)
+        return None if found is None else found[1]
+
+    return group

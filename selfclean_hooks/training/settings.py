@@ -56,7 +56,9 @@ class TrainingSettings:
     def decisive(self) -> str:
         """What the list of dropped samples depends on besides the data: with other settings it is made anew."""
         backbone = self.backbone if isinstance(self.backbone, (str, Path, NoneType)) else type(self.backbone).__name__
-        return repr((backbone, self.method, self.thresholds, self.policy, self.limits, self.check_leakage))
+        key = self.embedding.group_key
+        groups = () if key is None else (key if isinstance(key, str) else type(key).__name__,)
+        return repr((backbone, self.method, self.thresholds, self.policy, self.limits, self.check_leakage, *groups))
 
     @property
     def changes_data(self) -> bool:
@@ -94,6 +96,7 @@ class TrainingOptions:
     input_key: str | int | None = None
     label_key: str | int | None = None
     ignore_label: int | str | None = None
+    group_key: Any = None
 
     def checked(self) -> TrainingSettings:
         """The settings with defaults filled in.
@@ -123,6 +126,7 @@ class TrainingOptions:
                 input_key=self.input_key,
                 label_key=self.label_key,
                 ignore_label=self.ignore_label,
+                group_key=_checked_group_key(self.group_key),
             ),
             num_workers=self.num_workers,
             on_error=_checked_on_error(self.on_error),
@@ -145,6 +149,7 @@ class FurtherOptions(TypedDict, total=False):
     input_key: str | int | None
     label_key: str | int | None
     ignore_label: int | str | None
+    group_key: Any
 
 
 def audits_enabled() -> bool:
@@ -166,6 +171,15 @@ def _checked_backbone(backbone: Any) -> Any:
             f"{type(backbone).__name__}"
         )
     return backbone
+
+
+def _checked_group_key(group_key: Any) -> Any:
+    if group_key is not None and not isinstance(group_key, str) and not callable(group_key):
+        raise SettingError(
+            "group_key must be the name of a column or an attribute of the data sets, or a function of the file of a "
+            f"sample, got a {type(group_key).__name__}"
+        )
+    return group_key
 
 
 def _checked_on_error(on_error: OnError | None) -> OnError | None:

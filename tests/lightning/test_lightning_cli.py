@@ -209,6 +209,7 @@ SHAPES: list[dict[str, Any]] = [
     {"limits": {"not_run": [CALL]}},
     {"timeout": CALL},
     {"cache_dir": CALL},
+    {"group_key": CALL},
 ]
 
 

@@ -1,0 +1,59 @@
+"""Groups of samples that belong together, as the images of one patient or the frames of one film."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from selfclean_hooks.core.scores import Scores
+from selfclean_hooks.utils.arrays import BoolArray, IntArray
+
+NOT_ESTIMATED = "samples of one group are not compared, and chance is known for comparisons of all alone"
+
+
+def same_group(one: Sequence[str], other: Sequence[str], first: IntArray, second: IntArray) -> BoolArray:
+    """(P,) whether the samples of pairs, at `first` of one split and `second` of another, are of one group.
+
+    Args:
+        one: (N,) the group of each sample, "" for none; () where there are no groups.
+        other: (M,) the same of the other split.
+        first: (P,) positions.
+        second: (P,) positions.
+    """
+    if not one or not other:
+        return np.zeros(len(first), bool)
+    mine, its = np.array(one, np.str_)[first], np.array(other, np.str_)[second]
+    return np.asarray((mine == its) & (mine != ""))
+
+
+def without_group_pairs(scores: Scores, groups: Sequence[str]) -> Scores:
+    """The scores where samples of one group are no near duplicates of each other.
+
+    A sample has the score of its nearest pair with another group; where no such pair is listed, at least the score
+    below which all are.
+    """
+    if not groups:
+        return scores
+    pairs, edges = (~same_group(groups, groups, *index.T) for index in (scores.pair_index, scores.tree_index))
+    index, score = scores.pair_index[pairs], scores.pair_score[pairs]
+    nearest = np.full(len(scores), np.inf)
+    np.minimum.at(nearest, index.ravel(), np.repeat(score, 2).astype(np.float64))
+    beyond = np.minimum(np.maximum(scores.near_duplicate, scores.pairs_complete_below), 1.0)
+    own = np.where(np.isfinite(nearest), nearest, beyond)
+    calibration = dict(scores.calibration)
+    if "near_duplicates" in calibration:
+        calibration["near_duplicates"] = replace(calibration["near_duplicates"], unknown=NOT_ESTIMATED)
+    return replace(
+        scores,
+        near_duplicate=np.where(np.isnan(scores.near_duplicate), np.nan, own),
+        pair_index=index,
+        pair_distance=scores.pair_distance[pairs],
+        pair_score=score,
+        mirrored=None if scores.mirrored is None else scores.mirrored[pairs],
+        tree_index=scores.tree_index[edges],
+        tree_distance=scores.tree_distance[edges],
+        scaled_tree_score=None if scores.scaled_tree_score is None else scores.scaled_tree_score[edges],
+        calibration=calibration,
+    )

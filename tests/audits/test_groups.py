@@ -1,0 +1,144 @@
+"""Samples of one group are never each other's near duplicates or leakage."""
+
+from typing import Any
+
+import datasets as huggingface
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.data import ConcatDataset, Dataset, Subset
+
+from selfclean_hooks import Policy, Thresholds, audit, audit_splits
+from selfclean_hooks.core.groups import same_group, without_group_pairs
+from selfclean_hooks.data.views.groups import read_groups
+from selfclean_hooks.detectors.methods import score
+from selfclean_hooks.errors import DataError, SettingError
+
+CHOICES: dict[str, Any] = {"backbone": nn.Flatten(), "progress": False, "thresholds": Thresholds(near_duplicates=0.2)}
+DROP = Policy("drop", leakage="drop", max_drop_fraction=1.0)
+
+
+class Scans(Dataset[Any]):
+    """(image, label) of patients, some of whom have images that are all but the same."""
+
+    def __init__(self, patients: list[Any], alike: dict[int, int], seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        self.images = rng.random((len(patients), 3, 6, 6), np.float32)
+        for copy, of in alike.items():
+            self.images[copy] = self.images[of] + rng.normal(0, 1e-3, (3, 6, 6))
+        self.patients = patients
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self.images[index], index % 2
+
+
+PATIENTS = ["a", "a", "b", "b", "c", "c", "d", "d", None, None, "e", "f"]
+ALIKE = {1: 0, 4: 2, 9: 8, 11: 10}  # of one patient, of two, of two without one, of two
+
+
+def pairs_of(found: Any) -> set[tuple[int, int]]:
+    rows = found.pairs[found.pairs["is_near_duplicate_issue"]]
+    return set(zip(rows["index_1"].tolist(), rows["index_2"].tolist(), strict=True))
+
+
+def test_near_duplicates_of_one_group_are_none() -> None:
+    data = Scans(PATIENTS, ALIKE)
+    assert pairs_of(audit(data, **CHOICES)) == {(0, 1), (2, 4), (8, 9), (10, 11)}
+    found = audit(data, policy=DROP, group_key="patients", **CHOICES)
+    assert pairs_of(found) == {(2, 4), (8, 9), (10, 11)}
+    assert set(range(12)) - set(found.clean_indices) == {4, 9, 11}
+    assert any(
+        "samples of one group are not compared with each other: 6 groups" in n for n in found.provenance["notes"]
+    )
+    assert found.scores.near_duplicate[0] > 0.2
+    assert found.scores.calibration["near_duplicates"].unknown
+
+
+def test_leakage_within_a_group_is_none() -> None:
+    train = Scans(["a", "b", "c", "d", "e", "f"], {})
+    test = Scans(["a", "x", "c", "y"], {}, seed=1)
+    test.images[0], test.images[1] = train.images[0], train.images[1]  # of the same patient, and of another
+    found = audit_splits({"train": train, "test": test}, policy=DROP, group_key="patients", **CHOICES)
+    rows = found.audits["train"].leakage
+    flagged = rows[rows["is_leakage_issue"]]
+    assert flagged[["index_1", "index_2"]].to_numpy().tolist() == [[1, 1]]
+    given_groups = {"train": train.patients, "test": test.patients}
+    again = audit_splits({"train": train, "test": test}, policy=DROP, group_key=given_groups, **CHOICES)
+    assert again.leakage.equals(found.leakage)
+
+
+def test_a_group_of_all_leaves_nothing_to_compare() -> None:
+    data = Scans(["a"] * 12, ALIKE)
+    found = audit(data, policy=DROP, group_key="patients", **CHOICES)
+    assert len(found.pairs) == 0
+    assert len(found.clean_indices) == 12
+
+
+@given(st.integers(0, 200), st.integers(1, 6))
+def test_scores_are_those_of_pairs_of_two_groups(seed: int, number: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(12, 4))
+    vectors[6:] = vectors[:6] + rng.normal(0, 1e-3, (6, 4))
+    groups = [f"g{k}" if k else "" for k in rng.integers(0, number, 12)]
+    plain = score(vectors, None)
+    found = without_group_pairs(plain, groups)
+    kept = {tuple(p): s for p, s in zip(plain.pair_index.tolist(), plain.pair_score.tolist(), strict=True)}
+    kept = {p: s for p, s in kept.items() if not (groups[p[0]] and groups[p[0]] == groups[p[1]])}
+    assert dict(zip(map(tuple, found.pair_index.tolist()), found.pair_score.tolist(), strict=True)) == kept
+    for i in range(12):
+        own = [s for p, s in kept.items() if i in p]
+        if own:
+            assert found.near_duplicate[i] == min(own)
+        else:
+            assert found.near_duplicate[i] >= plain.near_duplicate[i]
+    assert not same_group(groups, groups, *found.tree_index.T).any()
+    assert without_group_pairs(plain, ()) is plain
+
+
+def test_groups_are_read_wherever_they_are(tmp_path: Any) -> None:
+    data = Scans([1, 2, None, float("nan"), "", np.int64(7)], {})
+    names = ("1", "2", "", "", "", "7")
+    files = [f"{i}/x.png" for i in range(6)]
+    assert read_groups(data, files, None) == ()
+    assert read_groups(data, files, "patients") == names
+    assert read_groups(Subset(data, [5, 0]), files[:2], "patients") == ("7", "1")
+    assert read_groups(ConcatDataset([Subset(data, [1]), data]), files + files[:1], "patients") == ("2", *names)
+    assert read_groups(data, files, lambda file: file[0]) == tuple("012345")
+    assert read_groups(data, files, np.arange(6)) == tuple("012345")
+    hub = huggingface.Dataset.from_dict({"x": [0, 1], "who": ["a", None]})
+    assert read_groups(hub, ["", ""], "who") == ("a", "")
+
+
+def test_what_is_no_group_key_is_a_sentence() -> None:
+    data = Scans(PATIENTS, {})
+    with pytest.raises(DataError, match="group_key='hospital' is no attribute of Scans"):
+        audit(data, group_key="hospital", **CHOICES)
+    with pytest.raises(DataError, match="one group for each of 12 samples, got 2"):
+        audit(data, group_key=["a", "b"], **CHOICES)
+    with pytest.raises(DataError, match="12 samples have none, index 0"):
+        audit(data, group_key=str.upper, **CHOICES)
+    with pytest.raises(SettingError, match="group_key must be the name of a column or an attribute"):
+        audit(data, group_key=3, **CHOICES)
+    hub = huggingface.Dataset.from_dict({"x": [[0.0] * 4, [1.0] * 4]})
+    with pytest.raises(DataError, match="'who' is no column of the data set, got 'x'"):
+        audit(hub, group_key="who", **CHOICES)
+
+
+def test_the_command_groups_files_by_their_names(folder: Any, call: Any, tmp_path_factory: Any) -> None:
+    out = tmp_path_factory.mktemp("audit")
+    (folder / "dog" / "0.png").write_bytes((folder / "cat" / "0.png").read_bytes())
+    (folder / "cat" / "1b.png").write_bytes((folder / "cat" / "1.png").read_bytes())
+    backbone = ("--backbone", "tests.sources.detection_backbone:colours")
+    assert call("audit", folder, "-o", out, *backbone, "--group-pattern", r"(cat)/1b?\.").status == 0
+    listed = (out / "pairs.csv").read_text("utf-8").splitlines()
+    assert not [row for row in listed if "1.png" in row and "1b.png" in row]
+    assert (out / "clean_files.txt").read_text("utf-8").count("1") >= 2
+    for pattern, why in (("cat", "must hold what is alike"), ("(", "is no regular expression")):
+        ran = call("audit", folder, "-o", out, *backbone, "--group-pattern", pattern)
+        assert ran.status == 2
+        assert why in ran.err
