@@ -88,7 +88,7 @@ def test_the_selected_are_relabelled_each_as_predicted_or_all_alike(errors: Open
     page, listed = errors.page, order(errors.page)
     for at in (1, 2):
         card(page, at).click(modifiers=["Control"])
-    page.click(f"{SELECTED} >> text=Relabel")
+    errors.press("r")
     kept = page.evaluate("JSON.parse(localStorage.getItem(Object.keys(localStorage)[0])).issues.label_errors.marks")
     predicted = {str(i): CLASSES[audit.scores.predicted_label[i]] for i in listed[:2]}
     assert {key: mark["label"] for key, mark in kept} == predicted

@@ -29,7 +29,7 @@ function press(event) {
     c: () => decide(panel, { verdict: "confirmed" }),
     Enter: () => (inRelabel ? relabel?.click() : decide(panel, { verdict: "confirmed" })),
     x: () => decide(panel, { verdict: "rejected" }),
-    r: () => (isSelecting && relabel ? decide(panel, relabelSelected(panel)) : relabel?.click()),
+    r: () => /** @type {HTMLElement|null} */ (isSelecting ? panel.root.querySelector(".selected .relabelled") : relabel)?.click(),
     a: () => panel.gallery.choose(panel.gallery.list()),
     Escape: isSelecting && (() => panel.gallery.choose([])),
     " ": inList && (() => panel.gallery.focused() && panel.gallery.toggle(/** @type {Item} */ (panel.gallery.focused()))),
