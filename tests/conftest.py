@@ -20,11 +20,14 @@ settings.register_profile("quick", max_examples=25, deadline=None)
 settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile("quick")
 
+gc.disable()  # while everything is imported
+
 
 def pytest_collection_finish() -> None:
     """Collections of garbage, a third of the time of small fits, pass over what was imported."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_sessionfinish() -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample
 
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
+from selfclean_hooks.utils.torch_settings import on_cpu
 
 SIDE, WINDOW = 16, 14  # of a miniature, and of its middle that may be moved about
 SHIFTS = SIDE - WINDOW + 1  # in each direction
@@ -40,7 +41,7 @@ def aligned_residuals(miniatures: NDArray[np.uint8], pairs: IntArray) -> tuple[F
         of the other. Images without contrast are unlike all others.
     """
     first, second = _by_content(miniatures, pairs)  # which of two is moved must not depend on their order
-    with torch.no_grad(), torch.device("cpu"), torch.autocast("cpu", enabled=False):  # whatever is set for training
+    with torch.no_grad(), on_cpu(), torch.autocast("cpu", enabled=False):  # whatever is set for training
         plain, mirrored = _residuals(miniatures, first, second)
     return np.minimum(plain, mirrored), mirrored < plain
 
