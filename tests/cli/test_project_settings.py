@@ -4,11 +4,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from selfclean_hooks.cli.project.settings import section_of
+from selfclean_hooks.cli.project.settings import defaults_of, section_of
 from tests.helpers.command_line import Call
 
 
@@ -59,6 +60,25 @@ def test_paths_are_those_of_the_file(project: Path, call: Call, monkeypatch: pyt
     monkeypatch.chdir(project / "below" / "more")
     assert call("audit").status == 0
     assert (project / "made" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("line", ["backbone = 'os:getcwd'", "source = 'os:getcwd'", "source = {val = 'os:getcwd'}"])
+def test_a_file_that_came_with_data_runs_no_code(line: str, project: Path, call: Call) -> None:
+    write(project, line)
+    ran = call("audit", "x.npz")
+    assert ran.status == 2
+    assert "code is run only where the command line names it" in " ".join(ran.err.split())
+
+
+def test_weights_of_an_architecture_are_those_beside_the_file(project: Path) -> None:
+    (project / "w.pt").write_bytes(b"")
+    option = SimpleNamespace(is_flag=False, multiple=False, nargs=1)
+    found = defaults_of(project / "pyproject.toml", {"backbone": "resnet18:w.pt"}, {"backbone": option})
+    assert found == {"backbone": "resnet18:w.pt"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir("/")
+        found = defaults_of(project / "pyproject.toml", {"backbone": "resnet18:w.pt"}, {"backbone": option})
+    assert found == {"backbone": f"resnet18:{project.relative_to('/') / 'w.pt'}"}
 
 
 def test_splits_as_a_table(project: Path, call: Call) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from selfclean_hooks.errors import SettingError
+from selfclean_hooks.sources.python_object import is_attribute
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -101,12 +102,23 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _placed(name: str, text: str, folder: Path) -> str:
-    """A path relative to the file's folder as one that holds everywhere."""
+    """A path relative to the file's folder as one that holds everywhere.
+
+    Raises:
+        SettingError: the text names code, which a file that came with data shall not run.
+    """
     if name in AS_FOLDER:
         return str(_short(folder / text))
-    before, equals, place = text.rpartition("=") if name == "source" else ("", "", text)
-    if name in IF_THERE and (folder / place).exists():
-        return f"{before}{equals}{_short(folder / place)}"
+    if name not in IF_THERE or (folder / text).exists():
+        return str(_short(folder / text)) if name in IF_THERE else text
+    sign = "=" if name == "source" else ":"  # train=DIR, resnet18:FILE
+    before, _, place = text.rpartition(sign)
+    if place and (folder / place).exists():
+        return f"{before}{sign}{_short(folder / place)}"
+    if is_attribute(place if name == "source" else text):
+        raise SettingError(
+            f"{folder / FILE} sets {name} to code, {text}: code is run only where the command line names it"
+        )
     return text
 
 
