@@ -461,7 +461,7 @@ def test_the_command_line_shows_it(tmp_path: Path, capsys: pytest.CaptureFixture
 
     vectors, labels = clusters()
     np.savez(tmp_path / "data.npz", embeddings=vectors, labels=labels)
-    arguments = ["audit", str(tmp_path / "data.npz"), "-o", str(tmp_path / "out"), "--no-progress"]
+    arguments = ["audit", str(tmp_path / "data.npz"), "-o", str(tmp_path / "out"), "--no-progress", "-v"]
     assert main(arguments) == 0
     shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("representation")]
     assert shown == [figures(Audit.load(tmp_path / "out")).describe()]

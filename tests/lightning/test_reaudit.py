@@ -227,7 +227,7 @@ def test_an_audit_that_cannot_be_made_leaves_training_as_it_is(tmp_path: Path, v
         raise RuntimeError("out of luck")
 
     net, data = made(), train_data()
-    backbone = ByEpoch(net, [VIEWS[0], view or broken, VIEWS[1]])
+    backbone = ByEpoch(net, [VIEWS[0], view or broken, VIEWS[2]])
     callback = audit_callback(tmp_path, policy=DROP, audit_epochs=(0, 1, 2), backbone=backbone)
     with pytest.warns(DataWarning) as caught:
         fit(net, shuffled(data), callback)

@@ -123,7 +123,7 @@ def _pairs_up_to(
     targets = x.values[others]
     pairs = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
     for part in torch.split(torch.from_numpy(short), max(1, (1 << 21) // max(1, len(columns)))):
-        start = int(np.searchsorted(both, part[0]))  # a pair of two short rows is found from the first
+        start = int(np.searchsorted(both, int(part[0])))  # a pair of two short rows is found from the first
         screened = matrix_product(x.values[part], targets[start:]).neg_().add_(1).div_(2)
         bound = (root[part] * limit).float().unsqueeze(1) * root[others[start:]].float() + 1e-6  # rounding of products
         row, column = (screened <= bound).nonzero(as_tuple=True)
