@@ -82,6 +82,28 @@ def search_neighbors(
     return (indices, distances) if kind == ANY else (indices[back], distances[back])
 
 
+def screened_neighbors(
+    screen: Screen, rows: Tensor, m: int, groups: Tensor, columns: Tensor, budget: int = BUDGET
+) -> tuple[Tensor, Tensor]:
+    """Of other groups (N,) what is nearest to some `rows` (R,) among some columns, as far as the `screen` resolves it.
+
+    Returns positions and the least that their distances are, ascending, each (R, m), -1 and inf where there are fewer.
+    What is not listed is no nearer than the last.
+    """
+    rows, back = _by_group(rows, groups)
+    columns = _by_group(columns, groups)[0]
+    others, found = screen[columns], []
+    for batch in torch.split(rows, max(1, budget // max(1, len(columns)))):
+        own = screen[batch]
+        screened = own.distances(others)
+        _mask_groups(screened, groups[batch], groups[columns], OTHER)
+        values, places = smallest_per_row(screened, m)
+        found.append((torch.where(values < torch.inf, columns[places], -1), own.lowest_true(values, others.extent)))
+    near, lowest = (torch.cat(part) for part in zip(*found, strict=True))
+    missing = (0, m - near.shape[1])
+    return functional.pad(near, missing, value=-1)[back], functional.pad(lowest, missing, value=torch.inf)[back]
+
+
 def _by_group(index: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
     """Positions (R,) in order of their groups, and where each is then."""
     order = torch.argsort(groups[index], stable=True)
@@ -148,7 +170,13 @@ def _mask_groups(distances: Tensor, of_rows: Tensor, of_columns: Tensor, kind: s
 
 def rank_by_distance(x: UnitRows, rows: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
     """Candidates (R, m) in order of true distance, equal ones by position; -1 is last and at infinity."""
-    distances = x.distances(rows, candidates.clamp(min=0)).masked_fill_(candidates < 0, torch.inf)
+    return order_by_distance(
+        candidates, x.distances(rows, candidates.clamp(min=0)).masked_fill_(candidates < 0, torch.inf)
+    )
+
+
+def order_by_distance(candidates: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:
+    """Candidates (R, m) in order of their distances, equal ones by position."""
     by_index = torch.argsort(candidates, dim=1)
     order = by_index.gather(1, torch.argsort(distances.gather(1, by_index), dim=1, stable=True))
     return candidates.gather(1, order), distances.gather(1, order)

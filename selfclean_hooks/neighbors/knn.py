@@ -26,6 +26,7 @@ from selfclean_hooks.neighbors.exact_search import (
     BUDGET,
     OTHER,
     SAME,
+    order_by_distance,
     rank_by_distance,
     search_neighbors,
     smallest_per_row,
@@ -133,13 +134,14 @@ def _search_blocks(
 ) -> NeighborLists:
     """The lists by blocks of rows with all columns."""
     n, order = len(x), None
-    lists = [_CandidateList(n, k, 2 * k, ANY)]
     if classes is not None:
         order = torch.argsort(classes, stable=True)  # so that every class is a slice
         x, classes = x[order], torch.unique(classes[order], return_inverse=True)[1]
-        lists += [_CandidateList(n, 1, 8, SAME), _CandidateList(n, 1, 8, OTHER)]
     groups = torch.zeros(n, dtype=torch.int64) if classes is None else classes
     screen, ends = make_screen(x, dtype), torch.bincount(groups).cumsum(0).tolist()
+    lists = [_CandidateList(n, k, _list_length(x, screen, k), ANY)]
+    if classes is not None:
+        lists += [_CandidateList(n, 1, 8, SAME), _CandidateList(n, 1, 8, OTHER)]
     step = max(1, BUDGET // n) if block is None else block
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n))
@@ -160,6 +162,23 @@ def _search_blocks(
     return NeighborLists.joined([best.restore_order(order) for best in lists], again)
 
 
+PROBES = 64  # rows that show how many candidates are needed
+MAX_UNCERTIFIED = 0.1  # of these
+
+
+def _list_length(x: UnitRows, screen: Screen, k: int) -> int:
+    """How many candidates of a row are certain to hold its k nearest, of most rows: 2 k, or 4 k."""
+    n = len(x)
+    rows = torch.from_numpy(np.linspace(0, n - 1, min(n, PROBES)).round().astype(np.int64))
+    own = screen[rows]
+    screened = own.distances(screen)
+    screened[torch.arange(len(rows)), rows] = torch.inf
+    values, columns = smallest_per_row(screened, min(n, 2 * k))
+    kth = rank_by_distance(x, rows, torch.where(values < torch.inf, columns, -1))[1][:, k - 1]
+    uncertified = ~own.certifies(kth, values[:, -1], screen.extent)
+    return 4 * k if uncertified.float().mean() > MAX_UNCERTIFIED else 2 * k
+
+
 def _class_slices(rows: slice, classes: Tensor, ends: list[int]) -> Iterator[tuple[slice, slice]]:
     """For every class among some rows: its rows there, and all of its samples."""
     start = rows.start
@@ -168,6 +187,9 @@ def _class_slices(rows: slice, classes: Tensor, ends: list[int]) -> Iterator[tup
         stop = min(rows.stop, ends[code])
         yield slice(start, stop), slice(ends[code - 1] if code else 0, ends[code])
         start = stop
+
+
+FIRST = 4  # more than k, whose distances show which of the others come into question
 
 
 class _CandidateList:
@@ -186,9 +208,17 @@ class _CandidateList:
 
     def certify(self, x: UnitRows, screen: Screen, classes: Tensor) -> Tensor:
         """Re-score, certify and search the uncertified again. Returns which rows those were, (N,) bool."""
-        last = self.values[:, -1]  # inf: nothing was left out
-        every = torch.arange(len(x))
-        self.indices, distances = rank_by_distance(x, every, self.indices)
+        last = self.values[:, -1].clone()  # inf: nothing was left out
+        near, every = min(self.m, self.k + FIRST), torch.arange(len(x))
+        distances = torch.full_like(self.values, torch.inf)
+        distances[:, :near] = x.distances(every, self.indices[:, :near].clamp(min=0))
+        distances.masked_fill_(self.indices < 0, torch.inf)
+        kth = distances[:, :near].kthvalue(self.k, dim=1).values
+        possible = (self.values <= screen.highest_rounded(kth, screen.extent).unsqueeze(1)) & (self.indices >= 0)
+        row, place = possible[:, near:].nonzero(as_tuple=True)
+        place += near
+        distances[row, place] = x.distances(row, self.indices[row, place].unsqueeze(1))[:, 0]
+        self.indices, distances = order_by_distance(self.indices, distances)
         self.indices, self.values = self.indices[:, : self.k].contiguous(), distances[:, : self.k].contiguous()
         uncertified = ~screen.certifies(self.values[:, -1], last, screen.extent)
         again = uncertified.nonzero()[:, 0]

@@ -103,22 +103,38 @@ class Screen:
             others: the columns of the search.
             above: as given to `distances`.
         """
-        last = last.double()
-        lowest = last * (1 - 1.01 * UNIT[self.columns.dtype] * last.sign()) + above
-        return (self.highest_screened(kth.double(), others, above) <= lowest) | (kth == 0)  # a copy is the nearest
+        return (self.highest_screened(kth, others, above) <= self._unrounded(last) + above) | (kth == 0)
 
     def highest_screened(self, distance: Tensor, others: Extent, above: float = 0.0) -> Tensor:
-        """(N,) what a pair of a true distance (N,) may be screened as at most, before the result is rounded.
+        """(N,) what a pair of a true distance (N,) may be screened as at most, before the result is rounded."""
+        distance = distance.double()
+        reach = (self.length.double() + (2 * distance).sqrt()).clamp(max=others.longest)
+        return distance + self._error(reach, others, above)
 
-        The other row is at most as long as the longest, and at most as this one and the distance between them. One
-        term is the rounding of the rows, the other that of a sum.
+    def highest_rounded(self, distance: Tensor, others: Extent) -> Tensor:
+        """(N,) what a pair of a true distance (N,) may be screened as at most."""
+        return self.highest_screened(distance, others) * (1 + 1.01 * UNIT[self.columns.dtype])
+
+    def lowest_true(self, screened: Tensor, others: Extent) -> Tensor:
+        """(N, m) distances that the pairs of screened distances (N, m) have at least, float32."""
+        error = self._error(torch.full_like(self.length, others.longest, dtype=torch.float64), others, 0.0)
+        return (self._unrounded(screened) - error.unsqueeze(1)).clamp_(min=0).float()
+
+    def _unrounded(self, screened: Tensor) -> Tensor:
+        """What was rounded to these, at least."""
+        screened = screened.double()
+        return screened * (1 - 1.01 * UNIT[self.columns.dtype] * screened.sign())
+
+    def _error(self, reach: Tensor, others: Extent, above: float) -> Tensor:
+        """(N,) how far a product may be off, with rows up to `reach` (N,) long: by rounding the rows, and as a sum.
+
+        The other row of a pair is at most as long as the longest, and at most as this one and the distance between.
         """
         length, moved = self.length.double(), self.moved.double()
-        reach = (length + (2 * distance).sqrt()).clamp(max=others.longest)
         of_rows = (moved + others.share * (length + moved)) * reach
         unit = UNIT[torch.float64 if self.columns.dtype == torch.float64 else torch.float32]
         of_sum = (self.columns.shape[1] + 8) * unit * ((length + reach) ** 2 + self.zero + others.zero + above)
-        return distance + of_rows + of_sum
+        return of_rows + of_sum
 
 
 def fast_precision() -> torch.dtype:

@@ -21,11 +21,11 @@ from scipy.sparse.csgraph import connected_components
 
 from selfclean_hooks.neighbors.clusters import TightParts
 from selfclean_hooks.neighbors.distinct_rows import DistinctRows
-from selfclean_hooks.neighbors.exact_search import OTHER, search_neighbors
+from selfclean_hooks.neighbors.exact_search import OTHER, screened_neighbors, search_neighbors
 from selfclean_hooks.neighbors.knn import NeighborLists
-from selfclean_hooks.neighbors.screen import Screen, make_screen
+from selfclean_hooks.neighbors.screen import make_screen
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
-from selfclean_hooks.utils.arrays import Float32Array, IntArray
+from selfclean_hooks.utils.arrays import BoolArray, Float32Array, IntArray
 
 OUTSIDE = 8  # samples outside of a component that are listed when a row is searched again
 
@@ -85,16 +85,14 @@ def minimum_spanning_tree(x: UnitRows, neighbors: NeighborLists) -> Tree:
 
 def _tree_of_distinct(x: UnitRows, indices: IntArray, distances: Float32Array) -> tuple[IntArray, Float32Array, int]:
     """Edges (U - 1 or more, 2) that hold the tree of U rows, from their lists (U, k), and how many were searched."""
-    n, screen = len(x), make_screen(x)
-    component, count, searched = np.arange(n), n, 0
-    parts: TightParts | None = None
+    n, lists = len(x), _EdgeLists(x, indices, distances)
+    component, count = np.arange(n), n
     chosen: list[tuple[IntArray, Float32Array]] = [(np.empty((0, 2), np.int64), np.empty(0, np.float32))]
     while count > 1:
-        target, length = _nearest_outside(component, indices, distances)
-        row, doubtful, best = _shortest_edges(component, count, target, length)
+        target, length, is_exact = lists.nearest_outside(component)
+        row, doubtful, best = _shortest_edges(component, count, target, length, is_exact)
         if len(row) == 0:
-            parts = TightParts.among(x, component) if parts is None else parts
-            searched += _search_again(x, screen, parts, component, doubtful, best, (indices, distances), length)
+            lists.search_again(component, doubtful, best, target, length)
             continue
         chosen.append((np.stack([row, target[row]], 1), length[row]))
         ends = component[np.stack([row, target[row]])].astype(np.int32)  # older scipy searches graphs of int32 only
@@ -102,73 +100,101 @@ def _tree_of_distinct(x: UnitRows, indices: IntArray, distances: Float32Array) -
         count, joined = connected_components(links, directed=False)
         component = joined[component].astype(np.int64)
     edges, lengths = (np.concatenate(part) for part in zip(*chosen, strict=True))
-    return edges, lengths, searched
-
-
-def _nearest_outside(component: IntArray, indices: IntArray, distances: Float32Array) -> tuple[IntArray, Float32Array]:
-    """Per sample: its nearest listed sample outside of its component, or -1 and the list's end as a lower bound."""
-    outside = component[indices] != component[:, None]
-    outside &= indices >= 0
-    place = outside.argmax(1)
-    every = np.arange(len(indices))
-    known = outside[every, place]
-    target = np.where(known, indices[every, place], -1)
-    return target, np.where(known, distances[every, place], distances[:, -1])
+    return edges, lengths, lists.searched
 
 
 def _shortest_edges(
-    component: IntArray, count: int, target: IntArray, length: Float32Array
+    component: IntArray, count: int, target: IntArray, length: Float32Array, is_exact: BoolArray
 ) -> tuple[IntArray, IntArray, Float32Array]:
     """The shortest edge out of every component, as far as the lists certify it.
 
-    Returns samples whose edge is certified as the shortest, samples whose lists are too short to certify it, and per
+    Returns samples whose edge is certified as the shortest, samples of which more must be known to certify it, and per
     component the shortest length known.
     """
-    known = target >= 0
     best = np.full(count, np.inf, np.float32)
-    np.minimum.at(best, component[known], length[known])
-    doubtful = (~known & (length < best[component])).nonzero()[0]
+    np.minimum.at(best, component[is_exact], length[is_exact])
+    doubtful = (~is_exact & (length < best[component])).nonzero()[0]
     certain = np.isfinite(best)
     certain[component[doubtful]] = False
-    row = (known & certain[component] & (length == best[component])).nonzero()[0]
+    row = (is_exact & certain[component] & (length == best[component])).nonzero()[0]
     low, high = np.minimum(row, target[row]), np.maximum(row, target[row])
     row = row[np.lexsort((high, low, component[row]))]
     return row[np.unique(component[row], return_index=True)[1]], doubtful, best
 
 
-def _search_again(
-    x: UnitRows,
-    screen: Screen,
-    parts: TightParts,
-    component: IntArray,
-    doubtful: IntArray,
-    best: Float32Array,
-    lists: tuple[IntArray, Float32Array],
-    length: Float32Array,
-) -> int:
-    """Replace lists that lie inside of their component, for the components that need the least work.
+class _EdgeLists:
+    """Of every sample some neighbours, with their distances or what these are at least.
 
-    Called when no component can be joined without a search. The largest is not searched: others will join it. An edge
-    shorter than `limit` has both ends closer than that to a sample outside of their component, so no other column
-    counts. From here on these lists hold what is nearest outside of the component: the inside can only grow.
+    Searched lists hold what is nearest outside of the component: its inside can only grow. They are found by the screen
+    alone, and distances are computed where one may be the shortest of its component. Where the screen does not resolve
+    them, the sample is searched for the second time, and exactly.
     """
-    indices, distances = lists
-    work = np.bincount(component[doubtful], minlength=len(best))
-    largest = np.bincount(component).argmax()
-    chosen = work <= 2 * np.delete(work, largest).min()
-    chosen[largest] = False
-    narrow, target, bound = parts.search(x, component, chosen, best)
-    indices[narrow], distances[narrow] = -1, bound[:, None]
-    indices[narrow, 0] = target
-    limit = float(best[chosen].max())
-    wide = doubtful[chosen[component[doubtful]] & ~parts.is_narrow[doubtful]]
-    rows, columns, groups = map(torch.from_numpy, (wide, (length < limit).nonzero()[0], component))
-    k = min(OUTSIDE, indices.shape[1])
-    found, at = search_neighbors(x, rows, k, groups, OTHER, columns, screen)
-    indices[wide], distances[wide] = -1, at[:, -1:].clamp(max=limit).numpy()
-    indices[wide, :k] = torch.where(at < limit, found, -1).numpy()
-    distances[wide, :k] = at.clamp(max=limit).numpy()
-    return len(narrow) + len(wide)
+
+    def __init__(self, x: UnitRows, indices: IntArray, distances: Float32Array) -> None:
+        self.x, self.screen = x, make_screen(x)
+        self.parts: TightParts | None = None
+        self.indices, self.low, self.is_exact = indices, distances, np.ones(indices.shape, bool)
+        self.end = distances[:, -1].copy()  # what is not listed is no nearer
+        self.is_rough = np.zeros(len(x), bool)  # found by the screen
+        self.searched = 0
+
+    def nearest_outside(self, component: IntArray) -> tuple[IntArray, Float32Array, BoolArray]:
+        """Per sample: the nearest outside of its component or -1, at what distance at least, and if that is exact."""
+        outside = (component[self.indices] != component[:, None]) & (self.indices >= 0)
+        low = np.where(outside, self.low, np.float32(np.inf))
+        every, place = np.arange(len(low)), low.argmin(1)
+        shortest = low[every, place]
+        listed = (shortest <= self.end) & outside[every, place]
+        target = np.where(listed, self.indices[every, place], -1)
+        return target, np.minimum(shortest, self.end), listed & self.is_exact[every, place]
+
+    def search_again(
+        self, component: IntArray, doubtful: IntArray, best: Float32Array, target: IntArray, length: Float32Array
+    ) -> None:
+        """Find out more of doubtful samples, for the components that need the least work.
+
+        Called when no component can be joined. The largest is not searched: others will join it.
+        """
+        work = np.bincount(component[doubtful], minlength=len(best))
+        largest = np.bincount(component).argmax()
+        chosen = work <= 2 * np.delete(work, largest).min()
+        chosen[largest] = False
+        doubtful = doubtful[chosen[component[doubtful]]]
+        listed = doubtful[target[doubtful] >= 0]
+        if len(listed):
+            self._measure(listed, target[listed])
+            return
+        self.parts = TightParts.among(self.x, component) if self.parts is None else self.parts
+        narrow, nearest, bound = self.parts.search(self.x, component, chosen, best)
+        self._replace(narrow, nearest[:, None], bound[:, None], bound, exact=True)
+        wide = doubtful[~self.parts.is_narrow[doubtful]]
+        # an edge shorter than this has both ends closer than that to a sample outside: no other column counts
+        limit = float(best[chosen].max())
+        columns, groups = torch.from_numpy((length < limit).nonzero()[0]), torch.from_numpy(component)
+        m = min(OUTSIDE, self.indices.shape[1])
+        before = self.is_rough[wide]
+        for again, rows in ((False, wide[~before]), (True, wide[before])):
+            if not len(rows):
+                continue
+            if again:
+                near, far = search_neighbors(self.x, torch.from_numpy(rows), m, groups, OTHER, columns, self.screen)
+            else:
+                near, far = screened_neighbors(self.screen, torch.from_numpy(rows), m, groups, columns)
+            end = far[:, -1].clamp(max=limit).numpy()
+            self._replace(rows, near.numpy(), far.numpy(), end, exact=again)
+        self.searched += len(narrow) + len(wide)
+
+    def _measure(self, rows: IntArray, columns: IntArray) -> None:
+        """Compute the distances of some samples to one that is listed of each."""
+        place = (self.indices[rows] == columns[:, None]).argmax(1)
+        pairs = torch.from_numpy(rows), torch.from_numpy(columns).unsqueeze(1)
+        self.low[rows, place], self.is_exact[rows, place] = self.x.distances(*pairs)[:, 0].numpy(), True
+
+    def _replace(self, rows: IntArray, near: IntArray, far: Float32Array, end: Float32Array, exact: bool) -> None:
+        m = near.shape[1]
+        self.indices[rows], self.low[rows], self.end[rows] = -1, np.inf, end
+        self.indices[rows, :m], self.low[rows, :m], self.is_exact[rows] = near, far, exact
+        self.is_rough[rows] = not exact
 
 
 def _build_tree(n: int, edges: IntArray, lengths: Float32Array, searched: int) -> Tree:
