@@ -1,0 +1,1 @@
+"""The documentation site: `uv run --group docs python -m website.build`."""
