@@ -13,6 +13,7 @@ from typing_extensions import Unpack
 from selfclean_hooks.audits.pipeline import audit_of, leakage_search_limit
 from selfclean_hooks.audits.settings import AuditOptions, AuditSettings, audit_settings, unpack_options
 from selfclean_hooks.audits.splits import SplitsAudit
+from selfclean_hooks.core.groups import with_group_leakage
 from selfclean_hooks.core.labels import check_same_classes, collect_class_names
 from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.decisions.settings import Policy, Thresholds, split_policies
@@ -100,7 +101,10 @@ def splits_of(
     scales = {name: audit.scores.pair_scales for name, audit in audits.items()}
     automatic = first.scores.automatic["near_duplicates"]
     leaks = find_leakage(embeddings, scales, leakage_search_limit(first), automatic)
-    audits = {name: replace(a, scores=replace(a.scores, leaks=leaks[name])) for name, a in audits.items()}
+    for name, one in audits.items():
+        others = [each.groups for other, each in embeddings.items() if other != name]
+        scores = with_group_leakage(one.scores, embeddings[name].groups, others)
+        audits[name] = replace(one, scores=replace(scores, leaks=leaks[name]))
     return SplitsAudit(audits, _shifts(embeddings, settings.embedding))
 
 

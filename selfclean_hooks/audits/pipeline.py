@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.settings import AuditSettings
 from selfclean_hooks.core.embeddings import RepresentationQuality
-from selfclean_hooks.core.groups import without_group_pairs
+from selfclean_hooks.core.groups import with_group_leakage, without_group_pairs
 from selfclean_hooks.core.scores import Scores, scatter_scores
 from selfclean_hooks.decisions.settings import Policy, Thresholds, required_pair_score
 from selfclean_hooks.errors import DataError, DataWarning
@@ -130,7 +130,8 @@ def with_leakage(audit: Audit, embeddings: Embeddings, others: Mapping[str, Embe
         raise DataError(f"leakage is searched between {name} and other splits, got {', '.join(others)}")
     automatic, scales = audit.scores.automatic["near_duplicates"], {name: audit.scores.pair_scales}
     leaks = find_leakage({name: embeddings, **others}, scales, leakage_search_limit(audit), automatic, (name,))
-    return replace(audit, scores=replace(audit.scores, leaks=leaks[name]))
+    scores = with_group_leakage(audit.scores, embeddings.groups, [each.groups for each in others.values()])
+    return replace(audit, scores=replace(scores, leaks=leaks[name]))
 
 
 def leakage_search_limit(audit: Audit) -> float:

@@ -113,6 +113,7 @@ class GateOptions:
     max_off_topic: Annotated[Texts, _limit("are off topic")] = None
     max_label_errors: Annotated[Texts, _limit("have a label error")] = None
     max_leakage: Annotated[Texts, _limit("also occur in another split")] = None
+    max_group_leakage: Annotated[Texts, _limit("have a group that is in another split too")] = None
     max_unreadable: Annotated[Texts, _limit("are unreadable")] = None
     max_total: Annotated[Texts, _limit("have any issue")] = None
     allow_not_run: Annotated[

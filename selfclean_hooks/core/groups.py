@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from selfclean_hooks.core.scores import Scores
-from selfclean_hooks.utils.arrays import BoolArray, IntArray
+from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
 NOT_ESTIMATED = "samples of one group are not compared, and chance is known for comparisons of all alone"
 
@@ -26,6 +26,26 @@ def same_group(one: Sequence[str], other: Sequence[str], first: IntArray, second
         return np.zeros(len(first), bool)
     mine, its = np.array(one, np.str_)[first], np.array(other, np.str_)[second]
     return np.asarray((mine == its) & (mine != ""))
+
+
+def group_leakage(groups: Sequence[str], others: Iterable[Sequence[str]]) -> FloatArray:
+    """(N,) score of each sample of a split: 0 where its group is in another split, 1 where not, NaN without a group.
+
+    Args:
+        groups: (N,) of its samples.
+        others: of each other split.
+    """
+    beyond = {group for other in others for group in other}
+    scores = [np.nan if not group else float(group not in beyond) for group in groups]
+    return np.array(scores, np.float64)
+
+
+def with_group_leakage(scores: Scores, groups: Sequence[str], others: Iterable[Sequence[str]]) -> Scores:
+    """The scores with the issue "group_leakage", where there are groups."""
+    if not groups:
+        return scores
+    extra = {**scores.extra, "group_leakage": group_leakage(groups, others)}
+    return replace(scores, extra=extra, automatic={**scores.automatic, "group_leakage": 0.5})
 
 
 def without_group_pairs(scores: Scores, groups: Sequence[str]) -> Scores:

@@ -37,6 +37,7 @@ class Issue:
         threshold: the issue whose threshold in `Thresholds` decides what is flagged; "": nothing is compared.
         is_pair: whether a finding is about two samples.
         after_count: see `phrase`; "": the name.
+        is_by_request: whether it is looked for only where the user asked for it, by no detector of a method.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Issue:
     threshold: str = ""
     is_pair: bool = False
     after_count: str = ""
+    is_by_request: bool = False
 
     @property
     def words(self) -> str:
@@ -119,6 +121,26 @@ ISSUES = (
         ),
         score_field="label",
         threshold="label_errors",
+    ),
+    Issue(
+        name="group_leakage",
+        title="Groups in several splits",
+        noun="group leakage",
+        description="Samples whose group (patient, film, burst) has samples in another split, too.",
+        question="Is this group to be in one split alone?",
+        answers=("Confirm: drop here", "Not an issue: keep"),
+        colour="#9a6a3a",
+        rule=Rule(
+            "GroupInTwoSplits",
+            "Samples of the same group are in another split.",
+            "Another split, meant to be independent of this one, holds samples of the same group, as further images of "
+            "the patient or frames of the film, so results measured there are too good.",
+            "Keep each group in one split: remove the sample here, or move its group as a whole.",
+        ),
+        score_field="group_leakage",
+        threshold="group_leakage",
+        after_count="of groups that are in other splits too",
+        is_by_request=True,
     ),
     Issue(
         name="leakage",

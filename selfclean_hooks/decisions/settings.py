@@ -60,13 +60,13 @@ class Thresholds:
     near_duplicates: Threshold = "auto"
     off_topic: Threshold = "auto"
     label_errors: Threshold = "auto"
+    group_leakage: Threshold = "auto"
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is None or isinstance(value, (FDR, Top)) or (isinstance(value, str) and value == "auto"):
-                continue
-            if not is_fraction(value):
+            is_word = value is None or (isinstance(value, str) and value == "auto")
+            if not is_word and not isinstance(value, (FDR, Top)) and not is_fraction(value):
                 raise SettingError(
                     f'the threshold of {field.name} must be "auto", a score in [0, 1], FDR(...), Top(...) or None, '
                     f"got {value!r}"
@@ -170,7 +170,7 @@ class Policy:
     `label_errors="relabel"` gives flagged samples their predicted label where that is probably right, drops them where
     no label is, and leaves the rest as they are; the given labels stay on record. It is for one class a sample, in
     training data only.
-    `leakage` applies to samples of the training split with near duplicates in another split, where it was checked.
+    `leakage` and `group_leakage` are for training samples with near duplicates, or of groups, in other splits too.
     `keep` says which copy: the "first", the "most_central" (most near duplicates, least distance to them) or the
     "largest_image" (pixels). One that is dropped for another reason, or whose label most other copies do not carry, is
     kept only where there is no other.
@@ -183,6 +183,7 @@ class Policy:
     max_drop_fraction: float = 0.5
     leakage: Action = "warn"
     keep: Keep = "first"
+    group_leakage: Action = "warn"
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -55,6 +55,7 @@ class Limits:
     leakage: float | Count | None = None
     total: float | Count | None = None
     not_run: Collection[str] = ()
+    group_leakage: float | Count | None = None
 
     def __post_init__(self) -> None:
         for name, limit in self.given().items():

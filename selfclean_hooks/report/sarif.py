@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-from selfclean_hooks.core.issues import ISSUES, NAMES, TOTAL, Issue
+from selfclean_hooks.core.issues import ISSUES, TOTAL, Issue
 from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.report.text import WORST, digest_of, name_of, why
 from selfclean_hooks.utils.text import visible
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 MOST_RESULTS = 5000  # GitHub shows 5,000 of a run and refuses 25,000
-NUMBER = {name: number for number, name in enumerate(NAMES)}
+RULES = sorted(ISSUES, key=lambda issue: issue.is_by_request)
+NUMBER = {issue.name: number for number, issue in enumerate(RULES)}
 PLAIN = str.maketrans({"[": "\\[", "]": "\\]", "{": "{{", "}": "}}"})  # in a message these make links, placeholders
 
 
@@ -59,7 +60,10 @@ def as_sarif(audits: Mapping[str, AuditResult], verdict: Verdict) -> str:
     """
     findings = sorted(_findings(audits, verdict), key=lambda finding: finding.order)
     shown, left_out = findings[:MOST_RESULTS], len(findings) - MOST_RESULTS
-    driver = {"name": "selfclean-hooks", "version": version("selfclean-hooks"), "rules": list(map(_rule, ISSUES))}
+    known = {issue for audit in audits.values() for issue in audit.scores.issues}
+    has_all = any(issue.is_by_request and issue.name in known for issue in RULES)
+    rules = [_rule(issue) for issue in RULES if has_all or not issue.is_by_request]
+    driver = {"name": "selfclean-hooks", "version": version("selfclean-hooks"), "rules": rules}
     run = {
         "tool": {"driver": driver},
         "automationDetails": {"id": "selfclean-hooks/"},

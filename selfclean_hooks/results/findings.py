@@ -124,7 +124,8 @@ def select_findings(audit: AuditResult, max_items: int | None = None) -> Selecti
     """
     most = checked_max_items(_max_items(audit) if max_items is None else max_items)
     sets, surplus, surplus_out = _sets(audit, most)
-    worst = {issue: _worst(audit, issue, most) for issue in SCORED if issue not in PAIRS}
+    known = [issue for issue in SCORED if issue not in PAIRS and issue in audit.scores.issues]
+    worst = {issue: _worst(audit, issue, most) for issue in known}
     leaks, leaks_out = _leaks(audit, most)
     left_out = {"near_duplicates": surplus_out, **{issue: out for issue, (_, out) in worst.items()}}
     left_out |= {} if audit.scores.leaks is None else {"leakage": leaks_out}

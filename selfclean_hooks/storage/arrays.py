@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.core.issues import SCORED
+from selfclean_hooks.core.issues import BY_NAME, SCORED
 from selfclean_hooks.core.scores import LeakPairs, Scores
 from selfclean_hooks.storage.array_schema import PREDICTED_TARGET, Arrays, read_arrays
 from selfclean_hooks.storage.evidence_arrays import pack_evidence, unpack_evidence
@@ -42,7 +42,8 @@ def pack(audit: AuditResult) -> bytes:
     s = audit.scores
     arrays: Arrays = {name: getattr(s, name) for name in (*PER_SAMPLE, *PER_PAIR, *PER_EDGE)}
     arrays["pairs_complete_below"] = np.float64(s.pairs_complete_below)[None]
-    arrays["automatic"] = np.array([s.automatic.get(issue, np.nan) for issue in SCORED])
+    last = max(at for at, issue in enumerate(SCORED) if issue in s.automatic or not BY_NAME[issue].is_by_request)
+    arrays["automatic"] = np.array([s.automatic.get(issue, np.nan) for issue in SCORED[: last + 1]])
     arrays["error_index"] = np.array(list(s.errors), np.int64)
     arrays["thumbnail_index"] = np.array(list(audit.thumbnails), np.int64)
     arrays |= _packed("error", map(_encode, s.errors.values()))

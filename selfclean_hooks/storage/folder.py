@@ -8,8 +8,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from selfclean_hooks.core.issues import ISSUES
 from selfclean_hooks.decisions.settings import Policy, Thresholds
 from selfclean_hooks.errors import AuditFileError, PolicyError
 from selfclean_hooks.results.result import AuditResult, kept_action
@@ -193,6 +194,12 @@ def _leakage(audit: AuditResult) -> pd.DataFrame:
     return frame
 
 
+def _of_issues(audit: AuditResult, settings: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those of issues that nobody asked for, which older versions do not know."""
+    unasked = {issue.name for issue in ISSUES if issue.is_by_request} - set(audit.scores.issues)
+    return {name: value for name, value in settings.items() if name not in unasked or value != usual[name]}
+
+
 def _manifest(audit: AuditResult, digest: str) -> bytes:
     summary = {row.pop("issue"): row for row in summary_rows(audit)}
     files = {} if files_of_all(audit) is None else {"files": len(audit)}
@@ -200,8 +207,8 @@ def _manifest(audit: AuditResult, digest: str) -> bytes:
     content = {
         "format": FORMAT,
         **audit.provenance,
-        "thresholds": audit.thresholds.to_dict(),
-        "policy": asdict(audit.policy),
+        "thresholds": _of_issues(audit, audit.thresholds.to_dict(), asdict(Thresholds())),
+        "policy": _of_issues(audit, asdict(audit.policy), asdict(Policy())),
         "counts": {"n": len(audit), "kept": kept_action(audit), **files, **summary},
         "not_run": audit.scores.not_run,
         **({"not_estimated": unknown} if unknown else {}),

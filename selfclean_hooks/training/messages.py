@@ -85,7 +85,8 @@ def metrics(audit: Audit, name: str = "") -> dict[str, float]:
 
 def log(loggers: Sequence[Any], audit: Audit, name: str, step: int) -> None:
     """Metrics to every logger, images to those that take them: TensorBoard's, and any with `log_image`."""
-    sheets = {issue: contact_sheet(audit, issue) for issue in SCORED if loggers}
+    shown = [issue for issue in SCORED if loggers and issue in audit.scores.issues]
+    sheets = {issue: contact_sheet(audit, issue) for issue in shown}
     for logger in loggers:
         logger.log_metrics(metrics(audit, name), step=step)
         add_image = getattr(getattr(logger, "experiment", None), "add_image", None)

@@ -1,20 +1,25 @@
 """Samples of one group are never each other's near duplicates or leakage."""
 
+import json
 from typing import Any
 
 import datasets as huggingface
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lightning import LightningModule, Trainer
 from torch import nn
-from torch.utils.data import ConcatDataset, Dataset, Subset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
-from selfclean_hooks import Policy, Thresholds, audit, audit_splits
+from selfclean_hooks import Limits, Policy, SplitsAudit, Thresholds, audit, audit_splits
 from selfclean_hooks.core.groups import same_group, without_group_pairs
 from selfclean_hooks.data.views.groups import read_groups
 from selfclean_hooks.detectors.methods import score
 from selfclean_hooks.errors import DataError, SettingError
+from selfclean_hooks.report.sarif import as_sarif
+from selfclean_hooks_lightning import DataAudit
 
 CHOICES: dict[str, Any] = {"backbone": nn.Flatten(), "progress": False, "thresholds": Thresholds(near_duplicates=0.2)}
 DROP = Policy("drop", leakage="drop", max_drop_fraction=1.0)
@@ -142,3 +147,50 @@ def test_the_command_groups_files_by_their_names(folder: Any, call: Any, tmp_pat
         ran = call("audit", folder, "-o", out, *backbone, "--group-pattern", pattern)
         assert ran.status == 2
         assert why in ran.err
+
+
+def test_a_group_in_two_splits_is_leakage_of_its_own_kind(tmp_path: Any) -> None:
+    train = Scans(["a", "b", None, "d", "e", "f"], {})
+    test = Scans(["a", "x", "d", None], {}, seed=1)
+    policy = Policy(group_leakage="drop")
+    found = audit_splits({"train": train, "test": test}, policy=policy, group_key="patients", **CHOICES)
+    assert found.audits["train"].worst("group_leakage").tolist() == [0, 3]
+    assert found.audits["train"].clean_indices.tolist() == [1, 2, 4, 5]
+    assert found.audits["test"].worst("group_leakage").tolist() == [0, 2]
+    assert found.audits["test"].clean_indices.tolist() == [0, 1, 2, 3]  # dropped in training data alone
+    np.testing.assert_array_equal(found.audits["train"].scores.of("group_leakage"), [0, 1, np.nan, 0, 1, 1])
+    found.save(tmp_path / "audit")
+    again = SplitsAudit.load(tmp_path / "audit").audits["train"]
+    assert again.worst("group_leakage").tolist() == [0, 3]
+    failures = found.check({"train": Limits(group_leakage=0.1)}).failures
+    assert len(failures) == 1
+    assert "group_leakage" in failures[0]
+    sarif = json.loads(as_sarif(found.audits, found.check({"train": Limits(group_leakage=0.1)})))["runs"][0]
+    rules = [rule["id"] for rule in sarif["tool"]["driver"]["rules"]]
+    assert {rules[each["ruleIndex"]] for each in sarif["results"]} >= {"group-leakage"}
+    assert all(rules[each["ruleIndex"]] == each["ruleId"] for each in sarif["results"])
+    without = audit_splits({"train": train, "test": test}, **CHOICES)
+    assert "group_leakage" not in without.audits["train"].scores.issues
+
+
+def test_training_data_is_compared_by_group() -> None:
+    options: dict[str, Any] = {"backbone": nn.Flatten(), "output_dir": None, "group_key": "patients"}
+    callback = DataAudit(policy=Policy(group_leakage="drop"), held_out={"test": Scans(["a", "x"], {}, 1)}, **options)
+    train = Scans(["a", "b", "a", "c", "d", "e", "f", "g"], {})
+    Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[callback],
+        enable_progress_bar=False, enable_model_summary=False,
+    ).fit(Classifier(), DataLoader(train, 4))  # fmt: skip
+    assert callback.audit.clean_indices.tolist() == [1, 3, 4, 5, 6, 7]
+
+
+class Classifier(LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(108, 2)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return nn.functional.cross_entropy(self.layer(batch[0].flatten(1)), batch[1])
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), 0.1)

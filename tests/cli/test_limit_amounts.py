@@ -101,7 +101,8 @@ def test_only_issues_may_go_unchecked(issue: str) -> None:
     with pytest.raises(SettingError) as caught:
         limits_of({}, [issue], ONE)
     assert str(caught.value) == (
-        f"there is no issue {issue!r}: choose from near_duplicates, off_topic, label_errors, leakage, unreadable"
+        f"there is no issue {issue!r}: choose from near_duplicates, off_topic, label_errors, group_leakage, leakage, "
+        "unreadable"
     )
 
 
@@ -122,9 +123,8 @@ def test_what_is_no_threshold_is_refused(value: str) -> None:
 
 @pytest.mark.parametrize("text", ["leakage=0.1", "total=0.1", "unreadable=0", "0.1", "", "=0.1", "labels=auto"])
 def test_a_threshold_is_for_an_issue_that_has_scores(text: str) -> None:
-    with pytest.raises(
-        SettingError, match=r"there is no issue .*: choose from near_duplicates, off_topic, label_errors$"
-    ):
+    names = "near_duplicates, off_topic, label_errors, group_leakage"
+    with pytest.raises(SettingError, match=rf"there is no issue .*: choose from {names}$"):
         thresholds_of([text], Thresholds())
 
 

@@ -98,7 +98,10 @@ def entry(**changes: Any) -> dict[str, Any]:
         ({**GOOD, "decisions": [ENTRY, 3]}, "decision 2: an object was wanted, got 3"),
         ({**GOOD, "decisions": [{"issue": "off_topic"}]}, "decision 1: it lacks 'verdict'"),
         (entry(colour=1), "decision 1: 'colour' is not a known key"),
-        (entry(issue="typo"), "the issue must be one of near_duplicates, off_topic, label_errors, leakage, unreadable"),
+        (
+            entry(issue="typo"),
+            "the issue must be one of near_duplicates, off_topic, label_errors, group_leakage, leakage",
+        ),
         (entry(verdict="maybe"), "the verdict must be one of confirmed, rejected, relabelled, got 'maybe'"),
         (entry(index=1.5), "index must be a position, 0 or more, got 1.5"),
         (entry(index=True), "index must be a position, 0 or more, got True"),
