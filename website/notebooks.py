@@ -64,5 +64,6 @@ def _shown(output: Any, image: Path) -> str:
         return f"![output of the cell above]({image.name})"
     if "text/html" in data:
         html = re.sub(r"<style.*?</style>", "", data["text/html"], flags=re.DOTALL)
-        return "<div>" + re.sub(r"\n\s*", "\n", html).replace("\n\n", "\n").replace("\n", " ") + "</div>"
+        on_one_line = re.sub(r"\s*\n\s*", " ", html)  # an empty line would end it
+        return f'<div style="overflow-x:auto">{on_one_line}</div>'
     return f"```text\n{data['text/plain']}\n```"
