@@ -31,6 +31,7 @@ def audit_embeddings(
     progress: bool = False,
     max_items: int = MAX_ITEMS,
     images: Sequence[Any] | None = None,
+    search: str = "exact",
 ) -> Audit:
     """Audit precomputed embeddings.
 
@@ -46,6 +47,8 @@ def audit_embeddings(
         max_items: findings of each issue that the report shows, at most.
         images: N images, in the order of the vectors: PIL images or arrays (H, W), (H, W, C) or (C, H, W). Near
             duplicates are then looked for in the pixels too.
+        search: of neighbours: "exact", or "approximate" by faiss, for hundreds of thousands of samples. How many
+            neighbours that finds is measured, and said in a note of the audit.
 
     Returns:
         The Audit; its indices are rows of `vectors`.
@@ -54,7 +57,13 @@ def audit_embeddings(
         DataError: vectors or labels cannot be audited; says which rows and why.
         SettingError: method, thresholds, policy or max_items is not valid.
     """
-    from selfclean_hooks.audits.pipeline import provenance, warn_of_missing_pairs
+    from selfclean_hooks.audits.pipeline import (
+        provenance,
+        search_notes,
+        search_of,
+        search_settings,
+        warn_of_missing_pairs,
+    )
     from selfclean_hooks.detectors.methods import score
     from selfclean_hooks.embedding.quality import quality_of_vectors
     from selfclean_hooks.neighbors.unit_vectors import zero_rows
@@ -64,6 +73,7 @@ def audit_embeddings(
 
     thresholds, policy = checked_settings(method, thresholds, policy)
     checked_max_items(max_items)
+    neighbor_search = search_of(search)
     array = as_vectors(vectors)
     known = read_labels(labels, len(array))
     codes = known.values
@@ -85,6 +95,7 @@ def audit_embeddings(
             pairs_below=required_pair_score(thresholds),
             why_no_labels=known.why_none,
             miniatures=None if images is None else _miniatures(images, len(array)),
+            search=neighbor_search,
             tick=tick,
         )
     warn_of_missing_pairs(scores, thresholds)
@@ -92,7 +103,10 @@ def audit_embeddings(
     digests = tuple(fingerprint(row) for row in array)
     quality = quality_of_vectors(array, class_codes(codes), digests)
     data = {"fingerprint": fingerprint(array, codes)}
-    origin = provenance(data, None, method, thresholds, policy, (*identical, *known.notes), quality)
+    origin = provenance(
+        data, None, method, thresholds, policy, (*identical, *known.notes, *search_notes(neighbor_search)), quality
+    )
+    origin["settings"] |= search_settings(neighbor_search)
     result = Audit(scores, thresholds, policy, origin, digests=digests)
     return with_evidence(with_max_items(result, max_items), array, progress=progress)
 
@@ -146,6 +160,7 @@ def audit(
             attribute with one entry for each sample; a function of the file of a sample; or N groups, None for none.
         kept_encoder: the encoder.safetensors of a saved audit: used instead of a training on the same images with the
             same seed; else passed over, and a note says so.
+        search: of neighbours, as for `audit_embeddings`.
 
     Returns:
         The Audit; its indices are positions in `dataset`.

@@ -26,6 +26,7 @@ from selfclean_hooks.utils.text import listing
 
 if TYPE_CHECKING:
     from selfclean_hooks.core.embeddings import Embeddings
+    from selfclean_hooks.neighbors.approximate_search import NeighborSearch
 
 
 BLANK = "they are blank, or the encoder sees nothing in them. They count as far from all but their copies"
@@ -41,25 +42,50 @@ def audit_of(embeddings: Embeddings, settings: AuditSettings, umap: bool = False
     own = as_vectors(e.vectors, blank=True)  # copies of one sample are a finding
     contents = [e.digests[at] for at in e.readable.tolist()]
     vectors, blank = with_blank_directions(own, contents, repeated_blanks([(own, contents)])), zero_rows(own)
-    scores = without_group_pairs(_scores(e, vectors, settings), [e.groups[i] for i in e.readable] if e.groups else ())
+    search = search_of(settings.search)
+    scores = without_group_pairs(
+        _scores(e, vectors, settings, search), [e.groups[i] for i in e.readable] if e.groups else ()
+    )
     warn_of_missing_pairs(scores, thresholds)
     scores = scatter_scores(scores, e.readable, e.n, errors=e.errors, class_names=e.class_names)
     scores = replace(scores, pixels=e.pixels)
     doubts = e.fitness.warnings() if e.fitness is not None else ()
     for doubt in doubts:
         warnings.warn(doubt, DataWarning, stacklevel=4)
-    encoder, notes = {**e.encoder, "rank_me": rank_me(own)}, (*e.notes, *doubts)
+    encoder, notes = {**e.encoder, "rank_me": rank_me(own)}, (*e.notes, *doubts, *search_notes(search))
     if blank:
         notes = (
             *notes,
             f"{len(blank)} of {e.n} samples have features of zero, index {listing(e.readable[blank])}: {BLANK}",
         )
     origin = provenance(e.data, encoder, settings.method, thresholds, policy, notes, e.fitness)
+    origin["settings"] |= search_settings(search)
     result = Audit(scores, thresholds, policy, origin, e.names, digests=e.keys or None, encoder_file=e.encoder_file)
     return with_evidence(with_max_items(result, settings.max_items), vectors, umap, settings.embedding.progress)
 
 
-def _scores(embeddings: Embeddings, vectors: NDArray[np.float32], settings: AuditSettings) -> Scores:
+def search_of(search: str) -> NeighborSearch:
+    """The search of that name; one that is approximate knows its recall afterwards."""
+    from selfclean_hooks.neighbors.approximate_search import APPROXIMATE, ApproximateSearch, check_search
+    from selfclean_hooks.neighbors.knn import nearest_neighbors
+
+    check_search(search)
+    return ApproximateSearch() if search == APPROXIMATE else nearest_neighbors
+
+
+def search_notes(search: NeighborSearch) -> tuple[str, ...]:
+    """A note on what an approximate search found of the samples' neighbours."""
+    return tuple(map(str, getattr(search, "recalls", ())[:1]))
+
+
+def search_settings(search: NeighborSearch) -> dict[str, Any]:
+    """The same for programs: `search` of the settings, where it is approximate."""
+    return dict(zip(["search"], map(asdict, getattr(search, "recalls", ())), strict=False))
+
+
+def _scores(
+    embeddings: Embeddings, vectors: NDArray[np.float32], settings: AuditSettings, search: NeighborSearch
+) -> Scores:
     """Scores of the readable samples alone."""
     from selfclean_hooks.detectors.methods import score
     from selfclean_hooks.utils.text import bar
@@ -73,6 +99,7 @@ def _scores(embeddings: Embeddings, vectors: NDArray[np.float32], settings: Audi
             pairs_below=required_pair_score(settings.thresholds),
             why_no_labels=embeddings.why_no_labels,
             miniatures=embeddings.miniatures,
+            search=search,
             tick=tick,
         )
 

@@ -40,6 +40,7 @@ class AuditOptions(TypedDict, total=False):
     ignore_label: int | str | None
     group_key: Any
     kept_encoder: str | Path | None
+    search: str
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class AuditSettings:
         policy: what a flag does.
         embedding: how the data is read and embedded.
         max_items: findings of each issue that the report shows, at most.
+        search: of neighbours, "exact" or "approximate".
 
     Raises:
         SettingError: one is not valid; says which.
@@ -62,11 +64,16 @@ class AuditSettings:
     policy: Policy = field(default_factory=Policy)
     embedding: EmbeddingSettings = DEFAULT_SETTINGS
     max_items: int = MAX_ITEMS
+    search: str = "exact"
 
     def __post_init__(self) -> None:
         """Check everything that `EmbeddingSettings` does not check itself."""
         checked_settings(self.method, self.thresholds, self.policy)
         checked_max_items(self.max_items)
+        if self.search != "exact":
+            from selfclean_hooks.neighbors.approximate_search import check_search  # imports torch
+
+            check_search(self.search)
 
 
 def audit_settings(
@@ -84,7 +91,8 @@ def audit_settings(
         if each.name in options
     }
     max_items = options.get("max_items", MAX_ITEMS)
-    return AuditSettings(method, thresholds, policy, EmbeddingSettings(**chosen), max_items)
+    search = options.get("search", "exact")
+    return AuditSettings(method, thresholds, policy, EmbeddingSettings(**chosen), max_items, search)
 
 
 def checked_settings(method: str, thresholds: Thresholds | None, policy: Policy | None) -> tuple[Thresholds, Policy]:
@@ -130,5 +138,6 @@ def unpack_options(function: Callable[P, R]) -> Callable[P, R]:
 def _option_parameters() -> list[Parameter]:
     labels = Parameter("labels", Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation="Any")
     max_items = Parameter("max_items", Parameter.POSITIONAL_OR_KEYWORD, default=MAX_ITEMS, annotation="int")
-    known = {**signature(EmbeddingSettings).parameters, "labels": labels, "max_items": max_items}
+    search = Parameter("search", Parameter.POSITIONAL_OR_KEYWORD, default="exact", annotation="str")
+    known = {**signature(EmbeddingSettings).parameters, "labels": labels, "max_items": max_items, "search": search}
     return [known[name] for name in AuditOptions.__annotations__]

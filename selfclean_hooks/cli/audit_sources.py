@@ -126,6 +126,7 @@ def _audit_one(source: Source, backbone: Any, settings: AuditSettings) -> Audit:
             settings.policy,
             settings.embedding.progress,
             settings.max_items,
+            search=settings.search,
         )
     else:
         result = audit(source.dataset, backbone, **_arguments(settings), labels=source.labels)

@@ -22,12 +22,15 @@ from selfclean_hooks.cli.options import (
     ENCODER,
     OUTPUT,
     TABLES,
+    Compile,
     Device,
     GateOptions,
     Output,
     PathColumn,
     Precision,
     Progress,
+    Search,
+    SearchOption,
     with_gate_options,
 )
 from selfclean_hooks.cli.outcome import check_and_report
@@ -116,6 +119,7 @@ def audit(
     method: Annotated[
         Method, typer.Option(help="Detectors; selfclean: as in the paper.", rich_help_panel=ENCODER)
     ] = Method.default,
+    search: SearchOption = Search.exact,
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Images per step.", rich_help_panel=ENCODER)] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.", rich_help_panel=ENCODER)] = 0,
@@ -127,12 +131,7 @@ def audit(
     precision: Annotated[
         Precision, typer.Option(help="Of the forward pass; bf16 and 16: mixed precision.", rich_help_panel=ENCODER)
     ] = Precision.full,
-    compile: Annotated[
-        bool,
-        typer.Option(
-            "--compile/--no-compile", help="Compile the model: pays off for many images.", rich_help_panel=ENCODER
-        ),
-    ] = False,
+    compile: Compile = False,
     max_items: Annotated[
         int, typer.Option(min=1, help="Findings of each issue shown in the report.", rich_help_panel=OUTPUT)
     ] = 500,
@@ -205,7 +204,9 @@ def audit(
         groups = None if group_pattern is None else group_of_file(group_pattern)
         kept = encoder_in(output, named)
         embedding = replace(embedding, kept_encoder=kept, ignore_label=ignored, group_key=groups)
-        settings = AuditSettings(method.value, options.thresholds_before(named), policy, embedding, max_items)
+        settings = AuditSettings(
+            method.value, options.thresholds_before(named), policy, embedding, max_items, search.value
+        )
         with without_warnings_in_notes(), advise_on_time(source[0], cache_dir, backbone):
             result = audit_sources(sources, encoder, settings)
         raise typer.Exit(check_and_report(result, options, output, is_new=True, report=report))

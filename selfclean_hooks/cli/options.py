@@ -68,6 +68,25 @@ PathColumn = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help='"auto" or a torch device.', rich_help_panel=ENCODER)]
+
+
+class Search(str, Enum):
+    """How neighbours are searched for."""
+
+    exact = "exact"
+    approximate = "approximate"
+
+
+SearchOption = Annotated[
+    Search,
+    typer.Option("--search", help="Of neighbours; approximate: for 100,000 samples.", rich_help_panel=ENCODER),
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile/--no-compile", help="Compile the model: pays off for many images.", rich_help_panel=ENCODER
+    ),
+]
 Progress = Annotated[
     bool, typer.Option(help="Progress bars; without a terminal a line every 30 s.", rich_help_panel=OUTPUT)
 ]

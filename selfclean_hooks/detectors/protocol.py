@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.neighbors.knn import NeighborLists
+from selfclean_hooks.neighbors.approximate_search import NeighborSearch
+from selfclean_hooks.neighbors.knn import NeighborLists, nearest_neighbors
 from selfclean_hooks.neighbors.spanning_tree import Tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
@@ -32,6 +33,7 @@ class Geometry:
     )
     pairs_below: float = 0.0  # every pair with a score below this is to be listed
     miniatures: NDArray[np.uint8] | None = None  # (N, 16, 16, 3) RGB of the samples, where all are images
+    search: NeighborSearch = nearest_neighbors  # for those in other representations of the same samples
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,22 +70,28 @@ def leaf_order(linkage: NDArray[np.floating]) -> tuple[IntArray, IntArray]:
     return order, starts
 
 
-def minimum_spanning_tree(x: UnitRows, neighbors: NeighborLists) -> Tree:
-    """Minimum spanning tree of all N(N - 1)/2 distances, started from the neighbour lists of `nearest`."""
+def minimum_spanning_tree(x: UnitRows, neighbors: NeighborLists, of_graph: bool = False) -> Tree:
+    """Minimum spanning tree of all N(N - 1)/2 distances, started from the neighbour lists of `nearest`.
+
+    With `of_graph` that of the listed pairs alone, as far as they connect the samples; what they leave apart is joined
+    by the shortest of all distances.
+    """
     distinct = DistinctRows.among(x)
     first, of = distinct.first.numpy(), distinct.of.numpy()
     indices, distances = neighbors.indices.numpy()[first], neighbors.distances.numpy()[first]
     indices = np.where(indices >= 0, of[indices], -1)
-    edges, lengths, searched = _tree_of_distinct(x[distinct.first], indices, distances)
+    edges, lengths, searched = _tree_of_distinct(x[distinct.first], indices, distances, of_graph)
     copies = (first[of] != np.arange(len(of))).nonzero()[0]
     edges = np.concatenate([first[edges], np.stack([first[of[copies]], copies], 1)])
     lengths = np.concatenate([lengths, distinct.spacing.numpy()[of[copies]]])
     return _build_tree(len(x), np.sort(edges, axis=1), lengths, searched)
 
 
-def _tree_of_distinct(x: UnitRows, indices: IntArray, distances: Float32Array) -> tuple[IntArray, Float32Array, int]:
+def _tree_of_distinct(
+    x: UnitRows, indices: IntArray, distances: Float32Array, of_graph: bool
+) -> tuple[IntArray, Float32Array, int]:
     """Edges (U - 1 or more, 2) that hold the tree of U rows, from their lists (U, k), and how many were searched."""
-    n, lists = len(x), _EdgeLists(x, indices, distances)
+    n, lists = len(x), _EdgeLists(x, indices, distances, of_graph)
     component, count = np.arange(n), n
     chosen: list[tuple[IntArray, Float32Array]] = [(np.empty((0, 2), np.int64), np.empty(0, np.float32))]
     while count > 1:
@@ -130,8 +136,8 @@ class _EdgeLists:
     them, the sample is searched for the second time, and exactly.
     """
 
-    def __init__(self, x: UnitRows, indices: IntArray, distances: Float32Array) -> None:
-        self.x, self.screen = x, make_screen(x)
+    def __init__(self, x: UnitRows, indices: IntArray, distances: Float32Array, of_graph: bool) -> None:
+        self.x, self.screen, self.of_graph = x, make_screen(x), of_graph
         self.parts: TightParts | None = None
         self.indices, self.low, self.is_exact = indices, distances, np.ones(indices.shape, bool)
         self.end = distances[:, -1].copy()  # what is not listed is no nearer
@@ -144,9 +150,10 @@ class _EdgeLists:
         low = np.where(outside, self.low, np.float32(np.inf))
         every, place = np.arange(len(low)), low.argmin(1)
         shortest = low[every, place]
-        listed = (shortest <= self.end) & outside[every, place]
+        end = np.full_like(self.end, np.inf) if self.of_graph else self.end
+        listed = (shortest <= end) & outside[every, place]
         target = np.where(listed, self.indices[every, place], -1)
-        return target, np.minimum(shortest, self.end), listed & self.is_exact[every, place]
+        return target, np.minimum(shortest, end), listed & self.is_exact[every, place]
 
     def search_again(
         self, component: IntArray, doubtful: IntArray, best: Float32Array, target: IntArray, length: Float32Array
@@ -155,6 +162,9 @@ class _EdgeLists:
 
         Called when no component can be joined. The largest is not searched: others will join it.
         """
+        if self.of_graph:  # all that the lists connect is joined
+            self.of_graph = False
+            return
         work = np.bincount(component[doubtful], minlength=len(best))
         largest = np.bincount(component).argmax()
         chosen = work <= 2 * np.delete(work, largest).min()

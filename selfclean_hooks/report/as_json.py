@@ -41,6 +41,7 @@ def as_json(
                               "sets": {"number": 40, "conflicting": 1},                 of near duplicates
                               "kept": 1013,                                null where the policy would drop too much
                               "fitness": {"samples": 200, ...}}, ...},     see `Fitness`; null where it is not known
+                              "search": null}, ...},                       recall of an approximate search
          "leakage": [{"split_1": "train", "split_2": "val", "samples_1": 3, "samples_2": 2}],
          "shift": [],
          "verdict": {"passed": false, "reasons": ["..."], "checks": [...], "baseline": false,
@@ -82,6 +83,7 @@ def _split(audit: AuditResult) -> dict[str, Any]:
         },
         "kept": kept_action(audit),
         "fitness": None if audit.fitness is None else audit.fitness.as_dict(),
+        "search": audit.provenance.get("settings", {}).get("search"),
     }
 
 

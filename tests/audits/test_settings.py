@@ -32,6 +32,7 @@ OPTIONS = {
     "ignore_label": None,
     "group_key": None,
     "kept_encoder": None,
+    "search": "exact",
 }
 INTERNAL = {"worker_options"}  # fields that users do not give
 
@@ -49,7 +50,7 @@ def test_options_are_the_settings_of_an_audit() -> None:
     hints = get_type_hints(EmbeddingSettings, None, {"torch": torch})
     settings = {name: hint for name, hint in hints.items() if name not in INTERNAL}
     assert {name: options[name] for name in settings} == settings
-    assert set(options) - set(settings) == {"labels", "max_items"}
+    assert set(options) - set(settings) == {"labels", "max_items", "search"}
 
 
 def test_options_become_settings() -> None:

@@ -15,6 +15,8 @@ from selfclean_hooks.detectors.label_errors.ensemble import PredictorInputs, lab
 from selfclean_hooks.detectors.label_errors.multi_label import score_multi_label
 from selfclean_hooks.detectors.label_errors.regression import score_regression
 from selfclean_hooks.detectors.protocol import Finding, Geometry
+from selfclean_hooks.neighbors.approximate_search import NeighborSearch
+from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
 
 MOST_CLEAN = 2 / 3  # probability of being right of a flagged label: a flag must be worth a look
@@ -33,12 +35,12 @@ class EnsembleLabelErrors:
         """Score every sample, and suggest the best supported label or the predicted target."""
         lists = geometry.neighbors.indices[:, : self.neighbors], geometry.neighbors.distances[:, : self.neighbors]
         indices, distances = (part.numpy() for part in lists)
-        images = geometry.miniatures
+        more = geometry.miniatures, geometry.search
         label = target = None
         if geometry.targets is not None:
-            labels, target = score_targets(geometry.x.values, geometry.targets, indices, distances, images)
+            labels, target = score_targets(geometry.x.values, geometry.targets, indices, distances, *more)
         elif geometry.labels is not None:
-            labels = score_labels(geometry.x.values, geometry.labels, indices, distances, images)
+            labels = score_labels(geometry.x.values, geometry.labels, indices, distances, *more)
             label = labels.predicted
         else:
             raise AssertionError("the label detector runs only where there are labels")
@@ -61,7 +63,12 @@ def automatic_threshold(labels: LabelScores) -> float:
 
 
 def score_labels(
-    x: Tensor, labels: IntArray, indices: IntArray, distances: Float32Array, miniatures: Miniatures = None
+    x: Tensor,
+    labels: IntArray,
+    indices: IntArray,
+    distances: Float32Array,
+    miniatures: Miniatures = None,
+    search: NeighborSearch = nearest_neighbors,
 ) -> LabelScores:
     """Label errors among N samples.
 
@@ -71,12 +78,13 @@ def score_labels(
         indices: (N, k) nearest other samples, -1 for none.
         distances: (N, k) to these.
         miniatures: (N, 16, 16, 3) RGB of the samples, where all are images.
+        search: of the neighbours in the whitened embedding.
     """
     kept = np.nonzero(labels >= 0)[0]
     if len(kept) < 3 or len(values := np.unique(labels[kept])) < 2:
         unknown = np.full(len(labels), np.nan)
         return LabelScores(np.where(labels >= 0, 1.0, np.nan), labels.copy(), NOTHING_WRONG, unknown)
-    inputs = inputs_among(kept, x, indices, distances, miniatures)
+    inputs = inputs_among(kept, x, indices, distances, miniatures, search)
     labeled = score_support(label_support(inputs, np.searchsorted(values, labels[kept])))
     score, predicted, confidence = np.full(len(labels), np.nan), np.full(len(labels), -1), np.full(len(labels), np.nan)
     score[kept], predicted[kept], confidence[kept] = labeled.score, values[labeled.predicted], labeled.confidence
@@ -84,20 +92,30 @@ def score_labels(
 
 
 def inputs_among(
-    kept: IntArray, x: Tensor, indices: IntArray, distances: Float32Array, miniatures: Miniatures = None
+    kept: IntArray,
+    x: Tensor,
+    indices: IntArray,
+    distances: Float32Array,
+    miniatures: Miniatures = None,
+    search: NeighborSearch = nearest_neighbors,
 ) -> PredictorInputs:
     """What the predictors are computed from for the samples at `kept` alone, ascending; arguments as `score_labels`."""
     if len(kept) == len(x):
-        return predictor_inputs(x, indices, distances, miniatures)
+        return predictor_inputs(x, indices, distances, miniatures, search)
     place = np.full(len(x) + 1, -1)  # the last entry: no neighbour
     place[kept] = np.arange(len(kept))
     return predictor_inputs(
-        x[kept], place[indices[kept]], distances[kept], None if miniatures is None else miniatures[kept]
+        x[kept], place[indices[kept]], distances[kept], None if miniatures is None else miniatures[kept], search
     )
 
 
 def score_targets(
-    x: Tensor, targets: NDArray[Any], indices: IntArray, distances: Float32Array, miniatures: Miniatures = None
+    x: Tensor,
+    targets: NDArray[Any],
+    indices: IntArray,
+    distances: Float32Array,
+    miniatures: Miniatures = None,
+    search: NeighborSearch = nearest_neighbors,
 ) -> tuple[LabelScores, FloatArray]:
     """Scores of regression targets or several labels a sample, and predictions as in `Scores.predicted_target`.
 
@@ -108,15 +126,20 @@ def score_targets(
         indices: (N, k) nearest other samples, -1 for none.
         distances: (N, k) to these.
         miniatures: as `score_labels`; of use to several labels a sample.
+        search: as `score_labels`.
     """
     if targets.ndim == 2:
-        _, labelled = score_multi_label(lambda kept: inputs_among(kept, x, indices, distances, miniatures), targets)
+        _, labelled = score_multi_label(
+            lambda kept: inputs_among(kept, x, indices, distances, miniatures, search), targets
+        )
         return labelled, labelled.predicted.astype(np.float64)
     kept = np.nonzero(~np.isnan(targets))[0]
     score, predicted = np.full(len(targets), np.nan), np.full(len(targets), np.nan)
     if len(kept) < 3:
         score[kept], predicted[kept] = 1.0, targets[kept]
         return LabelScores(score, np.full(len(targets), -1), NOTHING_WRONG), predicted
-    predicted[kept], regression = score_regression(inputs_among(kept, x, indices, distances), targets[kept])
+    predicted[kept], regression = score_regression(
+        inputs_among(kept, x, indices, distances, None, search), targets[kept]
+    )
     score[kept] = regression.score
     return replace(regression, score=score, predicted=np.full(len(targets), -1)), predicted

@@ -31,6 +31,7 @@ from selfclean_hooks.detectors.label_errors.predictors import (
 )
 from selfclean_hooks.detectors.label_errors.support import LabelSupport
 from selfclean_hooks.detectors.label_errors.weights import INITIAL_WEIGHTS, fit_weights, sharpen_weights
+from selfclean_hooks.neighbors.approximate_search import NeighborSearch
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.projection import Rows
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
@@ -71,12 +72,16 @@ class PredictorInputs:
 
 
 def predictor_inputs(
-    x: Tensor, indices: IntArray, distances: Float32Array, miniatures: NDArray[np.uint8] | None = None
+    x: Tensor,
+    indices: IntArray,
+    distances: Float32Array,
+    miniatures: NDArray[np.uint8] | None = None,
+    search: NeighborSearch = nearest_neighbors,
 ) -> PredictorInputs:
     """The two neighbourhoods and the principal directions of unit rows `x` (N, D); see `PredictorInputs`."""
     directions = Directions.of(x)
     u = directions.u if directions.u.shape[1] else np.ones((len(x), 1), np.float32)
-    white = nearest_neighbors(UnitRows.of(u), indices.shape[1])
+    white = search(UnitRows.of(u), indices.shape[1])
     whitened = white.indices.numpy(), *voters_and_log_distances(white.distances.numpy())
     image = None if miniatures is None else Directions.of(torch.from_numpy(edges_and_colours(miniatures)))
     return PredictorInputs(directions, (whitened, (indices, *voters_and_log_distances(distances))), image)

@@ -1,0 +1,163 @@
+"""Nearest neighbours on request from an inverted file of faiss, with the recall that it has on these data.
+
+Rows are sorted into lists by their nearest centroid, and of every row only the lists of the nearest centroids are
+searched: as many as find 99% of the neighbours of some rows, which are searched for exactly too. Distances are exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from selfclean_hooks.errors import SettingError
+from selfclean_hooks.neighbors.distinct_rows import DistinctRows
+from selfclean_hooks.neighbors.exact_search import ANY, OTHER, SAME, rank_by_distance, search_neighbors
+from selfclean_hooks.neighbors.knn import NeighborLists, nearest_neighbors
+from selfclean_hooks.neighbors.unit_vectors import UnitRows
+from selfclean_hooks.utils.text import Tick
+
+EXACT, APPROXIMATE = "exact", "approximate"
+SEARCHES = (EXACT, APPROXIMATE)
+WANTED = 0.99  # recall
+PROBES = 200  # rows that it is measured on
+LEAST = 2000  # rows; fewer are searched exactly
+LISTS = 4.0  # times the root of the number of rows
+TRAINING = 64  # rows of each list that centroids are found from
+BLOCK = 4096
+
+
+class NeighborSearch(Protocol):
+    """Finds the nearest of every row, as `nearest_neighbors` does."""
+
+    def __call__(
+        self, x: UnitRows, k: int, labels: NDArray[np.int64] | None = None, *, tick: Tick | None = None
+    ) -> NeighborLists:
+        """The k nearest of N rows, and with labels the nearest of the same and of another label."""
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Shares, in [0, 1], of the nearest and of the k nearest neighbours that were found, on a sample of rows."""
+
+    first: float
+    of_all: float
+    k: int
+    rows: int
+
+    def __str__(self) -> str:
+        shares = f"{self.first:.1%} of the nearest and {self.of_all:.1%} of the {self.k} nearest neighbours"
+        return (
+            f'neighbours are approximate (search="approximate"): {shares} were found, measured on {self.rows} samples'
+        )
+
+
+@dataclass(eq=False)
+class ApproximateSearch:
+    """`NeighborSearch` by faiss. `recalls` holds what each search found, the first that of the samples themselves."""
+
+    recalls: list[Recall] = field(default_factory=list)
+
+    def __call__(
+        self, x: UnitRows, k: int, labels: NDArray[np.int64] | None = None, *, tick: Tick | None = None
+    ) -> NeighborLists:
+        """See `NeighborSearch`. The nearest of the same or of another label that no list holds is searched exactly."""
+        k, distinct = min(k, len(x) - 1), DistinctRows.among(x)
+        some = x[distinct.first]
+        if len(some) < LEAST:
+            found = nearest_neighbors(x, k, labels, tick=tick)
+        else:
+            indices, distances = distinct.expand(*_from_lists(some, min(k, len(some) - 1), tick), k)
+            again = (indices[:, -1] < 0).nonzero()[:, 0]
+            none = torch.zeros(len(x), dtype=torch.int64)
+            indices[again], distances[again] = search_neighbors(x, again, k, none)
+            classes = None if labels is None else torch.from_numpy(labels)
+            same, other = (
+                (None, None)
+                if classes is None
+                else (_first_of_kind(x, indices, distances, classes, kind) for kind in (SAME, OTHER))
+            )
+            found = NeighborLists(indices, distances, same, other, len(again))
+        self.recalls.append(_measured(x, found, k))
+        return found
+
+
+def check_search(search: str) -> None:
+    """Raise SettingError where there is no such search, or faiss is needed and not installed."""
+    if search not in SEARCHES:
+        raise SettingError(f"search must be one of {', '.join(SEARCHES)}, got {search!r}")
+    if search == APPROXIMATE and find_spec("faiss") is None:
+        raise SettingError("search='approximate' needs faiss: pip install 'selfclean-hooks[faiss]'")
+
+
+def _from_lists(x: UnitRows, k: int, tick: Tick | None) -> tuple[Tensor, Tensor]:
+    """Positions and distances (N, k) of rows of which none are equal; -1 and inf where the lists hold no more."""
+    faiss: Any = import_module("faiss")
+    rows = torch.nonzero(x.zero == 0)[:, 0]  # a zero row is far from all, and no Euclidean distance says so
+    values = x.values[rows].numpy()
+    lists = int(LISTS * len(rows) ** 0.5)
+    index = faiss.IndexIVFFlat(faiss.IndexFlatL2(values.shape[1]), values.shape[1], lists, faiss.METRIC_L2)
+    index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, TRAINING
+    index.train(values)
+    index.add(values)
+    _choose_probes(index, UnitRows(x.values[rows], x.zero[rows]), k)
+    indices = torch.full((len(x), k), -1)
+    distances = torch.full((len(x), k), torch.inf, dtype=torch.float32)
+    for part in torch.split(torch.arange(len(rows)), BLOCK):
+        near = _without_itself(torch.from_numpy(index.search(values[part.numpy()], k + 1)[1]), part)
+        near = torch.where(near >= 0, rows[near], -1)
+        indices[rows[part]], distances[rows[part]] = rank_by_distance(x, rows[part], near)
+        if tick is not None:
+            tick(int(part[-1]) + 1, len(rows))
+    return indices, distances
+
+
+def _choose_probes(index: Any, x: UnitRows, k: int) -> None:
+    """As many lists a search as find the wanted share of the neighbours of some rows."""
+    rows = _sample(len(x))
+    exact = search_neighbors(x, rows, k, rows)[0]
+    index.nprobe = 4
+    while index.nprobe < index.nlist:
+        found = _without_itself(torch.from_numpy(index.search(x.values[rows].numpy(), k + 1)[1]), rows)
+        if (exact.unsqueeze(2) == found.unsqueeze(1)).any(2).float().mean() >= WANTED:
+            break
+        index.nprobe = min(2 * index.nprobe, index.nlist)
+
+
+def _without_itself(near: Tensor, rows: Tensor) -> Tensor:
+    """(R, k) of the k + 1 nearest of some rows (R,) those that are others."""
+    own = near == rows.unsqueeze(1)
+    own[:, -1] |= ~own.any(1)
+    return near[~own].view(len(rows), -1)
+
+
+def _first_of_kind(
+    x: UnitRows, indices: Tensor, distances: Tensor, classes: Tensor, kind: str
+) -> tuple[Tensor, Tensor]:
+    """(N,) the nearest of the same or of another class, and its distance."""
+    wanted = ((classes[indices] == classes.unsqueeze(1)) == (kind == SAME)) & (indices >= 0)
+    place = wanted.int().argmax(1, keepdim=True)
+    near, far = indices.gather(1, place)[:, 0], distances.gather(1, place)[:, 0]
+    missing = (~wanted.any(1)).nonzero()[:, 0]
+    index, distance = search_neighbors(x, missing, 1, classes, kind)
+    near[missing], far[missing] = index[:, 0], distance[:, 0]
+    return near, far
+
+
+def _sample(n: int) -> Tensor:
+    return torch.from_numpy(np.linspace(0, n - 1, min(n, PROBES)).round().astype(np.int64))
+
+
+def _measured(x: UnitRows, found: NeighborLists, k: int) -> Recall:
+    """Equally near neighbours count as found."""
+    rows = _sample(len(x))
+    exact = search_neighbors(x, rows, k, torch.zeros(len(x), dtype=torch.int64), ANY)[1]
+    hit = found.distances[rows] <= exact[:, -1:] * (1 + 1e-5)
+    first = found.distances[rows, 0] <= exact[:, 0] * (1 + 1e-5)
+    return Recall(float(first.float().mean()), float(hit.float().mean()), k, len(rows))
