@@ -23,6 +23,7 @@ def collect() -> None:
     """Write all pages below build/pages."""
     shutil.rmtree(PAGES, ignore_errors=True)
     pages.write_pages(PAGES)
+    shutil.copy(Path(__file__).with_name("extra.css"), PAGES)
     folder = PAGES / "docs" / "reference"
     folder.mkdir(parents=True)
     made = {f"{package}.md": reference.python_page(package) for package in reference.PACKAGES}
