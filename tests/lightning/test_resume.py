@@ -166,6 +166,7 @@ def test_a_checkpoint_of_a_run_without_the_callback(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_its_loader_is_asked_for_before_the_loops_are_restored(tmp_path: Path) -> None:
+    torch.manual_seed(0)  # with some weights most samples look off topic
     checkpoint, audit, net = trained(tmp_path, net=Net(scheduled=True)), dropping(backbone=None), Net(scheduled=True)
     source = Module(train_data(), val_data())
     trainer(audit, max_epochs=1).fit(net, datamodule=source, ckpt_path=checkpoint)
