@@ -189,6 +189,7 @@ def _class_slices(rows: slice, classes: Tensor, ends: list[int]) -> Iterator[tup
         start = stop
 
 
+CHUNK = 4096  # rows whose candidates are ordered at a time
 FIRST = 4  # more than k, whose distances show which of the others come into question
 
 
@@ -208,22 +209,29 @@ class _CandidateList:
 
     def certify(self, x: UnitRows, screen: Screen, classes: Tensor) -> Tensor:
         """Re-score, certify and search the uncertified again. Returns which rows those were, (N,) bool."""
-        last = self.values[:, -1].clone()  # inf: nothing was left out
-        near, every = min(self.m, self.k + FIRST), torch.arange(len(x))
-        distances = torch.full_like(self.values, torch.inf)
-        distances[:, :near] = x.distances(every, self.indices[:, :near].clamp(min=0))
-        distances.masked_fill_(self.indices < 0, torch.inf)
-        kth = distances[:, :near].kthvalue(self.k, dim=1).values
-        possible = (self.values <= screen.highest_rounded(kth, screen.extent).unsqueeze(1)) & (self.indices >= 0)
-        row, place = possible[:, near:].nonzero(as_tuple=True)
-        place += near
-        distances[row, place] = x.distances(row, self.indices[row, place].unsqueeze(1))[:, 0]
-        self.indices, distances = order_by_distance(self.indices, distances)
-        self.indices, self.values = self.indices[:, : self.k].contiguous(), distances[:, : self.k].contiguous()
+        n, last = len(x), self.values[:, -1].clone()  # inf: nothing was left out
+        indices, distances = _empty_lists(n, self.k)
+        for rows in torch.split(torch.arange(n), CHUNK):
+            indices[rows], distances[rows] = self._nearest(x, screen, rows)
+        self.indices, self.values = indices, distances
         uncertified = ~screen.certifies(self.values[:, -1], last, screen.extent)
         again = uncertified.nonzero()[:, 0]
         self.indices[again], self.values[again] = search_neighbors(x, again, self.k, classes, self.kind)
         return uncertified
+
+    def _nearest(self, x: UnitRows, screen: Screen, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The k nearest of the candidates of some rows, by true distance."""
+        near, indices, screened = min(self.m, self.k + FIRST), self.indices[rows], self.values[rows]
+        distances = torch.full_like(screened, torch.inf)
+        distances[:, :near] = x.distances(rows, indices[:, :near].clamp(min=0))
+        distances.masked_fill_(indices < 0, torch.inf)
+        kth = distances[:, :near].kthvalue(self.k, dim=1).values
+        possible = screened <= screen[rows].highest_rounded(kth, screen.extent).unsqueeze(1)
+        row, place = (possible & (indices >= 0))[:, near:].nonzero(as_tuple=True)
+        place += near
+        distances[row, place] = x.distances(rows[row], indices[row, place].unsqueeze(1))[:, 0]
+        indices, distances = order_by_distance(indices, distances)
+        return indices[:, : self.k], distances[:, : self.k]
 
     def restore_order(self, order: Tensor | None) -> tuple[Tensor, Tensor]:
         """Positions and distances with samples numbered as before the sort."""

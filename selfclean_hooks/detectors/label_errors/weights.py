@@ -9,6 +9,7 @@ from selfclean_hooks.detectors.label_errors.confusion import expect_right_classe
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
 INITIAL_WEIGHTS = (0.5, 3.5, 0.1, 1.5, 1.5, 1.75, 0.05)  # of the predictors; the last two are of images
+BLOCK = 1 << 14  # samples at a time
 ROUNDS = 25  # of expectation-maximisation, each with one Newton step
 
 
@@ -60,9 +61,11 @@ def newton_step(weights: FloatArray, features: FloatArray, p: FloatArray, right:
     """
     count, n, _ = features.shape
     pull = 1e-3 * n * np.eye(count)  # keeps the step finite where classes are separable
-    trust = right.sum(1)
-    flat, mean = features.reshape(count, -1), (features * p).sum(2)
-    slope = flat @ right.ravel() - mean @ trust - pull @ weights
-    curvature = (flat * (p * trust[:, None]).ravel()) @ flat.T - (mean * trust) @ mean.T + pull
+    slope, curvature = -pull @ weights, pull
+    for rows in (slice(start, start + BLOCK) for start in range(0, n, BLOCK)):
+        part, trust = features[:, rows], right[rows].sum(1)
+        flat, mean = part.reshape(count, -1), (part * p[rows]).sum(2)
+        slope = slope + flat @ right[rows].ravel() - mean @ trust
+        curvature = curvature + (flat * (p[rows] * trust[:, None]).ravel()) @ flat.T - (mean * trust) @ mean.T
     step = np.linalg.solve(curvature, slope)
     return np.maximum(weights + step * (2 / max(2.0, float(np.abs(step).max()))), 0)
