@@ -13,7 +13,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from selfclean_hooks.neighbors.projection import Rows, blocks_of, principal_components
+from selfclean_hooks.neighbors.projection import BLOCK, Rows, blocks_of, principal_components
 from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
 
 COPY_RATIO = 0.3  # a neighbour nearer than this times the 10th distance is a copy: its label is no independent evidence
@@ -204,7 +204,11 @@ def kernel_pca(x: Tensor) -> tuple[Rows, FloatArray]:
     x = x.double() if is_small else x  # cheap there, and makes the scores independent of the number of threads
     rows = torch.nn.functional.normalize(x - x.mean(0)).numpy()
     landmarks = rows if is_small else select_landmarks(rows, NUM_LANDMARKS)
-    k = arc_cosine_kernel(rows, landmarks)
+    k = np.empty((len(rows), len(landmarks)), rows.dtype)
+    for part in (
+        slice(start, start + BLOCK) for start in range(0, len(rows), BLOCK)
+    ):  # its terms need four times as much
+        k[part] = arc_cosine_kernel(rows[part], landmarks)
     k -= k.mean(0)
     if is_small:
         squares, v = torch.linalg.eigh(torch.from_numpy(k - k.mean(1, keepdims=True)))
