@@ -1,8 +1,10 @@
-"""The Python of README and docs runs as it stands, on small data: pixels take the place of pretrained weights."""
+"""Code and commands of README and docs run as they stand, on small data: pixels take the place of weights."""
 
 import functools
 import json
 import re
+import shlex
+import shutil
 import webbrowser
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.datasets import ImageFolder
 
 from selfclean_hooks import Policy, audit
+from selfclean_hooks.cli.main import main
 from selfclean_hooks.decisions.review.file import KIND
 from selfclean_hooks.embedding.backbones import resolve
 from selfclean_hooks.embedding.encoders.encoder import of_callable
@@ -86,6 +89,26 @@ def test_code_runs(page: str, names: dict[str, Any]) -> None:
             exec(compile(code, page, "exec"), names)
     for name in [name for name in names if name.startswith("test_")]:
         names[name]()
+
+
+def commands(page: str) -> list[list[str]]:
+    """The words of each `$ selfclean-hooks ...`, without the program."""
+    lines = re.findall(r"(?m)^\$ selfclean-hooks (.*)$", (ROOT / page).read_text(encoding="utf-8"))
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
+def test_commands_run(page: str, names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each ends with 0, or with 1 where its limits are exceeded; what trains an encoder is run in tests/embedding."""
+    shutil.copytree("photos", "fashion")
+    shutil.copytree("data/train", "data/val")
+    names["a"].save("audit")
+    for words in commands(page):
+        if words[0] == "pretrain":
+            monkeypatch.setattr(resolve, "of_checkpoint", lambda *given: of_callable(lambda b: b.flatten(1)))
+            Path("encoder.safetensors").touch()
+            continue
+        assert main(words) in ({0, 1} if any(word.startswith("--max-") for word in words) else {0}), words
 
 
 def test_what_is_not_run_says_why() -> None:

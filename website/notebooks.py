@@ -64,6 +64,7 @@ def _shown(output: Any, image: Path) -> str:
         return f"![output of the cell above]({image.name})"
     if "text/html" in data:
         html = re.sub(r"<style.*?</style>", "", data["text/html"], flags=re.DOTALL)
+        html = html.replace(' border="1" class="dataframe"', "")  # the theme styles tables without a class
         on_one_line = re.sub(r"\s*\n\s*", " ", html)  # an empty line would end it
         return f'<div style="overflow-x:auto">{on_one_line}</div>'
     return f"```text\n{data['text/plain']}\n```"

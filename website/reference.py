@@ -71,7 +71,7 @@ def _command(name: str, command: Any) -> Iterator[str]:
     options = [one for one in command.params if one.param_type_name == "option" and not one.hidden]
     groups = list(dict.fromkeys(_group(one) for one in options))
     for group, members in groupby(sorted(options, key=lambda one: groups.index(_group(one))), key=_group):
-        yield f"**{group}**\n\n| option | default | |\n|---|---|---|"
+        yield f"**{group}**\n\n| option | default | what it does |\n|---|---|---|"
         yield from (_option(one) for one in members)
         yield ""
 
@@ -112,7 +112,7 @@ def architecture_page() -> str:
         "from rows below its own, and packages in one row do not know each other. What flows through them, and where "
         "to add things: [contributing](../../CONTRIBUTING.md#the-house).\n"
     )
-    return "\n".join([head, layers_drawing(), "\n| package | |\n|---|---|", *table, ""])
+    return "\n".join([head, layers_drawing(), "\n| package | what it holds |\n|---|---|", *table, ""])
 
 
 def _described(name: str) -> str:
