@@ -205,9 +205,8 @@ def kernel_pca(x: Tensor) -> tuple[Rows, FloatArray]:
     rows = torch.nn.functional.normalize(x - x.mean(0)).numpy()
     landmarks = rows if is_small else select_landmarks(rows, NUM_LANDMARKS)
     k = np.empty((len(rows), len(landmarks)), rows.dtype)
-    for part in (
-        slice(start, start + BLOCK) for start in range(0, len(rows), BLOCK)
-    ):  # its terms need four times as much
+    for start in range(0, len(rows), BLOCK):  # its terms need four times as much memory
+        part = slice(start, start + BLOCK)
         k[part] = arc_cosine_kernel(rows[part], landmarks)
     k -= k.mean(0)
     if is_small:
