@@ -8,6 +8,11 @@ from numpy.typing import NDArray
 
 from selfclean_hooks import audit_embeddings
 from selfclean_hooks.detectors.off_topic.class_agreement import are_of_their_classes, neighbor_agreement
+from selfclean_hooks.detectors.off_topic.detector import TOO_MANY, why_not_off_topic
+from selfclean_hooks.detectors.protocol import Geometry
+from selfclean_hooks.neighbors.knn import nearest_neighbors
+from selfclean_hooks.neighbors.spanning_tree import minimum_spanning_tree
+from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.testing import digits
 
 Floats = NDArray[np.float64]
@@ -70,3 +75,12 @@ def test_classes_of_unequal_spread_are_not_off_topic(per_class: int) -> None:
     spread = np.geomspace(0.1, 0.6, classes)
     x = rng.normal(size=(classes, 32))[y] + spread[y, None] * rng.normal(size=(len(y), 32))
     assert audit_embeddings(x, y).decisions.flags["off_topic"].sum() <= max(1, 0.01 * len(x))
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.2, ""), (0.3, TOO_MANY), (1.0, TOO_MANY)])
+def test_most_samples_are_not_off_topic(share: float, expected: str) -> None:
+    x = UnitRows.of(np.random.default_rng(0).normal(size=(100, 8)).astype(np.float32))
+    near = nearest_neighbors(x, 20)
+    geometry = Geometry(x, None, near, minimum_spanning_tree(x, near), lambda q: q)
+    score = np.linspace(0, 1, 100)
+    assert why_not_off_topic(geometry, score, score < share, None) == expected

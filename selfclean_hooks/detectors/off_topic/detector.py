@@ -22,7 +22,7 @@ from selfclean_hooks.detectors.protocol import Finding, Geometry
 from selfclean_hooks.neighbors.intrinsic_dimension import intrinsic_dimension
 from selfclean_hooks.neighbors.spanning_tree import Tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
-from selfclean_hooks.utils.arrays import FloatArray, IntArray
+from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
 MAX_REFERENCES = 1024  # evenly spaced samples that represent all where there are more
 MIN_CLASS_REFERENCES = 20  # classes of fewer references are one group
@@ -31,6 +31,8 @@ WHITENED_FRACTION = 0.03  # less of a neighbourhood of its own, and the nearest 
 LABELLED = 0.9  # of the samples must carry a label; measured on classes of unequal spread: with 0.8 of them, unlabelled
 # samples of several classes are a group that fits none, and a third of all was flagged
 OF_THEIR_CLASSES = "the farthest samples carry the labels of their neighbours: they may be the tail of their classes"
+TOO_MANY = "more samples lie far from the others than can be off-topic: there is no main body that they differ from"
+MAX_FLAGGED = 0.25  # of all samples; the mixtures hold a fifth of off-topic samples at most
 CERTAIN = 1 / 3  # probability of being clean below which a sample is flagged though the number cannot be estimated
 
 
@@ -51,13 +53,20 @@ class BranchOffTopic:
         dimension, _ = intrinsic_dimension(geometry.neighbors.distances.numpy()[:, : self.neighbors])
         calibration = off_topic_calibration(score, labels, dimension)
         threshold = automatic_threshold(calibration, labels is not None)
-        flagged = score < threshold
-        if labels is not None and flagged.any():
-            _, branch = find_branches(geometry.tree.linkage(), labels)
-            agreement = neighbor_agreement(labels, branch, geometry.neighbors.indices.numpy())
-            if are_of_their_classes(agreement, score, flagged, labels):
-                threshold, calibration = 0.0, replace(calibration, unknown=OF_THEIR_CLASSES)
+        if why := why_not_off_topic(geometry, score, score < threshold, labels):
+            threshold, calibration = 0.0, replace(calibration, unknown=why)
         return Finding(score, threshold, calibration=calibration)
+
+
+def why_not_off_topic(geometry: Geometry, score: FloatArray, flagged: BoolArray, labels: IntArray | None) -> str:
+    """Why what lies beyond the threshold is not to be taken for off-topic; "": it is."""
+    if flagged.mean() > MAX_FLAGGED:
+        return TOO_MANY
+    if labels is None or not flagged.any():
+        return ""
+    _, branch = find_branches(geometry.tree.linkage(), labels)
+    agreement = neighbor_agreement(labels, branch, geometry.neighbors.indices.numpy())
+    return OF_THEIR_CLASSES if are_of_their_classes(agreement, score, flagged, labels) else ""
 
 
 def automatic_threshold(calibration: Calibration, is_labelled: bool = True) -> float:
