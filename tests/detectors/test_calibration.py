@@ -19,7 +19,7 @@ from scipy.stats import norm
 from selfclean_hooks import Audit, Thresholds, audit_embeddings
 from selfclean_hooks.cli.amounts import thresholds_of
 from selfclean_hooks.core.calibration import Calibration, clean_in_a_row
-from selfclean_hooks.core.issues import SCORED
+from selfclean_hooks.core.issues import DETECTED
 from selfclean_hooks.decisions.settings import FDR, Top, is_below, parse_threshold
 from selfclean_hooks.errors import AuditFileError, SettingError
 from selfclean_hooks.gate.baseline import Baseline
@@ -161,7 +161,7 @@ def test_clean_in_a_row_of_the_text() -> None:
 
 
 @QUICK
-@given(calibrations(), SCORES, SHARE.filter(lambda q: q < 1), st.sampled_from(SCORED))
+@given(calibrations(), SCORES, SHARE.filter(lambda q: q < 1), st.sampled_from(DETECTED))
 def test_fdr_resolves_to_its_threshold(calibration: Calibration, scores: Floats, q: float, issue: str) -> None:
     threshold = Thresholds(**{issue: FDR(q)}).resolve(issue, 0.3, scores, calibration)
     assert threshold == calibration.fdr_threshold(scores, q)
@@ -256,7 +256,7 @@ def test_thresholds_on_the_command_line() -> None:
 
 def test_only_scores_and_none_are_chosen() -> None:
     thresholds = Thresholds(FDR(0.1), None, 0.2)
-    assert [thresholds.is_fixed(issue) for issue in SCORED] == [False, True, True]
+    assert [thresholds.is_fixed(issue) for issue in DETECTED] == [False, True, True]
     assert not Thresholds(off_topic=Top(0.1)).is_fixed("off_topic")
     assert not Thresholds().is_fixed("off_topic")
 
@@ -279,7 +279,7 @@ def audit_of(method: str, labelled: bool = True) -> Audit:
 COLUMNS = ["index", "score", "is_issue", "probability", "expected_found"]
 
 
-@pytest.mark.parametrize("issue", SCORED)
+@pytest.mark.parametrize("issue", DETECTED)
 def test_a_ranking_goes_from_the_worst(issue: str) -> None:
     audit = audit_of("default")
     table, scores = audit.ranking(issue), audit.scores.of(issue)
@@ -302,7 +302,7 @@ def test_a_ranking_may_be_written_to() -> None:
     assert audit.ranking("off_topic")["probability"].max() <= 1
 
 
-@pytest.mark.parametrize("issue", SCORED)
+@pytest.mark.parametrize("issue", DETECTED)
 def test_a_ranking_without_probabilities(issue: str) -> None:
     table = audit_of("selfclean").ranking(issue)
     assert table.columns.tolist() == COLUMNS
@@ -321,8 +321,8 @@ def test_a_ranking_that_there_is_not() -> None:
 def test_the_calibration_table_adds_up_the_rankings() -> None:
     audit = audit_of("default")
     table = audit.calibration.set_index("issue")
-    assert table.index.tolist() == list(SCORED)
-    for issue in SCORED:
+    assert table.index.tolist() == list(DETECTED)
+    for issue in DETECTED:
         ranking, row = audit.ranking(issue), table.loc[issue]
         hits = ranking[ranking["is_issue"]]
         assert row["num_issues"] == len(hits) == audit.decisions.flags[issue].sum()
@@ -354,7 +354,7 @@ def test_a_saved_audit_keeps_what_scores_mean(tmp_path: Path) -> None:
     assert loaded.decisions.thresholds == audit.decisions.thresholds
     for name in ("local_scale", "scaled_tree_score", "pair_score", "tree_score"):
         np.testing.assert_array_equal(getattr(loaded.scores, name), getattr(audit.scores, name))
-    for issue in SCORED:
+    for issue in DETECTED:
         before, after = audit.scores.calibration[issue], loaded.scores.calibration[issue]
         np.testing.assert_array_equal(after.score, before.score)
         np.testing.assert_array_equal(after.clean, before.clean)
@@ -389,10 +389,10 @@ ESTIMATED = Thresholds(FDR(0.2), Top(0.03), FDR(0.2))
 
 def test_a_baseline_of_estimated_thresholds_accepts_what_it_saw(tmp_path: Path) -> None:
     audit = audit_of("default").at(thresholds=ESTIMATED)
-    assert all(audit.decisions.flags[issue].any() for issue in SCORED)
+    assert all(audit.decisions.flags[issue].any() for issue in DETECTED)
     assert not audit.check(baseline=Baseline({}))
     baseline = Baseline.of({"": audit})
-    assert baseline.thresholds == {("", issue): audit.decisions.thresholds[issue] for issue in SCORED}
+    assert baseline.thresholds == {("", issue): audit.decisions.thresholds[issue] for issue in DETECTED}
     baseline.write(tmp_path / "baseline")
     read = Baseline.read(tmp_path / "baseline")
     assert read.thresholds == baseline.thresholds
@@ -403,17 +403,18 @@ def test_a_baseline_of_estimated_thresholds_accepts_what_it_saw(tmp_path: Path) 
 def test_a_baseline_lowers_estimated_thresholds_and_no_others() -> None:
     audit = audit_of("default").at(thresholds=replace(ESTIMATED, label_errors=0.3))
     now = audit.decisions.thresholds
-    lower = {("", issue): now[issue] / 2 for issue in SCORED}
+    lower = {("", issue): now[issue] / 2 for issue in DETECTED}
     narrowed = Baseline({}, lower).narrowed(audit, "")
     assert narrowed.decisions.thresholds == {
         "near_duplicates": now["near_duplicates"] / 2,
         "off_topic": now["off_topic"] / 2,
         "label_errors": 0.3,
+        "group_leakage": now["group_leakage"],
     }
     for issue in ("near_duplicates", "off_topic"):
         expected = is_below(audit.scores.of(issue), now[issue] / 2)
         np.testing.assert_array_equal(narrowed.decisions.flags[issue], expected)
-    higher = {("", issue): 1.0 for issue in SCORED}
+    higher = {("", issue): 1.0 for issue in DETECTED}
     assert Baseline({}, higher).narrowed(audit, "").decisions.thresholds == now
     assert Baseline({}, {}).narrowed(audit, "") is audit
 

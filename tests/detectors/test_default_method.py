@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.audits.pipeline import audit_of, with_leakage
 from selfclean_hooks.audits.settings import AuditSettings
-from selfclean_hooks.core.issues import SCORED
+from selfclean_hooks.core.issues import DETECTED
 from selfclean_hooks.core.scores import PairScales, Scores
 from selfclean_hooks.decisions.settings import FDR, Keep, Top
 from selfclean_hooks.detectors.leakage import find_leakage
@@ -105,7 +105,7 @@ def test_scores_and_probabilities_are_shares(case: str) -> None:
     audit = audited(case)
     is_run = "label_errors" not in audit.scores.not_run
     unlabelled = np.full(len(rows), not is_run) | (False if labels is None else labels == -1)
-    for issue in SCORED:
+    for issue in DETECTED:
         score = audit.scores.of(issue)
         np.testing.assert_array_equal(np.isnan(score), unlabelled & (issue == "label_errors"))
         there = score[~np.isnan(score)]
@@ -118,7 +118,7 @@ def test_scores_and_probabilities_are_shares(case: str) -> None:
                 assert probability.between(0, 1).all()
                 assert (np.diff(probability) <= 1e-12).all()
     table = audit.calibration.set_index("issue")
-    assert table.index.tolist() == [issue for issue in SCORED if issue != "label_errors" or is_run]
+    assert table.index.tolist() == [issue for issue in DETECTED if issue != "label_errors" or is_run]
     assert (table["estimated"].dropna() <= len(rows)).all()
     assert audit.frame["action"].isin(["keep", "warn", "drop"]).all()
 
@@ -159,7 +159,7 @@ def test_order_of_samples_does_not_matter(labelled: bool) -> None:
     order = np.random.default_rng(2).permutation(len(rows))
     one = audit_embeddings(rows, labels if labelled else None)
     two = audit_embeddings(rows[order], labels[order] if labelled else None)
-    for issue in SCORED:
+    for issue in DETECTED:
         np.testing.assert_allclose(two.scores.of(issue), one.scores.of(issue)[order], atol=1e-3)
         if issue != "label_errors" or labelled:
             assert two.scores.automatic[issue] == pytest.approx(one.scores.automatic[issue], abs=2e-3)
@@ -171,7 +171,7 @@ def test_scale_of_rows_and_names_of_classes_do_not_matter() -> None:
     rows, labels = spoiled()
     lengths = np.random.default_rng(3).uniform(0.1, 10, (len(rows), 1))
     other = audit_embeddings(rows * lengths, np.array(["dog", "cat", "ant", "bee"])[labels])
-    for issue in SCORED:
+    for issue in DETECTED:
         np.testing.assert_allclose(other.scores.of(issue), audited("spoiled").scores.of(issue), atol=1e-3)
 
 
