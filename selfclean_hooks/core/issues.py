@@ -178,7 +178,6 @@ ISSUES = (
 BY_NAME = {issue.name: issue for issue in ISSUES}
 NAMES = tuple(BY_NAME)
 SCORED = tuple(issue.name for issue in ISSUES if issue.score_field)
-DETECTED = tuple(name for name in SCORED if not BY_NAME[name].is_by_request)  # by the detectors of every method
 WITH_THRESHOLD = tuple(issue.name for issue in ISSUES if issue.threshold)
 PAIRS = tuple(issue.name for issue in ISSUES if issue.is_pair)
 TOTAL = "total"  # samples with any issue: has a limit and is no issue

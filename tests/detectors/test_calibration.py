@@ -19,12 +19,13 @@ from scipy.stats import norm
 from selfclean_hooks import Audit, Thresholds, audit_embeddings
 from selfclean_hooks.cli.amounts import thresholds_of
 from selfclean_hooks.core.calibration import Calibration, clean_in_a_row
-from selfclean_hooks.core.issues import DETECTED
+from selfclean_hooks.core.issues import ISSUES
 from selfclean_hooks.decisions.settings import FDR, Top, is_below, parse_threshold
 from selfclean_hooks.errors import AuditFileError, SettingError
 from selfclean_hooks.gate.baseline import Baseline
 
 Floats = NDArray[np.float64]
+DETECTED = [issue.name for issue in ISSUES if issue.score_field and not issue.is_by_request]
 SHARE = st.integers(0, 64).map(lambda sixtyfourths: sixtyfourths / 64)  # exact, and often equal
 QUICK = settings(max_examples=80, deadline=None)
 

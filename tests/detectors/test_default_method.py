@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.audits.pipeline import audit_of, with_leakage
 from selfclean_hooks.audits.settings import AuditSettings
-from selfclean_hooks.core.issues import DETECTED
+from selfclean_hooks.core.issues import ISSUES
 from selfclean_hooks.core.scores import PairScales, Scores
 from selfclean_hooks.decisions.settings import FDR, Keep, Top
 from selfclean_hooks.detectors.leakage import find_leakage
@@ -25,6 +25,7 @@ from tests.detectors.test_leakage import embeddings
 from tests.helpers.reference import distance_matrix, duplicate_sets, unit_rows
 
 Floats = NDArray[np.float64]
+DETECTED = [issue.name for issue in ISSUES if issue.score_field and not issue.is_by_request]
 Ints = NDArray[np.int64]
 Data = tuple[Floats, "Ints | None"]
 
