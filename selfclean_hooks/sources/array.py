@@ -11,6 +11,7 @@ from PIL import Image
 from selfclean_hooks.core.labels import as_labels
 from selfclean_hooks.data.image_files import LabeledFiles
 from selfclean_hooks.errors import DataError, SourceError
+from selfclean_hooks.utils.arrays import holds_unicode
 
 
 class ArrayDataset(LabeledFiles):
@@ -83,6 +84,10 @@ def read_npz(path: str) -> dict[str, NDArray[Any]]:
         raise SourceError(f"{path}: cannot be read as .npz: {error}; {cure}") from error
     if damaged := [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]:
         raise SourceError(f"{path}: {damaged[0]} is no array: save it again with numpy.savez")
+    if damaged := [key for key, array in arrays.items() if not holds_unicode(array)]:
+        raise SourceError(
+            f"{path}: {damaged[0]} holds characters that do not exist: the file is damaged, save it again"
+        )
     if not arrays.keys() & {"images", "embeddings"}:
         wanted = "an array `images` or `embeddings`, and optionally `labels`"
         came = ", ".join(keys) or "none"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from numbers import Real
 from typing import Any
 
@@ -84,6 +85,14 @@ def not_finite(array: NDArray[np.floating], chunk: int = 4096) -> NDArray[np.int
     """Rows of (N, D) with NaN or infinity in them, found without an (N, D) of bools."""
     parts = [np.isfinite(array[start : start + chunk]).all(1) for start in range(0, len(array), chunk)]
     return (~np.concatenate(parts)).nonzero()[0]
+
+
+def holds_unicode(array: NDArray[Any]) -> bool:
+    """Whether all characters of an array of text are those of Unicode: numpy reads others, Python fails on them."""
+    if array.dtype.kind != "U" or not array.size or not array.itemsize:
+        return True
+    own_order = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False))
+    return bool(own_order.reshape(-1).view(np.uint32).max() <= sys.maxunicode)
 
 
 def is_fraction(value: object) -> bool:

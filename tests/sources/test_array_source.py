@@ -90,3 +90,14 @@ def test_a_record_that_is_no_array_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.npz", "a") as file:
         file.writestr("labels", b"no array")
     assert "labels is no array: save it again with numpy.savez" in refused(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("code", [0x110000, 0xFFFFFFFF, 0x7FFFFFFF])
+def test_text_of_characters_that_do_not_exist(order: str, code: int, tmp_path: Path) -> None:
+    codes = np.array([ord("a"), code, ord("c"), ord("d"), ord("e")], f"{order}u4")
+    np.savez(tmp_path / "x.npz", embeddings=np.eye(5, dtype=np.float32), labels=codes.view(f"{order}U1"))
+    assert "characters that do not exist" in refused(str(tmp_path / "x.npz"))
+    codes[1] = 0x10FFFF  # the last that does
+    np.savez(tmp_path / "x.npz", embeddings=np.eye(5, dtype=np.float32), labels=codes.view(f"{order}U1"))
+    assert open_source(str(tmp_path / "x.npz")).labels is not None
