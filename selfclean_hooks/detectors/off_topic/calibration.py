@@ -40,7 +40,7 @@ NEARER_STARTS = 1.0  # standard deviations
 ANYWHERE = 0.02  # the fraction of them at any distance
 MOST_INFORMATIVE = 1500  # samples that the likelihood counts at most: the forms are approximate
 EXCLUDED = 0.02  # posterior probability on either side that the interval leaves out,
-FLATTENED = 2 / 3  # by this power of the likelihood: of 31 drawn sets 28 are covered, by all of it 27 of 32
+FLATTENED = 2 / 3  # by this power of the likelihood 29 of 32 sets are covered, by all of it 27
 
 UNKNOWN = "the farthest samples may be off-topic or the tail of the others: no group of them lies apart"
 FEW_DIMENSIONS = "the samples vary in so few directions that how far the farthest reach is not known"
