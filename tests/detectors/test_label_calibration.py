@@ -11,9 +11,10 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.detectors.label_errors.calibration import LabelScores, raise_odds
+from selfclean_hooks.detectors.label_errors.calibration import LabelScores, raise_odds, score_support
 from selfclean_hooks.detectors.label_errors.detector import automatic_threshold
 from selfclean_hooks.detectors.label_errors.hardness import FLOORS, MIN_SLOPE, fit_floors
+from selfclean_hooks.detectors.label_errors.support import LabelSupport
 from tests.detectors.test_label_errors import blobs, run
 
 Ints = NDArray[np.int64]
@@ -128,3 +129,27 @@ def test_nothing_is_wrong_where_too_few_are_labelled() -> None:
     found = run(x, np.full(30, -1))
     assert isinstance(found.calibration, Calibration)
     assert automatic_threshold(found) == 0
+
+
+def hard_samples(seed: int, n: int = 4000, classes: int = 6) -> LabelSupport:
+    """Right labels alone, of which nearly half disagree and hard samples die out slowly: at 0.75 of the margin."""
+    rng = np.random.default_rng(seed)
+    margin = rng.exponential(1.5, n)
+    disagrees = rng.random(n) < expit(1 - margin**0.75)
+    support = np.sort(rng.exponential(0.5, (n, classes)), 1)
+    support = support[:, :1] - support
+    support[:, 1:] -= margin[:, None]
+    given = np.where(disagrees, rng.integers(1, classes, n), 0)
+    order = np.argsort(np.arange(classes) != given[:, None], axis=1, kind="stable")  # the given label first
+    listed = np.argsort(rng.random((n, classes)), 1)
+    support = np.take_along_axis(support, order, 1)
+    return LabelSupport(np.take_along_axis(listed, order, 1), support, support)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_where_the_representation_tells_little_nothing_is_claimed(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = hard_samples(seed)
+    assert score_support(labels).calibration.unknown
+    monkeypatch.setattr("selfclean_hooks.detectors.label_errors.calibration.MAX_HARD", 1.0)
+    found = score_support(labels)
+    assert found.calibration.estimate_count(found.score)[1] > 50  # what it is for: none of these labels is wrong
