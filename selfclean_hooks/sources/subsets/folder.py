@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from selfclean_hooks.errors import SourceError
 from selfclean_hooks.sources.folder import Parts, images_root
 from selfclean_hooks.sources.folder_names import JUNK
 from selfclean_hooks.sources.source import Form, Source
-from selfclean_hooks.sources.subsets.companions import follow, owners
 from selfclean_hooks.sources.subsets.subset import Changes, Subset
 
 Placing = Callable[[Parts, str], Parts]  # where a file goes, given its path below the root and its class; "": none
@@ -123,3 +122,29 @@ def _check_folder_name(text: str) -> None:
             f"an image with a new label goes to the folder of its class, and {text!r} cannot be the name of one. "
             "Choose another one"
         )
+
+
+def owners(images: Sequence[Parts], others: Iterable[Parts]) -> dict[Parts, list[int]]:
+    """The positions of the images that each file belongs to; files that belong to none are left out."""
+    known: dict[Parts, list[int]] = {}
+    for i, parts in enumerate(images):
+        for name in {parts[-1], os.path.splitext(parts[-1])[0]}:
+            known.setdefault((*parts[:-1], name), []).append(i)
+    found = {}
+    for other in others:
+        stem = os.path.splitext(other[-1])[0]
+        beside = (*other[:-1], stem)
+        of_yolo = (*("images" if part == "labels" else part for part in other[:-1]), stem)
+        if its := known.get(beside) or known.get(of_yolo):
+            found[other] = its
+    return found
+
+
+def follow(other: Parts, image: Parts, place: str) -> str:
+    """Where a file goes whose image goes to `place`: beside it and of its new name, if it lies beside it now."""
+    if other[:-1] != image[:-1] or "/".join(image) == place:
+        return "/".join(other)
+    folder, _, name = place.rpartition("/")
+    is_whole = other[-1].startswith(f"{image[-1]}.")  # 1.png.json
+    before, after = (image[-1], name) if is_whole else (os.path.splitext(each)[0] for each in (image[-1], name))
+    return "/".join(filter(None, [folder, after + other[-1][len(before) :]]))

@@ -12,8 +12,7 @@ from selfclean_hooks.data.dataset_tree import is_huggingface
 from selfclean_hooks.data.items import named_label
 from selfclean_hooks.errors import SourceError
 from selfclean_hooks.sources.source import Source
-from selfclean_hooks.sources.subsets.labels import new_rows, new_values
-from selfclean_hooks.sources.subsets.subset import Changes, Subset
+from selfclean_hooks.sources.subsets.subset import Changes, Subset, new_rows, new_values
 
 FOLDER = "."  # the library writes several files into the folder itself
 

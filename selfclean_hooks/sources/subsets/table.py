@@ -12,8 +12,7 @@ from typing import Any
 
 from selfclean_hooks.sources.columns import label_columns, path_column
 from selfclean_hooks.sources.source import Form, Source
-from selfclean_hooks.sources.subsets.labels import new_rows, new_values
-from selfclean_hooks.sources.subsets.subset import Changes, Subset
+from selfclean_hooks.sources.subsets.subset import Changes, Subset, new_rows, new_values
 from selfclean_hooks.sources.table import table_file
 from selfclean_hooks.sources.table_files import CsvTable, ParquetTable
 
