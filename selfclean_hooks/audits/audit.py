@@ -156,7 +156,7 @@ class Audit(AuditTables):
             AuditFileError: something cannot be written; nothing is left of it.
         """
         from selfclean_hooks.storage.applied.application import apply
-        from selfclean_hooks.storage.applied.modes import mode_of
+        from selfclean_hooks.storage.applied.new_folder import mode_of
 
         sources = {} if source is None else {"": str(source)}
         return apply({"": self}, Path(to), mode_of(mode), sources, dry_run)[0]

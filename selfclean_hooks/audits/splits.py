@@ -73,7 +73,7 @@ class SplitsAudit(SplitsResult[Audit]):
             dry_run: check everything and write nothing.
         """
         from selfclean_hooks.storage.applied.application import apply
-        from selfclean_hooks.storage.applied.modes import mode_of
+        from selfclean_hooks.storage.applied.new_folder import mode_of
 
         given = {name: str(source) for name, source in (sources or {}).items()}
         return tuple(apply(self.audits, Path(to), mode_of(mode), given, dry_run))

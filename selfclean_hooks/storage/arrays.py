@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from selfclean_hooks.core.calibration import Calibration
+from selfclean_hooks.core.embeddings import MAX_CLASS_NEIGHBORS, MAX_OFF_TOPIC_NEIGHBORS, Evidence
 from selfclean_hooks.core.issues import BY_NAME, SCORED
 from selfclean_hooks.core.scores import LeakPairs, Scores
 from selfclean_hooks.storage.array_schema import PREDICTED_TARGET, Arrays, read_arrays
-from selfclean_hooks.storage.evidence_arrays import pack_evidence, unpack_evidence
 
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
@@ -35,6 +36,7 @@ OPTIONAL = {
     "prediction_confidence": "prediction_confidence",
 }
 PER_LEAK = ("other", "index", "other_index", "distance")  # stored as leak_other and so on
+PROJECTIONS = ("", "PCA", "UMAP")
 
 
 def pack(audit: AuditResult) -> bytes:
@@ -154,24 +156,11 @@ def _leaks(arrays: Arrays, n: int) -> LeakPairs | None:
     splits = _texts(arrays, "leak_split")
     if splits is None:
         return None
-    sizes, (other, index, other_index, distance) = (
-        tuple(arrays["leak_sizes"].tolist()),
-        (arrays[f"leak_{name}"] for name in PER_LEAK),
-    )
-    names, digests = _texts(arrays, "leak_name"), _texts(arrays, "leak_digest")
+    sizes = tuple(arrays["leak_sizes"].tolist())
+    found = {name: arrays[f"leak_{name}"] for name in PER_LEAK} | {"scaled_score": arrays.get("leak_scaled")}
+    texts = {f"other_{what}s": _texts(arrays, f"leak_{what}") for what in ("name", "digest")}
     threshold = float(arrays["leak_automatic" if "leak_automatic" in arrays else "automatic"][0])  # near duplicates
-    leaks = LeakPairs(
-        splits,
-        sizes,
-        other,
-        index,
-        other_index,
-        distance,
-        other_names=names,
-        other_digests=digests,
-        scaled_score=arrays.get("leak_scaled"),
-        automatic=threshold,
-    )
+    leaks = LeakPairs(splits, sizes, **found, **texts, automatic=threshold)
     if not splits or sizes[0] != n:
         raise ValueError(f"leak_sizes must begin with {n}, got {sizes} for the splits {splits}")
     if not (leaks.other_index < np.array(sizes)[leaks.other]).all():
@@ -209,3 +198,46 @@ def _texts(arrays: Arrays, name: str) -> tuple[str, ...] | None:
 
 def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
+
+
+def pack_evidence(evidence: Evidence) -> dict[str, NDArray[Any]]:
+    """Evidence as tables of positions, padded with -1."""
+    both = [places for pair in evidence.labels.values() for places in pair]
+    arrays: dict[str, NDArray[Any]] = {
+        "evidence_off_topic_index": np.array(list(evidence.off_topic), np.int64),
+        "evidence_off_topic": _table(list(evidence.off_topic.values()), MAX_OFF_TOPIC_NEIGHBORS),
+        "evidence_labels_index": np.array(list(evidence.labels), np.int64),
+        "evidence_labels": _table(both, MAX_CLASS_NEIGHBORS).reshape(-1, 2, MAX_CLASS_NEIGHBORS),
+        "evidence_projection": np.array([PROJECTIONS.index(evidence.projection)], np.int64),
+    }
+    return arrays | ({} if evidence.map is None else {"evidence_map": evidence.map})
+
+
+def unpack_evidence(arrays: Arrays) -> Evidence | None:
+    """Evidence from what `pack_evidence` made of it; None if there is none.
+
+    Raises:
+        KeyError: an array is missing.
+    """
+    if "evidence_projection" not in arrays:
+        return None
+    places = arrays.get("evidence_map")
+    (projection,) = arrays["evidence_projection"].tolist()
+    names = ("off_topic", "labels")
+    off_topic, labels = (arrays[f"evidence_{name}"].tolist() for name in names)
+    at = (arrays[f"evidence_{name}_index"].tolist() for name in names)
+    return Evidence(
+        dict(zip(next(at), map(_there, off_topic), strict=True)),
+        {i: (_there(given), _there(predicted)) for i, (given, predicted) in zip(next(at), labels, strict=True)},
+        places,
+        PROJECTIONS[projection],
+    )
+
+
+def _table(rows: Sequence[tuple[int, ...]], width: int) -> NDArray[np.int64]:
+    filled = [[*row, *(-1 for _ in range(width - len(row)))] for row in rows]
+    return np.array(filled, np.int64).reshape(-1, width)
+
+
+def _there(places: Sequence[int]) -> tuple[int, ...]:
+    return tuple(place for place in places if place >= 0)

@@ -114,6 +114,24 @@ def remove_leftovers(folder: Path) -> None:
                 path.unlink()
 
 
+@contextmanager
+def staging_beside(target: Path) -> Iterator[Path]:
+    """A new folder in that of `target`, to move things from: what is left in it at the end of the block is removed.
+
+    Raises:
+        AuditFileError: it cannot be written.
+    """
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(target.parent)
+        staging = temporary(target.parent, "saving")
+        try:
+            staging.mkdir()
+            yield staging
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
 def write_synced(path: Path, content: bytes) -> None:
     """Write a new file through to the disk."""
     with path.open("xb") as file:

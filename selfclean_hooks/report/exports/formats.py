@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
@@ -11,7 +10,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from selfclean_hooks.errors import SettingError
-from selfclean_hooks.utils.files import remove_leftovers, temporary, writing
+from selfclean_hooks.utils.files import staging_beside
 
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
@@ -61,20 +60,13 @@ def export(audits: Mapping[str, AuditResult], format: str, path: Path) -> list[P
         names = ", ".join(each.value for each in ExportFormat)
         raise SettingError(f"the format must be one of {names}, got {format!r}") from None
     _check_free(path)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path.parent)
-        staging = temporary(path.parent, "saving")
-        try:
-            staging.mkdir()
-            write(audits, staging / path.name)
-            made = sorted(staging.iterdir())
-            for each in made:
-                _check_free(path.parent / each.name)
-            for each in made:
-                os.rename(each, path.parent / each.name)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+    with staging_beside(path) as staging:
+        write(audits, staging / path.name)
+        made = sorted(staging.iterdir())
+        for each in made:
+            _check_free(path.parent / each.name)
+        for each in made:
+            os.rename(each, path.parent / each.name)
     return [path.parent / each.name for each in made]
 
 

@@ -1,4 +1,4 @@
-"""A new folder is made as a whole: everything is written under a temporary name, which is renamed at the end."""
+"""How an audit is applied, and a new folder as a whole: written under a temporary name, renamed at the end."""
 
 from __future__ import annotations
 
@@ -6,12 +6,34 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from enum import Enum
 from pathlib import Path
 
 from selfclean_hooks.errors import SettingError
-from selfclean_hooks.utils.files import remove_leftovers, sync_folder, temporary, writing
+from selfclean_hooks.utils.files import staging_beside, sync_folder
 
 JOURNAL = "journal.jsonl"
+
+
+class Mode(str, Enum):
+    """How the files of the new data set come to be."""
+
+    link = "link"
+    copy = "copy"
+    move = "move"
+    list = "list"
+
+
+def mode_of(text: str) -> Mode:
+    """The mode of a name.
+
+    Raises:
+        SettingError: there is none.
+    """
+    try:
+        return Mode(text)
+    except ValueError:
+        raise SettingError(f"mode must be one of {', '.join(mode.value for mode in Mode)}, got {text!r}") from None
 
 
 def check_new(target: Path) -> None:
@@ -51,19 +73,12 @@ def new_folder(target: Path) -> Iterator[Path]:
     Raises:
         AuditFileError: it cannot be written.
     """
-    with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(target.parent)
-        staging = temporary(target.parent, "saving")
-        try:
-            staging.mkdir()
-            yield staging
-            if target.is_dir():  # an empty one, which not every system lets a folder take the place of
-                target.rmdir()
-            os.rename(staging, target)
-            sync_folder(target.parent)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+    with staging_beside(target) as staging:
+        yield staging
+        if target.is_dir():  # an empty one, which not every system lets a folder take the place of
+            target.rmdir()
+        os.rename(staging, target)
+        sync_folder(target.parent)
 
 
 def take(original: str, place: Path, is_link: bool) -> bool:
