@@ -14,8 +14,7 @@ from typing_extensions import Unpack
 from selfclean_hooks.audits.audit_dataset import audit as run_audit
 from selfclean_hooks.audits.settings import AuditOptions, audit_settings
 from selfclean_hooks.data.dataset_tree import check_map_style
-from selfclean_hooks.data.views.kept_samples import InnerAttributes
-from selfclean_hooks.data.views.relabelled import NewLabels
+from selfclean_hooks.data.views.kept_samples import InnerAttributes, NewLabels
 from selfclean_hooks.errors import DataError, SettingError
 from selfclean_hooks.results.corrections import Corrections
 

@@ -115,8 +115,7 @@ def _audited(
 def _kept(dataset: Any, one: Audit, options: AuditOptions) -> Any:
     from selfclean_hooks.audits.audited_dataset import AuditedDataset
     from selfclean_hooks.data.dataset_tree import is_huggingface
-    from selfclean_hooks.data.views.kept_samples import KeptSamples
-    from selfclean_hooks.data.views.relabelled import NewLabels
+    from selfclean_hooks.data.views.kept_samples import KeptSamples, NewLabels
     from selfclean_hooks.results.corrections import Corrections
 
     changes = Corrections.of(one)

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selfclean_hooks.core.doubtful_classes import note_class_apart, why_identifiers
-from selfclean_hooks.core.label_text import IGNORED, clean_words, plain_label
+from selfclean_hooks.core.label_text import IGNORED, clean_words, note_class_apart, plain_label, why_identifiers
 from selfclean_hooks.core.several_labels import read_several, with_missing_rows
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.utils.arrays import BoolArray, any_array

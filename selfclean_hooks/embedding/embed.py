@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from selfclean_hooks.core.embeddings import Embeddings
 from selfclean_hooks.core.labels import class_codes, read_labels
 from selfclean_hooks.core.settings import DEFAULT_SETTINGS, EmbeddingSettings
+from selfclean_hooks.data.dataset_tree import read_groups
 from selfclean_hooks.data.digests import own_files
 from selfclean_hooks.data.reader import ImageDataset, Sample
 from selfclean_hooks.data.views.dataset_view import DatasetView, open_dataset, views_note
-from selfclean_hooks.data.views.groups import read_groups
 from selfclean_hooks.embedding.backbones.resolve import resolve_distributed
 from selfclean_hooks.embedding.cache import Cache, OtherFeaturesError
 from selfclean_hooks.embedding.collector import LowestDigests, merge_shards

@@ -157,10 +157,10 @@ def _leaks(arrays: Arrays, n: int) -> LeakPairs | None:
     if splits is None:
         return None
     sizes = tuple(arrays["leak_sizes"].tolist())
-    found = {name: arrays[f"leak_{name}"] for name in PER_LEAK} | {"scaled_score": arrays.get("leak_scaled")}
-    texts = {f"other_{what}s": _texts(arrays, f"leak_{what}") for what in ("name", "digest")}
+    found: dict[str, Any] = {name: arrays[f"leak_{name}"] for name in PER_LEAK}
+    found |= {f"other_{what}s": _texts(arrays, f"leak_{what}") for what in ("name", "digest")}
     threshold = float(arrays["leak_automatic" if "leak_automatic" in arrays else "automatic"][0])  # near duplicates
-    leaks = LeakPairs(splits, sizes, **found, **texts, automatic=threshold)
+    leaks = LeakPairs(splits, sizes, **found, scaled_score=arrays.get("leak_scaled"), automatic=threshold)
     if not splits or sizes[0] != n:
         raise ValueError(f"leak_sizes must begin with {n}, got {sizes} for the splits {splits}")
     if not (leaks.other_index < np.array(sizes)[leaks.other]).all():

@@ -12,7 +12,7 @@ from torch.utils.data import Subset
 from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.data.dataset_tree import check_map_style
 from selfclean_hooks.data.views.dataset_view import DatasetView, open_dataset
-from selfclean_hooks.data.views.relabelled import NewLabels
+from selfclean_hooks.data.views.kept_samples import NewLabels
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.results.corrections import Corrections
 from selfclean_hooks.training.loaders import filter_loader, sampled_indices

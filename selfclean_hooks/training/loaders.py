@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, RandomSampler, SequentialSampler, Subset
 
 from selfclean_hooks.data.dataset_tree import check_map_style
-from selfclean_hooks.data.views.kept_samples import KeptSamples
-from selfclean_hooks.data.views.relabelled import NewLabels
+from selfclean_hooks.data.views.kept_samples import KeptSamples, NewLabels
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.training import samplers
 

@@ -15,7 +15,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
 from selfclean_hooks import Limits, Policy, SplitsAudit, Thresholds, audit, audit_splits
 from selfclean_hooks.core.groups import same_group, without_group_pairs
-from selfclean_hooks.data.views.groups import read_groups
+from selfclean_hooks.data.dataset_tree import read_groups
 from selfclean_hooks.detectors.methods import score
 from selfclean_hooks.errors import DataError, SettingError
 from selfclean_hooks.report.sarif import as_sarif

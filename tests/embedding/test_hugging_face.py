@@ -12,7 +12,7 @@ from selfclean_hooks import audit
 from selfclean_hooks.embedding.backbones.hugging_face import is_transformer, of_transformer
 from selfclean_hooks.embedding.backbones.resolve import resolve
 from selfclean_hooks.embedding.embed import embed
-from selfclean_hooks.embedding.weights.similar_names import similar_names
+from selfclean_hooks.embedding.weights.timm_hub import similar_names
 from selfclean_hooks.errors import BackboneError, UnknownBackboneError
 
 transformers: Any = pytest.importorskip("transformers")

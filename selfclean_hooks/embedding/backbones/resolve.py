@@ -14,17 +14,15 @@ import torch
 from torch import nn
 
 from selfclean_hooks.data.reader import ImageDataset
-from selfclean_hooks.embedding.backbones.config_file import Config, read_config
 from selfclean_hooks.embedding.backbones.hugging_face import PREFIX, is_transformer, of_hub, of_transformer
 from selfclean_hooks.embedding.backbones.self_supervised import of_file, train_encoder
-from selfclean_hooks.embedding.backbones.timm import of_timm, timm_encoder
+from selfclean_hooks.embedding.backbones.timm import Config, of_timm, read_config, timm_encoder
 from selfclean_hooks.embedding.encoders.encoder import Encoder, device_of, of_callable, of_module, unpickled
 from selfclean_hooks.embedding.encoders.features import tensors_of
 from selfclean_hooks.embedding.pretrain.description import MARK
 from selfclean_hooks.embedding.weights.checkpoint_file import read
-from selfclean_hooks.embedding.weights.outline import outline
 from selfclean_hooks.embedding.weights.state_dict import check_fit, find_prefix, load_into, strip_prefix
-from selfclean_hooks.embedding.weights.stored_tensor import Checkpoint
+from selfclean_hooks.embedding.weights.stored_tensor import Checkpoint, outline
 from selfclean_hooks.embedding.weights.timm_hub import PRETRAINED, import_timm
 from selfclean_hooks.errors import BackboneError
 from selfclean_hooks.utils.processes import Processes

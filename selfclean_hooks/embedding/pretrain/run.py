@@ -20,8 +20,8 @@ from selfclean_hooks.embedding.pretrain.recipe import Recipe
 from selfclean_hooks.embedding.pretrain.representation import Representation
 from selfclean_hooks.embedding.pretrain.resume import check_resumable, fingerprint_of_training
 from selfclean_hooks.embedding.weights.checkpoint_file import read as read_weights
-from selfclean_hooks.embedding.weights.outline import outline
 from selfclean_hooks.embedding.weights.state_dict import check_fit, load_into
+from selfclean_hooks.embedding.weights.stored_tensor import outline
 from selfclean_hooks.errors import BackboneError, DataWarning, SettingError
 from selfclean_hooks.utils.arrays import fingerprint
 from selfclean_hooks.utils.files import write

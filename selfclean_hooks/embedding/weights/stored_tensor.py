@@ -1,16 +1,19 @@
-"""A tensor in a file, as the file describes it: its values are read only where they are wanted."""
+"""Tensors without memory: in a file, read only where they are wanted, and of models before they are built."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 INDEX_BYTES = 16 * 2**20  # of the description of what a file holds; that of the largest models has 2 MB
+CALLS = 100_000  # of torch's functions at most; the largest models of timm need a fifth of them
 
 
 class Storage(NamedTuple):
@@ -76,3 +79,31 @@ class Checkpoint:
 def nbytes(tensors: Iterable[Tensor]) -> int:
     """Memory of tensors, also of those that have none yet."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+@contextmanager
+def outline() -> Iterator[None]:
+    """Models made in this block have names and shapes, and no values.
+
+    Raises:
+        ValueError: there is no end to what is made.
+    """
+    with torch.device("meta"), _Counted():
+        yield
+
+
+class _Counted(TorchFunctionMode):
+    """Ends what has too many parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Count the call; steps of a schedule, which models read while they are built, keep their values."""
+        self.calls += 1
+        if self.calls > CALLS:
+            raise ValueError("it has too many parts")
+        return func(*args, **{**(kwargs or {}), **({"device": "cpu"} if func is torch.linspace else {})})

@@ -1,16 +1,23 @@
-"""What timm knows of its models, and where it has their weights from."""
+"""What timm knows of its models, the likeliest for a name, and where it has their weights from."""
 
 from __future__ import annotations
 
+import difflib
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from selfclean_hooks.embedding.weights.similar_names import similar_names
 from selfclean_hooks.errors import BackboneError, UnknownBackboneError
 from selfclean_hooks.utils.imports import needs
 
 PRETRAINED = "efficientnet_lite0.ra_in1k"  # of "auto": small, and good at all three issues
 HUB_SECONDS = 3.0  # how long an unreachable hub may hold up an audit
 FILES = ("model.safetensors", "pytorch_model.bin")
+SIZES = {"t": "tiny", "s": "small", "m": "medium", "b": "base", "l": "large", "h": "huge", "g": "giant"}
+SIZED = re.compile(r"(vit|swin|deit|beit|cait|convnext|mixer|maxvit)([tsmblhg])")  # vits14, convnext-t
+ALIKE, MEANT = 0.75, 0.5  # by letters, of misspellings; by parts, as a share of the name's own
 
 
 def import_timm(what: str) -> Any:
@@ -62,3 +69,31 @@ def weights_of(name: str) -> str:
             f"({type(error).__name__}): "
             'connect once, pass an nn.Module, or use backbone="self-supervised"'
         ) from error
+
+
+def similar_names(name: str, known: Sequence[str], most: int = 5) -> list[str]:
+    """Known names that `name` may be a misspelling of, or another way to write, the likeliest first.
+
+    `dinov2_vits14` and `vit_small_patch14_dinov2` have the parts dinov, 2, vit, small and 14 in common; rare parts
+    count for more.
+    """
+    name = name.lower().rsplit("/", 1)[-1]  # of microsoft/resnet-50 without its owner
+    spelt = difflib.get_close_matches(name, known, most, cutoff=ALIKE)
+    parts = {each: _parts(each) for each in known}
+    counts = Counter(part for own in parts.values() for part in own)
+    weight = {part: math.log(1 + len(known) / count) for part, count in counts.items()}
+    unknown, wanted = math.log(1 + len(known)) / 2, _parts(name)
+
+    def total(some: set[str]) -> float:
+        return sum(weight.get(part, unknown) for part in some)
+
+    shares = {each: total(own & wanted) / total(wanted) for each, own in parts.items() if own & wanted}
+    close = [each for each, share in shares.items() if share >= MEANT]
+    close.sort(key=lambda each: (-shares[each], total(parts[each] - wanted), each))
+    within = [each for each in known if len(name) > 2 and name in each]
+    return list(dict.fromkeys([*spelt, *close[:most], *within]))[:most]
+
+
+def _parts(name: str) -> set[str]:
+    pieces = re.findall(r"[a-z]+|\d+", SIZED.sub(r"\1_\2_", name.lower()))
+    return {SIZES.get(piece, piece) for piece in pieces}

@@ -16,8 +16,7 @@ from torchvision.datasets import ImageFolder
 from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.data.items import split
 from selfclean_hooks.data.views.dataset_view import open_dataset
-from selfclean_hooks.data.views.kept_samples import KeptSamples
-from selfclean_hooks.data.views.relabelled import NewLabels
+from selfclean_hooks.data.views.kept_samples import KeptSamples, NewLabels
 from selfclean_hooks.errors import DataError
 
 GIVEN = (0, 1, 2, 0, 1, 2)
