@@ -1,7 +1,5 @@
 """Evidence: exact neighbours against brute force, a map that does not depend on chance, and both saved."""
 
-import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,31 +11,11 @@ from numpy.typing import NDArray
 
 from selfclean_hooks import Audit, Thresholds, audit, audit_embeddings, audit_splits
 from selfclean_hooks.core.embeddings import MAX_CLASS_NEIGHBORS, MAX_OFF_TOPIC_NEIGHBORS, Evidence
-from selfclean_hooks.decisions.review.marks import Mark, Review
-from selfclean_hooks.errors import AuditFileError, SettingError
-from selfclean_hooks.neighbors import projection
+from selfclean_hooks.errors import AuditFileError
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.results.finding_neighbors import with_evidence
-from selfclean_hooks.results.findings import BEYOND, TRANCHE, select_findings, with_max_items
-
-N = 240
-Floats = NDArray[np.float32]
-
-
-def vectors(n: int = N) -> Floats:
-    """With copies, some of them of many."""
-    rows = np.random.default_rng(0).normal(size=(n, 10)).astype(np.float32)
-    rows[20:45] = rows[7]
-    rows[100] = rows[101]
-    return rows
-
-
-def labels(n: int = N) -> NDArray[np.int64]:
-    return np.random.default_rng(1).integers(0, 4, n)
-
-
-def made(**settings: Any) -> Audit:
-    return audit_embeddings(vectors(), labels(), **settings)
+from selfclean_hooks.results.findings import select_findings
+from tests.results.evidence import Floats, N, Rows, flat, labels, made, vectors
 
 
 def evidence_of(audit: Audit) -> Evidence:
@@ -140,25 +118,6 @@ def test_two_samples_are_enough() -> None:
     assert found.map.shape == (2, 2)
 
 
-class Rows:
-    """Rows with labels, some of which cannot be read."""
-
-    def __init__(self, broken: tuple[int, ...] = ()) -> None:
-        self.broken = broken
-
-    def __len__(self) -> int:
-        return N
-
-    def __getitem__(self, index: int) -> Any:
-        if index in self.broken:
-            raise OSError("gone")
-        return torch.from_numpy(vectors()[index]), int(labels()[index])
-
-
-def flat(batch: torch.Tensor) -> torch.Tensor:
-    return batch
-
-
 def test_positions_are_those_in_the_data_set_where_some_cannot_be_read() -> None:
     broken = (0, 30, 150)
     found = audit(Rows(broken), flat, progress=False)
@@ -191,155 +150,6 @@ def test_it_comes_out_the_same_again_and_leaves_random_state_alone() -> None:
     assert (rows == vectors()).all()
     assert (np.random.get_state()[1] == before[0]).all()  # type: ignore[index]  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), before[1])
-
-
-# the map
-
-
-def unit(n: int, width: int) -> Floats:
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(n, width)) * (1 + 3 / np.arange(1, width + 1)) + rng.normal(size=width)
-    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32)
-
-
-@pytest.mark.parametrize("shape", [(50, 8), (5000, 20), (30, 100), (2, 1), (7, 1), (2, 5)])
-def test_principal_axes_are_those_of_a_singular_value_decomposition(shape: tuple[int, int]) -> None:
-    x = unit(*shape)
-    centred = x.astype(np.float64) - x.mean(0, dtype=np.float64)
-    u, s, _ = np.linalg.svd(centred, full_matrices=False)
-    wanted = np.pad(u * s, ((0, 0), (0, 2)))[:, :2]
-    found = projection.pca(x)
-    for axis in range(2):
-        sign = np.sign(found[:, axis] @ wanted[:, axis]) or 1
-        np.testing.assert_allclose(sign * found[:, axis], wanted[:, axis], atol=2e-4 * max(s[0], 1))
-
-
-def test_of_many_dimensions_the_axes_are_iterated_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = unit(400, 60)
-    x[:, :2] *= 3
-    exact = projection.pca(x)
-    monkeypatch.setattr(projection, "EXACT", 10)
-    np.testing.assert_allclose(projection.pca(x), exact, atol=1e-3)
-
-
-def test_a_map_goes_with_the_samples_and_lies_in_the_unit_square() -> None:
-    x, order = unit(300, 12), np.random.default_rng(3).permutation(300)
-    found, how = projection.project_to_plane(x)
-    assert how == "PCA"
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(projection.project_to_plane(x[order])[0], found[order], atol=1e-4)
-    assert (found.min(0) == 0).all()
-    assert (found.max(0) == 1).all()
-    inside = ((found > 0) & (found < 1)).mean(0)
-    assert (inside > 0.97).all()
-
-
-def test_points_that_do_not_differ_lie_in_the_middle() -> None:
-    assert (projection.scale_to_unit(np.full((4, 2), 3.0, np.float32)) == 0.5).all()
-
-
-@pytest.mark.parametrize(
-    "outcome", [np.full((N, 2), np.nan, np.float32), np.zeros((3, 2), np.float32), ValueError("no")]
-)
-def test_where_umap_fails_it_is_pca(outcome: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "umap", FakeUmap(outcome))
-    monkeypatch.setattr(projection, "find_spec", lambda name: name == "umap")
-    assert projection.project_to_plane(unit(N, 8), umap=True)[1] == "PCA"
-
-
-def test_umap_is_used_where_it_is_installed_and_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    places = unit(N, 2)
-    monkeypatch.setitem(__import__("sys").modules, "umap", FakeUmap(places))
-    monkeypatch.setattr(projection, "find_spec", lambda name: name == "umap")
-    x = unit(N, 8)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        found, how = projection.project_to_plane(x, umap=True)
-    assert how == "UMAP"
-    assert (found == projection.scale_to_unit(places)).all()
-    assert projection.project_to_plane(x)[1] == "PCA"
-    monkeypatch.setattr(projection, "MOST_UMAP", N - 1)
-    assert projection.project_to_plane(x, umap=True)[1] == "PCA"
-
-
-class FakeUmap:
-    """In place of the module: what it gives, or raises; it warns and draws from the global generator too."""
-
-    def __init__(self, outcome: Any) -> None:
-        self.outcome, self.UMAP = outcome, lambda **settings: self
-
-    def fit_transform(self, rows: Floats) -> Any:
-        warnings.warn("n_jobs value overridden", stacklevel=1)
-        np.random.rand()  # noqa: NPY002
-        if isinstance(self.outcome, Exception):
-            raise self.outcome
-        return self.outcome
-
-
-# what is shown
-
-
-def test_all_that_is_flagged_is_shown_and_half_as_many_beyond() -> None:
-    audit = made(thresholds=Thresholds(0.0, 0.0, None))
-    off_topic = np.sort(audit.scores.off_topic)
-    for hits in (0, 10, 120):
-        threshold = audit.at(thresholds=Thresholds(None, float(off_topic[hits]), None))
-        found = select_findings(threshold)
-        assert len(found.samples["off_topic"]) == min(N, hits + max(BEYOND, hits // 2))
-        assert (
-            found.samples["off_topic"].tolist()
-            == np.argsort(audit.scores.off_topic, kind="stable")[: len(found.samples["off_topic"])].tolist()
-        )
-        assert found.left_out == {"near_duplicates": 0, "off_topic": 0, "label_errors": 0}
-        assert found.sets == ()
-        fewer = select_findings(threshold, 7)
-        assert fewer.samples["off_topic"].tolist() == found.samples["off_topic"][:7].tolist()
-        assert fewer.left_out["off_topic"] == max(0, hits - 7)
-
-
-def test_sets_begin_with_their_kept_copy_and_pairs_lie_above_the_threshold() -> None:
-    audit = made(thresholds=Thresholds(near_duplicates=0.0))
-    found = select_findings(audit)
-    assert set(found.sets) == {(7, *range(20, 45)), (100, 101)}
-    assert len(found.pairs) == BEYOND
-    beyond = audit.scores.pair_score > 0
-    assert found.pairs.tolist() == beyond.nonzero()[0][:BEYOND].tolist()
-    assert found.left_out["near_duplicates"] == 0
-
-
-@pytest.mark.parametrize("most", [1, 2, 5, 25, 26, 27, 40])
-def test_a_huge_set_leaves_room_for_others(most: int) -> None:
-    found = select_findings(made(thresholds=Thresholds(near_duplicates=0.0)), most)
-    surplus = sum(len(members) - 1 for members in found.sets)
-    assert surplus == min(most, 26)
-    assert surplus + len(found.pairs) <= most
-    assert found.left_out["near_duplicates"] == 26 - surplus
-    assert len(found.sets) == min(2, most)
-    assert TRANCHE < 25
-
-
-@pytest.mark.parametrize("wrong", [0, -1, 2.5, True, "5", None])
-def test_less_than_one_item_is_refused(wrong: Any) -> None:
-    calls: list[Callable[[], object]] = [
-        lambda: audit_embeddings(vectors(), max_items=wrong),
-        lambda: audit(Rows(), flat, max_items=wrong),
-        lambda: audit_splits({"a": Rows(), "b": Rows()}, flat, max_items=wrong),
-    ]
-    for call in calls:
-        with pytest.raises(SettingError, match="max_items must be a whole number of at least 1, got"):
-            call()
-
-
-def test_the_number_of_items_is_remembered(tmp_path: Path) -> None:
-    made(max_items=6).save(tmp_path)
-    found = Audit.load(tmp_path)
-    assert len(select_findings(found).samples["off_topic"]) == 6
-    assert len(select_findings(found, 9).samples["off_topic"]) == 9
-    assert len(select_findings(with_max_items(found, 500)).samples["off_topic"]) > 9
-    assert "max_items" not in made().provenance["settings"]
-
-
-# saved
 
 
 def changed(folder: Path, name: str, value: Any) -> None:
@@ -389,20 +199,3 @@ def test_evidence_that_cannot_be_is_refused(name: str, value: Any, message: str,
 def test_an_audit_of_a_version_that_had_no_evidence_loads(tmp_path: Path) -> None:
     replace(made(), evidence=None).save(tmp_path)
     assert Audit.load(tmp_path).evidence is None
-
-
-def test_what_people_looked_at_stays_in_view() -> None:
-    audit = made(thresholds=Thresholds(near_duplicates=0.0))
-    before, last = select_findings(audit), int(np.nanargmax(audit.scores.off_topic))
-    assert last not in before.samples["off_topic"]
-    digests = audit.digests or ()
-    marks = [
-        Mark("off_topic", "confirmed", last, "", digests[last]),
-        Mark("off_topic", "rejected", int(before.samples["off_topic"][0]), "", digests[before.samples["off_topic"][0]]),
-        Mark("near_duplicates", "rejected", 101, "", digests[101], 100, "", digests[100]),
-    ]
-    reviewed = audit.with_decisions(Review(tuple(marks), {}, {}))
-    after = select_findings(reviewed)
-    assert {last, int(before.samples["off_topic"][0])} <= set(after.samples["off_topic"].tolist())
-    assert (100, 101) not in after.sets
-    assert audit.scores.pair_index[after.pairs[0]].tolist() == [100, 101]

@@ -19,7 +19,7 @@ from selfclean_hooks.report.html.page import render
 from selfclean_hooks.storage import array_schema
 from selfclean_hooks.storage.ownership import digest_of
 from tests.helpers.format_data import two
-from tests.storage.test_folder import leaking
+from tests.storage.saved_audits import leaking
 
 WEIRD: list[Any] = [
     None, True, -1, 0, 10**400, 2**63, 1e308, float("inf"), float("nan"), "", "x" * 5000, "\x1b[2J\ud800",

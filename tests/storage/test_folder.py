@@ -1,14 +1,11 @@
 """A saved audit: what is in the folder, that it comes back as it was, and what is said of folders that are none."""
 
-import io
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,61 +13,10 @@ import pytest
 
 from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.core.embeddings import Evidence
-from selfclean_hooks.core.scores import LeakPairs, scatter_scores
-from selfclean_hooks.errors import AuditFileError, PolicyError
-from selfclean_hooks.results.finding_neighbors import with_evidence
-from selfclean_hooks.utils.files import check_writable, write
+from selfclean_hooks.errors import PolicyError
+from tests.storage.saved_audits import HOSTILE, N, _edited, full, leaking, made
 
-N = 60
-HOSTILE = (
-    "a\nb.png",
-    "<script>alert(1)</script>.png",
-    "caf\udce9.png",
-    '=HYPERLINK("x")',
-    "+1+1",
-    "@x",
-    "-3.5",
-    "a,b\r\"c'",
-)
 FILES = {"manifest.json", "samples.csv", "pairs.csv", "clean_indices.txt", "scores.npz", "report.html"}
-
-
-def vectors(n: int = N) -> np.ndarray[Any, Any]:
-    found = np.random.default_rng(0).normal(size=(n, 12)).astype(np.float32)
-    found[3] = found[1]
-    return found
-
-
-def made(labels: Any = "words", **settings: Any) -> Audit:
-    words = np.array(["cat", "<b>dog</b>", "=1+1"])[np.arange(N) % 3]
-    return audit_embeddings(vectors(), words if isinstance(labels, str) else labels, **settings)
-
-
-def full() -> Audit:
-    """With all there can be: unreadable samples, hostile names, thumbnails, a note."""
-    plain = made()
-    positions = np.delete(np.arange(N + 2), [5, 7])
-    errors = {5: "OSError: broken\nfile", 7: "=ValueError"}
-    scores = scatter_scores(plain.scores, positions, N + 2, errors=errors, class_names=plain.scores.class_names)
-    names = (*HOSTILE, *(f"{i}.png" for i in range(N + 2 - len(HOSTILE))))
-    provenance = {**plain.provenance, "notes": ["é \udcff"], "encoder": {"name": "x", "rank_me": 3.25}}
-    scores = replace(scores, pixels=np.arange(N + 2) - 1)
-    digests = ("", *(f"{i:032x}" for i in range(N + 1)))
-    thumbnails = {1: b"\x89PNG", 3: b"", 9: b"ab"}
-    whole = replace(plain, scores=scores, names=names, digests=digests, provenance=provenance, thumbnails=thumbnails)
-    return with_evidence(whole, vectors())
-
-
-def leaking(names: bool = True) -> Audit:
-    """An audit with pairs of two other splits, one of them of hostile name."""
-    index, distance = np.array([3, 0, N + 1]), np.array([0, 0.01, 0.9], np.float32)
-    leaks = LeakPairs(
-        ("train", "val", "=1+1"), (N + 2, 9, 4), np.array([1, 2, 1]), index, np.array([8, 3, 0]), distance
-    )
-    leaks = replace(leaks, other_names=HOSTILE[:3], other_digests=("a", "", "b"), automatic=0.02) if names else leaks
-    audit = full()
-    thumbnails = {("=1+1", 3): b"PNG", ("val", 8): b""}
-    return replace(audit, scores=replace(audit.scores, leaks=leaks), leak_thumbnails=thumbnails)
 
 
 def assert_same(found: Audit, expected: Audit) -> None:
@@ -225,32 +171,6 @@ def test_a_folder_of_a_version_that_knew_no_leakage_loads(tmp_path: Path) -> Non
     assert_same(Audit.load(tmp_path), audit)
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("leak_other", [1, 3, 1], "leak_other points outside of 3"),
-        ("leak_other", [1, 0, 1], "leak_other points outside of 3"),
-        ("leak_index", [0, N + 2, 1], "leak_index points outside of 62"),
-        ("leak_index", [0, 1], r"leak_index must be of shape \(3,\)"),
-        ("leak_other_index", [8, 4, 0], "points outside of the other splits"),
-        ("leak_other_index", [8, -1, 0], "leak_other_index is out of range"),
-        ("leak_sizes", [N, 9, 4], "leak_sizes must begin with 62"),
-        ("leak_sizes", [N + 2, 9], r"must be of shape \(3,\) for"),
-        ("leak_name_offsets", [0, 0, 51], r"leak_name_offsets must be of shape \(4,\)"),
-        ("leak_thumbnail_index", [[7, 0], [1, 8]], "leak_thumbnail_index points outside of 3 splits"),
-        ("leak_thumbnail_index", [[1, 8]], r"leak_thumbnail_offsets must be of shape \(2,\)"),
-    ],
-)
-def test_pairs_between_splits_that_cannot_be(name: str, value: Any, message: str, tmp_path: Path) -> None:
-    leaking().save(tmp_path)
-    if name == "leak_name_offsets":
-        with np.load(tmp_path / "scores.npz") as file:
-            value = [0, 0, len(file["leak_name_bytes"])]
-    _rewritten(tmp_path, lambda arrays: arrays.update({name: np.array(value)}))
-    with pytest.raises(AuditFileError, match=message):
-        Audit.load(tmp_path)
-
-
 def test_negative_class_codes_stay_numbers(tmp_path: Path) -> None:
     made(np.arange(N) % 3 - 1).save(tmp_path)
     assert pd.read_csv(tmp_path / "samples.csv")["given_label"].tolist()[:3] == [-1, 0, 1]
@@ -278,127 +198,6 @@ def test_a_refused_policy_leaves_everything_but_the_clean_list(tmp_path: Path) -
     assert json.loads((tmp_path / "manifest.json").read_text())["counts"]["kept"] is None
     assert "There is no clean list" in (tmp_path / "report.html").read_text()
     assert Audit.load(tmp_path).policy == strict.policy
-
-
-# --- folders that are no saved audit ----------------------------------------------------------------
-
-
-def _rewritten(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    """A scores.npz of other content that the manifest vouches for."""
-    from selfclean_hooks.storage.ownership import digest_of
-
-    with np.load(folder / "scores.npz") as file:
-        arrays = dict(file)
-    change(arrays)
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    (folder / "scores.npz").write_bytes(buffer.getvalue())
-    _edited(folder, scores_blake2b=digest_of(buffer.getvalue()))
-
-
-def _edited(folder: Path, **changes: Any) -> None:
-    path = folder / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
-def _truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-40])
-
-
-def _flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
-    (lambda d: (d / "manifest.json").unlink(), r"manifest.json: No such file.*Give the folder"),
-    (lambda d: (d / "scores.npz").unlink(), r"scores.npz: No such file.*Give the folder"),
-    (lambda d: _truncate(d / "manifest.json"), r"manifest.json must be as Audit.save wrote it; .*run the audit again"),
-    (lambda d: (d / "manifest.json").write_bytes(b"\xff\xfe"), r"manifest.json must be as"),
-    (lambda d: (d / "manifest.json").write_text("[" * 100_000), r"manifest.json must be as"),
-    (lambda d: (d / "manifest.json").write_text("[]"), r"it holds a list, not an object"),
-    (lambda d: _edited(d, format=2), r"manifest.json must have format 1, got 2: load it with the version"),
-    (lambda d: _edited(d, counts={}), r"manifest.json must be as .*\$\.counts: object missing required field n"),
-    (lambda d: _edited(d, not_run=3), r"manifest.json must be as .*\$\.not_run: expected object, got int"),
-    (lambda d: _edited(d, policy={"off_topic": "delete"}), r"manifest.json must be as .*'delete'"),
-    (lambda d: _edited(d, thresholds={"shape": 1}), r"manifest.json must be as .*shape"),
-    (lambda d: _truncate(d / "scores.npz"), r"scores.npz must be as .* is not what manifest.json says"),
-    (lambda d: _flip(d / "scores.npz"), r"scores.npz must be as .* is not what manifest.json says"),
-    (lambda d: _edited(d, counts={"n": 3}), r"near_duplicate must be of shape \(3,\) for 3 samples, got \(62,\)"),
-    (lambda d: _rewritten(d, lambda a: a.pop("off_topic")), r"scores.npz must be as .*off_topic"),
-    (lambda d: _rewritten(d, lambda a: a.update(pair_score=a["pair_score"][1:])), r"pair_score must be of shape"),
-    (lambda d: _rewritten(d, lambda a: a.update(pair_index=a["pair_index"] + N)), r"pair_index points outside"),
-    (
-        lambda d: _rewritten(d, lambda a: a.update(name_offsets=a["name_offsets"][:-1])),
-        r"name_offsets must be of shape \(63,\)",
-    ),
-    (lambda d: _rewritten(d, lambda a: a.update(error_index=a["error_index"][:1])), r"scores.npz must be as"),
-]
-
-
-@pytest.mark.parametrize(("damage", "message"), DAMAGE)
-def test_damage_is_named_with_its_file_and_a_cure(damage: Callable[[Path], Any], message: str, tmp_path: Path) -> None:
-    full().save(tmp_path)
-    damage(tmp_path)
-    with pytest.raises(AuditFileError, match=message):
-        Audit.load(tmp_path)
-
-
-def test_what_is_no_folder_is_no_audit(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    for path in (tmp_path, tmp_path / "missing", tmp_path / "file"):
-        with pytest.raises(AuditFileError, match=r"a saved audit is a folder with manifest.json and scores.npz"):
-            Audit.load(path)
-
-
-def test_files_of_two_saves_are_not_mixed(tmp_path: Path) -> None:
-    made().save(tmp_path / "a")
-    made(None).save(tmp_path / "b")
-    os.replace(tmp_path / "a" / "scores.npz", tmp_path / "b" / "scores.npz")
-    with pytest.raises(AuditFileError, match="from another save"):
-        Audit.load(tmp_path / "b")
-
-
-# --- writing --------------------------------------------------------------------------------------
-
-
-def test_a_file_in_the_way_of_the_folder(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    for folder in (tmp_path / "file", tmp_path / "file" / "deeper"):
-        with pytest.raises(AuditFileError, match=r"cannot write .*file.*Give a folder that can be written"):
-            made().save(folder)
-        with pytest.raises(AuditFileError, match="cannot write"):
-            check_writable(folder)
-    assert (tmp_path / "file").read_text() == "x"
-
-
-def test_a_folder_in_the_way_of_a_file(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").mkdir()
-    with pytest.raises(AuditFileError, match=r"manifest.json: something that is no file is in the way"):
-        made().save(tmp_path)
-
-
-def test_check_writable_makes_the_folder_and_leaves_it_empty(tmp_path: Path) -> None:
-    check_writable(tmp_path / "a" / "b")
-    assert list((tmp_path / "a" / "b").iterdir()) == []
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    write(path, b"old")
-
-    def full_disk(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(AuditFileError, match="No space left on device"):
-        write(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-    monkeypatch.undo()
-    write(path, b"new")
-    assert path.read_bytes() == b"new"
 
 
 def test_reading_a_saved_audit_needs_no_torch(tmp_path: Path) -> None:
