@@ -111,7 +111,8 @@ def export(
 ) -> None:
     """Write a saved audit in the format of another tool; no model is loaded.
 
-    csv, parquet: a row for each sample. cleanlab: the columns of Datalab, as CSV. fiftyone: fields and tags, for
+    csv, parquet: a row for each sample. cleanlab: the columns of Datalab, as CSV. croissant: the same
+    rows (FILE.csv) with metadata of that standard. fiftyone: fields and tags, for
     fiftyone.types.LegacyFiftyOneDataset. label-studio: a task for each finding with the suggested verdict filled in,
     and the labelling interface (FILE.xml); --decisions reads what Label Studio exports (JSON). It shows the images
     where LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=/ are set. hf: a

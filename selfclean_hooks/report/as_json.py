@@ -12,7 +12,7 @@ from selfclean_hooks.core.calibration import wilson
 from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.gate.verdict import Count
 from selfclean_hooks.report.text import WORST, digest_of, name_of
-from selfclean_hooks.results.result import kept_action
+from selfclean_hooks.results.result import kept_action, metrics_of
 from selfclean_hooks.results.tables import calibration_rows, summary_rows
 from selfclean_hooks.utils.text import plain
 
@@ -66,6 +66,22 @@ def as_json(
         "verdict": None if verdict is None else _verdict(by_name, verdict),
     }
     return json.dumps(plain(content), indent=2, allow_nan=False)
+
+
+def as_metrics(audits: Mapping[str, AuditResult], verdict: Verdict | None = None) -> str:
+    """Numbers alone, as JSON, for programs that follow them from run to run (DVC, MLflow):
+
+        {"passed": true, "samples": 1100, "near_duplicates": 0.0473, ..., "kept_fraction": 0.92, "rank_me": 41.2}
+
+    Several splits are an object each, after "passed".
+
+    Args:
+        audits: by name of the split; {"": audit} for one data set.
+        verdict: of `check`.
+    """
+    splits = {name: {"samples": len(audit), **metrics_of(audit)} for name, audit in audits.items()}
+    passed = {} if verdict is None else {"passed": verdict.passed}
+    return json.dumps(plain({**passed, **splits.pop("", {}), **splits}), indent=2, allow_nan=False)
 
 
 def _split(audit: AuditResult) -> dict[str, Any]:

@@ -17,6 +17,7 @@ class Format(str, Enum):
 
     table = "table"  # by `report.table`, for the console
     json = "json"
+    metrics = "metrics"
     junit = "junit"
     sarif = "sarif"
     markdown = "markdown"
@@ -24,6 +25,7 @@ class Format(str, Enum):
 
 WRITERS = {  # format: function that takes audits and verdict, and whether it takes the shift between splits too
     Format.json: ("selfclean_hooks.report.as_json:as_json", True),
+    Format.metrics: ("selfclean_hooks.report.as_json:as_metrics", False),
     Format.junit: ("selfclean_hooks.report.junit:as_junit", False),
     Format.sarif: ("selfclean_hooks.report.sarif:as_sarif", False),
     Format.markdown: ("selfclean_hooks.report.markdown:as_markdown", True),

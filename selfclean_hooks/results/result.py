@@ -208,6 +208,13 @@ def sample_name(audit: AuditResult, i: int) -> str:
     return f"{name} ({i})" if name else listing(np.array([i]))
 
 
+def metrics_of(audit: AuditResult) -> dict[str, float]:
+    """What is followed from run to run: contamination per issue, kept fraction (unless refused) and RankMe."""
+    kept, rank = kept_action(audit), (audit.provenance.get("encoder") or {}).get("rank_me")
+    fraction = {} if kept is None else {"kept_fraction": kept / len(audit)}
+    return {**audit.contamination, **fraction, **({} if rank is None else {"rank_me": float(rank)})}
+
+
 def kept_action(audit: AuditResult) -> int | None:
     """How many samples the policy keeps; None where it would drop too much."""
     try:

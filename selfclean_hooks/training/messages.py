@@ -8,10 +8,10 @@ from typing import Any
 
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.core.issues import BY_NAME, SCORED
-from selfclean_hooks.errors import PolicyError
 from selfclean_hooks.gate.verdict import Limits
 from selfclean_hooks.report.figures.contact_sheet import contact_sheet
 from selfclean_hooks.results.corrections import Corrections
+from selfclean_hooks.results.result import metrics_of
 from selfclean_hooks.utils.text import listing
 
 DONE = {
@@ -75,12 +75,7 @@ def limit_violations(audit: Audit, limits: Limits) -> list[str]:
 
 def metrics(audit: Audit, name: str = "") -> dict[str, float]:
     """Contamination per issue, kept fraction and RankMe, as `audit/off_topic` or `audit/<loader>/off_topic`."""
-    try:
-        kept = {"kept_fraction": len(audit.clean_indices) / len(audit)}
-    except PolicyError:
-        kept = {}
-    figures = {**audit.contamination, **kept, "rank_me": audit.provenance["encoder"]["rank_me"]}
-    return {f"audit/{name and name + '/'}{key}": float(value) for key, value in figures.items()}
+    return {f"audit/{name and name + '/'}{key}": value for key, value in metrics_of(audit).items()}
 
 
 def log(loggers: Sequence[Any], audit: Audit, name: str, step: int) -> None:

@@ -1,10 +1,10 @@
 """The hooks, run by pre-commit itself; its install step is left out."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -40,12 +40,17 @@ def test_the_examples_are_configurations(tmp_path: Path) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A repository with an image and a saved audit, and with both hooks, whose environment is the one of the tests."""
+    """A repository with an image and a saved audit, and with both hooks, which run the command on the PATH."""
     stub(tmp_path)
-    hooks: list[dict[str, Any]] = yaml.safe_load(HOOKS.read_text())
+    project = tmp_path / "project"  # where the hooks come from
+    project.mkdir()
+    shutil.copy(HOOKS, project)
+    commit = ["-c", "user.name=a", "-c", "user.email=a@b.example", "commit", "--quiet", "-m", "hooks"]
+    for words in (["init", "--quiet"], ["add", HOOKS.name], commit, ["tag", "v1"]):
+        subprocess.run(["git", *words], cwd=project, check=True)
     arguments = {"selfclean-hooks-audit": ["my photos", "--max-total", "1%"], "selfclean-hooks-gate": ["$(touch x)"]}
-    local = [{**hook, "language": "system", "args": arguments[hook["id"]]} for hook in hooks]
-    config = {"repos": [{"repo": "local", "hooks": local}]}
+    hooks = [{"id": name, "language": "system", "args": given} for name, given in arguments.items()]
+    config = {"repos": [{"repo": str(project), "rev": "v1", "hooks": hooks}]}
     (tmp_path / ".pre-commit-config.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "a.png").touch()
     (tmp_path / "saved").mkdir()

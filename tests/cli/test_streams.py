@@ -15,7 +15,7 @@ from selfclean_hooks.cli.process import SteadyStream
 from selfclean_hooks.errors import SelfCleanError
 from tests.helpers.command_line import Call
 
-FORMATS = ("table", "json", "markdown", "junit", "sarif")
+FORMATS = ("table", "json", "metrics", "markdown", "junit", "sarif")
 PASSES, FAILS = "--max-total=1", "--max-near-duplicates=0"
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import selfclean_hooks.report.as_json as module
-from selfclean_hooks import Audit, Limits
+from selfclean_hooks import Audit, Limits, Policy
 from selfclean_hooks.core.calibration import wilson
 from selfclean_hooks.gate.verdict import Verdict
-from selfclean_hooks.report.as_json import as_json
+from selfclean_hooks.report.as_json import as_json, as_metrics
 from tests.helpers.format_data import HOSTILE, STRICT, half_accepted, judged, one, two
 
 SHIFT = {"split_1": "train", "split_2": "val", "distance": 0.5, "expected": 0.1, "p_value": 0.005}
@@ -174,3 +174,21 @@ def test_names_come_back_as_they_are(name: str) -> None:
     assert {entry["sample"] for entry in worst} == {name.replace("{}", str(0))}
     hurt = {"": one(name, error=name, why=name)}
     assert read(as_json(hurt, judged(hurt)))["not_run"] == {"label_errors": name}
+
+
+def test_metrics_are_numbers_alone() -> None:
+    audits = two()
+    found = json.loads(as_metrics(audits, judged(audits)))
+    assert found.pop("passed") is False
+    assert list(found) == list(audits)
+    for name, audit in audits.items():
+        assert found[name].pop("samples") == len(audit)
+        assert found[name].pop("kept_fraction") == len(audit.clean_indices) / len(audit)
+        assert found[name] == audit.contamination
+    ranked = replace(audits["val"], provenance={"encoder": {"rank_me": 4.5}})
+    assert json.loads(as_metrics({"": ranked})) == {**json.loads(as_metrics(audits))["val"], "rank_me": 4.5}
+
+
+def test_a_refused_policy_keeps_no_fraction() -> None:
+    audit = one().at(policy=Policy("drop", "drop", max_drop_fraction=0.1))
+    assert set(json.loads(as_metrics({"": audit}))) == {"samples", *audit.contamination}

@@ -1,6 +1,7 @@
 """Exports for other tools: their names and shapes, and the values of the audit."""
 
 import csv
+import hashlib
 import json
 import os
 from dataclasses import replace
@@ -166,3 +167,30 @@ def test_a_saved_data_set(audit: Audit, tmp_path: Path) -> None:
     assert found["reason"][3:] == list(audit.decisions.reason[3:])
     assert (found[0]["image"].size, found[1]["image"], found[4]["image"].size) == ((5, 6), None, (5, 6))
     assert found[4]["given_label"] == "dog"
+
+
+def test_croissant_describes_the_table(splits: SplitsAudit, tmp_path: Path) -> None:
+    splits.export("croissant", tmp_path / "a.json")
+    found = json.loads((tmp_path / "a.json").read_text())
+    table = (tmp_path / "a.csv").read_bytes()
+    assert found["distribution"][0]["sha256"] == hashlib.sha256(table).hexdigest()
+    fields = {field["name"]: field["dataType"] for field in found["recordSet"][0]["field"]}
+    assert list(fields) == table.decode().splitlines()[0].split(",")
+    kinds = [fields[name] for name in ("split", "index", "is_off_topic_issue", "label_score")]
+    assert kinds == ["sc:Text", "sc:Integer", "sc:Boolean", "sc:Float"]
+    count = int(splits.audits["train"].decisions.contamination_mask("off_topic").sum())
+    part = splits.audits["train"].contamination["off_topic"]
+    assert f"train: Off topic: {count} of {N} samples ({part:.2%})." in found["rai:dataLimitations"]
+    with pytest.raises(SettingError, match="metadata is JSON"):
+        splits.export("croissant", tmp_path / "b.csv")
+
+
+def test_croissant_is_read_by_its_own_library(audit: Audit, tmp_path: Path) -> None:
+    mlcroissant = pytest.importorskip("mlcroissant")
+    audit.export("croissant", tmp_path / "a.json")
+    found = mlcroissant.Dataset(str(tmp_path / "a.json"))
+    assert not found.metadata.ctx.issues.errors
+    assert next(iter(found.metadata.data_limitations)).startswith("Near duplicates: ")
+    records = list(found.records("samples"))
+    assert [record["samples/index"] for record in records] == list(range(N))
+    assert [record["samples/label_score"] for record in records] == audit.scores.label.tolist()

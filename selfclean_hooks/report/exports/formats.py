@@ -24,6 +24,7 @@ class ExportFormat(str, Enum):
     csv = "csv"
     parquet = "parquet"
     cleanlab = "cleanlab"
+    croissant = "croissant"
     fiftyone = "fiftyone"
     label_studio = "label-studio"
     hf = "hf"
@@ -33,6 +34,7 @@ WRITERS = {
     ExportFormat.csv: "selfclean_hooks.report.exports.tables:write_csv",
     ExportFormat.parquet: "selfclean_hooks.report.exports.tables:write_parquet",
     ExportFormat.cleanlab: "selfclean_hooks.report.exports.cleanlab:write_datalab_columns",
+    ExportFormat.croissant: "selfclean_hooks.report.exports.croissant:write_metadata",
     ExportFormat.fiftyone: "selfclean_hooks.report.exports.fiftyone:write_samples",
     ExportFormat.label_studio: "selfclean_hooks.report.exports.label_studio:write_tasks",
     ExportFormat.hf: "selfclean_hooks.report.exports.hugging_face:write_dataset",
