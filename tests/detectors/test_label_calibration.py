@@ -13,7 +13,7 @@ from scipy.special import expit
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.detectors.label_errors.calibration import LabelScores, raise_odds, score_support
 from selfclean_hooks.detectors.label_errors.detector import automatic_threshold
-from selfclean_hooks.detectors.label_errors.hardness import FLOORS, MIN_SLOPE, fit_floors
+from selfclean_hooks.detectors.label_errors.hardness import FLOORS, MIN_CLASS, MIN_SLOPE, fit_floors, hardness_by_class
 from selfclean_hooks.detectors.label_errors.support import LabelSupport
 from tests.detectors.test_label_errors import blobs, run
 
@@ -63,6 +63,22 @@ def test_the_floor_is_that_of_the_simulation(floor: float) -> None:
         held.append(found.lowest.floor - 1e-9 <= floor <= found.highest.floor + 1e-9)
         assert found.highest.floor - found.lowest.floor < 0.1
     assert np.mean(held) >= 0.8
+
+
+@pytest.mark.parametrize("sizes", [(MIN_CLASS - 1, 30), (MIN_CLASS + 10,), (MIN_CLASS + 10, 30), (60, 80, 30, 20)])
+def test_classes_of_many_samples_have_a_floor_of_their_own(sizes: tuple[int, ...]) -> None:
+    rng, best = np.random.default_rng(0), np.repeat(np.arange(len(sizes)), sizes)
+    margin = rng.gamma(2, 1.5, len(best))
+    disagrees = rng.random(len(best)) < 0.05 + 0.1 * best
+    found = hardness_by_class(margin, disagrees, best, fit_floors(margin, disagrees).best.of(margin))
+    own = [best == i for i, size in enumerate(sizes) if size >= MIN_CLASS]
+    rest = ~np.any([np.zeros(len(best), bool), *own], axis=0)
+    groups = [*own, *([rest] if rest.any() else [])]
+    assert found.groups == len(groups)
+    for group in groups:
+        expected = fit_floors(margin[group], disagrees[group]).best.of(margin[group])
+        assert np.array_equal(found.floor[group], expected.floor)
+        assert np.array_equal(found.rate[group], expected.rate)
 
 
 def count_of(found: LabelScores) -> tuple[float, float, float]:

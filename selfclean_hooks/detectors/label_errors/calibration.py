@@ -83,7 +83,7 @@ def calibrate_scores(labels: LabelSupport, scores: FloatArray) -> Calibration:
     tells_little = disagrees.mean() - usual.best.floor > MAX_HARD * (1 - usual.best.floor)
     lowest = fit_floors(margin, disagrees, HEAVY_POWER).lowest if tells_little else usual.lowest
     whole = usual.best.of(margin)
-    by_class = hardness_by_class(margin, disagrees, labels.classes[np.arange(len(best)), best])
+    by_class = hardness_by_class(margin, disagrees, labels.classes[np.arange(len(best)), best], whole)
     gained = by_class.log_likelihood(disagrees) - whole.log_likelihood(disagrees)
     typical = by_class if gained > GAIN_BY_CLASS * (by_class.groups - 1) else whole
     score = scores[:, 0]

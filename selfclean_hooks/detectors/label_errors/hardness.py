@@ -91,16 +91,19 @@ def fit_floors(margin: FloatArray, disagrees: BoolArray, power: float = 1.0) -> 
     return Floors(best, lowest, highest)
 
 
-def hardness_by_class(margin: FloatArray, disagrees: BoolArray, best: IntArray) -> HardSamples:
+def hardness_by_class(margin: FloatArray, disagrees: BoolArray, best: IntArray, whole: HardSamples) -> HardSamples:
     """The most likely floors and rates, for each class on its own: some may have more wrong labels than others.
 
     Args:
         margin: (N,) as in `fit_floors`.
         disagrees: (N,) as in `fit_floors`.
         best: (N,) the best supported class. Classes of fewer than `MIN_CLASS` samples are taken together.
+        whole: the same of all classes together.
     """
     group = np.where(np.bincount(best)[best] >= MIN_CLASS, best, -1)
     groups = np.unique(group)
+    if len(groups) == 1:
+        return whole
     floor, rate = np.zeros(len(margin)), np.zeros(len(margin))
     for here in (group == value for value in groups):
         found = fit_floors(margin[here], disagrees[here]).best.of(margin[here])
