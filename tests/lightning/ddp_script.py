@@ -20,9 +20,7 @@ from unittest.mock import patch
 
 import lightning
 import torch
-from lightning.pytorch.loggers.logger import Logger
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, DistributedSampler, WeightedRandomSampler, random_split
 
 import selfclean_hooks.embedding.backbones.self_supervised
 import selfclean_hooks.embedding.embed
@@ -34,35 +32,21 @@ from selfclean_hooks.data.views.dataset_view import open_dataset
 from selfclean_hooks.embedding.backbones.resolve import resolve_distributed
 from selfclean_hooks.embedding.encoders.encoder import weights_fingerprint
 from selfclean_hooks_lightning import DataAudit
+from tests.lightning.ddp_parts import (
+    FailsOn,
+    Memory,
+    OtherValidation,
+    ShiftedBatchNorm,
+    TestInOne,
+    Unseeded,
+    WithSampler,
+    WithWeights,
+)
 from tests.lightning.fits import DROP, LOOSE, Module, Net, audit_callback, train_data, trainer, val_data, weights
 from tests.lightning.margin_fits import Blended, Logged, callback_of
 
 TWO: dict[str, Any] = {"strategy": "ddp", "devices": 2}
 WARN = Policy()
-
-
-class Memory(Logger):
-    """A logger that remembers what it is reported, in whichever process."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reported: list[dict[str, float]] = []
-
-    @property
-    def name(self) -> str:
-        return "memory"
-
-    @property
-    def version(self) -> str:
-        return "0"
-
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing to remember."""
-
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        audit = {name: value for name, value in metrics.items() if name.startswith("audit/")}
-        if audit:
-            self.reported.append({**audit, "step": float(step or 0)})
 
 
 class Seen(dict[str, Any]):
@@ -143,14 +127,6 @@ def passed_loaders(folder: Path) -> Seen:
     callback, model = audit_callback(None, policy=DROP), Net()
     run = trainer(callback, **TWO, max_epochs=1)
     return seen_in(callback, model, None, lambda: run.fit(model, source.train_dataloader(), source.val_dataloader()))
-
-
-class ShiftedBatchNorm(Net):
-    """Looks trained before, so that the audit uses it from the start."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder[2].weight.data += torch.linspace(0, 0.1, 32)  # type: ignore[operator]
 
 
 class Snapshots(lightning.Callback):
@@ -254,19 +230,6 @@ def pretrained(folder: Path) -> Seen:
     return Seen(status=status, out=out.getvalue())
 
 
-class FailsOn(nn.Module):
-    """A backbone that fails in one process."""
-
-    def __init__(self, rank: int, error: type[BaseException]) -> None:
-        super().__init__()
-        self.rank, self.error = rank, error
-
-    def forward(self, batch: Tensor) -> Tensor:
-        if torch.distributed.get_rank() == self.rank:
-            raise self.error("the device of this process is broken")
-        return batch.flatten(1)
-
-
 def view_fails(folder: Path) -> Seen:
     own = open_dataset
 
@@ -299,50 +262,6 @@ def failing(folder: Path, data: Module | None = None, **settings: Any) -> Seen:
 def no_folder(folder: Path) -> Seen:
     (folder / "a file").write_text("in the place of a folder")
     return failing(folder, output_dir=folder / "a file" / "audit")
-
-
-class Unseeded(Module):
-    """Each process has a split of its own, as without a generator and seed_everything."""
-
-    def train_dataloader(self) -> Any:
-        torch.manual_seed(torch.distributed.get_rank())
-        self.train, _ = random_split(train_data(), [30, len(train_data()) - 30])
-        return super().train_dataloader()
-
-
-class OtherValidation(Module):
-    """Validation data that differ between the processes, which training itself does not mind."""
-
-    def val_dataloader(self) -> Any:
-        rank = torch.distributed.get_rank()
-        self.val = torch.utils.data.Subset(val_data(leaking=4), range(rank, 24 + rank))
-        return super().val_dataloader()
-
-
-class TestInOne(Module):
-    """A test split that only one process has at hand."""
-
-    __test__ = False
-
-    def test_dataloader(self) -> Any:
-        if torch.distributed.get_rank() == 1:
-            raise FileNotFoundError("the test split lies on another disk")
-        return super().val_dataloader()
-
-
-class WithSampler(Module):
-    """The user shards the data."""
-
-    def train_dataloader(self) -> Any:
-        return DataLoader(self.train, 16, sampler=DistributedSampler(self.train, seed=5))
-
-
-class WithWeights(Module):
-    """Some samples are drawn more often than others, and the first ten never."""
-
-    def train_dataloader(self) -> Any:
-        chances = [0.0] * 10 + [1.0, 2.0] * ((len(self.train) - 10) // 2)
-        return DataLoader(self.train, 16, sampler=WeightedRandomSampler(chances, len(self.train)))
 
 
 def sampled(data: Module, **settings: Any) -> Seen:

@@ -21,7 +21,7 @@ from PIL import Image
 
 from selfclean_hooks import Audit, audit
 from selfclean_hooks.embedding.pretrain.run import load
-from tests.lightning.ddp_script import Memory, ShiftedBatchNorm
+from tests.lightning.ddp_parts import Memory, ShiftedBatchNorm
 from tests.lightning.fits import DROP, LOOSE, Module, N, Net, audit_callback, train_data, trainer, val_data
 from tests.lightning.margin_fits import Logged, twin
 
