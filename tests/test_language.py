@@ -38,7 +38,7 @@ PATTERN = re.compile("|".join(rf"(?<![A-Za-z])(?:{word})(?![A-Za-z])" for word i
 SPLIT_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 KEPT = {  # names in files that older versions read and wrote
     "selfclean_hooks/storage/array_schema.py": {"foretold"},
-    "selfclean_hooks/embedding/pretrain/description.py": {"pictures"},
+    "selfclean_hooks/embedding/pretrain/representation.py": {"pictures"},
     "selfclean_hooks/sources/folder_names.py": {"pictures"},  # what people call a folder
 }
 FINE = re.compile(r"cut (?:short|off)|short ?cuts?|\bcut -d", re.IGNORECASE)

@@ -16,12 +16,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from selfclean_hooks.cli.project.init import SETTINGS
-from selfclean_hooks.embedding.pretrain.description import MARK, Description
 from selfclean_hooks.embedding.pretrain.images import Canvas
 from selfclean_hooks.embedding.pretrain.networks import network_of
 from selfclean_hooks.embedding.pretrain.objectives import projection_of
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
-from selfclean_hooks.embedding.pretrain.representation import Representation
+from selfclean_hooks.embedding.pretrain.representation import MARK, Description, Representation
 from tests.fuzz.mutations import ARRAYS, BYTES, JSON, LINES, TABLE, Mutation, mutate, within
 from tests.fuzz.outcome import run_command
 from tests.helpers.command_line import two_classes, write_npz

@@ -80,7 +80,7 @@ def test_it_is_used_where_the_training_would_come_to_the_same(
     assert seeded.endswith(reason)
     (fewer,) = kept_of(audited(11, kept_encoder=kept))
     assert fewer.endswith(reason)
-    monkeypatch.setattr("selfclean_hooks.embedding.pretrain.training.fit", None)  # from here on nothing is trained
+    monkeypatch.setattr("selfclean_hooks.embedding.pretrain.run.fit", None)  # from here on nothing is trained
     found = audited(kept_encoder=kept)
     assert kept_of(found) == [f"backbone: {kept}, trained on the same images by an earlier audit, 1 epochs"]
     assert found.encoder_file == content

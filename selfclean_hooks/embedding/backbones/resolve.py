@@ -19,7 +19,7 @@ from selfclean_hooks.embedding.backbones.self_supervised import of_file, train_e
 from selfclean_hooks.embedding.backbones.timm import Config, of_timm, read_config, timm_encoder
 from selfclean_hooks.embedding.encoders.encoder import Encoder, device_of, of_callable, of_module, unpickled
 from selfclean_hooks.embedding.encoders.features import tensors_of
-from selfclean_hooks.embedding.pretrain.description import MARK
+from selfclean_hooks.embedding.pretrain.representation import MARK
 from selfclean_hooks.embedding.weights.checkpoint_file import read
 from selfclean_hooks.embedding.weights.state_dict import check_fit, find_prefix, load_into, strip_prefix
 from selfclean_hooks.embedding.weights.stored_tensor import Checkpoint, outline

@@ -1,4 +1,4 @@
-"""What an audit sees of a trained encoder: learned features beside three that need no training.
+"""What an audit sees of a trained encoder, learned features beside three that need no training, and what its file says.
 
 No training shows all three issues. Learned features bring together what is of one class, which shows wrong labels; they
 forget what sets the odd one apart. Orientations of edges, textures and a thumbnail show that, and near copies.
@@ -6,7 +6,10 @@ forget what sets the odd one apart. Orientations of edges, textures and a thumbn
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812, the field's own name for it
@@ -14,6 +17,11 @@ from torch import Tensor, nn
 
 from selfclean_hooks.embedding.pretrain.images import Canvas
 from selfclean_hooks.embedding.pretrain.networks import Network, small_trunk
+from selfclean_hooks.embedding.pretrain.recipe import MOST_PIXELS, Recipe
+from selfclean_hooks.embedding.weights.stored_tensor import Checkpoint
+from selfclean_hooks.errors import BackboneError
+from selfclean_hooks.utils.json_content import check
+from selfclean_hooks.utils.text import visible
 
 # Weight of each part's cosine distance, by version of the representation: files of encoders say theirs. Version 2 was
 # chosen on the sets of benchmarks/quality, leaving one out: see "Which representation" in benchmarks/README.md.
@@ -25,6 +33,8 @@ VERSION = max(WEIGHTS)
 DIRECTIONS, CELLS = 8, 7  # of edges, and cells a side
 CROP = 0.07  # of each side, for a view of the middle
 CALIBRATED = 1024  # images that the statistics of untrained layers are taken from
+MARK = "selfclean_hooks_encoder"  # in the metadata of such a file
+IMAGES = "pictures"  # name of the number of images in the file of an encoder
 
 
 class Representation(nn.Module):
@@ -115,3 +125,67 @@ def edges(x: Tensor) -> Tensor:
     away = (angle - centres + math.pi / 2) % math.pi - math.pi / 2
     votes = (1 - away.abs() * (DIRECTIONS / math.pi)).clamp_min(0) * (across**2 + down**2).sqrt()
     return F.adaptive_avg_pool2d(votes, CELLS).sqrt().flatten(1)
+
+
+@dataclass(frozen=True)
+class Description:
+    """See `Pretrained` for the fields."""
+
+    canvas: Canvas
+    recipe: Recipe
+    epochs: int
+    images: int
+    seconds: float
+    is_unfinished: bool = False
+    training: str = ""
+    version: int = VERSION
+
+    def __post_init__(self) -> None:
+        canvas, numbers = self.canvas, (self.epochs, self.images, self.seconds)
+        lengths = {len(canvas.low), len(canvas.high)}
+        if not 1 <= canvas.size <= MOST_PIXELS or not 1 <= canvas.channels <= 2**16:
+            raise ValueError(f"an input of {canvas.channels} channels and {canvas.size} pixels a side")
+        if lengths != {canvas.channels} and (lengths != {0} or canvas.channels not in (1, 3)):
+            raise ValueError(f"the ranges of {min(lengths)} of {canvas.channels} channels")
+        if not all(
+            math.isfinite(low) and low < high < math.inf for low, high in zip(canvas.low, canvas.high, strict=True)
+        ):
+            raise ValueError("a range of values that is none")
+        if not all(0 <= number < 2**53 for number in numbers):
+            raise ValueError("numbers of epochs, images or seconds that cannot be")
+
+    def to_json(self) -> str:
+        """As it is kept in the file."""
+        facts = asdict(self)
+        return json.dumps({"version": facts.pop("version"), IMAGES: facts.pop("images"), **facts})
+
+
+def read_description(file: Checkpoint) -> Description:
+    """What a file of an encoder says.
+
+    Raises:
+        BackboneError: it is of something else, of another version, or says what cannot be.
+    """
+    if MARK not in file.says:
+        raise BackboneError(
+            f"{file.path} is no encoder that selfclean-hooks pretrain wrote (its metadata has no {MARK}): write its "
+            f"timm name before it, as resnet18:{file.path}"
+        )
+    try:
+        facts: Any = json.loads(file.says[MARK])
+        version = facts["version"]
+        is_known = type(version) is int and version in WEIGHTS
+        if is_known:  # where it started from matters no more, and need not be there any more
+            known = {**facts, "images": facts[IMAGES], "recipe": {**facts["recipe"], "start": "random"}}
+            return check(known, Description)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        reason = visible(str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
+        raise BackboneError(
+            f"the encoder {file.path} must say what it expects, got metadata that cannot be right ({reason}): train it "
+            "anew"
+        ) from error
+    versions = " or ".join(map(str, WEIGHTS))
+    raise BackboneError(
+        f"the encoder {file.path} must be of version {versions}, got {visible(repr(version))}: use the version of "
+        "selfclean-hooks that wrote it, or train it anew"
+    )

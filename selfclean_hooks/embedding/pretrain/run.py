@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
+from functools import partial as with_settings
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from selfclean_hooks.embedding.pretrain.description import MARK, Description, read_description
 from selfclean_hooks.embedding.pretrain.images import Canvas, read
 from selfclean_hooks.embedding.pretrain.networks import brightness, network_of, size_for
 from selfclean_hooks.embedding.pretrain.objectives import objective_of, projection_of
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
-from selfclean_hooks.embedding.pretrain.representation import Representation
-from selfclean_hooks.embedding.pretrain.resume import check_resumable, fingerprint_of_training
+from selfclean_hooks.embedding.pretrain.representation import MARK, Description, Representation, read_description
+from selfclean_hooks.embedding.pretrain.training import (
+    LIGHTNING_STATE,
+    STATE,
+    Training,
+    check_resumable,
+    fingerprint_of_training,
+    fit,
+)
 from selfclean_hooks.embedding.weights.checkpoint_file import read as read_weights
 from selfclean_hooks.embedding.weights.state_dict import check_fit, load_into
 from selfclean_hooks.embedding.weights.stored_tensor import outline
@@ -29,6 +36,8 @@ from selfclean_hooks.utils.imports import needs
 from selfclean_hooks.utils.rng import preserve_rng_state
 from selfclean_hooks.utils.text import Tick
 from selfclean_hooks.utils.torch_settings import one_thread
+
+Fit = Callable[[Training, torch.device, "Tick | None", "Path | None"], int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,20 +106,20 @@ def pretrain(
         partial: file that the state is kept in after each epoch; where it exists, the training goes on from there. It
             is removed at the end.
         progress: called after each step with the steps done and the steps planned.
-        trainer: settings of Lightning's Trainer: precision, devices, strategy, logger, callbacks.
+        trainer: settings of Lightning's Trainer: precision, devices, strategy, logger, callbacks. None: one device in
+            full precision, which needs no Lightning.
         kept: an earlier encoder, returned where this training has its fingerprint: of the same images, as they are fed,
             with the same recipe; unless it is unfinished.
 
     Raises:
         DataError: fewer than two images can be read.
         SettingError: the encoder cannot be made for such images.
-        BackboneError: the starting weights are not available, or the training diverged.
+        BackboneError: the starting weights are not available, the training diverged, or `trainer` is given and
+            Lightning is not installed.
         AuditFileError: `partial` is of another training.
     """
-    with needs("lightning", "self-supervised training"):  # it takes seconds to import, and other backbones do without
-        from selfclean_hooks.embedding.pretrain.training import Training, fit
-
-    recipe, start = recipe or Recipe(), time.monotonic()
+    recipe, start, settings = recipe or Recipe(), time.monotonic(), dict(trainer or {})
+    train = _fit_by_lightning(settings) if settings else fit
     with preserve_rng_state(images), one_thread() if recipe.is_small else nullcontext():
         data, canvas = read(images, recipe.size, recipe.seed)
         side = size_for(recipe.network, canvas.size)
@@ -120,14 +129,13 @@ def pretrain(
         # torch.manual_seed would also touch the accelerators, which are not restored
         torch.default_generator.manual_seed(recipe.seed)
         network = network_of(recipe.network, recipe.start, *brightness(data), canvas.size)
-        settings = dict(trainer or {})
         objective = objective_of(recipe.objective, network, settings.get("devices", 1) != 1)
         training = Training(objective, data, recipe)
         digest = fingerprint(fingerprint_of_training(training), repr(canvas))
         if kept is not None and kept.training == digest and not kept.is_unfinished:
             return kept
-        state = check_resumable(partial, training)
-        epochs = fit(training, torch.device(device), progress, state, settings)
+        state = check_resumable(partial, training, LIGHTNING_STATE if settings else STATE)
+        epochs = train(training, torch.device(device), progress, state)
         torch.default_generator.manual_seed(recipe.seed)  # untrained layers are the same after a resume
         encoder = Representation(network, objective.projection, canvas)
         encoder.to("cpu").to(memory_format=torch.contiguous_format).calibrate(data)  # as a file is loaded
@@ -139,6 +147,12 @@ def pretrain(
     if trained.warning:
         warnings.warn(trained.warning, DataWarning, stacklevel=2)
     return trained
+
+
+def _fit_by_lightning(settings: Mapping[str, Any]) -> Fit:
+    with needs("lightning", "training with settings of its Trainer"):  # takes seconds to import
+        from selfclean_hooks.embedding.pretrain.lightning_training import fit_by_lightning
+    return with_settings(fit_by_lightning, settings=settings)
 
 
 def save(trained: Pretrained, path: str | Path) -> None:

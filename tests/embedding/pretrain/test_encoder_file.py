@@ -97,7 +97,7 @@ def test_any_timm_model_is_sized_to_the_data(encoder: str, objective: str, size:
 @pytest.mark.parametrize(
     ("package", "settings", "what"),
     [
-        ("lightning", {}, "self-supervised training"),
+        ("lightning", {"trainer": {"precision": "bf16-mixed"}}, "training with settings of its Trainer"),
         ("torchvision", {}, "the encoder 'small'"),
         ("timm", {"encoder": "small-vit"}, "the encoder 'small-vit'"),
         ("timm", {"encoder": "resnet10t"}, "the backbone 'resnet10t'"),
@@ -108,7 +108,7 @@ def test_a_package_that_is_not_installed_is_named_with_the_cure(
 ) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "selfclean_hooks.embedding.pretrain.training", raising=False)
+    monkeypatch.delitem(sys.modules, "selfclean_hooks.embedding.pretrain.lightning_training", raising=False)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(BackboneError, match=f"{what} needs {package}: pip install {package}$"):
         pretrain(noise(2), epochs=1, size=8, **settings)

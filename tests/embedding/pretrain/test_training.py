@@ -127,6 +127,31 @@ def test_training_beats_the_same_network_untrained() -> None:
     assert accuracy_of(trained, images, labels) > accuracy_of(untrained, images, labels) + 0.02
 
 
+@pytest.mark.parametrize(("objective", "patience"), [("simclr", 2), ("dino", 0)])
+def test_lightning_trains_to_the_same_weights(
+    objective: str, patience: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plain loop and the Trainer, whole or interrupted, that ends early too."""
+    monkeypatch.setattr(convergence, "IMAGES_PER_CHECK", 1)
+    settings: dict[str, Any] = {"objective": objective, "epochs": 14, "batch_size": 5, "size": 16, "patience": patience}
+    settings |= {"learning_rate": 1e-12} if patience else {"epochs": 3}  # nothing changes
+    plain = pretrain(noise(30), **settings)
+    assert (plain.epochs < settings["epochs"]) == (patience > 0)
+
+    def die(done: int, planned: int) -> None:
+        if done == 15:
+            raise KilledError
+
+    trainer, state = {"logger": False}, tmp_path / "state"
+    with pytest.raises(KilledError):
+        pretrain(noise(30), progress=die, partial=state, trainer=trainer, **settings)
+    with pytest.raises(AuditFileError, match="with other settings"):
+        pretrain(noise(30), partial=state, **settings)
+    resumed = pretrain(noise(30), partial=state, trainer=trainer, **settings)
+    assert resumed.epochs == plain.epochs
+    assert bytes_of(resumed) == bytes_of(plain)
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_learns_the_same_twice(objective: str) -> None:
     n, size, epochs = (90, 16, 20) if objective == "dino" else (60, 8, 6)  # the slow teacher takes its time

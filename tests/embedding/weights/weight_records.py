@@ -12,12 +12,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from selfclean_hooks.embedding.pretrain.description import MARK, Description
 from selfclean_hooks.embedding.pretrain.images import Canvas
 from selfclean_hooks.embedding.pretrain.networks import network_of
 from selfclean_hooks.embedding.pretrain.objectives import projection_of
 from selfclean_hooks.embedding.pretrain.recipe import Recipe
-from selfclean_hooks.embedding.pretrain.representation import Representation
+from selfclean_hooks.embedding.pretrain.representation import MARK, Description, Representation
 from tests.embedding.weights.weight_data import NAME
 
 
