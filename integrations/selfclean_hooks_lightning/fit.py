@@ -15,9 +15,8 @@ from selfclean_hooks.training.margins.epoch_recorder import COMPILED
 from selfclean_hooks.training.settings import TrainingSettings
 from selfclean_hooks.training.state import TrainingState
 from selfclean_hooks_lightning import lightning_internals
-from selfclean_hooks_lightning.batch_hooks import BatchHooks
 from selfclean_hooks_lightning.held_out import HeldOut
-from selfclean_hooks_lightning.method_override import MethodOverride
+from selfclean_hooks_lightning.hooks import BatchHooks, MethodOverride
 
 
 class LightningHost(Host):

@@ -7,7 +7,7 @@ from typing import Any
 
 from selfclean_hooks.utils.rng import preserve_rng_state
 from selfclean_hooks_lightning import lightning_internals
-from selfclean_hooks_lightning.method_override import MethodOverride
+from selfclean_hooks_lightning.hooks import MethodOverride
 
 
 class HeldOut:

@@ -43,8 +43,8 @@ from selfclean_hooks.cli.output import (
     without_warnings_in_notes,
 )
 from selfclean_hooks.cli.pretrain import pretrain
-from selfclean_hooks.cli.project.command import Command
 from selfclean_hooks.cli.project.init import init
+from selfclean_hooks.cli.project.settings import Command
 from selfclean_hooks.cli.saved_audit import apply, export, gate, report
 from selfclean_hooks.decisions.settings import Policy
 from selfclean_hooks.errors import SelfCleanError

@@ -8,7 +8,7 @@ import pytest
 
 from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.core.scores import label_texts
-from selfclean_hooks.decisions.relabelling import PROBABLY_RIGHT, RELIABLE
+from selfclean_hooks.decisions.decide import PROBABLY_RIGHT, RELIABLE
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.decisions.settings import split_policies
 from selfclean_hooks.errors import PolicyError, SettingError

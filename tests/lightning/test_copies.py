@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import StochasticWeightAveraging
 from torch.utils.data import DataLoader
 
 from selfclean_hooks import Policy, Thresholds
-from selfclean_hooks_lightning.method_override import MethodOverride
+from selfclean_hooks_lightning.hooks import MethodOverride
 from tests.lightning.fit_twins import Watched, all_global, assert_same, outcome
 from tests.lightning.fits import DROP, FIRM, Module, N, Net, audit_callback, clean_data, train_data, trainer, val_data
 from tests.lightning.loader_sources import SOURCES, OwnHooks, Scene

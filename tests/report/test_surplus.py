@@ -8,7 +8,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from selfclean_hooks import Audit, Thresholds, audit_embeddings
-from selfclean_hooks.report.html.surplus import surplus_scores
+from selfclean_hooks.report.html.findings import surplus_scores
 
 
 def crowded(seed: int, threshold: float | None = 0.3) -> Audit:

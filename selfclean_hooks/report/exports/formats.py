@@ -33,11 +33,11 @@ class ExportFormat(str, Enum):
 WRITERS = {
     ExportFormat.csv: "selfclean_hooks.report.exports.tables:write_csv",
     ExportFormat.parquet: "selfclean_hooks.report.exports.tables:write_parquet",
-    ExportFormat.cleanlab: "selfclean_hooks.report.exports.cleanlab:write_datalab_columns",
+    ExportFormat.cleanlab: "selfclean_hooks.report.exports.tables:write_datalab_columns",
     ExportFormat.croissant: "selfclean_hooks.report.exports.croissant:write_metadata",
-    ExportFormat.fiftyone: "selfclean_hooks.report.exports.fiftyone:write_samples",
+    ExportFormat.fiftyone: "selfclean_hooks.report.exports.datasets:write_fiftyone",
     ExportFormat.label_studio: "selfclean_hooks.report.exports.label_studio:write_tasks",
-    ExportFormat.hf: "selfclean_hooks.report.exports.hugging_face:write_dataset",
+    ExportFormat.hf: "selfclean_hooks.report.exports.datasets:write_huggingface",
 }
 
 

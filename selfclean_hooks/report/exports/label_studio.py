@@ -1,7 +1,7 @@
 """Findings as tasks of Label Studio, with the verdict that the audit suggests filled in.
 
 Beside the tasks stands the labelling interface (FILE.xml) for the project's settings. What people decide there comes
-back by `--decisions EXPORT.json` (see `decisions/review/label_studio.py`). Label Studio serves images from local files
+back by `--decisions EXPORT.json` (see `decisions/review/file.py`). Label Studio serves images from local files
 with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=/; those of data in memory
 are the audit's thumbnails.
 """
@@ -20,7 +20,7 @@ from xml.sax.saxutils import quoteattr
 from selfclean_hooks.core.issues import BY_NAME
 from selfclean_hooks.core.scores import label_texts, predicted_texts
 from selfclean_hooks.data.previews import is_image
-from selfclean_hooks.decisions.review.label_studio import FINDING, LABEL, VERDICT
+from selfclean_hooks.decisions.review.file import FINDING, LABEL, VERDICT
 from selfclean_hooks.report.exports.tables import absolute
 from selfclean_hooks.report.text import digest_of, name_of
 from selfclean_hooks.utils.text import plain, visible

@@ -19,8 +19,7 @@ from selfclean_hooks.core.scores import class_name, label_texts, predicted_texts
 from selfclean_hooks.decisions.duplicate_sets import label_conflicts
 from selfclean_hooks.decisions.review.matching import match_marks
 from selfclean_hooks.decisions.review.verdicts import review_verdicts
-from selfclean_hooks.report.html.findings import choose_thumbnails, findings_of, positions_of
-from selfclean_hooks.report.html.surplus import surplus_scores
+from selfclean_hooks.report.html.findings import choose_thumbnails, findings_of, positions_of, surplus_scores
 from selfclean_hooks.results.findings import Selection
 
 if TYPE_CHECKING:

@@ -1,12 +1,9 @@
-"""Samples with fields and tags as FiftyOne imports them from disk.
-
-A folder with metadata.json and samples.json, which `fo.Dataset.from_dir(FOLDER, fo.types.LegacyFiftyOneDataset)` reads;
-images stay where they are.
-"""
+"""All samples as a data set of images with labels, scores and flags: for FiftyOne, or as Hugging Face saves one."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from selfclean_hooks.core.issues import BY_NAME
 from selfclean_hooks.core.scores import label_texts, predicted_texts
 from selfclean_hooks.errors import SettingError
-from selfclean_hooks.report.exports.tables import absolute, samples_of
+from selfclean_hooks.report.exports.tables import absolute, encodable, needed, samples_of
+from selfclean_hooks.sources.subsets.saved import without_bars
 from selfclean_hooks.utils.text import plain
 
 if TYPE_CHECKING:
@@ -23,8 +21,10 @@ if TYPE_CHECKING:
 OTHERWISE = ("index", "sample", "split", "given_label", "predicted_label")  # columns that are no fields of their own
 
 
-def write_samples(audits: Mapping[str, AuditResult], path: Path) -> None:
-    """Write the folder.
+def write_fiftyone(audits: Mapping[str, AuditResult], path: Path) -> None:
+    """Write a folder with metadata.json and samples.json, as FiftyOne imports them; images stay where they are.
+
+    `fo.Dataset.from_dir(FOLDER, fo.types.LegacyFiftyOneDataset)` reads it.
 
     Raises:
         SettingError: a sample has no file.
@@ -75,3 +75,26 @@ def _tags(audit: AuditResult, i: int) -> list[str]:
     tags = [issue for issue in decisions.flags if issue in BY_NAME and decisions.contamination_mask(issue)[i]]
     tags += ["dropped"] if decisions.dropped[i] else []
     return [*tags, *(["relabelled"] if i in audit.new_labels else [])]
+
+
+def _image(name: str) -> dict[str, Any] | None:
+    """An image as the library takes it: by its path, or by its content where the name is no text."""
+    if not os.path.isfile(name):
+        return None
+    is_text = name.isprintable()
+    return {"path": name if is_text else None, "bytes": None if is_text else Path(name).read_bytes()}
+
+
+def write_huggingface(audits: Mapping[str, AuditResult], path: Path) -> None:
+    """Write the folder that `datasets.load_from_disk` reads; images are copied into it, None where there is no file."""
+    frame = encodable(samples_of(audits))
+    for name in ("given_label", "predicted_label"):
+        frame[name] = frame[name].astype(object).map(str, na_action="ignore")
+    with needed("datasets", "huggingface"):
+        import datasets
+    names = [name for audit in audits.values() for name in audit.names or ("",) * len(audit)]
+    made = datasets.Dataset.from_pandas(frame, preserve_index=False)
+    shown = datasets.Dataset.from_dict({"image": list(map(_image, names))}, datasets.Features(image=datasets.Image()))
+    made = datasets.concatenate_datasets([shown, made], axis=1)
+    with without_bars():
+        made.save_to_disk(str(path))
