@@ -32,6 +32,7 @@ def audit_embeddings(
     max_items: int = MAX_ITEMS,
     images: Sequence[Any] | None = None,
     search: str = "exact",
+    device: Any = "auto",
 ) -> Audit:
     """Audit precomputed embeddings.
 
@@ -49,13 +50,15 @@ def audit_embeddings(
             duplicates are then looked for in the pixels too.
         search: of neighbours: "exact", or "approximate" by faiss, for hundreds of thousands of samples. How many
             neighbours that finds is measured, and said in a note of the audit.
+        device: that compares: a torch device, or "auto" for an accelerator if there is one. What is found does not
+            depend on it.
 
     Returns:
         The Audit; its indices are rows of `vectors`.
 
     Raises:
         DataError: vectors or labels cannot be audited; says which rows and why.
-        SettingError: method, thresholds, policy or max_items is not valid.
+        SettingError: method, thresholds, policy, max_items or device is not valid.
     """
     from selfclean_hooks.audits.pipeline import (
         provenance,
@@ -65,7 +68,9 @@ def audit_embeddings(
         warn_of_missing_pairs,
     )
     from selfclean_hooks.detectors.methods import score
+    from selfclean_hooks.embedding.encoders.encoder import device_of
     from selfclean_hooks.embedding.quality import quality_of_vectors
+    from selfclean_hooks.neighbors.device import screening_on
     from selfclean_hooks.neighbors.unit_vectors import zero_rows
     from selfclean_hooks.results.finding_neighbors import with_evidence
     from selfclean_hooks.utils.arrays import fingerprint, note_identical
@@ -73,7 +78,7 @@ def audit_embeddings(
 
     thresholds, policy = checked_settings(method, thresholds, policy)
     checked_max_items(max_items)
-    neighbor_search = search_of(search)
+    neighbor_search, where = search_of(search), device_of(device)
     array = as_vectors(vectors)
     known = read_labels(labels, len(array))
     codes = known.values
@@ -87,7 +92,7 @@ def audit_embeddings(
         )
     for same in (identical := note_identical(array)):
         warnings.warn(same, DataWarning, stacklevel=2)
-    with bar("comparing", progress) as tick:
+    with screening_on(where), bar("comparing", progress) as tick:
         scores = score(
             array,
             codes,
@@ -108,7 +113,8 @@ def audit_embeddings(
     )
     origin["settings"] |= search_settings(neighbor_search)
     result = Audit(scores, thresholds, policy, origin, digests=digests)
-    return with_evidence(with_max_items(result, max_items), array, progress=progress)
+    with screening_on(where):
+        return with_evidence(with_max_items(result, max_items), array, progress=progress)
 
 
 @unpack_options
@@ -137,7 +143,7 @@ def audit(
         thresholds: where a score becomes a flag.
         policy: what a flag does.
         **options: the settings that follow, all optional.
-        device: "auto", or a torch device.
+        device: "auto", or a torch device; the samples are compared on it, too.
         batch_size: samples per forward pass.
         num_workers: processes that read the data set.
         seed: seed of self-supervised training. Global random state is not changed.

@@ -91,6 +91,7 @@ def splits_of(
         umap: see `with_evidence`.
     """
     from selfclean_hooks.detectors.leakage import find_leakage
+    from selfclean_hooks.neighbors.device import screening_on
 
     check_same_classes({name: collect_class_names(e.labels, e.class_names) for name, e in embeddings.items()})
     audits = {}
@@ -100,7 +101,8 @@ def splits_of(
     first = next(iter(audits.values()))
     scales = {name: audit.scores.pair_scales for name, audit in audits.items()}
     automatic = first.scores.automatic["near_duplicates"]
-    leaks = find_leakage(embeddings, scales, leakage_search_limit(first), automatic)
+    with screening_on(next(iter(embeddings.values())).device):
+        leaks = find_leakage(embeddings, scales, leakage_search_limit(first), automatic)
     for name, one in audits.items():
         others = [each.groups for other, each in embeddings.items() if other != name]
         scores = with_group_leakage(one.scores, embeddings[name].groups, others)

@@ -33,8 +33,9 @@ BLANK = "they are blank, or the encoder sees nothing in them. They count as far 
 
 
 def audit_of(embeddings: Embeddings, settings: AuditSettings, umap: bool = False) -> Audit:
-    """Score what `embed` returned; without thumbnails. `umap`: see `with_evidence`."""
+    """Score what `embed` returned, on the device that embedded; without thumbnails. `umap`: see `with_evidence`."""
     from selfclean_hooks.embedding.quality import rank_me
+    from selfclean_hooks.neighbors.device import screening_on
     from selfclean_hooks.neighbors.unit_vectors import repeated_blanks, with_blank_directions, zero_rows
     from selfclean_hooks.results.finding_neighbors import with_evidence
 
@@ -61,7 +62,8 @@ def audit_of(embeddings: Embeddings, settings: AuditSettings, umap: bool = False
     origin = provenance(e.data, encoder, settings.method, thresholds, policy, notes, e.fitness)
     origin["settings"] |= search_settings(search)
     result = Audit(scores, thresholds, policy, origin, e.names, digests=e.keys or None, encoder_file=e.encoder_file)
-    return with_evidence(with_max_items(result, settings.max_items), vectors, umap, settings.embedding.progress)
+    with screening_on(e.device):
+        return with_evidence(with_max_items(result, settings.max_items), vectors, umap, settings.embedding.progress)
 
 
 def search_of(search: str) -> NeighborSearch:
@@ -88,10 +90,11 @@ def _scores(
 ) -> Scores:
     """Scores of the readable samples alone."""
     from selfclean_hooks.detectors.methods import score
+    from selfclean_hooks.neighbors.device import screening_on
     from selfclean_hooks.utils.text import bar
 
     labels = None if embeddings.labels is None else embeddings.labels[embeddings.readable]
-    with bar("comparing", settings.embedding.progress) as tick:
+    with screening_on(embeddings.device), bar("comparing", settings.embedding.progress) as tick:
         return score(
             vectors,
             labels,
@@ -152,11 +155,13 @@ def with_leakage(audit: Audit, embeddings: Embeddings, others: Mapping[str, Embe
             training split.
     """
     from selfclean_hooks.detectors.leakage import find_leakage
+    from selfclean_hooks.neighbors.device import screening_on
 
     if name in others:
         raise DataError(f"leakage is searched between {name} and other splits, got {', '.join(others)}")
     automatic, scales = audit.scores.automatic["near_duplicates"], {name: audit.scores.pair_scales}
-    leaks = find_leakage({name: embeddings, **others}, scales, leakage_search_limit(audit), automatic, (name,))
+    with screening_on(embeddings.device):
+        leaks = find_leakage({name: embeddings, **others}, scales, leakage_search_limit(audit), automatic, (name,))
     scores = with_group_leakage(audit.scores, embeddings.groups, [each.groups for each in others.values()])
     return replace(audit, scores=replace(scores, leaks=leaks[name]))
 

@@ -16,6 +16,8 @@ from selfclean_hooks.sources.source import Source, open_source
 from selfclean_hooks.sources.splits import splits_in
 
 if TYPE_CHECKING:
+    import torch
+
     from selfclean_hooks.audits.audit import Audit
     from selfclean_hooks.audits.settings import AuditSettings
     from selfclean_hooks.audits.splits import SplitsAudit
@@ -127,6 +129,7 @@ def _audit_one(source: Source, backbone: Any, settings: AuditSettings) -> Audit:
             settings.embedding.progress,
             settings.max_items,
             search=settings.search,
+            device=settings.embedding.device,
         )
     else:
         result = audit(source.dataset, backbone, **_arguments(settings), labels=source.labels)
@@ -154,7 +157,8 @@ def _audit_vectors(opened: Mapping[str, Source], settings: AuditSettings) -> Spl
     for name, source in opened.items():
         with split_named(name):
             known = _known_labels(source, settings)
-            embeddings[name] = embeddings_of(source.vectors, known, source.class_names, source.name)
+            device = settings.embedding.device
+            embeddings[name] = embeddings_of(source.vectors, known, source.class_names, source.name, device)
     return splits_of(embeddings, settings, split_policies(settings.policy, opened))
 
 
@@ -165,11 +169,16 @@ def _arguments(settings: AuditSettings) -> dict[str, Any]:
 
 
 def embeddings_of(
-    vectors: Any, labels: Any = None, class_names: tuple[str, ...] | None = None, name: str = ""
+    vectors: Any,
+    labels: Any = None,
+    class_names: tuple[str, ...] | None = None,
+    name: str = "",
+    device: str | torch.device = "cpu",
 ) -> Embeddings:
     """The user's own vectors, (N, D), as if they had been embedded here."""
     from selfclean_hooks.core.embeddings import Embeddings
     from selfclean_hooks.core.labels import class_codes, read_labels
+    from selfclean_hooks.embedding.encoders.encoder import device_of
     from selfclean_hooks.embedding.quality import quality_of_vectors
     from selfclean_hooks.utils.arrays import as_vectors, fingerprint, note_identical
 
@@ -191,6 +200,7 @@ def embeddings_of(
         notes=(*note_identical(array), *known.notes),
         keys=keys,
         fitness=quality_of_vectors(array, class_codes(codes), keys),
+        device=str(device_of(device)),
     )
 
 

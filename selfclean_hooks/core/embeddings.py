@@ -152,6 +152,7 @@ class Embeddings:
     fitness: RepresentationQuality | None = None  # None: too few samples, or not requested
     encoder_file: bytes = b""  # of a small encoder trained by this package: what `--backbone FILE` reads
     groups: tuple[str, ...] = ()  # (n,) the group of each sample, "" for none; (): there are no groups
+    device: str = "cpu"  # of torch, that embedded: there they are compared
 
     @property
     def readable(self) -> NDArray[np.int64]:

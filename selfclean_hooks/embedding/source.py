@@ -104,4 +104,5 @@ def described(
         pixels=read.pixels if (read.pixels >= 0).any() else None,
         miniatures=read.readable_miniatures(),
         encoder_file=encoder.file,
+        device=str(encoder.device or "cpu"),
     )

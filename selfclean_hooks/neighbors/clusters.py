@@ -14,8 +14,8 @@ import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor
 
+from selfclean_hooks.neighbors.device import PROCESSOR
 from selfclean_hooks.neighbors.exact_search import ANY, search_neighbors
-from selfclean_hooks.neighbors.screen import fast_precision
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, lengths_between
 from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
 
@@ -146,7 +146,7 @@ class TightParts:
                 columns = (lengths[at] <= first[at] + 2 * radius[at] + ROUNDING)[self.of].nonzero()[0]
                 samples, others = torch.from_numpy(rows), torch.from_numpy(columns)
                 near, far = search_neighbors(
-                    x, samples, 1, samples, ANY, others, fast_precision(), above=shortest**2 / 4
+                    x, samples, 1, samples, ANY, others, PROCESSOR.precision(), above=shortest**2 / 4
                 )
                 limit = (first[at] + radius[at]) ** 2 / 4
                 target = np.where(far[:, 0].numpy() <= limit, near[:, 0].numpy(), -1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from selfclean_hooks.neighbors.device import PROCESSOR
 from selfclean_hooks.neighbors.screen import Extent, Screen
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 
@@ -43,8 +45,43 @@ def _as_float(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
+class Candidates:
+    """Of some rows the columns of lowest screened distance so far: (R, m) values, ascending, and columns, -1 for none.
+
+    They are on the device that screens.
+    """
+
+    def __init__(self, rows: int, m: int, screen: Screen) -> None:
+        """None yet."""
+        precision = torch.float64 if screen.columns.dtype == torch.float64 else torch.float32
+        self.values = torch.full((rows, m), torch.inf, dtype=precision, device=screen.device.kind)
+        self.columns = torch.full((rows, m), -1, dtype=torch.int64, device=screen.device.kind)
+
+    def take(self, screened: Tensor, first: int, rows: slice = slice(None), *, more: bool) -> None:
+        """Take the best from a block of distances (R, C) of some rows to the columns from `first` on.
+
+        `more`: in addition to those of earlier blocks.
+        """
+        m = self.values.shape[1]
+        values, columns = smallest_per_row(screened, m)
+        columns = torch.where(values < torch.inf, first + columns, -1)
+        if more:
+            values, keep = torch.cat([self.values[rows], values], 1).topk(m, dim=1, largest=False)
+            columns = torch.cat([self.columns[rows], columns], 1).gather(1, keep)
+        width = values.shape[1]
+        self.values[rows, :width], self.columns[rows, :width] = values, columns
+
+    def on_processor(self) -> tuple[Tensor, Tensor]:
+        """Values and columns."""
+        return self.values.cpu(), self.columns.cpu()
+
+
+def slices(count: int, size: int) -> list[slice]:
+    """Those of a size, the last one shorter, that make up so many rows or columns."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
 SAME, OTHER, ANY = "same", "other", "any"
-BUDGET = 1 << 24  # distances that are held at a time
 CHUNK = 4096  # columns that are rounded at a time
 
 
@@ -56,7 +93,6 @@ def search_neighbors(
     kind: str = ANY,
     columns: Tensor | None = None,
     screen: Screen | torch.dtype = torch.float32,
-    budget: int = BUDGET,
     above: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """The k nearest of a few `rows` (R,) among all N, or among the `columns` given.
@@ -67,24 +103,14 @@ def search_neighbors(
     Returns positions and distances, each (R, k), -1 and inf where there are fewer.
     """
     columns = torch.arange(len(x)) if columns is None else columns
-    if kind != ANY:  # groups are slices of both, so that they are masked as slices
-        rows, back = _by_group(rows, groups)
-        columns = _by_group(columns, groups)[0]
-    search, found = _Search(x, columns, k, groups, kind, above), []
-    screened = screen[columns] if isinstance(screen, Screen) else None
-    for batch in torch.split(rows, max(1, budget // max(1, len(columns)))):
-        if isinstance(screen, Screen) and screened is not None:
-            own = screen[batch]
-            found.append(search.nearest(batch, own, own.distances(screened, above), screened.extent))
-        elif isinstance(screen, torch.dtype):
-            found.append(search.around_mean(batch, screen))
-    indices, distances = (torch.cat(part) for part in zip(*found, strict=True))
-    return (indices, distances) if kind == ANY else (indices[back], distances[back])
+    if kind == ANY:
+        return _Search(x, columns, k, groups, kind, above).of(rows, screen)
+    rows, back = _by_group(rows, groups)  # groups are slices of both, so that they are masked as slices
+    indices, distances = _Search(x, _by_group(columns, groups)[0], k, groups, kind, above).of(rows, screen)
+    return indices[back], distances[back]
 
 
-def screened_neighbors(
-    screen: Screen, rows: Tensor, m: int, groups: Tensor, columns: Tensor, budget: int = BUDGET
-) -> tuple[Tensor, Tensor]:
+def screened_neighbors(screen: Screen, rows: Tensor, m: int, groups: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     """Of other groups (N,) what is nearest to some `rows` (R,) among some columns, as far as the `screen` resolves it.
 
     Returns positions and the least that their distances are, ascending, each (R, m), -1 and inf where there are fewer.
@@ -93,15 +119,22 @@ def screened_neighbors(
     rows, back = _by_group(rows, groups)
     columns = _by_group(columns, groups)[0]
     others, found = screen[columns], []
-    for batch in torch.split(rows, max(1, budget // max(1, len(columns)))):
-        own = screen[batch]
-        screened = own.distances(others)
-        _mask_groups(screened, groups[batch], groups[columns], OTHER)
-        values, places = smallest_per_row(screened, m)
-        found.append((torch.where(values < torch.inf, columns[places], -1), own.lowest_true(values, others.extent)))
+    height, width = screen.device.block(len(rows), len(columns))
+    for batch in torch.split(rows, height):
+        own, best = screen[batch], Candidates(len(batch), m, screen)
+        for part in slices(len(columns), width):
+            screened = own.distances(others[part])
+            _mask_groups(screened, groups[batch], groups[columns[part]], OTHER)
+            best.take(screened, part.start, more=part.start > 0)
+        values, places = best.on_processor()
+        found.append((_at(columns, places), own.lowest_true(values, others.extent)))
     near, lowest = (torch.cat(part) for part in zip(*found, strict=True))
-    missing = (0, m - near.shape[1])
-    return functional.pad(near, missing, value=-1)[back], functional.pad(lowest, missing, value=torch.inf)[back]
+    return near[back], lowest[back]
+
+
+def _at(columns: Tensor, places: Tensor) -> Tensor:
+    """What stands at some places, -1 at -1."""
+    return torch.where(places >= 0, columns[places], -1) if len(columns) else places
 
 
 def _by_group(index: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,27 +157,42 @@ class _Search:
     kind: str
     above: float  # no column of that kind is nearer than this to any row
 
-    def around_mean(self, rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """The nearest of `rows` (R,) by products in some precision around their mean."""
-        own = Screen.of(self.x[rows], dtype, self.x.values[rows].mean(0, dtype=torch.float64).float())
-        near, extent = [], Extent(0.0, 0.0, 0.0)
-        for part in torch.split(self.columns, CHUNK):
-            others = Screen.of(self.x[part], dtype, own.centre)
-            near.append(own.distances(others, self.above))
-            extent = extent.joined(others.extent)
-        return self.nearest(rows, own, torch.cat(near, 1), extent)
+    def of(self, rows: Tensor, screen: Screen | torch.dtype) -> tuple[Tensor, Tensor]:
+        """The nearest of `rows` (R,), see `search_neighbors`."""
+        if isinstance(screen, torch.dtype):
+            height, _ = PROCESSOR.block(len(rows), len(self.columns))
+            found = [self.around_mean(batch, screen) for batch in torch.split(rows, height)]
+        else:
+            height, width = screen.device.block(len(rows), len(self.columns))
+            others = screen[self.columns]
+            blocks = [(part, others[part]) for part in slices(len(self.columns), width)]
+            found = [self.nearest(batch, screen[batch], blocks) for batch in torch.split(rows, height)]
+        indices, distances = (torch.cat(part) for part in zip(*found, strict=True))
+        return indices, distances
 
-    def nearest(self, rows: Tensor, own: Screen, screened: Tensor, extent: Extent) -> tuple[Tensor, Tensor]:
-        """The nearest of `rows` (R,) by their screened distances (R, C); again where these cannot certify them."""
-        precision = own.columns.dtype
-        if self.kind != ANY:
-            _mask_groups(screened, self.groups[rows], self.groups[self.columns], self.kind)
-        if self.kind != OTHER:
-            screened.masked_fill_(rows.unsqueeze(1) == self.columns, torch.inf)
-        exact, count = precision not in NEXT, len(self.columns)
+    def around_mean(self, rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """The nearest of `rows` (R,) by products in some precision around their mean, on the processor."""
+        own = Screen.of(self.x[rows], dtype, self.x.values[rows].mean(0, dtype=torch.float64).float())
+        parts = slices(len(self.columns), CHUNK)
+        blocks = ((part, Screen.of(self.x[self.columns[part]], dtype, own.centre)) for part in parts)
+        return self.nearest(rows, own, blocks)
+
+    def nearest(self, rows: Tensor, own: Screen, others: Iterable[tuple[slice, Screen]]) -> tuple[Tensor, Tensor]:
+        """The nearest of `rows` (R,) among columns in blocks; again where screened distances cannot certify them."""
+        precision, count = own.columns.dtype, len(self.columns)
+        exact = precision not in NEXT
         m = min(count, self.k if exact else max(2 * self.k, self.k + 8))
-        values, places = smallest_per_row(screened, m)
-        indices, distances = rank_by_distance(self.x, rows, torch.where(values < torch.inf, self.columns[places], -1))
+        best, extent = Candidates(len(rows), m, own), Extent(0.0, 0.0, 0.0)
+        for part, block in others:
+            screened, columns = own.distances(block, self.above), self.columns[part]
+            if self.kind != ANY:
+                _mask_groups(screened, self.groups[rows], self.groups[columns], self.kind)
+            if self.kind != OTHER:
+                screened.masked_fill_((rows.unsqueeze(1) == columns).to(screened.device), torch.inf)
+            best.take(screened, part.start, more=part.start > 0)
+            extent = extent.joined(block.extent)
+        values, places = best.on_processor()
+        indices, distances = rank_by_distance(self.x, rows, _at(self.columns, places))
         indices = functional.pad(indices, (0, max(0, self.k - m)), value=-1)[:, : self.k]
         distances = functional.pad(distances, (0, max(0, self.k - m)), value=torch.inf)[:, : self.k]
         if not exact and m < count:
@@ -180,3 +228,11 @@ def order_by_distance(candidates: Tensor, distances: Tensor) -> tuple[Tensor, Te
     by_index = torch.argsort(candidates, dim=1)
     order = by_index.gather(1, torch.argsort(distances.gather(1, by_index), dim=1, stable=True))
     return candidates.gather(1, order), distances.gather(1, order)
+
+
+def restore_order(indices: Tensor, distances: Tensor, order: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Lists with samples numbered as before the sort."""
+    if order is None:
+        return indices, distances
+    back = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order)))
+    return torch.where(indices >= 0, order[indices.clamp(min=0)], -1)[back], distances[back]

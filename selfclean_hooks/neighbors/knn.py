@@ -1,6 +1,6 @@
 """Exact nearest neighbours by cosine distance in one pass over blocks of rows, in O(N) memory.
 
-How a result is certified. Distances are computed block by block in bfloat16 where the processor has it (`screen`). The
+How a result is certified. Distances are computed block by block in bfloat16 where the device has it (`screen`). The
 `m` best of every row by that are re-scored in float32. What was left out has a screened distance of at least the last
 of these, so the row is exact as soon as no pair nearer than its k-th re-scored distance can be screened as far. The few
 rows that fail are searched again in float32, and those that float32 products cannot certify in float64. What remains
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -23,13 +23,14 @@ from selfclean_hooks.neighbors.clusters import separated_clusters
 from selfclean_hooks.neighbors.distinct_rows import DistinctRows
 from selfclean_hooks.neighbors.exact_search import (
     ANY,
-    BUDGET,
     OTHER,
     SAME,
+    Candidates,
     order_by_distance,
     rank_by_distance,
+    restore_order,
     search_neighbors,
-    smallest_per_row,
+    slices,
 )
 from selfclean_hooks.neighbors.screen import Screen, make_screen
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
@@ -102,7 +103,10 @@ def _search_distinct(
         return _search_blocks(x, k, classes, block, dtype, tick)
     kinds, done = (ANY,) if classes is None else (ANY, SAME, OTHER), 0
     groups = torch.zeros(n, dtype=torch.int64) if classes is None else classes
-    lists = {kind: _empty_lists(n, k if kind == ANY else 1) for kind in kinds}
+    widths = {kind: (n, k if kind == ANY else 1) for kind in kinds}
+    lists = {
+        kind: (torch.full(size, -1), torch.full(size, torch.inf, dtype=torch.float32)) for kind, size in widths.items()
+    }
     for members in clusters:
         own = None if classes is None else classes[members]
         step = None if tick is None else partial(_tick_from, tick, done, n)
@@ -121,10 +125,6 @@ def _search_distinct(
     return NeighborLists.joined(list(lists.values()), again)
 
 
-def _empty_lists(n: int, k: int) -> tuple[Tensor, Tensor]:
-    return torch.full((n, k), -1), torch.full((n, k), torch.inf, dtype=torch.float32)
-
-
 def _tick_from(tick: Tick, before: int, total: int, done: int, _: int) -> None:
     tick(before + done, total)
 
@@ -138,28 +138,21 @@ def _search_blocks(
         order = torch.argsort(classes, stable=True)  # so that every class is a slice
         x, classes = x[order], torch.unique(classes[order], return_inverse=True)[1]
     groups = torch.zeros(n, dtype=torch.int64) if classes is None else classes
-    screen, ends = make_screen(x, dtype), torch.bincount(groups).cumsum(0).tolist()
-    lists = [_CandidateList(n, k, _list_length(x, screen, k), ANY)]
-    if classes is not None:
-        lists += [_CandidateList(n, 1, 8, SAME), _CandidateList(n, 1, 8, OTHER)]
-    step = max(1, BUDGET // n) if block is None else block
-    for start in range(0, n, step):
-        rows = slice(start, min(start + step, n))
-        screened = screen[rows].distances(screen)
-        screened[:, rows].fill_diagonal_(torch.inf)
-        lists[0].take(rows, screened)
-        if classes is not None:
-            for part, columns in _class_slices(rows, classes, ends):
-                here = screened[part.start - start : part.stop - start]
-                lists[1].take(part, here[:, columns], columns.start)
-                here[:, columns] = torch.inf
-            lists[2].take(rows, screened)
+    screen = make_screen(x, dtype)
+    kinds = ((ANY, k, _list_length(x, screen, k)), *(() if classes is None else ((SAME, 1, 8), (OTHER, 1, 8))))
+    search, found = _BlockSearch(x, screen, groups, kinds), []
+    for rows in slices(n, block or screen.device.block(n, n)[0]):
+        found.append(search.nearest(rows))
         if tick is not None:
             tick(rows.stop, n)
-    again = torch.zeros(n, dtype=torch.bool)
-    for best in lists:
-        again |= best.certify(x, screen, groups)
-    return NeighborLists.joined([best.restore_order(order) for best in lists], again)
+    lists, again = [], torch.zeros(n, dtype=torch.bool)
+    for (kind, width, _), parts in zip(kinds, zip(*found, strict=True), strict=True):
+        indices, distances, uncertified = (torch.cat(part) for part in zip(*parts, strict=True))
+        missing = uncertified.nonzero()[:, 0]
+        indices[missing], distances[missing] = search_neighbors(x, missing, width, groups, kind)
+        lists.append(restore_order(indices, distances, order))
+        again |= uncertified
+    return NeighborLists.joined(lists, again)
 
 
 PROBES = 64  # rows that show how many candidates are needed
@@ -170,74 +163,85 @@ def _list_length(x: UnitRows, screen: Screen, k: int) -> int:
     """How many candidates of a row are certain to hold its k nearest, of most rows: 2 k, or 4 k."""
     n = len(x)
     rows = torch.from_numpy(np.linspace(0, n - 1, min(n, PROBES)).round().astype(np.int64))
-    own = screen[rows]
-    screened = own.distances(screen)
-    screened[torch.arange(len(rows)), rows] = torch.inf
-    values, columns = smallest_per_row(screened, min(n, 2 * k))
-    kth = rank_by_distance(x, rows, torch.where(values < torch.inf, columns, -1))[1][:, k - 1]
+    own, best = screen[rows], Candidates(len(rows), min(n, 2 * k), screen)
+    for columns in slices(n, screen.device.block(len(rows), n)[1]):
+        screened = own.distances(screen[columns])
+        here = ((rows >= columns.start) & (rows < columns.stop)).nonzero()[:, 0]
+        screened[here, rows[here] - columns.start] = torch.inf
+        best.take(screened, columns.start, more=columns.start > 0)
+    values, near = best.on_processor()
+    kth = rank_by_distance(x, rows, near)[1][:, k - 1]
     uncertified = ~own.certifies(kth, values[:, -1], screen.extent)
-    return 4 * k if uncertified.float().mean() > MAX_UNCERTIFIED else 2 * k
+    return min(n, 4 * k if uncertified.float().mean() > MAX_UNCERTIFIED else 2 * k)
 
 
-def _class_slices(rows: slice, classes: Tensor, ends: list[int]) -> Iterator[tuple[slice, slice]]:
-    """For every class among some rows: its rows there, and all of its samples."""
-    start = rows.start
-    while start < rows.stop:
-        code = int(classes[start])
-        stop = min(rows.stop, ends[code])
-        yield slice(start, stop), slice(ends[code - 1] if code else 0, ends[code])
-        start = stop
-
-
-CHUNK = 4096  # rows whose candidates are ordered at a time
 FIRST = 4  # more than k, whose distances show which of the others come into question
 
 
-class _CandidateList:
-    """The m best of every row by the screen; after `certify` the k nearest, exact."""
+@dataclass(frozen=True, eq=False)
+class _BlockSearch:
+    """What is searched for of N rows, which are sorted by group."""
 
-    def __init__(self, n: int, k: int, m: int, kind: str) -> None:
-        self.k, self.m, self.kind = k, min(m, n), kind
-        self.indices, self.values = _empty_lists(n, self.m)
+    x: UnitRows
+    screen: Screen
+    groups: Tensor  # (N,) codes from 0
+    kinds: tuple[tuple[str, int, int], ...]  # of neighbours; how many; how many candidates are listed by the screen
 
-    def take(self, rows: slice, screened: Tensor, first: int = 0) -> None:
-        """Take the best from the distances (R, C) of some rows to all columns that count, from `first` on."""
-        values, columns = smallest_per_row(screened, self.m)
-        width = values.shape[1]
-        self.values[rows, :width] = values
-        self.indices[rows, :width] = torch.where(values < torch.inf, first + columns, -1)
+    @cached_property
+    def ends(self) -> list[int]:
+        """Where the samples of each group end."""
+        return torch.bincount(self.groups).cumsum(0).tolist()
 
-    def certify(self, x: UnitRows, screen: Screen, classes: Tensor) -> Tensor:
-        """Re-score, certify and search the uncertified again. Returns which rows those were, (N,) bool."""
-        n, last = len(x), self.values[:, -1].clone()  # inf: nothing was left out
-        indices, distances = _empty_lists(n, self.k)
-        for rows in torch.split(torch.arange(n), CHUNK):
-            indices[rows], distances[rows] = self._nearest(x, screen, rows)
-        self.indices, self.values = indices, distances
-        uncertified = ~screen.certifies(self.values[:, -1], last, screen.extent)
-        again = uncertified.nonzero()[:, 0]
-        self.indices[again], self.values[again] = search_neighbors(x, again, self.k, classes, self.kind)
-        return uncertified
+    def nearest(self, rows: slice) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Of each kind: positions and true distances (R, k) of the nearest, and which rows are not certified (R,)."""
+        screen, n = self.screen, len(self.x)
+        height = rows.stop - rows.start
+        own, best = screen[rows], [Candidates(height, m, screen) for _, _, m in self.kinds]
+        for columns in slices(n, screen.device.block(height, n)[1]):
+            first, more = columns.start, columns.start > 0
+            screened = own.distances(screen[columns])
+            start, stop = max(rows.start, first), min(rows.stop, columns.stop)
+            if start < stop:
+                itself = screened[start - rows.start : stop - rows.start, start - first : stop - first]
+                itself.fill_diagonal_(torch.inf)
+            best[0].take(screened, first, more=more)
+            if len(best) == 1:
+                continue
+            for part, inside in self._group_slices(rows, columns):
+                here = slice(part.start - rows.start, part.stop - rows.start)
+                of_group = screened[here, inside.start - first : inside.stop - first]
+                best[1].take(of_group, inside.start, here, more=more)
+                of_group.fill_(torch.inf)
+            best[2].take(screened, first, more=more)
+        kinds = zip(self.kinds, best, strict=True)
+        return [self._certified(own, rows, k, *one.on_processor()) for (_, k, _), one in kinds]
 
-    def _nearest(self, x: UnitRows, screen: Screen, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The k nearest of the candidates of some rows, by true distance."""
-        near, indices, screened = min(self.m, self.k + FIRST), self.indices[rows], self.values[rows]
-        distances = torch.full_like(screened, torch.inf)
-        distances[:, :near] = x.distances(rows, indices[:, :near].clamp(min=0))
-        distances.masked_fill_(indices < 0, torch.inf)
-        kth = distances[:, :near].kthvalue(self.k, dim=1).values
-        possible = screened <= screen[rows].highest_rounded(kth, screen.extent).unsqueeze(1)
-        row, place = (possible & (indices >= 0))[:, near:].nonzero(as_tuple=True)
+    def _group_slices(self, rows: slice, columns: slice) -> Iterator[tuple[slice, slice]]:
+        """For every group among some rows: its rows there, and its samples among some columns, if there are any."""
+        start = rows.start
+        while start < rows.stop:
+            code = int(self.groups[start])
+            stop = min(rows.stop, self.ends[code])
+            first = max(columns.start, self.ends[code - 1] if code else 0)
+            last = min(columns.stop, self.ends[code])
+            if first < last:
+                yield slice(start, stop), slice(first, last)
+            start = stop
+
+    def _certified(
+        self, own: Screen, rows: slice, k: int, values: Tensor, candidates: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The k nearest of the candidates (R, m) by true distance, and where one that is left out may be nearer."""
+        extent, m = self.screen.extent, values.shape[1]
+        positions, near = torch.arange(rows.start, rows.stop), min(m, k + FIRST)
+        distances = torch.full_like(values, torch.inf)
+        distances[:, :near] = self.x.distances(positions, candidates[:, :near].clamp(min=0))
+        distances.masked_fill_(candidates < 0, torch.inf)
+        kth = distances[:, :near].kthvalue(k, dim=1).values
+        possible = values <= own.highest_rounded(kth, extent).unsqueeze(1)
+        row, place = (possible & (candidates >= 0))[:, near:].nonzero(as_tuple=True)
         place += near
-        distances[row, place] = x.distances(rows[row], indices[row, place].unsqueeze(1))[:, 0]
-        indices, distances = order_by_distance(indices, distances)
-        return indices[:, : self.k], distances[:, : self.k]
-
-    def restore_order(self, order: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Positions and distances with samples numbered as before the sort."""
-        if order is None:
-            return self.indices, self.values
-        indices, distances = torch.empty_like(self.indices), torch.empty_like(self.values)
-        indices[order] = torch.where(self.indices >= 0, order[self.indices.clamp(min=0)], -1)
-        distances[order] = self.values
-        return indices, distances
+        distances[row, place] = self.x.distances(positions[row], candidates[row, place].unsqueeze(1))[:, 0]
+        indices, distances = order_by_distance(candidates, distances)
+        indices, distances = indices[:, :k].clone(), distances[:, :k].clone()  # the rest is let go
+        return indices, distances, ~own.certifies(distances[:, -1], values[:, -1], extent)

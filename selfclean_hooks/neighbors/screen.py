@@ -5,6 +5,9 @@ Rows are rounded around a centre: with `y = (x - centre) / sqrt(2)` the distance
 into the product, each as three numbers of the precision, so that one product gives distances and its result is rounded
 in proportion to them, not to 1. What the rounding of the rows changes is in proportion to their lengths from the
 centre: near a centre amid the rows short distances are resolved as well as long ones.
+
+Products run on the device in force, with the columns there or, where they do not fit, sent in blocks. The bounds are
+computed by the processor.
 """
 
 from __future__ import annotations
@@ -15,11 +18,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from selfclean_hooks.neighbors.device import PROCESSOR, UNIT, Device, device
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
-from selfclean_hooks.utils.torch_internals import has_avx512_bfloat16
 
 PARTS = 3  # numbers that hold a q: three of bfloat16 have the 24 bits of a float32
-UNIT = {torch.bfloat16: 2.0**-8, torch.float32: 2.0**-24, torch.float64: 2.0**-53}  # relative error of a rounding
 
 
 @dataclass(frozen=True)
@@ -39,52 +41,61 @@ class Extent:
 class Screen:
     """N rows in some precision around a centre. Screens of the same centre and precision can be compared."""
 
-    columns: Tensor  # (N, D + 6): minus y, the parts of q, ones
+    columns: Tensor  # (N, D + 6): minus y, the parts of q, ones; on the device, or on the processor
     length: Tensor  # (N,) float32: of y
     moved: Tensor  # (N,) float32: how far rounding moved y
     zero: Tensor  # (N,) float32: 1/4 where a row had no length, else 0
     centre: Tensor  # (D,) float32
+    device: Device
 
     @classmethod
-    def of(cls, x: UnitRows, dtype: torch.dtype, centre: Tensor, chunk: int = 4096) -> Screen:
-        """Round N rows to `dtype` around a `centre` (D,)."""
+    def of(
+        cls, x: UnitRows, dtype: torch.dtype, centre: Tensor, where: Device = PROCESSOR, chunk: int = 4096
+    ) -> Screen:
+        """Round N rows to `dtype` around a `centre` (D,), for products on a device."""
         n, dim = x.values.shape
-        columns = torch.ones(n, dim + 2 * PARTS, dtype=dtype)
+        columns = where.empty(n, dim + 2 * PARTS, dtype)
         length, moved = (torch.empty(n, dtype=torch.float32) for _ in range(2))
         exact = torch.float64 if dtype == torch.float64 else torch.float32
         for start in range(0, n, chunk):
             here = slice(start, start + chunk)
             y = (centre.to(exact) - x.values[here].to(exact)).mul_(0.5**0.5)
             rounded = y.to(dtype)
-            columns[here, :dim] = rounded
+            block = torch.ones(len(y), dim + 2 * PARTS, dtype=dtype)
+            block[:, :dim] = rounded
             squares = torch.linalg.vector_norm(y, dim=1, dtype=torch.float64).square_()
             length[here] = squares.sqrt().float()
             moved[here] = torch.linalg.vector_norm(y.sub_(rounded), dim=1)
             rest = squares / 2 + x.zero[here].double() / 4
             for part in range(PARTS):
-                columns[here, dim + part] = rest.to(dtype)
-                rest -= columns[here, dim + part].double()
-        return cls(columns, length, moved.add_(length, alpha=2.0**-22), x.zero / 4, centre)
+                block[:, dim + part] = rest.to(dtype)
+                rest -= block[:, dim + part].double()
+            columns[here] = block
+        return cls(columns, length, moved.add_(length, alpha=2.0**-22), x.zero / 4, centre, where)
 
     def __len__(self) -> int:
         return len(self.columns)
 
     def __getitem__(self, index: Tensor | slice) -> Screen:
-        return Screen(self.columns[index], self.length[index], self.moved[index], self.zero[index], self.centre)
+        length, moved, zero = self.length[index], self.moved[index], self.zero[index]
+        return Screen(self.columns[index], length, moved, zero, self.centre, self.device)
 
     def distances(self, others: Screen, above: float = 0.0) -> Tensor:
-        """(N, M) to all M `others`, less `above`; of a pair as far apart as that, or farther, it is not negative."""
-        dim = self.columns.shape[1] - 2 * PARTS
-        left = torch.empty_like(self.columns)
-        torch.neg(self.columns[:, :dim], out=left[:, :dim])
-        left[:, dim : dim + PARTS] = 1
-        left[:, dim + PARTS :] = self.columns[:, dim : dim + PARTS]
+        """(N, M) to all M `others`, less `above`; of a pair as far apart as that, or farther, it is not negative.
+
+        They are on the device.
+        """
+        dim, own = self.columns.shape[1] - 2 * PARTS, self.columns.to(self.device.kind)
+        left = torch.ones_like(own)
+        torch.neg(own[:, :dim], out=left[:, :dim])
+        left[:, dim + PARTS :] = own[:, dim : dim + PARTS]
         if above:
-            rest = self.columns[:, dim : dim + PARTS].double().sum(1) - above
+            rest = own[:, dim : dim + PARTS].cpu().double().sum(1) - above
             for part in range(PARTS):
-                left[:, dim + PARTS + part] = rest.to(left.dtype)
-                rest -= left[:, dim + PARTS + part].double()
-        return matrix_product(left, others.columns)
+                rounded = rest.to(left.dtype)
+                left[:, dim + PARTS + part] = rounded.to(left.device)
+                rest -= rounded.double()
+        return matrix_product(left, others.columns.to(self.device.kind))
 
     @cached_property
     def extent(self) -> Extent:
@@ -132,17 +143,12 @@ class Screen:
         """
         length, moved = self.length.double(), self.moved.double()
         of_rows = (moved + others.share * (length + moved)) * reach
-        unit = UNIT[torch.float64 if self.columns.dtype == torch.float64 else torch.float32]
+        unit = UNIT[torch.float64] if self.columns.dtype == torch.float64 else self.device.rounding
         of_sum = (self.columns.shape[1] + 8) * unit * ((length + reach) ** 2 + self.zero + others.zero + above)
         return of_rows + of_sum
 
 
-def fast_precision() -> torch.dtype:
-    """Bfloat16 where this processor multiplies matrices of it faster than of float32."""
-    is_fast = torch.backends.cpu.get_cpu_capability().startswith("AVX512") and has_avx512_bfloat16()
-    return torch.bfloat16 if is_fast else torch.float32
-
-
 def make_screen(x: UnitRows, dtype: torch.dtype | None = None) -> Screen:
-    """The rows around their mean, in the precision that is fastest on this processor or in `dtype`."""
-    return Screen.of(x, dtype or fast_precision(), x.values.mean(0))
+    """The rows around their mean, in the precision that is fastest on the device in force or in `dtype`."""
+    where = device()
+    return Screen.of(x, dtype or where.precision(), x.values.mean(0), where)

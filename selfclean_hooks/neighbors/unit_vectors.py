@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from selfclean_hooks.utils.torch_settings import full_sums, without_autocast
+
 BINS = 1 << 16
 MOST_BLANK = 256  # contents that get a direction
 
@@ -87,9 +89,9 @@ class UnitRows:
 
 def matrix_product(a: Tensor, b: Tensor) -> Tensor:
     """`a @ b.T` in the precision of the rows, whatever matmul precision and autocast are set for training."""
-    if a.dtype == torch.float32:
+    if a.device.type == "cpu" and a.dtype == torch.float32:
         return torch.from_numpy(a.numpy() @ b.numpy().T)  # numpy knows of neither
-    with torch.autocast("cpu", enabled=False):
+    with without_autocast(), full_sums(a.device):
         return a @ b.T
 
 

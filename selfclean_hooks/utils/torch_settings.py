@@ -36,7 +36,7 @@ def on_cpu() -> Iterator[None]:
 def without_autocast() -> Iterator[None]:
     """Layers compute in the precision of their weights, whatever autocast is around."""
     with ExitStack() as settings:
-        for kind in ("cpu", "cuda"):
+        for kind in ("cpu", "cuda", "mps"):
             if torch.is_autocast_enabled(kind):
                 settings.enter_context(torch.autocast(kind, enabled=False))
         yield
@@ -51,3 +51,18 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def full_sums(device: torch.device) -> Iterator[None]:
+    """Products of bfloat16 on a device are summed in float32 throughout."""
+    if device.type != "cuda":
+        yield
+        return
+    matmul, name = torch.backends.cuda.matmul, "allow_bf16_reduced_precision_reduction"
+    before, split = getattr(matmul, name), getattr(matmul, f"{name}_split_k", None)  # newer versions of torch
+    setattr(matmul, name, False)
+    try:
+        yield
+    finally:
+        setattr(matmul, name, before if split is None else (before, split))

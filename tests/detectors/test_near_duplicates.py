@@ -10,6 +10,7 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import pdist
 
 from selfclean_hooks.core.calibration import Calibration
+from selfclean_hooks.detectors.intrinsic_dimension import intrinsic_dimension
 from selfclean_hooks.detectors.near_duplicates.calibration import (
     MARGIN_DEVIATIONS,
     MARGIN_SAMPLES,
@@ -30,7 +31,6 @@ from selfclean_hooks.detectors.near_duplicates.local_scale import (
 )
 from selfclean_hooks.detectors.near_duplicates.pair_scores import scaled_score, score_pairs
 from selfclean_hooks.detectors.protocol import Finding, Geometry, Pairs
-from selfclean_hooks.neighbors.intrinsic_dimension import intrinsic_dimension
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.spanning_tree import minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, pair_distance_quantile

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from selfclean_hooks.neighbors import knn as module
+from selfclean_hooks.neighbors.device import PROCESSOR, UNIT, screening_on
 from selfclean_hooks.neighbors.exact_search import ANY, OTHER, SAME, search_neighbors
 from selfclean_hooks.neighbors.knn import NeighborLists, nearest_neighbors
-from selfclean_hooks.neighbors.screen import UNIT, Screen, make_screen
+from selfclean_hooks.neighbors.screen import Screen, make_screen
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 from tests.helpers.reference import (
     KINDS,
@@ -120,8 +122,7 @@ def test_a_list_that_is_too_short_is_searched_again(monkeypatch: pytest.MonkeyPa
     x = UnitRows.of(random_vectors("positive", 300, 64, 1))
     expected = nearest_distances(distance_matrix(x.values.numpy()), 6)
     enough = nearest_neighbors(x, 6, screen=torch.float32)
-    initialize = module._CandidateList.__init__
-    monkeypatch.setattr(module._CandidateList, "__init__", lambda self, n, k, m, kind: initialize(self, n, k, k, kind))
+    monkeypatch.setattr(module, "_list_length", lambda x, screen, k: k)
     short = nearest_neighbors(x, 6, screen=torch.bfloat16)
     assert enough.num_fallback_rows == 0
     assert short.num_fallback_rows > 200
@@ -146,7 +147,8 @@ def test_search_among_some_columns_and_in_small_batches(data: str, kind: str, sc
         d[alike if kind == OTHER else ~alike] = np.inf
     screened = torch.float32 if screen is None else make_screen(x, screen)
     for some in (columns, torch.arange(120)):
-        indices, distances = search_neighbors(x, rows, 5, groups, kind, some, screened, budget=130)
+        with screening_on(replace(PROCESSOR, budget=130)):
+            indices, distances = search_neighbors(x, rows, 5, groups, kind, some, screened)
         close(distances, np.sort(d[rows][:, some], 1)[:, :5])
         close(distances, d[rows[:, None], indices])
 

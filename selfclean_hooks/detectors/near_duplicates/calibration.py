@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.calibration import Calibration
+from selfclean_hooks.detectors.intrinsic_dimension import MAX_DIMENSION
 from selfclean_hooks.detectors.near_duplicates.local_scale import SCALE_RANK
-from selfclean_hooks.neighbors.intrinsic_dimension import MAX_DIMENSION
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
 MARGIN_DEVIATIONS = 1.0  # standard deviations by which more small p than the average are granted to chance

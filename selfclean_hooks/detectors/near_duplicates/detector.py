@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from selfclean_hooks.detectors.intrinsic_dimension import intrinsic_dimension
 from selfclean_hooks.detectors.near_duplicates.calibration import fitted_calibration, near_duplicate_calibration
 from selfclean_hooks.detectors.near_duplicates.copy_groups import (
     MAX_RATIO,
@@ -23,7 +24,6 @@ from selfclean_hooks.detectors.near_duplicates.pair_scores import (
 )
 from selfclean_hooks.detectors.near_duplicates.pixel_evidence import PixelEvidence, blended_scale
 from selfclean_hooks.detectors.protocol import MIN_PAIRS, Finding, Geometry, Pairs
-from selfclean_hooks.neighbors.intrinsic_dimension import intrinsic_dimension
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
 MAX_FALSE_FLAG_RATE = 0.5  # up to which a false discovery rate may ask for pairs

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from selfclean_hooks.detectors.intrinsic_dimension import TINY, intrinsic_dimension
 from selfclean_hooks.detectors.near_duplicates.copy_groups import CopyGroups
-from selfclean_hooks.neighbors.intrinsic_dimension import TINY, intrinsic_dimension
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
 SCALE_RANK = 3  # the neighbour beyond the group of copies whose distance is the scale: near, so that it is local

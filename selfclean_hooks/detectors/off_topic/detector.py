@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from selfclean_hooks.core.calibration import Calibration
+from selfclean_hooks.detectors.intrinsic_dimension import intrinsic_dimension
 from selfclean_hooks.detectors.off_topic.branches import find_branches
 from selfclean_hooks.detectors.off_topic.calibration import class_groups, off_topic_calibration
 from selfclean_hooks.detectors.off_topic.class_agreement import are_of_their_classes, neighbor_agreement
 from selfclean_hooks.detectors.off_topic.distances import blend, distance_to_classes, evenly_spaced, whiten
 from selfclean_hooks.detectors.protocol import Finding, Geometry
-from selfclean_hooks.neighbors.intrinsic_dimension import intrinsic_dimension
 from selfclean_hooks.neighbors.spanning_tree import Tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
