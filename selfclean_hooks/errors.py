@@ -1,4 +1,4 @@
-"""Every exception of the package.
+"""Every exception and warning of the package.
 
     SelfCleanError
     |-- DataError (ValueError)         the data set, the vectors or the labels cannot be audited
@@ -14,6 +14,10 @@ Each message says what was wanted, what came and what to do.
 """
 
 from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class SelfCleanError(Exception):
@@ -54,3 +58,31 @@ class AuditFileError(SelfCleanError):
 
 class DataWarning(UserWarning):
     """Something about the data that users should know and that does not stop the audit."""
+
+
+@contextmanager
+def needs(package: str, what: str) -> Iterator[None]:
+    """A block that imports a package for `what`.
+
+    Raises:
+        BackboneError: the package is not installed; says how to install it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != package:
+            raise  # a package that this one needs: its own message is the better one
+        raise BackboneError(f"{what} needs {package}: pip install {package}") from error
+
+
+def warn_deprecated(old: str, instead: str, goes_in: str, stacklevel: int = 2) -> None:
+    """Warn the caller of a function that it will go; the tests fail once it is overdue.
+
+    Args:
+        old: what is to go, as users write it.
+        instead: what to write in its place.
+        goes_in: the version without it, as "0.4.0": two minor releases ahead or more. Written out, not computed.
+        stacklevel: 2 for the caller of the function that calls this one.
+    """
+    message = f"{old} goes in selfclean_hooks {goes_in}: use {instead} instead"
+    warnings.warn(message, FutureWarning, stacklevel=stacklevel + 1)  # shown by default, unlike DeprecationWarning

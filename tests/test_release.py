@@ -15,7 +15,7 @@ from packaging.version import Version
 
 import selfclean_hooks
 from release import size, version
-from selfclean_hooks.utils.deprecation import warn_deprecated
+from selfclean_hooks.errors import warn_deprecated
 
 if sys.version_info >= (3, 11):
     import tomllib

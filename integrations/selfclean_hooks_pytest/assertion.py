@@ -14,8 +14,7 @@ from selfclean_hooks.errors import AuditFileError, PolicyError, SelfCleanError, 
 from selfclean_hooks.gate.baseline import Baseline
 from selfclean_hooks.gate.verdict import Verdict, check
 from selfclean_hooks_pytest.audit_cache import load_or_audit
-from selfclean_hooks_pytest.limits import Tolerance, by_split, resolve_limits
-from selfclean_hooks_pytest.messages import failure, line
+from selfclean_hooks_pytest.limits import Tolerance, by_split, failure, line, resolve_limits
 from selfclean_hooks_pytest.session import Run, running, test
 
 if TYPE_CHECKING:

@@ -9,8 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selfclean_hooks.core.label_text import IGNORED, clean_words, note_class_apart, plain_label, why_identifiers
-from selfclean_hooks.core.several_labels import read_several, with_missing_rows
+from selfclean_hooks.core.label_text import (
+    IGNORED,
+    clean_words,
+    note_class_apart,
+    plain_label,
+    read_several,
+    why_identifiers,
+    with_missing_rows,
+)
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.utils.arrays import BoolArray, any_array
 from selfclean_hooks.utils.text import listing

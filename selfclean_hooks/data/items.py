@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from selfclean_hooks.core.label_text import plain_label
-from selfclean_hooks.core.several_labels import is_unknown
+from selfclean_hooks.core.label_text import is_unknown, plain_label
 from selfclean_hooks.data.image_files import stored_image
 from selfclean_hooks.data.images import as_array
 from selfclean_hooks.data.signals import samples_of

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from selfclean_hooks.core.label_text import is_unknown
 from selfclean_hooks.core.labels import NO_LABELS, ReadLabels, read_labels, scatter_labels
-from selfclean_hooks.core.several_labels import is_unknown
 from selfclean_hooks.data.images import MINIATURE
 from selfclean_hooks.data.items import ItemLabel
 from selfclean_hooks.data.reader import Batch, SampleReader

@@ -7,9 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from selfclean_hooks.core.label_text import MISSING_WORDS
+from selfclean_hooks.core.label_text import MISSING_WORDS, is_unknown
 from selfclean_hooks.core.labels import ReadLabels, encode_labels
-from selfclean_hooks.core.several_labels import is_unknown
 from selfclean_hooks.errors import DataError, SourceError
 from selfclean_hooks.sources.table_files import Table
 

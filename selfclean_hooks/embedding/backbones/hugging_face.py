@@ -15,9 +15,8 @@ from torch import nn
 from selfclean_hooks.embedding.encoders.encoder import Encoder, of_module
 from selfclean_hooks.embedding.encoders.pooling import FittedImage, PooledFeatures, ProcessedImage, takes_images
 from selfclean_hooks.embedding.weights.timm_hub import HUB_SECONDS
-from selfclean_hooks.errors import BackboneError
+from selfclean_hooks.errors import BackboneError, needs
 from selfclean_hooks.utils.arrays import fingerprint
-from selfclean_hooks.utils.imports import needs
 from selfclean_hooks.utils.rng import preserve_rng_state
 
 PREFIX = "hf:"

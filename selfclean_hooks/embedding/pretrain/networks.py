@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from selfclean_hooks.embedding.pretrain.recipe import SMALL, SMALL_VIT
 from selfclean_hooks.embedding.weights.state_dict import load_weights
 from selfclean_hooks.embedding.weights.timm_hub import check_known, import_timm, weights_of
-from selfclean_hooks.errors import SettingError
-from selfclean_hooks.utils.imports import needs
+from selfclean_hooks.errors import SettingError, needs
 
 WIDTH = 16  # channels of the small network's first layer
 VIT: dict[str, Any] = {"embed_dim": 96, "depth": 4, "num_heads": 4, "global_pool": "avg", "class_token": False}

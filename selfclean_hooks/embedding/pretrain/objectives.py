@@ -25,8 +25,7 @@ from selfclean_hooks.embedding.pretrain.losses import (
     vicreg_loss,
 )
 from selfclean_hooks.embedding.pretrain.networks import Network
-from selfclean_hooks.errors import SettingError
-from selfclean_hooks.utils.imports import needs
+from selfclean_hooks.errors import SettingError, needs
 
 DINO_OUTPUTS = 1024
 DINO_MOMENTUM = 0.99  # of the teacher, at the start; 1 in the end

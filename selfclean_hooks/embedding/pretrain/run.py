@@ -29,10 +29,9 @@ from selfclean_hooks.embedding.pretrain.training import (
 from selfclean_hooks.embedding.weights.checkpoint_file import read as read_weights
 from selfclean_hooks.embedding.weights.state_dict import check_fit, load_into
 from selfclean_hooks.embedding.weights.stored_tensor import outline
-from selfclean_hooks.errors import BackboneError, DataWarning, SettingError
+from selfclean_hooks.errors import BackboneError, DataWarning, SettingError, needs
 from selfclean_hooks.utils.arrays import fingerprint
 from selfclean_hooks.utils.files import write
-from selfclean_hooks.utils.imports import needs
 from selfclean_hooks.utils.rng import preserve_rng_state
 from selfclean_hooks.utils.text import Tick
 from selfclean_hooks.utils.torch_settings import one_thread

@@ -9,8 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from selfclean_hooks.errors import BackboneError, UnknownBackboneError
-from selfclean_hooks.utils.imports import needs
+from selfclean_hooks.errors import BackboneError, UnknownBackboneError, needs
 
 PRETRAINED = "efficientnet_lite0.ra_in1k"  # of "auto": small, and good at all three issues
 HUB_SECONDS = 3.0  # how long an unreachable hub may hold up an audit
