@@ -186,7 +186,7 @@ def audit(
         view = open_dataset(dataset, settings.embedding)
         embeddings = embed(view, backbone, settings.embedding, labels=options.get("labels"))
         result = audit_of(embeddings, settings, umap=True)
-        return replace(result, thumbnails=thumbnails(result, view, settings.embedding))
+        return result.annotated(thumbnails=thumbnails(result, view, settings.embedding))
 
 
 def _miniatures(images: Sequence[Any], n: int) -> NDArray[np.uint8]:

@@ -140,7 +140,7 @@ def _with_thumbnails(result: SplitsAudit, views: Mapping[str, DatasetView], sett
     for name, audit in result.audits.items():
         others = {other: view for other, view in views.items() if other != name}
         known |= (leaked := leak_thumbnails(audit, others, settings, known))
-        audits[name] = replace(audit, thumbnails=own[name], leak_thumbnails=leaked)
+        audits[name] = audit.annotated(thumbnails=own[name], leak_thumbnails=leaked)
     return SplitsAudit(audits, result.shifts)
 
 

@@ -136,8 +136,7 @@ def _finish(
     is_same = last is not None and last.provenance["dataset"]["fingerprint"] == fingerprint
     changes = stability(last, audit) if last is not None and is_same else {}
     settings = request.settings.embedding
-    audit = replace(
-        audit,
+    audit = audit.annotated(
         provenance={**audit.provenance, "training": {"epoch": request.epoch, "stability": changes}},
         thumbnails=thumbnails(audit, request.dataset, settings),
         leak_thumbnails=leak_thumbnails(audit, request.others, settings),

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -189,9 +190,12 @@ def provenance(
         "encoder": dict(encoder) if encoder is not None else None,
         "fitness": None if fitness is None else fitness.as_dict(),
         "settings": {"method": method, "thresholds": thresholds.to_dict(), "policy": asdict(policy)},
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
         "notes": list(notes),
     }
+
+
+_version = cache(version)  # reads a file of hundreds of lines each time
 
 
 def warn_of_missing_pairs(scores: Scores, thresholds: Thresholds) -> None:

@@ -121,6 +121,9 @@ def label_conflicts(scores: Scores, threshold: float) -> dict[int, dict[int, int
     if "label_errors" in scores.not_run or not len(labelled):
         return {}
     threshold = min(threshold, certain_score(scores))
+    first, second = scores.given_label[_near_duplicate_pairs(scores, threshold)[0]].T
+    if (first == second).all():
+        return {}
     groups = _components(scores, threshold, exact=True)
     near = _group_distances(groups, scores, threshold)
     beside = csr_array((np.ones(len(near.data)), near.indices, near.indptr), shape=near.shape)

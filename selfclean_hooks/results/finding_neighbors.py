@@ -47,7 +47,7 @@ def with_evidence(audit: A, vectors: NDArray[np.floating], umap: bool = False, p
         points, how = project_to_plane(x.values.numpy(), umap)
     places = np.full((n, 2), np.nan, np.float32)
     places[readable] = points
-    return replace(audit, evidence=Evidence(off_topic, labels, places, how))
+    return audit.annotated(evidence=Evidence(off_topic, labels, places, how))
 
 
 def _of_labels(audit: AuditResult, near: _Near, positions: IntArray) -> dict[int, tuple[Positions, Positions]]:

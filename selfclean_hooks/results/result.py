@@ -24,6 +24,7 @@ from selfclean_hooks.utils.text import listing
 if TYPE_CHECKING:
     from selfclean_hooks.core.embeddings import Evidence
 
+DECIDING = ("scores", "thresholds", "policy", "names", "digests", "review")  # fields that decisions depend on
 A = TypeVar("A", bound="AuditResult")  # a function that returns a changed result keeps its class
 
 
@@ -166,6 +167,14 @@ class AuditResult:
         found = replace(self, review=whole)
         return found.at(thresholds=replace(self.thresholds, **moved)) if moved else found
 
+    def annotated(self: A, **fields: Any) -> A:
+        """The same audit, and the decisions made already, with other fields on which no decision depends."""
+        other = replace(self, **fields)
+        assert all(getattr(other, name) is getattr(self, name) for name in DECIDING), fields
+        if "decisions" in vars(self):
+            vars(other)["decisions"] = self.decisions  # where `cached_property` keeps them
+        return other
+
     def enforce(self) -> None:
         """Warn or raise where the policy says so.
 
@@ -193,8 +202,8 @@ class AuditResult:
         """The same audit with the name of its source and of its columns, names for its class codes and notes."""
         data = {**self.provenance.get("dataset", {}), "name": name, **({"columns": columns} if columns else {})}
         about = {**self.provenance, "dataset": data, "notes": [*notes, *self.provenance.get("notes", ())]}
-        scores = replace(self.scores, class_names=class_names or self.scores.class_names)
-        return replace(self, scores=scores, provenance=about)
+        named = self if class_names is None else replace(self, scores=replace(self.scores, class_names=class_names))
+        return named.annotated(provenance=about)
 
 
 def turned_off(audit: AuditResult, issue: str) -> bool:

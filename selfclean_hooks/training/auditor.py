@@ -241,7 +241,7 @@ def _blended(audit: Audit, margins: Margins, data: DatasetView, last: Audit | No
         about["notes"] = [*about["notes"], *describe(changes)]
     with preserve_rng_state(data.dataset):
         small = thumbnails(blended, data, known=audit.thumbnails)
-        blended = replace(blended, provenance=about, thumbnails=small)
+        blended = blended.annotated(provenance=about, thumbnails=small)
     if folder is not None:
         with suppress(PolicyError):  # everything is written but clean_indices.txt, which raises once it is read
             blended.save(folder)

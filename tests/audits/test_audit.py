@@ -232,6 +232,17 @@ def test_at_changes_only_what_is_derived(found: Audit) -> None:
     pd.testing.assert_frame_equal(other.at(thresholds=Thresholds()).frame, found.frame)
 
 
+def test_decisions_made_are_those_of_the_audit_with_its_images(found: Audit) -> None:
+    other = found.annotated(thumbnails={3: b"image"}, provenance={**found.provenance, "notes": ["seen"]})
+    assert other.decisions is found.decisions
+    assert (other.thumbnails, list(other.provenance["notes"])) == ({3: b"image"}, ["seen"])
+    fresh = Audit(other.scores, other.thresholds, other.policy, other.provenance, thumbnails=other.thumbnails)
+    pd.testing.assert_frame_equal(other.frame, fresh.frame)
+    for deciding in ({"thresholds": Thresholds(off_topic=1.0)}, {"policy": DROP}, {"names": ("",) * len(found)}):
+        with pytest.raises(AssertionError):
+            found.annotated(**deciding)
+
+
 @pytest.mark.parametrize(("method", "threshold"), [("default", 0.5), ("selfclean", 0.9)])
 def test_all_pairs_below_the_threshold_are_listed(method: str, threshold: float) -> None:
     vectors, labels = vectors_and_labels(300)
