@@ -186,7 +186,7 @@ class Audit(AuditTables):
             SettingError: there is no such format, something is there, or the format needs what the audit lacks.
             AuditFileError: it cannot be written.
         """
-        from selfclean_hooks.report.exports.formats import export
+        from selfclean_hooks.report.formats import export
 
         return export({"": self}, format, Path(path))
 

@@ -80,7 +80,7 @@ class SplitsAudit(SplitsResult[Audit]):
 
     def export(self, format: str, path: str | Path) -> list[Path]:
         """Write all splits in the format of another tool; see `Audit.export`."""
-        from selfclean_hooks.report.exports.formats import export
+        from selfclean_hooks.report.formats import export
 
         return export(self.audits, format, Path(path))
 

@@ -11,7 +11,7 @@ from selfclean_hooks.cli.options import DecisionFiles, GateOptions, Relabel, Sav
 from selfclean_hooks.cli.outcome import apply_reviews, check_and_report, load_audit, with_options, write_report
 from selfclean_hooks.cli.output import interrupts_as_errors, say, show
 from selfclean_hooks.decisions.review.file import read_reviews
-from selfclean_hooks.report.exports.formats import ExportFormat
+from selfclean_hooks.report.formats import ExportFormat
 from selfclean_hooks.storage.applied.new_folder import Mode
 
 

@@ -16,7 +16,7 @@ import pytest
 from selfclean_hooks import Audit, SplitsAudit, audit_embeddings
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.errors import SettingError
-from selfclean_hooks.report.exports.formats import ExportFormat
+from selfclean_hooks.report.formats import ExportFormat
 from tests.helpers.applied_data import image
 from tests.helpers.image_audit import N, leaking, with_images
 
