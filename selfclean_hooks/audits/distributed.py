@@ -1,15 +1,12 @@
-"""A distributed audit: each process of a training reads a share, the first scores and saves, all get the result."""
+"""A distributed audit: each process of a training reads a share and compares a share, the first scores and saves."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.pipeline import audit_of, with_leakage
@@ -23,12 +20,14 @@ from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.embedding.encoders.forward_pass import with_precision
 from selfclean_hooks.embedding.quality import rank_me
 from selfclean_hooks.errors import BackboneError, PolicyError
+from selfclean_hooks.neighbors.device import screening_on
 from selfclean_hooks.results.stability import describe, stability
 from selfclean_hooks.results.thumbnails import leak_thumbnails, thumbnails
 from selfclean_hooks.storage.commit import check_output
 from selfclean_hooks.utils.patience import patience
 from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.utils.rng import preserve_rng_state
+from selfclean_hooks.utils.shared_work import lead
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +92,8 @@ def _audited(processes: Processes, request: TrainingAudit) -> Audit:
 
         train = embed_distributed(processes, request.dataset, encoder, settings)
         others = {split: read_other(data) for split, data in request.others.items()}
-        with all_cores(processes):
-            return processes.run_on_first(lambda: _finish(request, encoder.name, train, others))
+        with screening_on(encoder.device or "cpu"):
+            return lead(processes, lambda: _finish(request, encoder.name, train, others))
 
 
 def _check_folder(folder: Path | None) -> None:
@@ -145,16 +144,3 @@ def _finish(
         with suppress(PolicyError):  # everything but clean_indices.txt is saved; asking for those raises the error
             audit.save(request.folder)
     return audit
-
-
-@contextmanager
-def all_cores(processes: Processes) -> Iterator[None]:
-    """Let the first of several processes use all cores while the others wait; launchers give each process a share."""
-    before = torch.get_num_threads()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or before
-    try:
-        if processes.size > 1 and processes.is_first:
-            torch.set_num_threads(cores)
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from selfclean_hooks.neighbors.exact_search import Candidates, rank_by_distance, search_neighbors, slices
-from selfclean_hooks.neighbors.screen import Screen, make_screen
+from selfclean_hooks.neighbors.exact_search import rank_by_distance, search_neighbors
+from selfclean_hooks.neighbors.screen import Candidates, Screen, make_screen, slices
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 
 MAX_NEIGHBORS = 8

@@ -2,84 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from selfclean_hooks.neighbors.device import PROCESSOR
-from selfclean_hooks.neighbors.screen import Extent, Screen
+from selfclean_hooks.neighbors.device import PROCESSOR, Device
+from selfclean_hooks.neighbors.screen import Candidates, Extent, Screen, slices
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
-
-TILE = 32  # distances that are searched together, by their minimum
-BITS = {torch.bfloat16: torch.int16, torch.float32: torch.int32, torch.float64: torch.int64}
-
-
-def smallest_per_row(distances: Tensor, m: int) -> tuple[Tensor, Tensor]:
-    """The m lowest of every row (R, C), or all: (R, m) float32 values, ascending, and columns.
-
-    They lie in the m tiles of lowest minimum. The bits of floats >= 0 are ordered like integers, whose minima are
-    several times faster to find; rows where as many as m are below 0 are sorted as a whole.
-    """
-    width = distances.shape[1]
-    m, whole = min(m, width), width // TILE * TILE
-    if whole <= m * TILE:
-        return _as_float(distances).topk(m, dim=1, largest=False)
-    tiles = torch.unflatten(distances[:, :whole], 1, (-1, TILE))
-    lowest = torch.unflatten(distances.view(BITS[distances.dtype])[:, :whole], 1, (-1, TILE)).amin(-1)
-    best = _as_float(lowest.view(distances.dtype)).topk(m, dim=1, largest=False).indices
-    inside = tiles.gather(1, best.unsqueeze(-1).expand(-1, -1, TILE)).flatten(1)
-    values, place = _as_float(torch.cat([inside, distances[:, whole:]], 1)).topk(m, dim=1, largest=False)
-    inner = place.clamp(max=m * TILE - 1)
-    columns = best.gather(1, inner // TILE) * TILE + inner % TILE
-    columns = torch.where(place < m * TILE, columns, place - m * TILE + whole)
-    below = (values[:, -1] < 0).nonzero()[:, 0]
-    if len(below):
-        values[below], columns[below] = _as_float(distances[below]).topk(m, dim=1, largest=False)
-    return values, columns
-
-
-def _as_float(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
-
-
-class Candidates:
-    """Of some rows the columns of lowest screened distance so far: (R, m) values, ascending, and columns, -1 for none.
-
-    They are on the device that screens.
-    """
-
-    def __init__(self, rows: int, m: int, screen: Screen) -> None:
-        """None yet."""
-        precision = torch.float64 if screen.columns.dtype == torch.float64 else torch.float32
-        self.values = torch.full((rows, m), torch.inf, dtype=precision, device=screen.device.kind)
-        self.columns = torch.full((rows, m), -1, dtype=torch.int64, device=screen.device.kind)
-
-    def take(self, screened: Tensor, first: int, rows: slice = slice(None), *, more: bool) -> None:
-        """Take the best from a block of distances (R, C) of some rows to the columns from `first` on.
-
-        `more`: in addition to those of earlier blocks.
-        """
-        m = self.values.shape[1]
-        values, columns = smallest_per_row(screened, m)
-        columns = torch.where(values < torch.inf, first + columns, -1)
-        if more:
-            values, keep = torch.cat([self.values[rows], values], 1).topk(m, dim=1, largest=False)
-            columns = torch.cat([self.columns[rows], columns], 1).gather(1, keep)
-        width = values.shape[1]
-        self.values[rows, :width], self.columns[rows, :width] = values, columns
-
-    def on_processor(self) -> tuple[Tensor, Tensor]:
-        """Values and columns."""
-        return self.values.cpu(), self.columns.cpu()
-
-
-def slices(count: int, size: int) -> list[slice]:
-    """Those of a size, the last one shorter, that make up so many rows or columns."""
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
-
+from selfclean_hooks.utils.shared_work import map_blocks
 
 SAME, OTHER, ANY = "same", "other", "any"
 CHUNK = 4096  # columns that are rounded at a time
@@ -104,9 +38,9 @@ def search_neighbors(
     """
     columns = torch.arange(len(x)) if columns is None else columns
     if kind == ANY:
-        return _Search(x, columns, k, groups, kind, above).of(rows, screen)
+        return _Search(x, columns, k, groups, kind, above, screen).nearest(rows)
     rows, back = _by_group(rows, groups)  # groups are slices of both, so that they are masked as slices
-    indices, distances = _Search(x, _by_group(columns, groups)[0], k, groups, kind, above).of(rows, screen)
+    indices, distances = _Search(x, _by_group(columns, groups)[0], k, groups, kind, above, screen).nearest(rows)
     return indices[back], distances[back]
 
 
@@ -116,19 +50,10 @@ def screened_neighbors(screen: Screen, rows: Tensor, m: int, groups: Tensor, col
     Returns positions and the least that their distances are, ascending, each (R, m), -1 and inf where there are fewer.
     What is not listed is no nearer than the last.
     """
+    assert screen.rows is not None
     rows, back = _by_group(rows, groups)
-    columns = _by_group(columns, groups)[0]
-    others, found = screen[columns], []
-    height, width = screen.device.block(len(rows), len(columns))
-    for batch in torch.split(rows, height):
-        own, best = screen[batch], Candidates(len(batch), m, screen)
-        for part in slices(len(columns), width):
-            screened = own.distances(others[part])
-            _mask_groups(screened, groups[batch], groups[columns[part]], OTHER)
-            best.take(screened, part.start, more=part.start > 0)
-        values, places = best.on_processor()
-        found.append((_at(columns, places), own.lowest_true(values, others.extent)))
-    near, lowest = (torch.cat(part) for part in zip(*found, strict=True))
+    search = _Search(screen.rows, _by_group(columns, groups)[0], m, groups, OTHER, 0.0, screen)
+    near, lowest = search.mapped(search.screened, rows)
     return near[back], lowest[back]
 
 
@@ -156,32 +81,73 @@ class _Search:
     groups: Tensor  # (N,)
     kind: str
     above: float  # no column of that kind is nearer than this to any row
+    screen: Screen | torch.dtype  # of all N, or the precision of one around the mean of the rows
 
-    def of(self, rows: Tensor, screen: Screen | torch.dtype) -> tuple[Tensor, Tensor]:
+    @property
+    def device(self) -> Device:
+        """That computes the products."""
+        return self.screen.device if isinstance(self.screen, Screen) else PROCESSOR
+
+    def mapped(self, work: Callable[[Tensor], tuple[Tensor, Tensor]], rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Two tensors that work makes of rows (R,), in blocks."""
+        height, _ = self.device.block(len(rows), len(self.columns))
+        first, second = zip(*map_blocks(work, torch.split(rows, height)), strict=True)
+        return torch.cat(first), torch.cat(second)
+
+    def nearest(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The nearest of `rows` (R,), see `search_neighbors`."""
-        if isinstance(screen, torch.dtype):
-            height, _ = PROCESSOR.block(len(rows), len(self.columns))
-            found = [self.around_mean(batch, screen) for batch in torch.split(rows, height)]
-        else:
-            height, width = screen.device.block(len(rows), len(self.columns))
-            others = screen[self.columns]
-            blocks = [(part, others[part]) for part in slices(len(self.columns), width)]
-            found = [self.nearest(batch, screen[batch], blocks) for batch in torch.split(rows, height)]
-        indices, distances = (torch.cat(part) for part in zip(*found, strict=True))
-        return indices, distances
+        return self.mapped(self.certified, rows)
+
+    def certified(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The nearest of a block of rows."""
+        if isinstance(self.screen, torch.dtype):
+            return self.around_mean(rows, self.screen)
+        return self.among(rows, self.screen[rows], self.blocks(len(rows)))
+
+    def screened(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """What the screen has as nearest to a block of rows, see `screened_neighbors`."""
+        assert isinstance(self.screen, Screen)
+        own = self.screen[rows]
+        values, places, extent = self.candidates(rows, own, self.blocks(len(rows)), self.k)
+        return _at(self.columns, places), own.lowest_true(values, extent)
+
+    def blocks(self, height: int) -> Iterator[tuple[slice, Screen]]:
+        """The columns in blocks of the screen, for so many rows."""
+        width = self.device.block(height, len(self.columns))[1]
+        return ((part, self.others[part]) for part in slices(len(self.columns), width))
+
+    @cached_property
+    def others(self) -> Screen:
+        """The columns of the screen."""
+        assert isinstance(self.screen, Screen)
+        return self.screen[self.columns]
 
     def around_mean(self, rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """The nearest of `rows` (R,) by products in some precision around their mean, on the processor."""
         own = Screen.of(self.x[rows], dtype, self.x.values[rows].mean(0, dtype=torch.float64).float())
         parts = slices(len(self.columns), CHUNK)
         blocks = ((part, Screen.of(self.x[self.columns[part]], dtype, own.centre)) for part in parts)
-        return self.nearest(rows, own, blocks)
+        return self.among(rows, own, blocks)
 
-    def nearest(self, rows: Tensor, own: Screen, others: Iterable[tuple[slice, Screen]]) -> tuple[Tensor, Tensor]:
+    def among(self, rows: Tensor, own: Screen, others: Iterable[tuple[slice, Screen]]) -> tuple[Tensor, Tensor]:
         """The nearest of `rows` (R,) among columns in blocks; again where screened distances cannot certify them."""
         precision, count = own.columns.dtype, len(self.columns)
         exact = precision not in NEXT
         m = min(count, self.k if exact else max(2 * self.k, self.k + 8))
+        values, places, extent = self.candidates(rows, own, others, m)
+        indices, distances = rank_by_distance(self.x, rows, _at(self.columns, places))
+        indices = functional.pad(indices, (0, max(0, self.k - m)), value=-1)[:, : self.k]
+        distances = functional.pad(distances, (0, max(0, self.k - m)), value=torch.inf)[:, : self.k]
+        if not exact and m < count:
+            doubt = (~own.certifies(distances[:, -1], values[:, -1], extent, self.above)).nonzero()[:, 0]
+            if len(doubt):
+                indices[doubt], distances[doubt] = self.around_mean(rows[doubt], NEXT[precision])
+        return indices, distances
+
+    def candidates(
+        self, rows: Tensor, own: Screen, others: Iterable[tuple[slice, Screen]], m: int
+    ) -> tuple[Tensor, Tensor, Extent]:
+        """The m lowest screened distances (R, m) of that kind, and which of the columns they are to, -1: none."""
         best, extent = Candidates(len(rows), m, own), Extent(0.0, 0.0, 0.0)
         for part, block in others:
             screened, columns = own.distances(block, self.above), self.columns[part]
@@ -191,15 +157,7 @@ class _Search:
                 screened.masked_fill_((rows.unsqueeze(1) == columns).to(screened.device), torch.inf)
             best.take(screened, part.start, more=part.start > 0)
             extent = extent.joined(block.extent)
-        values, places = best.on_processor()
-        indices, distances = rank_by_distance(self.x, rows, _at(self.columns, places))
-        indices = functional.pad(indices, (0, max(0, self.k - m)), value=-1)[:, : self.k]
-        distances = functional.pad(distances, (0, max(0, self.k - m)), value=torch.inf)[:, : self.k]
-        if not exact and m < count:
-            doubt = (~own.certifies(distances[:, -1], values[:, -1], extent, self.above)).nonzero()[:, 0]
-            if len(doubt):
-                indices[doubt], distances[doubt] = self.around_mean(rows[doubt], NEXT[precision])
-        return indices, distances
+        return *best.on_processor(), extent
 
 
 def _mask_groups(distances: Tensor, of_rows: Tensor, of_columns: Tensor, kind: str) -> None:

@@ -25,15 +25,14 @@ from selfclean_hooks.neighbors.exact_search import (
     ANY,
     OTHER,
     SAME,
-    Candidates,
     order_by_distance,
     rank_by_distance,
     restore_order,
     search_neighbors,
-    slices,
 )
-from selfclean_hooks.neighbors.screen import Screen, make_screen
+from selfclean_hooks.neighbors.screen import Candidates, Screen, make_screen, slices
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
+from selfclean_hooks.utils.shared_work import map_blocks
 from selfclean_hooks.utils.text import Tick
 
 
@@ -79,7 +78,7 @@ def nearest_neighbors(
         labels: (N,) class of every sample.
         block: rows of a block; the result does not depend on it. By default what keeps it at 32 MiB.
         screen: precision of the first pass; bfloat16 where that is fast.
-        tick: called with (rows done, all of them).
+        tick: progress, called with (steps done, all steps).
     """
     n, k = len(x), min(k, len(x) - 1)
     classes = None if labels is None else torch.from_numpy(np.unique(labels, return_inverse=True)[1].reshape(-1))
@@ -109,7 +108,7 @@ def _search_distinct(
     }
     for members in clusters:
         own = None if classes is None else classes[members]
-        step = None if tick is None else partial(_tick_from, tick, done, n)
+        step = None if tick is None else partial(_tick_part, tick, done, len(members), n)
         found, done = _search_blocks(x[members], k, own, block, dtype, step), done + len(members)
         for kind, (indices, distances) in lists.items():
             near, distances[members] = found.of(kind)
@@ -125,8 +124,9 @@ def _search_distinct(
     return NeighborLists.joined(list(lists.values()), again)
 
 
-def _tick_from(tick: Tick, before: int, total: int, done: int, _: int) -> None:
-    tick(before + done, total)
+def _tick_part(tick: Tick, before: int, part: int, total: int, done: int, of: int) -> None:
+    """So much of a part of all rows is done, after others."""
+    tick(before + part * done // of, total)
 
 
 def _search_blocks(
@@ -140,11 +140,8 @@ def _search_blocks(
     groups = torch.zeros(n, dtype=torch.int64) if classes is None else classes
     screen = make_screen(x, dtype)
     kinds = ((ANY, k, _list_length(x, screen, k)), *(() if classes is None else ((SAME, 1, 8), (OTHER, 1, 8))))
-    search, found = _BlockSearch(x, screen, groups, kinds), []
-    for rows in slices(n, block or screen.device.block(n, n)[0]):
-        found.append(search.nearest(rows))
-        if tick is not None:
-            tick(rows.stop, n)
+    blocks = slices(n, block or screen.device.block(n, n)[0])
+    found = map_blocks(_BlockSearch(x, screen, groups, kinds).nearest, blocks, tick)
     lists, again = [], torch.zeros(n, dtype=torch.bool)
     for (kind, width, _), parts in zip(kinds, zip(*found, strict=True), strict=True):
         indices, distances, uncertified = (torch.cat(part) for part in zip(*parts, strict=True))

@@ -1,4 +1,4 @@
-"""Distances in the precision of a fast product, and what they may be off by.
+"""Distances in the precision of a fast product, what they may be off by, and the lowest of each row.
 
 Rows are rounded around a centre: with `y = (x - centre) / sqrt(2)` the distance of two of them is
 `d(i, j) = q_i + q_j - y_i . y_j`, `q = |y|^2 / 2` (and a quarter more for a zero row). Six further columns put the `q`
@@ -12,14 +12,16 @@ computed by the processor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from selfclean_hooks.neighbors.device import PROCESSOR, UNIT, Device, device
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
+from selfclean_hooks.utils.shared_work import SentOnce
 
 PARTS = 3  # numbers that hold a q: three of bfloat16 have the 24 bits of a float32
 
@@ -38,7 +40,7 @@ class Extent:
 
 
 @dataclass(frozen=True, eq=False)
-class Screen:
+class Screen(SentOnce):
     """N rows in some precision around a centre. Screens of the same centre and precision can be compared."""
 
     columns: Tensor  # (N, D + 6): minus y, the parts of q, ones; on the device, or on the processor
@@ -47,6 +49,12 @@ class Screen:
     zero: Tensor  # (N,) float32: 1/4 where a row had no length, else 0
     centre: Tensor  # (D,) float32
     device: Device
+    rows: UnitRows | None = None  # all of them, where it is of their mean
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process makes it again, for its own device."""
+        assert self.rows is not None
+        return make_screen, (self.rows, self.columns.dtype)
 
     @classmethod
     def of(
@@ -151,4 +159,72 @@ class Screen:
 def make_screen(x: UnitRows, dtype: torch.dtype | None = None) -> Screen:
     """The rows around their mean, in the precision that is fastest on the device in force or in `dtype`."""
     where = device()
-    return Screen.of(x, dtype or where.precision(), x.values.mean(0), where)
+    return replace(Screen.of(x, dtype or where.precision(), x.values.mean(0), where), rows=x)
+
+
+TILE = 32  # distances that are searched together, by their minimum
+BITS = {torch.bfloat16: torch.int16, torch.float32: torch.int32, torch.float64: torch.int64}
+
+
+def smallest_per_row(distances: Tensor, m: int) -> tuple[Tensor, Tensor]:
+    """The m lowest of every row (R, C), or all: (R, m) float32 values, ascending, and columns.
+
+    They lie in the m tiles of lowest minimum. The bits of floats >= 0 are ordered like integers, whose minima are
+    several times faster to find; rows where as many as m are below 0 are sorted as a whole.
+    """
+    width = distances.shape[1]
+    m, whole = min(m, width), width // TILE * TILE
+    if whole <= m * TILE:
+        return _as_float(distances).topk(m, dim=1, largest=False)
+    tiles = torch.unflatten(distances[:, :whole], 1, (-1, TILE))
+    lowest = torch.unflatten(distances.view(BITS[distances.dtype])[:, :whole], 1, (-1, TILE)).amin(-1)
+    best = _as_float(lowest.view(distances.dtype)).topk(m, dim=1, largest=False).indices
+    inside = tiles.gather(1, best.unsqueeze(-1).expand(-1, -1, TILE)).flatten(1)
+    values, place = _as_float(torch.cat([inside, distances[:, whole:]], 1)).topk(m, dim=1, largest=False)
+    inner = place.clamp(max=m * TILE - 1)
+    columns = best.gather(1, inner // TILE) * TILE + inner % TILE
+    columns = torch.where(place < m * TILE, columns, place - m * TILE + whole)
+    below = (values[:, -1] < 0).nonzero()[:, 0]
+    if len(below):
+        values[below], columns[below] = _as_float(distances[below]).topk(m, dim=1, largest=False)
+    return values, columns
+
+
+def _as_float(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
+
+
+class Candidates:
+    """Of some rows the columns of lowest screened distance so far: (R, m) values, ascending, and columns, -1 for none.
+
+    They are on the device that screens.
+    """
+
+    def __init__(self, rows: int, m: int, screen: Screen) -> None:
+        """None yet."""
+        precision = torch.float64 if screen.columns.dtype == torch.float64 else torch.float32
+        self.values = torch.full((rows, m), torch.inf, dtype=precision, device=screen.device.kind)
+        self.columns = torch.full((rows, m), -1, dtype=torch.int64, device=screen.device.kind)
+
+    def take(self, screened: Tensor, first: int, rows: slice = slice(None), *, more: bool) -> None:
+        """Take the best from a block of distances (R, C) of some rows to the columns from `first` on.
+
+        `more`: in addition to those of earlier blocks.
+        """
+        m = self.values.shape[1]
+        values, columns = smallest_per_row(screened, m)
+        columns = torch.where(values < torch.inf, first + columns, -1)
+        if more:
+            values, keep = torch.cat([self.values[rows], values], 1).topk(m, dim=1, largest=False)
+            columns = torch.cat([self.columns[rows], columns], 1).gather(1, keep)
+        width = values.shape[1]
+        self.values[rows, :width], self.columns[rows, :width] = values, columns
+
+    def on_processor(self) -> tuple[Tensor, Tensor]:
+        """Values and columns."""
+        return self.values.cpu(), self.columns.cpu()
+
+
+def slices(count: int, size: int) -> list[slice]:
+    """Those of a size, the last one shorter, that make up so many rows or columns."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]

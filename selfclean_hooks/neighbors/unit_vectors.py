@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from selfclean_hooks.utils.arrays import Float32Array
+from selfclean_hooks.utils.shared_work import SentOnce
 from selfclean_hooks.utils.torch_settings import full_sums, without_autocast
 
 BINS = 1 << 16
@@ -47,7 +50,7 @@ def pair_distance_quantile(x: UnitRows, budget: int = 1 << 22) -> Callable[[floa
 
 
 @dataclass(frozen=True, eq=False)
-class UnitRows:
+class UnitRows(SentOnce):
     """Vectors scaled to length 1. `zero` is 1.0 where a row had no length, else 0.0."""
 
     values: Tensor  # (N, D) float32
@@ -72,6 +75,9 @@ class UnitRows:
     def __len__(self) -> int:
         return len(self.values)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unit_rows, (self.values.numpy(), self.zero.numpy())
+
     def __getitem__(self, index: Tensor) -> UnitRows:
         return UnitRows(self.values[index], self.zero[index])
 
@@ -85,6 +91,11 @@ class UnitRows:
             gap = gap.sub_(self.values[r].unsqueeze(1)).square_().sum(-1)
             out[start : start + step] = (gap + self.zero[c] + self.zero[r].unsqueeze(1)) / 4
         return out.clamp_(0, 1)
+
+
+def _unit_rows(values: Float32Array, zero: Float32Array) -> UnitRows:
+    """Those of arrays, as they are sent to another process."""
+    return UnitRows(torch.from_numpy(values), torch.from_numpy(zero))
 
 
 def matrix_product(a: Tensor, b: Tensor) -> Tensor:

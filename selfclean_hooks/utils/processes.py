@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache, partial
@@ -29,6 +30,17 @@ class Outcome(NamedTuple):
 
     value: Any = None
     error: BaseException | None = None
+
+    def sendable(self) -> Outcome:
+        """The same with an error that survives pickling: of many of users' classes the copy cannot be made."""
+        if self.error is None:
+            return self
+        try:
+            pickle.loads(pickle.dumps(self.error))
+        except Exception:  # whatever an exception's own __reduce__ or __init__ raises
+            known = next((kind for kind in type(self.error).__mro__ if kind.__module__ == errors.__name__), None)
+            return Outcome(error=(known or errors.SelfCleanError)(f"{type(self.error).__name__}: {self.error}"))
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +89,7 @@ class Processes:
         """What the work of this process results in, once all have done theirs."""
         if self.size == 1:
             return work()
-        result: T = self._done(_attempt(work))
+        result: T = self._done(attempt(work))
         return result
 
     def _done(self, mine: Outcome, is_limited: bool = True) -> Any:
@@ -85,6 +97,11 @@ class Processes:
             roll_call(self.rank, self.size, self.group).meet(is_limited)
         self._raise_first(mine)
         return mine.value
+
+    def _connected(self) -> AbstractContextManager[None]:
+        if not hasattr(self.group, "get_group_store"):
+            return nullcontext()
+        return roll_call(self.rank, self.size, self.group).connected()
 
     def beat(self) -> None:
         """A sign of life in the midst of work that takes long."""
@@ -97,7 +114,8 @@ class Processes:
             return [work()]
         mine = self.run_on_each(lambda: pickle.dumps(work()))
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, mine, group=self.group)
+        with self._connected():
+            dist.all_gather_object(values, mine, group=self.group)
         return [pickle.loads(value) for value in values]
 
     def agree(self, work: Callable[[], str]) -> str:
@@ -115,7 +133,8 @@ class Processes:
         if self.size == 1:
             return [mine]
         values: list[Any] | None = [None] * self.size if self.is_first else None
-        dist.gather_object(mine, values, dst=dist.get_global_rank(self.group, 0), group=self.group)
+        with self._connected():
+            dist.gather_object(mine, values, dst=dist.get_global_rank(self.group, 0), group=self.group)
         return values or []
 
     def run_on_first(self, work: Callable[[], T]) -> T:
@@ -126,16 +145,18 @@ class Processes:
         def sent() -> tuple[T, bytes] | None:
             return ((value := work()), pickle.dumps(value)) if self.is_first else None
 
-        mine = self._done(_attempt(sent), is_limited=self.is_first)  # the first may score for hours
+        mine = self._done(attempt(sent), is_limited=self.is_first)  # the first may score for hours
         content: list[Any] = [mine and mine[1]]
-        dist.broadcast_object_list(content, src=dist.get_global_rank(self.group, 0), group=self.group)
+        with self._connected():
+            dist.broadcast_object_list(content, src=dist.get_global_rank(self.group, 0), group=self.group)
         result: T = mine[0] if mine else pickle.loads(content[0])
         return result
 
     def _raise_first(self, mine: Outcome) -> None:
         """Exchange what failed: the same error in all processes, as none may go on alone; an interrupt first."""
         outcomes: list[Any] = [None] * self.size
-        dist.all_gather_object(outcomes, _sendable(mine._replace(value=None)), group=self.group)
+        with self._connected():
+            dist.all_gather_object(outcomes, mine._replace(value=None).sendable(), group=self.group)
         failed = [at for at, outcome in enumerate(outcomes) if outcome.error is not None]
         if not failed:
             return
@@ -152,7 +173,8 @@ def _own_group(world: Any) -> Any:
     return dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
-def _attempt(work: Callable[[], Any]) -> Outcome:
+def attempt(work: Callable[[], Any]) -> Outcome:
+    """What comes of work, an error included."""
     try:
         return Outcome(work())
     except BaseException as error:  # an interrupt too: the others must not be left waiting; it is raised again
@@ -168,15 +190,3 @@ def _is_shared(error: BaseException | None) -> bool:
     if error is None or isinstance(error, UnansweredError):  # no other comes to an exchange any more
         return error is not None
     return SHARED in vars(error) or _is_shared(error.__cause__) or _is_shared(error.__context__)
-
-
-def _sendable(outcome: Outcome) -> Outcome:
-    """The same with an error that survives pickling: of many of users' classes the copy cannot be made."""
-    if outcome.error is None:
-        return outcome
-    try:
-        pickle.loads(pickle.dumps(outcome.error))
-    except Exception:  # whatever an exception's own __reduce__ or __init__ raises
-        known = next((kind for kind in type(outcome.error).__mro__ if kind.__module__ == errors.__name__), None)
-        return Outcome(error=(known or errors.SelfCleanError)(f"{type(outcome.error).__name__}: {outcome.error}"))
-    return outcome

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +20,7 @@ BEAT = 1.0  # seconds between two signs of life
 
 
 class UnansweredError(DataError):
-    """A process of the training does not answer; all others end with this, and so does that one should it come back."""
+    """A process does not answer, or is gone; all others end with this, and so does that one should it come back."""
 
 
 class RollCall:
@@ -47,6 +49,25 @@ class RollCall:
             UnansweredError: one took longer, here or in another process.
         """
         self.call = next(self.calls)
+        with self.connected():
+            self._meet(is_limited)
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """A block of collective operations: that a process is gone is known to all others.
+
+        Raises:
+            UnansweredError: one is gone.
+        """
+        try:
+            yield
+        except RuntimeError as error:  # of gloo, or of the store
+            lost = f"{self._named_missing()} is gone: its own output says why. All processes end"
+            with suppress(RuntimeError):
+                self.store.set(self._key("ended"), lost)
+            raise UnansweredError(lost) from error
+
+    def _meet(self, is_limited: bool) -> None:
         self._raise_if_ended()
         self.store.set(self._key("came", self.rank, self.call), "1")
         if self.call > 1:
@@ -85,8 +106,11 @@ class RollCall:
         return [rank for rank in range(self.size) if not self.store.check([self._key("came", rank, self.call)])]
 
     def _named_missing(self) -> str:
-        missing = self._missing()
-        return f"rank {' and '.join(map(str, missing))} of {self.size}" if missing else "the other processes"
+        try:
+            missing = self._missing()
+        except RuntimeError:  # the store is gone with the process that held it
+            missing = []
+        return f"rank {' and '.join(map(str, missing))} of {self.size}" if missing else "another process"
 
     def _beats(self) -> str:
         keys = [self._key("beat", rank) for rank in self._missing()]
