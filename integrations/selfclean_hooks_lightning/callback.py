@@ -71,6 +71,7 @@ class DataAuditHooks:
         ignore_label: The label that means that a sample has none, as 255.
         group_key: Name of a column or attribute, or a function of the file of a sample, that says which samples belong
             together: they are no duplicates of each other, and no leakage.
+        image_quality: Look for images that are dark, bright, blurry, blank, or of an odd size or shape, too.
 
     Attributes:
         audits: The latest `Audit` by name of the loader, "" for a single one. Under strategies that start processes of
@@ -104,6 +105,7 @@ class DataAuditHooks:
         label_key: str | int | None = None,
         ignore_label: int | str | None = None,
         group_key: GroupKey = None,
+        image_quality: bool = False,
     ) -> None:
         """See the class."""
         super().__init__()
@@ -130,6 +132,7 @@ class DataAuditHooks:
             label_key=label_key,
             ignore_label=ignore_label,
             group_key=group_key,
+            image_quality=image_quality,
         )
         self.settings = options.checked()
         self.audits: dict[str, Audit] = {}

@@ -164,6 +164,8 @@ def audit(
         group_key: which samples belong together, as the images of a patient, the frames of a film or a burst: they are
             no near duplicates of each other, and no leakage. Name of a column of a Hugging Face data set, or of an
             attribute with one entry for each sample; a function of the file of a sample; or N groups, None for none.
+        image_quality: look for images that are dark, bright, blurry, blank, or of an odd size or shape, too; the
+            issue "image_quality" of `Policy`, `Limits` and `Thresholds`.
         kept_encoder: the encoder.safetensors of a saved audit: used instead of a training on the same images with the
             same seed; else passed over, and a note says so.
         search: of neighbours, as for `audit_embeddings`.

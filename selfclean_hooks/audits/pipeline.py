@@ -20,6 +20,7 @@ from selfclean_hooks.core.embeddings import RepresentationQuality
 from selfclean_hooks.core.groups import with_group_leakage, without_group_pairs
 from selfclean_hooks.core.scores import Scores, scatter_scores
 from selfclean_hooks.decisions.settings import Policy, Thresholds, required_pair_score
+from selfclean_hooks.detectors.image_quality import with_image_quality
 from selfclean_hooks.errors import DataError, DataWarning
 from selfclean_hooks.results.findings import with_max_items
 from selfclean_hooks.utils.arrays import as_vectors
@@ -50,7 +51,7 @@ def audit_of(embeddings: Embeddings, settings: AuditSettings, umap: bool = False
     )
     warn_of_missing_pairs(scores, thresholds)
     scores = scatter_scores(scores, e.readable, e.n, errors=e.errors, class_names=e.class_names)
-    scores = replace(scores, pixels=e.pixels)
+    scores = with_image_quality(replace(scores, pixels=e.pixels), e.statistics)
     doubts = e.fitness.warnings() if e.fitness is not None else ()
     for doubt in doubts:
         warnings.warn(doubt, DataWarning, stacklevel=4)

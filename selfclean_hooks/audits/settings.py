@@ -39,6 +39,7 @@ class AuditOptions(TypedDict, total=False):
     label_key: str | int | None
     ignore_label: int | str | None
     group_key: Any
+    image_quality: bool
     kept_encoder: str | Path | None
     search: str
 
@@ -69,6 +70,7 @@ class AuditSettings:
     def __post_init__(self) -> None:
         """Check everything that `EmbeddingSettings` does not check itself."""
         checked_settings(self.method, self.thresholds, self.policy)
+        check_image_quality(self.policy, self.embedding)
         checked_max_items(self.max_items)
         if self.search != "exact":
             from selfclean_hooks.neighbors.approximate_search import check_search  # imports torch
@@ -112,6 +114,15 @@ def checked_settings(method: str, thresholds: Thresholds | None, policy: Policy 
             name = wanted.__name__
             raise SettingError(f"{name.lower()} must be a {name}, as {name}(near_duplicates=...), got {value!r}")
     return thresholds, policy
+
+
+def check_image_quality(policy: Policy, embedding: EmbeddingSettings) -> None:
+    """Raise a SettingError where something is to be done about an issue that is not looked for."""
+    if policy.image_quality in ("drop", "raise") and not embedding.image_quality:
+        raise SettingError(
+            f"the policy for image_quality is {policy.image_quality!r}, but it is not looked for: pass "
+            "image_quality=True to the audit"
+        )
 
 
 def unpack_options(function: Callable[P, R]) -> Callable[P, R]:

@@ -38,6 +38,7 @@ class Issue:
         is_pair: whether a finding is about two samples.
         after_count: see `phrase`; "": the name.
         is_by_request: whether it is looked for only where the user asked for it, by no detector of a method.
+        aspects: what a finding may be more precisely, each with scores of its own, of which the lowest is the issue's.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Issue:
     is_pair: bool = False
     after_count: str = ""
     is_by_request: bool = False
+    aspects: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:
@@ -141,6 +143,28 @@ ISSUES = (
         threshold="group_leakage",
         after_count="of groups that are in other splits too",
         is_by_request=True,
+    ),
+    Issue(
+        name="image_quality",
+        title="Image quality",
+        noun="image quality",
+        description="Images that are dark, bright, blurry, blank, or of an odd size or shape, the worst first.",
+        question="Is this image of no use?",
+        answers=("Confirm: of no use", "Not an issue: usable"),
+        colour="#5f8a3a",
+        rule=Rule(
+            "PoorImage",
+            "The image is of poor quality.",
+            "The image is dark, bright, blurry or blank, or of an odd size or shape, both by itself and beside the "
+            "others: little can be seen on it, or not what the others show.",
+            "Inspect the image. Remove or replace it if nothing can be learned from it, or accept the finding in the "
+            "baseline if the model is to cope with such images.",
+        ),
+        score_field="image_quality",
+        threshold="image_quality",
+        after_count="of poor image quality",
+        is_by_request=True,
+        aspects=("dark", "bright", "blurry", "blank", "odd_size", "odd_shape"),
     ),
     Issue(
         name="leakage",

@@ -107,6 +107,7 @@ class Scores:
     # (N,) probability that the predicted label is right if the given one is wrong; NaN: none, or they are the same.
     prediction_confidence: NDArray[np.float64] | None = None
     extra: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # issue without a field of its own: (N,)
+    aspects: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # issue: (N, A), see `Issue.aspects`
 
     def __len__(self) -> int:
         return len(self.near_duplicate)

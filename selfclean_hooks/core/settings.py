@@ -37,6 +37,7 @@ class EmbeddingSettings:
         label_key: the same of the label.
         ignore_label: the label that means that a sample has none, as 255.
         group_key: which samples belong together, see `read_groups`; None: none do.
+        image_quality: measure how dark, blurry, large ... each image is.
         kept_encoder: the encoder.safetensors of a saved audit, used instead of a training that would come to the same.
         worker_options: further arguments of torch's DataLoader for the workers, as those of the loader in training;
             "dataset_type" is the class that `worker_init_fn` expects its data set to have.
@@ -58,6 +59,7 @@ class EmbeddingSettings:
     label_key: str | int | None = None
     ignore_label: int | str | None = None
     group_key: Any = None
+    image_quality: bool = False
     kept_encoder: str | Path | None = None
     worker_options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -67,8 +69,9 @@ class EmbeddingSettings:
             _check_whole(name, getattr(self, name), least)
         if self.precision not in get_args(Precision):
             raise SettingError(f'precision must be "32", "bf16" or "16", got {self.precision!r}')
-        if not isinstance(self.compile, (bool, np.bool_)):
-            raise SettingError(f"compile must be True or False, got {self.compile!r}")
+        for name in ("compile", "image_quality"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise SettingError(f"{name} must be True or False, got {getattr(self, name)!r}")
         for name in ("input_key", "label_key"):
             key = getattr(self, name)
             if key is not None and (isinstance(key, bool) or not isinstance(key, (str, int))):

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from selfclean_hooks.data.digests import digest, file_key
 from selfclean_hooks.data.image_files import STORED
-from selfclean_hooks.data.images import CHANNELS, as_array, encoded_image, miniature, raster, to_image, to_rgb
+from selfclean_hooks.data.images import CHANNELS, as_array, encoded_image, image_statistics, miniature, raster, to_image, to_rgb
 from selfclean_hooks.data.items import ItemLabel, item_label, split
 from selfclean_hooks.data.signals import is_signal
 from selfclean_hooks.errors import DataError
@@ -74,6 +74,7 @@ class Sample:
     pixels: int = -1  # of the image as the data set returns it
     known: bool = False  # the cache has its features: it comes without content
     miniature: NDArray[np.uint8] | None = None  # (16, 16, 3) of an image
+    statistics: NDArray[np.float32] | None = None  # (6,) of an image, where they are asked for
 
 
 @dataclass(frozen=True)
@@ -99,16 +100,18 @@ class SampleReader(Dataset[tuple[Sample, Any]]):
         known: NDArray[np.bytes_] = NOTHING,
         prepared: Mapping[int, tuple[Sample, Any]] = MappingProxyType({}),
         whole: bool = False,
+        measured: Any = None,
     ) -> None:
         """See `own_files` for `files`; `known`: sorted digests of contents not wanted; `prepared`: not to be read.
 
         With `whole` the contents are the items as the data set returns them, which must then be a `CachedDataset`.
         Encoded images are decoded to be prepared, and for a function where a `CachedDataset` has seen that there are.
+        `measured`: the data set of the images whose statistics are asked for, which is read anew if it is another one.
         """
         self.whole = whole
         self.decodes = prepare is not None or (not whole and getattr(dataset, "holds_encoded", False))
         self.dataset, self.prepare, self.files, self.known = dataset, prepare, files, known
-        self.prepared = dict(prepared)
+        self.prepared, self.measured = dict(prepared), measured
         self.current: Tensor | None = None  # (W,) in shared memory: the index that each worker reads
 
     def __len__(self) -> int:
@@ -128,12 +131,18 @@ class SampleReader(Dataset[tuple[Sample, Any]]):
                 raise DataError("the data set returned None")
             value = encoded_image(value) if self.decodes else value
             seen, size, small = digest(value), pixels(value), miniature(value)
-            known = self._is_known(seen)
+            known, found = self._is_known(seen), self._statistics(value, index)
             content = None if known else self._content(value, index) if not self.whole else self.dataset.stored(index)
         except Exception as error:  # anything a user's data set raises: recorded by index, and the audit goes on
             return Sample(index, error=f"{type(error).__name__}: {error}".strip(), key=self._file_key(index)), None
         sample = Sample(
-            index, digest=seen, key=self._file_key(index) or seen, pixels=size, known=known, miniature=small
+            index,
+            digest=seen,
+            key=self._file_key(index) or seen,
+            pixels=size,
+            known=known,
+            miniature=small,
+            statistics=found,
         )
         try:
             return replace(sample, label=item_label(target)), content
@@ -141,6 +150,13 @@ class SampleReader(Dataset[tuple[Sample, Any]]):
             return replace(sample, no_label=str(error)), content
         except Exception as error:  # a label may be of any class: what its own methods raise is no label
             return replace(sample, no_label=f"a {type(target).__name__} that raises {type(error).__name__}"), content
+
+    def _statistics(self, value: Any, index: int) -> NDArray[np.float32] | None:
+        if self.measured is None:
+            return None
+        if self.measured is not self.dataset:  # that of the encoder has transforms
+            value = split(self.measured[index]).value
+        return image_statistics(value)
 
     def _file_key(self, index: int) -> str:
         """Right after the item: its file need not be fetched twice."""

@@ -117,7 +117,13 @@ def compose_reasons(
 def _score_reasons(scores: Scores, found: Flags, issue: str) -> Iterator[tuple[int, str]]:
     threshold, values = found.thresholds[issue], scores.of(issue)
     for i in (is_below(values, threshold) & found.flags[issue]).nonzero()[0].tolist():
-        yield i, f"{BY_NAME[issue].noun} (score {values[i]:.4g} below {threshold:.4g})"
+        yield i, f"{_noun(scores, issue, i, threshold)} (score {values[i]:.4g} below {threshold:.4g})"
+
+
+def _noun(scores: Scores, issue: str, i: int, threshold: float) -> str:
+    """What is found, by the aspects below the threshold: "dark, blurry"."""
+    names = zip(BY_NAME[issue].aspects, scores.aspects[issue][i] if issue in scores.aspects else (), strict=False)
+    return ", ".join(name.replace("_", " ") for name, score in names if score < threshold) or BY_NAME[issue].noun
 
 
 def _label_reasons(scores: Scores, found: Flags) -> Iterator[tuple[int, str]]:

@@ -61,6 +61,7 @@ class Thresholds:
     off_topic: Threshold = "auto"
     label_errors: Threshold = "auto"
     group_leakage: Threshold = "auto"
+    image_quality: Threshold = "auto"
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -155,7 +156,6 @@ def required_pair_score(thresholds: Thresholds) -> float:
 
 
 Keep = Literal["first", "most_central", "largest_image"]
-
 Action = Literal["ignore", "warn", "drop", "raise"]
 LabelAction = Literal["ignore", "warn", "relabel", "drop", "raise"]
 
@@ -184,6 +184,7 @@ class Policy:
     leakage: Action = "warn"
     keep: Keep = "first"
     group_leakage: Action = "warn"
+    image_quality: Action = "warn"
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -239,11 +240,7 @@ def split_policies(policy: Policy | Mapping[str, Policy] | None, splits: Iterabl
 
 
 def check_policy(policy: Policy | None) -> Policy:
-    """Check the type of a policy; None is the default, which warns.
-
-    Raises:
-        SettingError: it is not a Policy.
-    """
+    """The policy, the default for None; raises a SettingError for anything else."""
     policy = Policy() if policy is None else policy
     if not isinstance(policy, Policy):
         raise SettingError(f"policy must be a Policy, as Policy(near_duplicates=...), got {policy!r}")

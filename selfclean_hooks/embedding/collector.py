@@ -14,7 +14,7 @@ from torch import Tensor
 
 from selfclean_hooks.core.label_text import is_unknown
 from selfclean_hooks.core.labels import NO_LABELS, ReadLabels, read_labels, scatter_labels
-from selfclean_hooks.data.images import MINIATURE
+from selfclean_hooks.data.images import MINIATURE, STATISTICS
 from selfclean_hooks.data.items import ItemLabel
 from selfclean_hooks.data.reader import Batch, SampleReader
 from selfclean_hooks.data.views.cached_dataset import nbytes
@@ -38,6 +38,7 @@ class Shard:
     digests: list[str]
     keys: list[str]
     pixels: NDArray[np.int64]
+    statistics: NDArray[np.float32]
     miniatures: NDArray[np.uint8] | None
     errors: dict[int, str]
     no_label: dict[int, str]
@@ -49,7 +50,7 @@ def merge_shards(n: int, shares: list[Shard]) -> EmbeddingCollector:
     for share in shares:
         rows = slicing(share.positions)
         read.labels[rows], read.digests[rows], read.keys[rows] = share.labels, share.digests, share.keys
-        read.pixels[rows] = share.pixels
+        read.pixels[rows], read.statistics[rows] = share.pixels, share.statistics
         if share.miniatures is not None:
             read.miniatures[rows] = share.miniatures
         read.are_images &= share.miniatures is not None
@@ -113,6 +114,7 @@ class EmbeddingCollector:
         self.no_label: dict[int, str] = {}
         self.digests, self.keys = [""] * n, [""] * n
         self.pixels = np.full(n, -1, np.int64)
+        self.statistics = np.full((n, STATISTICS), np.nan, np.float32)  # of images, where they are asked for
         self.miniatures = np.zeros((n, MINIATURE, MINIATURE, 3), np.uint8)  # of images
         self.are_images = True  # all that could be read
         self.first: dict[str, int] = {}  # content: its first position; copies get the very same vector
@@ -129,6 +131,8 @@ class EmbeddingCollector:
             self.are_images &= sample.miniature is not None
             if sample.miniature is not None:
                 self.miniatures[sample.index] = sample.miniature
+            if sample.statistics is not None:
+                self.statistics[sample.index] = sample.statistics
             if sample.no_label:
                 self.no_label[sample.index] = sample.no_label
         for at, sample in enumerate(sample for sample in good if not sample.known):
@@ -186,7 +190,8 @@ class EmbeddingCollector:
         vectors = None if self.vectors is None else self.vectors[rows].copy()
         labels, digests, keys, pixels = self.labels[rows], self.digests[rows], self.keys[rows], self.pixels[rows].copy()
         small = self.miniatures[rows].copy() if self.are_images else None
-        return Shard(positions, vectors, labels, digests, keys, pixels, small, self.errors, self.no_label)
+        measured = self.statistics[rows].copy()
+        return Shard(positions, vectors, labels, digests, keys, pixels, measured, small, self.errors, self.no_label)
 
     def matrix(self, least: int = 2) -> NDArray[np.float32]:
         """(R, D) features of the readable samples."""

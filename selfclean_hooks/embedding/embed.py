@@ -90,7 +90,8 @@ def embed_distributed(
         noticed = processes.run_on_each(lambda: (*variant.notes, views_note(variant.items, bool(encoder.prepare))))
         if (make := encoder.collate) is not None:
             encoder = replace(encoder, collate=lambda items: variant.items.fields(make(items)).value)
-        source = Source(variant.items, own_files(files), reading, progress)
+        measured = view.stored.items if reading.image_quality else None
+        source = Source(variant.items, own_files(files), reading, progress, measured)
         compared = _compared_with_random(n) if fit and processes.is_first and encoder.module is not None else 0
         read, notes, cache = processes.run_on_each(
             lambda: source.read(encoder, processes.share(n), "embedding", compared)

@@ -19,6 +19,7 @@ from selfclean_hooks.data.workers import read_batches
 from selfclean_hooks.embedding.cache import Cache, OtherFeaturesError
 from selfclean_hooks.embedding.collector import EmbeddingCollector
 from selfclean_hooks.embedding.encoders.encoder import Encoder
+from selfclean_hooks.errors import DataError
 from selfclean_hooks.utils.arrays import fingerprint
 from selfclean_hooks.utils.text import bar
 
@@ -31,6 +32,7 @@ class Source:
     files: Sequence[str]
     reading: EmbeddingSettings
     progress: bool
+    measured: Any = None  # the same data set with the images whose quality is measured; None: it is not
 
     def read(
         self,
@@ -63,17 +65,28 @@ class Source:
     ) -> tuple[EmbeddingCollector, tuple[str, ...]]:
         read = EmbeddingCollector(len(self.dataset), at_most)
         whole = encoder.collate is not None
-        reader = SampleReader(self.dataset, encoder.prepare, self.files, cache.known, prepared, whole)
+        reader = SampleReader(self.dataset, encoder.prepare, self.files, cache.known, prepared, whole, self.measured)
         reading = replace(self.reading, num_workers=0) if prepared else self.reading  # workers would get a copy each
         notes: list[str] = []
         batches = read_batches(reader, reading, positions, notes, encoder.device)
         with encoder.ready(), bar(what, self.progress) as tick:
             for batch in batches:
+                if self.measured is not None and not prepared:
+                    _check_measured(batch.samples)
                 read.take(batch, encoder, cache, reader)
                 if tick is not None:
                     tick(read.seen, len(positions))
         cache.flush()
         return read, tuple(notes)
+
+
+def _check_measured(samples: Sequence[Sample]) -> None:
+    for sample in samples:
+        if sample.statistics is None and not sample.error:
+            raise DataError(
+                "image quality is measured on images of up to 4 channels, and the sample at index "
+                f"{sample.index} is none: leave image_quality (--image-quality) out"
+            )
 
 
 def described(
@@ -103,6 +116,7 @@ def described(
         keys=tuple(read.keys),
         pixels=read.pixels if (read.pixels >= 0).any() else None,
         miniatures=read.readable_miniatures(),
+        statistics=None if np.isnan(read.statistics).all() else read.statistics,
         encoder_file=encoder.file,
         device=str(encoder.device or "cpu"),
     )

@@ -88,7 +88,8 @@ def embed_stream(stream: Any, encoder: Encoder, reading: EmbeddingSettings, keys
             names += map(keys.name, items)
             view = open_dataset(items, reading)
             variant = view.stored if encoder.prepare else view.evaluation
-            source = Source(variant.items, (), replace(reading, num_workers=0), progress=False)
+            measured = view.stored.items if reading.image_quality else None
+            source = Source(variant.items, (), replace(reading, num_workers=0), False, measured)
             start, part = len(found) - len(items), range(len(items))
             read, more, cache = source.read(encoder, part, "embedding")
             cache.finish(read.first)

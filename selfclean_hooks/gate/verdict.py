@@ -56,6 +56,7 @@ class Limits:
     total: float | Count | None = None
     not_run: Collection[str] = ()
     group_leakage: float | Count | None = None
+    image_quality: float | Count | None = None
 
     def __post_init__(self) -> None:
         for name, limit in self.given().items():

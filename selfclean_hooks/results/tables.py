@@ -95,6 +95,8 @@ def _extra(audit: AuditResult) -> dict[str, NDArray[Any]]:
     for issue, scores in audit.scores.extra.items():
         stem = BY_NAME[issue].score_field
         columns |= {f"{stem}_score": scores, f"is_{stem}_issue": audit.decisions.flags[issue]}
+        aspects = audit.scores.aspects.get(issue, np.empty((len(audit), 0))).T
+        columns |= {f"{name}_score": of for name, of in zip(BY_NAME[issue].aspects, aspects, strict=False)}
     return columns
 
 

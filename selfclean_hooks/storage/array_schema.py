@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.embeddings import MAX_CLASS_NEIGHBORS, MAX_OFF_TOPIC_NEIGHBORS
-from selfclean_hooks.core.issues import SCORED
+from selfclean_hooks.core.issues import ISSUES, SCORED
 
 Arrays = dict[str, NDArray[Any]]
 Sizes = dict[str, int]
@@ -57,6 +57,7 @@ FIELDS = {
     "pairs_complete_below": Field("f8", (1,), is_required=True, is_finite=False),
     "automatic": Field("f8", ("issues",), is_required=True, is_finite=False),
     **{f"extra_{issue}": SCORE for issue in SCORED},
+    **{f"aspects_{i.name}": SCORE._replace(shape=("N", len(i.aspects))) for i in ISSUES if i.aspects},
     **{f"calibration_{issue}": Field("f8", (2, f"knots of {issue}"), -ROUNDING, 1 + ROUNDING) for issue in SCORED},
     **{f"bounds_{issue}": Field("f8", (2, f"knots of {issue}"), -ROUNDING, 1 + ROUNDING) for issue in SCORED},
     "pixels": Field("i8", ("N",), -1),

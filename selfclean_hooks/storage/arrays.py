@@ -52,6 +52,7 @@ def pack(audit: AuditResult) -> bytes:
     arrays |= _packed("thumbnail", audit.thumbnails.values())
     arrays |= {key: getattr(s, name) for name, key in OPTIONAL.items() if getattr(s, name) is not None}
     arrays |= {f"extra_{issue}": scores for issue, scores in s.extra.items()}
+    arrays |= {f"aspects_{issue}": scores for issue, scores in s.aspects.items()}
     arrays |= {f"calibration_{i}": np.stack([c.score, c.clean]) for i, c in s.calibration.items()}
     arrays |= {
         f"bounds_{i}": np.stack([c.clean if c.low is None else c.low, c.clean if c.high is None else c.high])
@@ -110,6 +111,7 @@ def _scores(
         errors=errors,
         class_names=_texts(arrays, "class_name"),
         calibration={i: _calibration(arrays, i, unknown) for i in SCORED if f"calibration_{i}" in arrays},
+        aspects={issue: arrays[f"aspects_{issue}"] for issue in SCORED if f"aspects_{issue}" in arrays},
         extra={issue: arrays[f"extra_{issue}"] for issue in SCORED if f"extra_{issue}" in arrays},
     )
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from torch import nn
 from typing_extensions import TypedDict
 
-from selfclean_hooks.audits.settings import checked_settings
+from selfclean_hooks.audits.settings import check_image_quality, checked_settings
 from selfclean_hooks.core.settings import EmbeddingSettings, Precision
 from selfclean_hooks.decisions.settings import Action, Policy, Thresholds
 from selfclean_hooks.errors import SettingError
@@ -58,7 +58,9 @@ class TrainingSettings:
         backbone = self.backbone if isinstance(self.backbone, (str, Path, NoneType)) else type(self.backbone).__name__
         key = self.embedding.group_key
         groups = () if key is None else (key if isinstance(key, str) else type(key).__name__,)
-        return repr((backbone, self.method, self.thresholds, self.policy, self.limits, self.check_leakage, *groups))
+        quality = ("image_quality",) if self.embedding.image_quality else ()
+        settings = (self.method, self.thresholds, self.policy, self.limits, self.check_leakage)
+        return repr((backbone, *settings, *groups, *quality))
 
     @property
     def changes_data(self) -> bool:
@@ -97,6 +99,7 @@ class TrainingOptions:
     label_key: str | int | None = None
     ignore_label: int | str | None = None
     group_key: Any = None
+    image_quality: bool = False
 
     def checked(self) -> TrainingSettings:
         """The settings with defaults filled in.
@@ -105,7 +108,7 @@ class TrainingOptions:
             SettingError: One makes no sense; says which and why.
         """
         thresholds, policy = checked_settings(self.method, self.thresholds, self.policy)
-        return TrainingSettings(
+        settings = TrainingSettings(
             policy=policy if self.leakage is None else replace(policy, leakage=self.leakage),
             thresholds=thresholds,
             limits=_checked_limits(self.limits),
@@ -127,10 +130,13 @@ class TrainingOptions:
                 label_key=self.label_key,
                 ignore_label=self.ignore_label,
                 group_key=_checked_group_key(self.group_key),
+                image_quality=self.image_quality,
             ),
             num_workers=self.num_workers,
             on_error=_checked_on_error(self.on_error),
         )
+        check_image_quality(settings.policy, settings.embedding)
+        return settings
 
 
 class FurtherOptions(TypedDict, total=False):
@@ -150,6 +156,7 @@ class FurtherOptions(TypedDict, total=False):
     label_key: str | int | None
     ignore_label: int | str | None
     group_key: Any
+    image_quality: bool
 
 
 def audits_enabled() -> bool:
