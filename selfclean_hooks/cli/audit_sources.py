@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfclean_hooks.data.views.item_fields import Fields
-from selfclean_hooks.errors import SourceError
+from selfclean_hooks.errors import SettingError, SourceError
 from selfclean_hooks.sources.columns import ColumnNames
+from selfclean_hooks.sources.folder_names import group_of_file
 from selfclean_hooks.sources.source import Source, open_source
 from selfclean_hooks.sources.splits import splits_in
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from selfclean_hooks.audits.settings import AuditSettings
     from selfclean_hooks.audits.splits import SplitsAudit
     from selfclean_hooks.core.embeddings import Embeddings
+    from selfclean_hooks.core.settings import EmbeddingSettings
 
 NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 
@@ -99,11 +101,32 @@ def label_of(text: str, opened: Mapping[str, Source]) -> int | str:
         return text
 
 
+def groups_of(opened: Mapping[str, Source], column: str | None, pattern: str | None) -> Any:
+    """Which samples belong together: `group_key` of `audit`, or of `audit_splits` where there are several sources.
+
+    Raises:
+        SettingError: both a column and a pattern are given, or the pattern is none.
+    """
+    if column is not None and pattern is not None:
+        raise SettingError("groups are by --group-column or by --group-pattern, got both: leave one out")
+    if column is None:
+        return None if pattern is None else group_of_file(pattern)
+    # of tables the cells; the name of a column of a Hugging Face data set, or of an attribute
+    groups = {name: getattr(source.dataset, "groups", None) or column for name, source in opened.items()}
+    return groups.get("", groups)
+
+
 def audit_sources(opened: Mapping[str, Source], backbone: Any, settings: AuditSettings) -> SplitsAudit:
-    """Audit what `open_sources` opened. With several splits, samples are dropped from the first alone."""
+    """Audit what `open_sources` opened. With several splits, samples are dropped from the first alone.
+
+    Raises:
+        SettingError: a source holds embeddings, and what images or files tell is asked for.
+    """
     from selfclean_hooks.audits.audit_splits import audit_splits
     from selfclean_hooks.audits.splits import SplitsAudit
 
+    if vectors := [source.name for source in opened.values() if source.vectors is not None]:
+        _check_for_vectors(vectors[0], settings.embedding)
     if "" in opened:
         return SplitsAudit({"": _audit_one(opened[""], backbone, settings)})
     if any(source.vectors is not None for source in opened.values()):
@@ -136,6 +159,15 @@ def _audit_one(source: Source, backbone: Any, settings: AuditSettings) -> Audit:
     return _described(result, source)
 
 
+def _check_for_vectors(name: str, reading: EmbeddingSettings) -> None:
+    for is_asked, what, option in (
+        (reading.image_quality, "image quality is measured on images", "--image-quality"),
+        (reading.group_key is not None, "groups are read from columns of tables or names of files", "--group-..."),
+    ):
+        if is_asked:
+            raise SettingError(f"{what}, and {name} holds embeddings: leave {option} out")
+
+
 def _known_labels(source: Source, settings: AuditSettings) -> Sequence[Any] | None:
     """The labels of embeddings, None where one is the ignored one."""
     fields = Fields(ignore_label=settings.embedding.ignore_label)
@@ -144,7 +176,7 @@ def _known_labels(source: Source, settings: AuditSettings) -> Sequence[Any] | No
 
 def _described(audit: Audit, source: Source) -> Audit:
     """With all that is needed to open the source again."""
-    columns = {key: value for key, value in vars(source.columns).items() if value}
+    columns = {key: value for key, value in vars(source.columns).items() if value and key != "group"}
     return audit.described(source.name, source.class_names, source.notes, columns)
 
 

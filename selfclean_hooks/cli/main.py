@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -18,20 +17,32 @@ import typer
 
 from selfclean_hooks import __version__
 from selfclean_hooks.cli import process
-from selfclean_hooks.cli.options import (
-    ENCODER,
+from selfclean_hooks.cli.options.gate import GateOptions, with_gate_options
+from selfclean_hooks.cli.options.reading import (
     OUTPUT,
-    TABLES,
+    Backbone,
+    BatchSize,
+    CacheDir,
     Compile,
     Device,
-    GateOptions,
+    GroupColumn,
+    GroupPattern,
+    IgnoreLabel,
+    ImageQuality,
+    LabelColumn,
+    MaxItems,
+    Method,
+    MethodOption,
     Output,
     PathColumn,
     Precision,
+    PrecisionOption,
     Progress,
     Search,
     SearchOption,
-    with_gate_options,
+    Seed,
+    Sources,
+    Workers,
 )
 from selfclean_hooks.cli.outcome import check_and_report
 from selfclean_hooks.cli.output import (
@@ -46,7 +57,7 @@ from selfclean_hooks.cli.pretrain import pretrain
 from selfclean_hooks.cli.project.init import init
 from selfclean_hooks.cli.project.settings import Command
 from selfclean_hooks.cli.saved_audit import apply, export, gate, report
-from selfclean_hooks.decisions.settings import Policy
+from selfclean_hooks.decisions.settings import Action, Policy
 from selfclean_hooks.errors import SelfCleanError
 from selfclean_hooks.utils.text import console
 
@@ -75,13 +86,6 @@ def _everywhere(
     pass
 
 
-class Method(str, Enum):
-    """Which detectors score the samples."""
-
-    default = "default"
-    selfclean = "selfclean"
-
-
 @app.command(cls=Command)
 def demo(output: Output = Path("selfclean-demo")) -> None:
     """Plant known issues in real images, audit them before a Lightning fit, and show the difference."""
@@ -94,74 +98,29 @@ def demo(output: Output = Path("selfclean-demo")) -> None:
 @app.command(cls=Command)
 @with_gate_options
 def audit(
-    source: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE...",
-            help="A folder of images (class folders or flat), a .npz (images or embeddings, optionally labels), "
-            "a .csv, .tsv or .parquet table (path or images, optionally label), a detection data set (data.yaml, a "
-            ".json of COCO, a folder of Pascal VOC; with :objects at its end its boxes), a saved Hugging Face data "
-            "set, or module:attribute. Or several splits: train=SOURCE val=SOURCE, or a folder that holds train and "
-            "val.",
-        ),
-    ],
+    source: Sources,
     *,
     output: Output = Path("audit"),
-    backbone: Annotated[
-        str,
-        typer.Option(
-            help='A timm name, "auto", "self-supervised", hf:NAME (of the Hugging Face hub, or a folder), a file of '
-            "weights (from pretrain, or resnet18:FILE), or module:attribute (a module or function).",
-            rich_help_panel=ENCODER,
-        ),
-    ] = "auto",
+    backbone: Backbone = "auto",
     options: GateOptions,
-    method: Annotated[
-        Method, typer.Option(help="Detectors; selfclean: as in the paper.", rich_help_panel=ENCODER)
-    ] = Method.default,
+    image_quality: ImageQuality = False,
+    method: MethodOption = Method.default,
     search: SearchOption = Search.exact,
     device: Device = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per step.", rich_help_panel=ENCODER)] = 64,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read images.", rich_help_panel=ENCODER)] = 0,
-    cache_dir: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Keep embeddings here between runs.", rich_help_panel=ENCODER),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of all that is random.", rich_help_panel=ENCODER)] = 0,
-    precision: Annotated[
-        Precision, typer.Option(help="Of the forward pass; bf16 and 16: mixed precision.", rich_help_panel=ENCODER)
-    ] = Precision.full,
+    batch_size: BatchSize = 64,
+    workers: Workers = 0,
+    cache_dir: CacheDir = None,
+    seed: Seed = 0,
+    precision: PrecisionOption = Precision.full,
     compile: Compile = False,
-    max_items: Annotated[
-        int, typer.Option(min=1, help="Findings of each issue shown in the report.", rich_help_panel=OUTPUT)
-    ] = 500,
+    max_items: MaxItems = 500,
     report: Annotated[bool, typer.Option(help="Write report.html.", rich_help_panel=OUTPUT)] = True,
     progress: Progress = True,
     path_column: PathColumn = None,
-    label_column: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Column of a table that holds the labels; given several times: a class each, of 0 and 1.",
-            rich_help_panel=TABLES,
-        ),
-    ] = None,
-    ignore_label: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LABEL",
-            help="The label, or the class by name, that means that a sample has none: 255, unlabelled.",
-            rich_help_panel=TABLES,
-        ),
-    ] = None,
-    group_pattern: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REGEX",
-            help="Files alike in the (...) of it, as '([^/]+)/frame', are of one patient or film: not compared.",
-            rich_help_panel=ENCODER,
-        ),
-    ] = None,
+    label_column: LabelColumn = None,
+    group_column: GroupColumn = None,
+    ignore_label: IgnoreLabel = None,
+    group_pattern: GroupPattern = None,
 ) -> None:
     """Audit SOURCE, save the result and check it against limits.
 
@@ -180,12 +139,11 @@ def audit(
       selfclean-hooks audit table.csv --path-column image --label-column breed --cache-dir .cache
     """
     from selfclean_hooks.audits.settings import AuditSettings
-    from selfclean_hooks.cli.audit_sources import audit_sources, label_of, named_sources, open_sources
+    from selfclean_hooks.cli.audit_sources import audit_sources, groups_of, label_of, named_sources, open_sources
     from selfclean_hooks.cli.output_folder import check_output_folder, encoder_in
     from selfclean_hooks.core.settings import EmbeddingSettings
     from selfclean_hooks.embedding.backbones.resolve import is_checkpoint
     from selfclean_hooks.sources.columns import ColumnNames
-    from selfclean_hooks.sources.folder_names import group_of_file
     from selfclean_hooks.sources.python_object import is_attribute, load_attribute
 
     progress = progress and not options.quiet
@@ -196,14 +154,17 @@ def audit(
             say(f"{source[0]} holds splits: " + " ".join(f"{name}={text}" for name, text in named.items()))
         options.check(named)
         check_output_folder(output, named, named.values())  # fail fast
-        sources = open_sources(named, output, ColumnNames(path_column, tuple(label_column or ())))
-        policy = options.policy(Policy("drop", "drop", "drop", "drop", leakage="drop"))
+        columns = ColumnNames(path_column, tuple(label_column or ()), group_column)
+        sources = open_sources(named, output, columns)
+        quality: Action = "drop" if image_quality else "warn"
+        policy = options.policy(Policy("drop", "drop", "drop", "drop", leakage="drop", image_quality=quality))
         is_object = is_attribute(backbone) and not is_checkpoint(backbone)
         encoder = load_attribute(backbone) if is_object else backbone
         ignored = None if ignore_label is None else label_of(ignore_label, sources)
-        groups = None if group_pattern is None else group_of_file(group_pattern)
+        groups = groups_of(sources, group_column, group_pattern)
         kept = encoder_in(output, named)
         embedding = replace(embedding, kept_encoder=kept, ignore_label=ignored, group_key=groups)
+        embedding = replace(embedding, image_quality=image_quality)
         settings = AuditSettings(
             method.value, options.thresholds_before(named), policy, embedding, max_items, search.value
         )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.audits.splits import SplitsAudit
-from selfclean_hooks.cli.options import GateOptions
+from selfclean_hooks.cli.options.gate import GateOptions
 from selfclean_hooks.cli.output import complain, print_result, say
 from selfclean_hooks.cli.output_folder import refused_folder
 from selfclean_hooks.core.issues import SCORED, TOTAL

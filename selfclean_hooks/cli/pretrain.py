@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from selfclean_hooks.cli.options import Device, PathColumn, Precision, Progress
+from selfclean_hooks.cli.options.reading import Device, PathColumn, Precision, Progress
 from selfclean_hooks.cli.output import interrupts_as_errors, show, without_warnings_in_notes
 from selfclean_hooks.errors import BackboneError, SettingError, SourceError
 from selfclean_hooks.utils.files import check_writable

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from selfclean_hooks.cli.options import DecisionFiles, GateOptions, Relabel, Saved, ThresholdTexts, with_gate_options
+from selfclean_hooks.cli.options.gate import (
+    DecisionFiles,
+    GateOptions,
+    Relabel,
+    Saved,
+    ThresholdTexts,
+    with_gate_options,
+)
 from selfclean_hooks.cli.outcome import apply_reviews, check_and_report, load_audit, with_options, write_report
 from selfclean_hooks.cli.output import interrupts_as_errors, say, show
 from selfclean_hooks.decisions.review.file import read_reviews

@@ -40,11 +40,13 @@ class LabeledFiles:
         targets: N labels. Absent without labels.
         classes: Name of label 0, 1, ...: absent where labels have no names.
         notes: What was noticed when the data set was opened, one sentence each.
+        groups: N values that say which samples belong together; None where none do.
     """
 
     targets: Targets
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    groups: Sequence[Any] | None = None
 
     def __init__(self, targets: Targets | None, classes: tuple[str, ...] | None) -> None:
         """Keep what there is."""

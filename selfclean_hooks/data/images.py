@@ -176,7 +176,7 @@ def image_statistics(value: Any) -> NDArray[np.float32] | None:
     return np.array([*light, sharpness(grey), pixels.std((0, 1)).max(), *size], np.float32)
 
 
-def sharpness(grey: NDArray[np.float32]) -> float:
+def sharpness(grey: NDArray[np.floating]) -> float:
     """How much of its edges an image loses when it is blurred (Crete et al. 2007, by a mean of 3 pixels).
 
     In [0, 1]; an image that is blurred already loses little. NaN for one without edges.

@@ -16,7 +16,16 @@ from torch.utils.data import Dataset, get_worker_info
 
 from selfclean_hooks.data.digests import digest, file_key
 from selfclean_hooks.data.image_files import STORED
-from selfclean_hooks.data.images import CHANNELS, as_array, encoded_image, image_statistics, miniature, raster, to_image, to_rgb
+from selfclean_hooks.data.images import (
+    CHANNELS,
+    as_array,
+    encoded_image,
+    image_statistics,
+    miniature,
+    raster,
+    to_image,
+    to_rgb,
+)
 from selfclean_hooks.data.items import ItemLabel, item_label, split
 from selfclean_hooks.data.signals import is_signal
 from selfclean_hooks.errors import DataError

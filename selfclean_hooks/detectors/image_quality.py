@@ -15,7 +15,7 @@ from selfclean_hooks.utils.arrays import FloatArray
 ISSUE = "image_quality"
 AUTOMATIC = 0.5
 # Where an image is poor by itself: lightest and darkest hundredth, sharpness, contrast; side and shape over the usual.
-POOR = np.array([0.25, 0.15, 0.2, 0.03, 1 / 3, 1 / 3])
+POOR = np.array([0.25, 0.25, 0.2, 0.03, 1 / 3, 1 / 3])
 FLOOR = 1 / 256  # of the first four: what 8 bits can show
 SPREADS = 4.0  # beyond which an image is unlike the others
 LEAST_SPREAD = 0.1  # of logarithms, where all but a few images are alike
@@ -24,9 +24,9 @@ LEAST_SPREAD = 0.1  # of logarithms, where all but a few images are alike
 def aspect_scores(statistics: NDArray[np.floating]) -> FloatArray:
     """Scores of each aspect of image quality, in [0, 1], low = worse.
 
-    A statistic x (of size and shape: how many times the median it is, or is a part of it) scores x / (x + T). T is the
-    lower of two bounds, what is poor by itself and what is unlike the other images, the median less four spreads (1.4826 times the
-    median absolute deviation, as normal distributions have it, of logarithms). So a score below 1/2 is both.
+    A statistic x (of size and shape: the part that it is of the median, or the median of it) scores x / (x + T). T is
+    the lower of two bounds: what is poor by itself, and what is unlike the other images: the median of log x less four
+    spreads (1.4826 times the median absolute deviation). So a score below 1/2 is both.
 
     Args:
         statistics: (N, 6) of `image_statistics`, NaN where there is none.

@@ -67,10 +67,12 @@ class ColumnNames:
     Attributes:
         path: Of the images; None: one of the usual name.
         labels: Several where each is a class of its own; none: one of the usual name. None: labels are not wanted.
+        group: That says which samples belong together.
     """
 
     path: str | None = None
     labels: tuple[str, ...] | None = ()
+    group: str | None = None
 
     def __bool__(self) -> bool:
         """Whether any is named."""
@@ -98,6 +100,16 @@ def path_column(table: Table, chosen: str | None, where: str) -> str:
 
 def _holds_images(table: Table, name: str) -> bool:
     return table.names.count(name) == 1 and table.encoded_images(name) is not None
+
+
+def read_groups(table: Table, chosen: str | None, where: str) -> list[Any] | None:
+    """The cells of the column that says which samples belong together; None where none is chosen.
+
+    Raises:
+        SourceError: There is no such column, or it is there twice.
+    """
+    name = None if chosen is None else _chosen(table.names, chosen, "", (), "--group-column", where)
+    return None if name is None else table.cells(name)
 
 
 def label_columns(table: Table, chosen: Sequence[str] | None, path: str, where: str) -> tuple[str, ...]:

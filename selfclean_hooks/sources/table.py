@@ -9,7 +9,7 @@ from typing import Any
 from selfclean_hooks.core.labels import ReadLabels
 from selfclean_hooks.data.image_files import EncodedImages, ImageFiles, LabeledFiles, Targets, suffix
 from selfclean_hooks.errors import SourceError
-from selfclean_hooks.sources.columns import ColumnNames, path_column, read_label_columns
+from selfclean_hooks.sources.columns import ColumnNames, path_column, read_groups, read_label_columns
 from selfclean_hooks.sources.table_files import CsvTable, ParquetTable
 from selfclean_hooks.utils.files import special_kind
 from selfclean_hooks.utils.text import listing
@@ -43,6 +43,7 @@ class TableDataset(ImageFiles):
         read = table_file([name])
         column = path_column(read, columns.path, name)
         super().__init__(_paths(read.cells(column), column, name), None, None)
+        self.groups = read_groups(read, columns.group, name)
         self.notes = _set_labels(self, read_label_columns(read, columns.labels, column, name))
 
 
@@ -65,6 +66,7 @@ def open_table(paths: Sequence[str], columns: ColumnNames = ColumnNames()) -> La
     if not len(encoded):
         raise SourceError(f"{where}: wanted a table of images, but the table has no rows")
     dataset = EncodedImages(encoded, os.path.dirname(where))
+    dataset.groups = read_groups(read, columns.group, where)
     dataset.notes = _set_labels(dataset, read_label_columns(read, columns.labels, column, where))
     return dataset
 

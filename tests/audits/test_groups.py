@@ -1,6 +1,7 @@
 """Samples of one group are never each other's near duplicates or leakage."""
 
 import json
+import shutil
 from typing import Any
 
 import datasets as huggingface
@@ -13,7 +14,7 @@ from lightning import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
-from selfclean_hooks import Limits, Policy, SplitsAudit, Thresholds, audit, audit_splits
+from selfclean_hooks import Audit, Limits, Policy, SplitsAudit, Thresholds, audit, audit_splits
 from selfclean_hooks.core.groups import same_group, without_group_pairs
 from selfclean_hooks.data.dataset_tree import read_groups
 from selfclean_hooks.detectors.methods import score
@@ -147,6 +148,27 @@ def test_the_command_groups_files_by_their_names(folder: Any, call: Any, tmp_pat
         ran = call("audit", folder, "-o", out, *backbone, "--group-pattern", pattern)
         assert ran.status == 2
         assert why in ran.err
+
+
+def test_groups_are_a_column_of_a_table(folder: Any, call: Any, tmp_path: Any) -> None:
+    table = tmp_path / "table.csv"
+    rows = [f"{name}/{i}.png,{name},{'x' if i < 2 else i}" for name in ("cat", "dog") for i in range(3)]
+    table.write_text("\n".join(["path,label,patient", *rows]))
+    for i in (0, 1):
+        shutil.copy(folder / "cat" / "0.png", folder / "dog" / f"{i}.png")
+    out, backbone = tmp_path / "out", ("--backbone", "tests.sources.detection_backbone:colours", "-q")
+    assert call("audit", table, "-o", out, *backbone).status == 0
+    assert Audit.load(out).contamination["near_duplicates"] == 2 / 6
+    assert call("audit", table, "-o", out, *backbone, "--group-column", "patient").status == 0
+    assert Audit.load(out).contamination["near_duplicates"] == 0
+    both = call(
+        "audit", f"train={table}", f"test={table}", "-o", tmp_path / "2", *backbone, "--group-column", "patient"
+    )
+    assert both.status == 0
+    assert SplitsAudit.load(tmp_path / "2").audits["train"].contamination["group_leakage"] == 1
+    assert "no column 'who', got path, label, patient" in call("audit", table, "--group-column", "who").err
+    refused = call("audit", table, "--group-column", "patient", "--group-pattern", "(a)")
+    assert "groups are by --group-column or by --group-pattern, got both" in refused.err
 
 
 def test_a_group_in_two_splits_is_leakage_of_its_own_kind(tmp_path: Any) -> None:

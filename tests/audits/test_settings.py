@@ -31,6 +31,7 @@ OPTIONS = {
     "label_key": None,
     "ignore_label": None,
     "group_key": None,
+    "image_quality": False,
     "kept_encoder": None,
     "search": "exact",
 }
@@ -57,7 +58,8 @@ def test_options_become_settings() -> None:
     names = [field.name for field in fields(EmbeddingSettings) if field.name not in INTERNAL]
     values: Any = {"device": "cpu", "batch_size": 3, "num_workers": 1, "seed": 2, "cache_dir": "there"}
     values |= {"progress": False, "precision": "bf16", "compile": True, "timeout": 9}
-    values |= {"input_key": "x", "label_key": 1, "ignore_label": 255, "group_key": "who", "kept_encoder": "e"}
+    values |= {"input_key": "x", "label_key": 1, "ignore_label": 255, "group_key": "who"}
+    values |= {"image_quality": True, "kept_encoder": "e"}
     assert list(values) == names
     chosen = audit_settings("selfclean", None, None, values | {"labels": [1], "max_items": 9})
     assert chosen == AuditSettings("selfclean", embedding=EmbeddingSettings(**values), max_items=9)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from selfclean_hooks import Limits, Thresholds
 from selfclean_hooks.cli.amounts import limits_of, thresholds_of
-from selfclean_hooks.cli.options import LIMIT, GateOptions
+from selfclean_hooks.cli.options.gate import LIMIT, GateOptions
 from selfclean_hooks.core.issues import NAMES
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.gate.verdict import Count
@@ -101,8 +101,8 @@ def test_only_issues_may_go_unchecked(issue: str) -> None:
     with pytest.raises(SettingError) as caught:
         limits_of({}, [issue], ONE)
     assert str(caught.value) == (
-        f"there is no issue {issue!r}: choose from near_duplicates, off_topic, label_errors, group_leakage, leakage, "
-        "unreadable"
+        f"there is no issue {issue!r}: choose from near_duplicates, off_topic, label_errors, group_leakage, "
+        "image_quality, leakage, unreadable"
     )
 
 
@@ -123,7 +123,7 @@ def test_what_is_no_threshold_is_refused(value: str) -> None:
 
 @pytest.mark.parametrize("text", ["leakage=0.1", "total=0.1", "unreadable=0", "0.1", "", "=0.1", "labels=auto"])
 def test_a_threshold_is_for_an_issue_that_has_scores(text: str) -> None:
-    names = "near_duplicates, off_topic, label_errors, group_leakage"
+    names = "near_duplicates, off_topic, label_errors, group_leakage, image_quality"
     with pytest.raises(SettingError, match=rf"there is no issue .*: choose from {names}$"):
         thresholds_of([text], Thresholds())
 

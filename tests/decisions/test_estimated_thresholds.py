@@ -148,6 +148,7 @@ def test_a_baseline_lowers_estimated_thresholds_and_no_others() -> None:
         "off_topic": now["off_topic"] / 2,
         "label_errors": 0.3,
         "group_leakage": now["group_leakage"],
+        "image_quality": now["image_quality"],
     }
     for issue in ("near_duplicates", "off_topic"):
         expected = is_below(audit.scores.of(issue), now[issue] / 2)

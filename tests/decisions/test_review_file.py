@@ -100,7 +100,7 @@ def entry(**changes: Any) -> dict[str, Any]:
         (entry(colour=1), "decision 1: 'colour' is not a known key"),
         (
             entry(issue="typo"),
-            "the issue must be one of near_duplicates, off_topic, label_errors, group_leakage, leakage",
+            "the issue must be one of near_duplicates, off_topic, label_errors, group_leakage, image_quality, leakage",
         ),
         (entry(verdict="maybe"), "the verdict must be one of confirmed, rejected, relabelled, got 'maybe'"),
         (entry(index=1.5), "index must be a position, 0 or more, got 1.5"),

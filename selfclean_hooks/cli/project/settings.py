@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from selfclean_hooks.cli.options import GateOptions
+from selfclean_hooks.cli.options.gate import GateOptions
 from selfclean_hooks.cli.output import say
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.sources.python_object import is_attribute

@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from selfclean_hooks.cli.amounts import issues_of, limits_of, thresholds_of
+from selfclean_hooks.cli.options.reading import FLAGS, LIMITS, OUTPUT
 from selfclean_hooks.cli.output import quiet
 from selfclean_hooks.core.issues import ISSUES, SCORED
 from selfclean_hooks.decisions.review.file import read_reviews
@@ -25,13 +26,6 @@ from selfclean_hooks.report.formats import Format
 from selfclean_hooks.utils.files import check_writable
 
 LIMIT = "max_"  # fields of `GateOptions` that are limits, before the name of the issue
-FLAGS, LIMITS, ENCODER, TABLES, OUTPUT = (  # groups of options in help texts
-    "What is flagged and dropped",
-    "When the audit fails",
-    "Encoder and speed",
-    "Columns of a table",
-    "Output",
-)
 
 
 class KeepOption(str, Enum):
@@ -49,47 +43,6 @@ def _limit(what: str) -> typer.models.OptionInfo:
     return option
 
 
-class Precision(str, Enum):
-    """Floating-point precision of a model."""
-
-    full = "32"
-    bf16 = "bf16"
-    half = "16"
-
-
-Output = Annotated[
-    Path,
-    typer.Option("--output", "-o", metavar="DIR", help="Folder for the audit and its report.", rich_help_panel=OUTPUT),
-]
-PathColumn = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME", help="Column of a table that holds the images or their paths.", rich_help_panel=TABLES
-    ),
-]
-Device = Annotated[str, typer.Option(help='"auto" or a torch device.', rich_help_panel=ENCODER)]
-
-
-class Search(str, Enum):
-    """How neighbours are searched for."""
-
-    exact = "exact"
-    approximate = "approximate"
-
-
-SearchOption = Annotated[
-    Search,
-    typer.Option("--search", help="Of neighbours; approximate: for 100,000 samples.", rich_help_panel=ENCODER),
-]
-Compile = Annotated[
-    bool,
-    typer.Option(
-        "--compile/--no-compile", help="Compile the model: pays off for many images.", rich_help_panel=ENCODER
-    ),
-]
-Progress = Annotated[
-    bool, typer.Option(help="Progress bars; without a terminal a line every 30 s.", rich_help_panel=OUTPUT)
-]
 Saved = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a saved audit.")]
 Texts = list[str] | None
 DecisionFiles = Annotated[
@@ -133,6 +86,7 @@ class GateOptions:
     max_label_errors: Annotated[Texts, _limit("have a label error")] = None
     max_leakage: Annotated[Texts, _limit("also occur in another split")] = None
     max_group_leakage: Annotated[Texts, _limit("have a group that is in another split too")] = None
+    max_image_quality: Annotated[Texts, _limit("are of poor quality (with --image-quality)")] = None
     max_unreadable: Annotated[Texts, _limit("are unreadable")] = None
     max_total: Annotated[Texts, _limit("have any issue")] = None
     allow_not_run: Annotated[
