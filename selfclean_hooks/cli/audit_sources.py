@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from selfclean_hooks.audits.settings import AuditSettings
     from selfclean_hooks.audits.splits import SplitsAudit
     from selfclean_hooks.core.embeddings import Embeddings
-    from selfclean_hooks.core.settings import EmbeddingSettings
 
 NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 
@@ -125,8 +124,9 @@ def audit_sources(opened: Mapping[str, Source], backbone: Any, settings: AuditSe
     from selfclean_hooks.audits.audit_splits import audit_splits
     from selfclean_hooks.audits.splits import SplitsAudit
 
-    if vectors := [source.name for source in opened.values() if source.vectors is not None]:
-        _check_for_vectors(vectors[0], settings.embedding)
+    reading, vectors = settings.embedding, [each.name for each in opened.values() if each.vectors is not None]
+    if vectors and (reading.image_quality or reading.group_key is not None):
+        raise SettingError(f"{vectors[0]} holds embeddings, not images: leave --image-quality and --group-... out")
     if "" in opened:
         return SplitsAudit({"": _audit_one(opened[""], backbone, settings)})
     if any(source.vectors is not None for source in opened.values()):
@@ -157,15 +157,6 @@ def _audit_one(source: Source, backbone: Any, settings: AuditSettings) -> Audit:
     else:
         result = audit(source.dataset, backbone, **_arguments(settings), labels=source.labels)
     return _described(result, source)
-
-
-def _check_for_vectors(name: str, reading: EmbeddingSettings) -> None:
-    for is_asked, what, option in (
-        (reading.image_quality, "image quality is measured on images", "--image-quality"),
-        (reading.group_key is not None, "groups are read from columns of tables or names of files", "--group-..."),
-    ):
-        if is_asked:
-            raise SettingError(f"{what}, and {name} holds embeddings: leave {option} out")
 
 
 def _known_labels(source: Source, settings: AuditSettings) -> Sequence[Any] | None:

@@ -185,7 +185,7 @@ def test_on_the_command_line(folder: Path, tmp_path: Path, call: Any) -> None:
     assert len(Audit.load(tmp_path / "out").clean_indices) <= N - len(POOR)
     np.savez(tmp_path / "e.npz", embeddings=np.eye(5))
     refused = call("audit", tmp_path / "e.npz", "-o", tmp_path / "2", "--image-quality")
-    assert (refused.status, "e.npz holds embeddings: leave --image-quality out" in refused.err) == (2, True)
+    assert (refused.status, "e.npz holds embeddings, not images: leave --image-quality" in refused.err) == (2, True)
 
 
 def test_settings_are_checked() -> None:
