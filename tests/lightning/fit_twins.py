@@ -42,7 +42,7 @@ def outcome(fit: Callable[..., Net], callbacks: list[Any]) -> Outcome:
         np.random.seed(0)  # noqa: NPY002, the generators of users are meant
         torch.manual_seed(0)
         net = fit(*callbacks)
-        states = random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state().tolist()  # noqa: NPY002
+        states = random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state().numpy()  # noqa: NPY002
     gradients = {name: parameter.requires_grad for name, parameter in net.named_parameters()}
     return Outcome(weights(net), net.seen, getattr(net, "flags", []), gradients, states)
 

@@ -10,14 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from selfclean_hooks import Policy, Thresholds
-from selfclean_hooks.testing import Contaminated, contaminate, digits, off_topic_patches
+from selfclean_hooks import Policy, Thresholds, testing
+from selfclean_hooks.testing import Contaminated, contaminate, off_topic_patches
 from selfclean_hooks_lightning import DataAudit
 
 DROP = Policy("drop", "drop", "drop", "drop", leakage="drop")
 N = 48  # samples of train_data()
 LOOSE = Thresholds(near_duplicates=0.35, label_errors=0.4)
 FIRM = Thresholds(near_duplicates=0.25, off_topic=0.86, label_errors=0.4)
+
+digits = cache(testing.digits)  # read from a compressed text
 
 
 @cache
