@@ -101,9 +101,14 @@ def test_pages_lead_to_pages_that_are_there(tmp_path: Path) -> None:
             assert {target.resolve() for target in leading(place)} == {(folder / "report.html").resolve()}  # and back
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return saved(tmp_path_factory.mktemp("plain"), splits())
+
+
 @pytest.mark.parametrize("name", [key for key in HOSTILE if key not in ("undecodable", "surrogate")])
-def test_names_of_splits_are_data(name: str, tmp_path: Path) -> None:
-    plain, page = saved(tmp_path / "plain", splits()), saved(tmp_path / "hostile", splits(other=HOSTILE[name]))
+def test_names_of_splits_are_data(name: str, plain: Page, tmp_path: Path) -> None:
+    page = saved(tmp_path / "hostile", splits(other=HOSTILE[name]))
     assert page.tags == plain.tags
     assert page.attributes == plain.attributes
     assert written(HOSTILE[name]) in page.text
@@ -114,8 +119,8 @@ def test_names_of_splits_are_data(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_names_of_files_and_classes_are_data(name: str, tmp_path: Path) -> None:
-    plain, page = saved(tmp_path / "plain", splits()), saved(tmp_path / "hostile", splits(HOSTILE[name]))
+def test_names_of_files_and_classes_are_data(name: str, plain: Page, tmp_path: Path) -> None:
+    page = saved(tmp_path / "hostile", splits(HOSTILE[name]))
     assert page.tags == plain.tags
     assert page.attributes == plain.attributes
     assert page.links == plain.links

@@ -1,5 +1,7 @@
 """Evidence: exact neighbours against brute force, a map that does not depend on chance, and both saved."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from selfclean_hooks.errors import AuditFileError
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.results.finding_neighbors import with_evidence
 from selfclean_hooks.results.findings import select_findings
+from selfclean_hooks.storage.ownership import digest_of
 from tests.results.evidence import Floats, N, Rows, flat, labels, made, vectors
 
 
@@ -152,12 +155,15 @@ def test_it_comes_out_the_same_again_and_leaves_random_state_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before[1])
 
 
+@pytest.fixture(scope="module")
+def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("seven")
+    made(max_items=7).save(folder)
+    return folder
+
+
 def changed(folder: Path, name: str, value: Any) -> None:
     """Another array in scores.npz, and a manifest that agrees."""
-    import json
-
-    from selfclean_hooks.storage.ownership import digest_of
-
     with np.load(folder / "scores.npz") as file:
         arrays = {key: file[key] for key in file.files}
     arrays[name] = np.array(value) if value is not None else arrays.pop(name)
@@ -189,8 +195,8 @@ def changed(folder: Path, name: str, value: Any) -> None:
         ("evidence_projection", [0, 1], r"must be of shape \(1,\)"),
     ],
 )
-def test_evidence_that_cannot_be_is_refused(name: str, value: Any, message: str, tmp_path: Path) -> None:
-    made(max_items=7).save(tmp_path)
+def test_evidence_that_cannot_be_is_refused(name: str, value: Any, message: str, seven: Path, tmp_path: Path) -> None:
+    shutil.copytree(seven, tmp_path, dirs_exist_ok=True)
     changed(tmp_path, name, value)
     with pytest.raises(AuditFileError, match=message):
         Audit.load(tmp_path)

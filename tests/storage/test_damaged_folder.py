@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,16 @@ import pytest
 
 from selfclean_hooks import Audit
 from selfclean_hooks.errors import AuditFileError
+from selfclean_hooks.storage.ownership import digest_of
 from selfclean_hooks.utils.files import check_writable, write
 from tests.storage.saved_audits import N, _edited, full, leaking, made
+
+
+@pytest.fixture(scope="module")
+def with_leaks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("with_leaks")
+    leaking().save(folder)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -31,8 +40,10 @@ from tests.storage.saved_audits import N, _edited, full, leaking, made
         ("leak_thumbnail_index", [[1, 8]], r"leak_thumbnail_offsets must be of shape \(2,\)"),
     ],
 )
-def test_pairs_between_splits_that_cannot_be(name: str, value: Any, message: str, tmp_path: Path) -> None:
-    leaking().save(tmp_path)
+def test_pairs_between_splits_that_cannot_be(
+    name: str, value: Any, message: str, with_leaks: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(with_leaks, tmp_path, dirs_exist_ok=True)
     if name == "leak_name_offsets":
         with np.load(tmp_path / "scores.npz") as file:
             value = [0, 0, len(file["leak_name_bytes"])]
@@ -43,8 +54,6 @@ def test_pairs_between_splits_that_cannot_be(name: str, value: Any, message: str
 
 def _rewritten(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     """A scores.npz of other content that the manifest vouches for."""
-    from selfclean_hooks.storage.ownership import digest_of
-
     with np.load(folder / "scores.npz") as file:
         arrays = dict(file)
     change(arrays)
@@ -62,6 +71,13 @@ def _flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    full().save(folder)
+    return folder
 
 
 DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
@@ -91,8 +107,10 @@ DAMAGE: list[tuple[Callable[[Path], Any], str]] = [
 
 
 @pytest.mark.parametrize(("damage", "message"), DAMAGE)
-def test_damage_is_named_with_its_file_and_a_cure(damage: Callable[[Path], Any], message: str, tmp_path: Path) -> None:
-    full().save(tmp_path)
+def test_damage_is_named_with_its_file_and_a_cure(
+    damage: Callable[[Path], Any], message: str, whole: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     damage(tmp_path)
     with pytest.raises(AuditFileError, match=message):
         Audit.load(tmp_path)

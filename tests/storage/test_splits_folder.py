@@ -147,6 +147,13 @@ def truncate(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    splits().save(folder)
+    return folder
+
+
 DAMAGE: dict[str, Callable[[Path], Any]] = {
     "truncated": truncate,
     "empty": lambda folder: (folder / "splits.json").write_text(""),
@@ -167,8 +174,8 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_what_is_damaged_is_reported(damage: str, tmp_path: Path, call: Call) -> None:
-    splits().save(tmp_path)
+def test_what_is_damaged_is_reported(damage: str, whole: Path, tmp_path: Path, call: Call) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     DAMAGE[damage](tmp_path)
     before = contents(tmp_path)
     with pytest.raises(AuditFileError) as caught:
