@@ -9,8 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from selfclean_hooks.detectors.image_view import edges_and_colours
 from selfclean_hooks.detectors.label_errors.detector import score_labels
-from selfclean_hooks.detectors.label_errors.image_view import edges_and_colours
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from selfclean_hooks.detectors.label_errors.image_view import edges_and_colours
+from selfclean_hooks.detectors.image_view import edges_and_colours
 from selfclean_hooks.detectors.label_errors.predictors import (
     PRIOR_VOTES,
     Predictor,
