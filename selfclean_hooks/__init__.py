@@ -12,6 +12,7 @@ from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.decisions.settings import FDR, Policy, Thresholds, Top
 from selfclean_hooks.gate.baseline import Baseline
 from selfclean_hooks.gate.verdict import Count, Limits, Verdict
+from selfclean_hooks.sources.remote.local_copy import local_copy
 
 if TYPE_CHECKING:
     from selfclean_hooks.audits.audited_dataset import AuditedDataset
@@ -33,6 +34,7 @@ __all__ = [
     "audit_embeddings",
     "audit_splits",
     "clean",
+    "local_copy",
 ]
 
 

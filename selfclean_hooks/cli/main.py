@@ -145,13 +145,18 @@ def audit(
     from selfclean_hooks.embedding.backbones.resolve import is_checkpoint
     from selfclean_hooks.sources.columns import ColumnNames
     from selfclean_hooks.sources.python_object import is_attribute, load_attribute
+    from selfclean_hooks.sources.remote.local_copy import local_sources
 
     progress = progress and not options.quiet
     embedding = EmbeddingSettings(device, batch_size, workers, seed, cache_dir, progress, precision.value, compile)
     with interrupts_as_errors():
-        named = named_sources(source, output)
+        texts = local_sources(source, progress)
+        for text, copy in zip(source, texts, strict=True):
+            if text != copy:
+                say(f"{text} is read from its copy, {copy}")
+        named = named_sources(texts, output)
         if len(named) > len(source):
-            say(f"{source[0]} holds splits: " + " ".join(f"{name}={text}" for name, text in named.items()))
+            say(f"{texts[0]} holds splits: " + " ".join(f"{name}={text}" for name, text in named.items()))
         options.check(named)
         check_output_folder(output, named, named.values())  # fail fast
         columns = ColumnNames(path_column, tuple(label_column or ()), group_column)

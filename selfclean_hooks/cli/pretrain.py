@@ -111,12 +111,13 @@ def run(
     from selfclean_hooks.embedding.encoders.encoder import device_of
     from selfclean_hooks.embedding.pretrain.run import pretrain, save
     from selfclean_hooks.sources.columns import ColumnNames
+    from selfclean_hooks.sources.remote.local_copy import local_copy
     from selfclean_hooks.sources.source import open_source
     from selfclean_hooks.utils.text import bar
 
     check_writable(output.parent)
     _check_replaceable(output, log)
-    found = open_source(source, columns=ColumnNames(path_column, None))
+    found = open_source(local_copy(source, progress), columns=ColumnNames(path_column, None))
     if found.vectors is not None:
         raise SourceError(f"an encoder is trained on images, and {source} holds embeddings: give the images")
     partial = output.with_name(f"{output.name}.partial")

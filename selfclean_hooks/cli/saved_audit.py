@@ -95,13 +95,14 @@ def apply(
     """
     from selfclean_hooks.audits.audit import Audit
     from selfclean_hooks.cli.audit_sources import named_sources
+    from selfclean_hooks.sources.remote.local_copy import local_sources
 
     with interrupts_as_errors("nothing was written"):
         if undo:
             show(f"{Audit.undo(to)} files moved back")
             return
         options = GateOptions(threshold, relabel=relabel, decisions=decisions)
-        sources = named_sources(source) if source else {}
+        sources = named_sources(local_sources(source, progress=True)) if source else {}
         audit = apply_reviews(with_options(load_audit(folder), options), options.review())
         for part in audit.apply(to, mode.value, sources, dry_run):
             show(part.describe())

@@ -77,8 +77,8 @@ Sources = Annotated[
         help="A folder of images (class folders or flat), a .npz (images or embeddings, optionally labels), "
         "a .csv, .tsv or .parquet table (path or images, optionally label), a detection data set (data.yaml, a "
         ".json of COCO, a folder of Pascal VOC; with :objects at its end its boxes), a saved Hugging Face data "
-        "set, or module:attribute. Or several splits: train=SOURCE val=SOURCE, or a folder that holds train and "
-        "val.",
+        "set, or module:attribute. Of a URL (s3://, gs://, hf://, https://) or an archive (.zip, .tar) there is a "
+        "copy first. Or several splits: train=SOURCE val=SOURCE, or a folder that holds train and val.",
     ),
 ]
 Backbone = Annotated[
