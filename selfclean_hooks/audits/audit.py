@@ -10,15 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from selfclean_hooks.audits.tables import AuditTables
+from selfclean_hooks.decisions.review.file import as_review
 from selfclean_hooks.errors import SettingError
+from selfclean_hooks.gate.baseline import Baseline
+from selfclean_hooks.gate.verdict import Limits, check
+from selfclean_hooks.report.formats import export
 from selfclean_hooks.results.result import AuditResult
+from selfclean_hooks.storage.applied.journal import undo
+from selfclean_hooks.storage.applied.new_folder import mode_of
+from selfclean_hooks.storage.commit import check_output
+from selfclean_hooks.storage.folder import load, save
+from selfclean_hooks.storage.ownership import PAGE, remove_pages, write_pages
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from selfclean_hooks.decisions.review.marks import Review
-    from selfclean_hooks.gate.baseline import Baseline
-    from selfclean_hooks.gate.verdict import Limits, Verdict
+    from selfclean_hooks.gate.verdict import Verdict
     from selfclean_hooks.storage.applied.application import Applied
 
 
@@ -40,8 +48,6 @@ class Audit(AuditTables):
             AuditFileError: a file holds no decisions.
             SettingError: the near-duplicate threshold is above the scores of the listed pairs.
         """
-        from selfclean_hooks.decisions.review.file import as_review
-
         return self.with_review(as_review(review))
 
     def save(self, folder: str | Path, verdict: Verdict | None = None, report: bool = True) -> None:
@@ -62,9 +68,6 @@ class Audit(AuditTables):
             PolicyError: the policy would drop too much; everything but clean_indices.txt is written first.
         """
         from selfclean_hooks.report.html.page import render
-        from selfclean_hooks.storage.commit import check_output
-        from selfclean_hooks.storage.folder import save
-        from selfclean_hooks.storage.ownership import PAGE, remove_pages
 
         check_output(Path(folder))
         if not report:
@@ -79,8 +82,6 @@ class Audit(AuditTables):
         Raises:
             AuditFileError: the folder holds no saved audit, is damaged, or has another version.
         """
-        from selfclean_hooks.storage.folder import load
-
         return as_audit(load(Path(folder)))
 
     def check(self, limits: Limits | None = None, baseline: Baseline | str | Path | None = None) -> Verdict:
@@ -91,9 +92,6 @@ class Audit(AuditTables):
         Raises:
             AuditFileError: the file cannot be read.
         """
-        from selfclean_hooks.gate.baseline import Baseline
-        from selfclean_hooks.gate.verdict import Limits, check
-
         return check({"": self}, {"": limits or Limits()}, Baseline.given(baseline))
 
     def to_html(self, path: str | Path) -> None:
@@ -103,7 +101,6 @@ class Audit(AuditTables):
             AuditFileError: it cannot be written, or there is a file that is no report.
         """
         from selfclean_hooks.report.html.page import render
-        from selfclean_hooks.storage.ownership import write_pages
 
         write_pages({Path(path): render(self, place=Path(path)).encode()})
 
@@ -156,7 +153,6 @@ class Audit(AuditTables):
             AuditFileError: something cannot be written; nothing is left of it.
         """
         from selfclean_hooks.storage.applied.application import apply
-        from selfclean_hooks.storage.applied.new_folder import mode_of
 
         sources = {} if source is None else {"": str(source)}
         return apply({"": self}, Path(to), mode_of(mode), sources, dry_run)[0]
@@ -169,8 +165,6 @@ class Audit(AuditTables):
             AuditFileError: nothing was moved there, or a file cannot be moved.
             SourceError: a place is taken, in which case nothing is moved; or a file is in neither place.
         """
-        from selfclean_hooks.storage.applied.journal import undo
-
         return undo(Path(to))
 
     def export(self, format: str, path: str | Path) -> list[Path]:
@@ -186,8 +180,6 @@ class Audit(AuditTables):
             SettingError: there is no such format, something is there, or the format needs what the audit lacks.
             AuditFileError: it cannot be written.
         """
-        from selfclean_hooks.report.formats import export
-
         return export({"": self}, format, Path(path))
 
     def _repr_html_(self) -> str:

@@ -12,14 +12,24 @@ from numpy.typing import NDArray
 from typing_extensions import Unpack
 
 from selfclean_hooks.audits.audit import Audit
-from selfclean_hooks.audits.pipeline import audit_of
+from selfclean_hooks.audits.pipeline import (
+    audit_of,
+    provenance,
+    search_notes,
+    search_of,
+    search_settings,
+    warn_of_missing_pairs,
+)
 from selfclean_hooks.audits.settings import AuditOptions, audit_settings, checked_settings, unpack_options
 from selfclean_hooks.core.labels import class_codes, read_labels
 from selfclean_hooks.decisions.settings import Policy, Thresholds, required_pair_score
+from selfclean_hooks.embedding.quality import quality_of_vectors
 from selfclean_hooks.errors import DataError, DataWarning
+from selfclean_hooks.results.finding_neighbors import with_evidence
 from selfclean_hooks.results.findings import MAX_ITEMS, checked_max_items, with_max_items
-from selfclean_hooks.utils.arrays import as_vectors
-from selfclean_hooks.utils.text import listing
+from selfclean_hooks.utils.arrays import as_vectors, fingerprint, note_identical
+from selfclean_hooks.utils.patience import patience
+from selfclean_hooks.utils.text import bar, listing
 
 
 def audit_embeddings(
@@ -60,21 +70,10 @@ def audit_embeddings(
         DataError: vectors or labels cannot be audited; says which rows and why.
         SettingError: method, thresholds, policy, max_items or device is not valid.
     """
-    from selfclean_hooks.audits.pipeline import (
-        provenance,
-        search_notes,
-        search_of,
-        search_settings,
-        warn_of_missing_pairs,
-    )
     from selfclean_hooks.detectors.methods import score
     from selfclean_hooks.embedding.encoders.encoder import device_of
-    from selfclean_hooks.embedding.quality import quality_of_vectors
     from selfclean_hooks.neighbors.device import screening_on
     from selfclean_hooks.neighbors.unit_vectors import zero_rows
-    from selfclean_hooks.results.finding_neighbors import with_evidence
-    from selfclean_hooks.utils.arrays import fingerprint, note_identical
-    from selfclean_hooks.utils.text import bar
 
     thresholds, policy = checked_settings(method, thresholds, policy)
     checked_max_items(max_items)
@@ -181,7 +180,6 @@ def audit(
     from selfclean_hooks.data.views.dataset_view import open_dataset
     from selfclean_hooks.embedding.embed import embed
     from selfclean_hooks.results.thumbnails import thumbnails
-    from selfclean_hooks.utils.patience import patience
 
     settings = audit_settings(method, thresholds, policy, options)
     with patience(settings.embedding.timeout):

@@ -18,6 +18,9 @@ from selfclean_hooks.core.labels import check_same_classes, collect_class_names
 from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.decisions.settings import Policy, Thresholds, split_policies
 from selfclean_hooks.errors import BackboneError, DataError, SettingError, SourceError
+from selfclean_hooks.neighbors.split_shift import split_shift
+from selfclean_hooks.utils.patience import patience
+from selfclean_hooks.utils.text import bar
 
 if TYPE_CHECKING:
     from selfclean_hooks.core.embeddings import Embeddings
@@ -55,7 +58,6 @@ def audit_splits(
         SettingError: there are not at least two named splits, or a setting is not valid.
     """
     from selfclean_hooks.embedding.embed import embed
-    from selfclean_hooks.utils.patience import patience
 
     labels = options.get("labels") or {}
     settings = audit_settings(method, thresholds, None, options)
@@ -120,9 +122,6 @@ def split_named(split: str) -> Iterator[None]:
 
 
 def _shifts(embeddings: Mapping[str, Embeddings], settings: EmbeddingSettings) -> tuple[dict[str, Any], ...]:
-    from selfclean_hooks.neighbors.split_shift import split_shift
-    from selfclean_hooks.utils.text import bar
-
     rows = []
     for one, other in combinations(embeddings, 2):
         with bar(f"shift from {one} to {other}", settings.progress) as tick:

@@ -16,6 +16,7 @@ from selfclean_hooks.audits.settings import AuditOptions, audit_settings
 from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.decisions.settings import Policy, Thresholds
 from selfclean_hooks.errors import SettingError
+from selfclean_hooks.results.corrections import Corrections
 
 T = TypeVar("T")
 CLEAN = Policy("drop", "drop", "drop", "drop", leakage="drop")
@@ -116,7 +117,6 @@ def _kept(dataset: Any, one: Audit, options: AuditOptions) -> Any:
     from selfclean_hooks.audits.audited_dataset import AuditedDataset
     from selfclean_hooks.data.dataset_tree import is_huggingface
     from selfclean_hooks.data.views.kept_samples import KeptSamples, NewLabels
-    from selfclean_hooks.results.corrections import Corrections
 
     changes = Corrections.of(one)
     if not changes:

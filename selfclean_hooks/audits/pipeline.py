@@ -21,10 +21,12 @@ from selfclean_hooks.core.groups import with_group_leakage, without_group_pairs
 from selfclean_hooks.core.scores import Scores, scatter_scores
 from selfclean_hooks.decisions.settings import Policy, Thresholds, required_pair_score
 from selfclean_hooks.detectors.image_quality import with_image_quality
+from selfclean_hooks.embedding.quality import rank_me
 from selfclean_hooks.errors import DataError, DataWarning
+from selfclean_hooks.results.finding_neighbors import with_evidence
 from selfclean_hooks.results.findings import with_max_items
 from selfclean_hooks.utils.arrays import as_vectors
-from selfclean_hooks.utils.text import listing
+from selfclean_hooks.utils.text import bar, listing
 
 if TYPE_CHECKING:
     from selfclean_hooks.core.embeddings import Embeddings
@@ -36,10 +38,8 @@ BLANK = "they are blank, or the encoder sees nothing in them. They count as far 
 
 def audit_of(embeddings: Embeddings, settings: AuditSettings, umap: bool = False) -> Audit:
     """Score what `embed` returned, on the device that embedded; without thumbnails. `umap`: see `with_evidence`."""
-    from selfclean_hooks.embedding.quality import rank_me
     from selfclean_hooks.neighbors.device import screening_on
     from selfclean_hooks.neighbors.unit_vectors import repeated_blanks, with_blank_directions, zero_rows
-    from selfclean_hooks.results.finding_neighbors import with_evidence
 
     e, thresholds, policy = embeddings, settings.thresholds, settings.policy
     own = as_vectors(e.vectors, blank=True)  # copies of one sample are a finding
@@ -93,7 +93,6 @@ def _scores(
     """Scores of the readable samples alone."""
     from selfclean_hooks.detectors.methods import score
     from selfclean_hooks.neighbors.device import screening_on
-    from selfclean_hooks.utils.text import bar
 
     labels = None if embeddings.labels is None else embeddings.labels[embeddings.readable]
     with screening_on(embeddings.device), bar("comparing", settings.embedding.progress) as tick:

@@ -11,14 +11,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from selfclean_hooks.audits.audit import Audit, as_audit
+from selfclean_hooks.decisions.review.file import as_review
+from selfclean_hooks.gate.baseline import Baseline
+from selfclean_hooks.gate.verdict import Limits, check
+from selfclean_hooks.report.formats import export
 from selfclean_hooks.results.splits import LEAKAGE, SHIFT, SplitsResult
+from selfclean_hooks.storage.applied.new_folder import mode_of
+from selfclean_hooks.storage.commit import check_output
+from selfclean_hooks.storage.ownership import PAGE, remove_pages
+from selfclean_hooks.storage.splits import BACK, leakage_rows, load, save, split_folders, write_reports
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from selfclean_hooks.decisions.review.marks import Review
-    from selfclean_hooks.gate.baseline import Baseline
-    from selfclean_hooks.gate.verdict import Limits, Verdict
+    from selfclean_hooks.gate.verdict import Verdict
     from selfclean_hooks.storage.applied.application import Applied
 
 
@@ -27,8 +34,6 @@ class SplitsAudit(SplitsResult[Audit]):
 
     def with_decisions(self, review: Review | str | Path | Iterable[str | Path]) -> SplitsAudit:
         """The same measurements with review decisions about findings of each split."""
-        from selfclean_hooks.decisions.review.file import as_review
-
         given = as_review(review)
         decided = {name: audit.with_review(given.of(name) if name else given) for name, audit in self.audits.items()}
         return SplitsAudit(decided, self.shifts)
@@ -45,10 +50,6 @@ class SplitsAudit(SplitsResult[Audit]):
             AuditFileError: the folder cannot be written, or holds files of these names that no audit wrote.
             PolicyError: a policy would drop too much; everything but that clean_indices.txt is written first.
         """
-        from selfclean_hooks.storage.commit import check_output
-        from selfclean_hooks.storage.ownership import PAGE, remove_pages
-        from selfclean_hooks.storage.splits import save, split_folders
-
         places = split_folders(self.audits).values()
         check_output(Path(folder), places)
         if not report:
@@ -73,15 +74,12 @@ class SplitsAudit(SplitsResult[Audit]):
             dry_run: check everything and write nothing.
         """
         from selfclean_hooks.storage.applied.application import apply
-        from selfclean_hooks.storage.applied.new_folder import mode_of
 
         given = {name: str(source) for name, source in (sources or {}).items()}
         return tuple(apply(self.audits, Path(to), mode_of(mode), given, dry_run))
 
     def export(self, format: str, path: str | Path) -> list[Path]:
         """Write all splits in the format of another tool; see `Audit.export`."""
-        from selfclean_hooks.report.formats import export
-
         return export(self.audits, format, Path(path))
 
     @staticmethod
@@ -91,8 +89,6 @@ class SplitsAudit(SplitsResult[Audit]):
         Raises:
             AuditFileError: the folder holds no audit of splits, is damaged, or has another version.
         """
-        from selfclean_hooks.storage.splits import load
-
         found = load(Path(folder))
         return SplitsAudit({name: as_audit(one) for name, one in found.audits.items()}, found.shifts)
 
@@ -136,8 +132,6 @@ class SplitsAudit(SplitsResult[Audit]):
 
     def open_review(self, folder: str | Path | None = None) -> Path:
         """Write the pages of all splits and open the one that leads to them; see `Audit.open_review`."""
-        from selfclean_hooks.storage.splits import split_folders, write_reports
-
         place = Path(tempfile.mkdtemp(prefix="selfclean-") if folder is None else folder)
         for name in split_folders(self.audits).values():
             (place / name).mkdir(parents=True, exist_ok=True)
@@ -166,9 +160,6 @@ class SplitsAudit(SplitsResult[Audit]):
             SettingError: limits are given for an unknown split.
             AuditFileError: the baseline cannot be read.
         """
-        from selfclean_hooks.gate.baseline import Baseline
-        from selfclean_hooks.gate.verdict import Limits, check
-
         by_split = limits if isinstance(limits, Mapping) else dict.fromkeys(self.audits, limits or Limits())
         return check(self.audits, by_split, Baseline.given(baseline))
 
@@ -177,8 +168,6 @@ def split_pages(result: SplitsAudit, folder: Path, verdict: Verdict | None = Non
     """The index page of all splits in a folder, and the page of each by name of the split."""
     from selfclean_hooks.report.html.page import render
     from selfclean_hooks.report.html.splits_page import render_splits
-    from selfclean_hooks.storage.ownership import PAGE
-    from selfclean_hooks.storage.splits import BACK, leakage_rows, split_folders
 
     places = split_folders(result.audits)
     whole = render_splits(result, places, leakage_rows(result), verdict)

@@ -5,6 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from selfclean_hooks.results.result import AuditResult
+from selfclean_hooks.results.tables import (
+    calibration_of,
+    duplicates_of,
+    frame_of,
+    leakage_of,
+    pairs_of,
+    ranking_of,
+    summary_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,15 +25,11 @@ class AuditTables(AuditResult):
     @property
     def frame(self) -> pd.DataFrame:
         """One row per sample, indexed by position in the data set; a new copy each time."""
-        from selfclean_hooks.results.tables import frame_of
-
         return frame_of(self)
 
     @property
     def pairs(self) -> pd.DataFrame:
         """The closest pairs, worst score first: all below the threshold, at least N; a new copy each time."""
-        from selfclean_hooks.results.tables import pairs_of
-
         return pairs_of(self)
 
     @property
@@ -34,8 +39,6 @@ class AuditTables(AuditResult):
         Columns near_duplicate_set, index, is_kept, distance (to the kept copy), given_label,
         is_label_conflict (copies of the set carry different labels).
         """
-        from selfclean_hooks.results.tables import duplicates_of
-
         return duplicates_of(self)
 
     @property
@@ -44,15 +47,11 @@ class AuditTables(AuditResult):
 
         Columns split_1, index_1, split_2, index_2, distance, is_leakage_issue; no rows without other splits.
         """
-        from selfclean_hooks.results.tables import leakage_of
-
         return leakage_of(self.scores.leaks, self.decisions.leaks)
 
     @property
     def summary(self) -> pd.DataFrame:
         """One row per issue: issue, num_issues, contamination, threshold, action; NaN and "not run" if not run."""
-        from selfclean_hooks.results.tables import summary_of
-
         return summary_of(self)
 
     def ranking(self, issue: str) -> pd.DataFrame:
@@ -65,8 +64,6 @@ class AuditTables(AuditResult):
         Raises:
             SettingError: there is no such issue, or it did not run.
         """
-        from selfclean_hooks.results.tables import ranking_of
-
         return ranking_of(self, issue)
 
     @property
@@ -79,6 +76,4 @@ class AuditTables(AuditResult):
         NaN and the last column, unknown, says why ("" elsewhere). For near duplicates these are samples that have a
         near duplicate, kept copies included.
         """
-        from selfclean_hooks.results.tables import calibration_of
-
         return calibration_of(self)

@@ -9,20 +9,26 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selfclean_hooks.audits.audit_dataset import audit, audit_embeddings
+from selfclean_hooks.audits.audit_splits import audit_splits, split_named, splits_of
+from selfclean_hooks.audits.splits import SplitsAudit
+from selfclean_hooks.core.embeddings import Embeddings
+from selfclean_hooks.core.labels import check_same_classes, class_codes, collect_class_names, read_labels
 from selfclean_hooks.data.views.item_fields import Fields
+from selfclean_hooks.decisions.settings import split_policies
+from selfclean_hooks.embedding.quality import quality_of_vectors
 from selfclean_hooks.errors import SettingError, SourceError
 from selfclean_hooks.sources.columns import ColumnNames
 from selfclean_hooks.sources.folder_names import group_of_file
 from selfclean_hooks.sources.source import Source, open_source
 from selfclean_hooks.sources.splits import splits_in
+from selfclean_hooks.utils.arrays import as_vectors, fingerprint, note_identical
 
 if TYPE_CHECKING:
     import torch
 
     from selfclean_hooks.audits.audit import Audit
     from selfclean_hooks.audits.settings import AuditSettings
-    from selfclean_hooks.audits.splits import SplitsAudit
-    from selfclean_hooks.core.embeddings import Embeddings
 
 NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 
@@ -69,8 +75,6 @@ def open_sources(
         SourceError: one cannot be read.
         DataError: a split has classes that the training split lacks.
     """
-    from selfclean_hooks.audits.audit_splits import split_named
-
     opened = {}
     for name, text in named.items():
         with split_named(name) if name else nullcontext():
@@ -121,9 +125,6 @@ def audit_sources(opened: Mapping[str, Source], backbone: Any, settings: AuditSe
     Raises:
         SettingError: a source holds embeddings, and what images or files tell is asked for.
     """
-    from selfclean_hooks.audits.audit_splits import audit_splits
-    from selfclean_hooks.audits.splits import SplitsAudit
-
     reading, vectors = settings.embedding, [each.name for each in opened.values() if each.vectors is not None]
     if vectors and (reading.image_quality or reading.group_key is not None):
         raise SettingError(f"{vectors[0]} holds embeddings, not images: leave --image-quality and --group-... out")
@@ -140,8 +141,6 @@ def audit_sources(opened: Mapping[str, Source], backbone: Any, settings: AuditSe
 
 
 def _audit_one(source: Source, backbone: Any, settings: AuditSettings) -> Audit:
-    from selfclean_hooks.audits.audit_dataset import audit, audit_embeddings
-
     if source.vectors is not None:
         result = audit_embeddings(
             source.vectors,
@@ -173,9 +172,6 @@ def _described(audit: Audit, source: Source) -> Audit:
 
 def _audit_vectors(opened: Mapping[str, Source], settings: AuditSettings) -> SplitsAudit:
     """Audit splits that are all embeddings."""
-    from selfclean_hooks.audits.audit_splits import split_named, splits_of
-    from selfclean_hooks.decisions.settings import split_policies
-
     embeddings = {}
     for name, source in opened.items():
         with split_named(name):
@@ -199,11 +195,7 @@ def embeddings_of(
     device: str | torch.device = "cpu",
 ) -> Embeddings:
     """The user's own vectors, (N, D), as if they had been embedded here."""
-    from selfclean_hooks.core.embeddings import Embeddings
-    from selfclean_hooks.core.labels import class_codes, read_labels
     from selfclean_hooks.embedding.encoders.encoder import device_of
-    from selfclean_hooks.embedding.quality import quality_of_vectors
-    from selfclean_hooks.utils.arrays import as_vectors, fingerprint, note_identical
 
     array = as_vectors(vectors)
     known = read_labels(labels, len(array))
@@ -234,7 +226,6 @@ def _named(text: str) -> tuple[str, str]:
 
 def _check_classes(opened: Mapping[str, Source]) -> None:
     """Fail fast where sources already know their labels."""
-    from selfclean_hooks.core.labels import check_same_classes, collect_class_names, read_labels
 
     def classes(source: Source) -> frozenset[str] | None:
         known = None if source.labels is None else read_labels(source.labels, len(source.labels)).values

@@ -17,6 +17,8 @@ from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.audit_dataset import audit
 from selfclean_hooks.cli.output import MAX_LENGTH, show
 from selfclean_hooks.decisions.settings import Policy
+from selfclean_hooks.sources.array import ArrayDataset
+from selfclean_hooks.storage.commit import check_output
 from selfclean_hooks.testing import Contaminated, contaminate, digits, off_topic_patches
 from selfclean_hooks.utils.text import visible
 
@@ -27,9 +29,6 @@ EPOCHS = 40
 
 def run(output: Path, console: Console, seed: int = 0) -> Audit:
     """Plant issues in scikit-learn's digits, audit and save into `output`, and train with and without cleaning."""
-    from selfclean_hooks.sources.array import ArrayDataset
-    from selfclean_hooks.storage.commit import check_output
-
     check_output(output)
     images, labels = digits()
     order = np.random.default_rng(seed).permutation(len(images))

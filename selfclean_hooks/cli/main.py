@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from selfclean_hooks import __version__
+from selfclean_hooks.audits.settings import AuditSettings
 from selfclean_hooks.cli import process
 from selfclean_hooks.cli.options.gate import GateOptions, with_gate_options
 from selfclean_hooks.cli.options.reading import (
@@ -53,12 +54,16 @@ from selfclean_hooks.cli.output import (
     show,
     without_warnings_in_notes,
 )
+from selfclean_hooks.cli.output_folder import check_output_folder, encoder_in
 from selfclean_hooks.cli.pretrain import pretrain
 from selfclean_hooks.cli.project.init import init
 from selfclean_hooks.cli.project.settings import Command
 from selfclean_hooks.cli.saved_audit import apply, export, gate, report
+from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.decisions.settings import Action, Policy
 from selfclean_hooks.errors import SelfCleanError
+from selfclean_hooks.sources.columns import ColumnNames
+from selfclean_hooks.sources.python_object import is_attribute, load_attribute
 from selfclean_hooks.utils.text import console
 
 app = typer.Typer(
@@ -138,13 +143,8 @@ def audit(
 
       selfclean-hooks audit table.csv --path-column image --label-column breed --cache-dir .cache
     """
-    from selfclean_hooks.audits.settings import AuditSettings
     from selfclean_hooks.cli.audit_sources import audit_sources, groups_of, label_of, named_sources, open_sources
-    from selfclean_hooks.cli.output_folder import check_output_folder, encoder_in
-    from selfclean_hooks.core.settings import EmbeddingSettings
     from selfclean_hooks.embedding.backbones.resolve import is_checkpoint
-    from selfclean_hooks.sources.columns import ColumnNames
-    from selfclean_hooks.sources.python_object import is_attribute, load_attribute
     from selfclean_hooks.sources.remote.local_copy import local_sources
 
     progress = progress and not options.quiet

@@ -6,12 +6,12 @@ import os
 import shlex
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from selfclean_hooks.audits.splits import SplitsAudit
+from selfclean_hooks.audits.audit import Audit
+from selfclean_hooks.audits.splits import SplitsAudit, split_pages
 from selfclean_hooks.cli.options.gate import GateOptions
 from selfclean_hooks.cli.output import complain, print_result, say
 from selfclean_hooks.cli.output_folder import refused_folder
@@ -27,9 +27,7 @@ from selfclean_hooks.results.result import sample_name
 from selfclean_hooks.results.stopping_rule import clean_runs
 from selfclean_hooks.storage.folder import holds_audit, is_of_splits
 from selfclean_hooks.storage.ownership import PAGE
-
-if TYPE_CHECKING:
-    from selfclean_hooks.audits.audit import Audit
+from selfclean_hooks.storage.splits import write_reports
 
 MOST_NAMED = 5  # samples or marks listed in a message
 
@@ -40,8 +38,6 @@ def load_audit(folder: Path) -> SplitsAudit:
     Raises:
         AuditFileError: there is none.
     """
-    from selfclean_hooks.audits.audit import Audit
-
     return SplitsAudit.load(folder) if is_of_splits(folder) else SplitsAudit({"": Audit.load(folder)})
 
 
@@ -50,9 +46,6 @@ def write_report(result: SplitsAudit, folder: Path) -> None:
     if "" in result.audits:
         result.audits[""].to_html(folder / "report.html")
         return
-    from selfclean_hooks.audits.splits import split_pages
-    from selfclean_hooks.storage.splits import write_reports
-
     write_reports(result, folder, *split_pages(result, folder))
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from selfclean_hooks.data.image_files import image_suffixes, suffix
 from selfclean_hooks.errors import SourceError
 from selfclean_hooks.storage.commit import check_output
 from selfclean_hooks.storage.folder import holds_audit, kept_encoder
@@ -59,7 +60,5 @@ def is_within(folder: str | Path, source: str | Path) -> bool:
 
 
 def _holds_images(folder: Path) -> bool:
-    from selfclean_hooks.data.image_files import image_suffixes, suffix  # loads torch, which a gate does not need
-
     endings = image_suffixes()
     return any(suffix(name) in endings for _, _, files in os.walk(folder) for name in files)

@@ -13,7 +13,10 @@ import typer
 from selfclean_hooks.cli.options.reading import Device, PathColumn, Precision, Progress
 from selfclean_hooks.cli.output import interrupts_as_errors, show, without_warnings_in_notes
 from selfclean_hooks.errors import BackboneError, SettingError, SourceError
+from selfclean_hooks.sources.columns import ColumnNames
+from selfclean_hooks.sources.source import open_source
 from selfclean_hooks.utils.files import check_writable
+from selfclean_hooks.utils.text import bar
 
 if TYPE_CHECKING:
     from selfclean_hooks.embedding.pretrain.recipe import Recipe
@@ -110,10 +113,7 @@ def run(
     from selfclean_hooks.data.views.dataset_view import DatasetView
     from selfclean_hooks.embedding.encoders.encoder import device_of
     from selfclean_hooks.embedding.pretrain.run import pretrain, save
-    from selfclean_hooks.sources.columns import ColumnNames
     from selfclean_hooks.sources.remote.local_copy import local_copy
-    from selfclean_hooks.sources.source import open_source
-    from selfclean_hooks.utils.text import bar
 
     check_writable(output.parent)
     _check_replaceable(output, log)

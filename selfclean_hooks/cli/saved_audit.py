@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.cli.options.gate import (
     DecisionFiles,
     GateOptions,
@@ -93,7 +94,6 @@ def apply(
 
       selfclean-hooks apply audit/ --to aside --undo
     """
-    from selfclean_hooks.audits.audit import Audit
     from selfclean_hooks.cli.audit_sources import named_sources
     from selfclean_hooks.sources.remote.local_copy import local_sources
 

@@ -11,8 +11,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from selfclean_hooks.core.embeddings import MAX_CLASS_NEIGHBORS, MAX_OFF_TOPIC_NEIGHBORS, Evidence, Positions
+from selfclean_hooks.neighbors.projection import project_to_plane
 from selfclean_hooks.results.findings import select_findings
 from selfclean_hooks.utils.arrays import BoolArray, IntArray
+from selfclean_hooks.utils.text import bar
 
 if TYPE_CHECKING:
     from selfclean_hooks.core.scores import Scores
@@ -32,9 +34,7 @@ def with_evidence(audit: A, vectors: NDArray[np.floating], umap: bool = False, p
         progress: show a progress bar.
     """
     # torch is not needed to read what was saved
-    from selfclean_hooks.neighbors.projection import project_to_plane
     from selfclean_hooks.neighbors.unit_vectors import UnitRows
-    from selfclean_hooks.utils.text import bar
     from selfclean_hooks.utils.torch_settings import on_cpu
 
     n, found = len(audit), select_findings(audit)
