@@ -1,16 +1,17 @@
-"""Fits that are about what is trained on make no thumbnails, a third of the time of an audit, and train no encoder."""
+"""Fits that are about what is trained on collect nothing for the page, a third of an audit, and train no encoder."""
 
 from typing import Any
 
 import pytest
 
 import selfclean_hooks.audits.distributed
+import selfclean_hooks.results.finding_neighbors
 import selfclean_hooks.training.auditor
 from selfclean_hooks.embedding.backbones import resolve
 from selfclean_hooks.embedding.encoders.encoder import of_callable
 from tests.lightning.module_features import pixels
 
-WITH_THUMBNAILS = (
+WITH_PAGES = (
     "test_data_audit",
     "test_data_shapes",
     "test_kinds_of_data",
@@ -26,11 +27,12 @@ def _none(*_: Any, **__: Any) -> dict[Any, bytes]:
 
 
 @pytest.fixture(autouse=True)
-def no_thumbnails(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.node.path.stem not in WITH_THUMBNAILS:
+def no_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.path.stem not in WITH_PAGES:
         monkeypatch.setattr(selfclean_hooks.audits.distributed, "thumbnails", _none)
         monkeypatch.setattr(selfclean_hooks.audits.distributed, "leak_thumbnails", _none)
         monkeypatch.setattr(selfclean_hooks.training.auditor, "thumbnails", _none)
+        monkeypatch.setattr(selfclean_hooks.results.finding_neighbors, "with_evidence", lambda audit, *_: audit)
 
 
 @pytest.fixture(autouse=True)
