@@ -53,7 +53,7 @@ def clean(
         output_dir: where the audit is saved, with its report. None: nowhere.
         key: of a stream: name of the field that says which sample an item is, or a function of the item. None: the
             `__key__` of a webdataset, else all that is in the item.
-        **options: as for `audit`.
+        **options: as for `audit`; of a stream, `group_key` is a field of an item, or a function of it.
 
     Returns:
         Data of the same type; `data` itself where nothing is left out of it. Nothing is copied but positions and keys.
@@ -78,8 +78,6 @@ def clean(
     if any(streams):
         if options.get("labels") is not None:
             raise SettingError("labels= are in the order of a data set, and a stream has its own: leave them out")
-        if options.get("group_key") is not None:
-            raise SettingError("group_key= is for data sets, and the samples of a stream have no groups: leave it out")
         from selfclean_hooks.audits.streams import audit_streams
 
         settings = audit_settings(method, thresholds, policy, options)

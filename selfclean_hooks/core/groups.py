@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -11,6 +12,12 @@ from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
 NOT_ESTIMATED = "samples of one group are not compared, and chance is known for comparisons of all alone"
+
+
+def note_groups(groups: Sequence[str]) -> tuple[str, ...]:
+    """What the user reads of groups; nothing where there are none."""
+    number = len(set(groups) - {""})
+    return (f"samples of one group are not compared with each other: {number} groups",) if number else ()
 
 
 def same_group(one: Sequence[str], other: Sequence[str], first: IntArray, second: IntArray) -> BoolArray:
@@ -48,6 +55,27 @@ def with_group_leakage(scores: Scores, groups: Sequence[str], others: Iterable[S
     return replace(scores, extra=extra, automatic={**scores.automatic, "group_leakage": 0.5})
 
 
+def _through_a_group(scores: Scores, groups: Sequence[str]) -> BoolArray:
+    """(M,) edges of the tree between exact copies some of which are of one group.
+
+    Exact copies count as one sample, which would make samples of a group copies of each other through one of another.
+    """
+    exact = scores.tree_score == 0
+    first = list(range(len(scores)))  # of the copies, after a few steps
+
+    def root(i: int) -> int:
+        while first[i] != i:
+            first[i] = i = first[first[i]]
+        return i
+
+    for start, end in scores.tree_index[exact].tolist():
+        first[root(start)] = root(end)
+    roots = np.array([root(i) for i in range(len(scores))])
+    of_group = Counter((at, group) for at, group in zip(roots.tolist(), groups, strict=True) if group)
+    mixed = [at for (at, _), times in of_group.items() if times > 1]
+    return np.asarray(exact & np.isin(roots[scores.tree_index[:, 0]], mixed))
+
+
 def without_group_pairs(scores: Scores, groups: Sequence[str]) -> Scores:
     """The scores where samples of one group are no near duplicates of each other.
 
@@ -57,6 +85,7 @@ def without_group_pairs(scores: Scores, groups: Sequence[str]) -> Scores:
     if not groups:
         return scores
     pairs, edges = (~same_group(groups, groups, *index.T) for index in (scores.pair_index, scores.tree_index))
+    edges &= ~_through_a_group(scores, groups)
     index, score = scores.pair_index[pairs], scores.pair_score[pairs]
     nearest = np.full(len(scores), np.inf)
     np.minimum.at(nearest, index.ravel(), np.repeat(score, 2).astype(np.float64))

@@ -211,7 +211,7 @@ def read_groups(dataset: Any, files: Sequence[str | None], group_key: Any) -> tu
         )
     if len(values) != len(files):
         raise DataError(f"group_key must give one group for each of {len(files)} samples, got {len(values)}")
-    return tuple(map(_text, values))
+    return tuple(map(group_text, values))
 
 
 def _named(dataset: Any, name: str) -> Sequence[Any]:
@@ -236,6 +236,7 @@ def _named(dataset: Any, name: str) -> Sequence[Any]:
     )
 
 
-def _text(value: Any) -> str:
+def group_text(value: Any) -> str:
+    """A group as text, "" for None and NaN."""
     plain = value.item() if isinstance(value, np.generic) or getattr(value, "ndim", -1) == 0 else value
     return "" if plain is None or plain != plain else str(plain)

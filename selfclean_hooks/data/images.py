@@ -1,4 +1,4 @@
-"""Images of any number of channels: satellite bands, stacks of a microscope."""
+"""Images of any number of channels, and volumes: satellite bands, stacks of a microscope, scans."""
 
 from __future__ import annotations
 
@@ -128,7 +128,8 @@ def shrink(image: Image.Image, size: int, channels: int = 3) -> torch.Tensor:
     """
     if not isinstance(image, Image.Image):
         raise DataError(
-            f"this backbone embeds images of up to 4 channels, got an array {tuple(image.shape)}: use "
+            "this backbone embeds images of up to 4 channels, got an array, or the slices of a volume, "
+            f"{tuple(image.shape)}: use "
             'backbone="self-supervised", or pass a module or function of your own'
         )
     image = to_rgb(image)
@@ -201,14 +202,35 @@ def _is_stretched(value: Any) -> bool:
 
 
 MOST = 512  # channels
+SLICES = 8  # of a volume, evenly spaced
+
+
+def volume_slices(value: Any) -> NDArray[Any] | None:
+    """(8, H, W): evenly spaced slices of a volume, an array or tensor (1, D, H, W); None for anything else.
+
+    Volumes of different depths have as many slices, each from the same part of its volume.
+    """
+    array = as_array(value)
+    if array is None or array.ndim != 4 or array.dtype.kind not in "buif":
+        return None
+    is_volume = len(array) == 1 and min(array.shape[1:]) > 1
+    return array[0][np.linspace(0, array.shape[1] - 1, SLICES).round().astype(int)] if is_volume else None
+
+
+def shown_image(value: Any) -> Image.Image | None:
+    """`to_image`, and of a volume its slices in two rows."""
+    slices = volume_slices(value)
+    return to_image(value if slices is None else np.vstack([np.hstack(list(row)) for row in np.split(slices, 2)]))
 
 
 def raster(value: Any) -> NDArray[Any] | None:
-    """(C, H, W) of an array with three axes, or None where it is not an image.
+    """(C, H, W) of an array with three axes or of the slices of a volume, or None where it is neither.
 
     Of a tensor the channels are the first axis, of an ndarray the shorter one of the first and the last.
     """
     array = as_array(value)
+    if (slices := volume_slices(array)) is not None:
+        return slices
     if array is None or array.ndim != 3 or array.dtype.kind not in "buif" or 0 in array.shape:
         return None
     first = isinstance(value, torch.Tensor) or array.shape[0] <= array.shape[2]

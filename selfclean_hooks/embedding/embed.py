@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.embeddings import Embeddings
+from selfclean_hooks.core.groups import note_groups
 from selfclean_hooks.core.labels import class_codes, read_labels
 from selfclean_hooks.core.settings import DEFAULT_SETTINGS, EmbeddingSettings
 from selfclean_hooks.data.dataset_tree import read_groups
@@ -104,18 +105,13 @@ def embed_distributed(
             whole = merge_shards(n, shares) if shares else read
             cache.finish(whole.first)
             vectors = whole.matrix(least)
-            notes_on_data = (encoder.note, forward.note(encoder), *noticed, *notes, cache.note)
+            said = (encoder.note, forward.note(encoder), *noticed, *notes, cache.note, *note_groups(groups))
             known = whole.known_labels() if labels is None else read_labels(view.fields.known(labels), n)
-            found = described(view.dataset, files, whole, vectors, known, encoder, (*notes_on_data, _note_of(groups)))
+            found = described(view.dataset, files, whole, vectors, known, encoder, said)
             found = replace(found, groups=groups)
             return _compared(found, encoder, source, read.contents) if fit else found
 
         return processes.run_on_each(finished)
-
-
-def _note_of(groups: Sequence[str]) -> str:
-    number = len(set(groups) - {""})
-    return f"samples of one group are not compared with each other: {number} groups" if number else ""
 
 
 def _compared_with_random(n: int) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from selfclean_hooks.core.embeddings import Embeddings
+from selfclean_hooks.core.groups import note_groups
 from selfclean_hooks.core.labels import class_codes
 from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.data.items import ItemLabel
@@ -15,7 +16,7 @@ from selfclean_hooks.data.reader import ImageDataset
 from selfclean_hooks.data.views.cached_dataset import nbytes
 from selfclean_hooks.data.views.dataset_view import open_dataset
 from selfclean_hooks.data.views.item_fields import Fields
-from selfclean_hooks.data.views.stream import SampleKeys
+from selfclean_hooks.data.views.stream import SampleKeys, group_reader
 from selfclean_hooks.embedding.backbones.resolve import resolve
 from selfclean_hooks.embedding.collector import Shard, merge_shards
 from selfclean_hooks.embedding.encoders.encoder import Encoder
@@ -81,11 +82,13 @@ def embed_stream(stream: Any, encoder: Encoder, reading: EmbeddingSettings, keys
         DataError: there are fewer than two samples, nothing can be read, or an item has no key.
     """
     shards, found, names, labels = list[Shard](), list[str](), list[str | None](), dict[Any, Any]()
+    group_of, groups = group_reader(reading.group_key), list[str]()
     notes, fields = tuple[str, ...](), Fields()
     with preserve_rng_state(), bar("embedding", reading.progress) as tick:
         for items in _chunks(stream, CHUNK, CHUNK_BYTES):
             found += map(keys, items)
             names += map(keys.name, items)
+            groups += map(group_of, items) if group_of is not None else ()
             view = open_dataset(items, reading)
             variant = view.stored if encoder.prepare else view.evaluation
             measured = view.stored.items if reading.image_quality else None
@@ -107,7 +110,8 @@ def embed_stream(stream: Any, encoder: Encoder, reading: EmbeddingSettings, keys
     known, vectors = whole.known_labels(), whole.matrix()
     own = described(stream, names, whole, vectors, known, encoder, (encoder.note, *notes))
     fitness = quality_of_vectors(vectors, class_codes(own.labels), [own.digests[i] for i in own.readable])
-    return StreamReading(replace(own, fitness=fitness), found, whole.labels, labels, fields)
+    own = replace(own, fitness=fitness, groups=tuple(groups), notes=(*own.notes, *note_groups(groups)))
+    return StreamReading(own, found, whole.labels, labels, fields)
 
 
 def _chunks(stream: Any, most: int, most_bytes: int) -> Iterator[list[Any]]:

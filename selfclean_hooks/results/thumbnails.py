@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image, features
 
 from selfclean_hooks.core.settings import EmbeddingSettings
-from selfclean_hooks.data.images import to_image, to_rgb
+from selfclean_hooks.data.images import shown_image, to_rgb
 from selfclean_hooks.data.items import split
 from selfclean_hooks.data.previews import column_names, preview
 from selfclean_hooks.data.reader import Sample, SampleReader
@@ -94,7 +94,7 @@ class ThumbnailReader(SampleReader):
     def _seen(self, index: int) -> bytes | None:
         try:
             item = self.dataset[index]
-            found = to_image(split(item).value)
+            found = shown_image(split(item).value)
             return preview(item, column_names(self.dataset)) if found is None else thumbnail_of(found)
         except Exception:  # whatever a user's data set raises: a report with one image less is better than none
             return None

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 import datasets as huggingface
@@ -11,15 +12,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning import LightningModule, Trainer
+from PIL import Image
 from torch import nn
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset
 
-from selfclean_hooks import Audit, Limits, Policy, SplitsAudit, Thresholds, audit, audit_splits
+from selfclean_hooks import Audit, Limits, Policy, SplitsAudit, Thresholds, audit, audit_splits, clean
 from selfclean_hooks.core.groups import same_group, without_group_pairs
 from selfclean_hooks.data.dataset_tree import read_groups
 from selfclean_hooks.detectors.methods import score
 from selfclean_hooks.errors import DataError, SettingError
 from selfclean_hooks.report.sarif import as_sarif
+from selfclean_hooks.sources.folder import FolderDataset
 from selfclean_hooks_lightning import DataAudit
 
 CHOICES: dict[str, Any] = {"backbone": nn.Flatten(), "progress": False, "thresholds": Thresholds(near_duplicates=0.2)}
@@ -169,6 +172,73 @@ def test_groups_are_a_column_of_a_table(folder: Any, call: Any, tmp_path: Any) -
     assert "no column 'who', got path, label, patient" in call("audit", table, "--group-column", "who").err
     refused = call("audit", table, "--group-column", "patient", "--group-pattern", "(a)")
     assert "groups are by --group-column or by --group-pattern, got both" in refused.err
+
+
+def write_film(folder: Path, seed: int, frames: int = 8) -> None:
+    """A square that moves over a background, a file for each frame."""
+    folder.mkdir(parents=True)
+    background = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
+    for number in range(frames):
+        frame = Image.fromarray(background).resize((32, 32), Image.Resampling.NEAREST)
+        frame.paste((250, 40, 40), (10 + number // 4, 12, 16 + number // 4, 18))
+        frame.save(folder / f"{number:03}.png")
+
+
+def film_of(file: str) -> str:
+    return Path(file).parent.name
+
+
+def test_a_film_is_a_group_of_frames(tmp_path: Any) -> None:
+    for number in range(6):
+        write_film(tmp_path / "train" / f"film{number}", number)
+    shutil.copy(tmp_path / "train" / "film1" / "003.png", tmp_path / "train" / "film2" / "900.png")
+    choices: dict[str, Any] = {"backbone": nn.Flatten(), "progress": False}
+    data = Frames(tmp_path / "train")
+    assert audit(data, **choices).contamination["near_duplicates"] > 0.8  # every frame is the copy of the one before
+    found = audit(data, group_key=film_of, **choices)
+    surplus = {data.paths[i] for i in found.decisions.surplus.nonzero()[0].tolist()}
+    assert {(Path(path).parent.name, Path(path).name) for path in surplus} == {("film2", "900.png")}
+    write_film(tmp_path / "test" / "film9", 9)
+    shutil.copytree(tmp_path / "train" / "film4", tmp_path / "test" / "film4")
+    splits = audit_splits({"train": data, "test": Frames(tmp_path / "test")}, group_key=film_of, **choices)
+    leaking = {film_of(data.paths[i]) for i in splits.audits["train"].worst("group_leakage").tolist()}
+    assert leaking == {"film4"}
+
+
+class Frames(FolderDataset):
+    """Frames as tensors."""
+
+    def __getitem__(self, index: int) -> Any:
+        return torch.from_numpy(np.asarray(super().__getitem__(index)[0]).copy()).permute(2, 0, 1)
+
+
+class Stream(IterableDataset[Any]):
+    """Items of `Scans`, one after the other."""
+
+    def __iter__(self) -> Any:
+        data = Scans(PATIENTS, ALIKE)
+        for index in range(len(data)):
+            image, label = data[index]
+            yield {"image": image, "label": label, "patient": PATIENTS[index], "id": index}
+
+
+@pytest.mark.parametrize("key", ["patient", lambda item: item["patient"]])
+def test_samples_of_a_stream_have_groups(key: Any) -> None:
+    def kept(**options: Any) -> set[int]:
+        cleaned = clean(Stream(), policy=DROP, key="id", **options, **CHOICES)
+        return {item["id"] for item in cleaned}
+
+    assert set(range(12)) - kept() == {1, 4, 9, 11}
+    assert set(range(12)) - kept(group_key=key) == {4, 9, 11}
+
+
+def test_what_is_no_group_of_a_stream_is_a_sentence() -> None:
+    with pytest.raises(
+        DataError, match="group_key='who' is no field of an item, got 'image', 'label', 'patient', 'id'"
+    ):
+        clean(Stream(), group_key="who", **CHOICES)
+    with pytest.raises(SettingError, match="field of an item of a stream, or a function of the item"):
+        clean(Stream(), group_key=["a"] * 12, **CHOICES)
 
 
 def test_a_group_in_two_splits_is_leakage_of_its_own_kind(tmp_path: Any) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 from torch.utils.data import IterableDataset
 
-from selfclean_hooks.data.dataset_tree import is_huggingface
+from selfclean_hooks.data.dataset_tree import group_text, is_huggingface
 from selfclean_hooks.data.digests import digest
 from selfclean_hooks.data.views.item_fields import Fields
-from selfclean_hooks.errors import DataError
+from selfclean_hooks.errors import DataError, SettingError
 
 OWN_KEYS = ("__url__", "__key__")  # of the samples of a webdataset: unique within a shard
 PROBES = 16  # items read again to see whether a second pass finds the same
@@ -70,6 +70,32 @@ class SampleKeys:
                 "a stream must give the same samples in every pass, and this one does not: audit it before it is "
                 "augmented or shuffled into others, or name a field that says which sample it is, as key='id'"
             )
+
+
+def group_reader(group_key: Any) -> Callable[[Any], str] | None:
+    """A function from an item to its group as text, "" for none: by a field of it, or a function of it; None for None.
+
+    Raises:
+        SettingError: it is neither.
+    """
+    if group_key is None:
+        return None
+    if not isinstance(group_key, str) and not callable(group_key):
+        raise SettingError(
+            "group_key must be the name of a field of an item of a stream, or a function of the item, got "
+            f"{group_key!r:.60}"
+        )
+
+    def group_of(item: Any) -> str:
+        if callable(group_key):
+            return group_text(group_key(item))
+        if not isinstance(item, Mapping) or group_key not in item:
+            came = ", ".join(map(repr, item)) if isinstance(item, Mapping) else f"a {type(item).__name__}"
+            cure = "name another, or pass a function"
+            raise DataError(f"group_key={group_key!r} is no field of an item, got {came}: {cure}")
+        return group_text(item[group_key])
+
+    return group_of
 
 
 @dataclass
