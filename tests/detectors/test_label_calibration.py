@@ -14,7 +14,7 @@ from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.detectors.label_errors.calibration import LabelScores, raise_odds, score_support
 from selfclean_hooks.detectors.label_errors.detector import automatic_threshold
 from selfclean_hooks.detectors.label_errors.hardness import FLOORS, MIN_CLASS, MIN_SLOPE, fit_floors, hardness_by_class
-from selfclean_hooks.detectors.label_errors.support import LabelSupport
+from selfclean_hooks.detectors.label_errors.likelihood import LabelSupport
 from tests.detectors.test_label_errors import blobs, run
 
 Ints = NDArray[np.int64]

@@ -10,17 +10,21 @@ from scipy.special import softmax
 
 from selfclean_hooks.detectors.label_errors import ensemble
 from selfclean_hooks.detectors.label_errors.calibration import LabelScores
-from selfclean_hooks.detectors.label_errors.confusion import (
+from selfclean_hooks.detectors.label_errors.detector import automatic_threshold, score_labels
+from selfclean_hooks.detectors.label_errors.ensemble import PredictorInputs, predictor_inputs
+from selfclean_hooks.detectors.label_errors.likelihood import (
     PSEUDO_COUNTS,
     ROUNDS,
     TRUST,
     EvenRates,
+    LabelSupport,
     confusion_rates,
     expect_right_classes,
+    fit_weights,
     label_log_odds,
+    newton_step,
+    sharpen_weights,
 )
-from selfclean_hooks.detectors.label_errors.detector import automatic_threshold, score_labels
-from selfclean_hooks.detectors.label_errors.ensemble import PredictorInputs, predictor_inputs
 from selfclean_hooks.detectors.label_errors.predictors import (
     class_proximity,
     leave_one_out_classes,
@@ -29,9 +33,7 @@ from selfclean_hooks.detectors.label_errors.predictors import (
     log_votes,
     voters_and_log_distances,
 )
-from selfclean_hooks.detectors.label_errors.regression import error_probability, score_regression
-from selfclean_hooks.detectors.label_errors.support import LabelSupport
-from selfclean_hooks.detectors.label_errors.weights import fit_weights, newton_step, sharpen_weights
+from selfclean_hooks.detectors.label_errors.targets import error_probability, score_regression
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 

@@ -12,10 +12,14 @@ from scipy.spatial.distance import pdist
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.detectors.intrinsic_dimension import intrinsic_dimension
 from selfclean_hooks.detectors.near_duplicates.calibration import (
+    COPY_PROBABILITY,
     MARGIN_DEVIATIONS,
     MARGIN_SAMPLES,
+    SCALE_RANK,
+    LocalScale,
     _concave_majorant,
     p_values,
+    scale_beyond_copies,
 )
 from selfclean_hooks.detectors.near_duplicates.copy_groups import (
     CopyGroups,
@@ -23,12 +27,6 @@ from selfclean_hooks.detectors.near_duplicates.copy_groups import (
     neighbors_beyond_groups,
 )
 from selfclean_hooks.detectors.near_duplicates.detector import ScaledNearDuplicates
-from selfclean_hooks.detectors.near_duplicates.local_scale import (
-    COPY_PROBABILITY,
-    SCALE_RANK,
-    LocalScale,
-    scale_beyond_copies,
-)
 from selfclean_hooks.detectors.near_duplicates.pair_scores import scaled_score, score_pairs
 from selfclean_hooks.detectors.protocol import Finding, Geometry, Pairs
 from selfclean_hooks.neighbors.knn import nearest_neighbors

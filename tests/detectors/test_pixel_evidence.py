@@ -12,7 +12,7 @@ from selfclean_hooks import audit, audit_embeddings, audit_splits
 from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.data.images import miniature
 from selfclean_hooks.detectors.methods import score
-from selfclean_hooks.detectors.near_duplicates.alignment import (
+from selfclean_hooks.detectors.near_duplicates.pixel_evidence import (
     FLAT,
     LEAST,
     MIRRORED,

@@ -13,9 +13,8 @@ from scipy.optimize import isotonic_regression
 from scipy.special import expit, gammainc, log_softmax
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.detectors.label_errors.confusion import confusion_rates, label_log_odds
 from selfclean_hooks.detectors.label_errors.hardness import HEAVY_POWER, HardSamples, fit_floors, hardness_by_class
-from selfclean_hooks.detectors.label_errors.support import LabelSupport
+from selfclean_hooks.detectors.label_errors.likelihood import LabelSupport, confusion_rates, label_log_odds
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
 MAX_KNOTS = 400

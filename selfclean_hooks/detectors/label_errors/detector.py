@@ -12,8 +12,7 @@ from torch import Tensor
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.detectors.label_errors.calibration import LabelScores, score_support
 from selfclean_hooks.detectors.label_errors.ensemble import PredictorInputs, label_support, predictor_inputs
-from selfclean_hooks.detectors.label_errors.multi_label import score_multi_label
-from selfclean_hooks.detectors.label_errors.regression import score_regression
+from selfclean_hooks.detectors.label_errors.targets import score_multi_label, score_regression
 from selfclean_hooks.detectors.protocol import Finding, Geometry
 from selfclean_hooks.neighbors.approximate_search import NeighborSearch
 from selfclean_hooks.neighbors.knn import nearest_neighbors

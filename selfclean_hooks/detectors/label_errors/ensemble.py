@@ -18,6 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfclean_hooks.detectors.image_view import edges_and_colours
+from selfclean_hooks.detectors.label_errors.likelihood import (
+    INITIAL_WEIGHTS,
+    LabelSupport,
+    fit_weights,
+    sharpen_weights,
+)
 from selfclean_hooks.detectors.label_errors.predictors import (
     PRIOR_VOTES,
     Predictor,
@@ -29,8 +35,6 @@ from selfclean_hooks.detectors.label_errors.predictors import (
     log_votes,
     voters_and_log_distances,
 )
-from selfclean_hooks.detectors.label_errors.support import LabelSupport
-from selfclean_hooks.detectors.label_errors.weights import INITIAL_WEIGHTS, fit_weights, sharpen_weights
 from selfclean_hooks.neighbors.approximate_search import NeighborSearch
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.projection import Rows

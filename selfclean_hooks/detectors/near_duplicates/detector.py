@@ -7,14 +7,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from selfclean_hooks.detectors.intrinsic_dimension import intrinsic_dimension
-from selfclean_hooks.detectors.near_duplicates.calibration import fitted_calibration, near_duplicate_calibration
+from selfclean_hooks.detectors.near_duplicates.calibration import (
+    estimate_local_scale,
+    fitted_calibration,
+    near_duplicate_calibration,
+)
 from selfclean_hooks.detectors.near_duplicates.copy_groups import (
     MAX_RATIO,
     CopyGroups,
     find_copy_groups,
     neighbors_beyond_groups,
 )
-from selfclean_hooks.detectors.near_duplicates.local_scale import estimate_local_scale
 from selfclean_hooks.detectors.near_duplicates.pair_scores import (
     listed_pairs,
     pair_scale,
