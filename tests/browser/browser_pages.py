@@ -94,7 +94,7 @@ def opened(browser: "Browser", path: Path, fragment: str = "", **settings: Any) 
         "request": lambda asked: found.note(asked.url, address),
     }
     for event, listener in listeners.items():
-        page.on(event, listener)
+        page.on(event, listener)  # type: ignore[call-overload]  # one name an overload
     try:
         page.goto(address + fragment)
         page.wait_for_selector("#tabs:not([hidden])")

@@ -4,7 +4,7 @@ The predictors of class c for sample i, none of which has seen i's own label: th
 whitened embedding; a kernel ridge regression of the class indicators (closed-form leave-one-out); the log density of
 class c, normal with one covariance for all; the log distance to the nearest sample of class c, whitened and plain.
 Where there are images, the second and the third are asked once more about edges and colours (`image_view`). Their
-weights are fitted to the given labels (`weights`).
+weights are fitted to the given labels (`likelihood`).
 """
 
 from __future__ import annotations
