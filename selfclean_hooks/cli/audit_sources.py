@@ -63,6 +63,7 @@ def open_sources(
     named: Mapping[str, str],
     without: Path | None = None,
     columns: ColumnNames = ColumnNames(),  # noqa: B008
+    images: str | None = None,
 ) -> dict[str, Source]:
     """Open what `named_sources` named, before any work starts.
 
@@ -70,6 +71,7 @@ def open_sources(
         named: sources by name.
         without: a folder that is not read.
         columns: of tables, see `open_source`.
+        images: of COCO files, see `open_source`.
 
     Raises:
         SourceError: one cannot be read.
@@ -78,7 +80,7 @@ def open_sources(
     opened = {}
     for name, text in named.items():
         with split_named(name) if name else nullcontext():
-            opened[name] = open_source(text, without, columns)
+            opened[name] = open_source(text, without, columns, images)
     if len({source.vectors is None for source in opened.values()}) > 1:
         raise SourceError("splits must all be embeddings, or none of them: one encoder serves all of them")
     _check_classes(opened)
@@ -166,7 +168,8 @@ def _known_labels(source: Source, settings: AuditSettings) -> Sequence[Any] | No
 
 def _described(audit: Audit, source: Source) -> Audit:
     """With all that is needed to open the source again."""
-    columns = {key: value for key, value in vars(source.columns).items() if value and key != "group"}
+    named = {**vars(source.columns), "images": source.images}
+    columns = {key: value for key, value in named.items() if value and key != "group"}
     return audit.described(source.name, source.class_names, source.notes, columns)
 
 

@@ -30,6 +30,7 @@ from selfclean_hooks.cli.options.reading import (
     GroupPattern,
     IgnoreLabel,
     ImageQuality,
+    ImagesFolder,
     LabelColumn,
     MaxItems,
     Method,
@@ -108,6 +109,7 @@ def audit(
     output: Output = Path("audit"),
     backbone: Backbone = "auto",
     options: GateOptions,
+    images: ImagesFolder = None,
     image_quality: ImageQuality = False,
     method: MethodOption = Method.default,
     search: SearchOption = Search.exact,
@@ -160,7 +162,7 @@ def audit(
         options.check(named)
         check_output_folder(output, named, named.values())  # fail fast
         columns = ColumnNames(path_column, tuple(label_column or ()), group_column)
-        sources = open_sources(named, output, columns)
+        sources = open_sources(named, output, columns, None if images is None else str(images))
         quality: Action = "drop" if image_quality else "warn"
         policy = options.policy(Policy("drop", "drop", "drop", "drop", leakage="drop", image_quality=quality))
         is_object = is_attribute(backbone) and not is_checkpoint(backbone)

@@ -58,6 +58,7 @@ class Source:
         form: What it is.
         paths: The folder, or the files, that it was read from.
         columns: Of a table, as the user named them.
+        images: The folder of images of a COCO file, as the user named it.
     """
 
     name: str
@@ -69,12 +70,14 @@ class Source:
     form: Form = Form.other
     paths: tuple[str, ...] = ()
     columns: ColumnNames = ColumnNames()  # noqa: RUF009  (frozen)
+    images: str | None = None
 
 
 def open_source(
     text: str,
     without: str | os.PathLike[str] | None = None,
     columns: ColumnNames = ColumnNames(),  # noqa: B008
+    images: str | None = None,
 ) -> Source:
     """Open what the command line names.
 
@@ -84,6 +87,7 @@ def open_source(
             that exists on disk is a path.
         without: A folder that is not read where it lies in a folder of images.
         columns: Of a table, where they have none of the usual names.
+        images: The folder of the images of a COCO file, where it has none of the usual names.
 
     Raises:
         SourceError: Nothing can be read there; says what was wanted, what came and what to do.
@@ -91,8 +95,11 @@ def open_source(
     path = os.path.expanduser(text)
     if kind := special_kind(path):
         raise SourceError(f"{WANTED}; {text!r} is {kind}, which may never end: save what it gives in a file")
-    if (detection := detection_source(path)) is not None and not columns:
-        return _open_detection(text, detection)
+    detection = detection_source(path)
+    if images is not None and (detection is None or detection.kind != "coco"):
+        raise SourceError(f"--images is the folder of the images of a COCO .json, and {text!r} is none: leave it out")
+    if detection is not None and not columns:
+        return replace(_open_detection(text, replace(detection, images=images)), images=images)
     tables = _tables(path, without)
     if tables:
         dataset = open_table(tables, columns)

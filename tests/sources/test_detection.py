@@ -222,6 +222,36 @@ def test_coco_is_written_back(tmp_path: Path) -> None:
     assert now == {**was, "annotations": expected}
 
 
+def test_images_of_coco_are_dropped_with_their_annotations(tmp_path: Path) -> None:
+    text = coco(tmp_path / "data")
+    audited(text, [1, 3]).apply(tmp_path / "clean")
+    was = json.loads(Path(text).read_text("utf-8"))
+    place = tmp_path / "clean" / "annotations" / "instances_train2017.json"
+    now = json.loads(place.read_text("utf-8"))
+    assert [each["id"] for each in now["images"]] == [100, 102]
+    assert now["annotations"] == [each for each in was["annotations"] if each["image_id"] in (100, 102)]
+    assert {key: now[key] for key in ("info", "categories")} == {key: was[key] for key in ("info", "categories")}
+    assert set(files(tmp_path / "clean" / "train2017")) == {"0.png", "2.png"}
+    assert len(open_source(str(place)).dataset) == 2  # type: ignore[arg-type]
+
+
+def test_images_of_coco_are_where_the_user_says(tmp_path: Path, call: Any) -> None:
+    text = Path(coco(tmp_path / "data"))
+    (tmp_path / "data" / "train2017").rename(tmp_path / "elsewhere")
+    backbone = ("--backbone", "tests.sources.detection_backbone:colours", "--no-progress")
+    refused = call("audit", text, "-o", tmp_path / "audit", *backbone)
+    assert "put the file beside the folder of images, or name that with --images" in refused.err
+    for what in ("", ":objects"):
+        out, clean = tmp_path / f"audit{what[1:]}", tmp_path / f"clean{what[1:]}"
+        assert call("audit", f"{text}{what}", "-o", out, *backbone, "--images", tmp_path / "elsewhere").status == 0
+        assert call("apply", out, "--to", clean).status == 0
+    assert (tmp_path / "clean" / "data" / "annotations" / text.name).is_file()
+    assert (tmp_path / "clean" / "elsewhere").is_dir()
+    assert (tmp_path / "cleanobjects" / text.name).is_file()
+    wrong = call("audit", tmp_path / "elsewhere", "-o", tmp_path / "3", *backbone, "--images", tmp_path)
+    assert "--images is the folder of the images of a COCO .json" in wrong.err
+
+
 def test_voc_is_written_back(tmp_path: Path) -> None:
     place = applied("voc", tmp_path, [0, 3], {2: "horse"})
     trees = [ElementTree.parse(place / "Annotations" / f"{i}.xml").getroot() for i in range(4)]

@@ -102,6 +102,10 @@ PrecisionOption = Annotated[
 MaxItems = Annotated[
     int, typer.Option(min=1, help="Findings of each issue shown in the report.", rich_help_panel=OUTPUT)
 ]
+ImagesFolder = Annotated[
+    Path | None,
+    typer.Option("--images", metavar="DIR", help="Images of a COCO .json, where they are not beside it."),
+]
 LabelColumn = Annotated[
     list[str] | None,
     typer.Option(

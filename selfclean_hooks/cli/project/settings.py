@@ -28,7 +28,7 @@ else:
 FILE = "pyproject.toml"
 NAME = "selfclean-hooks"
 SECTION = f"[tool.{NAME}]"
-AS_FOLDER = ("output", "cache_dir", "baseline", "decisions")  # paths from where the file lies
+AS_FOLDER = ("output", "cache_dir", "baseline", "decisions", "images")  # paths from where the file lies
 IF_THERE = ("source", "backbone")  # the same where there is such a file; else another kind of text
 
 

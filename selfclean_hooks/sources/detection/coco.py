@@ -51,7 +51,8 @@ def read_coco(path: str, images: str | None = None) -> Annotations:
     boxes.sort(key=lambda box: box.image)
     names = tuple(str(each.get("name", each.get("id"))) for each in content["categories"])
     paths = [os.path.join(folder, each["file_name"]) for each in listed]
-    return Annotations(paths, [_size(each) for each in listed], boxes, names, [path], os.path.dirname(path))
+    root = os.path.commonpath([os.path.abspath(place) for place in (os.path.dirname(path), folder)])
+    return Annotations(paths, [_size(each) for each in listed], boxes, names, [path], root)
 
 
 def changed_json(path: str, kept: Mapping[int, int], known: Collection[int]) -> bytes:
@@ -70,6 +71,16 @@ def changed_json(path: str, kept: Mapping[int, int], known: Collection[int]) -> 
         elif place not in known:
             changed.append(each)
     return json.dumps({**content, "annotations": changed}).encode()
+
+
+def kept_images(path: str, kept: Collection[int]) -> bytes:
+    """The file with the images at those places among the named ones, with their annotations, and all else as it is."""
+    content = read_content(path)
+    listed = [each for each in content["images"] if isinstance(each.get("file_name"), str)]
+    gone = {each.get("id") for place, each in enumerate(listed) if place not in kept}
+    images = [each for each in content["images"] if each.get("id") not in gone]
+    annotations = [each for each in content["annotations"] if each.get("image_id") not in gone]
+    return json.dumps({**content, "images": images, "annotations": annotations}).encode()
 
 
 def read_content(path: str) -> dict[str, Any]:
@@ -94,7 +105,8 @@ def _folder(path: str, names: Sequence[str], images: str | None) -> str:
         if names and os.path.isfile(os.path.join(place, names[0])):
             return place
     first = names[0] if names else "any image"
-    raise SourceError(f"{path}: {first} is in none of {', '.join(places)}: put the file beside the folder of images")
+    cure = "put the file beside the folder of images, or name that with --images"
+    raise SourceError(f"{path}: {first} is in none of {', '.join(places)}: {cure}")
 
 
 def _places(path: str) -> Iterator[str]:

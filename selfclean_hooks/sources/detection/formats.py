@@ -25,12 +25,14 @@ class DetectionSource:
         kind: "yolo", "coco" or "voc".
         split: "" where none is named.
         is_objects: whether its boxes are the samples, and not its images.
+        images: folder of the images of a COCO file; None: it is looked for.
     """
 
     path: str
     kind: str
     split: str
     is_objects: bool
+    images: str | None = None
 
     def splits(self) -> list[str]:
         """The splits that it holds, the training split first."""
@@ -50,7 +52,7 @@ class DetectionSource:
         if self.kind == "yolo":
             found = read_yolo(self.path, self.split or splits[0])
         else:
-            found = read_voc(self.path, self.split) if self.kind == "voc" else read_coco(self.path)
+            found = read_voc(self.path, self.split) if self.kind == "voc" else read_coco(self.path, self.images)
         if not (found.boxes if self.is_objects else found.images):
             raise SourceError(f"{self.path}: wanted {'boxes' if self.is_objects else 'images'}, and there are none")
         return found

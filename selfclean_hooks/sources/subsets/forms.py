@@ -15,7 +15,7 @@ from selfclean_hooks.data.dataset_tree import is_huggingface
 from selfclean_hooks.errors import SourceError
 from selfclean_hooks.sources.source import Form, Source
 from selfclean_hooks.sources.subsets.folder import folder_subset
-from selfclean_hooks.sources.subsets.objects import objects_subset
+from selfclean_hooks.sources.subsets.objects import files_subset, objects_subset
 from selfclean_hooks.sources.subsets.saved import saved_subset
 from selfclean_hooks.sources.subsets.subset import Changes, Subset, relabelled
 from selfclean_hooks.sources.subsets.table import table_subset
@@ -23,7 +23,7 @@ from selfclean_hooks.sources.subsets.table import table_subset
 Planner = Callable[[Source, Changes, Path], Subset]
 SUBSETS: Mapping[Form, Planner] = {  # what plans a part, given the folder that it will be in
     Form.folder: lambda source, changes, _: folder_subset(source, changes),
-    Form.files: lambda source, changes, _: folder_subset(source, changes),
+    Form.files: lambda source, changes, _: files_subset(source, changes),
     Form.table: table_subset,
     Form.images: table_subset,
     Form.array: lambda source, changes, _: array_subset(source, changes),

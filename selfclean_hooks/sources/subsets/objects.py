@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import yaml
 
-from selfclean_hooks.sources.detection.coco import changed_json
+from selfclean_hooks.sources.detection.coco import changed_json, kept_images
 from selfclean_hooks.sources.detection.formats import detection_source
 from selfclean_hooks.sources.detection.voc import changed_xml
 from selfclean_hooks.sources.detection.yolo import changed_lines, yolo_splits
 from selfclean_hooks.sources.source import Source
+from selfclean_hooks.sources.subsets.folder import folder_subset
 from selfclean_hooks.sources.subsets.subset import Changes, Subset, class_code
 
 ALONE = "annotations alone are written: put them in the place of the ones that were audited"
@@ -61,6 +63,19 @@ def objects_subset(source: Source, changes: Changes) -> Subset:
     made[os.path.basename(named.path)] = _writing(lambda: yaml.safe_dump(about, sort_keys=False).encode())
     files = {os.path.relpath(image, found.root).replace(os.sep, "/"): image for image in found.images}
     return Subset(files, made)
+
+
+def files_subset(source: Source, changes: Changes) -> Subset:
+    """The kept images of a data set of files; of COCO with its annotations, which have the kept images alone.
+
+    Raises:
+        SourceError: see `folder_subset`.
+    """
+    part, named = folder_subset(source, changes), detection_source(os.path.expanduser(source.name))
+    if named is None or named.kind != "coco":
+        return part
+    name = os.path.relpath(named.path, source.paths[0]).replace(os.sep, "/")
+    return replace(part, made={name: _writing(partial(kept_images, named.path, set(part.places)))})
 
 
 def _writing(content: Callable[[], bytes]) -> Callable[[Path], None]:

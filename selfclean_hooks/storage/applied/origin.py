@@ -59,7 +59,7 @@ def _opened(audit: AuditResult, text: str | None) -> Source:
     is_there = os.path.exists(path) or (suffix(path) == ".parquet" and glob(path)) or detection_source(path) is not None
     if text is not None or is_there:
         named = ColumnNames(columns.get("path"), tuple(columns.get("labels", ())))
-        return open_source(name, columns=named)
+        return open_source(name, columns=named, images=columns.get("images"))
     source = open_source(name) if is_attribute(name) else Source(name)
     if is_huggingface(source.dataset):
         return source
@@ -141,7 +141,7 @@ def _relative(audit: AuditResult, source: Source, paths: Sequence[str]) -> tuple
     if source.form is not Form.folder:
         old, new = os.path.dirname(old), os.path.dirname(new)
     if not all(name.startswith(old) for name in then):  # of a data set made by code
-        old = common_folder(then)
+        old, new = common_folder(then), common_folder(paths)
     return [os.path.relpath(name, old) for name in then], [os.path.relpath(path, new) for path in paths]
 
 
