@@ -12,7 +12,7 @@ import typer
 
 from selfclean_hooks.cli.options.reading import Device, PathColumn, Precision, Progress
 from selfclean_hooks.cli.output import interrupts_as_errors, show, without_warnings_in_notes
-from selfclean_hooks.errors import BackboneError, SettingError, SourceError
+from selfclean_hooks.errors import BackboneError, SettingError, SourceError, needs
 from selfclean_hooks.sources.columns import ColumnNames
 from selfclean_hooks.sources.source import open_source
 from selfclean_hooks.utils.files import check_writable
@@ -168,7 +168,8 @@ def _settings(devices: int, precision: str, log: Path | None) -> dict[str, Any]:
     if devices > 1:
         settings |= {"devices": devices, "plugins": None, "strategy": "ddp"}
     if log is not None:
-        from lightning.pytorch.loggers import CSVLogger
+        with needs("lightning", "--log"):
+            from lightning.pytorch.loggers import CSVLogger
 
         settings["logger"] = CSVLogger(log, name="", version="")
     return settings
