@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,7 +75,8 @@ def clean(
         raise SettingError(f"splits must be data sets, or streams all of them, got {came}")
     if key is not None and not any(streams):
         raise SettingError("key= is for streams, and samples of this data are known by their positions: leave it out")
-    policy = CLEAN if policy is None else policy
+    if policy is None:
+        policy = replace(CLEAN, image_quality="drop") if options.get("image_quality") else CLEAN
     if any(streams):
         if options.get("labels") is not None:
             raise SettingError("labels= are in the order of a data set, and a stream has its own: leave them out")

@@ -166,6 +166,11 @@ def test_splits_are_each_measured_against_their_own(folder: Path, tmp_path: Path
     assert set(SplitsAudit.load(tmp_path).audits["train"].worst("image_quality")) == set(POOR)
 
 
+def test_clean_drops_what_it_was_asked_to_look_for() -> None:
+    kept: Any = clean(Counting(images()), image_quality=True, **CHOICES)
+    assert not set(POOR) & set(kept.indices.tolist())
+
+
 def test_streams_are_measured_too() -> None:
     class Stream(torch.utils.data.IterableDataset[Any]):
         def __iter__(self) -> Any:

@@ -12,6 +12,7 @@ import pytest
 import selfclean_hooks.report.as_json as module
 from selfclean_hooks import Audit, Limits, Policy
 from selfclean_hooks.core.calibration import wilson
+from selfclean_hooks.core.issues import NAMES, TOTAL
 from selfclean_hooks.gate.verdict import Verdict
 from selfclean_hooks.report.as_json import as_json, as_metrics
 from tests.helpers.format_data import HOSTILE, STRICT, half_accepted, judged, one, two
@@ -40,6 +41,12 @@ def read(text: str) -> Any:
     found = json.loads(text, parse_constant=lambda constant: pytest.fail(constant))
     jsonschema.Draft202012Validator(closed(schema())).validate(found)
     return found
+
+
+def test_the_schema_knows_every_issue() -> None:
+    defined = schema()["$defs"]
+    assert set(defined["issue"]["enum"]) == set(NAMES)
+    assert set(defined["check"]["properties"]["issue"]["enum"]) == {*NAMES, TOTAL}
 
 
 def described(part: Any) -> list[Any]:
