@@ -117,13 +117,15 @@ def compose_reasons(
 def _score_reasons(scores: Scores, found: Flags, issue: str) -> Iterator[tuple[int, str]]:
     threshold, values = found.thresholds[issue], scores.of(issue)
     for i in (is_below(values, threshold) & found.flags[issue]).nonzero()[0].tolist():
-        yield i, f"{_noun(scores, issue, i, threshold)} (score {values[i]:.4g} below {threshold:.4g})"
+        what = aspects_below(scores, issue, i, threshold) or BY_NAME[issue].noun
+        yield i, f"{what} (score {values[i]:.4g} below {threshold:.4g})"
 
 
-def _noun(scores: Scores, issue: str, i: int, threshold: float) -> str:
-    """What is found, by the aspects below the threshold: "dark, blurry"."""
-    names = zip(BY_NAME[issue].aspects, scores.aspects[issue][i] if issue in scores.aspects else (), strict=False)
-    return ", ".join(name.replace("_", " ") for name, score in names if score < threshold) or BY_NAME[issue].noun
+def aspects_below(scores: Scores, issue: str, i: int, threshold: float) -> str:
+    """The aspects of an issue that are below the threshold, "dark, blurry"; "" where it has none."""
+    of = scores.aspects.get(issue)
+    names = zip(BY_NAME[issue].aspects, () if of is None else of[i].tolist(), strict=False)
+    return ", ".join(name.replace("_", " ") for name, score in names if is_below(score, threshold))
 
 
 def _label_reasons(scores: Scores, found: Flags) -> Iterator[tuple[int, str]]:

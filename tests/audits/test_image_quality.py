@@ -115,7 +115,13 @@ def test_it_is_kept_in_the_folder_and_shown(found: Audit, tmp_path: Path) -> Non
     assert again.decisions.reason == found.decisions.reason
     assert poor_of(again) == POOR
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "Image quality" in page
+    data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    shown = data["issues"]["image_quality"]["findings"]
+    words = {int(Path((found.names or ())[each["samples"][0]]).stem): each["words"] for each in shown}
+    assert {number: words[number] for number in POOR} == {
+        number: aspects.replace(" ", ", ").replace("_", " ") for number, aspects in POOR.items()
+    }
+    assert "," not in words[0]  # what is nearest to poor about one that is not
     checked = json.loads(as_json(found, found.check(Limits(image_quality=0.0))))["verdict"]["checks"]
     (check,) = [check for check in checked if check["issue"] == "image_quality"]
     assert check["found"] == len(POOR)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.data.previews import decode_preview, is_image
+from selfclean_hooks.decisions.flags import aspects_below
 from selfclean_hooks.decisions.settings import is_below
 from selfclean_hooks.results.findings import Selection
 from selfclean_hooks.utils.arrays import IntArray
@@ -28,7 +29,8 @@ def findings_of(audit: AuditResult, shown: Selection) -> Findings:
     """Issue: what is shown of it, worst first; issues that did not run are left out.
 
     An entry holds `samples` (positions; of near duplicates the kept copy first), `scores` (one a mark: of every surplus
-    copy, else one), `flagged`, `near` (rows of neighbours, where these are known) and for leakage `other`.
+    copy, else one), `flagged`, `near` (rows of neighbours, where these are known), `words` (what is poor about it,
+    of issues with aspects) and for leakage `other`.
     """
     found: Findings = {"near_duplicates": [*_sets(audit, shown), *_pairs(audit, shown)]}
     found |= {issue: _samples(audit, issue, positions) for issue, positions in shown.samples.items()}
@@ -75,7 +77,12 @@ def _pairs(audit: AuditResult, shown: Selection) -> list[dict[str, Any]]:
 
 def _samples(audit: AuditResult, issue: str, positions: IntArray) -> list[dict[str, Any]]:
     near = _neighbours(audit, issue)
-    return [{**entry, **({"near": near[i]} if i in near else {})} for i, entry in _ranked(audit, issue, positions)]
+    entries = []
+    for i, entry in _ranked(audit, issue, positions):
+        threshold = max(audit.decisions.thresholds[issue], np.nextafter(audit.scores.of(issue)[i], 1))
+        words = aspects_below(audit.scores, issue, i, threshold)
+        entries.append({**entry, **({"near": near[i]} if i in near else {}), **({"words": words} if words else {})})
+    return entries
 
 
 def _neighbours(audit: AuditResult, issue: str) -> dict[int, list[list[int]]]:

@@ -3,7 +3,7 @@
 /**
  * @typedef {{issue: string, key: string, index: number, otherIndex: number, otherSplit: string, score: number,
  *   item: Item}} Finding what a mark is about
- * @typedef {{issue: string, place: number, samples: string[], findings: Finding[], near: string[][], score: number,
+ * @typedef {{issue: string, place: number, samples: string[], findings: Finding[], near: string[][], words: string, score: number,
  *   flagged: boolean}} Item what stands together in a card: a sample, a set of copies or a pair
  * @typedef {{index: number, split: string, name: string, digest: string, given?: string, predicted?: string}} Sample
  */
@@ -44,7 +44,7 @@ function sampleOf(key) {
 function itemOf(issue, entry, place) {
   const samples = entry.samples.map(String);
   /** @type {Item} */
-  const item = { issue, place, samples, findings: [], near: (entry.near ?? []).map((row) => row.map(String)), score: 0, flagged: entry.flagged };
+  const item = { issue, place, samples, findings: [], near: (entry.near ?? []).map((row) => row.map(String)), words: entry.words ?? "", score: 0, flagged: entry.flagged };
   const add = (index, otherIndex, otherSplit, value) => {
     const key = otherIndex < 0 ? String(index) : `${index}|${otherIndex}|${otherSplit}`;
     item.findings.push({ issue, key, index, otherIndex, otherSplit, score: value ?? NaN, item });

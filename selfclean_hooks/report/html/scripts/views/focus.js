@@ -59,7 +59,8 @@ const figureOf = (key, ...words) => el("figure", { class: "sample" }, zoomable(k
 function labelsOf(item) {
   const sample = sampleOf(item.samples[0]);
   const now = markOf(item.findings[0]);
-  if (item.issue !== "label_errors") return sample.given === undefined ? null : el("span", { class: "labels" }, "class ", named(sample.given));
+  const given = sample.given === undefined ? "" : ["class ", named(sample.given)];
+  if (item.issue !== "label_errors") return given || item.words ? el("span", { class: "labels" }, item.words && el("strong", {}, item.words), item.words && given && ", ", ...given) : null;
   return el("span", { class: "labels" }, "given ", named(sample.given ?? "", "strong"), " → predicted ", named(sample.predicted ?? "", "strong"), now?.label !== undefined && el("span", {}, ", now ", named(now.label, "strong good")));
 }
 

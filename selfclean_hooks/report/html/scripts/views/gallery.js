@@ -161,7 +161,7 @@ function cardOf(item, kind) {
   const rest = item.samples.length - shown.length;
   const seenAs = kind === "none" ? [] : shown.map((key) => el("div", { class: "seen" }, thumbnailOf(key)));
   const first = sampleOf(item.samples[0]);
-  const labels = item.issue === "label_errors" && el("span", { class: "labels" }, named(first.given ?? ""), " → ", named(first.predicted ?? ""));
+  const labels = item.issue === "label_errors" && el("span", { class: "labels" }, named(first.given ?? ""), " → ", named(first.predicted ?? "")) || item.words && el("span", { class: "labels" }, item.words);
   const what = several ? shown.map((key) => caption(key, true)) : [caption(item.samples[0], true)];
   return el("div", { class: "card", role: "option", id: idOf(item) }, el("span", { class: "pick", "aria-hidden": "true" }), seenAs.length > 0 && el("div", { class: `row${shown.length}` }, ...seenAs),
     el("div", { class: "words" }, ...what, rest > 0 && el("span", { class: "soft" }, `and ${count(rest)} more`), labels),
