@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 from selfclean_hooks.audits.audit import Audit
 from selfclean_hooks.audits.pipeline import (
     audit_of,
+    led,
     provenance,
     search_notes,
     search_of,
@@ -178,15 +179,22 @@ def audit(
         SettingError: a setting is not valid.
     """
     from selfclean_hooks.data.views.dataset_view import open_dataset
-    from selfclean_hooks.embedding.embed import embed
+    from selfclean_hooks.embedding.embed import embed_distributed
     from selfclean_hooks.results.thumbnails import thumbnails
+    from selfclean_hooks.utils.processes import Processes
 
     settings = audit_settings(method, thresholds, policy, options)
-    with patience(settings.embedding.timeout):
-        view = open_dataset(dataset, settings.embedding)
-        embeddings = embed(view, backbone, settings.embedding, labels=options.get("labels"))
-        result = audit_of(embeddings, settings, umap=True)
-        return result.annotated(thumbnails=thumbnails(result, view, settings.embedding))
+    processes, reading = Processes.in_force(), settings.embedding
+    with patience(reading.timeout):
+        view = processes.run_on_each(lambda: open_dataset(dataset, reading))
+        embeddings = embed_distributed(processes, view, backbone, reading, labels=options.get("labels"))
+
+        def finished() -> Audit:
+            assert embeddings is not None  # in the first process
+            result = audit_of(embeddings, settings, umap=True)
+            return result.annotated(thumbnails=thumbnails(result, view, reading))
+
+        return led(reading.device, finished)
 
 
 def _miniatures(images: Sequence[Any], n: int) -> NDArray[np.uint8]:

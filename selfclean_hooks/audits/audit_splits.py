@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Unpack
 
-from selfclean_hooks.audits.pipeline import audit_of, leakage_search_limit
+from selfclean_hooks.audits.pipeline import audit_of, leakage_search_limit, led
 from selfclean_hooks.audits.settings import AuditOptions, AuditSettings, audit_settings, unpack_options
 from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.core.groups import with_group_leakage
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from selfclean_hooks.core.embeddings import Embeddings
     from selfclean_hooks.data.views.dataset_view import DatasetView
     from selfclean_hooks.embedding.encoders.encoder import Encoder
+    from selfclean_hooks.utils.processes import Processes
 
 
 @unpack_options
@@ -57,21 +58,26 @@ def audit_splits(
         BackboneError: the backbone provides no usable features.
         SettingError: there are not at least two named splits, or a setting is not valid.
     """
-    from selfclean_hooks.embedding.embed import embed
+    from selfclean_hooks.embedding.embed import embed_distributed
+    from selfclean_hooks.utils.processes import Processes
 
-    labels = options.get("labels") or {}
+    labels, processes = options.get("labels") or {}, Processes.in_force()
     settings = audit_settings(method, thresholds, None, options)
-    views = _opened(splits, labels, settings.embedding)
+    views = processes.run_on_each(lambda: _opened(splits, labels, settings.embedding))
     policies = split_policies(policy, views)
     with patience(settings.embedding.timeout):
-        encoder = _encoder(next(iter(views.values())), backbone, settings.embedding)
-        embeddings = {}
+        encoder = _encoder(processes, next(iter(views.values())), backbone, settings.embedding)
+        embeddings: dict[str, Any] = {}  # in the first process
         for name, view in views.items():
             with split_named(name):
                 reading = replace(settings.embedding, group_key=_of_split(settings.embedding.group_key, name))
-                embeddings[name] = embed(view, encoder, reading, labels=labels.get(name))
+                embeddings[name] = embed_distributed(processes, view, encoder, reading, labels=labels.get(name))
             encoder = replace(encoder, file=b"")  # kept with the split that it was trained on
-        return _with_thumbnails(splits_of(embeddings, settings, policies, umap=True), views, settings.embedding)
+
+        def finished() -> SplitsAudit:
+            return _with_thumbnails(splits_of(embeddings, settings, policies, umap=True), views, settings.embedding)
+
+        return led(settings.embedding.device, finished)
 
 
 def _of_split(group_key: Any, name: str) -> Any:
@@ -165,13 +171,14 @@ def _opened(splits: Mapping[str, Any], labels: Mapping[str, Any], reading: Embed
     return {name: views[name] for name in sorted(views, key=lambda name: name != "train")}
 
 
-def _encoder(view: DatasetView, backbone: Any, settings: EmbeddingSettings) -> Encoder:
+def _encoder(processes: Processes, view: DatasetView, backbone: Any, settings: EmbeddingSettings) -> Encoder:
     """The encoder of all splits, made for the training split."""
     from selfclean_hooks.data.reader import ImageDataset
-    from selfclean_hooks.embedding.backbones.resolve import resolve
+    from selfclean_hooks.embedding.backbones.resolve import resolve_distributed
     from selfclean_hooks.embedding.encoders.forward_pass import with_precision
     from selfclean_hooks.utils.rng import preserve_rng_state
 
     with preserve_rng_state(view.dataset):
-        found = resolve(backbone, ImageDataset(view), progress=settings.progress, **settings.of_encoder)
-    return with_precision(found, settings)
+        images, progress = ImageDataset(view), settings.progress and processes.is_first
+        found = resolve_distributed(processes, backbone, images, progress=progress, **settings.of_encoder)
+    return processes.run_on_each(lambda: with_precision(found, settings))

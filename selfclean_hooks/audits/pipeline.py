@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from selfclean_hooks.neighbors.approximate_search import NeighborSearch
 
 
+T = TypeVar("T")
 BLANK = "they are blank, or the encoder sees nothing in them. They count as far from all but their copies"
 
 
@@ -66,6 +67,17 @@ def audit_of(embeddings: Embeddings, settings: AuditSettings, umap: bool = False
     result = Audit(scores, thresholds, policy, origin, e.names, digests=e.keys or None, encoder_file=e.encoder_file)
     with screening_on(e.device):
         return with_evidence(with_max_items(result, settings.max_items), vectors, umap, settings.embedding.progress)
+
+
+def led(device: Any, work: Callable[[], T]) -> T:
+    """Work by the processes in force, which compare their shares on a device each; see `lead`."""
+    from selfclean_hooks.embedding.encoders.encoder import device_of
+    from selfclean_hooks.neighbors.device import screening_on
+    from selfclean_hooks.utils.processes import Processes
+    from selfclean_hooks.utils.shared_work import lead
+
+    with screening_on(device_of(device)):
+        return lead(Processes.in_force(), work)
 
 
 def search_of(search: str) -> NeighborSearch:

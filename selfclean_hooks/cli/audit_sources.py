@@ -6,11 +6,13 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfclean_hooks.audits.audit_dataset import audit, audit_embeddings
 from selfclean_hooks.audits.audit_splits import audit_splits, split_named, splits_of
+from selfclean_hooks.audits.pipeline import led
 from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.core.embeddings import Embeddings
 from selfclean_hooks.core.labels import check_same_classes, class_codes, collect_class_names, read_labels
@@ -144,7 +146,8 @@ def audit_sources(opened: Mapping[str, Source], backbone: Any, settings: AuditSe
 
 def _audit_one(source: Source, backbone: Any, settings: AuditSettings) -> Audit:
     if source.vectors is not None:
-        result = audit_embeddings(
+        audit_vectors = partial(
+            audit_embeddings,
             source.vectors,
             _known_labels(source, settings),
             settings.method,
@@ -155,6 +158,7 @@ def _audit_one(source: Source, backbone: Any, settings: AuditSettings) -> Audit:
             search=settings.search,
             device=settings.embedding.device,
         )
+        result = led(settings.embedding.device, audit_vectors)
     else:
         result = audit(source.dataset, backbone, **_arguments(settings), labels=source.labels)
     return _described(result, source)
@@ -181,7 +185,8 @@ def _audit_vectors(opened: Mapping[str, Source], settings: AuditSettings) -> Spl
             known = _known_labels(source, settings)
             device = settings.embedding.device
             embeddings[name] = embeddings_of(source.vectors, known, source.class_names, source.name, device)
-    return splits_of(embeddings, settings, split_policies(settings.policy, opened))
+    policies = split_policies(settings.policy, opened)
+    return led(settings.embedding.device, lambda: splits_of(embeddings, settings, policies))
 
 
 def _arguments(settings: AuditSettings) -> dict[str, Any]:

@@ -152,32 +152,34 @@ def audit(
     progress = progress and not options.quiet
     embedding = EmbeddingSettings(device, batch_size, workers, seed, cache_dir, progress, precision.value, compile)
     with interrupts_as_errors():
-        texts = local_sources(source, progress)
-        for text, copy in zip(source, texts, strict=True):
-            if text != copy:
-                say(f"{text} is read from its copy, {copy}")
-        named = named_sources(texts, output)
-        if len(named) > len(source):
-            say(f"{texts[0]} holds splits: " + " ".join(f"{name}={text}" for name, text in named.items()))
-        options.check(named)
-        check_output_folder(output, named, named.values())  # fail fast
-        columns = ColumnNames(path_column, tuple(label_column or ()), group_column)
-        sources = open_sources(named, output, columns, None if images is None else str(images))
-        quality: Action = "drop" if image_quality else "warn"
-        policy = options.policy(Policy("drop", "drop", "drop", "drop", leakage="drop", image_quality=quality))
-        is_object = is_attribute(backbone) and not is_checkpoint(backbone)
-        encoder = load_attribute(backbone) if is_object else backbone
-        ignored = None if ignore_label is None else label_of(ignore_label, sources)
-        groups = groups_of(sources, group_column, group_pattern)
-        kept = encoder_in(output, named)
-        embedding = replace(embedding, kept_encoder=kept, ignore_label=ignored, group_key=groups)
-        embedding = replace(embedding, image_quality=image_quality)
-        settings = AuditSettings(
-            method.value, options.thresholds_before(named), policy, embedding, max_items, search.value
-        )
-        with without_warnings_in_notes(), advise_on_time(source[0], cache_dir, backbone):
-            result = audit_sources(sources, encoder, settings)
-        raise typer.Exit(check_and_report(result, options, output, is_new=True, report=report))
+        with process.launched_processes() as is_first:
+            texts = local_sources(source, progress)
+            for text, copy in zip(source, texts, strict=True):
+                if text != copy:
+                    say(f"{text} is read from its copy, {copy}")
+            named = named_sources(texts, output)
+            if len(named) > len(source):
+                say(f"{texts[0]} holds splits: " + " ".join(f"{name}={text}" for name, text in named.items()))
+            options.check(named)
+            check_output_folder(output, named, named.values())  # fail fast
+            columns = ColumnNames(path_column, tuple(label_column or ()), group_column)
+            sources = open_sources(named, output, columns, None if images is None else str(images))
+            quality: Action = "drop" if image_quality else "warn"
+            policy = options.policy(Policy("drop", "drop", "drop", "drop", leakage="drop", image_quality=quality))
+            is_object = is_attribute(backbone) and not is_checkpoint(backbone)
+            encoder = load_attribute(backbone) if is_object else backbone
+            ignored = None if ignore_label is None else label_of(ignore_label, sources)
+            groups = groups_of(sources, group_column, group_pattern)
+            kept = encoder_in(output, named)
+            embedding = replace(embedding, kept_encoder=kept, ignore_label=ignored, group_key=groups)
+            embedding = replace(embedding, image_quality=image_quality)
+            settings = AuditSettings(
+                method.value, options.thresholds_before(named), policy, embedding, max_items, search.value
+            )
+            with without_warnings_in_notes(), advise_on_time(source[0], cache_dir, backbone):
+                result = audit_sources(sources, encoder, settings)
+        if is_first:
+            raise typer.Exit(check_and_report(result, options, output, is_new=True, report=report))
 
 
 for _command in (pretrain, gate, report, apply, export, init):

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from typing import Any
 
 from selfclean_hooks.errors import SelfCleanError
@@ -97,6 +97,42 @@ def open_standard_files() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
+@contextmanager
+def launched_processes() -> Iterator[bool]:
+    """All that torchrun started, which audit as one: whether this is the first, which reports.
+
+    The others say nothing but what went wrong in them alone.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield True
+        return
+    import torch
+    import torch.distributed as dist
+
+    from selfclean_hooks.utils.processes import Processes, is_shared
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("gloo")
+    processes = Processes.here()
+    try:
+        with nullcontext() if processes.is_first else _silent(), processes.joined():
+            yield processes.is_first
+    except SelfCleanError as error:
+        if processes.is_first or not is_shared(error):
+            raise
+        raise SystemExit(2) from error
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    nowhere: Any = SteadyStream(None, must_be_written=False)
+    with redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
 
 
 class Terminated(KeyboardInterrupt):

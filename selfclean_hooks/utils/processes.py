@@ -8,8 +8,9 @@ that fails in between, and is `together` with the others, meets them wherever th
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache, partial
@@ -64,6 +65,24 @@ class Processes:
             return cls()
         return cls(dist.get_rank(), dist.get_world_size(), _own_group(dist.group.WORLD))
 
+    @classmethod
+    def in_force(cls) -> Processes:
+        """Those of the `joined` around, else this one alone."""
+        return _joined.get() or cls()
+
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        """Within the block the functions that audit are collective operations; what fails in one fails in all."""
+        token = _joined.set(self)
+        try:
+            yield
+        except BaseException as error:
+            if self.size > 1 and not is_shared(error):
+                self.run_on_each(partial(_raise, error))
+            raise
+        finally:
+            _joined.reset(token)
+
     @property
     def is_first(self) -> bool:
         """Whether this process is the one that scores, warns and writes."""
@@ -80,7 +99,7 @@ class Processes:
         try:
             result = work()
         except BaseException as error:
-            if not _is_shared(error):
+            if not is_shared(error):
                 self.run_on_each(partial(_raise, error))
             raise
         return self.run_on_each(lambda: result)
@@ -167,6 +186,9 @@ class Processes:
         raise error
 
 
+_joined: ContextVar[Processes | None] = ContextVar("joined", default=None)
+
+
 @lru_cache(maxsize=1)  # each group holds threads and files open
 def _own_group(world: Any) -> Any:
     """A group of all processes of the default group, which is given as the key to remember it by."""
@@ -185,8 +207,8 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
-def _is_shared(error: BaseException | None) -> bool:
+def is_shared(error: BaseException | None) -> bool:
     """Whether all processes know of an error, or of one that it was made from."""
     if error is None or isinstance(error, UnansweredError):  # no other comes to an exchange any more
         return error is not None
-    return SHARED in vars(error) or _is_shared(error.__cause__) or _is_shared(error.__context__)
+    return SHARED in vars(error) or is_shared(error.__cause__) or is_shared(error.__context__)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
+from torch import Tensor
 
 
 @contextmanager
@@ -44,13 +45,20 @@ def without_autocast() -> Iterator[None]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Layers compute in one thread: the order of sums, and so their last digits, depend on the number of threads."""
+    """Torch computes in one thread: the order of sums, and so their last digits, depend on the number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@one_thread()
+def eigenvectors(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """The eigenvalues of a symmetric (n, n) matrix, ascending, and their vectors (n, n), for any number of threads."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return values, vectors
 
 
 @contextmanager

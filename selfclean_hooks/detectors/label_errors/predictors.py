@@ -15,6 +15,7 @@ from torch import Tensor
 
 from selfclean_hooks.neighbors.projection import BLOCK, Rows, blocks_of, principal_components
 from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from selfclean_hooks.utils.torch_settings import eigenvectors
 
 COPY_RATIO = 0.3  # a neighbour nearer than this times the 10th distance is a copy: its label is no independent evidence
 MIN_DISTANCE_RATIO = 0.5  # below this times the 10th distance, nearer is no more evidence
@@ -210,13 +211,13 @@ def kernel_pca(x: Tensor) -> tuple[Rows, FloatArray]:
         k[part] = arc_cosine_kernel(rows[part], landmarks)
     k -= k.mean(0)
     if is_small:
-        squares, v = torch.linalg.eigh(torch.from_numpy(k - k.mean(1, keepdims=True)))
+        squares, v = eigenvectors(torch.from_numpy(k - k.mean(1, keepdims=True)))
         kept = squares > EIGENVALUE_TOLERANCE * squares[-1]
         return v[:, kept].numpy(), squares[kept].double().sqrt().numpy()
-    values, vectors = torch.linalg.eigh(torch.from_numpy(arc_cosine_kernel(landmarks, landmarks)))
+    values, vectors = eigenvectors(torch.from_numpy(arc_cosine_kernel(landmarks, landmarks)))
     kept = values > EIGENVALUE_TOLERANCE * values[-1]
     root = (vectors[:, kept] / values[kept].sqrt()).numpy()
-    squares, v = torch.linalg.eigh(torch.from_numpy(root.T @ (k.T @ k) @ root))
+    squares, v = eigenvectors(torch.from_numpy(root.T @ (k.T @ k) @ root))
     kept = squares > EIGENVALUE_TOLERANCE * squares[-1]
     s = squares[kept].double().sqrt().numpy()
     return k @ (root @ v[:, kept].numpy() / s.astype(np.float32)), s

@@ -9,6 +9,7 @@ from torch import Tensor
 from selfclean_hooks.detectors.off_topic.calibration import DISTANCE_OFFSET
 from selfclean_hooks.neighbors.unit_vectors import matrix_product
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
+from selfclean_hooks.utils.torch_settings import eigenvectors
 
 MIN_NEIGHBORS = 3  # within the distance to a class
 ALL_FRACTION = 0.03  # of all references: the most that count, however large the class
@@ -56,7 +57,7 @@ def whiten(x: Tensor) -> Tensor:
     chosen = x[torch.from_numpy(evenly_spaced(len(x), WHITENING_SAMPLES))]
     mean = chosen.mean(0)
     centred = chosen - mean
-    values, vectors = torch.linalg.eigh(matrix_product(centred, centred) / len(centred))
+    values, vectors = eigenvectors(matrix_product(centred, centred) / len(centred))
     values, vectors = values.flip(0)[:DIRECTIONS], vectors.flip(1)[:, :DIRECTIONS]
     kept = values > torch.clamp(ROUNDING * values[:1], min=LEAST_VARIANCE)
     values, vectors = values[kept], vectors[:, kept]
