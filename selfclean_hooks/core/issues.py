@@ -38,6 +38,7 @@ class Issue:
         is_pair: whether a finding is about two samples.
         after_count: see `phrase`; "": the name.
         is_by_request: whether it is looked for only where the user asked for it, by no detector of a method.
+        unasked: why an audit did not look for it, where that is not an error of the data.
         aspects: what a finding may be more precisely, each with scores of its own, of which the lowest is the issue's.
     """
 
@@ -54,6 +55,7 @@ class Issue:
     is_pair: bool = False
     after_count: str = ""
     is_by_request: bool = False
+    unasked: str = ""
     aspects: tuple[str, ...] = ()
 
     @property
@@ -143,6 +145,7 @@ ISSUES = (
         threshold="group_leakage",
         after_count="of groups that are in other splits too",
         is_by_request=True,
+        unasked="no groups or no other split were given",
     ),
     Issue(
         name="image_quality",
@@ -164,6 +167,7 @@ ISSUES = (
         threshold="image_quality",
         after_count="of poor image quality",
         is_by_request=True,
+        unasked="it is measured on request: audit with --image-quality, or image_quality=True",
         aspects=("dark", "bright", "blurry", "blank", "odd_size", "odd_shape"),
     ),
     Issue(
@@ -184,6 +188,7 @@ ISSUES = (
         threshold="near_duplicates",
         is_pair=True,
         after_count="leaking into other splits",
+        unasked="no other split was given",
     ),
     Issue(
         name="unreadable",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfclean_hooks.core.calibration import wilson
-from selfclean_hooks.core.issues import NAMES, TOTAL
+from selfclean_hooks.core.issues import BY_NAME, NAMES, TOTAL
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.results.result import sample_name, turned_off
 from selfclean_hooks.utils.arrays import IntArray, is_fraction
@@ -239,5 +239,5 @@ def _not_run(audit: AuditResult, issue: str, limits: Limits) -> str:
         checked = [i for i in audit.scores.issues if i not in limits.not_run]
         return "; ".join(f"{i}: {why}" for i in checked if (why := _not_run(audit, i, limits)))
     if issue not in audit.contamination:
-        return audit.scores.not_run.get(issue, "no other split was given")  # leakage without other splits
+        return audit.scores.not_run.get(issue, BY_NAME[issue].unasked)
     return "it is turned off: its threshold is None" if turned_off(audit, issue) else ""
