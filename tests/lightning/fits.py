@@ -17,7 +17,7 @@ from selfclean_hooks_lightning import DataAudit
 DROP = Policy("drop", "drop", "drop", "drop", leakage="drop")
 N = 48  # samples of train_data()
 LOOSE = Thresholds(near_duplicates=0.35, label_errors=0.4)
-FIRM = Thresholds(near_duplicates=0.25, off_topic=0.86, label_errors=0.4)
+FIRM = Thresholds(near_duplicates=0.25, off_topic=0.817, label_errors=0.4)
 
 digits = cache(testing.digits)  # read from a compressed text
 
