@@ -28,6 +28,7 @@ DEFAULTS = {
     "batch_size": 64,
     "num_workers": 0,
     "seed": 0,
+    "group_key": None,
 }
 
 
@@ -38,6 +39,8 @@ def assert_clean(
     off_topic: Tolerance = "auto",
     label_errors: Tolerance = "auto",
     leakage: Tolerance = "auto",
+    group_leakage: Tolerance = None,
+    image_quality: Tolerance = None,
     unreadable: Tolerance = "auto",
     total: Tolerance = None,
     not_run: Collection[str] = (),
@@ -51,14 +54,15 @@ def assert_clean(
     batch_size: int = 64,
     num_workers: int = 0,
     seed: int = 0,
+    group_key: Any = None,
     **unknown: NoReturn,  # a type checker refuses them too
 ) -> Audit | SplitsAudit:
     """Fail, as `assert` does, where more samples have an issue than is tolerated.
 
     A limit is a fraction of the samples (0.01), a number of them (`Count(5)`), None for any amount, or one of these by
     name of the split: {"train": 0.02, "val": 0.0}, a split that is left out having none. "auto" is 0.01 for near
-    duplicates and leakage, 0 for unreadable samples, and none for what is a matter of judgement, off-topic samples and
-    label errors; with a baseline it is 0 for all of them: nothing new.
+    duplicates and leakage, 0 for unreadable samples, and none for the others, which are a matter of judgement; with a
+    baseline it is 0 for all of them: nothing new.
 
     Args:
         data: a data set; splits by name, as {"train": train, "val": val}; or an `Audit` or `SplitsAudit`.
@@ -66,6 +70,8 @@ def assert_clean(
         off_topic: limit of samples that are off topic.
         label_errors: limit of label errors.
         leakage: limit of samples that another split holds too.
+        group_leakage: limit of samples whose group, see `group_key`, another split holds too.
+        image_quality: limit of dark, blurry, blank ... images, which are looked for where there is one.
         unreadable: limit of samples that cannot be read.
         total: limit of samples with any issue.
         not_run: issues with a limit that may go unchecked; otherwise a check that could not run fails.
@@ -79,6 +85,7 @@ def assert_clean(
         batch_size: see `audit`.
         num_workers: see `audit`.
         seed: see `audit`.
+        group_key: see `audit`.
         unknown: nothing.
 
     Returns:
@@ -94,6 +101,8 @@ def assert_clean(
         "off_topic": off_topic,
         "label_errors": label_errors,
         "leakage": leakage,
+        "group_leakage": group_leakage,
+        "image_quality": image_quality,
         "unreadable": unreadable,
         "total": total,
     }
@@ -105,6 +114,7 @@ def assert_clean(
         "batch_size": batch_size,
         "num_workers": num_workers,
         "seed": seed,
+        "group_key": group_key,
     }
     try:
         _check_names(unknown, limits, settings)
@@ -130,7 +140,9 @@ def _judged(
     if isinstance(data, (Audit, SplitsAudit)):
         found, was_kept = _as_given(data, settings).at(thresholds=thresholds), False
     else:
-        found, was_kept = load_or_audit(data, {**settings, "thresholds": thresholds}, run)
+        measures = limits["image_quality"] not in (None, "auto")
+        more = {"thresholds": thresholds, **({"image_quality": True} if measures else {})}
+        found, was_kept = load_or_audit(data, {**settings, **more}, run)
     audits = found.audits if isinstance(found, SplitsAudit) else {"": found}
     by_name = {
         name: resolve_limits(asked[name], audit, accepted is not None, not_run) for name, audit in audits.items()

@@ -23,7 +23,7 @@ from selfclean_hooks.audits.settings import checked_settings
 from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.core.labels import as_labels
 from selfclean_hooks.data.contents import evenly
-from selfclean_hooks.data.dataset_tree import class_names
+from selfclean_hooks.data.dataset_tree import class_names, read_groups
 from selfclean_hooks.data.digests import digest, file_key, item_digests, own_files
 from selfclean_hooks.data.fingerprint import data_fingerprint
 from selfclean_hooks.data.reader import ImageDataset
@@ -144,13 +144,23 @@ def key_of(splits: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None
             [version(package) for package in ("selfclean-hooks", "torch", "timm")],
             [named, encoder, str(settings["device"]), settings["method"], settings["seed"]],
             thresholds.near_duplicates,
-            [[name, *_contents(dataset, named)] for name, dataset in splits.items()],
+            [[name, *_contents(dataset, named), *_asked(name, dataset, settings)] for name, dataset in splits.items()],
             [
                 as_labels(labels if name == "" else (labels or {}).get(name), len(dataset))
                 for name, dataset in splits.items()
             ],
         ]
     )
+
+
+def _asked(name: str, dataset: Any, settings: Mapping[str, Any]) -> Iterator[Any]:
+    """What was asked for besides: the groups, and that image quality is measured."""
+    given = settings.get("group_key")
+    key = given.get(name) if isinstance(given, Mapping) else given
+    if key is not None:
+        yield list(read_groups(dataset, DatasetView(dataset).files, key))
+    if settings.get("image_quality"):
+        yield "image_quality"
 
 
 def _contents(dataset: Any, as_stored: bool) -> Iterator[Any]:

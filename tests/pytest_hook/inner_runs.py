@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torchvision  # noqa: F401  (inner runs forget what they import, and triton cannot be imported twice)
 from PIL import Image
 
 IMAGES = 12

@@ -244,3 +244,25 @@ def _splits() -> dict[str, Items]:
     train, val = copies(3), Items(24)
     val.array = val.array[12:]
     return {"train": train, "val": val}
+
+
+def test_image_quality_is_looked_for_where_it_has_a_limit() -> None:
+    found = copies()
+    found.array[3] = 0
+    assert "image_quality" not in assert_clean(found, backbone=flat).contamination  # type: ignore[union-attr]
+    text = fails(found, image_quality=0.05)
+    assert text.startswith("image quality 8.33%, limit 5%")
+    assert "dark, blank (score" in text
+    assert_clean(found, backbone=flat, image_quality=Count(1))
+    made = audit(found, backbone=flat, progress=False)
+    with pytest.raises(AssertionError, match=r"image quality: not run \(it is measured on request"):
+        assert_clean(made, image_quality=0.1)
+
+
+def test_samples_of_one_group_are_no_duplicates() -> None:
+    groups = ["a", "b", "c", "a", *"defghijk"]
+    assert "near duplicates" in fails(copies(3))
+    assert_clean(copies(3), backbone=flat, group_key=groups)
+    splits = {"train": copies(), "val": copies()}
+    text = fails(splits, group_key=dict.fromkeys(splits, groups), leakage=None, group_leakage=0.5)
+    assert "train: group leakage 100.00%, limit 50%" in text

@@ -88,6 +88,7 @@ def test_of_more_images_the_new_ones_are_embedded(project: pytest.Pytester) -> N
         ("backbone=Pixels()", 'backbone=Pixels(), method="selfclean"'),
         ("backbone=Pixels()", "backbone=Pixels(), labels=[0, 1] * 6"),
         ("backbone=Pixels()", "backbone=Pixels(), thresholds=Thresholds(near_duplicates=0.3)"),
+        ("backbone=Pixels()", 'backbone=Pixels(), group_key=[*"aabbccddeeff"], image_quality=0.5'),
     ],
 )
 def test_what_decides_the_scores_is_seen(project: pytest.Pytester, old: str, new: str) -> None:
