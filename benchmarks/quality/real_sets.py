@@ -96,10 +96,12 @@ def _off_topic(folder: Path) -> Iterator[RealSet]:
     yield RealSet("photographs", case, "off_topic", _truth(n, off_topic=kept["off"]), ~kept["ambiguous"])
 
 
-def row_of(real: RealSet, tool: str) -> dict[str, Any]:
-    """How good the tool's findings are."""
+def row_of(real: RealSet, tool: str) -> dict[str, Any] | None:
+    """How good the tool's findings are; None where it does not look for the issue."""
     found: dict[str, Found] = {}
     cost = measure(lambda: found.update(TOOLS[tool](real.case)))
+    if real.issue not in found:
+        return None
     one, truth = found[real.issue], real.truth
     true = (
         len(truth.dup_pairs)
@@ -135,7 +137,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             table.writeheader()
         for real in real_sets(options.real):
             for tool in options.tools:
-                row = row_of(real, tool)
+                if (row := row_of(real, tool)) is None:
+                    continue
                 row = {key: f"{value:.3f}" if isinstance(value, float) else value for key, value in row.items()}
                 print(*row.values(), sep="  ", flush=True)
                 table.writerow(row)

@@ -69,9 +69,12 @@ def cleanlab(predictions: bool) -> Tool:
         kinds: dict[str, dict[str, Any]] = {"label": {}, "outlier": {}, "near_duplicate": {}}
         lab.find_issues(features=case.vectors, pred_probs=probabilities, issue_types=kinds)
         found = lab.get_issues()
-        outlier = Found(found["outlier_score"].to_numpy(), found["is_outlier_issue"].to_numpy())
-        labels = Found(found["label_score"].to_numpy(), found["is_label_issue"].to_numpy())
-        return {"near_duplicates": _datalab_pairs(lab), "off_topic": outlier, "label_errors": labels}
+        found_here = {
+            issue: Found(found[f"{name}_score"].to_numpy(), found[f"is_{name}_issue"].to_numpy())
+            for issue, name in {"off_topic": "outlier", "label_errors": "label"}.items()
+            if f"{name}_score" in found  # none of labels that are all the same
+        }
+        return {"near_duplicates": _datalab_pairs(lab), **found_here}
 
     return datalab
 
