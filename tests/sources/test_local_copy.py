@@ -139,7 +139,7 @@ def server(tmp_path: Path) -> Iterator[str]:
     """A web server that lists its folders, as `python -m http.server` does."""
     pytest.importorskip("aiohttp")
     served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
-    thread = threading.Thread(target=served.serve_forever, daemon=True)
+    thread = threading.Thread(target=served.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{served.server_port}"
     served.shutdown()
@@ -196,13 +196,14 @@ def test_shards_are_a_table_of_images_and_labels(tmp_path: Path) -> None:
         sample = {f"{number}{i}.png": encoded(f"{number}{i}") for i in range(2)}
         labels = {f"{number}{i}.cls": (b"7" if i else b"3") for i in range(2)}
         tar(tmp_path / f"train-{number}.tar", {**sample, **labels, f"{number}0.json": b"{}"})
-    for text in (str(tmp_path), f"{tmp_path}/train-*.tar"):
+    for text in (str(tmp_path), f"{tmp_path}/train-*.tar", f"{tmp_path}/train-{{0..1}}.tar"):
         source = open_source(local_copy(text, progress=False))
         assert source.form is Form.table
         assert source.labels == [3, 7, 3, 7]
         assert [source.dataset[i][0].getpixel((0, 0))[0] for i in range(4)] == [  # type: ignore[index]
             sum(name.encode()) % 256 for name in ("00", "01", "10", "11")
         ]
+    assert local_copy(f"{tmp_path}/train-{{0..2}}.tar") == f"{tmp_path}/train-{{0..2}}.tar"  # one is not there
     one = open_source(local_copy(str(tmp_path / "train-1.tar"), progress=False))
     assert one.labels == [3, 7]
 

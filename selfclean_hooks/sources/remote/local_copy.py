@@ -22,6 +22,8 @@ FOLDER = "SELFCLEAN_HOOKS_DOWNLOADS"  # the variable of the environment
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[A-Za-z][A-Za-z0-9+.-]*)*://")
 INDEX = "index"  # a file for each copy: name -> its size and tag; not in the copy, where a store's own might lie
 SAFE = " !#$&'()+,-.;=@[]^_`{}~"  # in names of files, everywhere but in Windows
+NUMBERS = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")  # of shards, as a webdataset has them
+MOST = 100_000
 NAME = re.compile(r"[\w.-]+")  # of a split
 AT_ONCE = 16  # downloads
 State = dict[str, list[Any]]
@@ -34,7 +36,7 @@ def local_copy(source: str | os.PathLike[str], progress: bool = True) -> str:
 
     Only files that are new or changed there (by size, and by the tag or time where the store has one) are fetched;
     those that are gone there are removed. Archives (.zip, .tar, .tar.gz), here or elsewhere, are unpacked; of shards
-    of a webdataset, as "shards/*.tar", this is a table of images and their labels. Copies lie in the folder that the
+    of a webdataset, as "shards/*.tar" or "shards-{000..009}.tar", this is a table of images and their labels. Copies lie in the folder that the
     variable SELFCLEAN_HOOKS_DOWNLOADS of the environment names, by default ~/.cache/selfclean_hooks/downloads.
 
     Args:
@@ -46,12 +48,29 @@ def local_copy(source: str | os.PathLike[str], progress: bool = True) -> str:
         SourceError: it cannot be read, holds nothing, or its protocol needs a package that is not installed.
     """
     text = os.fspath(source)
-    is_url = URL.match(text) is not None and not os.path.exists(text)
-    copy = _download(text, progress) if is_url else os.path.expanduser(text)
-    archives = archives_at(copy)
-    if archives:
-        return unpack(archives, downloads() / "unpacked", progress)
-    return copy if is_url else text
+    copies = [_here(each, progress) for each in _numbered(text)]
+    archives = [archives_at(copy) for copy in copies]
+    if all(archives):
+        return unpack([file for files in archives for file in files], downloads() / "unpacked", progress)
+    return copies[0] if _is_url(text) and len(copies) == 1 else text
+
+
+def _is_url(text: str) -> bool:
+    return URL.match(text) is not None and not os.path.exists(text)
+
+
+def _here(text: str, progress: bool) -> str:
+    return _download(text, progress) if _is_url(text) else os.path.expanduser(text)
+
+
+def _numbered(text: str) -> list[str]:
+    """The names that shards-{000..002}.tar stands for; any other text alone."""
+    found = NUMBERS.search(text)
+    if found is None or os.path.exists(text):
+        return [text]
+    first, last = found.groups()
+    numbers = range(int(first), min(int(last), int(first) + MOST) + 1)
+    return [text.replace(found[0], str(number).zfill(len(first))) for number in numbers] or [text]
 
 
 def local_sources(texts: Sequence[str], progress: bool) -> list[str]:
