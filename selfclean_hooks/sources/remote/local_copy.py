@@ -36,8 +36,9 @@ def local_copy(source: str | os.PathLike[str], progress: bool = True) -> str:
 
     Only files that are new or changed there (by size, and by the tag or time where the store has one) are fetched;
     those that are gone there are removed. Archives (.zip, .tar, .tar.gz), here or elsewhere, are unpacked; of shards
-    of a webdataset, as "shards/*.tar" or "shards-{000..009}.tar", this is a table of images and their labels. Copies lie in the folder that the
-    variable SELFCLEAN_HOOKS_DOWNLOADS of the environment names, by default ~/.cache/selfclean_hooks/downloads.
+    of a webdataset, as "shards/*.tar" or "shards-{000..009}.tar", this is a table of images and their labels. Copies
+    lie in the folder that the variable SELFCLEAN_HOOKS_DOWNLOADS of the environment names, by default
+    ~/.cache/selfclean_hooks/downloads.
 
     Args:
         source: a URL that fsspec opens, of a folder, a file or a pattern of files; or a path. Anything else, and what
