@@ -48,7 +48,8 @@ def audit_embeddings(
     """Audit precomputed embeddings.
 
     Args:
-        vectors: (N, D) float array or tensor, finite, N >= 2. Rows are scaled to unit length in a copy. A zero row has
+        vectors: (N, D) float array or tensor, finite, N >= 2; or the path of a .npy file of them, which is mapped and
+            not read into memory, as a `numpy.memmap` is. Rows are scaled to unit length in a copy. A zero row has
             distance 0.5 to everything.
         labels: (N,) classes, integers or strings; (N,) floats, regression targets; (N, C) zeros and ones, several
             labels a sample; or None. None, NaN, -1, -100, "" and "nan" stand for a missing label or entry.

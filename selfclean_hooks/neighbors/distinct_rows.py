@@ -27,6 +27,9 @@ class DistinctRows:
             if classes is not None:
                 key = key * 0x9E3779B1 + classes
             values, of = torch.unique(key, return_inverse=True)
+            if len(values) == len(x):
+                every = torch.arange(len(x))
+                return cls(every, every, x.zero / 2)
             first = torch.full((len(values),), len(x)).scatter_reduce_(0, of, torch.arange(len(x)), "amin")
             if _are_copies(x.values, first[of], classes):
                 return cls(first, of, x.zero[first] / 2)

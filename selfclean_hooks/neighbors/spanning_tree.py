@@ -80,7 +80,8 @@ def minimum_spanning_tree(x: UnitRows, neighbors: NeighborLists, of_graph: bool 
     first, of = distinct.first.numpy(), distinct.of.numpy()
     indices, distances = neighbors.indices.numpy()[first], neighbors.distances.numpy()[first]
     indices = np.where(indices >= 0, of[indices], -1)
-    edges, lengths, searched = _tree_of_distinct(x[distinct.first], indices, distances, of_graph)
+    some = x if len(distinct) == len(x) else x[distinct.first]
+    edges, lengths, searched = _tree_of_distinct(some, indices, distances, of_graph)
     copies = (first[of] != np.arange(len(of))).nonzero()[0]
     edges = np.concatenate([first[edges], np.stack([first[of[copies]], copies], 1)])
     lengths = np.concatenate([lengths, distinct.spacing.numpy()[of[copies]]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from selfclean_hooks.core.labels import as_labels
 from selfclean_hooks.data.image_files import LabeledFiles
 from selfclean_hooks.errors import DataError, SourceError
-from selfclean_hooks.utils.arrays import holds_unicode
+from selfclean_hooks.utils.arrays import holds_unicode, open_npy
 
 
 class ArrayDataset(LabeledFiles):
@@ -92,4 +93,21 @@ def read_npz(path: str) -> dict[str, NDArray[Any]]:
         wanted = "an array `images` or `embeddings`, and optionally `labels`"
         came = ", ".join(keys) or "none"
         raise SourceError(f"{path}: wanted {wanted}; got {came}: save it under one of these names")
+    return arrays
+
+
+def map_npy(path: str) -> dict[str, NDArray[Any]]:
+    """The embeddings of a .npy file, which are not read into memory, and the labels beside it, of NAME.labels.npy.
+
+    Raises:
+        SourceError: A file is damaged or holds Python objects.
+    """
+    labels = f"{path.removesuffix('.npy')}.labels.npy"
+    found = {"embeddings": path, "labels": labels} if os.path.isfile(labels) else {"embeddings": path}
+    arrays = {}
+    for key, file in found.items():
+        try:
+            arrays[key] = open_npy(file)
+        except DataError as error:
+            raise SourceError(str(error)) from None
     return arrays

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from glob import glob
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from selfclean_hooks.core.labels import encode_labels
 from selfclean_hooks.data.image_files import ImageFiles, LabeledFiles, suffix
 from selfclean_hooks.errors import DataError, SourceError
-from selfclean_hooks.sources.array import ArrayDataset, read_npz
+from selfclean_hooks.sources.array import ArrayDataset, map_npy, read_npz
 from selfclean_hooks.sources.columns import ColumnNames
 from selfclean_hooks.sources.detection.formats import DetectionSource, detection_source, open_detection
 from selfclean_hooks.sources.folder import FolderDataset, listdir
@@ -25,9 +25,9 @@ from selfclean_hooks.sources.table import TABLE_SUFFIXES, open_table
 from selfclean_hooks.utils.files import special_kind
 
 WANTED = (
-    "SOURCE is a folder of images, a .npz file with `images` or `embeddings`, a .csv, .tsv or .parquet table with a "
-    "`path` column, a detection data set (a YOLO data.yaml, a COCO .json, a folder of Pascal VOC; with :objects at its "
-    "end its boxes), a Hugging Face data set saved on disk, or module:attribute"
+    "SOURCE is a folder of images, a .npz file with `images` or `embeddings`, a .npy file of embeddings, a .csv, .tsv "
+    "or .parquet table with a `path` column, a detection data set (a YOLO data.yaml, a COCO .json, a folder of Pascal "
+    "VOC; with :objects at its end its boxes), a Hugging Face data set saved on disk, or module:attribute"
 )
 
 
@@ -147,7 +147,9 @@ def _open_folder(text: str, path: str, without: str | os.PathLike[str] | None) -
 
 def _open_file(text: str, path: str) -> Source:
     if suffix(path) == ".npz":
-        return _open_npz(text, path)
+        return _open_arrays(text, path, read_npz(path), Form.array)
+    if suffix(path) == ".npy":
+        return _open_arrays(text, path, map_npy(path), Form.other)
     raise SourceError(f"{WANTED}; {text!r} is another kind of file: give its folder, or list it in a table")
 
 
@@ -156,8 +158,7 @@ def _labelled_source(text: str, dataset: LabeledFiles, form: Form, *paths: str) 
     return Source(text, dataset, labels=labels, class_names=names, notes=dataset.notes, form=form, paths=paths)
 
 
-def _open_npz(text: str, path: str) -> Source:
-    arrays = read_npz(path)
+def _open_arrays(text: str, path: str, arrays: Mapping[str, NDArray[Any]], form: Form) -> Source:
     images, vectors, labels = (arrays.get(key) for key in ("images", "embeddings", "labels"))
     if vectors is not None and (vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or not len(vectors)):
         raise SourceError(f"{path}: embeddings must be (N, D) numbers, got {vectors.shape} {vectors.dtype}")
@@ -171,8 +172,8 @@ def _open_npz(text: str, path: str) -> Source:
     except DataError as error:
         raise SourceError(f"{path}: {error}") from None
     targets = None if read.values is None else read.values.tolist()
-    vectors = None if vectors is None else vectors.astype(np.float32)
-    return Source(text, dataset, vectors, targets, read.class_names, read.notes, Form.array, (path,))
+    vectors = None if vectors is None else vectors.astype(np.float32, copy=False)
+    return Source(text, dataset, vectors, targets, read.class_names, read.notes, form, (path,))
 
 
 def _load_saved(path: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,12 @@ def fingerprint(*parts: NDArray[Any] | str | None) -> str:
 
 
 def as_vectors(vectors: Any, blank: bool = False) -> NDArray[np.floating]:
-    """Check (N, D) vectors: real, finite, at least two. Copies nothing that is a float array already.
+    """Check (N, D) vectors: real, finite, at least two. Copies nothing that is a float array already, or a .npy file.
 
     Unless the samples may all be `blank`, with features of zero, not all vectors may be zero.
     """
-    array = any_array(vectors, "embeddings must be (N, D)")
+    is_file = isinstance(vectors, (str, Path))
+    array = open_npy(vectors) if is_file else any_array(vectors, "embeddings must be (N, D)")
     if array.ndim != 2:
         raise DataError(f"embeddings must be (N, D), got {array.shape}")
     if array.dtype.kind not in "fiub":
@@ -79,6 +81,19 @@ def any_array(values: Any, wanted: str) -> NDArray[Any]:
         return np.asarray(values)
     except ValueError:  # rows of different lengths
         raise DataError(f"{wanted}, got {type(values).__name__} with items of different shapes") from None
+
+
+def open_npy(path: str | Path) -> NDArray[Any]:
+    """The array of a .npy file, of which only what is needed is read into memory.
+
+    Raises:
+        DataError: there is no such file, it is damaged, or it holds Python objects.
+    """
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        cure = "save one array of numbers with numpy.save"
+        raise DataError(f"{path}: cannot be read as .npy: {error}; {cure}") from None
 
 
 def not_finite(array: NDArray[np.floating], chunk: int = 4096) -> NDArray[np.int64]:

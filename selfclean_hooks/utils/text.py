@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -116,38 +117,59 @@ EVERY = 30.0  # seconds between two lines where there is no terminal
 @contextmanager
 def bar(title: str, show: bool) -> Iterator[OpenTick | None]:
     """A function to call with (done, total), drawn on standard error; None where nothing is to be shown.
-    Where that is no terminal, a line every 30 seconds: a log would fill with drawings of a bar.
+
+    Where that is no terminal, a line every 30 seconds, whether it is called or not: a log would fill with drawings of a
+    bar.
     """
     if not show:
         yield None
         return
     screen = console(stderr=True)
     if not (screen.is_terminal or screen.is_jupyter):
-        yield _lines(visible(title), screen)
+        lines = _Lines(visible(title), screen)
+        lines.start()
+        try:
+            yield lines.tick
+        finally:
+            lines.ended.set()
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich import progress as rich
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen, transient=True) as progress:
+    count, left, spent = rich.MofNCompleteColumn(), rich.TimeRemainingColumn(), rich.TimeElapsedColumn()
+    columns = (rich.TextColumn("{task.description}", markup=False), rich.BarColumn(), count, left, spent)
+    with rich.Progress(*columns, console=screen, transient=True) as progress:
         task = progress.add_task(visible(title), total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def _lines(title: str, screen: Console) -> OpenTick:
-    begun = last = time.monotonic()
+class _Lines(threading.Thread):
+    """Prints how far something is, or at least for how long it has been at work, until `ended` is set."""
 
-    def tick(done: int, total: int | None) -> None:
-        nonlocal last
+    def __init__(self, title: str, screen: Console) -> None:
+        super().__init__(name="selfclean-hooks progress", daemon=True)
+        self.title, self.screen, self.ended = title, screen, threading.Event()
+        self.begun = self.last = time.monotonic()
+
+    def tick(self, done: int, total: int | None) -> None:
+        """So much is done."""
         now = time.monotonic()
-        if now - last >= EVERY and total is None:
-            last = now
-            screen.print(f"{title}: {done:,}", soft_wrap=True, markup=False)
-        elif total is not None and now - last >= EVERY and 0 < done < total:
-            last = now
-            left = duration((now - begun) * (total - done) / done)
-            screen.print(f"{title}: {done:,} of {total:,}, about {left} left", soft_wrap=True, markup=False)
+        if now - self.last < EVERY or (total is not None and not 0 < done < total):
+            return
+        left = (
+            "" if total is None else f" of {total:,}, about {duration((now - self.begun) * (total - done) / done)} left"
+        )
+        self._print(f"{done:,}{left}", now)
 
-    return tick
+    def run(self) -> None:
+        """Look at the clock."""
+        while not self.ended.wait(EVERY / 10):
+            now = time.monotonic()
+            if now - self.last >= 1.1 * EVERY:  # whoever has a number comes first
+                self._print(f"at work for {duration(now - self.begun)}", now)
+
+    def _print(self, text: str, now: float) -> None:
+        self.last = now
+        self.screen.print(f"{self.title}: {text}", soft_wrap=True, markup=False)
 
 
 def duration(seconds: float) -> str:

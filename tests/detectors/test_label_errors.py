@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from selfclean_hooks.detectors.label_errors import ensemble
+from selfclean_hooks.detectors.label_errors import directions, ensemble
 from selfclean_hooks.detectors.label_errors.calibration import LabelScores
 from selfclean_hooks.detectors.label_errors.detector import automatic_threshold, score_labels
+from selfclean_hooks.detectors.label_errors.directions import left_singular_vectors
 from selfclean_hooks.detectors.label_errors.ensemble import PredictorInputs, predictor_inputs
 from selfclean_hooks.detectors.label_errors.likelihood import (
     PSEUDO_COUNTS,
@@ -29,7 +30,6 @@ from selfclean_hooks.detectors.label_errors.predictors import (
     class_proximity,
     leave_one_out_classes,
     leave_one_out_ridge,
-    left_singular_vectors,
     log_votes,
     voters_and_log_distances,
 )
@@ -273,11 +273,12 @@ def test_regression_finds_wrong_numbers() -> None:
 
 
 @pytest.mark.parametrize("classes", [3, 90])
-def test_ridge_regression_of_classes_is_that_of_their_indicators(classes: int) -> None:
+def test_ridge_regression_of_classes_is_that_of_their_indicators(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directions, "BLOCK", 64)
     x, y = blobs(n=200, classes=classes)
     u, s = left_singular_vectors(torch.from_numpy(x), 12)
     expected = leave_one_out_ridge(u, s, y[:, None] == np.arange(classes), scale=200)
-    predict = leave_one_out_classes(u, s, y, block=64)
+    predict = leave_one_out_classes(u, s, y)
     np.testing.assert_allclose(np.concatenate([predict(slice(0, 70)), predict(slice(70, 200))]), expected, atol=1e-5)
 
 

@@ -9,14 +9,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from selfclean_hooks.detectors.label_errors import predictors as label_regression
-from selfclean_hooks.detectors.label_errors.predictors import (
-    SHRINKAGE,
+from selfclean_hooks.detectors.label_errors import directions as module
+from selfclean_hooks.detectors.label_errors.directions import (
+    KernelRows,
     arc_cosine_kernel,
     kernel_pca,
+    landmark_positions,
+)
+from selfclean_hooks.detectors.label_errors.predictors import (
+    SHRINKAGE,
+    leave_one_out_classes,
     leave_one_out_ridge,
     log_densities,
-    select_landmarks,
 )
 
 Floats = NDArray[np.floating[Any]]
@@ -36,6 +40,7 @@ def test_kernel_is_that_of_rectified_random_directions() -> None:
 def test_kernel_directions_rebuild_the_centred_kernel() -> None:
     x = rows(60, 9)
     u, s = kernel_pca(x)
+    assert isinstance(u, np.ndarray)
     centred = torch.nn.functional.normalize(x - x.mean(0)).numpy()
     middle = np.eye(60) - 1 / 60
     assert np.allclose((u * s**2) @ u.T, middle @ arc_cosine_kernel(centred, centred) @ middle, atol=1e-4)
@@ -45,16 +50,36 @@ def test_landmarks_that_are_all_rows_change_nothing(monkeypatch: pytest.MonkeyPa
     x = rows(80, 6)
     y = np.random.default_rng(1).random((80, 2))
     exact = leave_one_out_ridge(*kernel_pca(x), y, scale=80)
-    monkeypatch.setattr(label_regression, "MAX_EXACT_SAMPLES", 79)
+    monkeypatch.setattr(module, "MAX_EXACT_SAMPLES", 79)
     assert np.allclose(leave_one_out_ridge(*kernel_pca(x), y, scale=80), exact, atol=2e-3)
 
 
-def test_landmarks_do_not_depend_on_the_order_of_rows() -> None:
-    x = rows(300, 5).numpy()
-    order = np.random.default_rng(2).permutation(300)
-    assert (select_landmarks(x, 20) == select_landmarks(x[order], 20)).all()
-    assert len(select_landmarks(x, 20)) == 20
-    assert select_landmarks(x, 300) is x
+@pytest.mark.parametrize("most", [20, 400])
+def test_landmarks_do_not_depend_on_the_order_of_rows(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "NUM_LANDMARKS", most)
+    x, order = rows(300, 5), torch.from_numpy(np.random.default_rng(2).permutation(300))
+    found, again = landmark_positions(x, x.mean(0)), landmark_positions(x[order], x.mean(0))
+    assert torch.equal(x[found], x[order][again])
+    assert len(set(found.tolist())) == min(most, 300)
+
+
+def test_rows_that_are_computed_when_read_are_those_that_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, rng = rows(300, 7), np.random.default_rng(5)
+    for name, value in (("MAX_EXACT_SAMPLES", 10), ("NUM_LANDMARKS", 40), ("BLOCK", 64)):
+        monkeypatch.setattr(module, name, value)
+    held, s = kernel_pca(x)
+    monkeypatch.setattr(module, "MOST_HELD", 0)
+    read, same = kernel_pca(x)
+    assert isinstance(read, KernelRows)
+    assert read.shape == held.shape
+    assert (s == same).all()
+    assert np.allclose(read[:], held[:], atol=1e-3)
+    np.testing.assert_allclose(held[:].mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(held[:].T @ held[:], np.eye(len(s)), atol=1e-2)
+    y, labels = rng.random((300, 2)), rng.integers(0, 4, 300)
+    np.testing.assert_allclose(leave_one_out_ridge(read, s, y), leave_one_out_ridge(held, s, y), atol=1e-5)
+    predict, expected = (leave_one_out_classes(u, s, labels)(slice(10, 90)) for u in (read, held))
+    np.testing.assert_allclose(predict, expected, atol=1e-5)
 
 
 def test_log_densities_have_not_seen_the_sample() -> None:
@@ -85,7 +110,7 @@ def means_of(z: Floats, labels: NDArray[np.int64]) -> Floats:
 def test_degenerate_rows() -> None:
     u, s = kernel_pca(torch.nn.functional.normalize(torch.ones(20, 4)))
     assert len(u) == 20
-    assert np.isfinite(u).all()
+    assert np.isfinite(u[:]).all()
     assert np.isfinite(s).all()
     z = np.zeros((20, 1))
     z[0] = 1

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from selfclean_hooks import audit_embeddings
+from selfclean_hooks.errors import DataError, SourceError
 from selfclean_hooks.sources.array import ArrayDataset
 from selfclean_hooks.sources.source import open_source
 from tests.helpers.image_files import refused
@@ -101,3 +103,34 @@ def test_text_of_characters_that_do_not_exist(order: str, code: int, tmp_path: P
     codes[1] = 0x10FFFF  # the last that does
     np.savez(tmp_path / "x.npz", embeddings=np.eye(5, dtype=np.float32), labels=codes.view(f"{order}U1"))
     assert open_source(str(tmp_path / "x.npz")).labels is not None
+
+
+def test_npy_embeddings_are_mapped_and_their_labels_lie_beside_them(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+    np.save(tmp_path / "mine.npy", vectors)
+    alone = open_source(str(tmp_path / "mine.npy"))
+    assert alone.labels is None
+    np.save(tmp_path / "mine.labels.npy", np.array(["cat", "dog"] * 15))
+    source = open_source(str(tmp_path / "mine.npy"))
+    assert source.vectors is not None
+    assert isinstance(source.vectors.base, np.memmap)
+    np.testing.assert_array_equal(source.vectors, vectors)
+    assert (source.labels, source.class_names) == ([0, 1] * 15, ("cat", "dog"))
+    mapped = audit_embeddings(tmp_path / "mine.npy", source.labels, device="cpu")
+    assert mapped.frame.equals(audit_embeddings(vectors, source.labels, device="cpu").frame)
+
+
+def test_npy_that_cannot_be_used(tmp_path: Path) -> None:
+    file = tmp_path / "mine.npy"
+    file.write_bytes(b"no array")
+    with pytest.raises(SourceError, match=r"mine.npy: cannot be read as .npy: .*; save one array of numbers"):
+        open_source(str(file))
+    with pytest.raises(DataError, match=r"mine.npy: cannot be read as .npy"):
+        audit_embeddings(str(file))
+    np.save(file, np.ones(5))
+    with pytest.raises(SourceError, match=r"embeddings must be \(N, D\) numbers, got \(5,\)"):
+        open_source(str(file))
+    np.save(file, np.ones((5, 2), np.float32))
+    np.save(tmp_path / "mine.labels.npy", np.arange(4))
+    with pytest.raises(SourceError, match=r"mine\.npy: "):
+        open_source(str(file))

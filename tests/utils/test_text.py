@@ -2,6 +2,7 @@
 
 import csv
 import io
+import time
 from typing import Any
 
 import pandas as pd
@@ -39,6 +40,20 @@ def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monk
             tick(done, 1000)
     lines = ["reading: 310 of 1,000, about 69 s left", "reading: 620 of 1,000, about 38 s left"]
     assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_a_log_gets_a_line_of_work_that_says_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selfclean_hooks.utils.text.EVERY", 0.02)
+    seen = ""
+    with bar("comparing", True):
+        for _ in range(1000):
+            time.sleep(0.01)
+            seen += capsys.readouterr().err
+            if seen.count("\n") >= 2:
+                break
+    assert seen.splitlines()[:2] == ["comparing: at work for 1 s"] * 2
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ Sources = Annotated[
     typer.Argument(
         metavar="SOURCE...",
         help="A folder of images (class folders or flat), a .npz (images or embeddings, optionally labels), "
+        "a .npy (embeddings; with labels beside it in NAME.labels.npy), "
         "a .csv, .tsv or .parquet table (path or images, optionally label), a detection data set (data.yaml, a "
         ".json of COCO, a folder of Pascal VOC; with :objects at its end its boxes), a saved Hugging Face data "
         "set, or module:attribute. Of a URL (s3://, gs://, hf://, https://) or an archive (.zip, .tar) there is a "

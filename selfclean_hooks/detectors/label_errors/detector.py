@@ -83,8 +83,8 @@ def score_labels(
     if len(kept) < 3 or len(values := np.unique(labels[kept])) < 2:
         unknown = np.full(len(labels), np.nan)
         return LabelScores(np.where(labels >= 0, 1.0, np.nan), labels.copy(), NOTHING_WRONG, unknown)
-    inputs = inputs_among(kept, x, indices, distances, miniatures, search)
-    labeled = score_support(label_support(inputs, np.searchsorted(values, labels[kept])))
+    given = np.searchsorted(values, labels[kept])
+    labeled = score_support(label_support(inputs_among(kept, x, indices, distances, miniatures, search), given))
     score, predicted, confidence = np.full(len(labels), np.nan), np.full(len(labels), -1), np.full(len(labels), np.nan)
     score[kept], predicted[kept], confidence[kept] = labeled.score, values[labeled.predicted], labeled.confidence
     return LabelScores(score, predicted, labeled.calibration, confidence)

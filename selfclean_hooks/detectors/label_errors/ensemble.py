@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfclean_hooks.detectors.image_view import edges_and_colours
+from selfclean_hooks.detectors.label_errors.directions import KernelRows, kernel_pca, left_singular_vectors
 from selfclean_hooks.detectors.label_errors.likelihood import (
     INITIAL_WEIGHTS,
     LabelSupport,
@@ -28,9 +29,7 @@ from selfclean_hooks.detectors.label_errors.predictors import (
     PRIOR_VOTES,
     Predictor,
     class_proximity,
-    kernel_pca,
     leave_one_out_classes,
-    left_singular_vectors,
     log_densities,
     log_votes,
     voters_and_log_distances,
@@ -50,17 +49,21 @@ class Directions(NamedTuple):
 
     u: Float32Array  # (N, r) principal components of unit length
     s: FloatArray  # (r,) singular values
-    kernel: tuple[Rows, FloatArray]  # the same of the arc-cosine kernel
+    kernel: tuple[Rows | KernelRows, FloatArray]  # the same of the arc-cosine kernel
 
     @classmethod
     def of(cls, x: Tensor) -> Directions:
         """Those of rows (N, D)."""
-        most = max(2, min(MAX_COMPONENTS, len(x) // SAMPLES_PER_COMPONENT))
-        return cls(*left_singular_vectors(x, most), kernel_pca(x))
+        return cls(*principal_directions(x), kernel_pca(x))
 
     def predictors(self, labels: IntArray) -> list[Predictor]:
         """Of each class, by ridge regression and by normal densities, without the sample's own label."""
-        return [leave_one_out_classes(*self.kernel, labels), log_densities(self.u * self.s, labels)]
+        return [leave_one_out_classes(*self.kernel, labels), log_densities(self.u, labels, self.s)]
+
+
+def principal_directions(x: Tensor) -> tuple[Float32Array, FloatArray]:
+    """Principal components of unit length (N, r) and singular values (r,) of rows (N, D)."""
+    return left_singular_vectors(x, max(2, min(MAX_COMPONENTS, len(x) // SAMPLES_PER_COMPONENT)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +86,9 @@ def predictor_inputs(
     search: NeighborSearch = nearest_neighbors,
 ) -> PredictorInputs:
     """The two neighbourhoods and the principal directions of unit rows `x` (N, D); see `PredictorInputs`."""
-    directions = Directions.of(x)
-    u = directions.u if directions.u.shape[1] else np.ones((len(x), 1), np.float32)
-    white = search(UnitRows.of(u), indices.shape[1])
+    u, s = principal_directions(x)
+    white = search(UnitRows.of(u if len(s) else np.ones((len(x), 1), np.float32)), indices.shape[1])
+    directions = Directions(u, s, kernel_pca(x))  # after the search: both need memory
     whitened = white.indices.numpy(), *voters_and_log_distances(white.distances.numpy())
     image = None if miniatures is None else Directions.of(torch.from_numpy(edges_and_colours(miniatures)))
     return PredictorInputs(directions, (whitened, (indices, *voters_and_log_distances(distances))), image)
@@ -104,11 +107,23 @@ def label_support(inputs: PredictorInputs, labels: IntArray, block: int = 2048) 
         labels: (N,) classes 0 to C - 1.
         block: rows at a time at most; the result does not depend on it.
     """
+    candidates, every = candidate_features(inputs, labels, block)
+    count = int(labels.max()) + 1
+    del inputs  # where the caller holds them no more, they make room
+    weights = fit_weights(every, count)
+    sharp = sharpen_weights(weights, every, candidates, count)
+    return LabelSupport(candidates, np.tensordot(weights, every, 1), np.tensordot(sharp, every, 1))
+
+
+def candidate_features(inputs: PredictorInputs, labels: IntArray, block: int) -> tuple[IntArray, FloatArray]:
+    """The classes considered of each sample (N, M), the given one first, and what each predictor says (F, N, M)."""
     n, count = len(labels), int(labels.max()) + 1
     prior = np.bincount(labels, minlength=count) / n
     predictors = inputs.directions.predictors(labels)
     predictors += [] if inputs.image is None else inputs.image.predictors(labels)
-    block, listed, features = min(block, max(32, BLOCK // count)), [], []
+    most = min(count, MAX_CANDIDATES)
+    listed, features = np.empty((n, most), np.int64), np.empty((len(OF_NEIGHBORS) + len(predictors), n, most))
+    block = min(block, max(32, BLOCK // count))
     for rows in (slice(start, start + block) for start in range(0, n, block)):
         near = [(np.where(i[rows] >= 0, labels[i[rows]], -1), votes[rows], far[rows]) for i, votes, far in inputs.lists]
         dense = [predict(rows) for predict in predictors]
@@ -118,13 +133,11 @@ def label_support(inputs: PredictorInputs, labels: IntArray, block: int = 2048) 
         outputs += [class_proximity(*part, classes) for part in near] + support[2:]
         total = np.tensordot(np.array(INITIAL_WEIGHTS[: len(outputs)]), np.stack(outputs), 1)
         total[:, 1:][classes[:, 1:] == classes[:, :-1]] = -np.inf  # listed before
-        candidates = select_candidates(classes == labels[rows, None], total, min(count, MAX_CANDIDATES))
-        listed.append(np.take_along_axis(classes, candidates, 1))
-        features.append(np.stack([np.take_along_axis(part, candidates, 1) for part in outputs]))
-    candidates, every = np.concatenate(listed), np.concatenate(features, 1)
-    weights = fit_weights(every, count)
-    sharp = sharpen_weights(weights, every, candidates, count)
-    return LabelSupport(candidates, np.tensordot(weights, every, 1), np.tensordot(sharp, every, 1))
+        candidates = select_candidates(classes == labels[rows, None], total, most)
+        listed[rows] = np.take_along_axis(classes, candidates, 1)
+        for out, part in zip(features, outputs, strict=True):
+            out[rows] = np.take_along_axis(part, candidates, 1)
+    return listed, features
 
 
 def possible_classes(given: IntArray, dense: list[Float32Array], prior: FloatArray, near: list[IntArray]) -> IntArray:
