@@ -55,9 +55,9 @@ def scores(found: Any, n: int) -> dict[str, Any]:
 
     out: dict[str, Any] = {}
     for issue, name in (("off_topic_samples", "off_topic_score"), ("label_errors", "label_score")):
-        ranking = found.get_issues(issue)
-        out[name] = np.empty(n)
-        out[name][np.asarray(ranking["indices"])] = ranking["scores"]
+        out[name] = np.full(n, np.nan)
+        if (ranking := found.get_issues(issue)) is not None:  # it was not looked for: all labels are the same
+            out[name][np.asarray(ranking["indices"])] = ranking["scores"]
     near = found.get_issues("near_duplicates")
     return out | {"pairs": np.array(near["indices"][:n]), "distance": np.array(near["scores"][:n])}
 
