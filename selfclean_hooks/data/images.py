@@ -169,12 +169,12 @@ def image_statistics(value: Any) -> NDArray[np.float32] | None:
         return None
     width, height = image.info.get(STORED, image.size)
     small = image if image.mode in ("L", "RGB") else to_rgb(image)
-    small = small.reduce(max(1, max(small.size) // SIDE))
+    small = small.reduce(-(-max(small.size) // SIDE))
     pixels = np.asarray(small, np.float32).reshape(small.height, small.width, -1) / 255
     grey = pixels @ GREY if pixels.shape[2] == 3 else pixels[..., 0]
-    light = (np.nan, np.nan) if _is_stretched(value) else (np.percentile(grey, 99), 1 - np.percentile(grey, 1))
+    dark, light = (np.nan, np.nan) if _is_stretched(value) else np.percentile(grey, (1, 99))
     size = (np.log(width * height) / 2, np.log(width / height))
-    return np.array([*light, sharpness(grey), pixels.std((0, 1)).max(), *size], np.float32)
+    return np.array([light, 1 - dark, sharpness(grey), pixels.std((0, 1)).max(), *size], np.float32)
 
 
 def sharpness(grey: NDArray[np.floating]) -> float:
