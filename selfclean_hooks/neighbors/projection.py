@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from multiprocessing.pool import ThreadPool
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from scipy.linalg import eigh
 
 from selfclean_hooks.utils.arrays import Float32Array, FloatArray
 
+T = TypeVar("T")
 Rows = NDArray[np.floating[Any]]
 BLOCK = 4096
 
@@ -150,12 +152,28 @@ def umap_projection(rows: Float32Array) -> Float32Array | None:
 
     with preserve_rng_state(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of compilers and unconnected samples: nothing a user can act upon
-        try:
-            umap = import_module("umap")
-            found = umap.UMAP(metric="euclidean", random_state=0, n_jobs=1).fit_transform(rows)
-        except Exception:  # whatever that library raises: there is another map
-            return None
-    return found.astype(np.float32) if found.shape == (len(rows), 2) and np.isfinite(found).all() else None
+        found = in_thread(lambda: _fit_umap(rows))
+    if found is None or found.shape != (len(rows), 2) or not np.isfinite(found).all():
+        return None
+    return found.astype(np.float32)
+
+
+def _fit_umap(rows: Float32Array) -> Float32Array | None:
+    try:
+        umap = import_module("umap")
+        found: Float32Array = umap.UMAP(metric="euclidean", random_state=0, n_jobs=1).fit_transform(rows)
+    except Exception:  # whatever that library raises: there is another map
+        return None
+    return found
+
+
+def in_thread(work: Callable[[], T]) -> T:
+    """Work in a thread of its own, while this one waits for an interrupt: code that is compiled would swallow it."""
+    with ThreadPool(1) as pool:
+        waiting = pool.apply_async(work)
+        while not waiting.ready():
+            waiting.wait(0.1)
+        return waiting.get()
 
 
 def scale_to_unit(points: Float32Array) -> Float32Array:

@@ -1,5 +1,8 @@
 """The map of all samples: principal axes or UMAP, in the unit square."""
 
+import os
+import signal
+import threading
 import warnings
 from typing import Any
 
@@ -88,3 +91,29 @@ class FakeUmap:
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
+
+
+def test_an_interrupt_ends_work_in_a_thread_at_once() -> None:
+    at_work, end = threading.Event(), threading.Event()
+
+    def work() -> None:
+        at_work.set()
+        end.wait(60)
+
+    def interrupt() -> None:
+        at_work.wait(60)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            projection.in_thread(work)
+        assert not end.is_set()
+    finally:
+        end.set()
+
+
+def test_work_in_a_thread_returns_and_raises() -> None:
+    assert projection.in_thread(lambda: 3) == 3
+    with pytest.raises(ZeroDivisionError):
+        projection.in_thread(lambda: 1 // 0)
