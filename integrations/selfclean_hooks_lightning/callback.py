@@ -72,6 +72,7 @@ class DataAuditHooks:
         group_key: Name of a column or attribute, or a function of the file of a sample, that says which samples belong
             together: they are no duplicates of each other, and no leakage.
         image_quality: Look for images that are dark, bright, blurry, blank, or of an odd size or shape, too.
+        search: Of neighbours: "exact", or "approximate" by faiss, for hundreds of thousands of samples.
 
     Attributes:
         audits: The latest `Audit` by name of the loader, "" for a single one. Under strategies that start processes of
@@ -106,6 +107,7 @@ class DataAuditHooks:
         ignore_label: int | str | None = None,
         group_key: GroupKey = None,
         image_quality: bool = False,
+        search: str = "exact",
     ) -> None:
         """See the class."""
         super().__init__()
@@ -133,6 +135,7 @@ class DataAuditHooks:
             ignore_label=ignore_label,
             group_key=group_key,
             image_quality=image_quality,
+            search=search,
         )
         self.settings = options.checked()
         self.audits: dict[str, Audit] = {}

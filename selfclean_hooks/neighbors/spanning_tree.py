@@ -11,6 +11,7 @@ others). The edges, sorted, are the tree; joining them in that order gives the d
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -39,7 +40,11 @@ class Tree:
     num_fallback_rows: int  # samples whose neighbour list was not enough
 
     def linkage(self) -> NDArray[np.float64]:
-        """The dendrogram, (N - 1, 4): clusters joined (lower id first), height, number of samples."""
+        """The dendrogram, (N - 1, 4): clusters joined (lower id first), height, number of samples. Read-only."""
+        return self._dendrogram
+
+    @cached_property
+    def _dendrogram(self) -> NDArray[np.float64]:
         n = len(self.edges) + 1
         sets, cluster = DisjointSet(range(n)), list(range(n))  # cluster: of the sample that stands for a set
         merges = np.empty((n - 1, 4))
@@ -48,6 +53,7 @@ class Tree:
             sets.merge(i, j)
             cluster[sets[i]] = n + step
             merges[step] = *joined, height, sets.subset_size(i)
+        merges.setflags(write=False)
         return merges
 
 

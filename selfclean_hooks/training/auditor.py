@@ -168,7 +168,7 @@ class Auditor:
             dataset=data,
             backbone=s.backbone,
             others=splits,
-            settings=AuditSettings(s.method, s.thresholds, s.policy, embedding),
+            settings=AuditSettings(s.method, s.thresholds, s.policy, embedding, search=s.search),
             name=f"{name or 'train'} ({type(data.dataset).__name__})",
             notes=tuple(notes),
             epoch=epoch,

@@ -17,6 +17,7 @@ from selfclean_hooks.core.settings import EmbeddingSettings, Precision
 from selfclean_hooks.decisions.settings import Action, Policy, Thresholds
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.gate.verdict import Limits
+from selfclean_hooks.neighbors.approximate_search import EXACT, check_search
 
 SWITCH = "SELFCLEAN_HOOKS_ENABLED"
 OnError = Literal["warn", "raise"]
@@ -46,6 +47,7 @@ class TrainingSettings:
     embedding: EmbeddingSettings
     num_workers: int | None
     on_error: OnError | None
+    search: str
 
     @property
     def raises(self) -> bool:
@@ -59,8 +61,9 @@ class TrainingSettings:
         key = self.embedding.group_key
         groups = () if key is None else (key if isinstance(key, str) else type(key).__name__,)
         quality = ("image_quality",) if self.embedding.image_quality else ()
+        search = () if self.search == EXACT else (self.search,)
         settings = (self.method, self.thresholds, self.policy, self.limits, self.check_leakage)
-        return repr((backbone, *settings, *groups, *quality))
+        return repr((backbone, *settings, *groups, *quality, *search))
 
     @property
     def changes_data(self) -> bool:
@@ -100,6 +103,7 @@ class TrainingOptions:
     ignore_label: int | str | None = None
     group_key: Any = None
     image_quality: bool = False
+    search: str = EXACT
 
     def checked(self) -> TrainingSettings:
         """The settings with defaults filled in.
@@ -134,7 +138,9 @@ class TrainingOptions:
             ),
             num_workers=self.num_workers,
             on_error=_checked_on_error(self.on_error),
+            search=self.search,
         )
+        check_search(self.search)
         check_image_quality(settings.policy, settings.embedding)
         return settings
 
@@ -157,6 +163,7 @@ class FurtherOptions(TypedDict, total=False):
     ignore_label: int | str | None
     group_key: Any
     image_quality: bool
+    search: str
 
 
 def audits_enabled() -> bool:

@@ -48,6 +48,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"held_out": [1, 2]}, HELD_OUT + "a list"),
     ({"held_out": {"train": []}}, HELD_OUT + "the names train"),
     ({"output_dir": 5}, "output_dir must be a folder or None, got 5"),
+    ({"search": "fast"}, "search must be one of exact, approximate, got 'fast'"),
     ({"cache_dir": 5}, "cache_dir must be a folder or None, got 5"),
 ]
 
@@ -134,6 +135,14 @@ def test_settings_reach_the_audit(tmp_path: Path) -> None:
     assert saved.thresholds == threshold
     assert saved.provenance["settings"]["method"] == "selfclean"
     assert saved.provenance["dataset"]["name"] == "train (Items)"
+
+
+def test_the_search_reaches_the_audit_and_is_what_a_list_of_dropped_samples_depends_on() -> None:
+    pytest.importorskip("faiss")
+    callback = audit_callback(None, search="approximate", policy=Policy("ignore", "ignore", "ignore"))
+    trainer(callback, max_epochs=1).fit(Net(), DataLoader(clean_data(40), 16))
+    assert callback.audit.provenance["settings"]["search"]["of_all"] == 1.0
+    assert callback.settings.decisive != DataAudit(search="exact").settings.decisive
 
 
 @pytest.mark.parametrize("on_error", ["raise", "warn"])
