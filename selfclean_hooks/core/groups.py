@@ -5,13 +5,32 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from selfclean_hooks.core.scores import Scores
+from selfclean_hooks.errors import DataError
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
 NOT_ESTIMATED = "samples of one group are not compared, and chance is known for comparisons of all alone"
+
+
+def group_text(value: Any) -> str:
+    """A group as text, "" for None, NaN and NA; 3.0 is 3: a column with gaps holds floats.
+
+    Raises:
+        DataError: it is several values.
+    """
+    try:
+        plain = value.item() if hasattr(type(value), "item") else value
+        is_missing = plain is None or bool(plain != plain)
+    except TypeError:  # pandas' NA is not even unequal to itself
+        return ""
+    except (ValueError, RuntimeError) as error:  # of numpy, of torch
+        raise DataError(f"a group must be one value, got {value!r:.60}: join them to one text") from error
+    is_whole = isinstance(plain, float) and plain.is_integer()
+    return "" if is_missing else str(int(plain) if is_whole else plain)
 
 
 def note_groups(groups: Sequence[str]) -> tuple[str, ...]:

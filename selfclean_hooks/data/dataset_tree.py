@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset
 
+from selfclean_hooks.core.groups import group_text
 from selfclean_hooks.data.items import LABEL_NAMES
 from selfclean_hooks.errors import DataError, SettingError
 
@@ -202,7 +203,7 @@ def read_groups(dataset: Any, files: Sequence[str | None], group_key: Any) -> tu
                 f"{unknown[0]}: pass the groups themselves, or the name of a column"
             )
         values = [group_key(file) for file in files]
-    elif hasattr(type(group_key), "__len__"):
+    elif _is_in_order(group_key):
         values = list(group_key)
     else:
         raise SettingError(
@@ -222,7 +223,7 @@ def _named(dataset: Any, name: str) -> Sequence[Any]:
             raise DataError(f"group_key={name!r} is no column of the data set, got {came}")
         return list(dataset.with_format(None)[name])
     values: Any = getattr(dataset, name, None)
-    if hasattr(type(values), "__len__") and len(values) == len(dataset):
+    if _is_in_order(values) and len(values) == len(dataset):
         return list(values)
     if isinstance(dataset, ConcatDataset):
         return [value for part in dataset.datasets for value in _named(part, name)]
@@ -236,7 +237,6 @@ def _named(dataset: Any, name: str) -> Sequence[Any]:
     )
 
 
-def group_text(value: Any) -> str:
-    """A group as text, "" for None and NaN."""
-    plain = value.item() if isinstance(value, np.generic) or getattr(value, "ndim", -1) == 0 else value
-    return "" if plain is None or plain != plain else str(plain)
+def _is_in_order(values: Any) -> bool:
+    """Whether it has an entry for each sample: a mapping has keys, and a set no order."""
+    return hasattr(type(values), "__len__") and not isinstance(values, (Mapping, Set))

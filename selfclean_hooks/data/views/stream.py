@@ -11,7 +11,8 @@ from typing import Any
 
 from torch.utils.data import IterableDataset
 
-from selfclean_hooks.data.dataset_tree import group_text, is_huggingface
+from selfclean_hooks.core.groups import group_text
+from selfclean_hooks.data.dataset_tree import is_huggingface
 from selfclean_hooks.data.digests import digest
 from selfclean_hooks.data.views.item_fields import Fields
 from selfclean_hooks.errors import DataError, SettingError
