@@ -148,6 +148,7 @@ def audit(
     from selfclean_hooks.cli.audit_sources import audit_sources, groups_of, label_of, named_sources, open_sources
     from selfclean_hooks.embedding.backbones.resolve import is_checkpoint
     from selfclean_hooks.sources.remote.local_copy import local_sources
+    from selfclean_hooks.sources.remote.urls import without_secrets
 
     progress = progress and not options.quiet
     embedding = EmbeddingSettings(device, batch_size, workers, seed, cache_dir, progress, precision.value, compile)
@@ -156,7 +157,7 @@ def audit(
             texts = local_sources(source, progress)
             for text, copy in zip(source, texts, strict=True):
                 if text != copy:
-                    say(f"{text} is read from its copy, {copy}")
+                    say(f"{without_secrets(text)} is read from its copy, {copy}")
             named = named_sources(texts, output)
             if len(named) > len(source):
                 say(f"{texts[0]} holds splits: " + " ".join(f"{name}={text}" for name, text in named.items()))
@@ -176,7 +177,7 @@ def audit(
             settings = AuditSettings(
                 method.value, options.thresholds_before(named), policy, embedding, max_items, search.value
             )
-            with without_warnings_in_notes(), advise_on_time(source[0], cache_dir, backbone):
+            with without_warnings_in_notes(), advise_on_time(texts[0], cache_dir, backbone):
                 result = audit_sources(sources, encoder, settings)
         if is_first:
             raise typer.Exit(check_and_report(result, options, output, is_new=True, report=report))

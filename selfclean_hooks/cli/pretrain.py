@@ -117,7 +117,8 @@ def run(
 
     check_writable(output.parent)
     _check_replaceable(output, log)
-    found = open_source(local_copy(source, progress), columns=ColumnNames(path_column, None))
+    source = local_copy(source, progress)  # URLs may hold what is not to be printed
+    found = open_source(source, columns=ColumnNames(path_column, None))
     if found.vectors is not None:
         raise SourceError(f"an encoder is trained on images, and {source} holds embeddings: give the images")
     partial = output.with_name(f"{output.name}.partial")

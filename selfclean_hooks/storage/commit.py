@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,12 +30,15 @@ from selfclean_hooks.storage.ownership import (
     owned_files,
 )
 from selfclean_hooks.utils import files
-from selfclean_hooks.utils.files import check_writable, remove_leftovers, sync_folder, temporary, write_synced, writing
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from selfclean_hooks.utils.files import (
+    alone,
+    check_writable,
+    remove_leftovers,
+    sync_folder,
+    temporary,
+    write_synced,
+    writing,
+)
 
 PATIENCE = 20.0  # seconds for another process that moves files, which takes moments
 TRIES = 5  # of reading while others save
@@ -81,7 +83,7 @@ def replace_audit(folder: Path, contents: Mapping[str, bytes]) -> None:
         staging, is_whole = temporary(folder, "saving"), False
         try:
             _stage(staging, contents)
-            with _alone(folder):
+            with alone(folder, PATIENCE):
                 _finish(folder)
                 check_nothing_lost(folder, contents)
                 is_whole = True
@@ -102,7 +104,7 @@ def finish(folder: Path) -> None:
     absolute = folder.absolute()
     for place in (absolute, absolute.parent):  # that of a split lies in the one that was saved
         if os.path.isdir(place / SAVED):
-            with suppress(OSError, AuditFileError), _alone(place):
+            with suppress(OSError, AuditFileError), alone(place, PATIENCE):
                 _finish(place)
 
 
@@ -202,30 +204,3 @@ def _is_held(old: Path, new: Path) -> bool:
     except AuditFileError:
         return False  # unknown content is not overwritten
     return set(before.marks) <= set(after.marks) and before.thresholds.items() <= after.thresholds.items()
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Within the block no other process moves files of the folder, as far as its file system knows of locks."""
-    if fcntl is None:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        _lock(descriptor)
-        yield
-    finally:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # processes forked meanwhile hold the descriptor too
-        os.close(descriptor)
-
-
-def _lock(descriptor: int) -> None:
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.02)
-        except OSError:  # no locks on this file system
-            return

@@ -16,6 +16,11 @@ from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 from selfclean_hooks.errors import AuditFileError, SelfCleanError
 
 TEMPORARY = re.compile(r"\.selfclean-(\d+)-([0-9a-f]{8})[0-9a-f]{8}\.(tmp|saving)")  # process, machine
@@ -130,6 +135,38 @@ def staging_beside(target: Path) -> Iterator[Path]:
             yield staging
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def alone(folder: Path, patience: float) -> Iterator[None]:
+    """Within the block no other process is in such a block of the folder, as far as its file system knows of locks.
+
+    Args:
+        folder: one that is there.
+        patience: seconds to wait for others; then the block begins all the same.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(descriptor, patience)
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # processes forked meanwhile hold the descriptor too
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, patience: float) -> None:
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+        except OSError:  # no locks on this file system
+            return
 
 
 def write_synced(path: Path, content: bytes) -> None:

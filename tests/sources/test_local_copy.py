@@ -2,10 +2,13 @@
 
 import http.server
 import io
+import shutil
 import tarfile
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -20,6 +23,7 @@ from selfclean_hooks import local_copy
 from selfclean_hooks.errors import SourceError
 from selfclean_hooks.sources.folder import FolderDataset
 from selfclean_hooks.sources.remote.local_copy import FOLDER, local_sources
+from selfclean_hooks.sources.remote.urls import names_below, without_secrets
 from selfclean_hooks.sources.source import Form, open_source
 from tests.helpers.image_files import write
 
@@ -92,6 +96,79 @@ def test_files_and_patterns(memory: Any) -> None:
     assert pattern.endswith("photos/cat/*.png")
     assert len(list(Path(pattern).parent.glob("*.png"))) == 2
     assert Path(table).is_file()
+
+
+def test_a_file_without_an_ending(memory: Any) -> None:
+    memory.pipe("/bucket/photo", b"one")
+    copy = Path(local_copy("memory://bucket/photo", progress=False))
+    assert (copy.name, copy.read_bytes()) == ("photo", b"one")
+
+
+def test_who_copies_at_the_same_time_copies_once(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also from a store that knows no versions, whose files are otherwise fetched each time."""
+    memory.pipe("/bucket/photos.zip", zipped({"cat/1.png": encoded("1")}))
+    fetched: list[str] = []
+
+    def slow(path: str, target: str, **options: Any) -> None:
+        time.sleep(0.05)  # the other is waiting by now
+        fetched.append(path)
+        Path(target).write_bytes(memory.cat(path))
+
+    def untagged(path: str) -> dict[str, Any]:
+        return {"name": path, "size": 1, "type": "file"}
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setattr(type(memory), "get_file", lambda self, *arguments, **options: slow(*arguments, **options))
+        patch.setattr(type(memory), "info", lambda self, path, **options: untagged(path))
+        copies = list(pool.map(lambda _: local_copy("memory://bucket/photos.zip", progress=False), range(2)))
+    assert copies[0] == copies[1]
+    assert names_in(copies[0]) == {"cat/1.png"}
+    assert len(fetched) == 1
+
+
+def test_an_error_waits_for_no_other_file(memory: Any, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(self: Any, path: str, target: str, callback: Any, **options: Any) -> None:
+        if path.endswith("cat/1.png"):
+            raise ConnectionError("reset by peer")
+        Path(target).touch()
+        while True:
+            callback.relative_update(1)
+            time.sleep(0.001)
+
+    monkeypatch.setattr(type(memory), "get_file", endless)
+    with pytest.raises(SourceError, match="reset by peer"):
+        local_copy("memory://bucket/photos", progress=False)
+    assert not names_in(str(cache / "memory"))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://me:pw@host/a.zip", "https://...@host/a.zip"),
+        ("zip://*.png::https://me@host/a.zip", "zip://*.png::https://...@host/a.zip"),
+        ("403 at https://host/a.zip?X-Sig=pw&b='1', again", "403 at https://host/a.zip?...'1', again"),
+        ("https://host/a@2.zip and s3://bucket/a?.png", "https://host/a@2.zip and s3://bucket/a?.png"),
+        ("https://host/a.zip#pw", "https://host/a.zip?..."),
+    ],
+)
+def test_secrets_of_urls_are_not_shown(text: str, shown: str) -> None:
+    assert without_secrets(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("path", "is_web", "names"),
+    [
+        ("http://host/p/my%20cat/1.png", True, ["my cat", "1.png"]),
+        ("http://host/p", True, []),
+        ("http://host/p/", True, []),
+        ("http://host/p/?C=N;O=D", True, []),
+        ("http://host/p/sub/?C=N;O=D", True, []),
+        ("http://host/p/..%2F..%2Fevil.png", True, ["..%2F..%2Fevil.png"]),
+        ("http://host/p/a?.png", False, ["a?.png"]),
+    ],
+)
+def test_names_of_copies(path: str, is_web: bool, names: list[str]) -> None:
+    assert [name.replace("%3F", "?") for name in names_below(path, "http://host/p", is_web)] == names
 
 
 def test_names_never_lead_out_of_the_copy(memory: Any, cache: Path) -> None:
@@ -183,6 +260,27 @@ def test_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
         served.stop()
 
 
+def test_secrets_of_a_web_server_are_not_kept(server: str, tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(zipped({"1.png": encoded("1")}))
+    host = server.partition("://")[2]
+    for text in (f"http://me:secret@{host}/a.zip", f"{server}/a.zip?sig=secret/1", f"{server}/a.zip?sig=secret/2"):
+        assert names_in(local_copy(text, progress=False)) == {"1.png"}
+    kept = [path for path in cache.rglob("*") if path.is_file()]
+    assert not [path for path in kept if "secret" in str(path) or b"secret" in path.read_bytes()]
+    assert len([path for path in kept if path.name == "a.zip"]) == 3  # other queries may be of other files
+    with pytest.raises(SourceError, match=r"none\.zip") as caught:
+        local_copy(f"http://me:secret@{host}/none.zip?sig=secret", progress=False)
+    assert "secret" not in str(caught.value)
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, member in members.items():
+            archive.writestr(name, member)
+    return content.getvalue()
+
+
 def tar(path: Path, members: dict[str, bytes]) -> None:
     with tarfile.open(path, "w:gz" if path.suffix == ".tgz" else "w") as shard:
         for name, content in members.items():
@@ -234,6 +332,36 @@ def test_an_archive_writes_nowhere_else(name: str, tmp_path: Path, cache: Path) 
     (tmp_path / "broken.zip").write_bytes(b"PK")
     with pytest.raises(SourceError, match=r"broken.zip: cannot be unpacked: BadZipFile"):
         local_copy(str(tmp_path / "broken.zip"), progress=False)
+
+
+@pytest.mark.parametrize("damage", ["cut off", "overwritten"])
+def test_an_archive_of_which_only_the_beginning_can_be_read(damage: str, tmp_path: Path, cache: Path) -> None:
+    """Python's tarfile takes either for the end."""
+    path = tmp_path / "photos.tar"
+    tar(path, {f"{i}.png": b"x" for i in range(4)})
+    content, half = path.read_bytes(), 2 * 1024  # a member has a head and its content, of 512 bytes each
+    path.write_bytes(content[:half] if damage == "cut off" else content[:half] + b"?" * 512 + content[half + 512 :])
+    with pytest.raises(SourceError, match=r"photos\.tar: cannot be unpacked: .*; fetch it again"):
+        local_copy(str(path), progress=False)
+    assert not names_in(str(cache / "unpacked"))
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar"])
+def test_an_archive_of_more_than_the_disk_holds(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, members = tmp_path / f"photos.{ending}", {"1.png": bytes(3000)}
+    path.write_bytes(zipped(members)) if ending == "zip" else tar(path, members)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2999))
+    with pytest.raises(SourceError, match=r"its files take 0\.0 GiB, and 0\.0 GiB are free in "):
+        local_copy(str(path), progress=False)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3000))
+    assert names_in(local_copy(str(path), progress=False)) == {"1.png"}
+
+
+def test_labels_of_shards_must_be_text(tmp_path: Path) -> None:
+    tar(tmp_path / "shard.tar", {"1.png": encoded("1"), "1.cls": b"\xff\xfe"})
+    with pytest.raises(SourceError, match=r"shard\.tar: cannot be unpacked: .*1\.cls must hold a label as text"):
+        local_copy(str(tmp_path / "shard.tar"), progress=False)
 
 
 def test_the_command_line_takes_urls(memory: Any, tmp_path: Path, call: Any) -> None:

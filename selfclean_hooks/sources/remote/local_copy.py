@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
 
 from selfclean_hooks.errors import SourceError
 from selfclean_hooks.sources.remote.archives import archives_at, unpack
-from selfclean_hooks.utils.files import temporary, write
-from selfclean_hooks.utils.text import bar
+from selfclean_hooks.sources.remote.urls import WEB, folder_of, is_url, names_below, numbered, without_secrets
+from selfclean_hooks.utils.files import alone, remove_leftovers, temporary, write, writing
+from selfclean_hooks.utils.text import Tick, bar
 
 FOLDER = "SELFCLEAN_HOOKS_DOWNLOADS"  # the variable of the environment
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[A-Za-z][A-Za-z0-9+.-]*)*://")
 INDEX = "index"  # a file for each copy: name -> its size and tag; not in the copy, where a store's own might lie
-SAFE = " !#$&'()+,-.;=@[]^_`{}~"  # in names of files, everywhere but in Windows
-NUMBERS = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")  # of shards, as a webdataset has them
-MOST = 100_000
 NAME = re.compile(r"[\w.-]+")  # of a split
 AT_ONCE = 16  # downloads
+STALLED = 60.0  # seconds without a byte from a web server
 State = dict[str, list[Any]]
 
 
@@ -49,29 +49,15 @@ def local_copy(source: str | os.PathLike[str], progress: bool = True) -> str:
         SourceError: it cannot be read, holds nothing, or its protocol needs a package that is not installed.
     """
     text = os.fspath(source)
-    copies = [_here(each, progress) for each in _numbered(text)]
+    copies = [_here(each, progress) for each in numbered(text)]
     archives = [archives_at(copy) for copy in copies]
     if all(archives):
         return unpack([file for files in archives for file in files], downloads() / "unpacked", progress)
-    return copies[0] if _is_url(text) and len(copies) == 1 else text
-
-
-def _is_url(text: str) -> bool:
-    return URL.match(text) is not None and not os.path.exists(text)
+    return copies[0] if is_url(text) and len(copies) == 1 else text
 
 
 def _here(text: str, progress: bool) -> str:
-    return _download(text, progress) if _is_url(text) else os.path.expanduser(text)
-
-
-def _numbered(text: str) -> list[str]:
-    """The names that shards-{000..002}.tar stands for; any other text alone."""
-    found = NUMBERS.search(text)
-    if found is None or os.path.exists(text):
-        return [text]
-    first, last = found.groups()
-    numbers = range(int(first), min(int(last), int(first) + MOST) + 1)
-    return [text.replace(found[0], str(number).zfill(len(first))) for number in numbers] or [text]
+    return _download(text, progress) if is_url(text) else os.path.expanduser(text)
 
 
 def local_sources(texts: Sequence[str], progress: bool) -> list[str]:
@@ -92,33 +78,51 @@ def downloads() -> Path:
 
 def _download(url: str, progress: bool) -> str:
     """The path, or the pattern, of the copy of a URL."""
+    is_web, protocol = url.startswith(WEB), url.partition("://")[0]
     with _reading(url):
-        import fsspec
-
-        files, root = fsspec.core.url_to_fs(url)
-        listed, base = _listing(files, root.rstrip("/"))
-    if not listed:
-        raise SourceError(f"{url}: wanted a folder with files, or a file, found none there: check the URL")
-    is_web = url.startswith(("http://", "https://"))
-    protocol, within = url.partition("://")[0].replace("::", "-"), base.partition("://")[2] or base
-    place = downloads().joinpath(protocol, *_names(within, is_web))
-    below = {path: os.path.join(*_names(path[len(base) :], is_web)) for path in listed}
-    wanted = {path: (below[path], version) for path, version in listed.items()}
+        files, root = _opened(url, protocol)
+        listed, base = _listing(files, root.rstrip("/"), is_web)
+    below = {path: os.path.join(*names) for path in listed if (names := names_below(path, base, is_web))}
+    if not below:
+        raise SourceError(
+            f"{without_secrets(url)}: wanted a folder with files, or a file, found none there: check the URL, and that "
+            "it can be reached from here"
+        )
+    place = downloads().joinpath(protocol.replace("::", "-"), *folder_of(base, is_web))
+    wanted = {path: (name, listed[path]) for path, name in below.items()}
     _update(files, wanted, place, url, base == root.rstrip("/"), progress)
     if "*" in root:
         return os.path.join(place, root[len(base) :].strip("/"))
     return str(place if base == root.rstrip("/") else place / below[root.rstrip("/")])
 
 
-def _listing(files: Any, root: str) -> tuple[dict[str, list[Any]], str]:
+def _opened(url: str, protocol: str) -> tuple[Any, str]:
+    """The file system of a URL, and the path in it."""
+    import fsspec
+
+    name = protocol.rpartition("::")[2]
+    if name not in ("http", "https"):
+        return fsspec.core.url_to_fs(url)  # type: ignore[no-any-return]
+    from aiohttp import ClientTimeout
+
+    # as it comes, whatever takes more than five minutes is cut off, and what stalls is waited for as long
+    timeout = ClientTimeout(total=None, sock_connect=STALLED, sock_read=STALLED)
+    configured = fsspec.config.conf.get(name, {}).get("client_kwargs", {})
+    return fsspec.core.url_to_fs(url, **{name: {"client_kwargs": {"timeout": timeout, **configured}}})  # type: ignore[no-any-return]
+
+
+def _listing(files: Any, root: str, is_web: bool) -> tuple[dict[str, list[Any]], str]:
     """The files at a URL with what tells their versions, and the folder that they are in."""
+    bare, query, _ = root.partition("?") if is_web else (root, "", "")
+    parent = bare.rpartition("/")[0]
     if "*" in root:
         found = files.glob(root, detail=True)
         base = root.partition("*")[0].rpartition("/")[0]
-    elif os.path.splitext(root)[1] and files.isfile(root):
-        found, base = {root: files.info(root)}, root.rpartition("/")[0]
+    elif (query or os.path.splitext(root)[1]) and files.isfile(root):
+        found, base = {root: files.info(root)}, parent
     else:
-        found, base = files.find(root, detail=True), root
+        found = files.find(root, detail=True)
+        base = parent if list(found) == [root] else root  # a file without an ending
     found = {path: info for path, info in found.items() if info.get("type") != "directory"}
     untold = [path for path, info in found.items() if _version(info) == [None, None]]  # listings of web servers
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -131,53 +135,78 @@ def _version(info: Mapping[str, Any]) -> list[Any]:
     return [info.get("size"), next((str(tag) for tag in tags if tag), None)]
 
 
-def _names(path: str, is_web: bool) -> list[str]:
-    """The parts of a path as names of files, whatever the store allows in them."""
-    parts = [unquote(part) if is_web else part for part in path.split("/") if part]
-    return [quote(part, safe=SAFE) if part.strip(".") else part.replace(".", "%2E") for part in parts]
-
-
 def _update(
     files: Any, listed: Mapping[str, tuple[str, list[Any]]], place: Path, url: str, whole: bool, progress: bool
 ) -> None:
-    """Fetch what is new or changed; of a `whole` folder, remove what is gone. An interrupt loses no file."""
+    """Fetch what is new or changed; of a `whole` folder, remove what is gone. An interrupt loses no file.
+
+    Another process that copies the same is waited for; what it has just copied is not copied again.
+    """
     index = downloads() / INDEX / f"{blake2b(str(place).encode(), digest_size=16).hexdigest()}.json"
+    asked = time.time()
+    with writing(place):
+        place.mkdir(parents=True, exist_ok=True)
+        index.parent.mkdir(exist_ok=True)
+    with alone(place, math.inf):
+        known = _known(index)
+        is_new = index.is_file() and index.stat().st_mtime > asked
+        for name in set(known) - {name for name, _ in listed.values()} if whole else ():
+            (place / name).unlink(missing_ok=True)
+            del known[name]
+        wanted = {
+            path: place / name
+            for path, (name, version) in listed.items()
+            if known.get(name) != version or not (version[1] or is_new) or not (place / name).is_file()
+        }
+        try:
+            with _reading(url), bar(f"copying {without_secrets(url)}", progress) as tick:
+                for done, path in enumerate(_fetched(files, wanted, tick), 1):
+                    name, known[name] = listed[path]
+                    if tick is not None:
+                        tick(done, len(wanted))
+        finally:
+            write(index, json.dumps(known).encode())
+
+
+def _known(index: Path) -> State:
     try:
         known: State = json.loads(index.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        known = {}
-    for name in set(known) - {name for name, _ in listed.values()} if whole else ():
-        (place / name).unlink(missing_ok=True)
-        del known[name]
-    wanted = {
-        path: name
-        for path, (name, version) in listed.items()
-        if known.get(name) != version or version[1] is None or not (place / name).is_file()
-    }
+        return {}
+    return known
+
+
+def _fetched(files: Any, wanted: Mapping[str, Path], tick: Tick | None) -> Iterator[str]:
+    """The paths, each once its copy is there; of one file alone its bytes are counted meanwhile."""
+    import fsspec
+
+    is_over = threading.Event()
+
+    def check(size: int | None, value: int, **_: Any) -> None:
+        if is_over.is_set():
+            raise InterruptedError
+        if tick is not None and len(wanted) == 1 and size:
+            tick(value, size)
 
     def fetch(path: str) -> str:
-        target = place / wanted[path]
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target = wanted[path]
         new = temporary(target.parent, "tmp")
         try:
-            files.get_file(path, str(new))
+            files.get_file(path, str(new), callback=fsspec.Callback(hooks={"check": check}))
             os.replace(new, target)
         finally:
             new.unlink(missing_ok=True)
         return path
 
+    for folder in {target.parent for target in wanted.values()}:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
-        with _reading(url), bar(f"copying {url}", progress) as tick:
-            for done, path in enumerate(pool.map(fetch, wanted), 1):
-                known[wanted[path]] = listed[path][1]
-                if tick is not None:
-                    tick(done, len(wanted))
+        yield from pool.map(fetch, wanted)
     finally:
+        is_over.set()  # an interrupt waits for no file
         pool.shutdown(cancel_futures=True)
-        if place.is_dir():
-            index.parent.mkdir(exist_ok=True)
-            write(index, json.dumps(known).encode())
 
 
 @contextmanager
@@ -185,10 +214,16 @@ def _reading(url: str) -> Iterator[None]:
     """Whatever a store raises, as one kind."""
     try:
         yield
+    except SourceError:
+        raise
     except ImportError as error:
         protocol = url.partition("://")[0]
         cure = "pip install 'selfclean-hooks[remote]'" if protocol in ("http", "https") else str(error)
-        raise SourceError(f"{url}: {protocol}:// needs a package that is not installed: {cure}") from error
+        raise SourceError(
+            f"{without_secrets(url)}: {protocol}:// needs a package that is not installed: {cure}"
+        ) from error
     except Exception as error:  # each store has exceptions of its own
-        why = str(error) or type(error).__name__
-        raise SourceError(f"{url}: cannot be read: {why:.300}; check the URL, and the access to it") from error
+        why = without_secrets(str(error) or type(error).__name__)
+        raise SourceError(
+            f"{without_secrets(url)}: cannot be read: {why:.300}; check the URL, and the access to it"
+        ) from error
