@@ -34,7 +34,7 @@ from selfclean_hooks.utils.arrays import fingerprint
 from selfclean_hooks.utils.files import write
 from selfclean_hooks.utils.rng import preserve_rng_state
 from selfclean_hooks.utils.text import Tick
-from selfclean_hooks.utils.torch_settings import one_thread
+from selfclean_hooks.utils.torch_settings import one_thread, plain_torch
 
 Fit = Callable[[Training, torch.device, "Tick | None", "Path | None"], int]
 
@@ -95,7 +95,8 @@ def pretrain(
 
     Steps and learning rate follow from the data and the recipe alone, never from the clock; an encoder of our own is
     trained in one thread, as sums of several depend on their number. Where the time is up before the end, a DataWarning
-    says so. The random states of torch, numpy and `random` are left as they were.
+    says so. The random states of torch, numpy and `random` are left as they were; torch's default dtype and device,
+    grad mode and autocast do not matter.
 
     Args:
         images: anything with a length whose items are PIL images of any mode and size or (C, H, W) arrays. An item
@@ -119,7 +120,7 @@ def pretrain(
     """
     recipe, start, settings = recipe or Recipe(), time.monotonic(), dict(trainer or {})
     train = _fit_by_lightning(settings) if settings else fit
-    with preserve_rng_state(images), one_thread() if recipe.is_small else nullcontext():
+    with preserve_rng_state(images), plain_torch(), one_thread() if recipe.is_small else nullcontext():
         data, canvas = read(images, recipe.size, recipe.seed)
         side = size_for(recipe.network, canvas.size)
         if side != canvas.size:
@@ -196,7 +197,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Pretrained:
         return Representation(network, projection_of(facts.recipe.objective, network.dim), facts.canvas, facts.version)
 
     try:
-        with preserve_rng_state():
+        with preserve_rng_state(), plain_torch():
             with outline():
                 check_fit(made(), file, name, cure)
             encoder = made()

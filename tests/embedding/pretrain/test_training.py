@@ -5,6 +5,8 @@ import pickle
 import random
 import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,45 @@ def test_global_random_states_and_threads_are_left_alone_also_after_an_exception
         pretrain(noise(8), epochs=1, progress=stop)
     assert states() == before
     assert torch.get_num_threads() == threads
+
+
+@contextmanager
+def _default(set_default: Any, value: Any, before: Any) -> Iterator[None]:
+    set_default(value)
+    try:
+        yield
+    finally:
+        set_default(before)
+
+
+SETTINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "float64": lambda: _default(torch.set_default_dtype, torch.float64, torch.float32),
+    "float16": lambda: _default(torch.set_default_dtype, torch.float16, torch.float32),
+    "meta": lambda: _default(torch.set_default_device, "meta", None),
+    "deterministic": lambda: _default(torch.use_deterministic_algorithms, True, False),
+    "inference": torch.inference_mode,
+    "no gradients": torch.no_grad,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_settings_of_torch_do_not_matter_and_are_left_alone(setting: str, tmp_path: Path) -> None:
+    def settings() -> list[Any]:
+        grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        algorithms, autocast = torch.are_deterministic_algorithms_enabled(), torch.is_autocast_enabled("cpu")
+        return [torch.get_default_dtype(), torch.get_default_device(), grad, inference, algorithms, autocast]
+
+    expected = pretrain(noise(4), epochs=1)
+    with SETTINGS[setting]():
+        before = settings()
+        trained = pretrain(noise(4), epochs=1)
+        files.save(trained, tmp_path / "encoder.safetensors")
+        loaded = files.load(tmp_path / "encoder.safetensors")
+        assert settings() == before
+    for found in (trained, loaded):
+        state = found.encoder.state_dict()
+        assert all(torch.equal(state[name], value) for name, value in expected.encoder.state_dict().items())
 
 
 def test_progress_reports_every_step() -> None:
