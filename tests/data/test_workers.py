@@ -152,7 +152,8 @@ def test_a_line_names_what_is_waited_for(
         found = embedded(Rows(odd=lambda index: time.sleep(2.0 if index == 9 else 0)), num_workers=count)
     assert np.array_equal(found.vectors, PLAIN)
     said = [record.getMessage() for record in caplog.records if "waiting for" in record.getMessage()]
-    assert said == ["waiting for index 9 since 0 s"]
+    assert "waiting for index 9 since 0 s" in said
+    assert {line for line in said if "index" in line} == {said[0]}  # a slow machine is waited for at the end as well
 
 
 @pytest.mark.parametrize("timeout", [0, -1, True, float("inf"), float("nan"), "5"])

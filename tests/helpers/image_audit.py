@@ -33,7 +33,7 @@ def with_images(names: tuple[str, ...] | None = ("cat", "dog", "owl"), **changes
     vectors[1] = vectors[2] = vectors[0]
     labels[[1, 2]] = labels[0]
     labels[[30, 40, 50]] = (labels[[30, 40, 50]] + 1) % 3
-    vectors[60] = -4
+    vectors[60] = -4 * np.sign(vectors.mean(0))  # plainly apart
     audit = audit_embeddings(vectors, labels)
     images = {i: png(Image.new("RGB", (24, 24), colour(i))) for i in range(N)}
     changed = replace(audit, thumbnails=images, scores=replace(audit.scores, class_names=names))

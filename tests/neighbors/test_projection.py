@@ -104,6 +104,7 @@ def test_an_interrupt_ends_work_in_a_thread_at_once() -> None:
         at_work.wait(60)
         os.kill(os.getpid(), signal.SIGINT)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores interrupts
     threading.Thread(target=interrupt).start()
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -111,6 +112,7 @@ def test_an_interrupt_ends_work_in_a_thread_at_once() -> None:
         assert not end.is_set()
     finally:
         end.set()
+        signal.signal(signal.SIGINT, before)
 
 
 def test_work_in_a_thread_returns_and_raises() -> None:
