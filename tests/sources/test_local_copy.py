@@ -127,10 +127,13 @@ def test_who_copies_at_the_same_time_copies_once(memory: Any, monkeypatch: pytes
 
 
 def test_an_error_waits_for_no_other_file(memory: Any, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    all_begun = threading.Barrier(3, timeout=60)
+
     def endless(self: Any, path: str, target: str, callback: Any, **options: Any) -> None:
+        Path(target).touch()
+        all_begun.wait()
         if path.endswith("cat/1.png"):
             raise ConnectionError("reset by peer")
-        Path(target).touch()
         while True:
             callback.relative_update(1)
             time.sleep(0.001)

@@ -10,8 +10,9 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,7 @@ def _fetched(files: Any, wanted: Mapping[str, Path], tick: Tick | None) -> Itera
     """The paths, each once its copy is there; of one file alone its bytes are counted meanwhile."""
     import fsspec
 
-    is_over = threading.Event()
+    is_over, news = threading.Event(), {path: temporary(target.parent, "tmp") for path, target in wanted.items()}
 
     def check(size: int | None, value: int, **_: Any) -> None:
         if is_over.is_set():
@@ -189,24 +190,24 @@ def _fetched(files: Any, wanted: Mapping[str, Path], tick: Tick | None) -> Itera
             tick(value, size)
 
     def fetch(path: str) -> str:
-        target = wanted[path]
-        new = temporary(target.parent, "tmp")
         try:
-            files.get_file(path, str(new), callback=fsspec.Callback(hooks={"check": check}))
-            os.replace(new, target)
+            files.get_file(path, str(news[path]), callback=fsspec.Callback(hooks={"check": check}))
+            os.replace(news[path], wanted[path])
         finally:
-            new.unlink(missing_ok=True)
+            news[path].unlink(missing_ok=True)
         return path
 
     for folder in {target.parent for target in wanted.values()}:
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
-    pool = ThreadPoolExecutor(AT_ONCE)
-    try:
-        yield from pool.map(fetch, wanted)
-    finally:
-        is_over.set()  # an interrupt waits for no file
-        pool.shutdown(cancel_futures=True)
+    with ThreadPool(AT_ONCE) as pool:  # whose end waits for no thread: an interrupt is heeded while a server stalls
+        try:
+            yield from pool.imap(fetch, wanted)
+        finally:
+            is_over.set()
+            for new in news.values():
+                with suppress(OSError):  # of Windows, where the thread has it open
+                    new.unlink(missing_ok=True)
 
 
 @contextmanager
