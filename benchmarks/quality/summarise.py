@@ -1,6 +1,7 @@
 """Tables and a plot from the rows that compare.py wrote.
 
-python benchmarks/quality/summarise.py benchmarks/results/quality*.csv --plot benchmarks/results/quality.png
+python benchmarks/quality/summarise.py benchmarks/results/quality_peers.csv benchmarks/results/quality.csv \
+    --representations efficientnet images --plot benchmarks/results/quality.png
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Summary.")
     parser.add_argument("files", type=Path, nargs="+")
     parser.add_argument("--plot", type=Path, help="PNG file to write")
+    parser.add_argument("--representations", nargs="+", help="only these")
     options = parser.parse_args(argv)
     rows = read(options.files)
+    if options.representations:
+        rows = rows[rows.representation.isin(options.representations)]
     failed = rows[rows.issue == "failed"]
     for (tool, data), part in failed.groupby(["tool", "data"]):
         print(f"{tool} failed on {len(part)} settings of {data}\n")
