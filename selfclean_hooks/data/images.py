@@ -197,8 +197,8 @@ def _is_stretched(value: Any) -> bool:
     array = as_array(value)
     if array is None or array.dtype == np.uint8:
         return False
-    limit = 1 if array.dtype.kind in "fb" else 255
-    return bool(np.nanmin(array) < 0 or np.nanmax(array) > limit)
+    finite, limit = array[np.isfinite(array)], 1 if array.dtype.kind in "fb" else 255
+    return bool(finite.size) and bool(finite.min() < 0 or finite.max() > limit)
 
 
 MOST = 512  # channels
@@ -208,12 +208,13 @@ SLICES = 8  # of a volume, evenly spaced
 def volume_slices(value: Any) -> NDArray[Any] | None:
     """(8, H, W): evenly spaced slices of a volume, an array or tensor (1, D, H, W); None for anything else.
 
-    Volumes of different depths have as many slices, each from the same part of its volume.
+    Volumes of different depths have as many slices, each from the same part of its volume; one of less than 8 has some
+    of them repeatedly.
     """
     array = as_array(value)
     if array is None or array.ndim != 4 or array.dtype.kind not in "buif":
         return None
-    is_volume = len(array) == 1 and min(array.shape[1:]) > 1
+    is_volume = len(array) == 1 and array.shape[1] > 0 and min(array.shape[2:]) > 1
     return array[0][np.linspace(0, array.shape[1] - 1, SLICES).round().astype(int)] if is_volume else None
 
 

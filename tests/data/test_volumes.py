@@ -26,7 +26,7 @@ def scan(seed: int, depth: int = 12) -> NDArray[np.float32]:
     return noisy
 
 
-@pytest.mark.parametrize("depth", [2, 5, 8, 40])
+@pytest.mark.parametrize("depth", [1, 2, 5, 8, 40])
 def test_slices_are_evenly_spaced_whatever_the_depth(depth: int) -> None:
     volume = np.arange(depth, dtype=np.int16)[None, :, None, None] * np.ones((1, 1, 3, 4), np.int16)
     for given in (volume, torch.from_numpy(volume)):
@@ -38,7 +38,7 @@ def test_slices_are_evenly_spaced_whatever_the_depth(depth: int) -> None:
         np.testing.assert_array_equal(raster(given), slices)
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 6, 7), (1, 1, 6, 7), (1, 5, 1, 7), (5, 6, 7), (1, 0, 6, 7), (1, 2, 3, 4, 5)])
+@pytest.mark.parametrize("shape", [(2, 5, 6, 7), (1, 5, 6, 1), (1, 5, 1, 7), (5, 6, 7), (1, 0, 6, 7), (1, 2, 3, 4, 5)])
 def test_what_is_no_volume(shape: tuple[int, ...]) -> None:
     assert volume_slices(np.zeros(shape)) is None
     assert volume_slices(np.full((1, 3, 4, 5), "a")) is None

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import warnings
 
 import numpy as np
 import pytest
@@ -149,3 +150,16 @@ def test_values_without_a_fixed_range_are_neither_dark_nor_bright(kind: str) -> 
     found = image_statistics(value)
     assert found is not None
     assert np.isnan(found).tolist() == [True, True, False, False, False, False]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_give_no_range(value: float) -> None:
+    image = np.random.default_rng(0).random((9, 9, 3)).astype(np.float32)
+    image[0, 0] = value
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found, empty = image_statistics(image), image_statistics(np.full((9, 9, 3), value, np.float32))
+    assert found is not None
+    assert np.isfinite(found).all()  # and so it is one of values in [0, 1]
+    assert empty is not None
+    assert empty[3] == 0  # blank

@@ -310,6 +310,8 @@ def test_what_is_wrong_is_a_sentence(tmp_path: Path) -> None:
     content = json.loads(other.read_text("utf-8"))
     moved = {**content, "images": [{"id": 1, "file_name": "gone.png"}], "annotations": []}
     assert "gone.png is in none of" in broken(str(other), other, json.dumps(moved))
+    empty = json.dumps({**content, "images": [], "annotations": []})
+    assert "`images` must list the images of the data set, got none" in broken(str(other), other, empty)
     odd = {**content, "annotations": [{"image_id": 5, "category_id": 10, "bbox": [0, 0, 1, 1]}]}
     assert "annotation 0 is of no listed image or category" in broken(str(other), other, json.dumps(odd))
     assert "wanted lists of objects under images" in broken(str(other), other, '{"images": 1, "annotations": []}')

@@ -47,13 +47,18 @@ class Canvas:
             DataError: an array of another number of channels.
         """
         if isinstance(image, Image.Image):
+            if self.channels not in (1, 3):
+                raise self._other(len(image.getbands()))
             return shrink(image, self.size, self.channels)
         if len(image) != len(self.low):
-            raise DataError(f"images must have as many channels as the first ones, {self.channels}: got {len(image)}")
+            raise self._other(len(image))
         x = torch.from_numpy(np.nan_to_num(image.astype(np.float32)))[None]
         x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)[0]
         low, high = (torch.tensor(values)[:, None, None] for values in (self.low, self.high))
         return ((x - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8)
+
+    def _other(self, channels: int) -> DataError:
+        return DataError(f"images must have as many channels as the first ones, {self.channels}: got {channels}")
 
 
 def read(images: Any, size: int | None, seed: int, tick: Tick | None = None) -> tuple[torch.Tensor, Canvas]:
@@ -103,7 +108,8 @@ def _canvas(probed: list[ImageLike], size: int | None) -> Canvas:
         return Canvas(side, 3)
     channels = len(arrays[0])
     values = [np.concatenate([a[c].ravel() for a in arrays if len(a) == channels]) for c in range(channels)]
-    low, high = zip(*(np.nanpercentile(v.astype(np.float64), (1, 99)) for v in values), strict=True)
+    finite = [v[np.isfinite(v)].astype(np.float64) for v in values]
+    low, high = zip(*(np.percentile(v, (1, 99)) if v.size else (0.0, 0.0) for v in finite), strict=True)
     wide = tuple(max(float(h), float(lo) + 1e-6 * max(1.0, abs(lo))) for lo, h in zip(low, high, strict=True))
     return Canvas(side, channels, tuple(map(float, low)), wide)
 

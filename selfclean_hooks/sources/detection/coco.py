@@ -104,9 +104,10 @@ def _folder(path: str, names: Sequence[str], images: str | None) -> str:
     for place in places:
         if names and os.path.isfile(os.path.join(place, names[0])):
             return place
-    first = names[0] if names else "any image"
+    if not names:
+        raise SourceError(f"{path}: `images` must list the images of the data set, got none: give another file")
     cure = "put the file beside the folder of images, or name that with --images"
-    raise SourceError(f"{path}: {first} is in none of {', '.join(places)}: {cure}")
+    raise SourceError(f"{path}: {names[0]} is in none of {', '.join(places)}: {cure}")
 
 
 def _places(path: str) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Images of every kind train an encoder: few, equal, of mixed sizes, of many channels, unreadable."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from selfclean_hooks import audit
 from selfclean_hooks.data.images import shrink
 from selfclean_hooks.embedding.pretrain.images import Canvas
+from selfclean_hooks.embedding.pretrain.run import load, save
 from selfclean_hooks.errors import DataError
 from tests.embedding.pretrain.small_trainings import embed, noise, pretrain
 
@@ -101,6 +103,20 @@ def test_images_of_many_channels(channels: int) -> None:
     assert torch.isfinite(embed(trained, images)).all()
     with pytest.raises(DataError, match=f"as many channels as the first ones, {channels}: got 4"):
         trained.canvas(np.zeros((4, 9, 9)))
+    with pytest.raises(DataError, match=f"as many channels as the first ones, {channels}: got 3"):
+        trained.canvas(Image.new("RGB", (9, 9)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_do_not_count_for_the_range(value: float, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).random((4, 2, 16, 16)).astype(np.float16)
+    plain = pretrain(list(images[1:]), epochs=1)
+    images[0] = value
+    images[:, 1] = value  # a channel without any value
+    trained = pretrain(list(images), epochs=1)
+    assert (trained.canvas.low[0], trained.canvas.high[0]) == (plain.canvas.low[0], plain.canvas.high[0])
+    save(trained, tmp_path / "encoder.safetensors")
+    assert load(tmp_path / "encoder.safetensors").canvas == trained.canvas
 
 
 def test_sixteen_bits_are_not_clipped() -> None:
