@@ -2,6 +2,7 @@
 
 import http.server
 import io
+import json
 import shutil
 import tarfile
 import threading
@@ -87,6 +88,28 @@ def test_only_what_changed_is_fetched_again(memory: Any, monkeypatch: pytest.Mon
     assert sorted(fetched) == [f"/bucket/photos/{name}" for name in ("cat/1.png", "cat/2.png", "owl/3.png")]
     assert names_in(copy) == {"cat/1.png", "cat/2.png", "owl/3.png", "mine.txt"}
     assert (Path(copy) / "cat" / "1.png").read_bytes() == encoded("other")
+
+
+def test_what_is_gone_leaves_no_empty_folder(memory: Any, cache: Path) -> None:
+    """An empty folder would be a class, and in the way of a file of its name."""
+    memory.pipe("/bucket/photos/owl/young/1.png", encoded("owl"))
+    copy = Path(local_copy("memory://bucket/photos", progress=False))
+    (copy / "cat" / "mine.txt").write_text("stays")
+    memory.rm("/bucket/photos", recursive=True)
+    memory.pipe("/bucket/photos/owl", encoded("file"))
+    local_copy("memory://bucket/photos", progress=False)
+    assert names_in(str(copy)) == {"owl", "cat/mine.txt"}
+    assert not (copy / "dog").exists()
+
+
+@pytest.mark.parametrize("content", ["null", "[1]", '"a"', '{"cat/1.png": 5}', "{", ""])
+def test_a_damaged_index_is_made_anew(content: str, memory: Any, cache: Path) -> None:
+    local_copy("memory://bucket/photos", progress=False)
+    (index,) = (cache / "index").iterdir()
+    whole = index.read_text()
+    index.write_text(content)
+    local_copy("memory://bucket/photos", progress=False)
+    assert json.loads(index.read_text()) == json.loads(whole)
 
 
 def test_files_and_patterns(memory: Any) -> None:

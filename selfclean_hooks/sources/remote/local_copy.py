@@ -152,7 +152,7 @@ def _update(
         known = _known(index)
         is_new = index.is_file() and index.stat().st_mtime > asked
         for name in set(known) - {name for name, _ in listed.values()} if whole else ():
-            (place / name).unlink(missing_ok=True)
+            _remove(place / name, place)
             del known[name]
         wanted = {
             path: place / name
@@ -174,7 +174,15 @@ def _known(index: Path) -> State:
         known: State = json.loads(index.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return known
+    return known if isinstance(known, dict) else {}
+
+
+def _remove(file: Path, place: Path) -> None:
+    """Remove a file of the copy, and the folders that it leaves empty: a class without images is none."""
+    file.unlink(missing_ok=True)
+    with suppress(OSError):  # it holds others
+        for folder in file.parents[: len(file.relative_to(place).parts) - 1]:
+            folder.rmdir()
 
 
 def _fetched(files: Any, wanted: Mapping[str, Path], tick: Tick | None) -> Iterator[str]:
