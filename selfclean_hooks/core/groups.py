@@ -17,7 +17,7 @@ NOT_ESTIMATED = "samples of one group are not compared, and chance is known for 
 
 
 def group_text(value: Any) -> str:
-    """A group as text, "" for None, NaN and NA; 3.0 is 3: a column with gaps holds floats.
+    """A group as text, "" for None, NaN and NA; 3.0 is 3, also as text: a column with gaps holds floats.
 
     Raises:
         DataError: it is several values.
@@ -29,8 +29,9 @@ def group_text(value: Any) -> str:
         return ""
     except (ValueError, RuntimeError) as error:  # of numpy, of torch
         raise DataError(f"a group must be one value, got {value!r:.60}: join them to one text") from error
-    is_whole = isinstance(plain, float) and plain.is_integer()
-    return "" if is_missing else str(int(plain) if is_whole else plain)
+    text = "" if is_missing else str(plain)
+    whole = text.removesuffix(".0")
+    return whole if whole.lstrip("-").isdecimal() else text
 
 
 def note_groups(groups: Sequence[str]) -> tuple[str, ...]:

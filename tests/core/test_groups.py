@@ -17,13 +17,13 @@ def test_what_is_missing_is_no_group(value: Any) -> None:
     assert group_text(value) == ""
 
 
-@pytest.mark.parametrize("value", [3, 3.0, np.int64(3), np.float32(3), torch.tensor(3), np.array([3]), "3"])
+@pytest.mark.parametrize("value", [3, 3.0, np.int64(3), np.float32(3), torch.tensor(3), np.array([3]), "3", "3.0"])
 def test_a_number_is_one_group_whatever_its_type(value: Any) -> None:
     """A column with gaps holds floats in one split and whole numbers in another."""
     assert group_text(value) == "3"
 
 
-@pytest.mark.parametrize("value", [2.5, float("inf"), True, ("a", 1)])
+@pytest.mark.parametrize("value", [2.5, -1, float("inf"), True, ("a", 1), "1.0.0", "v1.0", ".0", "3.00", "a"])
 def test_all_else_is_its_text(value: Any) -> None:
     assert group_text(value) == str(value)
 
