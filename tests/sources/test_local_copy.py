@@ -190,6 +190,7 @@ def test_secrets_of_urls_are_not_shown(text: str, shown: str) -> None:
         ("http://host/p/?C=N;O=D", True, []),
         ("http://host/p/sub/?C=N;O=D", True, []),
         ("http://host/p/..%2F..%2Fevil.png", True, ["..%2F..%2Fevil.png"]),
+        ("http://host/p/cat/1.png?v=2", True, ["cat", "ad8b69388decbcb6", "1.png"]),
         ("http://host/p/a?.png", False, ["a?.png"]),
     ],
 )

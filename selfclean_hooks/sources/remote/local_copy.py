@@ -9,7 +9,6 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from multiprocessing.pool import ThreadPool
@@ -82,7 +81,7 @@ def _download(url: str, progress: bool) -> str:
     is_web, protocol = url.startswith(WEB), url.partition("://")[0]
     with _reading(url):
         files, root = _opened(url, protocol)
-        listed, base = _listing(files, root.rstrip("/"), is_web)
+        listed, base = _listing(files, root.rstrip("/"), is_web, progress)
     below = {path: os.path.join(*names) for path in listed if (names := names_below(path, base, is_web))}
     if not below:
         raise SourceError(
@@ -112,7 +111,7 @@ def _opened(url: str, protocol: str) -> tuple[Any, str]:
     return fsspec.core.url_to_fs(url, **{name: {"client_kwargs": {"timeout": timeout, **configured}}})  # type: ignore[no-any-return]
 
 
-def _listing(files: Any, root: str, is_web: bool) -> tuple[dict[str, list[Any]], str]:
+def _listing(files: Any, root: str, is_web: bool, progress: bool) -> tuple[dict[str, list[Any]], str]:
     """The files at a URL with what tells their versions, and the folder that they are in."""
     bare, query, _ = root.partition("?") if is_web else (root, "", "")
     parent = bare.rpartition("/")[0]
@@ -126,8 +125,11 @@ def _listing(files: Any, root: str, is_web: bool) -> tuple[dict[str, list[Any]],
         base = parent if list(found) == [root] else root  # a file without an ending
     found = {path: info for path, info in found.items() if info.get("type") != "directory"}
     untold = [path for path, info in found.items() if _version(info) == [None, None]]  # listings of web servers
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        found |= dict(zip(untold, pool.map(files.info, untold), strict=True))
+    with ThreadPool(AT_ONCE) as pool, bar("listing", progress) as tick:
+        for done, info in enumerate(pool.imap(files.info, untold), 1):
+            found[untold[done - 1]] = info
+            if tick is not None:
+                tick(done, len(untold))
     return {path: _version(info) for path, info in found.items()}, base
 
 

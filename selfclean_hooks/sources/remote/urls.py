@@ -45,13 +45,13 @@ def folder_of(base: str, is_web: bool) -> list[str]:
 def names_below(path: str, base: str, is_web: bool) -> list[str]:
     """The parts of the name of a file's copy below that of its folder; none where the path is the folder's own.
 
-    A query is part of what a web server is asked for, and may hold a secret: a folder stands for it.
+    A query is part of what a web server is asked for, and may hold a secret: a folder beside the file stands for it.
     """
     bare, sign, query = path.partition("?") if is_web else (path, "", "")
-    names = _names(bare[len(base) :], is_web) if len(bare) > len(base) else []
-    if not sign or not names or bare.endswith("/"):  # "?C=N;O=D" is a link of Apache to the folder in another order
-        return names if not bare.endswith("/") else []
-    return [blake2b(query.encode(), digest_size=8).hexdigest(), *names]
+    if not bare[len(base) :] or bare.endswith("/"):  # "?C=N;O=D" is a link of Apache to the folder in another order
+        return []
+    *folders, name = _names(bare[len(base) :], is_web)
+    return [*folders, blake2b(query.encode(), digest_size=8).hexdigest(), name] if sign else [*folders, name]
 
 
 def _names(path: str, is_web: bool) -> list[str]:
