@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState  # type: ignore[import-untyped]
@@ -43,9 +43,9 @@ def train(rank: int, port: int, folder: Path) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_both_drop_the_same_and_share_the_rest(tmp_path: Path) -> None:
-    fork, port = multiprocessing.get_context("fork"), free_port()
-    both = [fork.Process(target=train, args=(rank, port, tmp_path)) for rank in range(2)]
+def test_both_drop_the_same_and_share_the_rest(tmp_path: Path, forkserver: Literal["forkserver"]) -> None:
+    context, port = multiprocessing.get_context(forkserver), free_port()  # a fork has no threads of autograd
+    both = [context.Process(target=train, args=(rank, port, tmp_path)) for rank in range(2)]
     for process in both:
         process.start()
     for process in both:
