@@ -17,7 +17,15 @@ from typing import Any
 
 from selfclean_hooks.errors import SourceError
 from selfclean_hooks.sources.remote.archives import archives_at, unpack
-from selfclean_hooks.sources.remote.urls import WEB, folder_of, is_url, names_below, numbered, without_secrets
+from selfclean_hooks.sources.remote.urls import (
+    WEB,
+    folder_of,
+    is_url,
+    names_below,
+    numbered,
+    without_query,
+    without_secrets,
+)
 from selfclean_hooks.utils.files import alone, remove_leftovers, temporary, write, writing
 from selfclean_hooks.utils.text import Tick, bar
 
@@ -113,7 +121,7 @@ def _opened(url: str, protocol: str) -> tuple[Any, str]:
 
 def _listing(files: Any, root: str, is_web: bool, progress: bool) -> tuple[dict[str, list[Any]], str]:
     """The files at a URL with what tells their versions, and the folder that they are in."""
-    bare, query, _ = root.partition("?") if is_web else (root, "", "")
+    bare, query = without_query(root) if is_web else (root, "")
     parent = bare.rpartition("/")[0]
     if "*" in root:
         found = files.glob(root, detail=True)

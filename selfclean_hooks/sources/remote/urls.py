@@ -26,6 +26,12 @@ def without_secrets(text: str) -> str:
     return QUERY.sub(r"\1?...", USER.sub("...@", text))
 
 
+def without_query(url: str) -> tuple[str, str]:
+    """A URL of the web up to its query or fragment, and these."""
+    bare = re.split("[?#]", url, maxsplit=1)[0]
+    return bare, url[len(bare) :].strip("?")
+
+
 def numbered(text: str) -> list[str]:
     """The names that shards-{000..002}.tar stands for; any other text alone."""
     found = NUMBERS.search(text)
@@ -47,11 +53,11 @@ def names_below(path: str, base: str, is_web: bool) -> list[str]:
 
     A query is part of what a web server is asked for, and may hold a secret: a folder beside the file stands for it.
     """
-    bare, sign, query = path.partition("?") if is_web else (path, "", "")
+    bare, query = without_query(path) if is_web else (path, "")
     if not bare[len(base) :] or bare.endswith("/"):  # "?C=N;O=D" is a link of Apache to the folder in another order
         return []
     *folders, name = _names(bare[len(base) :], is_web)
-    return [*folders, blake2b(query.encode(), digest_size=8).hexdigest(), name] if sign else [*folders, name]
+    return [*folders, blake2b(query.encode(), digest_size=8).hexdigest(), name] if query else [*folders, name]
 
 
 def _names(path: str, is_web: bool) -> list[str]:
