@@ -2,8 +2,8 @@
 
     python _engine_work.py TASK VECTORS.npz LABELS.npz FOLDER
 
-`audit` and `gemm` print their cost as one line of JSON, `compare` how far FOLDER/audit.npz and FOLDER/selfclean.npz
-differ; `synthesize:N` writes N made-up vectors and labels to the two files.
+`default`, `audit` and `gemm` print their cost as one line of JSON, `compare` how far FOLDER/audit.npz and
+FOLDER/selfclean.npz differ; `synthesize:N` and `clusters:N` write N made-up vectors and labels to the two files.
 """
 
 from __future__ import annotations
@@ -21,12 +21,17 @@ D = 1280
 BLOCK = 2048
 
 
-def audit(vectors_file: Path, labels_file: Path, folder: Path) -> dict[str, object]:
+def default(vectors_file: Path, labels_file: Path, folder: Path) -> dict[str, object]:
+    """What users run: the default method, and every table they read."""
+    return audit(vectors_file, labels_file, folder, "default")
+
+
+def audit(vectors_file: Path, labels_file: Path, folder: Path, method: str = "selfclean") -> dict[str, object]:
     """The three scores of the paper by `audit_embeddings`, and every table a user reads from them."""
     import selfclean_hooks
 
     def work(rows: slice) -> dict[str, Any]:
-        found = selfclean_hooks.audit_embeddings(vectors[rows], labels[rows], method="selfclean")
+        found = selfclean_hooks.audit_embeddings(vectors[rows], labels[rows], method=method)
         frame, pairs, _ = found.frame, found.pairs, found.clean_indices
         scores = {name: frame[name].to_numpy(float) for name in ("off_topic_score", "label_score")}
         return scores | {"distance": pairs["distance"].to_numpy(float)[: len(frame)]}
@@ -35,7 +40,8 @@ def audit(vectors_file: Path, labels_file: Path, folder: Path) -> dict[str, obje
     work(slice(64))  # imports and first-call costs are not what is compared
     scores: dict[str, Any] = {}
     cost = measure(lambda: scores.update(work(slice(None))))
-    np.savez(folder / "audit.npz", **scores)
+    if method == "selfclean":
+        np.savez(folder / "audit.npz", **scores)
     return {**cost, "n": len(vectors), "version": f"torch {torch.__version__}"}
 
 
@@ -68,14 +74,25 @@ def synthesize(n: int, vectors_file: Path, labels_file: Path) -> None:
     np.savez(labels_file, labels=labels)
 
 
-TASKS = {"audit": audit, "gemm": gemm, "compare": compare}
+def clusters(n: int, vectors_file: Path, labels_file: Path) -> None:
+    """Forty Gaussian classes with noise in all D dimensions alike, the least that a screen can make use of."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(40, size=n)
+    emb = rng.standard_normal((40, D), np.float32)[labels] + 0.9 * rng.standard_normal((n, D), np.float32)
+    np.savez(vectors_file, emb=emb / np.linalg.norm(emb, axis=1, keepdims=True))
+    np.savez(labels_file, labels=labels)
+
+
+MADE = {"synthesize": synthesize, "clusters": clusters}
+TASKS = {"default": default, "audit": audit, "gemm": gemm, "compare": compare}
 
 
 def main(task: str, *paths: str) -> None:
     torch.set_num_threads(1)
     vectors_file, labels_file, folder = map(Path, paths)
-    if task.startswith("synthesize:"):
-        synthesize(int(task.split(":")[1]), vectors_file, labels_file)
+    kind, _, number = task.partition(":")
+    if kind in MADE:
+        MADE[kind](int(number), vectors_file, labels_file)
     else:
         print(json.dumps(TASKS[task](vectors_file, labels_file, folder)))
 

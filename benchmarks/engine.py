@@ -1,4 +1,5 @@
-"""What `audit_embeddings(method="selfclean")` costs on one thread, beside SelfClean itself and the bare matrix product.
+"""What `audit_embeddings` costs on one thread, by default and with method="selfclean", beside SelfClean itself and the
+bare matrix product.
 
     python benchmarks/engine.py --quick
     python benchmarks/engine.py --data DIR --selfclean PYTHON --output benchmarks/results/engine.csv
@@ -47,6 +48,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--data", type=Path, help="folder of 10k.npz (labels), 10k.emb.npz (emb), ...")
     source.add_argument("--synthetic", action="store_true", help="made-up embeddings; the default without --data")
+    source.add_argument(
+        "--clusters", action="store_true", help="made-up ones with as much noise in all directions"
+    )
     parser.add_argument("--selfclean", metavar="PYTHON", help="python of an environment that has selfclean 0.0.39")
     parser.add_argument("--selfclean-chunk", type=int, default=10_000, help="its chunk_size (default: its own, 10000)")
     parser.add_argument("--repeat", type=int, default=1, help="runs of each; the one of least CPU time is kept")
@@ -60,8 +64,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def benchmark(size: int, options: argparse.Namespace, folder: Path) -> list[Row]:
     """One row a tool; every run is a fresh process, and the tools take turns so that a busy moment hits them alike."""
-    files = data_files(size, options.data, folder)
-    commands = {"gemm": [*WORKER, "gemm"], "audit": [*WORKER, "audit"]}
+    files = data_files(size, options, folder)
+    commands = {task: [*WORKER, task] for task in ("gemm", "default", "audit")}
     if options.selfclean and size <= LARGEST_SELFCLEAN:
         commands["selfclean"] = [options.selfclean, str(HERE / "_selfclean_exact.py"), str(options.selfclean_chunk)]
     runs: dict[str, list[Row]] = {tool: [] for tool in commands}
@@ -70,17 +74,18 @@ def benchmark(size: int, options: argparse.Namespace, folder: Path) -> list[Row]
             runs[tool].append(json.loads(run(*command, *files)))
     if "selfclean" in commands:
         print(f"N = {size:,}: scores differ from SelfClean's by at most {run(*WORKER, 'compare', *files)}")
-    common = {"data": Path(files[0]).name if options.data else "synthetic", "machine": machine()}
+    name = Path(files[0]).name if options.data else "clusters" if options.clusters else "synthetic"
+    common = {"data": name, "machine": machine()}
     return [min(runs[tool], key=lambda row: float(row["cpu_s"])) | common | {"tool": tool} for tool in commands]
 
 
-def data_files(size: int, data: Path | None, folder: Path) -> tuple[str, str, str]:
+def data_files(size: int, options: argparse.Namespace, folder: Path) -> tuple[str, str, str]:
     """Vectors, labels, scratch folder; the benchmark sets are named after their clean samples, 10k for N = 11,000."""
-    if data:
+    if options.data:
         name = f"{size // 1100}k"
-        return str(data / f"{name}.emb.npz"), str(data / f"{name}.npz"), str(folder)
+        return str(options.data / f"{name}.emb.npz"), str(options.data / f"{name}.npz"), str(folder)
     files = str(folder / "vectors.npz"), str(folder / "labels.npz"), str(folder)
-    run(*WORKER, f"synthesize:{size}", *files)
+    run(*WORKER, f"{'clusters' if options.clusters else 'synthesize'}:{size}", *files)
     return files
 
 
@@ -100,7 +105,8 @@ def report(rows: Sequence[Row]) -> None:
         print(f"N = {row['n']:,} {row['tool']:>9}: {row['cpu_s']:8.2f} CPU s, {row['peak_rss_mib']:8,.0f} MiB{disk}")
     by = {row["tool"]: row for row in rows}
     audit = by["audit"]
-    print(f"  audit takes {audit['cpu_s'] / by['gemm']['cpu_s']:.2f}x the CPU time of the matrix product alone")
+    for tool in ("default", "audit"):
+        print(f"  {tool} takes {by[tool]['cpu_s'] / by['gemm']['cpu_s']:.2f}x the CPU time of the matrix product alone")
     if "selfclean" in by:
         cpu, memory = (by["selfclean"][key] / audit[key] for key in ("cpu_s", "peak_rss_mib"))
         print(f"  SelfClean takes {cpu:.1f}x the CPU time and {memory:.1f}x the memory of audit")
