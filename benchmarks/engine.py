@@ -48,9 +48,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--data", type=Path, help="folder of 10k.npz (labels), 10k.emb.npz (emb), ...")
     source.add_argument("--synthetic", action="store_true", help="made-up embeddings; the default without --data")
-    source.add_argument(
-        "--clusters", action="store_true", help="made-up ones with as much noise in all directions"
-    )
+    source.add_argument("--clusters", action="store_true", help="made-up ones with as much noise in all directions")
     parser.add_argument("--selfclean", metavar="PYTHON", help="python of an environment that has selfclean 0.0.39")
     parser.add_argument("--selfclean-chunk", type=int, default=10_000, help="its chunk_size (default: its own, 10000)")
     parser.add_argument("--repeat", type=int, default=1, help="runs of each; the one of least CPU time is kept")
