@@ -97,11 +97,24 @@ def commands(page: str) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines]
 
 
+def write_boxes(root: Path, files: list[Path]) -> None:
+    """The images in the format of YOLO, with a box each."""
+    for kind in ("images", "labels"):
+        (root / kind / "train").mkdir(parents=True)
+    classes = sorted({file.parent.name for file in files})
+    for number, file in enumerate(files):
+        shutil.copy(file, root / "images" / "train" / f"{number:03}.png")
+        box = f"{classes.index(file.parent.name)} 0.5 0.5 1 1\n"
+        (root / "labels" / "train" / f"{number:03}.txt").write_text(box)
+    (root / "data.yaml").write_text(json.dumps({"train": "images/train", "names": classes}))
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
 def test_commands_run(page: str, names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each ends with 0, or with 1 where its limits are exceeded; what trains an encoder is run in tests/embedding."""
     shutil.copytree("photos", "fashion")
     shutil.copytree("data/train", "data/val")
+    write_boxes(Path("data"), sorted(Path("data/train").rglob("*.png")))
     names["a"].save("audit")
     for words in commands(page):
         if words[0] == "pretrain":
