@@ -23,10 +23,8 @@ MAX_FRACTION_UNLABELED = 0.1  # of off-topic samples that the estimate considers
 TAIL_OF_ALL, TAIL_OF_CLASSES = 0.0, 0.15  # mean of the logarithm of the stretch, on 20 clean sets of images
 TAIL_BY_DIMENSION = 1.3  # over the dimension: added. In few dimensions the distance of a normal has a heavy tail
 EXCLUDED = 0.02  # posterior probability on either side that the interval leaves out,
-FLATTENED, FLATTENED_TWICE = (
-    2 / 3,
-    1 / 2,
-)  # by this power of the likelihood; of distances and labels, which share errors
+FLATTENED = 2 / 3  # by this power of the likelihood of distances
+FLATTENED_TWICE = 1 / 2  # by this one of distances and labels, which err together
 
 UNKNOWN = "the farthest samples may be off-topic or the tail of the others: no group of them lies apart"
 FEW_DIMENSIONS = "the samples vary in so few directions that how far the farthest reach is not known"

@@ -36,7 +36,6 @@ LABELLED = 0.9  # of the samples must carry a label; measured on classes of uneq
 # samples of several classes are a group that fits none, and a third of all was flagged
 TOO_MANY = "more samples lie far from the others than can be off-topic: there is no main body that they differ from"
 MAX_FLAGGED = 0.25  # of all samples; the mixtures hold a fifth of off-topic samples at most
-
 CERTAIN = 0.35  # probability of being clean below which a sample is flagged though the number cannot be estimated
 
 
