@@ -1,4 +1,4 @@
-"""What each of four processes does in test_shared_work.py: led by the first, alone as four and in groups of two."""
+"""What each of four processes does in test_shared_work.py: led by the first, all four and in smaller groups."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 
 from selfclean_hooks.detectors.methods import score
+from selfclean_hooks.neighbors.cross_search import cross_nearest_neighbors
 from selfclean_hooks.neighbors.device import PROCESSOR, screening_on
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.spanning_tree import minimum_spanning_tree
@@ -23,7 +24,7 @@ from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.utils.shared_work import SentOnce, lead, map_blocks
 from tests.helpers.reference import random_vectors
 
-GROUPS = {"four": (0, 1, 2, 3), "last two": (2, 3)}
+GROUPS = {"four": (0, 1, 2, 3), "three": (0, 2, 3), "last two": (2, 3)}
 BUDGET = 900  # distances of a block: so that there are several
 DATA = ("clustered", "copies", "collapsed", "zero rows", "grid")
 
@@ -162,6 +163,15 @@ def engine(kind: str) -> list[np.ndarray[Any, Any]]:
     return [*(part.numpy() for part in found), tree.edges, tree.lengths]
 
 
+def leakage(kind: str) -> list[np.ndarray[Any, Any]]:
+    """Pairs of two splits that share rows, by either."""
+    rows = random_vectors(kind, 130, 8, 0)
+    x, y = UnitRows.of(rows[:90]), UnitRows.of(rows[70:])
+    with screening_on(replace(PROCESSOR, budget=BUDGET)):
+        sides = cross_nearest_neighbors(x, y, 5, below=0.1, screen=torch.bfloat16)
+    return [part.numpy() for side in sides for part in side]
+
+
 def scores(method: str) -> Any:
     vectors = random_vectors("clustered", 150, 10, 1)
     with screening_on(replace(PROCESSOR, budget=BUDGET)):
@@ -178,6 +188,7 @@ SCENES: dict[str, Callable[[Processes], Any]] = {
     "the first fails": lambda processes: lead(processes, failing_first),
     "the first is interrupted": lambda processes: lead(processes, interrupted),
     **{f"engine: {kind}": lambda processes, kind=kind: lead(processes, lambda: engine(kind)) for kind in DATA},  # type: ignore[misc]
+    **{f"leakage: {kind}": lambda processes, kind=kind: lead(processes, lambda: leakage(kind)) for kind in DATA},  # type: ignore[misc]
     "default": lambda processes: lead(processes, lambda: scores("default")),
     "selfclean": lambda processes: lead(processes, lambda: scores("selfclean")),
 }

@@ -62,7 +62,10 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-@pytest.mark.parametrize("scene", ["in order", *(f"engine: {kind}" for kind in DATA), "default", "selfclean"])
+SHARED = [f"{work}: {kind}" for work in ("engine", "leakage") for kind in DATA]
+
+
+@pytest.mark.parametrize("scene", ["in order", *SHARED, "default", "selfclean"])
 def test_results_are_those_of_one_process(seen: Seen, scene: str) -> None:
     expected, error = alone(scene)
     assert error is None
@@ -83,7 +86,7 @@ def test_what_is_large_is_sent_once(seen: Seen) -> None:
 
 
 def test_the_first_has_all_cores_but_where_all_work(seen: Seen) -> None:
-    assert of(seen, "threads") == [((3, {1}), None)] * 5
+    assert of(seen, "threads") == [((3, {1}), None)] * 8
 
 
 @pytest.mark.parametrize(
@@ -96,7 +99,7 @@ def test_the_first_has_all_cores_but_where_all_work(seen: Seen) -> None:
     ],
 )
 def test_all_go_one_way(seen: Seen, scene: str, outcome: Any) -> None:
-    assert of(seen, scene) == [outcome] * 5
+    assert of(seen, scene) == [outcome] * 8
 
 
 def test_one_that_dies_ends_the_others_with_one_error(seen: Seen) -> None:
