@@ -6,4 +6,3 @@ import sys
 os.environ["OMP_NUM_THREADS"] = "1"  # threads cost more than small tensors gain by them
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):  # or each process compiles torch and Lightning anew
     sys.dont_write_bytecode = False
-sys.modules["umap"] = None  # type: ignore[assignment]  # compiles for 20 s; tests of the map bring their own

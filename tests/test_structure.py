@@ -17,7 +17,6 @@ LATE = (  # these keep `import selfclean_hooks` and a gate on a saved audit ligh
     "selfclean_hooks/results/finding_neighbors.py",
     "selfclean_hooks/data/previews.py",
     "selfclean_hooks/embedding/pretrain/run.py",  # training needs lightning, reading an encoder does not
-    "selfclean_hooks/neighbors/projection.py",
     "selfclean_hooks/neighbors/split_shift.py",
     "selfclean_hooks/sources/source.py",
     "integrations/selfclean_hooks_pytest/*",  # pytest loads the plugin in every run

@@ -192,7 +192,7 @@ def audit(
 
         def finished() -> Audit:
             assert embeddings is not None  # in the first process
-            result = audit_of(embeddings, settings, umap=True)
+            result = audit_of(embeddings, settings, tsne=True)
             return result.annotated(thumbnails=thumbnails(result, view, reading))
 
         return led(reading.device, finished)

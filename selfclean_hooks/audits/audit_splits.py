@@ -75,7 +75,7 @@ def audit_splits(
             encoder = replace(encoder, file=b"")  # kept with the split that it was trained on
 
         def finished() -> SplitsAudit:
-            return _with_thumbnails(splits_of(embeddings, settings, policies, umap=True), views, settings.embedding)
+            return _with_thumbnails(splits_of(embeddings, settings, policies, tsne=True), views, settings.embedding)
 
         return led(settings.embedding.device, finished)
 
@@ -88,7 +88,7 @@ def splits_of(
     embeddings: Mapping[str, Embeddings],
     settings: AuditSettings,
     policies: Mapping[str, Policy],
-    umap: bool = False,
+    tsne: bool = False,
 ) -> SplitsAudit:
     """Score what `embed` returned for each split; without thumbnails. See `audit_splits`.
 
@@ -96,7 +96,7 @@ def splits_of(
         embeddings: by name of the split, the training split first.
         settings: their policy is not used.
         policies: by name of the split.
-        umap: see `with_evidence`.
+        tsne: see `with_evidence`.
     """
     from selfclean_hooks.detectors.leakage import find_leakage
     from selfclean_hooks.neighbors.device import screening_on
@@ -105,7 +105,7 @@ def splits_of(
     audits = {}
     for name, split in embeddings.items():
         with split_named(name):
-            audits[name] = audit_of(split, replace(settings, policy=policies[name]), umap)
+            audits[name] = audit_of(split, replace(settings, policy=policies[name]), tsne)
     first = next(iter(audits.values()))
     scales = {name: audit.scores.pair_scales for name, audit in audits.items()}
     automatic = first.scores.automatic["near_duplicates"]

@@ -37,8 +37,8 @@ T = TypeVar("T")
 BLANK = "they are blank, or the encoder sees nothing in them. They count as far from all but their copies"
 
 
-def audit_of(embeddings: Embeddings, settings: AuditSettings, umap: bool = False) -> Audit:
-    """Score what `embed` returned, on the device that embedded; without thumbnails. `umap`: see `with_evidence`."""
+def audit_of(embeddings: Embeddings, settings: AuditSettings, tsne: bool = False) -> Audit:
+    """Score what `embed` returned, on the device that embedded; without thumbnails. `tsne`: see `with_evidence`."""
     from selfclean_hooks.neighbors.device import screening_on
     from selfclean_hooks.neighbors.unit_vectors import repeated_blanks, with_blank_directions, zero_rows
 
@@ -66,7 +66,7 @@ def audit_of(embeddings: Embeddings, settings: AuditSettings, umap: bool = False
     origin["settings"] |= search_settings(search)
     result = Audit(scores, thresholds, policy, origin, e.names, digests=e.keys or None, encoder_file=e.encoder_file)
     with screening_on(e.device):
-        return with_evidence(with_max_items(result, settings.max_items), vectors, umap, settings.embedding.progress)
+        return with_evidence(with_max_items(result, settings.max_items), vectors, tsne, settings.embedding.progress)
 
 
 def led(device: Any, work: Callable[[], T]) -> T:

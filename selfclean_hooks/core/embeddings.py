@@ -175,7 +175,7 @@ class Evidence:
         labels: position -> its nearest samples of the given and of the predicted class, up to 3 each, likewise; none of
             the predicted class where that is the given one. For targets: its nearest samples, and none.
         map: (N, 2) float32, a projection of the embeddings, both axes scaled to [0, 1]; NaN: unreadable.
-        projection: how the map was made, "PCA" or "UMAP"; "" without one.
+        projection: how the map was made, "t-SNE" or "PCA" (older audits: "UMAP"); "" without one.
     """
 
     off_topic: Mapping[int, Positions]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.errors import DataError, SettingError
-from selfclean_hooks.neighbors.projection import PrincipalComponents, principal_components
+from selfclean_hooks.neighbors.projection.principal_components import PrincipalComponents, principal_components
 from selfclean_hooks.utils.arrays import FloatArray
 from selfclean_hooks.utils.text import Tick
 

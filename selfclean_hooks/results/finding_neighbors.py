@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from selfclean_hooks.core.embeddings import MAX_CLASS_NEIGHBORS, MAX_OFF_TOPIC_NEIGHBORS, Evidence, Positions
-from selfclean_hooks.neighbors.projection import project_to_plane
+from selfclean_hooks.neighbors.projection.plane import project_to_plane
 from selfclean_hooks.results.findings import select_findings
 from selfclean_hooks.utils.arrays import BoolArray, IntArray
 from selfclean_hooks.utils.text import bar
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 TIES = 4  # more than wanted: among equally near ones the first are reported
 
 
-def with_evidence(audit: A, vectors: NDArray[np.floating], umap: bool = False, progress: bool = False) -> A:
+def with_evidence(audit: A, vectors: NDArray[np.floating], tsne: bool = False, progress: bool = False) -> A:
     """The audit with the neighbours of the findings that are shown, exact, and a map. O(N D) memory.
 
     Args:
         audit: of these vectors.
         vectors: (R, D) of its readable samples, in order of position.
-        umap: make the map by UMAP where umap-learn is installed and there are not too many samples.
+        tsne: make the map by t-SNE, unless there are too many samples or hardly any; else by principal components.
         progress: show a progress bar.
     """
     # torch is not needed to read what was saved
@@ -44,7 +44,7 @@ def with_evidence(audit: A, vectors: NDArray[np.floating], umap: bool = False, p
         near = _Near(x, readable, _copies(audit.scores)[readable])
         off_topic = near.of(found.samples["off_topic"], MAX_OFF_TOPIC_NEIGHBORS)
         labels = _of_labels(audit, near, found.samples["label_errors"])
-        points, how = project_to_plane(x.values.numpy(), umap)
+        points, how = project_to_plane(x.values.numpy(), near.copies, tsne)
     places = np.full((n, 2), np.nan, np.float32)
     places[readable] = points
     return audit.annotated(evidence=Evidence(off_topic, labels, places, how))

@@ -36,7 +36,7 @@ OPTIONAL = {
     "prediction_confidence": "prediction_confidence",
 }
 PER_LEAK = ("other", "index", "other_index", "distance")  # stored as leak_other and so on
-PROJECTIONS = ("", "PCA", "UMAP")
+PROJECTIONS = ("", "PCA", "UMAP", "t-SNE")  # UMAP: of older audits
 
 
 def pack(audit: AuditResult) -> bytes:

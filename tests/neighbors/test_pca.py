@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from selfclean_hooks.neighbors.projection import blocks_of, principal_components
+from selfclean_hooks.neighbors.projection.principal_components import blocks_of, principal_components
 from selfclean_hooks.utils.arrays import FloatArray
 
 

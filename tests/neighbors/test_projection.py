@@ -1,16 +1,12 @@
-"""The map of all samples: principal axes or UMAP, in the unit square."""
+"""The map of all samples: principal axes or t-SNE, in the unit square."""
 
-import os
-import signal
-import threading
 import warnings
-from typing import Any
 
 import numpy as np
 import pytest
 
-from selfclean_hooks.neighbors import projection
-from tests.results.evidence import Floats, N
+from selfclean_hooks.neighbors.projection import plane, tsne
+from tests.results.evidence import Floats
 
 
 def unit(n: int, width: int) -> Floats:
@@ -25,7 +21,7 @@ def test_principal_axes_are_those_of_a_singular_value_decomposition(shape: tuple
     centred = x.astype(np.float64) - x.mean(0, dtype=np.float64)
     u, s, _ = np.linalg.svd(centred, full_matrices=False)
     wanted = np.pad(u * s, ((0, 0), (0, 2)))[:, :2]
-    found = projection.pca(x)
+    found = plane.pca(x)
     for axis in range(2):
         sign = np.sign(found[:, axis] @ wanted[:, axis]) or 1
         np.testing.assert_allclose(sign * found[:, axis], wanted[:, axis], atol=2e-4 * max(s[0], 1))
@@ -34,17 +30,17 @@ def test_principal_axes_are_those_of_a_singular_value_decomposition(shape: tuple
 def test_of_many_dimensions_the_axes_are_iterated_to(monkeypatch: pytest.MonkeyPatch) -> None:
     x = unit(400, 60)
     x[:, :2] *= 3
-    exact = projection.pca(x)
-    monkeypatch.setattr(projection, "EXACT", 10)
-    np.testing.assert_allclose(projection.pca(x), exact, atol=1e-3)
+    exact = plane.pca(x)
+    monkeypatch.setattr(plane, "EXACT", 10)
+    np.testing.assert_allclose(plane.pca(x), exact, atol=1e-3)
 
 
 def test_a_map_goes_with_the_samples_and_lies_in_the_unit_square() -> None:
     x, order = unit(300, 12), np.random.default_rng(3).permutation(300)
-    found, how = projection.project_to_plane(x)
+    found, how = project(x)
     assert how == "PCA"
     assert found.dtype == np.float32
-    np.testing.assert_allclose(projection.project_to_plane(x[order])[0], found[order], atol=1e-4)
+    np.testing.assert_allclose(project(x[order])[0], found[order], atol=1e-4)
     assert (found.min(0) == 0).all()
     assert (found.max(0) == 1).all()
     inside = ((found > 0) & (found < 1)).mean(0)
@@ -52,70 +48,104 @@ def test_a_map_goes_with_the_samples_and_lies_in_the_unit_square() -> None:
 
 
 def test_points_that_do_not_differ_lie_in_the_middle() -> None:
-    assert (projection.scale_to_unit(np.full((4, 2), 3.0, np.float32)) == 0.5).all()
+    assert (plane.scale_to_unit(np.full((4, 2), 3.0, np.float32)) == 0.5).all()
+
+
+def project(rows: Floats, by_tsne: bool = False) -> tuple[Floats, str]:
+    """Rows that are equal are copies."""
+    return plane.project_to_plane(rows, np.unique(rows, axis=0, return_inverse=True)[1].ravel(), by_tsne)
+
+
+def clusters(n: int = 300) -> tuple[Floats, np.ndarray]:
+    """Ten groups, n samples in all, and which is of which."""
+    rng = np.random.default_rng(1)
+    groups = np.arange(n) % 10
+    x = rng.normal(size=(10, 30))[groups] + 0.5 * rng.normal(size=(n, 30))
+    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32), groups
+
+
+def test_neighbours_stay_neighbours() -> None:
+    x, groups = clusters()
+    agreement = {}
+    for by_tsne in (False, True):
+        places, how = project(x, by_tsne)
+        distances = ((places[:, None] - places) ** 2).sum(2)
+        near = np.argsort(distances, axis=1)[:, 1:11]
+        agreement[how] = (groups[near] == groups[:, None]).mean()
+    assert agreement["t-SNE"] > 0.95
+    assert agreement["PCA"] < 0.8
+
+
+def random_state() -> str:
+    return repr(np.random.get_state())  # noqa: NPY002
+
+
+def test_the_map_is_the_same_again_and_draws_no_random_numbers() -> None:
+    x, _ = clusters(100)
+    before = random_state()
+    first, second = (project(x, by_tsne=True)[0] for _ in range(2))
+    assert (first == second).all()
+    assert random_state() == before
+
+
+@pytest.mark.parametrize("spread", [0.01, 1, 2])
+@pytest.mark.parametrize("n", [16, 200])
+def test_the_repulsion_is_that_of_all_pairs(n: int, spread: float) -> None:
+    places = np.random.default_rng(n).normal(size=(n, 2)) * spread
+    apart = places[:, None] - places
+    near = 1 / (1 + (apart**2).sum(2))
+    wanted = (apart * (near**2)[..., None]).sum(1) / (near.sum() - n)
+    found = tsne.repulsion(places)
+    assert np.linalg.norm(found - wanted) < 0.1 * np.linalg.norm(wanted)
+
+
+def test_repulsion_of_points_far_apart_goes_to_nothing() -> None:
+    places = np.array([[0.0, 0.0], [3000.0, 0.0], [0.0, 5000.0]])
+    assert (np.abs(tsne.repulsion(places)) < 1).all()
+
+
+def test_neighbours_are_shared() -> None:
+    rows = plane.pca(clusters(60)[0], 10)
+    distances = ((rows[:, None] - rows) ** 2).sum(2) + np.diag(np.full(60, np.inf))
+    near = np.zeros((60, 60))
+    np.put_along_axis(near, np.argsort(distances, axis=1)[:, : tsne.NEIGHBORS], 1, 1)
+    np.testing.assert_allclose(tsne.shared_neighbors(rows).toarray(), (near + near.T) / near.sum() / 2)
 
 
 @pytest.mark.parametrize(
-    "outcome", [np.full((N, 2), np.nan, np.float32), np.zeros((3, 2), np.float32), ValueError("no")]
+    "rows",
+    [
+        np.concatenate([np.repeat(unit(1, 6), 580, axis=0), unit(20, 6)]),
+        np.concatenate([unit(50, 6), -unit(1, 6)]),
+        unit(17, 3),
+    ],
 )
-def test_where_umap_fails_it_is_pca(outcome: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "umap", FakeUmap(outcome))
-    monkeypatch.setattr(projection, "find_spec", lambda name: name == "umap")
-    assert projection.project_to_plane(unit(N, 8), umap=True)[1] == "PCA"
-
-
-def test_umap_is_used_where_it_is_installed_and_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    places = unit(N, 2)
-    monkeypatch.setitem(__import__("sys").modules, "umap", FakeUmap(places))
-    monkeypatch.setattr(projection, "find_spec", lambda name: name == "umap")
-    x = unit(N, 8)
+def test_any_rows_have_a_map(rows: Floats) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found, how = projection.project_to_plane(x, umap=True)
-    assert how == "UMAP"
-    assert (found == projection.scale_to_unit(places)).all()
-    assert projection.project_to_plane(x)[1] == "PCA"
-    monkeypatch.setattr(projection, "MOST_UMAP", N - 1)
-    assert projection.project_to_plane(x, umap=True)[1] == "PCA"
+        places, how = project(rows, by_tsne=True)
+    assert how == "t-SNE"
+    assert places.shape == (len(rows), 2)
+    assert ((places >= 0) & (places <= 1)).all()
 
 
-class FakeUmap:
-    """In place of the module: what it gives, or raises; it warns and draws from the global generator too."""
-
-    def __init__(self, outcome: Any) -> None:
-        self.outcome, self.UMAP = outcome, lambda **settings: self
-
-    def fit_transform(self, rows: Floats) -> Any:
-        warnings.warn("n_jobs value overridden", stacklevel=1)
-        np.random.rand()  # noqa: NPY002
-        if isinstance(self.outcome, Exception):
-            raise self.outcome
-        return self.outcome
+def test_blank_rows_are_no_copies_and_have_a_map_all_the_same() -> None:
+    places, how = plane.project_to_plane(np.zeros((20, 4), np.float32), np.arange(20), by_tsne=True)
+    assert how == "t-SNE"
+    assert (places == 0.5).all()
 
 
-def test_an_interrupt_ends_work_in_a_thread_at_once() -> None:
-    at_work, end = threading.Event(), threading.Event()
-
-    def work() -> None:
-        at_work.set()
-        end.wait(60)
-
-    def interrupt() -> None:
-        at_work.wait(60)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores interrupts
-    threading.Thread(target=interrupt).start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            projection.in_thread(work)
-        assert not end.is_set()
-    finally:
-        end.set()
-        signal.signal(signal.SIGINT, before)
+def test_copies_lie_in_one_place() -> None:
+    x = np.concatenate([clusters(100)[0], np.repeat(clusters(100)[0][:1], 40, axis=0)])
+    places = project(x, by_tsne=True)[0]
+    assert (places[100:] == places[0]).all()
 
 
-def test_work_in_a_thread_returns_and_raises() -> None:
-    assert projection.in_thread(lambda: 3) == 3
-    with pytest.raises(ZeroDivisionError):
-        projection.in_thread(lambda: 1 // 0)
+@pytest.mark.parametrize("n", [1, 2, 15])
+def test_few_samples_and_very_many_are_projected_on_their_principal_axes(
+    n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert project(unit(n, 8), by_tsne=True)[1] == "PCA"
+    assert project(np.repeat(unit(n, 8), 20, axis=0), by_tsne=True)[1] == "PCA"
+    monkeypatch.setattr(plane, "MOST_TSNE", 19)
+    assert project(unit(20, 8), by_tsne=True)[1] == "PCA"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfclean_hooks.neighbors.projection import BLOCK, Rows, blocks_of, principal_components
+from selfclean_hooks.neighbors.projection.principal_components import BLOCK, Rows, blocks_of, principal_components
 from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
 from selfclean_hooks.utils.torch_settings import eigenvectors
 

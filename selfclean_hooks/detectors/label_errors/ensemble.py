@@ -36,7 +36,7 @@ from selfclean_hooks.detectors.label_errors.predictors import (
 )
 from selfclean_hooks.neighbors.approximate_search import NeighborSearch
 from selfclean_hooks.neighbors.knn import nearest_neighbors
-from selfclean_hooks.neighbors.projection import Rows
+from selfclean_hooks.neighbors.projection.principal_components import Rows
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from selfclean_hooks.detectors.label_errors.directions import KernelRows, parts_of
-from selfclean_hooks.neighbors.projection import Rows
+from selfclean_hooks.neighbors.projection.principal_components import Rows
 from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
 
 COPY_RATIO = 0.3  # a neighbour nearer than this times the 10th distance is a copy: its label is no independent evidence

@@ -1,22 +1,17 @@
-"""Principal components of rows that are read in blocks, and a map of all samples: their unit rows in two dimensions."""
+"""Principal components of rows that are read in blocks."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
-from multiprocessing.pool import ThreadPool
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from selfclean_hooks.utils.arrays import Float32Array, FloatArray
+from selfclean_hooks.utils.arrays import FloatArray
 
-T = TypeVar("T")
 Rows = NDArray[np.floating[Any]]
 BLOCK = 4096
 
@@ -110,75 +105,3 @@ def _leading(matrix: FloatArray, most: int) -> tuple[FloatArray, FloatArray]:
     n = len(matrix)
     values, vectors = eigh(matrix, subset_by_index=[max(0, n - most), n - 1])
     return values[::-1].clip(min=0), vectors[:, ::-1]
-
-
-EXACT = 2048  # dimensions, or samples where these are fewer, up to which the axes are found exactly
-EXTRA, ROUNDS = 14, 12  # directions beside the two wanted, and passes over the data, of the search for axes of more
-MOST_UMAP = 20_000
-EDGE = 0.005  # share of the samples beyond each end of an axis, which are put on the edge
-NOTHING = 1e-6  # of the longer axis: rounding
-
-
-def project_to_plane(rows: Float32Array, umap: bool = False) -> tuple[Float32Array, str]:
-    """(N, 2) places in [0, 1] of (N, D) unit rows, and how they were found: "UMAP" or "PCA".
-
-    Args:
-        rows: N of length 1 (or 0), finite; left as they are.
-        umap: by UMAP, where umap-learn is installed, N is at most 20,000 and it does not fail.
-    """
-    found = umap_projection(rows) if umap and find_spec("umap") is not None and len(rows) <= MOST_UMAP else None
-    points, how = (pca(rows), "PCA") if found is None else (found, "UMAP")
-    return scale_to_unit(points), how
-
-
-def pca(rows: Float32Array) -> Float32Array:
-    """(N, 2) float32: the centred rows along their two principal axes; the largest entry of each axis is positive.
-
-    Exact where N or D is at most 2,048, else by iteration from a fixed start.
-    """
-    start = None
-    if min(rows.shape) > EXACT:
-        start = np.random.default_rng(0).normal(size=(rows.shape[1], 2 + EXTRA))
-    found = principal_components(lambda: blocks_of(rows), 2, precision=np.float32, start=start, rounds=ROUNDS)
-    found = found.kept(NOTHING**2 * found.squares[0])
-    axes = np.pad(found.axes, ((0, 0), (0, 2 - found.axes.shape[1])))
-    axes *= np.where(axes[np.abs(axes).argmax(0), [0, 1]] < 0, -1, 1)
-    return np.concatenate([(block - found.mean) @ axes for block in blocks_of(rows)]).astype(np.float32)
-
-
-def umap_projection(rows: Float32Array) -> Float32Array | None:
-    """(N, 2) places by UMAP, with a random state of its own; None where it fails, as with very few samples."""
-    from selfclean_hooks.utils.rng import preserve_rng_state
-
-    with preserve_rng_state(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of compilers and unconnected samples: nothing a user can act upon
-        found = in_thread(lambda: _fit_umap(rows))
-    if found is None or found.shape != (len(rows), 2) or not np.isfinite(found).all():
-        return None
-    return found.astype(np.float32)
-
-
-def _fit_umap(rows: Float32Array) -> Float32Array | None:
-    try:
-        umap = import_module("umap")
-        found: Float32Array = umap.UMAP(metric="euclidean", random_state=0, n_jobs=1).fit_transform(rows)
-    except Exception:  # whatever that library raises: there is another map
-        return None
-    return found
-
-
-def in_thread(work: Callable[[], T]) -> T:
-    """Work in a thread of its own, while this one waits for an interrupt: code that is compiled would swallow it."""
-    with ThreadPool(1) as pool:
-        waiting = pool.apply_async(work)
-        while not waiting.ready():
-            waiting.wait(0.1)
-        return waiting.get()
-
-
-def scale_to_unit(points: Float32Array) -> Float32Array:
-    """(N, 2) with each axis stretched to [0, 1] between its outer 0.5%, which go onto the edge; 0.5 where all agree."""
-    low, high = np.quantile(points.astype(np.float64), [EDGE, 1 - EDGE], axis=0)
-    differ = (high - low) > NOTHING * (high - low).max()
-    spread = np.where(differ, high - low, 1)
-    return np.where(differ, np.clip((points - low) / spread, 0, 1), 0.5).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Principal components, and a map of all samples in two dimensions."""
