@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -50,10 +50,22 @@ def pair_distance_quantile(x: UnitRows, budget: int = 1 << 22) -> Callable[[floa
 
 
 @dataclass(frozen=True, eq=False)
-class UnitRows(SentOnce):
-    """Vectors scaled to length 1. `zero` is 1.0 where a row had no length, else 0.0."""
+class SharedRows(SentOnce):
+    """Rows that processes are sent once."""
 
     values: Tensor  # (N, D) float32
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _from_arrays, (type(self), *(getattr(self, part.name).numpy() for part in fields(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class UnitRows(SharedRows):
+    """Vectors scaled to length 1. `zero` is 1.0 where a row had no length, else 0.0."""
+
     zero: Tensor  # (N,) float32
 
     @classmethod
@@ -72,12 +84,6 @@ class UnitRows(SentOnce):
             zero[start : start + chunk] = (length[:, 0] == 0).float()
         return cls(values, zero)
 
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _unit_rows, (self.values.numpy(), self.zero.numpy())
-
     def __getitem__(self, index: Tensor) -> UnitRows:
         return UnitRows(self.values[index], self.zero[index])
 
@@ -93,9 +99,9 @@ class UnitRows(SentOnce):
         return out.clamp_(0, 1)
 
 
-def _unit_rows(values: Float32Array, zero: Float32Array) -> UnitRows:
+def _from_arrays(kind: type[SharedRows], *parts: Float32Array) -> SharedRows:
     """Those of arrays, as they are sent to another process."""
-    return UnitRows(torch.from_numpy(values), torch.from_numpy(zero))
+    return kind(*map(torch.from_numpy, parts))
 
 
 def matrix_product(a: Tensor, b: Tensor) -> Tensor:

@@ -10,11 +10,12 @@ import itertools
 import os
 import pickle
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 
 from selfclean_hooks.utils.processes import Processes, attempt
@@ -32,10 +33,24 @@ def map_blocks(work: Callable[[Block], T], blocks: Sequence[Block], tick: Tick |
         blocks: of rows, say.
         tick: called with (blocks done, all of them).
     """
+    return list(each_block(work, blocks, tick))
+
+
+def each_block(work: Callable[[Block], T], blocks: Sequence[Block], tick: Tick | None = None) -> Iterable[T]:
+    """`map_blocks` of what need not all be held: by one process, each block when it is asked for."""
     team = _team.get()
     if team is None or len(blocks) < 2:
-        return list(_worked(work, blocks, tick, len(blocks)))
+        return _worked(work, blocks, tick, len(blocks))
     return team.map(work, blocks, tick)
+
+
+def sum_blocks(work: Callable[[Block], tuple[Any, ...]], blocks: Sequence[Block]) -> tuple[Any, ...]:
+    """The sums of what work makes of the blocks, arrays or numbers, in float64 and in order; see `map_blocks`."""
+    parts = iter(each_block(work, blocks))
+    total = tuple(np.float64(1) * part for part in next(parts))
+    for part in parts:
+        total = tuple(map(np.add, total, part))
+    return total
 
 
 def lead(processes: Processes, work: Callable[[], T]) -> T:

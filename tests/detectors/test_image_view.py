@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.image_view import edges_and_colours
@@ -73,7 +72,7 @@ def test_images_that_are_all_the_same_tell_nothing(images: Images) -> None:
     near = nearest_neighbors(unit, 10)
     lists = near.indices.numpy(), near.distances.numpy()
     same = np.tile(images[:1], (60, 1, 1, 1))
-    plain, seen = (score_labels(unit.values, y, *lists, shown) for shown in (None, same))
+    plain, seen = (score_labels(unit, y, *lists, shown) for shown in (None, same))
     assert np.allclose(plain.score, seen.score, atol=1e-6)
 
 
@@ -104,7 +103,7 @@ def test_images_find_the_wrong_labels_that_vectors_miss() -> None:
     assert len(wrong) > 10
 
     def found(shown: Images | None) -> int:
-        score = score_labels(torch.as_tensor(unit.values), given, *lists, shown).score
+        score = score_labels(unit, given, *lists, shown).score
         worst = np.argsort(np.where(np.isnan(score), 2, score))[: len(wrong)]
         return len(np.intersect1d(worst, wrong))
 

@@ -28,14 +28,13 @@ from selfclean_hooks.detectors.label_errors.likelihood import (
 )
 from selfclean_hooks.detectors.label_errors.predictors import (
     class_proximity,
-    leave_one_out_classes,
-    leave_one_out_ridge,
     log_votes,
     voters_and_log_distances,
 )
+from selfclean_hooks.detectors.label_errors.ridge import leave_one_out_classes, leave_one_out_ridge
 from selfclean_hooks.detectors.label_errors.targets import error_probability, score_regression
 from selfclean_hooks.neighbors.knn import nearest_neighbors
-from selfclean_hooks.neighbors.unit_vectors import UnitRows
+from selfclean_hooks.neighbors.unit_vectors import SharedRows, UnitRows
 
 Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -51,26 +50,26 @@ def blobs(n: int = 300, dim: int = 16, classes: int = 3, spread: float = 0.5, se
 def run(x: Singles, y: Ints, k: int = 20) -> LabelScores:
     unit = UnitRows.of(x)
     near = nearest_neighbors(unit, k)
-    return score_labels(unit.values, y, near.indices.numpy(), near.distances.numpy())
+    return score_labels(unit, y, near.indices.numpy(), near.distances.numpy())
 
 
 def seen(x: Singles, k: int = 20) -> PredictorInputs:
     unit = UnitRows.of(x)
     near = nearest_neighbors(unit, k)
-    return predictor_inputs(unit.values, near.indices.numpy(), near.distances.numpy())
+    return predictor_inputs(unit, near.indices.numpy(), near.distances.numpy())
 
 
 @pytest.mark.parametrize("shape", [(60, 8), (20, 50)])
 def test_principal_is_the_singular_value_decomposition(shape: tuple[int, int]) -> None:
     x = torch.randn(*shape, generator=torch.Generator().manual_seed(1))
-    u, s = left_singular_vectors(x, 5)
+    u, s = left_singular_vectors(SharedRows(x), 5)
     uu, ss, _ = np.linalg.svd((x - x.mean(0)).double().numpy(), full_matrices=False)
     assert np.allclose(s, ss[:5], rtol=1e-4)
-    assert np.allclose(np.abs((u * uu[:, :5]).sum(0)), 1, atol=1e-3)
+    assert np.allclose(np.abs((u[:] * uu[:, :5]).sum(0)), 1, atol=1e-3)
 
 
 def test_ridge_leaves_each_sample_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfclean_hooks.detectors.label_errors.predictors.RIDGE_STRENGTHS", (0.3,))
+    monkeypatch.setattr("selfclean_hooks.detectors.label_errors.ridge.RIDGE_STRENGTHS", (0.3,))
     x = np.random.default_rng(0).normal(size=(30, 4))
     x -= x.mean(0)
     y = np.eye(3)[np.arange(30) % 3]
@@ -276,10 +275,11 @@ def test_regression_finds_wrong_numbers() -> None:
 def test_ridge_regression_of_classes_is_that_of_their_indicators(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(directions, "BLOCK", 64)
     x, y = blobs(n=200, classes=classes)
-    u, s = left_singular_vectors(torch.from_numpy(x), 12)
+    u, s = left_singular_vectors(SharedRows(torch.from_numpy(x)), 12)
     expected = leave_one_out_ridge(u, s, y[:, None] == np.arange(classes), scale=200)
-    predict = leave_one_out_classes(u, s, y)
-    np.testing.assert_allclose(np.concatenate([predict(slice(0, 70)), predict(slice(70, 200))]), expected, atol=1e-5)
+    ridge = leave_one_out_classes(u, s, y)
+    found = [ridge.predict(u[part], y[part]) for part in (slice(0, 70), slice(70, 200))]
+    np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-5)
 
 
 def test_candidates_of_many_classes_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,15 +87,15 @@ def with_unknown(seed: int = 0) -> tuple[UnitRows, tuple[Any, Any], NDArray[np.i
 
 def test_an_attribute_is_judged_as_if_samples_where_it_is_unknown_had_no_label() -> None:
     x, lists, given = with_unknown()
-    scores, _ = score_multi_label(lambda kept: among(kept, x.values, *lists), given)
+    scores, _ = score_multi_label(lambda kept: among(kept, x, *lists), given)
     for c in range(3):
-        twin = score_labels(x.values, given[:, c].astype(np.int64), *lists)
+        twin = score_labels(x, given[:, c].astype(np.int64), *lists)
         np.testing.assert_allclose(scores[:, c], twin.score)
 
 
 def test_the_known_entries_of_a_sample_decide() -> None:
     x, lists, given = with_unknown()
-    found, predicted = score_targets(x.values, given, *lists)
+    found, predicted = score_targets(x, given, *lists)
     assert np.isnan(found.score[7])
     assert predicted[7] == -1
     assert not np.isnan(np.delete(found.score, 7)).any()
@@ -109,6 +109,6 @@ def test_labels_that_are_hardly_known_are_not_judged() -> None:
     x, lists, given = with_unknown()
     given[:, 0] = -1
     given[:2, 0] = 0, 1
-    scores, found = score_multi_label(lambda kept: among(kept, x.values, *lists), given)
+    scores, found = score_multi_label(lambda kept: among(kept, x, *lists), given)
     assert (scores[:2, 0] == 1).all()
     assert (found.predicted[:2] // 2 != 0).all()

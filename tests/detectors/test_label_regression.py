@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.label_errors import directions as module
 from selfclean_hooks.detectors.label_errors.directions import (
-    KernelRows,
+    ComputedRows,
     arc_cosine_kernel,
     kernel_pca,
     landmark_positions,
 )
 from selfclean_hooks.detectors.label_errors.predictors import (
     SHRINKAGE,
-    leave_one_out_classes,
-    leave_one_out_ridge,
     log_densities,
 )
+from selfclean_hooks.detectors.label_errors.ridge import leave_one_out_classes, leave_one_out_ridge
+from selfclean_hooks.neighbors.unit_vectors import SharedRows
 
 Floats = NDArray[np.floating[Any]]
 
@@ -39,7 +39,7 @@ def test_kernel_is_that_of_rectified_random_directions() -> None:
 
 def test_kernel_directions_rebuild_the_centred_kernel() -> None:
     x = rows(60, 9)
-    u, s = kernel_pca(x)
+    u, s = kernel_pca(SharedRows(x))
     assert isinstance(u, np.ndarray)
     centred = torch.nn.functional.normalize(x - x.mean(0)).numpy()
     middle = np.eye(60) - 1 / 60
@@ -49,9 +49,9 @@ def test_kernel_directions_rebuild_the_centred_kernel() -> None:
 def test_landmarks_that_are_all_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     x = rows(80, 6)
     y = np.random.default_rng(1).random((80, 2))
-    exact = leave_one_out_ridge(*kernel_pca(x), y, scale=80)
+    exact = leave_one_out_ridge(*kernel_pca(SharedRows(x)), y, scale=80)
     monkeypatch.setattr(module, "MAX_EXACT_SAMPLES", 79)
-    assert np.allclose(leave_one_out_ridge(*kernel_pca(x), y, scale=80), exact, atol=2e-3)
+    assert np.allclose(leave_one_out_ridge(*kernel_pca(SharedRows(x)), y, scale=80), exact, atol=2e-3)
 
 
 @pytest.mark.parametrize("most", [20, 400])
@@ -67,10 +67,10 @@ def test_rows_that_are_computed_when_read_are_those_that_are_held(monkeypatch: p
     x, rng = rows(300, 7), np.random.default_rng(5)
     for name, value in (("MAX_EXACT_SAMPLES", 10), ("NUM_LANDMARKS", 40), ("BLOCK", 64)):
         monkeypatch.setattr(module, name, value)
-    held, s = kernel_pca(x)
+    held, s = kernel_pca(SharedRows(x))
     monkeypatch.setattr(module, "MOST_HELD", 0)
-    read, same = kernel_pca(x)
-    assert isinstance(read, KernelRows)
+    read, same = kernel_pca(SharedRows(x))
+    assert isinstance(read, ComputedRows)
     assert read.shape == held.shape
     assert (s == same).all()
     assert np.allclose(read[:], held[:], atol=1e-3)
@@ -78,7 +78,7 @@ def test_rows_that_are_computed_when_read_are_those_that_are_held(monkeypatch: p
     np.testing.assert_allclose(held[:].T @ held[:], np.eye(len(s)), atol=1e-2)
     y, labels = rng.random((300, 2)), rng.integers(0, 4, 300)
     np.testing.assert_allclose(leave_one_out_ridge(read, s, y), leave_one_out_ridge(held, s, y), atol=1e-5)
-    predict, expected = (leave_one_out_classes(u, s, labels)(slice(10, 90)) for u in (read, held))
+    predict, expected = (leave_one_out_classes(u, s, labels).predict(u[10:90], labels[10:90]) for u in (read, held))
     np.testing.assert_allclose(predict, expected, atol=1e-5)
 
 
@@ -87,8 +87,8 @@ def test_log_densities_have_not_seen_the_sample() -> None:
     z, labels = rng.normal(size=(40, 5)), np.append(rng.integers(0, 3, 39), 3)  # class 3 has one member
     z += labels[:, None] * 0.3
     z -= z.mean(0)
-    predict = log_densities(z, labels)
-    found = np.concatenate([predict(slice(start, start + 7)) for start in range(0, len(z), 7)])
+    density = log_densities(z, labels)
+    found = np.concatenate([density.predict(z[at : at + 7], labels[at : at + 7]) for at in range(0, len(z), 7)])
     n = len(z)
     floor = np.eye(5) * 1e-6 * (z**2).sum() / (n * 5)
     within = z - means_of(z, labels)[labels]
@@ -108,12 +108,13 @@ def means_of(z: Floats, labels: NDArray[np.int64]) -> Floats:
 
 
 def test_degenerate_rows() -> None:
-    u, s = kernel_pca(torch.nn.functional.normalize(torch.ones(20, 4)))
+    u, s = kernel_pca(SharedRows(torch.nn.functional.normalize(torch.ones(20, 4))))
     assert len(u) == 20
     assert np.isfinite(u[:]).all()
     assert np.isfinite(s).all()
     z = np.zeros((20, 1))
     z[0] = 1
     z -= z.mean(0)
-    assert np.isfinite(log_densities(z, np.arange(20) % 2)(slice(None))).all()
-    assert log_densities(np.zeros((20, 0)), np.arange(20) % 2)(slice(None)).shape == (20, 2)
+    labels, none = np.arange(20) % 2, np.zeros((20, 0))
+    assert np.isfinite(log_densities(z, labels).predict(z, labels)).all()
+    assert log_densities(none, labels).predict(none, labels).shape == (20, 2)

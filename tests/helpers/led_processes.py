@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
+from selfclean_hooks.detectors.label_errors import directions
 from selfclean_hooks.detectors.methods import score
 from selfclean_hooks.neighbors.cross_search import cross_nearest_neighbors
 from selfclean_hooks.neighbors.device import PROCESSOR, screening_on
@@ -172,10 +174,14 @@ def leakage(kind: str) -> list[np.ndarray[Any, Any]]:
     return [part.numpy() for side in sides for part in side]
 
 
-def scores(method: str) -> Any:
-    vectors = random_vectors("clustered", 150, 10, 1)
-    with screening_on(replace(PROCESSOR, budget=BUDGET)):
-        return score(vectors, np.arange(150) % 3, method=method)
+def scores(processes: Processes, kind: str, method: str = "default") -> Any:
+    """Of three classes, in several parts whatever is shared out."""
+    vectors = random_vectors(kind, 150, 10, 1)
+    with (
+        screening_on(replace(PROCESSOR, budget=BUDGET)),
+        patch.multiple(directions, BLOCK=32, MAX_EXACT_SAMPLES=100, NUM_LANDMARKS=40),
+    ):
+        return lead(processes, lambda: score(vectors, np.arange(150) % 3, method=method))
 
 
 SCENES: dict[str, Callable[[Processes], Any]] = {
@@ -189,6 +195,6 @@ SCENES: dict[str, Callable[[Processes], Any]] = {
     "the first is interrupted": lambda processes: lead(processes, interrupted),
     **{f"engine: {kind}": lambda processes, kind=kind: lead(processes, lambda: engine(kind)) for kind in DATA},  # type: ignore[misc]
     **{f"leakage: {kind}": lambda processes, kind=kind: lead(processes, lambda: leakage(kind)) for kind in DATA},  # type: ignore[misc]
-    "default": lambda processes: lead(processes, lambda: scores("default")),
-    "selfclean": lambda processes: lead(processes, lambda: scores("selfclean")),
+    **{f"default: {kind}": lambda processes, kind=kind: scores(processes, kind) for kind in DATA},  # type: ignore[misc]
+    "selfclean": lambda processes: scores(processes, "clustered", "selfclean"),
 }

@@ -62,10 +62,10 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-SHARED = [f"{work}: {kind}" for work in ("engine", "leakage") for kind in DATA]
+SHARED = [f"{work}: {kind}" for work in ("engine", "leakage", "default") for kind in DATA]
 
 
-@pytest.mark.parametrize("scene", ["in order", *SHARED, "default", "selfclean"])
+@pytest.mark.parametrize("scene", ["in order", *SHARED, "selfclean"])
 def test_results_are_those_of_one_process(seen: Seen, scene: str) -> None:
     expected, error = alone(scene)
     assert error is None

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.detectors.label_errors.calibration import LabelScores, score_support
@@ -16,6 +16,7 @@ from selfclean_hooks.detectors.label_errors.targets import score_multi_label, sc
 from selfclean_hooks.detectors.protocol import Finding, Geometry
 from selfclean_hooks.neighbors.approximate_search import NeighborSearch
 from selfclean_hooks.neighbors.knn import nearest_neighbors
+from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
 
 MOST_CLEAN = 2 / 3  # probability of being right of a flagged label: a flag must be worth a look
@@ -37,9 +38,9 @@ class EnsembleLabelErrors:
         more = geometry.miniatures, geometry.search
         label = target = None
         if geometry.targets is not None:
-            labels, target = score_targets(geometry.x.values, geometry.targets, indices, distances, *more)
+            labels, target = score_targets(geometry.x, geometry.targets, indices, distances, *more)
         elif geometry.labels is not None:
-            labels = score_labels(geometry.x.values, geometry.labels, indices, distances, *more)
+            labels = score_labels(geometry.x, geometry.labels, indices, distances, *more)
             label = labels.predicted
         else:
             raise AssertionError("the label detector runs only where there are labels")
@@ -62,7 +63,7 @@ def automatic_threshold(labels: LabelScores) -> float:
 
 
 def score_labels(
-    x: Tensor,
+    x: UnitRows,
     labels: IntArray,
     indices: IntArray,
     distances: Float32Array,
@@ -72,7 +73,7 @@ def score_labels(
     """Label errors among N samples.
 
     Args:
-        x: (N, D) unit rows.
+        x: N unit rows.
         labels: (N,) classes, -1 for none: such samples are neither scored nor used as neighbours.
         indices: (N, k) nearest other samples, -1 for none.
         distances: (N, k) to these.
@@ -92,7 +93,7 @@ def score_labels(
 
 def inputs_among(
     kept: IntArray,
-    x: Tensor,
+    x: UnitRows,
     indices: IntArray,
     distances: Float32Array,
     miniatures: Miniatures = None,
@@ -104,12 +105,16 @@ def inputs_among(
     place = np.full(len(x) + 1, -1)  # the last entry: no neighbour
     place[kept] = np.arange(len(kept))
     return predictor_inputs(
-        x[kept], place[indices[kept]], distances[kept], None if miniatures is None else miniatures[kept], search
+        x[torch.from_numpy(kept)],
+        place[indices[kept]],
+        distances[kept],
+        None if miniatures is None else miniatures[kept],
+        search,
     )
 
 
 def score_targets(
-    x: Tensor,
+    x: UnitRows,
     targets: NDArray[Any],
     indices: IntArray,
     distances: Float32Array,
@@ -119,7 +124,7 @@ def score_targets(
     """Scores of regression targets or several labels a sample, and predictions as in `Scores.predicted_target`.
 
     Args:
-        x: (N, D) unit rows.
+        x: N unit rows.
         targets: (N,) regression targets, NaN for none: such samples are neither scored nor used as neighbours; or
             (N, C) booleans, or numbers with -1 for unknown entries, which are left out likewise.
         indices: (N, k) nearest other samples, -1 for none.

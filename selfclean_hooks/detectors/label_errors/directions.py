@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from selfclean_hooks.neighbors.projection.principal_components import BLOCK, Rows, blocks_of, principal_components
-from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
+from selfclean_hooks.neighbors.unit_vectors import SharedRows
+from selfclean_hooks.utils.arrays import FloatArray, IntArray
+from selfclean_hooks.utils.shared_work import SentOnce, sum_blocks
 from selfclean_hooks.utils.torch_settings import eigenvectors
+
+MOST_HELD = 1 << 28  # bytes of computed rows; more are computed each time
 
 
 def parts_of(n: int) -> list[slice]:
@@ -18,79 +24,132 @@ def parts_of(n: int) -> list[slice]:
     return [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
 
 
-def left_singular_vectors(x: Tensor, most: int) -> tuple[Float32Array, FloatArray]:
-    """Left singular vectors (N, r) of the centred rows `x` (N, D) and their singular values (r,), r <= `most`."""
-    rows, start = x.numpy(), None
-    if min(x.shape) > 1536:  # products of all columns would take too long
-        start = torch.randn(x.shape[1], most + 32, generator=torch.Generator().manual_seed(0)).numpy()
-    found = principal_components(lambda: blocks_of(rows), most, precision=np.float32, start=start, rounds=2)
-    found = found.kept(1e-6 * found.squares[0])  # below lies the rounding of float32 products
-    s = np.sqrt(found.squares)
-    mean, along = found.mean.astype(np.float32), (found.axes / s).astype(np.float32)
-    return np.concatenate([(block - mean) @ along for block in blocks_of(rows)]), s
-
-
-MAX_EXACT_SAMPLES = 1200  # up to which kernel PCA is exact
-NUM_LANDMARKS = 512  # samples that span it beyond
-MOST_HELD = 1 << 28  # bytes of rows in the kernel's space; more are computed each time
-EIGENVALUE_TOLERANCE = 1e-6  # times the largest eigenvalue of a kernel; float32 does not tell less from 0
-
-
 @dataclass(frozen=True, eq=False)
-class KernelRows:
-    """Rows (N, r) that are computed each time they are read, some at a time: all may not fit into memory."""
+class ComputedRows(SentOnce):
+    """Rows (N, r) that are computed from others, a part when it is read: all may not fit into memory.
 
-    x: Tensor  # (N, D)
-    mean: Tensor  # (D,) of these
-    landmarks: Rows  # (L, D) unit rows
-    along: Rows  # (L, r)
-    centre: Rows  # (r,)
+    Each process holds the parts that it has read, where all would fit.
+    """
+
+    x: SharedRows  # N
+    of: Callable[[Tensor], Rows]  # of rows (n, D) those (n, r)
+    width: int  # r
+    held: dict[int, Rows] = field(default_factory=dict)
     dtype = np.dtype(np.float32)
 
     @property
     def shape(self) -> tuple[int, int]:
         """N and r."""
-        return len(self.x), len(self.centre)
+        return len(self.x), self.width
 
     def __len__(self) -> int:
         return len(self.x)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ComputedRows, (self.x, self.of, self.width)
+
     def __getitem__(self, rows: slice) -> Rows:
-        near = arc_cosine_kernel(_directions(self.x[rows], self.mean), self.landmarks)
-        return np.asarray(near @ self.along - self.centre)
+        start, stop, _ = rows.indices(len(self))
+        first = range(start - start % BLOCK, stop, BLOCK)
+        parts = [self.part(at)[max(0, start - at) : stop - at] for at in first]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def part(self, start: int) -> Rows:
+        """The part from there on."""
+        found = self.held.get(start)
+        if found is None:
+            found = self.of(self.x.values[start : start + BLOCK])
+            if len(self) * self.width * self.dtype.itemsize <= MOST_HELD:
+                self.held[start] = found
+        return found
 
 
-def kernel_pca(x: Tensor) -> tuple[Rows | KernelRows, FloatArray]:
+@dataclass(frozen=True, eq=False)
+class _Projection:
+    """From rows (n, D) to their places along r directions."""
+
+    mean: Rows  # (D,)
+    along: Rows  # (D, r)
+
+    def __call__(self, x: Tensor) -> Rows:
+        return np.asarray((x.numpy() - self.mean) @ self.along)
+
+
+def left_singular_vectors(x: SharedRows, most: int) -> tuple[ComputedRows, FloatArray]:
+    """Left singular vectors (N, r) of the centred rows `x` (N, D) and their singular values (r,), r <= `most`."""
+    rows, start = x.values.numpy(), None
+    if min(rows.shape) > 1536:  # products of all columns would take too long
+        start = torch.randn(rows.shape[1], most + 32, generator=torch.Generator().manual_seed(0)).numpy()
+    found = principal_components(lambda: blocks_of(rows), most, precision=np.float32, start=start, rounds=2)
+    found = found.kept(1e-6 * found.squares[0])  # below lies the rounding of float32 products
+    s = np.sqrt(found.squares)
+    project = _Projection(found.mean.astype(np.float32), (found.axes / s).astype(np.float32))
+    return ComputedRows(x, project, len(s)), s
+
+
+MAX_EXACT_SAMPLES = 1200  # up to which kernel PCA is exact
+NUM_LANDMARKS = 512  # samples that span it beyond
+EIGENVALUE_TOLERANCE = 1e-6  # times the largest eigenvalue of a kernel; float32 does not tell less from 0
+
+
+@dataclass(frozen=True, eq=False)
+class _KernelMap:
+    """From rows (n, D) to their places along r directions of the kernel's space."""
+
+    mean: Tensor  # (D,)
+    landmarks: Rows  # (L, D) unit rows
+    along: Rows  # (L, r)
+    centre: Rows  # (r,)
+
+    def __call__(self, x: Tensor) -> Rows:
+        return np.asarray(self.kernel(x) @ self.along - self.centre)
+
+    def kernel(self, x: Tensor) -> Rows:
+        """Of rows and landmarks, (n, L)."""
+        return arc_cosine_kernel(_directions(x, self.mean), self.landmarks)
+
+
+@dataclass(frozen=True, eq=False)
+class _KernelMoments:
+    """Sums over rows of their kernel with the landmarks and of its products, around some mean (L,)."""
+
+    x: SharedRows
+    map: _KernelMap
+    mean: Rows
+
+    def of(self, part: slice) -> tuple[FloatArray, Rows]:
+        """(L,) and (L, L) of a part of the rows."""
+        k = self.map.kernel(self.x.values[part]) - self.mean
+        return k.sum(0, dtype=np.float64), k.T @ k
+
+
+def kernel_pca(x: SharedRows) -> tuple[Rows | ComputedRows, FloatArray]:
     """Kernel PCA of the rows `x` (N, D) with the arc-cosine kernel: left singular vectors (N, r), singular values (r,).
 
     With more than `MAX_EXACT_SAMPLES` rows, those of the projection onto the span of some of them (Nystroem).
     """
     if len(x) <= MAX_EXACT_SAMPLES:  # in double precision scores do not depend on the number of threads
-        rows = _directions(x.double(), x.double().mean(0))
+        rows = _directions(x.values.double(), x.values.double().mean(0))
         k = arc_cosine_kernel(rows, rows)
         k -= k.mean(0)
         squares, v = eigenvectors(torch.from_numpy(k - k.mean(1, keepdims=True)))
         kept = squares > EIGENVALUE_TOLERANCE * squares[-1]
         return v[:, kept].numpy(), squares[kept].double().sqrt().numpy()
-    mean, parts = x.mean(0), parts_of(len(x))
-    landmarks = _directions(x[torch.from_numpy(landmark_positions(x, mean))], mean)
-    kernel = KernelRows(x, mean, landmarks, np.eye(len(landmarks), dtype=np.float32), np.zeros(1, np.float32))
-    some = kernel[parts[0]].mean(0)  # near the mean of all: products around it lose no digits
-    total, gram = np.zeros(len(landmarks)), np.zeros((len(landmarks), len(landmarks)))
-    for part in parts:
-        k = kernel[part] - some
-        total, gram = total + k.sum(0, dtype=np.float64), gram + k.T @ k
-    gram -= np.outer(total, total) / len(x)
+    mean, parts = x.values.mean(0), parts_of(len(x))
+    landmarks = _directions(x.values[torch.from_numpy(landmark_positions(x.values, mean))], mean)
     values, vectors = eigenvectors(torch.from_numpy(arc_cosine_kernel(landmarks, landmarks)))
     kept = values > EIGENVALUE_TOLERANCE * values[-1]
     root = (vectors[:, kept] / values[kept].sqrt()).numpy()
+    to_kernel = _KernelMap(mean, landmarks, root, np.zeros(1, np.float32))
+    some = to_kernel.kernel(x.values[parts[0]]).mean(0)  # near the mean of all: products around it lose no digits
+    total, gram = sum_blocks(_KernelMoments(x, to_kernel, some).of, parts)
+    gram -= np.outer(total, total) / len(x)
     squares, v = eigenvectors(torch.from_numpy((root.T @ gram @ root).astype(np.float32)))
     kept = squares > EIGENVALUE_TOLERANCE * squares[-1]
     s = squares[kept].double().sqrt().numpy()
     along = root @ v[:, kept].numpy() / s.astype(np.float32)
-    found = replace(kernel, along=along, centre=((some + total / len(x)) @ along).astype(np.float32))
-    fits = 4 * len(x) * len(s) <= MOST_HELD
-    return np.concatenate([found[part] for part in parts]) if fits else found, s
+    found = replace(to_kernel, along=along, centre=((some + total / len(x)) @ along).astype(np.float32))
+    return ComputedRows(x, found, len(s)), s
 
 
 def _directions(x: Tensor, mean: Tensor) -> Rows:

@@ -15,10 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from selfclean_hooks.detectors.image_view import edges_and_colours
-from selfclean_hooks.detectors.label_errors.directions import KernelRows, kernel_pca, left_singular_vectors
+from selfclean_hooks.detectors.label_errors.directions import ComputedRows, kernel_pca, left_singular_vectors, parts_of
 from selfclean_hooks.detectors.label_errors.likelihood import (
     INITIAL_WEIGHTS,
     LabelSupport,
@@ -29,16 +28,17 @@ from selfclean_hooks.detectors.label_errors.predictors import (
     PRIOR_VOTES,
     Predictor,
     class_proximity,
-    leave_one_out_classes,
     log_densities,
     log_votes,
     voters_and_log_distances,
 )
+from selfclean_hooks.detectors.label_errors.ridge import leave_one_out_classes
 from selfclean_hooks.neighbors.approximate_search import NeighborSearch
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.projection.principal_components import Rows
-from selfclean_hooks.neighbors.unit_vectors import UnitRows
+from selfclean_hooks.neighbors.unit_vectors import SharedRows, UnitRows
 from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from selfclean_hooks.utils.shared_work import each_block
 
 MAX_COMPONENTS = 256  # principal directions kept
 SAMPLES_PER_COMPONENT = 8  # with as many directions as samples, all samples are equally far apart
@@ -47,12 +47,12 @@ SAMPLES_PER_COMPONENT = 8  # with as many directions as samples, all samples are
 class Directions(NamedTuple):
     """Principal directions of N samples in one representation."""
 
-    u: Float32Array  # (N, r) principal components of unit length
+    u: ComputedRows  # (N, r) principal components of unit length
     s: FloatArray  # (r,) singular values
-    kernel: tuple[Rows | KernelRows, FloatArray]  # the same of the arc-cosine kernel
+    kernel: tuple[Rows | ComputedRows, FloatArray]  # the same of the arc-cosine kernel
 
     @classmethod
-    def of(cls, x: Tensor) -> Directions:
+    def of(cls, x: SharedRows) -> Directions:
         """Those of rows (N, D)."""
         return cls(*principal_directions(x), kernel_pca(x))
 
@@ -61,7 +61,7 @@ class Directions(NamedTuple):
         return [leave_one_out_classes(*self.kernel, labels), log_densities(self.u, labels, self.s)]
 
 
-def principal_directions(x: Tensor) -> tuple[Float32Array, FloatArray]:
+def principal_directions(x: SharedRows) -> tuple[ComputedRows, FloatArray]:
     """Principal components of unit length (N, r) and singular values (r,) of rows (N, D)."""
     return left_singular_vectors(x, max(2, min(MAX_COMPONENTS, len(x) // SAMPLES_PER_COMPONENT)))
 
@@ -79,7 +79,7 @@ class PredictorInputs:
 
 
 def predictor_inputs(
-    x: Tensor,
+    x: UnitRows,
     indices: IntArray,
     distances: Float32Array,
     miniatures: NDArray[np.uint8] | None = None,
@@ -87,10 +87,10 @@ def predictor_inputs(
 ) -> PredictorInputs:
     """The two neighbourhoods and the principal directions of unit rows `x` (N, D); see `PredictorInputs`."""
     u, s = principal_directions(x)
-    white = search(UnitRows.of(u if len(s) else np.ones((len(x), 1), np.float32)), indices.shape[1])
+    white = search(UnitRows.of(u[:] if len(s) else np.ones((len(x), 1), np.float32)), indices.shape[1])
     directions = Directions(u, s, kernel_pca(x))  # after the search: both need memory
     whitened = white.indices.numpy(), *voters_and_log_distances(white.distances.numpy())
-    image = None if miniatures is None else Directions.of(torch.from_numpy(edges_and_colours(miniatures)))
+    image = None if miniatures is None else Directions.of(SharedRows(torch.from_numpy(edges_and_colours(miniatures))))
     return PredictorInputs(directions, (whitened, (indices, *voters_and_log_distances(distances))), image)
 
 
@@ -121,23 +121,47 @@ def candidate_features(inputs: PredictorInputs, labels: IntArray, block: int) ->
     prior = np.bincount(labels, minlength=count) / n
     predictors = inputs.directions.predictors(labels)
     predictors += [] if inputs.image is None else inputs.image.predictors(labels)
-    most = min(count, MAX_CANDIDATES)
+    most, parts = min(count, MAX_CANDIDATES), parts_of(n)
     listed, features = np.empty((n, most), np.int64), np.empty((len(OF_NEIGHBORS) + len(predictors), n, most))
     block = min(block, max(32, BLOCK // count))
-    for rows in (slice(start, start + block) for start in range(0, n, block)):
-        near = [(np.where(i[rows] >= 0, labels[i[rows]], -1), votes[rows], far[rows]) for i, votes, far in inputs.lists]
-        dense = [predict(rows) for predict in predictors]
-        classes = possible_classes(labels[rows], dense, prior, [part[0] for part in near])
+    work = _CandidateFeatures(inputs.lists, labels, predictors, prior, most, block)
+    for rows, found in zip(parts, each_block(work.of, parts), strict=True):
+        listed[rows], features[:, rows] = found
+    return listed, features
+
+
+@dataclass(frozen=True, eq=False)
+class _CandidateFeatures:
+    """What `candidate_features` are computed from."""
+
+    lists: tuple[tuple[IntArray, BoolArray, FloatArray], ...]
+    labels: IntArray
+    predictors: list[Predictor]
+    prior: FloatArray
+    most: int
+    block: int
+
+    def of(self, part: slice) -> tuple[IntArray, FloatArray]:
+        """Classes (n, M) and features (F, n, M) of a part of the samples, a block at a time."""
+        read = [predictor.rows[part] for predictor in self.predictors]
+        starts = range(0, part.stop - part.start, self.block)
+        listed, features = zip(*(self._block(part, slice(at, at + self.block), read) for at in starts), strict=True)
+        return np.concatenate(listed), np.concatenate(features, 1)
+
+    def _block(self, part: slice, inside: slice, read: list[Rows]) -> tuple[IntArray, FloatArray]:
+        rows, labels = slice(part.start + inside.start, min(part.start + inside.stop, part.stop)), self.labels
+        given = labels[rows]
+        near = [(np.where(i[rows] >= 0, labels[i[rows]], -1), votes[rows], far[rows]) for i, votes, far in self.lists]
+        dense = [one.predict(v[inside], given) for one, v in zip(self.predictors, read, strict=True)]
+        classes = possible_classes(given, dense, self.prior, [part[0] for part in near])
         support = [np.take_along_axis(part, classes, 1).astype(np.float64) for part in dense]
-        outputs = [log_votes(*near[0][:2], prior, classes), *support[:2]]
+        outputs = [log_votes(*near[0][:2], self.prior, classes), *support[:2]]
         outputs += [class_proximity(*part, classes) for part in near] + support[2:]
         total = np.tensordot(np.array(INITIAL_WEIGHTS[: len(outputs)]), np.stack(outputs), 1)
         total[:, 1:][classes[:, 1:] == classes[:, :-1]] = -np.inf  # listed before
-        candidates = select_candidates(classes == labels[rows, None], total, most)
-        listed[rows] = np.take_along_axis(classes, candidates, 1)
-        for out, part in zip(features, outputs, strict=True):
-            out[rows] = np.take_along_axis(part, candidates, 1)
-    return listed, features
+        candidates = select_candidates(classes == given[:, None], total, self.most)
+        chosen = np.stack([np.take_along_axis(part, candidates, 1) for part in outputs])
+        return np.take_along_axis(classes, candidates, 1), chosen
 
 
 def possible_classes(given: IntArray, dense: list[Float32Array], prior: FloatArray, near: list[IntArray]) -> IntArray:

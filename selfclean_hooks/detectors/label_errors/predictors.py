@@ -6,14 +6,16 @@ whitened and in the plain embedding), ridge regression, and a normal density per
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from selfclean_hooks.detectors.label_errors.directions import KernelRows, parts_of
+from selfclean_hooks.detectors.label_errors.directions import ComputedRows, parts_of
 from selfclean_hooks.neighbors.projection.principal_components import Rows
 from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from selfclean_hooks.utils.shared_work import sum_blocks
 
 COPY_RATIO = 0.3  # a neighbour nearer than this times the 10th distance is a copy: its label is no independent evidence
 MIN_DISTANCE_RATIO = 0.5  # below this times the 10th distance, nearer is no more evidence
@@ -57,10 +59,44 @@ SHRINKAGE = 0.2  # fraction of the covariance within classes that is assumed equ
 MAX_SQUARED_DISTANCE = 200.0  # from the nearest class mean; beyond it distance is no more evidence
 
 
-Predictor = Callable[[slice], Float32Array]  # of some rows: (R, C) support of every class
+class Predictor(Protocol):
+    """Predicts each class for the samples without having seen their own labels."""
+
+    @property
+    def rows(self) -> Rows | ComputedRows:
+        """(N, r) that it predicts from."""
+
+    def predict(self, v: Rows, given: IntArray) -> Float32Array:
+        """(n, C) support of every class for some of the rows (n, r), whose labels are given (n,)."""
 
 
-def log_densities(u: Rows, labels: IntArray, s: FloatArray | float = 1.0) -> Predictor:
+@dataclass(frozen=True, eq=False)
+class NormalDensities:
+    """`Predictor` of `log_densities`."""
+
+    rows: Rows | ComputedRows
+    s: FloatArray | float
+    n: int
+    size: IntArray  # (C,) of the classes
+    means: FloatArray  # (C, r) whitened
+    white: FloatArray  # (r, r)
+
+    def predict(self, v: Rows, given: IntArray) -> Float32Array:
+        """See `Predictor`."""
+        here, z = np.arange(len(given)), (v * self.s) @ self.white
+        far = (z**2).sum(1)[:, None] - 2 * z @ self.means.T + (self.means**2).sum(1)
+        residual = z - self.means[given]
+        grown = 1 + 1 / self.size[given]  # the residual from the mean without the sample, in units of that with it
+        own = (residual**2).sum(1)
+        a = (1 - SHRINKAGE) / self.n * grown
+        product = (residual * z).sum(1)[:, None] - residual @ self.means.T
+        far[here, given], product[here, given] = grown**2 * own, grown * own
+        far += a[:, None] * product**2 / np.maximum(1 - a * own, 0.05)[:, None]
+        out: Float32Array = np.minimum(far - far.min(1, keepdims=True), MAX_SQUARED_DISTANCE).astype(np.float32)
+        return np.asarray(out / np.float32(-2))
+
+
+def log_densities(u: Rows | ComputedRows, labels: IntArray, s: FloatArray | float = 1.0) -> NormalDensities:
     """Log density of each class up to a constant per row: normal, one covariance, sample i left out for row i.
 
     Class means are shrunk towards 0, the mean of all, as if by one more sample there. Without i the covariance within
@@ -74,117 +110,44 @@ def log_densities(u: Rows, labels: IntArray, s: FloatArray | float = 1.0) -> Pre
     n, count = len(labels), int(labels.max()) + 1
     size = np.bincount(labels, minlength=count)
     means = class_sums(u, labels, count) * s / (size + 1)[:, None]
-    covariance, squares = means.T @ means, 0.0
-    for part in parts_of(n):
-        z = u[part] * s
-        within = z - means[labels[part]]
-        covariance, squares = covariance + within.T @ within, squares + float((z**2).sum())
+    within, squares = sum_blocks(_WithinClasses(u, labels, means, s).of, parts_of(n))
+    covariance = means.T @ means + within
     of_within = float(np.trace(covariance) - (means**2).sum())
     covariance *= (1 - SHRINKAGE) / n
     covariance += np.eye(len(means.T)) * (SHRINKAGE * of_within + 1e-6 * squares) / (n * max(1, len(means.T)))
     white = np.linalg.cholesky(np.linalg.inv(covariance)) if len(covariance) else covariance
-    means = means @ white
-
-    def density(rows: slice) -> Float32Array:
-        given, here, z = labels[rows], np.arange(len(labels[rows])), (u[rows] * s) @ white
-        far = (z**2).sum(1)[:, None] - 2 * z @ means.T + (means**2).sum(1)
-        residual = z - means[given]
-        grown = 1 + 1 / size[given]  # the residual from the mean without the sample, in units of that with it
-        own = (residual**2).sum(1)
-        a = (1 - SHRINKAGE) / n * grown
-        product = (residual * z).sum(1)[:, None] - residual @ means.T
-        far[here, given], product[here, given] = grown**2 * own, grown * own
-        far += a[:, None] * product**2 / np.maximum(1 - a * own, 0.05)[:, None]
-        out: Float32Array = np.minimum(far - far.min(1, keepdims=True), MAX_SQUARED_DISTANCE).astype(np.float32)
-        return np.asarray(out / np.float32(-2))
-
-    return density
+    return NormalDensities(u, s, n, size, means @ white, white)
 
 
-def class_sums(rows: Rows | KernelRows, labels: IntArray, classes: int) -> FloatArray:
+@dataclass(frozen=True, eq=False)
+class _WithinClasses:
+    """How rows lie around the means of their classes."""
+
+    rows: Rows | ComputedRows
+    labels: IntArray
+    means: FloatArray  # (C, r)
+    s: FloatArray | float
+
+    def of(self, part: slice) -> tuple[FloatArray, float]:
+        """Of a part of the rows: products of the residuals (r, r), and the sum of the squares of the rows."""
+        z = self.rows[part] * self.s
+        within = z - self.means[self.labels[part]]
+        return within.T @ within, float((z**2).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class _ClassSums:
+    rows: Rows | ComputedRows
+    labels: IntArray
+    count: int
+
+    def of(self, part: slice) -> tuple[Rows]:
+        """Of a part of the rows, (C, r)."""
+        given = self.labels[part]
+        each = csr_array((np.ones(len(given)), (given, np.arange(len(given)))), (self.count, len(given)))
+        return (each @ self.rows[part],)
+
+
+def class_sums(rows: Rows | ComputedRows, labels: IntArray, classes: int) -> FloatArray:
     """(C, D) sums of the rows (N, D) of each class."""
-    total = np.zeros((classes, rows.shape[1]))
-    for part in parts_of(len(labels)):
-        given = labels[part]
-        total += csr_array((np.ones(len(given)), (given, np.arange(len(given)))), (classes, len(given))) @ rows[part]
-    return total
-
-
-RIDGE_STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0)  # times the mean squared singular value
-
-
-def leave_one_out_ridge(
-    u: Rows | KernelRows, s: FloatArray, targets: FloatArray | BoolArray, scale: int = 0
-) -> Float32Array:
-    """Leave-one-out predictions (N, C) of ridge regression from the rows `u * s`, strength by least squared error.
-
-    Closed form: residual / (1 - leverage).
-
-    Args:
-        u: (N, r) orthonormal columns, each of mean 0.
-        s: (r,) singular values.
-        targets: (N, C) regression targets or booleans.
-        scale: the strength is in units of s @ s over this, by default r.
-    """
-    mean, parts = np.asarray(targets.mean(0), np.float64), parts_of(len(u))
-    along = np.zeros((u.shape[1], targets.shape[1]))
-    for part in parts:
-        along += u[part].T @ (targets[part] - mean)
-
-    def residuals(kept: FloatArray, v: Rows, part: slice) -> FloatArray:
-        leverage = (v**2) @ kept.astype(v.dtype) + v.dtype.type(1 / len(u))
-        fitted = v @ (kept[:, None] * along).astype(v.dtype)
-        left: FloatArray = (targets[part] - mean - fitted) / np.maximum(1 - leverage, 1e-6)[:, None]
-        return left
-
-    shrinkage = [s**2 / (s**2 + strength * (s @ s) / max(1, scale or len(s))) for strength in RIDGE_STRENGTHS]
-    errors = np.zeros(len(shrinkage))
-    for part in parts:
-        v = u[part]
-        errors += [float((residuals(kept, v, part) ** 2).sum()) for kept in shrinkage]
-    best = shrinkage[int(np.argmin(errors))]
-    return np.concatenate([(targets[part] - residuals(best, u[part], part)).astype(np.float32) for part in parts])
-
-
-def leave_one_out_classes(u: Rows | KernelRows, s: FloatArray, labels: IntArray) -> Predictor:
-    """`leave_one_out_ridge` of the indicators of classes (N,), without an array of all samples and classes.
-
-    The squared error of a row is taken from products of the directions, (r, r) for every strength, where the classes
-    are more than these.
-    """
-    n, count = len(labels), int(labels.max()) + 1
-    mean, sums = np.bincount(labels, minlength=count) / n, class_sums(u, labels, count)
-    along = sums.T - np.outer(sums.sum(0), mean)
-
-    def residuals(kept: FloatArray, v: Rows, given: IntArray) -> FloatArray:
-        left = -mean - (v @ (kept[:, None] * along).astype(v.dtype))
-        left[np.arange(len(given)), given] += 1
-        return np.asarray(left / spare(kept, v)[:, None])
-
-    def spare(kept: FloatArray, v: Rows) -> FloatArray:
-        leverage = (v**2) @ kept.astype(v.dtype) + v.dtype.type(1 / n)
-        return np.asarray(np.maximum(1 - leverage, 1e-6))
-
-    def error(kept: FloatArray, v: Rows, given: IntArray) -> float:
-        if count <= u.shape[1]:
-            return float((residuals(kept, v, given) ** 2).sum())
-        w = v * kept.astype(v.dtype)
-        own = (w * along.T[given]).sum(1) + mean[given]  # fitted for the given label
-        others = ((w @ products) * w).sum(1) + 2 * w @ (along @ mean) + mean @ mean
-        return float(((1 - 2 * own + others) / spare(kept, v) ** 2).sum())
-
-    products = (along @ along.T).astype(u.dtype)
-    shrinkage = [s**2 / (s**2 + strength * (s @ s) / n) for strength in RIDGE_STRENGTHS]
-    errors = np.zeros(len(shrinkage))
-    for part in parts_of(n):
-        v = u[part]
-        errors += [error(kept, v, labels[part]) for kept in shrinkage]
-    best = shrinkage[int(np.argmin(errors))]
-
-    def predict(rows: slice) -> Float32Array:
-        given = labels[rows]
-        left = -residuals(best, u[rows], given)
-        left[np.arange(len(given)), given] += 1
-        return left.astype(np.float32)
-
-    return predict
+    return np.asarray(sum_blocks(_ClassSums(rows, labels, classes).of, parts_of(len(labels)))[0])

@@ -24,7 +24,7 @@ from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.detectors.label_errors.calibration import MAX_KNOTS, LabelScores, score_support
 from selfclean_hooks.detectors.label_errors.ensemble import PredictorInputs, label_support
 from selfclean_hooks.detectors.label_errors.likelihood import LabelSupport
-from selfclean_hooks.detectors.label_errors.predictors import leave_one_out_ridge
+from selfclean_hooks.detectors.label_errors.ridge import leave_one_out_ridge
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
 MIN_KNOWN = 3  # entries of an attribute; of fewer no neighbour is left that could tell
