@@ -188,6 +188,7 @@ def _register_plugins() -> None:
 
 def _opened(file: IO[bytes]) -> Image.Image:
     _register_plugins()
+    Image.preinit()  # the usual formats are the first to be tried
     Image.init()
     return Image.open(file, formats=[name for name in Image.OPEN if name not in NOT_IMAGES])
 

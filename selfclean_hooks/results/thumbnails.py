@@ -43,7 +43,7 @@ def thumbnail_of(image: Image.Image) -> bytes:
         image = _resized(image, 8 * SIDE, Image.Resampling.NEAREST)
     image = _plain(image)
     if max(image.size) > SIDE:
-        image = _resized(image, SIDE, Image.Resampling.LANCZOS)
+        image = _resized(image, SIDE, Image.Resampling.HAMMING)  # in less than half the time of LANCZOS
     exact = max(image.size) <= LOSSLESS
     if not has_webp():
         return _saved(image, "PNG")

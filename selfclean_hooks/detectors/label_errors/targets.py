@@ -18,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from scipy.special import ndtr
-from scipy.stats import rankdata
 
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.detectors.label_errors.calibration import MAX_KNOTS, LabelScores, score_support
 from selfclean_hooks.detectors.label_errors.ensemble import PredictorInputs, label_support
 from selfclean_hooks.detectors.label_errors.likelihood import LabelSupport
 from selfclean_hooks.detectors.label_errors.ridge import leave_one_out_ridge
-from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
+from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray, average_ranks
 
 MIN_KNOWN = 3  # entries of an attribute; of fewer no neighbour is left that could tell
 FALSE_DISCOVERIES = 0.05  # expected fraction of the attributes taken as predictable that are not
@@ -99,7 +98,7 @@ def chance_of(labels: LabelSupport) -> float:
     lead = labels.support[:, 0] - labels.support[:, 1]
     has = labels.classes[:, 0] == 1
     with_label, without = int(has.sum()), int((~has).sum())
-    ranks = rankdata(np.where(has, lead, -lead))
+    ranks = average_ranks(np.where(has, lead, -lead))
     excess = ranks[has].sum() - with_label * (len(has) + 1) / 2
     return float(ndtr(-excess / np.sqrt(with_label * without * (len(has) + 1) / 12)))
 

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit, ndtri
-from scipy.stats import rankdata
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.utils.arrays import FloatArray
+from selfclean_hooks.utils.arrays import FloatArray, average_ranks
 
 MIN_PROBABILITY = 1e-3  # no embedding and no margin is more certain than this
 ROUNDS = 30  # of expectation-maximisation, which has converged by then
@@ -56,7 +55,7 @@ def blend_with_margins(clean: NDArray[np.floating], margin: NDArray[np.floating]
 
 def normal_ranks(values: FloatArray) -> FloatArray:
     """(N,) normal quantiles of the ranks, ties at their mean rank."""
-    return np.asarray(ndtri((rankdata(values) - 0.5) / len(values)), np.float64)
+    return np.asarray(ndtri((average_ranks(values) - 0.5) / len(values)), np.float64)
 
 
 def update_probabilities(prior: FloatArray, ratio: FloatArray) -> FloatArray:
