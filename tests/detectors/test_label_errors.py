@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from selfclean_hooks.detectors.label_errors import directions, ensemble
+from selfclean_hooks.detectors.label_errors import candidates, directions, ensemble
 from selfclean_hooks.detectors.label_errors.calibration import LabelScores
 from selfclean_hooks.detectors.label_errors.detector import automatic_threshold, score_labels
 from selfclean_hooks.detectors.label_errors.directions import left_singular_vectors
@@ -20,11 +20,8 @@ from selfclean_hooks.detectors.label_errors.likelihood import (
     EvenRates,
     LabelSupport,
     confusion_rates,
-    expect_right_classes,
-    fit_weights,
     label_log_odds,
-    newton_step,
-    sharpen_weights,
+    right_classes,
 )
 from selfclean_hooks.detectors.label_errors.predictors import (
     class_proximity,
@@ -33,6 +30,7 @@ from selfclean_hooks.detectors.label_errors.predictors import (
 )
 from selfclean_hooks.detectors.label_errors.ridge import leave_one_out_classes, leave_one_out_ridge
 from selfclean_hooks.detectors.label_errors.targets import error_probability, score_regression
+from selfclean_hooks.detectors.label_errors.weights import fit_weights, newton_step, newton_sums, sharpen_weights
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import SharedRows, UnitRows
 
@@ -139,12 +137,25 @@ def test_the_usual_confusion_is_found_and_suspected() -> None:
     assert (found.score[:200:4] < np.quantile(found.score[right], 0.02)).mean() > 0.8
 
 
+class InParts:
+    """Features (F, N, M) and the classes (N, M) that they are of."""
+
+    def __init__(self, features: NDArray[np.float64], listed: Ints | None = None, rows: int = 128) -> None:
+        self.count, n, m = features.shape
+        self.all = np.tile(np.arange(m), (n, 1)) if listed is None else listed, features
+        self.parts = [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
+
+    def of(self, part: slice) -> tuple[Ints, Singles]:
+        return self.all[0][part], self.all[1][:, part].astype(np.float32)
+
+
 def test_weights_prefer_the_informative_predictor() -> None:
     rng = np.random.default_rng(4)
     knows, guesses = rng.normal(size=(2, 500, 3))
     knows[:, 0] += 2
     knows[::10, 0] -= 4  # wrong labels
-    weights = fit_weights(np.stack([knows, guesses]), 3)
+    weights = fit_weights(InParts(np.stack([knows, guesses])), 3)
+    np.testing.assert_allclose(weights, fit_weights(InParts(np.stack([knows, guesses]), rows=500), 3))
     assert weights[0] > 5 * weights[1] >= 0
 
 
@@ -164,7 +175,8 @@ def test_a_step_is_newtons() -> None:
     )
     step = np.linalg.solve(curvature, slope)
     step *= 2 / max(2.0, np.abs(step).max())
-    found = newton_step(start, features, softmax(np.tensordot(start, features, 1), axis=1), right)
+    sums = newton_sums(features, softmax(np.tensordot(start, features, 1), axis=1), right)
+    found = newton_step(start, 50, *sums)
     assert np.allclose(found, np.maximum(start - step, 0), atol=1e-3)
 
 
@@ -174,9 +186,9 @@ def test_confusions_do_not_blunt_the_sharp_support() -> None:
     given = np.where((right == 0) & (rng.random(3000) < 0.3), 1, right)
     logits = rng.normal(size=(3000, 3)) + 4 * np.eye(3)[right]
     listed = np.argsort(np.where(np.arange(3) == given[:, None], -1, np.arange(3)), 1)
-    features = np.take_along_axis(logits, listed, 1)[None]
+    features = InParts(np.take_along_axis(logits, listed, 1)[None], listed)
     blunt = fit_weights(features, 3)
-    assert sharpen_weights(blunt, features, listed, 3)[0] > 1.15 * blunt[0]
+    assert sharpen_weights(blunt, features, 3)[0] > 1.15 * blunt[0]
 
 
 def test_error_rate_finds_the_share_of_a_known_mixture() -> None:
@@ -286,7 +298,7 @@ def test_candidates_of_many_classes_are_those_of_all(monkeypatch: pytest.MonkeyP
     x, y = blobs(n=600, classes=100)
     y = np.where(np.arange(600) % 9 == 0, np.random.default_rng(1).integers(0, 100, 600), y)
     some = ensemble.label_support(seen(x), y, block=100)
-    monkeypatch.setattr(ensemble, "FEW_CLASSES", 100)
+    monkeypatch.setattr(candidates, "FEW_CLASSES", 100)
     whole = ensemble.label_support(seen(x), y)
     np.testing.assert_array_equal(some.classes, whole.classes)
     np.testing.assert_allclose(some.support, whole.support, atol=1e-4)
@@ -296,6 +308,5 @@ def test_even_rates_are_read_like_an_array() -> None:
     even, labels = EvenRates.of(5, 0.2), random_support()
     array = np.full((5, 5), 0.05) + 0.75 * np.eye(5)
     np.testing.assert_allclose(label_log_odds(labels, even), label_log_odds(labels, array))
-    found, expected = (expect_right_classes(labels.support**2, labels.classes, 5, rates) for rates in (even, array))
-    np.testing.assert_allclose(found[0], expected[0])
-    np.testing.assert_allclose(found[1], expected[1])
+    found, expected = (right_classes(labels.support**2, labels.classes, rates) for rates in (even, array))
+    np.testing.assert_allclose(found, expected)

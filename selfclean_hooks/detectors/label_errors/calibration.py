@@ -13,6 +13,7 @@ from scipy.optimize import isotonic_regression
 from scipy.special import expit, gammainc, log_softmax
 
 from selfclean_hooks.core.calibration import Calibration
+from selfclean_hooks.detectors.label_errors.directions import parts_of
 from selfclean_hooks.detectors.label_errors.hardness import HEAVY_POWER, HardSamples, fit_floors, hardness_by_class
 from selfclean_hooks.detectors.label_errors.likelihood import LabelSupport, confusion_rates, label_log_odds
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
@@ -76,8 +77,8 @@ def calibrate_scores(labels: LabelSupport, scores: FloatArray) -> Calibration:
         scores: (N, M) in [0, 1] of each listed label, were it the given one.
     """
     best = labels.sharp.argmax(1)
-    ranked = -np.sort(-labels.sharp, axis=1)
-    margin, disagrees = ranked[:, 0] - ranked[:, 1], best > 0
+    first = np.partition(labels.sharp, -2, axis=1)[:, -2:]
+    margin, disagrees = first[:, 1] - first[:, 0], best > 0
     usual = fit_floors(margin, disagrees)
     tells_little = disagrees.mean() - usual.best.floor > MAX_HARD * (1 - usual.best.floor)
     lowest = fit_floors(margin, disagrees, HEAVY_POWER).lowest if tells_little else usual.lowest
@@ -88,8 +89,15 @@ def calibrate_scores(labels: LabelSupport, scores: FloatArray) -> Calibration:
     score = scores[:, 0]
     knots = np.unique(np.sort(score)[np.unique(np.geomspace(1, len(score), MAX_KNOTS).round().astype(np.int64)) - 1])
 
+    observed = np.bincount(np.searchsorted(knots, score), minlength=len(knots)).astype(np.float64)
+    place = np.minimum(np.searchsorted(knots, scores), len(knots) - 1).astype(np.int16)
+
     def wrong(hardness: HardSamples, surplus: float = 1.0) -> FloatArray:
-        return wrong_probability(score, scores.ravel(), surplus * right_labels(labels, hardness).ravel(), knots)
+        right = np.zeros(len(knots))
+        for rows in parts_of(len(score)):
+            expected = surplus * right_labels(labels.sharp[rows], hardness.of(rows))
+            right += np.bincount(place[rows].ravel(), expected.ravel(), len(knots))
+        return wrong_probability(observed, right)
 
     likely, highest = wrong(typical), usual.highest
     confirmed = highest.floor**2  # wrong labels that the predictors confirm, as their neighbours are wrong too
@@ -110,30 +118,25 @@ def calibrate_scores(labels: LabelSupport, scores: FloatArray) -> Calibration:
     return Calibration(knots, 1 - likely, 1 - most, 1 - fewest, unknown)
 
 
-def right_labels(labels: LabelSupport, hardness: HardSamples) -> FloatArray:
+def right_labels(sharp: FloatArray, hardness: HardSamples) -> FloatArray:
     """How many right labels (N, M) of each listed class to expect: the best one where a sample is not hard.
 
-    The others are expected by their support.
+    The others are expected by their `sharp` support (N, M).
     """
-    best, others = labels.sharp.argmax(1)[:, None], labels.sharp.copy()
+    best, others = sharp.argmax(1)[:, None], sharp.copy()
     np.put_along_axis(others, best, -np.inf, 1)
     expected = np.exp(log_softmax(others, axis=1)) * hardness.rate[:, None]
     np.put_along_axis(expected, best, 1 - hardness.rate[:, None], 1)
     return np.asarray((1 - hardness.floor[:, None]) * expected)
 
 
-def wrong_probability(score: FloatArray, right_score: FloatArray, weight: FloatArray, knots: FloatArray) -> FloatArray:
-    """(K,) nonincreasing, at the knots: the fraction of labels of a score that right labels do not account for.
+def wrong_probability(observed: FloatArray, right: FloatArray) -> FloatArray:
+    """(K,) nonincreasing: the fraction of labels of each of K ranges of scores that right labels do not account for.
 
     Args:
-        score: (N,) observed.
-        right_score: (P,) of right labels.
-        weight: (P,) how many of these there are.
-        knots: (K,) ascending scores, the last one the highest observed.
+        observed: (K,) labels in each range, lowest scores first.
+        right: (K,) right labels to expect there.
     """
-    observed = np.bincount(np.searchsorted(knots, score), minlength=len(knots)).astype(np.float64)
-    place = np.minimum(np.searchsorted(knots, right_score), len(knots) - 1)
-    right = np.bincount(place, weight, len(knots))
     ratio = isotonic_regression(right / observed, weights=observed, increasing=True).x
     wrong = 1 - np.minimum(1, ratio)
     found = float(observed[wrong > 0.5].sum())

@@ -16,12 +16,13 @@ from selfclean_hooks.utils.arrays import FloatArray, IntArray
 from selfclean_hooks.utils.shared_work import SentOnce, sum_blocks
 from selfclean_hooks.utils.torch_settings import eigenvectors
 
-MOST_HELD = 1 << 28  # bytes of computed rows; more are computed each time
+MOST_HELD = 1 << 27  # bytes of computed rows; more are computed each time
 
 
-def parts_of(n: int) -> list[slice]:
-    """Some of n rows at a time."""
-    return [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+def parts_of(n: int, least: int = 1) -> list[slice]:
+    """Some of n rows at a time, in whole blocks, and at least so many."""
+    step = BLOCK * -(-least // BLOCK)
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ The predictors of class c for sample i, none of which has seen i's own label: th
 whitened embedding; a kernel ridge regression of the class indicators (closed-form leave-one-out); the log density of
 class c, normal with one covariance for all; the log distance to the nearest sample of class c, whitened and plain.
 Where there are images, the second and the third are asked once more about edges and colours (`image_view`). Their
-weights are fitted to the given labels (`likelihood`).
+weights are fitted to the given labels (`weights`).
 """
 
 from __future__ import annotations
@@ -17,27 +17,21 @@ import torch
 from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.image_view import edges_and_colours
-from selfclean_hooks.detectors.label_errors.directions import ComputedRows, kernel_pca, left_singular_vectors, parts_of
-from selfclean_hooks.detectors.label_errors.likelihood import (
-    INITIAL_WEIGHTS,
-    LabelSupport,
-    fit_weights,
-    sharpen_weights,
-)
+from selfclean_hooks.detectors.label_errors.candidates import CandidateFeatures, Votes
+from selfclean_hooks.detectors.label_errors.directions import ComputedRows, kernel_pca, left_singular_vectors
+from selfclean_hooks.detectors.label_errors.likelihood import LabelSupport
 from selfclean_hooks.detectors.label_errors.predictors import (
-    PRIOR_VOTES,
     Predictor,
-    class_proximity,
     log_densities,
-    log_votes,
     voters_and_log_distances,
 )
 from selfclean_hooks.detectors.label_errors.ridge import leave_one_out_classes
+from selfclean_hooks.detectors.label_errors.weights import Supports, fit_weights, sharpen_weights
 from selfclean_hooks.neighbors.approximate_search import NeighborSearch
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.projection.principal_components import Rows
 from selfclean_hooks.neighbors.unit_vectors import SharedRows, UnitRows
-from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
 from selfclean_hooks.utils.shared_work import each_block
 
 MAX_COMPONENTS = 256  # principal directions kept
@@ -74,7 +68,7 @@ class PredictorInputs:
     """
 
     directions: Directions
-    lists: tuple[tuple[IntArray, BoolArray, FloatArray], tuple[IntArray, BoolArray, FloatArray]]
+    lists: tuple[Votes, Votes]
     image: Directions | None = None  # of edges and colours, where there are images
 
 
@@ -107,97 +101,15 @@ def label_support(inputs: PredictorInputs, labels: IntArray, block: int = 2048) 
         labels: (N,) classes 0 to C - 1.
         block: rows at a time at most; the result does not depend on it.
     """
-    candidates, every = candidate_features(inputs, labels, block)
-    count = int(labels.max()) + 1
-    del inputs  # where the caller holds them no more, they make room
-    weights = fit_weights(every, count)
-    sharp = sharpen_weights(weights, every, candidates, count)
-    return LabelSupport(candidates, np.tensordot(weights, every, 1), np.tensordot(sharp, every, 1))
-
-
-def candidate_features(inputs: PredictorInputs, labels: IntArray, block: int) -> tuple[IntArray, FloatArray]:
-    """The classes considered of each sample (N, M), the given one first, and what each predictor says (F, N, M)."""
-    n, count = len(labels), int(labels.max()) + 1
-    prior = np.bincount(labels, minlength=count) / n
     predictors = inputs.directions.predictors(labels)
     predictors += [] if inputs.image is None else inputs.image.predictors(labels)
-    most, parts = min(count, MAX_CANDIDATES), parts_of(n)
-    listed, features = np.empty((n, most), np.int64), np.empty((len(OF_NEIGHBORS) + len(predictors), n, most))
-    block = min(block, max(32, BLOCK // count))
-    work = _CandidateFeatures(inputs.lists, labels, predictors, prior, most, block)
-    for rows, found in zip(parts, each_block(work.of, parts), strict=True):
-        listed[rows], features[:, rows] = found
-    return listed, features
-
-
-@dataclass(frozen=True, eq=False)
-class _CandidateFeatures:
-    """What `candidate_features` are computed from."""
-
-    lists: tuple[tuple[IntArray, BoolArray, FloatArray], ...]
-    labels: IntArray
-    predictors: list[Predictor]
-    prior: FloatArray
-    most: int
-    block: int
-
-    def of(self, part: slice) -> tuple[IntArray, FloatArray]:
-        """Classes (n, M) and features (F, n, M) of a part of the samples, a block at a time."""
-        read = [predictor.rows[part] for predictor in self.predictors]
-        starts = range(0, part.stop - part.start, self.block)
-        listed, features = zip(*(self._block(part, slice(at, at + self.block), read) for at in starts), strict=True)
-        return np.concatenate(listed), np.concatenate(features, 1)
-
-    def _block(self, part: slice, inside: slice, read: list[Rows]) -> tuple[IntArray, FloatArray]:
-        rows, labels = slice(part.start + inside.start, min(part.start + inside.stop, part.stop)), self.labels
-        given = labels[rows]
-        near = [(np.where(i[rows] >= 0, labels[i[rows]], -1), votes[rows], far[rows]) for i, votes, far in self.lists]
-        dense = [one.predict(v[inside], given) for one, v in zip(self.predictors, read, strict=True)]
-        classes = possible_classes(given, dense, self.prior, [part[0] for part in near])
-        support = [np.take_along_axis(part, classes, 1).astype(np.float64) for part in dense]
-        outputs = [log_votes(*near[0][:2], self.prior, classes), *support[:2]]
-        outputs += [class_proximity(*part, classes) for part in near] + support[2:]
-        total = np.tensordot(np.array(INITIAL_WEIGHTS[: len(outputs)]), np.stack(outputs), 1)
-        total[:, 1:][classes[:, 1:] == classes[:, :-1]] = -np.inf  # listed before
-        candidates = select_candidates(classes == given[:, None], total, self.most)
-        chosen = np.stack([np.take_along_axis(part, candidates, 1) for part in outputs])
-        return np.take_along_axis(classes, candidates, 1), chosen
-
-
-def possible_classes(given: IntArray, dense: list[Float32Array], prior: FloatArray, near: list[IntArray]) -> IntArray:
-    """Classes (R, M), ascending, among which the best are; some are listed repeatedly.
-
-    Neighbours only add to the support of their classes: beside these the best by the other predictors come into
-    question.
-
-    Args:
-        given: (R,) labels.
-        dense: (R, C) of the predictors that judge every class.
-        prior: (C,) class frequencies.
-        near: (R, k) labels of neighbours, -1 for none.
-    """
-    if len(prior) <= FEW_CLASSES:
-        return np.broadcast_to(np.arange(len(prior)), (len(given), len(prior)))
-    weights = [weight for place, weight in enumerate(INITIAL_WEIGHTS) if place not in OF_NEIGHBORS]
-    total = (INITIAL_WEIGHTS[0] * np.log(PRIOR_VOTES * prior + np.finfo(np.float64).tiny)).astype(np.float32)
-    for weight, part in zip(weights, dense, strict=False):
-        total = total + np.float32(weight) * part
-    best = np.argpartition(-total, MAX_CANDIDATES - 1, axis=1)[:, :MAX_CANDIDATES]
-    of_near = [np.where(labels >= 0, labels, given[:, None]) for labels in near]
-    return np.sort(np.concatenate([given[:, None], best, *of_near], 1), axis=1)
-
-
-OF_NEIGHBORS = (0, 3, 4)  # places of the predictors by neighbours
-
-
-def select_candidates(given: BoolArray, total: FloatArray, most: int) -> IntArray:
-    """The places (R, M) of the given class, of which the first is taken, and of the best of the others.
-
-    Args:
-        given: (R, P) where the class is the given one.
-        total: (R, P) support, -inf where a class is not to be taken.
-        most: M.
-    """
-    ranked = total.copy()
-    ranked[np.arange(len(given)), given.argmax(1)] = np.inf
-    return np.argsort(-ranked, axis=1, kind="stable")[:, :most].astype(np.int64)
+    features = CandidateFeatures(inputs.lists, labels, predictors, block)
+    del inputs, predictors  # where the caller holds them no more, they make room
+    features.compute()
+    count, shape = int(labels.max()) + 1, (len(labels), features.most)
+    weights = fit_weights(features, count)
+    work = Supports(features, weights, sharpen_weights(weights, features, count))
+    found = LabelSupport(np.empty(shape, np.int64), np.empty(shape), np.empty(shape))
+    for part, (listed, support, sharp) in zip(features.parts, each_block(work.of, features.parts), strict=True):
+        found.classes[part], found.support[part], found.sharp[part] = listed, support, sharp
+    return found

@@ -13,7 +13,7 @@ hard samples die out more slowly and leaves less to the floor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit
@@ -36,6 +36,10 @@ class HardSamples:
     floor: FloatArray  # (N,)
     rate: FloatArray  # (N,)
     groups: int = 1  # of classes, each with a floor of its own
+
+    def of(self, rows: slice) -> HardSamples:
+        """Those of some rows."""
+        return replace(self, floor=self.floor[rows], rate=self.rate[rows])
 
     def log_likelihood(self, disagrees: BoolArray) -> float:
         """Of the samples that disagree (N,)."""
