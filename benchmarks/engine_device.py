@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from selfclean_hooks import audit_embeddings
-from selfclean_hooks.neighbors.device import Device, screening_on
 from selfclean_hooks.neighbors.knn import nearest_neighbors
-from selfclean_hooks.neighbors.spanning_tree import minimum_spanning_tree
+from selfclean_hooks.neighbors.screening.device import Device, screening_on
+from selfclean_hooks.neighbors.tree.spanning_tree import minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 
 NEIGHBORS = 20

@@ -74,7 +74,7 @@ def audit_embeddings(
     """
     from selfclean_hooks.detectors.methods import score
     from selfclean_hooks.embedding.encoders.encoder import device_of
-    from selfclean_hooks.neighbors.device import screening_on
+    from selfclean_hooks.neighbors.screening.device import screening_on
     from selfclean_hooks.neighbors.unit_vectors import zero_rows
 
     thresholds, policy = checked_settings(method, thresholds, policy)

@@ -99,7 +99,7 @@ def splits_of(
         tsne: see `with_evidence`.
     """
     from selfclean_hooks.detectors.leakage import find_leakage
-    from selfclean_hooks.neighbors.device import screening_on
+    from selfclean_hooks.neighbors.screening.device import screening_on
 
     check_same_classes({name: collect_class_names(e.labels, e.class_names) for name, e in embeddings.items()})
     audits = {}

@@ -20,7 +20,7 @@ from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.embedding.encoders.forward_pass import with_precision
 from selfclean_hooks.embedding.quality import rank_me
 from selfclean_hooks.errors import BackboneError, PolicyError
-from selfclean_hooks.neighbors.device import screening_on
+from selfclean_hooks.neighbors.screening.device import screening_on
 from selfclean_hooks.results.stability import describe, stability
 from selfclean_hooks.results.thumbnails import leak_thumbnails, thumbnails
 from selfclean_hooks.storage.commit import check_output

@@ -39,7 +39,7 @@ BLANK = "they are blank, or the encoder sees nothing in them. They count as far 
 
 def audit_of(embeddings: Embeddings, settings: AuditSettings, tsne: bool = False) -> Audit:
     """Score what `embed` returned, on the device that embedded; without thumbnails. `tsne`: see `with_evidence`."""
-    from selfclean_hooks.neighbors.device import screening_on
+    from selfclean_hooks.neighbors.screening.device import screening_on
     from selfclean_hooks.neighbors.unit_vectors import repeated_blanks, with_blank_directions, zero_rows
 
     e, thresholds, policy = embeddings, settings.thresholds, settings.policy
@@ -72,7 +72,7 @@ def audit_of(embeddings: Embeddings, settings: AuditSettings, tsne: bool = False
 def led(device: Any, work: Callable[[], T]) -> T:
     """Work by the processes in force, which compare their shares on a device each; see `lead`."""
     from selfclean_hooks.embedding.encoders.encoder import device_of
-    from selfclean_hooks.neighbors.device import screening_on
+    from selfclean_hooks.neighbors.screening.device import screening_on
     from selfclean_hooks.utils.processes import Processes
     from selfclean_hooks.utils.shared_work import lead
 
@@ -104,7 +104,7 @@ def _scores(
 ) -> Scores:
     """Scores of the readable samples alone."""
     from selfclean_hooks.detectors.methods import score
-    from selfclean_hooks.neighbors.device import screening_on
+    from selfclean_hooks.neighbors.screening.device import screening_on
 
     labels = None if embeddings.labels is None else embeddings.labels[embeddings.readable]
     with screening_on(embeddings.device), bar("comparing", settings.embedding.progress) as tick:
@@ -168,7 +168,7 @@ def with_leakage(audit: Audit, embeddings: Embeddings, others: Mapping[str, Embe
             training split.
     """
     from selfclean_hooks.detectors.leakage import find_leakage
-    from selfclean_hooks.neighbors.device import screening_on
+    from selfclean_hooks.neighbors.screening.device import screening_on
 
     if name in others:
         raise DataError(f"leakage is searched between {name} and other splits, got {', '.join(others)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from selfclean_hooks.detectors.protocol import MIN_PAIRS, Detector, Finding, Geo
 from selfclean_hooks.detectors.selfclean import LabelErrors, NearDuplicates, OffTopic
 from selfclean_hooks.neighbors.approximate_search import ApproximateSearch, NeighborSearch
 from selfclean_hooks.neighbors.knn import nearest_neighbors
-from selfclean_hooks.neighbors.spanning_tree import minimum_spanning_tree
+from selfclean_hooks.neighbors.tree.spanning_tree import minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, pair_distance_quantile
 from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
 from selfclean_hooks.utils.text import Tick
@@ -79,6 +79,7 @@ def score(
         k = len(x) - 1 if lists_all_pairs else chosen.neighbors
         neighbors = search(x, k, classes if chosen.by_class else None, tick=tick)
         tree = minimum_spanning_tree(x, neighbors, of_graph=isinstance(search, ApproximateSearch))
+        neighbors = replace(neighbors, bounds=None)  # they hold a copy of all rows
         geometry = Geometry(
             x, classes, neighbors, tree, pair_distance_quantile(x), targets, pairs_below, miniatures, search
         )

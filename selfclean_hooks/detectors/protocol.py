@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.neighbors.approximate_search import NeighborSearch
 from selfclean_hooks.neighbors.knn import NeighborLists, nearest_neighbors
-from selfclean_hooks.neighbors.spanning_tree import Tree
+from selfclean_hooks.neighbors.tree.spanning_tree import Tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
 

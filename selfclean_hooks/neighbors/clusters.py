@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
 from torch import Tensor
 
-from selfclean_hooks.neighbors.device import PROCESSOR
 from selfclean_hooks.neighbors.exact_search import ANY, search_neighbors
-from selfclean_hooks.neighbors.unit_vectors import UnitRows, lengths_between
+from selfclean_hooks.neighbors.screening.device import PROCESSOR
+from selfclean_hooks.neighbors.unit_vectors import UnitRows, lengths_between, matrix_product
 from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
 
 SAMPLE = 512  # rows that show whether there are clusters
@@ -74,6 +74,23 @@ def _lies_apart(lengths: Tensor, members: Tensor) -> bool:
     beyond[members] = False
     wide = float(lengths[members].max())
     return bool((lengths[beyond] > 3 * MARGIN * wide).all()) if beyond.any() else False
+
+
+PIVOTS = 128  # rows that others are placed beside
+MIN_PLACED = 4096  # fewer stand in two tiles or so
+
+
+def similar_together(x: UnitRows, classes: Tensor | None = None) -> Tensor:
+    """An order (N,) in which every class is a slice, and in it similar rows stand together, by and large."""
+    n = len(x)
+    order = torch.arange(n)
+    if n >= MIN_PLACED:
+        pivots = x.values[torch.from_numpy(np.linspace(0, n - 1, PIVOTS).round().astype(np.int64))]
+        turn = np.empty(PIVOTS, np.int64)
+        turn[leaves_list(linkage(pivots.numpy(), "average"))] = np.arange(PIVOTS)
+        beside = torch.cat([matrix_product(part, pivots).argmax(1) for part in torch.split(x.values, 4096)])
+        order = torch.argsort(torch.from_numpy(turn)[beside], stable=True)
+    return order if classes is None else order[torch.argsort(classes[order], stable=True)]
 
 
 NARROW = 0.25  # mean squared length from the centre, as a share of that from the mean of all

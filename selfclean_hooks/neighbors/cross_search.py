@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from selfclean_hooks.neighbors.exact_search import order_by_distance, search_neighbors
-from selfclean_hooks.neighbors.screen import Candidates, Screen, make_screen, slices
+from selfclean_hooks.neighbors.screening.candidates import candidates
+from selfclean_hooks.neighbors.screening.screen import Screen, make_screen, slices
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.shared_work import map_blocks
 
@@ -83,11 +84,11 @@ class _CrossSearch:
     def certified(self, part: slice) -> tuple[Tensor, Tensor, Tensor]:
         """The nearest by true distance to some of the rows, (R, k) each, and which of these rows are in doubt (R,)."""
         screen, rows = self.screen, slice(self.rows.start + part.start, self.rows.start + part.stop)
-        own, best = screen[rows], Candidates(part.stop - part.start, 3 * self.k, screen)
+        own, best = screen[rows], candidates(part.stop - part.start, 3 * self.k, screen)
         for start, columns in self._blocks(len(own)):
             best.take(own.distances(columns), start, more=start > self.columns.start)
-        values, candidates = best.on_processor()
-        indices, distances = self._ranked(own, torch.arange(rows.start, rows.stop), values, candidates)
+        values, near = best.on_processor()
+        indices, distances = self._ranked(own, torch.arange(rows.start, rows.stop), values, near)
         needed = torch.minimum(distances[:, -1], distances[:, 0].clamp(min=self.below))
         return indices, distances, ~own.certifies(needed, values[:, -1], screen.extent)  # inf: nothing was left out
 

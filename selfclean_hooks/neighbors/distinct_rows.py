@@ -23,9 +23,7 @@ class DistinctRows:
     def among(cls, x: UnitRows, classes: Tensor | None = None) -> DistinctRows:
         """Rows that are equal and, with `classes` (N,), of the same class."""
         for seed in count():
-            key = _hashes(x.values, seed)
-            if classes is not None:
-                key = key * 0x9E3779B1 + classes
+            key = _keys(x.values, classes, seed)
             values, of = torch.unique(key, return_inverse=True)
             if len(values) == len(x):
                 every = torch.arange(len(x))
@@ -76,6 +74,18 @@ class DistinctRows:
         copy = torch.where(first[self.of] == torch.arange(len(index)), second[self.of], first[self.of])
         has_copy = (number[self.of] > 1) & (self.spacing[self.of] <= distance)
         return torch.where(has_copy, copy, index), torch.where(has_copy, self.spacing[self.of], distance)
+
+
+FEW = 16  # columns in which most rows differ that differ at all
+
+
+def _keys(values: Tensor, classes: Tensor | None, seed: int) -> Tensor:
+    """(N,) int64 that equal rows of a class share, and others next to never do."""
+    key = _hashes(values[:, :: -(-values.shape[1] // FEW)].contiguous(), seed)
+    _, of, number = torch.unique(key, return_inverse=True, return_counts=True)
+    alike = (number[of] > 1).nonzero()[:, 0]
+    key[alike] = torch.cat([_hashes(values[part], seed) for part in torch.split(alike, 4096)])
+    return key if classes is None else key * 0x9E3779B1 + classes
 
 
 def _hashes(values: Tensor, seed: int, chunk: int = 4096) -> Tensor:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from selfclean_hooks.neighbors.device import PROCESSOR, Device
-from selfclean_hooks.neighbors.screen import Candidates, Extent, Screen, slices
+from selfclean_hooks.neighbors.screening.candidates import candidates
+from selfclean_hooks.neighbors.screening.device import PROCESSOR, Device
+from selfclean_hooks.neighbors.screening.screen import Extent, Screen, slices
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.shared_work import map_blocks
 
@@ -148,7 +149,7 @@ class _Search:
         self, rows: Tensor, own: Screen, others: Iterable[tuple[slice, Screen]], m: int
     ) -> tuple[Tensor, Tensor, Extent]:
         """The m lowest screened distances (R, m) of that kind, and which of the columns they are to, -1: none."""
-        best, extent = Candidates(len(rows), m, own), Extent(0.0, 0.0, 0.0)
+        best, extent = candidates(len(rows), m, own), Extent(0.0, 0.0, 0.0)
         for part, block in others:
             screened, columns = own.distances(block, self.above), self.columns[part]
             if self.kind != ANY:
@@ -186,11 +187,3 @@ def order_by_distance(candidates: Tensor, distances: Tensor) -> tuple[Tensor, Te
     by_index = torch.argsort(candidates, dim=1)
     order = by_index.gather(1, torch.argsort(distances.gather(1, by_index), dim=1, stable=True))
     return candidates.gather(1, order), distances.gather(1, order)
-
-
-def restore_order(indices: Tensor, distances: Tensor, order: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Lists with samples numbered as before the sort."""
-    if order is None:
-        return indices, distances
-    back = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order)))
-    return torch.where(indices >= 0, order[indices.clamp(min=0)], -1)[back], distances[back]

@@ -10,29 +10,22 @@ clusters each on their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from selfclean_hooks.neighbors.clusters import separated_clusters
+from selfclean_hooks.neighbors.block_search import BlockSearch, list_length
+from selfclean_hooks.neighbors.clusters import separated_clusters, similar_together
 from selfclean_hooks.neighbors.distinct_rows import DistinctRows
-from selfclean_hooks.neighbors.exact_search import (
-    ANY,
-    OTHER,
-    SAME,
-    order_by_distance,
-    rank_by_distance,
-    restore_order,
-    search_neighbors,
-)
-from selfclean_hooks.neighbors.screen import Candidates, Screen, make_screen, slices
+from selfclean_hooks.neighbors.exact_search import ANY, OTHER, SAME, search_neighbors
+from selfclean_hooks.neighbors.screening.lower_bounds import LowerBounds
+from selfclean_hooks.neighbors.screening.screen import make_screen
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
-from selfclean_hooks.utils.shared_work import map_blocks
 from selfclean_hooks.utils.text import Tick
 
 
@@ -45,12 +38,15 @@ class NeighborLists:
     same: tuple[Tensor, Tensor] | None  # (N,) nearest sample of the same label and its distance
     other: tuple[Tensor, Tensor] | None  # (N,) nearest sample of another label and its distance
     num_fallback_rows: int  # rows that the screen could not certify
+    bounds: LowerBounds | None = None  # on distances that are not listed, where all were computed in one process
 
     @classmethod
-    def joined(cls, found: Sequence[tuple[Tensor, Tensor]], again: Tensor) -> NeighborLists:
+    def joined(
+        cls, found: Sequence[tuple[Tensor, Tensor]], again: Tensor, bounds: LowerBounds | None = None
+    ) -> NeighborLists:
         """From lists of all samples and, where there are labels, of width 1, of the same and of another one."""
         same, other = [(indices[:, 0], distances[:, 0]) for indices, distances in found[1:]] or (None, None)
-        return cls(*found[0], same, other, int(again.sum()))
+        return cls(*found[0], same, other, int(again.sum()), bounds)
 
     def of(self, kind: str) -> tuple[Tensor, Tensor]:
         """Positions and distances of the nearest of one kind, each (N, k) or (N, 1)."""
@@ -90,7 +86,8 @@ def nearest_neighbors(
     indices, distances = distinct.expand(found.indices, found.distances, k)
     same = None if found.same is None else distinct.expand_first(found.same, among_copies=True)
     other = None if found.other is None else distinct.expand_first(found.other, among_copies=False)
-    return NeighborLists(indices, distances, same, other, found.num_fallback_rows)
+    bounds = None if found.bounds is None else found.bounds.at(distinct.of)
+    return NeighborLists(indices, distances, same, other, found.num_fallback_rows, bounds)
 
 
 def _search_distinct(
@@ -129,116 +126,26 @@ def _tick_part(tick: Tick, before: int, part: int, total: int, done: int, of: in
     tick(before + part * done // of, total)
 
 
+LISTED = 24  # candidates for the nearest of a class
+
+
 def _search_blocks(
     x: UnitRows, k: int, classes: Tensor | None, block: int | None, dtype: torch.dtype | None, tick: Tick | None
 ) -> NeighborLists:
-    """The lists by blocks of rows with all columns."""
-    n, order = len(x), None
-    if classes is not None:
-        order = torch.argsort(classes, stable=True)  # so that every class is a slice
-        x, classes = x[order], torch.unique(classes[order], return_inverse=True)[1]
+    """The lists by blocks of rows and columns."""
+    n, order = len(x), similar_together(x, classes)
     groups = torch.zeros(n, dtype=torch.int64) if classes is None else classes
-    screen = make_screen(x, dtype)
-    kinds = ((ANY, k, _list_length(x, screen, k)), *(() if classes is None else ((SAME, 1, 8), (OTHER, 1, 8))))
-    blocks = slices(n, block or screen.device.block(n, n)[0])
-    found = map_blocks(_BlockSearch(x, screen, groups, kinds).nearest, blocks, tick)
+    screen = make_screen(x, dtype, order)
+    kinds = ((ANY, k, list_length(x, screen, k)), *(() if classes is None else ((SAME, 1, LISTED), (OTHER, 1, LISTED))))
+    found, bounds = BlockSearch(x, screen, torch.unique(groups[order], return_inverse=True)[1], kinds).nearest(
+        block, tick
+    )
     lists, again = [], torch.zeros(n, dtype=torch.bool)
-    for (kind, width, _), parts in zip(kinds, zip(*found, strict=True), strict=True):
-        indices, distances, uncertified = (torch.cat(part) for part in zip(*parts, strict=True))
-        missing = uncertified.nonzero()[:, 0]
+    for (kind, width, _), (near, far, uncertified) in zip(kinds, found, strict=True):
+        missing = order[uncertified]
+        indices, distances = torch.empty_like(near), torch.empty_like(far)
+        indices[order], distances[order] = near, far
         indices[missing], distances[missing] = search_neighbors(x, missing, width, groups, kind)
-        lists.append(restore_order(indices, distances, order))
-        again |= uncertified
-    return NeighborLists.joined(lists, again)
-
-
-PROBES = 64  # rows that show how many candidates are needed
-MAX_UNCERTIFIED = 0.1  # of these
-
-
-def _list_length(x: UnitRows, screen: Screen, k: int) -> int:
-    """How many candidates of a row are certain to hold its k nearest, of most rows: 2 k, or 4 k."""
-    n = len(x)
-    rows = torch.from_numpy(np.linspace(0, n - 1, min(n, PROBES)).round().astype(np.int64))
-    own, best = screen[rows], Candidates(len(rows), min(n, 2 * k), screen)
-    for columns in slices(n, screen.device.block(len(rows), n)[1]):
-        screened = own.distances(screen[columns])
-        here = ((rows >= columns.start) & (rows < columns.stop)).nonzero()[:, 0]
-        screened[here, rows[here] - columns.start] = torch.inf
-        best.take(screened, columns.start, more=columns.start > 0)
-    values, near = best.on_processor()
-    kth = rank_by_distance(x, rows, near)[1][:, k - 1]
-    uncertified = ~own.certifies(kth, values[:, -1], screen.extent)
-    return min(n, 4 * k if uncertified.float().mean() > MAX_UNCERTIFIED else 2 * k)
-
-
-FIRST = 4  # more than k, whose distances show which of the others come into question
-
-
-@dataclass(frozen=True, eq=False)
-class _BlockSearch:
-    """What is searched for of N rows, which are sorted by group."""
-
-    x: UnitRows
-    screen: Screen
-    groups: Tensor  # (N,) codes from 0
-    kinds: tuple[tuple[str, int, int], ...]  # of neighbours; how many; how many candidates are listed by the screen
-
-    @cached_property
-    def ends(self) -> list[int]:
-        """Where the samples of each group end."""
-        return torch.bincount(self.groups).cumsum(0).tolist()
-
-    def nearest(self, rows: slice) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Of each kind: positions and true distances (R, k) of the nearest, and which rows are not certified (R,)."""
-        screen, n = self.screen, len(self.x)
-        height = rows.stop - rows.start
-        own, best = screen[rows], [Candidates(height, m, screen) for _, _, m in self.kinds]
-        for columns in slices(n, screen.device.block(height, n)[1]):
-            first, more = columns.start, columns.start > 0
-            screened = own.distances(screen[columns])
-            start, stop = max(rows.start, first), min(rows.stop, columns.stop)
-            if start < stop:
-                itself = screened[start - rows.start : stop - rows.start, start - first : stop - first]
-                itself.fill_diagonal_(torch.inf)
-            best[0].take(screened, first, more=more)
-            if len(best) == 1:
-                continue
-            for part, inside in self._group_slices(rows, columns):
-                here = slice(part.start - rows.start, part.stop - rows.start)
-                of_group = screened[here, inside.start - first : inside.stop - first]
-                best[1].take(of_group, inside.start, here, more=more)
-                of_group.fill_(torch.inf)
-            best[2].take(screened, first, more=more)
-        kinds = zip(self.kinds, best, strict=True)
-        return [self._certified(own, rows, k, *one.on_processor()) for (_, k, _), one in kinds]
-
-    def _group_slices(self, rows: slice, columns: slice) -> Iterator[tuple[slice, slice]]:
-        """For every group among some rows: its rows there, and its samples among some columns, if there are any."""
-        start = rows.start
-        while start < rows.stop:
-            code = int(self.groups[start])
-            stop = min(rows.stop, self.ends[code])
-            first = max(columns.start, self.ends[code - 1] if code else 0)
-            last = min(columns.stop, self.ends[code])
-            if first < last:
-                yield slice(start, stop), slice(first, last)
-            start = stop
-
-    def _certified(
-        self, own: Screen, rows: slice, k: int, values: Tensor, candidates: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The k nearest of the candidates (R, m) by true distance, and where one that is left out may be nearer."""
-        extent, m = self.screen.extent, values.shape[1]
-        positions, near = torch.arange(rows.start, rows.stop), min(m, k + FIRST)
-        distances = torch.full_like(values, torch.inf)
-        distances[:, :near] = self.x.distances(positions, candidates[:, :near].clamp(min=0))
-        distances.masked_fill_(candidates < 0, torch.inf)
-        kth = distances[:, :near].kthvalue(k, dim=1).values
-        possible = values <= own.highest_rounded(kth, extent).unsqueeze(1)
-        row, place = (possible & (candidates >= 0))[:, near:].nonzero(as_tuple=True)
-        place += near
-        distances[row, place] = self.x.distances(positions[row], candidates[row, place].unsqueeze(1))[:, 0]
-        indices, distances = order_by_distance(candidates, distances)
-        indices, distances = indices[:, :k].clone(), distances[:, :k].clone()  # the rest is let go
-        return indices, distances, ~own.certifies(distances[:, -1], values[:, -1], extent)
+        lists.append((indices, distances))
+        again[missing] = True
+    return NeighborLists.joined(lists, again, bounds)

@@ -53,6 +53,11 @@ def sum_blocks(work: Callable[[Block], tuple[Any, ...]], blocks: Sequence[Block]
     return total
 
 
+def is_shared() -> bool:
+    """Whether several processes work on what is mapped here."""
+    return _team.get() is not None
+
+
 def lead(processes: Processes, work: Callable[[], T]) -> T:
     """`run_on_first`, with all cores for the first process, and with the others doing their share of what it maps."""
     if processes.size == 1:

@@ -15,7 +15,7 @@ import torch
 from torch.multiprocessing.spawn import start_processes
 
 from selfclean_hooks.cli.main import main
-from selfclean_hooks.neighbors import device
+from selfclean_hooks.neighbors.screening import device
 from selfclean_hooks.utils import shared_work
 
 PATIENCE = 120  # seconds; a hang must fail and not last

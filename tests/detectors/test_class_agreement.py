@@ -13,7 +13,7 @@ from selfclean_hooks.detectors.off_topic.class_agreement import ClassAgreement, 
 from selfclean_hooks.detectors.off_topic.detector import BranchOffTopic, automatic_threshold
 from selfclean_hooks.detectors.protocol import Geometry
 from selfclean_hooks.neighbors.knn import nearest_neighbors
-from selfclean_hooks.neighbors.spanning_tree import minimum_spanning_tree
+from selfclean_hooks.neighbors.tree.spanning_tree import minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.testing import digits
 

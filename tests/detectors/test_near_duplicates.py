@@ -30,7 +30,7 @@ from selfclean_hooks.detectors.near_duplicates.detector import ScaledNearDuplica
 from selfclean_hooks.detectors.near_duplicates.pair_scores import scaled_score, score_pairs
 from selfclean_hooks.detectors.protocol import Finding, Geometry, Pairs
 from selfclean_hooks.neighbors.knn import nearest_neighbors
-from selfclean_hooks.neighbors.spanning_tree import minimum_spanning_tree
+from selfclean_hooks.neighbors.tree.spanning_tree import minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, pair_distance_quantile
 
 Floats = NDArray[np.float64]

@@ -17,7 +17,7 @@ from selfclean_hooks.detectors.off_topic.detector import BranchOffTopic, off_top
 from selfclean_hooks.detectors.off_topic.distances import blend, distance_to_classes, evenly_spaced, relation, whiten
 from selfclean_hooks.detectors.protocol import Finding, Geometry
 from selfclean_hooks.neighbors.knn import nearest_neighbors
-from selfclean_hooks.neighbors.spanning_tree import minimum_spanning_tree
+from selfclean_hooks.neighbors.tree.spanning_tree import minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 
 Doubles = NDArray[np.float64]

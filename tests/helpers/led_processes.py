@@ -17,9 +17,9 @@ import torch.distributed as dist
 from selfclean_hooks.detectors.label_errors import directions
 from selfclean_hooks.detectors.methods import score
 from selfclean_hooks.neighbors.cross_search import cross_nearest_neighbors
-from selfclean_hooks.neighbors.device import PROCESSOR, screening_on
 from selfclean_hooks.neighbors.knn import nearest_neighbors
-from selfclean_hooks.neighbors.spanning_tree import minimum_spanning_tree
+from selfclean_hooks.neighbors.screening.device import PROCESSOR, screening_on
+from selfclean_hooks.neighbors.tree.spanning_tree import minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils import shared_work
 from selfclean_hooks.utils.processes import Processes

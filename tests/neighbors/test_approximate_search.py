@@ -13,7 +13,7 @@ from selfclean_hooks.errors import SettingError
 from selfclean_hooks.neighbors import approximate_search
 from selfclean_hooks.neighbors.approximate_search import ApproximateSearch
 from selfclean_hooks.neighbors.knn import nearest_neighbors
-from selfclean_hooks.neighbors.spanning_tree import minimum_spanning_tree
+from selfclean_hooks.neighbors.tree.spanning_tree import minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.report.as_json import as_json
 from tests.helpers.reference import distance_matrix

@@ -10,12 +10,12 @@ import torch
 
 from selfclean_hooks import audit_embeddings
 from selfclean_hooks.errors import SettingError
-from selfclean_hooks.neighbors import device as module
 from selfclean_hooks.neighbors.cross_search import cross_nearest_neighbors
-from selfclean_hooks.neighbors.device import PROCESSOR, Device, products_are_full, screening_on
 from selfclean_hooks.neighbors.knn import nearest_neighbors
-from selfclean_hooks.neighbors.screen import make_screen
-from selfclean_hooks.neighbors.spanning_tree import minimum_spanning_tree
+from selfclean_hooks.neighbors.screening import device as module
+from selfclean_hooks.neighbors.screening.device import PROCESSOR, Device, products_are_full, screening_on
+from selfclean_hooks.neighbors.screening.screen import make_screen
+from selfclean_hooks.neighbors.tree.spanning_tree import minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.torch_settings import full_sums
 from tests.helpers.pretended_device import pretended_device

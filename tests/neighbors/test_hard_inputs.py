@@ -10,7 +10,7 @@ from selfclean_hooks.detectors.protocol import Pairs
 from selfclean_hooks.neighbors.clusters import TightParts, separated_clusters
 from selfclean_hooks.neighbors.distinct_rows import DistinctRows
 from selfclean_hooks.neighbors.knn import NeighborLists, nearest_neighbors
-from selfclean_hooks.neighbors.spanning_tree import minimum_spanning_tree
+from selfclean_hooks.neighbors.tree.spanning_tree import minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from tests.helpers.reference import dendrogram, distance_matrix, nearest_by_label, nearest_distances, random_vectors
 

@@ -11,10 +11,10 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from selfclean_hooks.neighbors import knn as module
-from selfclean_hooks.neighbors.device import PROCESSOR, UNIT, screening_on
 from selfclean_hooks.neighbors.exact_search import ANY, OTHER, SAME, search_neighbors
 from selfclean_hooks.neighbors.knn import NeighborLists, nearest_neighbors
-from selfclean_hooks.neighbors.screen import Screen, make_screen
+from selfclean_hooks.neighbors.screening.device import PROCESSOR, UNIT, screening_on
+from selfclean_hooks.neighbors.screening.screen import Screen, make_screen
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 from tests.helpers.reference import (
     KINDS,
@@ -122,7 +122,7 @@ def test_a_list_that_is_too_short_is_searched_again(monkeypatch: pytest.MonkeyPa
     x = UnitRows.of(random_vectors("positive", 300, 64, 1))
     expected = nearest_distances(distance_matrix(x.values.numpy()), 6)
     enough = nearest_neighbors(x, 6, screen=torch.float32)
-    monkeypatch.setattr(module, "_list_length", lambda x, screen, k: k)
+    monkeypatch.setattr(module, "list_length", lambda x, screen, k: k)
     short = nearest_neighbors(x, 6, screen=torch.bfloat16)
     assert enough.num_fallback_rows == 0
     assert short.num_fallback_rows > 200

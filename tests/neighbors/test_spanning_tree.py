@@ -4,7 +4,7 @@ import torch
 from scipy.cluster.hierarchy import cophenet, is_valid_linkage
 
 from selfclean_hooks.neighbors.knn import nearest_neighbors
-from selfclean_hooks.neighbors.spanning_tree import Tree, minimum_spanning_tree
+from selfclean_hooks.neighbors.tree.spanning_tree import Tree, minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from tests.helpers.reference import KINDS, dendrogram, distance_matrix, random_vectors
 

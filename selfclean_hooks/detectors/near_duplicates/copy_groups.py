@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from selfclean_hooks.neighbors.exact_search import OTHER, search_neighbors
-from selfclean_hooks.neighbors.spanning_tree import leaf_order
+from selfclean_hooks.neighbors.tree.spanning_tree import leaf_order
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from selfclean_hooks.neighbors.spanning_tree import leaf_order
+from selfclean_hooks.neighbors.tree.spanning_tree import leaf_order
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
 

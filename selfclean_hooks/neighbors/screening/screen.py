@@ -1,4 +1,4 @@
-"""Distances in the precision of a fast product, what they may be off by, and the lowest of each row.
+"""Distances in the precision of a fast product, and what they may be off by.
 
 Rows are rounded around a centre: with `y = (x - centre) / sqrt(2)` the distance of two of them is
 `d(i, j) = q_i + q_j - y_i . y_j`, `q = |y|^2 / 2` (and a quarter more for a zero row). Six further columns put the `q`
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfclean_hooks.neighbors.device import PROCESSOR, UNIT, Device, device
+from selfclean_hooks.neighbors.screening.device import PROCESSOR, UNIT, Device, device
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 from selfclean_hooks.utils.shared_work import SentOnce
 
@@ -50,49 +50,76 @@ class Screen(SentOnce):
     centre: Tensor  # (D,) float32
     device: Device
     rows: UnitRows | None = None  # all of them, where it is of their mean
+    order: Tensor | None = None  # (N,) in which they stand here
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process makes it again, for its own device."""
         assert self.rows is not None
-        return make_screen, (self.rows, self.columns.dtype)
+        return make_screen, (self.rows, self.columns.dtype, self.order)
 
     @classmethod
     def of(
-        cls, x: UnitRows, dtype: torch.dtype, centre: Tensor, where: Device = PROCESSOR, chunk: int = 4096
+        cls,
+        x: UnitRows,
+        dtype: torch.dtype,
+        centre: Tensor,
+        where: Device = PROCESSOR,
+        order: Tensor | None = None,
+        chunk: int = 4096,
     ) -> Screen:
-        """Round N rows to `dtype` around a `centre` (D,), for products on a device."""
+        """Round N rows, in some order (N,), to `dtype` around a `centre` (D,), for products on a device."""
         n, dim = x.values.shape
         columns = where.empty(n, dim + 2 * PARTS, dtype)
         length, moved = (torch.empty(n, dtype=torch.float32) for _ in range(2))
         exact = torch.float64 if dtype == torch.float64 else torch.float32
         for start in range(0, n, chunk):
             here = slice(start, start + chunk)
-            y = (centre.to(exact) - x.values[here].to(exact)).mul_(0.5**0.5)
+            some: slice | Tensor = here if order is None else order[here]
+            y = (centre.to(exact) - x.values[some].to(exact)).mul_(0.5**0.5)
             rounded = y.to(dtype)
             block = torch.ones(len(y), dim + 2 * PARTS, dtype=dtype)
             block[:, :dim] = rounded
             squares = torch.linalg.vector_norm(y, dim=1, dtype=torch.float64).square_()
             length[here] = squares.sqrt().float()
             moved[here] = torch.linalg.vector_norm(y.sub_(rounded), dim=1)
-            rest = squares / 2 + x.zero[here].double() / 4
+            rest = squares / 2 + x.zero[some].double() / 4
             for part in range(PARTS):
                 block[:, dim + part] = rest.to(dtype)
                 rest -= block[:, dim + part].double()
             columns[here] = block
-        return cls(columns, length, moved.add_(length, alpha=2.0**-22), x.zero / 4, centre, where)
+        zero = (x.zero if order is None else x.zero[order]) / 4
+        return cls(columns, length, moved.add_(length, alpha=2.0**-22), zero, centre, where)
 
     def __len__(self) -> int:
         return len(self.columns)
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether a distance of it and a position have room in one integer of the processor."""
+        return self.device.kind.type == "cpu" and self.columns.dtype != torch.float64
+
     def __getitem__(self, index: Tensor | slice) -> Screen:
         length, moved, zero = self.length[index], self.moved[index], self.zero[index]
         return Screen(self.columns[index], length, moved, zero, self.centre, self.device)
+
+    def positions(self, at: Tensor) -> Tensor:
+        """Which of the rows stand at some places, -1 at -1."""
+        return at if self.order is None else torch.where(at >= 0, self.order[at], -1)
 
     def distances(self, others: Screen, above: float = 0.0) -> Tensor:
         """(N, M) to all M `others`, less `above`; of a pair as far apart as that, or farther, it is not negative.
 
         They are on the device.
         """
+        left = self._left if above == 0 else self._left_above(above)
+        return matrix_product(left, others.columns.to(self.device.kind))
+
+    @cached_property
+    def _left(self) -> Tensor:
+        """The rows as the left factor of a product."""
+        return self._left_above(0.0)
+
+    def _left_above(self, above: float) -> Tensor:
         dim, own = self.columns.shape[1] - 2 * PARTS, self.columns.to(self.device.kind)
         left = torch.ones_like(own)
         torch.neg(own[:, :dim], out=left[:, :dim])
@@ -103,7 +130,7 @@ class Screen(SentOnce):
                 rounded = rest.to(left.dtype)
                 left[:, dim + PARTS + part] = rounded.to(left.device)
                 rest -= rounded.double()
-        return matrix_product(left, others.columns.to(self.device.kind))
+        return left
 
     @cached_property
     def extent(self) -> Extent:
@@ -122,7 +149,7 @@ class Screen(SentOnce):
             others: the columns of the search.
             above: as given to `distances`.
         """
-        return (self.highest_screened(kth, others, above) <= self._unrounded(last) + above) | (kth == 0)
+        return (self.highest_screened(kth, others, above) <= self.unrounded(last) + above) | (kth == 0)
 
     def highest_screened(self, distance: Tensor, others: Extent, above: float = 0.0) -> Tensor:
         """(N,) what a pair of a true distance (N,) may be screened as at most, before the result is rounded."""
@@ -136,11 +163,14 @@ class Screen(SentOnce):
 
     def lowest_true(self, screened: Tensor, others: Extent) -> Tensor:
         """(N, m) distances that the pairs of screened distances (N, m) have at least, float32."""
-        error = self._error(torch.full_like(self.length, others.longest, dtype=torch.float64), others, 0.0)
-        return (self._unrounded(screened) - error.unsqueeze(1)).clamp_(min=0).float()
+        return (self.unrounded(screened) - self.largest_error(others).unsqueeze(1)).clamp_(min=0).float()
 
-    def _unrounded(self, screened: Tensor) -> Tensor:
-        """What was rounded to these, at least."""
+    def largest_error(self, others: Extent) -> Tensor:
+        """(N,) how far a product of each row with any other may be off, before it is rounded."""
+        return self._error(torch.full_like(self.length, others.longest, dtype=torch.float64), others, 0.0)
+
+    def unrounded(self, screened: Tensor) -> Tensor:
+        """What was rounded to these screened distances, at least, float64."""
         screened = screened.double()
         return screened * (1 - 1.01 * UNIT[self.columns.dtype] * screened.sign())
 
@@ -156,73 +186,14 @@ class Screen(SentOnce):
         return of_rows + of_sum
 
 
-def make_screen(x: UnitRows, dtype: torch.dtype | None = None) -> Screen:
-    """The rows around their mean, in the precision that is fastest on the device in force or in `dtype`."""
+def make_screen(x: UnitRows, dtype: torch.dtype | None = None, order: Tensor | None = None) -> Screen:
+    """The rows around their mean, in the precision that is fastest on the device in force or in `dtype`.
+
+    They stand in some `order` (N,), if one is given.
+    """
     where = device()
-    return replace(Screen.of(x, dtype or where.precision(), x.values.mean(0), where), rows=x)
-
-
-TILE = 32  # distances that are searched together, by their minimum
-BITS = {torch.bfloat16: torch.int16, torch.float32: torch.int32, torch.float64: torch.int64}
-
-
-def smallest_per_row(distances: Tensor, m: int) -> tuple[Tensor, Tensor]:
-    """The m lowest of every row (R, C), or all: (R, m) float32 values, ascending, and columns.
-
-    They lie in the m tiles of lowest minimum. The bits of floats >= 0 are ordered like integers, whose minima are
-    several times faster to find; rows where as many as m are below 0 are sorted as a whole.
-    """
-    width = distances.shape[1]
-    m, whole = min(m, width), width // TILE * TILE
-    if whole <= m * TILE:
-        return _as_float(distances).topk(m, dim=1, largest=False)
-    tiles = torch.unflatten(distances[:, :whole], 1, (-1, TILE))
-    lowest = torch.unflatten(distances.view(BITS[distances.dtype])[:, :whole], 1, (-1, TILE)).amin(-1)
-    best = _as_float(lowest.view(distances.dtype)).topk(m, dim=1, largest=False).indices
-    inside = tiles.gather(1, best.unsqueeze(-1).expand(-1, -1, TILE)).flatten(1)
-    values, place = _as_float(torch.cat([inside, distances[:, whole:]], 1)).topk(m, dim=1, largest=False)
-    inner = place.clamp(max=m * TILE - 1)
-    columns = best.gather(1, inner // TILE) * TILE + inner % TILE
-    columns = torch.where(place < m * TILE, columns, place - m * TILE + whole)
-    below = (values[:, -1] < 0).nonzero()[:, 0]
-    if len(below):
-        values[below], columns[below] = _as_float(distances[below]).topk(m, dim=1, largest=False)
-    return values, columns
-
-
-def _as_float(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
-
-
-class Candidates:
-    """Of some rows the columns of lowest screened distance so far: (R, m) values, ascending, and columns, -1 for none.
-
-    They are on the device that screens.
-    """
-
-    def __init__(self, rows: int, m: int, screen: Screen) -> None:
-        """None yet."""
-        precision = torch.float64 if screen.columns.dtype == torch.float64 else torch.float32
-        self.values = torch.full((rows, m), torch.inf, dtype=precision, device=screen.device.kind)
-        self.columns = torch.full((rows, m), -1, dtype=torch.int64, device=screen.device.kind)
-
-    def take(self, screened: Tensor, first: int, rows: slice = slice(None), *, more: bool) -> None:
-        """Take the best from a block of distances (R, C) of some rows to the columns from `first` on.
-
-        `more`: in addition to those of earlier blocks.
-        """
-        m = self.values.shape[1]
-        values, columns = smallest_per_row(screened, m)
-        columns = torch.where(values < torch.inf, first + columns, -1)
-        if more:
-            values, keep = torch.cat([self.values[rows], values], 1).topk(m, dim=1, largest=False)
-            columns = torch.cat([self.columns[rows], columns], 1).gather(1, keep)
-        width = values.shape[1]
-        self.values[rows, :width], self.columns[rows, :width] = values, columns
-
-    def on_processor(self) -> tuple[Tensor, Tensor]:
-        """Values and columns."""
-        return self.values.cpu(), self.columns.cpu()
+    screen = Screen.of(x, dtype or where.precision(), x.values.mean(0), where, order)
+    return replace(screen, rows=x, order=order)
 
 
 def slices(count: int, size: int) -> list[slice]:

@@ -1,0 +1,173 @@
+"""The nearest neighbours of all rows, block by block: listed by the screen, and ranked by their true distances.
+
+The distances of two blocks are those of either to the other, so the processor computes each once, in tiles that its
+caches hold. An accelerator, and several processes, compute blocks of rows with all columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfclean_hooks.neighbors.exact_search import order_by_distance, rank_by_distance
+from selfclean_hooks.neighbors.screening.candidates import PackedCandidates, candidates
+from selfclean_hooks.neighbors.screening.lower_bounds import LowerBounds, RangeMinima
+from selfclean_hooks.neighbors.screening.screen import Screen, slices
+from selfclean_hooks.neighbors.unit_vectors import UnitRows
+from selfclean_hooks.utils.shared_work import is_shared, map_blocks
+from selfclean_hooks.utils.text import Tick
+
+PROBES = 64  # rows that show how many candidates are needed
+MAX_UNCERTIFIED = 0.02  # of these: to search for one again takes as long as to list many candidates of fifty
+TILE = 2048  # rows and columns of a tile
+Found = tuple[Tensor, Tensor, Tensor]  # positions and distances (R, k), and which rows are not certified (R,)
+
+
+def list_length(x: UnitRows, screen: Screen, k: int) -> int:
+    """How many candidates of a row are certain to hold its k nearest, of most rows: 2 k, or 4 k."""
+    n = len(x)
+    rows = torch.from_numpy(np.linspace(0, n - 1, min(n, PROBES)).round().astype(np.int64))
+    own, best = screen[rows], candidates(len(rows), min(n, 2 * k), screen)
+    for columns in slices(n, screen.device.block(len(rows), n)[1]):
+        screened = own.distances(screen[columns])
+        here = ((rows >= columns.start) & (rows < columns.stop)).nonzero()[:, 0]
+        screened[here, rows[here] - columns.start] = torch.inf
+        best.take(screened, columns.start, more=columns.start > 0)
+    values, near = best.on_processor()
+    kth = rank_by_distance(x, screen.positions(rows), screen.positions(near))[1][:, k - 1]
+    uncertified = ~own.certifies(kth, values[:, -1], screen.extent)
+    return min(n, 4 * k if uncertified.float().mean() > MAX_UNCERTIFIED else 2 * k)
+
+
+FIRST = 4  # more than k, whose distances show which of the others come into question
+
+
+@dataclass(frozen=True, eq=False)
+class BlockSearch:
+    """What is searched for of N rows, in the order of the screen, in which every group is a slice."""
+
+    x: UnitRows
+    screen: Screen
+    groups: Tensor  # (N,) codes from 0, ascending
+    kinds: tuple[tuple[str, int, int], ...]  # of neighbours; how many; how many candidates are listed by the screen
+
+    def nearest(self, block: int | None, tick: Tick | None) -> tuple[list[Found], LowerBounds | None]:
+        """Of each kind the nearest of all rows, in the order of the screen; and bounds, where tiles give them."""
+        n, screen, bounds = len(self.x), self.screen, None
+        if screen.is_packed and not is_shared():
+            parts, bounds = self._of_tiles(slices(n, block or TILE), tick)
+        else:
+            parts = map_blocks(self.of_rows, slices(n, block or screen.device.block(n, n)[0]), tick)
+        return [_joined(part) for part in zip(*parts, strict=True)], bounds
+
+    def _of_tiles(self, tiles: list[slice], tick: Tick | None) -> tuple[list[list[Found]], LowerBounds]:
+        """Of each tile's rows, from distances that are computed once for both rows and columns."""
+        n, found = len(self.x), []
+        best = [PackedCandidates(n, m, self.screen.columns.dtype) for _, _, m in self.kinds]
+        minima = RangeMinima(n, tiles[0].stop, self.screen.columns.dtype)
+        for rows in tiles:  # similar rows stand together: first, so that few others come into question
+            self._take_tile(self.screen[rows].distances(self.screen[rows]), rows, rows, best, minima)
+        for at, rows in enumerate(tiles):
+            own = self.screen[rows]
+            for columns in tiles[at + 1 :]:
+                self._take_tile(own.distances(self.screen[columns]), rows, columns, best, minima)
+            kinds = zip(self.kinds, best, strict=True)
+            found.append([self._certified(own, rows, k, *part.on_processor(rows)) for (_, k, _), part in kinds])
+            if tick is not None:
+                tick(at + 1, len(tiles))
+        return found, minima.bounds(self.screen)
+
+    def _take_tile(
+        self, screened: Tensor, rows: slice, columns: slice, best: list[PackedCandidates], minima: RangeMinima
+    ) -> None:
+        """Take candidates of rows among columns, and of the columns among the rows where they are others."""
+        sides = [(screened, rows, columns)]
+        if rows == columns:
+            screened.fill_diagonal_(torch.inf)
+        else:
+            sides.append((screened.T, columns, rows))
+        for part, own, others in sides:
+            minima.put(own, others.start, best[0].take(part, others.start, own))
+        if len(best) == 1:
+            return
+        for own, others in self._group_slices(rows, columns):
+            of_group = screened[_within(own, rows), _within(others, columns)]
+            best[1].take(of_group, others.start, own)
+            if rows != columns:
+                best[1].take(of_group.T, own.start, others)
+            of_group.fill_(torch.inf)
+        for part, own, others in sides:
+            best[2].take(part, others.start, own)
+
+    def of_rows(self, rows: slice) -> list[Found]:
+        """Of each kind the nearest of some rows, from their distances to all columns."""
+        screen, n = self.screen, len(self.x)
+        height = rows.stop - rows.start
+        own, best = screen[rows], [candidates(height, m, screen) for _, _, m in self.kinds]
+        for columns in slices(n, screen.device.block(height, n)[1]):
+            first, more = columns.start, columns.start > 0
+            screened = own.distances(screen[columns])
+            start, stop = max(rows.start, first), min(rows.stop, columns.stop)
+            if start < stop:
+                itself = screened[_within(slice(start, stop), rows), _within(slice(start, stop), columns)]
+                itself.fill_diagonal_(torch.inf)
+            best[0].take(screened, first, more=more)
+            if len(best) == 1:
+                continue
+            for part, inside in self._group_slices(rows, columns):
+                of_group = screened[_within(part, rows), _within(inside, columns)]
+                best[1].take(of_group, inside.start, _within(part, rows), more=more)
+                of_group.fill_(torch.inf)
+            best[2].take(screened, first, more=more)
+        kinds = zip(self.kinds, best, strict=True)
+        return [self._certified(own, rows, k, *one.on_processor()) for (_, k, _), one in kinds]
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        """Where the samples of each group end."""
+        return torch.bincount(self.groups).cumsum(0).tolist()
+
+    def _group_slices(self, rows: slice, columns: slice) -> Iterator[tuple[slice, slice]]:
+        """For every group among some rows: its rows there, and its samples among some columns, if there are any."""
+        start = rows.start
+        while start < rows.stop:
+            code = int(self.groups[start])
+            stop = min(rows.stop, self._ends[code])
+            first = max(columns.start, self._ends[code - 1] if code else 0)
+            last = min(columns.stop, self._ends[code])
+            if first < last:
+                yield slice(start, stop), slice(first, last)
+            start = stop
+
+    def _certified(self, own: Screen, rows: slice, k: int, values: Tensor, near: Tensor) -> Found:
+        """The k nearest of the candidates (R, m) by true distance, and where one that is left out may be nearer."""
+        extent, m = self.screen.extent, values.shape[1]
+        positions, candidate = self.screen.positions(torch.arange(rows.start, rows.stop)), self.screen.positions(near)
+        first = min(m, k + FIRST)
+        distances = torch.full_like(values, torch.inf)
+        distances[:, :first] = self.x.distances(positions, candidate[:, :first].clamp(min=0))
+        distances.masked_fill_(candidate < 0, torch.inf)
+        kth = distances[:, :first].kthvalue(k, dim=1).values
+        possible = values <= own.highest_rounded(kth, extent).unsqueeze(1)
+        row, place = (possible & (candidate >= 0))[:, first:].nonzero(as_tuple=True)
+        place += first
+        distances[row, place] = self.x.distances(positions[row], candidate[row, place].unsqueeze(1))[:, 0]
+        indices, distances = order_by_distance(candidate, distances)
+        indices, distances = indices[:, :k].clone(), distances[:, :k].clone()  # the rest is let go
+        return indices, distances, ~own.certifies(distances[:, -1], values[:, -1], extent)
+
+
+def _joined(parts: Sequence[Found]) -> Found:
+    """Of all rows, from those of some."""
+    indices, distances, uncertified = (torch.cat(part) for part in zip(*parts, strict=True))
+    return indices, distances, uncertified
+
+
+def _within(part: slice, whole: slice) -> slice:
+    """A part of a slice, as one of the rows or columns at that."""
+    return slice(part.start - whole.start, part.stop - whole.start)
