@@ -83,15 +83,19 @@ def near_duplicate_components(scores: Scores, threshold: float) -> IntArray:
     return _components(scores, threshold)
 
 
-def near_duplicate_links(scores: Scores, threshold: float) -> IntArray:
-    """(L, 2) pairs of near duplicates, the fewest and nearest that join all that chains of them join."""
+def near_duplicate_links(scores: Scores, threshold: float) -> tuple[IntArray, NDArray[np.float32]]:
+    """(L, 2) pairs of near duplicates, the fewest and nearest that join all that chains of them join; (L,) scores.
+
+    A chain of n samples has n - 1: as many as there are copies beside the one that is kept.
+    """
     index, score = _near_duplicate_pairs(scores, threshold)
     order = np.argsort(score, kind="stable")
     weight = np.arange(1, len(order) + 1)  # ranks: scipy treats a weight of 0 as no edge
     start, end = index[order].astype(np.int32).T  # older scipy searches graphs of int32 only
     _, once = np.unique(start.astype(np.int64) * len(scores) + end, return_index=True)
     graph = coo_array((weight[once], (start[once], end[once])), shape=(len(scores), len(scores)))
-    return index[order[np.sort(minimum_spanning_tree(graph.tocsr()).data.astype(np.int64)) - 1]]
+    links = order[np.sort(minimum_spanning_tree(graph.tocsr()).data.astype(np.int64)) - 1]
+    return index[links], score[links]
 
 
 CERTAIN = 1 / 6  # score of a pair at a fifth of the local scale

@@ -62,7 +62,7 @@ def _of_copies(audit: AuditResult, split: str, excluded: BoolArray) -> Iterator[
         if content and len(indices) > 1:
             key = Key("near_duplicates", split, (content, content), "")
             yield _entry(key, [names[i] for i in indices], len(indices), NOT_AN_ISSUE if fine[indices].any() else "")
-    for pair in near_duplicate_links(scores, near).tolist():
+    for pair in near_duplicate_links(scores, near)[0].tolist():
         first, second = sorted(pair, key=lambda i: digests[i])
         if digests[first] and digests[first] != digests[second]:
             key = Key("near_duplicates", split, (digests[first], digests[second]), "")

@@ -123,7 +123,6 @@ BARS = " \u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 BINS = 20
 TITLE = "estimated precision and recall"
 NOT_ESTIMATED = "cannot be\nestimated"
-CAPTION = "near duplicates: kept copies count too"
 
 
 def calibration_table(audits: Mapping[str, AuditResult], bars: bool = False) -> Table | None:
@@ -148,7 +147,7 @@ def calibration_table(audits: Mapping[str, AuditResult], bars: bool = False) -> 
     if bars:
         table.add_column("scores, flagged | not", no_wrap=True)
     reasons = dict.fromkeys(f"{row['issue']}: {row['unknown']}" for _, _, row in rows if row["unknown"])
-    table.caption = Text("\n".join([CAPTION, *map(visible, reasons)]))
+    table.caption = Text("\n".join(map(visible, reasons)))
     for split, audit, row in rows:
         issue = row["issue"]
         cells = [Text(visible(f"{split}: {issue}" if split else issue)), *map(Text, _estimates(row))]

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.core.issues import BY_NAME, SCORED
 from selfclean_hooks.core.scores import LeakPairs, Scores, label_texts, predicted_texts
+from selfclean_hooks.decisions.duplicate_sets import near_duplicate_links
+from selfclean_hooks.decisions.settings import is_below
 from selfclean_hooks.errors import SettingError
+from selfclean_hooks.utils.arrays import BoolArray
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,21 +51,33 @@ def calibration_rows(audit: AuditResult) -> list[dict[str, Any]]:
     """`Audit.calibration` as plain values; NaN where there are no flags or no issues to speak of, or all is unknown."""
     rows = []
     for issue, calibration in audit.scores.calibration.items():
-        scores, flags = audit.scores.of(issue), audit.decisions.flags[issue]
+        scores, flags, count = _judged(audit, issue)
         wrong = 1 - calibration.probability_clean(scores)[flags]
-        right = math.nan if calibration.unknown else float(np.nansum(wrong))
+        precision = math.nan if calibration.unknown or not len(wrong) else float(np.nanmean(wrong))
+        right = 0.0 if not count else precision * count
         estimated, low, high = calibration.estimate_count(scores)
-        precision = right / len(wrong) if len(wrong) else math.nan
         recall = min(1.0, right / estimated) if estimated > 0 else math.nan
         effort = math.nan if calibration.unknown else calibration.review_effort(scores)
-        values = (issue, int(flags.sum()), precision, estimated, low, high, recall, effort, calibration.unknown)
+        values = (issue, count, precision, estimated, low, high, recall, effort, calibration.unknown)
         rows.append(dict(zip(CALIBRATION, values, strict=True)))
     return rows
 
 
+def _judged(audit: AuditResult, issue: str) -> tuple[NDArray[np.floating], BoolArray, int]:
+    """What is clean or not, by score and flag, and the number of flags: all samples, but not each near duplicate.
+
+    Of a set of n near duplicates one is clean, so the n - 1 links that join them are judged in place of its samples.
+    """
+    flags = audit.decisions.flags[issue]
+    if issue != "near_duplicates":
+        return audit.scores.of(issue), flags, int(flags.sum())
+    scores = near_duplicate_links(audit.scores, math.inf)[1]
+    flags = is_below(scores, audit.decisions.thresholds.get(issue, -math.inf))
+    return scores, flags, int(audit.decisions.surplus.sum())
+
+
 def frame_of(audit: AuditResult) -> pd.DataFrame:
     """One row a sample: scores, flags, labels, error, action and reason."""
-
     import pandas as pd
 
     s, d = audit.scores, audit.decisions
@@ -102,7 +117,6 @@ def _extra(audit: AuditResult) -> dict[str, NDArray[Any]]:
 
 def pairs_of(audit: AuditResult) -> pd.DataFrame:
     """One row a pair that was kept, nearest first."""
-
     import pandas as pd
 
     s = audit.scores
@@ -122,7 +136,6 @@ def pairs_of(audit: AuditResult) -> pd.DataFrame:
 
 def ranking_of(audit: AuditResult, issue: str) -> pd.DataFrame:
     """One row a sample that was scored for the issue, worst first."""
-
     import pandas as pd
 
     ran = [name for name in SCORED if name in audit.scores.ran]
@@ -148,7 +161,6 @@ def ranking_of(audit: AuditResult, issue: str) -> pd.DataFrame:
 
 def calibration_of(audit: AuditResult) -> pd.DataFrame:
     """One row an issue whose probabilities were estimated."""
-
     import pandas as pd
 
     frame: pd.DataFrame = pd.DataFrame(calibration_rows(audit), columns=list(CALIBRATION))
@@ -157,7 +169,6 @@ def calibration_of(audit: AuditResult) -> pd.DataFrame:
 
 def duplicates_of(audit: AuditResult) -> pd.DataFrame:
     """One row a member of a duplicate set, by set, the kept copy first."""
-
     import pandas as pd
 
     d, labels = audit.decisions, _labels(audit.scores, audit.scores.given_label)
@@ -179,7 +190,6 @@ def duplicates_of(audit: AuditResult) -> pd.DataFrame:
 
 def leakage_of(leaks: LeakPairs | None, near: NDArray[np.bool_]) -> pd.DataFrame:
     """One row a pair of samples of two splits, worst first; none where no other split was given."""
-
     import pandas as pd
 
     found = leaks if leaks is not None else LeakPairs.empty()
@@ -200,7 +210,6 @@ def leakage_of(leaks: LeakPairs | None, near: NDArray[np.bool_]) -> pd.DataFrame
 
 def summary_of(audit: AuditResult) -> pd.DataFrame:
     """One row an issue."""
-
     import pandas as pd
 
     summary: pd.DataFrame = pd.DataFrame(summary_rows(audit), columns=list(COLUMNS)).astype({"num_issues": "Int64"})
@@ -209,7 +218,6 @@ def summary_of(audit: AuditResult) -> pd.DataFrame:
 
 def _labels(scores: Scores, codes: NDArray[np.int64]) -> pd.Series[Any]:
     """Class names where there are any, codes else; missing where there is no label."""
-
     import pandas as pd
 
     names = scores.class_names
@@ -226,7 +234,6 @@ def _labels(scores: Scores, codes: NDArray[np.int64]) -> pd.Series[Any]:
 
 def _target_labels(scores: Scores, given: bool) -> pd.Series[Any]:
     """Regression targets, or multi-labels as text; predicted ones are missing where there are none."""
-
     import pandas as pd
 
     targets = scores.targets if given else scores.predicted_target

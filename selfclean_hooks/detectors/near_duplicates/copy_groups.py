@@ -3,7 +3,8 @@
 A sample among many copies of itself has none but copies in its neighbour list, so the list cannot show that they are
 near. The tree can: it has the height at which a branch is complete, and the height at which it joins the rest. A branch
 that is complete at a fifth or less of the distance to anything else is a group of copies, which counts as one sample
-from then on. In few dimensions such branches come about by chance, so there they have to be tighter.
+from then on. In few dimensions such branches come about by chance, so there they have to be tighter. Images are a group
+of copies, too, wherever the pixels of all that the branch joins are the same.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from selfclean_hooks.detectors.near_duplicates.pixel_evidence import ALIKE, SAME
 from selfclean_hooks.neighbors.exact_search import OTHER, search_neighbors
 from selfclean_hooks.neighbors.tree.spanning_tree import leaf_order
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
@@ -49,7 +51,7 @@ class CopyGroups:
 
 
 def find_copy_groups(
-    linkage: FloatArray, dimension: float, classes: IntArray | None = None, alike: BoolArray | None = None
+    linkage: FloatArray, dimension: float, classes: IntArray | None = None, likeness: FloatArray | None = None
 ) -> CopyGroups:
     """The largest branches that are groups of copies.
 
@@ -57,8 +59,8 @@ def find_copy_groups(
         linkage: (N - 1, 4), the format of `scipy.cluster.hierarchy`; heights are squared lengths.
         dimension: intrinsic dimension of the samples.
         classes: (N,) codes from 0, -1: none. A branch that is a class is no group of copies unless it is far tighter.
-        alike: (N - 1,) whether the pixels of the two that each merge joins are alike, where samples are images. Most
-            must be in a group of copies.
+        likeness: (N - 1,) of the pixels of the two that each merge joins, see `PixelEvidence.likeness`, where samples
+            are images. Most must be alike in a group of copies.
     """
     n = len(linkage) + 1
     ratio = min(MAX_RATIO, CHANCE ** (1 / dimension))
@@ -68,10 +70,13 @@ def find_copy_groups(
     above[children.ravel()], above[-1] = np.repeat(np.arange(n, 2 * n - 1), 2), 2 * n - 2
     tight = np.sqrt(np.divide(height, height[above], out=np.ones(2 * n - 1), where=height[above] > 0))
     order, start = leaf_order(linkage)
-    is_cluster = _clusters(children, size, tight) if alike is None and classes is None else np.zeros(2 * n - 1, bool)
-    unlike = _unlike_merges(children, alike)
+    is_cluster = _clusters(children, size, tight) if likeness is None and classes is None else np.zeros(2 * n - 1, bool)
+    unlike = _merges_within(children, None if likeness is None else likeness > ALIKE)
+    other = _merges_within(children, np.ones(n - 1, bool) if likeness is None else likeness > SAME)
     of_class = None if classes is None else np.bincount(classes[classes >= 0])
     first, spacing = np.arange(n), np.full(n, np.inf)
+    if n > 1 and other[-1] == 0:
+        return CopyGroups(np.zeros(n, np.int64), spacing)
     waiting = [2 * n - 2]
     while waiting:
         node = waiting.pop()
@@ -79,12 +84,15 @@ def find_copy_groups(
             if child < n:
                 continue
             members = order[start[child] : start[child] + size[child]]
+            if height[child] == 0 or other[child] == 0:
+                first[members] = members.min()
+                continue
             limit = ratio if n - len(members) >= MIN_REST * n and 2 * unlike[child] < len(members) else 0.0
             if is_cluster[child] or (tight[child] <= CLASS_RATIO and _is_class(classes, members, of_class)):
                 spacing[members] = height[child]
                 sure = SURE_RATIO_IF_LARGE if len(members) >= LARGE else SURE_RATIO
                 limit = min(limit, SURE_RATIO_OF_CLUSTER if is_cluster[child] else sure)
-            if height[child] == 0 or tight[child] <= limit:
+            if tight[child] <= limit:
                 first[members] = members.min()
             else:
                 waiting.append(child)
@@ -104,13 +112,13 @@ def _clusters(children: IntArray, size: IntArray, tight: FloatArray) -> BoolArra
     return found if is_clustered else np.zeros_like(found)
 
 
-def _unlike_merges(children: IntArray, alike: BoolArray | None) -> IntArray:
-    """(2N - 1,) how many merges within each cluster join samples whose pixels are not alike."""
+def _merges_within(children: IntArray, counted: BoolArray | None) -> IntArray:
+    """(2N - 1,) how many of the merges that count, of N - 1, are within each cluster."""
     n = len(children) + 1
     count = np.zeros(2 * n - 1, np.int64)
-    if alike is not None:
-        for step, ((one, other), same) in enumerate(zip(children.tolist(), alike.tolist(), strict=True)):
-            count[n + step] = count[one] + count[other] + (not same)
+    if counted is not None:
+        for step, ((one, other), counts) in enumerate(zip(children.tolist(), counted.tolist(), strict=True)):
+            count[n + step] = count[one] + count[other] + counts
     return count
 
 

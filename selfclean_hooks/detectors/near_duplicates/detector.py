@@ -52,8 +52,8 @@ class ScaledNearDuplicates:
         tree, images = geometry.tree, geometry.miniatures
         dimension, _ = intrinsic_dimension(distances)
         pixels = None if images is None else PixelEvidence(images)
-        alike = None if pixels is None else pixels.are_alike(tree.edges)
-        groups = find_copy_groups(tree.linkage(), dimension, geometry.labels, alike)
+        likeness = None if pixels is None else pixels.likeness(tree.edges)
+        groups = find_copy_groups(tree.linkage(), dimension, geometry.labels, likeness)
         near, beyond = neighbors_beyond_groups(x, indices, distances, groups)
         measured = estimate_local_scale(beyond, groups)
         scale = measured.distance

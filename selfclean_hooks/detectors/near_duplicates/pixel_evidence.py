@@ -9,6 +9,7 @@ attempts is better by chance, each kind is handicapped by a factor that leaves u
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -30,8 +31,10 @@ BLOCK, WIDTH = 64, 24  # images that are compared with so many others each at a 
 PREPARED = 512  # images whose contrast is measured at a time
 SCALE_RANK = 12  # the neighbour by its residual that is an ordinary one, in pixels
 LOCAL_SHARE = 0.25  # of the local scale, the rest is the data set's: what is local shows in the pixels
-ALIKE = 0.35  # of the square root of an unrelated pair's residual, up to which pixels agree that two are copies
-UNRELATED = 2000  # pairs that are sampled for it
+ALIKE = 0.35  # likeness up to which pixels agree that two are copies,
+SAME = 0.1  # and up to which they are, whatever the network says: re-encoded ones are at .02 to .06
+UNRELATED = 2000  # pairs that are sampled for it. Their median may be that of copies where one image is most of the
+ABOVE_MEDIAN = 1.4  # data; their 90% quantile is not, and so many medians in all sets of images
 
 
 def aligned_residuals(miniatures: NDArray[np.uint8], pairs: IntArray) -> tuple[FloatArray, BoolArray]:
@@ -187,19 +190,25 @@ class PixelEvidence:
             residual = np.sort(self.residuals(listed_pairs(originals, near))[0].reshape(near.shape), 1)
             self.scale = residual[np.searchsorted(originals, group), min(SCALE_RANK, near.shape[1]) - 1]
 
-    def are_alike(self, pairs: IntArray) -> BoolArray:
-        """(P,) whether the images of each pair (P, 2) are far more alike than those of unrelated samples."""
+    def likeness(self, pairs: IntArray) -> FloatArray:
+        """(P,) how far the images of each pair (P, 2) are from the same: 0 if they are, about 1 if unrelated."""
+        return np.sqrt(self.residuals(pairs)[0] / self._unrelated)
+
+    @cached_property
+    def _unrelated(self) -> float:
         draw = np.random.default_rng(0).integers(len(self.miniatures), size=(UNRELATED, 2))
-        unrelated = np.median(self.residuals(draw[draw[:, 0] != draw[:, 1]])[0])
-        return np.asarray(self.residuals(pairs)[0] <= ALIKE**2 * unrelated)
+        return float(np.quantile(self.residuals(draw[draw[:, 0] != draw[:, 1]])[0], 0.9)) / ABOVE_MEDIAN
 
     def combine(self, score: NDArray[np.floating], pairs: IntArray) -> tuple[FloatArray, BoolArray]:
         """The scores (P,) of pairs (P, 2) with the pixels as well, and whether one is the mirror image of the other.
 
-        The distance over the local scale is the geometric mean of those in the network and in the pixels.
+        The distance over the local scale is the geometric mean of those in the network and in the pixels. Where these
+        are the same it is what little they differ in, if that is less.
         """
         residual, mirrored = self.residuals(pairs)
-        return combined_score(score, residual, pair_scale(self.scale, pairs)), mirrored & (score > 0)
+        combined, likeness = combined_score(score, residual, pair_scale(self.scale, pairs)), self.likeness(pairs)
+        same = np.where(likeness <= SAME, likeness / (1 + likeness), np.inf)
+        return np.minimum(combined, same), mirrored & (score > 0)
 
 
 def combined_score(score: NDArray[np.floating], residual: FloatArray, scale: FloatArray) -> FloatArray:

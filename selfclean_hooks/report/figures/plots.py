@@ -71,15 +71,14 @@ def _overview(audit: AuditResult) -> Figure:
 
 
 def _headline(audit: AuditResult, issue: str) -> str:
-    """Label errors: 120 flagged (2.40%), an estimated 105 in total. Near duplicates: surplus copies are flagged."""
+    """Label errors: 120 flagged (2.40%), an estimated 105 in total."""
     name = issue_in_words(issue).capitalize()
     if issue in audit.scores.not_run:
         return f"{name}: not run"
     count, share = int(audit.decisions.contamination_mask(issue).sum()), audit.contamination[issue]
     estimated = [row["estimated"] for row in calibration_rows(audit) if row["issue"] == issue and not row["unknown"]]
-    unit = "samples with a near duplicate" if issue == "near_duplicates" else "in total"
     return f"{name}: {count:,} flagged ({share:.2%})" + "".join(
-        f", an estimated {value:,.0f} {unit}" for value in estimated
+        f", an estimated {value:,.0f} in total" for value in estimated
     )
 
 
