@@ -16,6 +16,7 @@ from selfclean_hooks.core.issues import ISSUES, SCORED
 
 Arrays = dict[str, NDArray[Any]]
 Sizes = dict[str, int]
+PROJECTIONS = ("", "PCA", "UMAP", "t-SNE")  # UMAP: of older audits
 MOST_BYTES, MOST_BYTES_PER_SAMPLE = 2**28, 2**14  # unpacked: at most their sum
 
 
@@ -89,7 +90,7 @@ FIELDS = {
     "evidence_off_topic": Field("i8", ("F", MAX_OFF_TOPIC_NEIGHBORS), -1, "N"),
     "evidence_labels_index": Field("i8", ("G",), 0, "N"),
     "evidence_labels": Field("i8", ("G", 2, MAX_CLASS_NEIGHBORS), -1, "N"),
-    "evidence_projection": Field("i8", (1,), 0, 2),
+    "evidence_projection": Field("i8", (1,), 0, len(PROJECTIONS) - 1),
     "evidence_map": Field("f4", ("N", 2), 0, 1, is_finite=False),
 }
 TARGETS = {  # by dtype: regression targets, or several labels a sample

@@ -16,7 +16,7 @@ from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.core.embeddings import MAX_CLASS_NEIGHBORS, MAX_OFF_TOPIC_NEIGHBORS, Evidence
 from selfclean_hooks.core.issues import BY_NAME, SCORED
 from selfclean_hooks.core.scores import LeakPairs, Scores
-from selfclean_hooks.storage.array_schema import PREDICTED_TARGET, Arrays, read_arrays
+from selfclean_hooks.storage.array_schema import PREDICTED_TARGET, PROJECTIONS, Arrays, read_arrays
 
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
@@ -36,7 +36,6 @@ OPTIONAL = {
     "prediction_confidence": "prediction_confidence",
 }
 PER_LEAK = ("other", "index", "other_index", "distance")  # stored as leak_other and so on
-PROJECTIONS = ("", "PCA", "UMAP", "t-SNE")  # UMAP: of older audits
 
 
 def pack(audit: AuditResult) -> bytes:

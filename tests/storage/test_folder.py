@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.core.embeddings import Evidence
 from selfclean_hooks.errors import PolicyError
+from selfclean_hooks.storage.array_schema import PROJECTIONS
 from tests.storage.saved_audits import HOSTILE, N, _edited, full, leaking, made
 
 FILES = {"manifest.json", "samples.csv", "pairs.csv", "clean_indices.txt", "scores.npz", "report.html"}
@@ -48,12 +50,17 @@ def assert_same(found: Audit, expected: Audit) -> None:
         assert (ours.other_digests, ours.automatic) == (theirs.other_digests, theirs.automatic)
 
 
+def mapped(projection: str) -> Audit:
+    return replace(full(), evidence=Evidence({}, {}, np.zeros((N + 2, 2), np.float32), projection))
+
+
 @pytest.mark.parametrize(
     "make",
     [
         full,
         lambda: replace(full(), evidence=None),
         lambda: replace(full(), evidence=Evidence({}, {}, None, "")),
+        *(partial(mapped, projection) for projection in PROJECTIONS[1:]),
         leaking,
         lambda: leaking(names=False),
         made,
