@@ -1,5 +1,6 @@
 """Data sets on disk for several tests."""
 
+import atexit
 import gc
 import multiprocessing
 import os
@@ -25,14 +26,9 @@ gc.disable()  # while everything is imported
 
 def pytest_collection_finish() -> None:
     """Collections of garbage, a third of the time of small fits, pass over what was imported."""
-    gc.collect()
     gc.freeze()
     gc.enable()
-
-
-def pytest_sessionfinish() -> None:
-    """What was imported is taken down as without."""
-    gc.unfreeze()
+    atexit.register(gc.unfreeze)  # not before: pytest looks for garbage again and again at its end
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import webbrowser
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import numpy as np
@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.datasets import ImageFolder
 
-from selfclean_hooks import Policy, audit
+from selfclean_hooks import Audit, Policy, audit
 from selfclean_hooks.cli.main import main
 from selfclean_hooks.decisions.review.file import KIND
 from selfclean_hooks.embedding.backbones import resolve
@@ -61,24 +61,42 @@ def write_folder(folder: Path, images: Any, labels: Any) -> None:
         Image.fromarray(image).save(folder / str(label) / f"{number}.png")
 
 
+class Data(NamedTuple):
+    """What all pages start from."""
+
+    folder: Path
+    dataset: TensorDataset
+    found: Audit
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    folder = tmp_path_factory.mktemp("pages")
+    images, labels = digits()
+    planted = contaminate(images[:150], labels[:150], off_topic_patches(20, 8))
+    dataset = TensorDataset(torch.from_numpy(planted.images).float()[:, None] / 255, torch.from_numpy(planted.labels))
+    write_folder(folder / "photos", planted.images, planted.labels)
+    write_folder(folder / "data" / "train", *(values[labels < 2][:60] for values in (images, labels)))
+    (folder / "decisions.json").write_text(json.dumps({"kind": KIND, "format": 1, "decisions": []}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        pixels = of_callable(lambda batch: batch.flatten(1))
+        found = audit(ImageFolder("photos"), pixels, policy=Policy("drop", "drop", "drop"), progress=False)
+    return Data(folder, dataset, found)
+
+
 @pytest.fixture
-def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def names(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the pages take for granted: a data set, a model, a folder of images and decisions about it."""
+    shutil.copytree(data.folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(resolve, "of_timm", lambda name, images, device: of_callable(lambda b: b.flatten(1), device))
     monkeypatch.setattr(webbrowser, "open", lambda *arguments: True)
     trainer = functools.partial(lightning.Trainer, max_epochs=1, accelerator="cpu", **QUIET)
     monkeypatch.setattr(lightning, "Trainer", trainer)
-    images, labels = digits()
-    planted = contaminate(images[:150], labels[:150], off_topic_patches(20, 8))
-    dataset = TensorDataset(torch.from_numpy(planted.images).float()[:, None] / 255, torch.from_numpy(planted.labels))
-    monkeypatch.setattr(torchvision.datasets, "CIFAR10", lambda *arguments, **options: dataset)
-    write_folder(tmp_path / "photos", planted.images, planted.labels)
-    write_folder(tmp_path / "data" / "train", *(values[labels < 2][:60] for values in (images, labels)))
-    (tmp_path / "decisions.json").write_text(json.dumps({"kind": KIND, "format": 1, "decisions": []}))
-    found = audit(ImageFolder("photos"), policy=Policy("drop", "drop", "drop"), progress=False)
-    loader = DataLoader(dataset, batch_size=32, shuffle=True)
-    given = {"dataset": dataset, "a": found, "model": Classifier(), "data": loader, "Trainer": trainer}
+    monkeypatch.setattr(torchvision.datasets, "CIFAR10", lambda *arguments, **options: data.dataset)
+    loader = DataLoader(data.dataset, batch_size=32, shuffle=True)
+    given = {"dataset": data.dataset, "a": data.found, "model": Classifier(), "data": loader, "Trainer": trainer}
     return {**given, "ImageFolder": ImageFolder, "my_training_transform": None, "np": np}
 
 

@@ -66,7 +66,6 @@ def _counters(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     [
         (30, module(), True),
         (30, function, False),
-        (300, module(), False),
         (300, function, True),
         (600, module(), True),
     ],

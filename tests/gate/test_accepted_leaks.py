@@ -1,5 +1,6 @@
 """Leakage in a baseline: accepted pair by pair."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -49,26 +50,27 @@ def test_the_vectors_of_an_audit_may_be_in_any_order() -> None:
     assert new(grown.check(Limits(near_duplicates=0.0), baseline))["near_duplicates"] == [300]
 
 
+@cache
+def scenes(train: int, val: int) -> dict[str, Audit]:
+    """Frames of one scene in two splits, beside images of their own."""
+    frames = np.random.default_rng(1).normal(0, 1e-3, (24, 8)) + np.eye(8)[0]
+    parts = frames[:12][:train], frames[12:][:val]
+    given = {}
+    for name, scene, seed in zip(("train", "val"), parts, (2, 3), strict=True):
+        own = np.random.default_rng(seed).normal(size=(20, 8)) - np.eye(8)[0]
+        given[name] = embeddings_of(np.concatenate([scene, own]).astype(np.float32))
+    policies = dict.fromkeys(given, Policy())
+    return dict(splits_of(given, AuditSettings(thresholds=Thresholds(near_duplicates=0.05)), policies).audits)
+
+
 @pytest.mark.parametrize("removed", [1, 3, 11])
 @pytest.mark.parametrize("side", [0, 1])
 def test_of_many_that_leak_some_may_go_and_nothing_is_new(side: int, removed: int) -> None:
-    def found(train: int, val: int) -> dict[str, Audit]:
-        """Frames of one scene in two splits, beside images of their own."""
-        frames = np.random.default_rng(1).normal(0, 1e-3, (24, 8)) + np.eye(8)[0]
-        parts = frames[:12][:train], frames[12:][:val]
-        given = {}
-        for name, scene, seed in zip(("train", "val"), parts, (2, 3), strict=True):
-            own = np.random.default_rng(seed).normal(size=(20, 8)) - np.eye(8)[0]
-            given[name] = embeddings_of(np.concatenate([scene, own]).astype(np.float32))
-        policies = dict.fromkeys(given, Policy())
-        return dict(splits_of(given, AuditSettings(thresholds=Thresholds(near_duplicates=0.05)), policies).audits)
-
-    baseline = Baseline.of(found(12, 12))
-    assert check(found(12, 12), {}, baseline)
+    baseline = Baseline.of(scenes(12, 12))
+    assert check(scenes(12, 12), {}, baseline)
     sizes = (12 - removed, 12) if side == 0 else (12, 12 - removed)
-    verdict = check(found(*sizes), {}, baseline)
-    assert new(verdict) == {}
-    assert not check(found(12, 12), {}, Baseline.of(found(11, 12)))  # one frame more
+    assert new(check(scenes(*sizes), {}, baseline)) == {}
+    assert not check(scenes(12, 12), {}, Baseline.of(scenes(11, 12)))  # one frame more
 
 
 A, B = [0.0], [0.01]  # nearly the same image

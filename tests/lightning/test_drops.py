@@ -164,7 +164,12 @@ def test_the_twin_can_tell_weights_apart() -> None:
 @pytest.mark.parametrize("persistent", [False, True])
 def test_worker_processes_read_the_kept_samples_alone(persistent: bool) -> None:
     data, callback = train_data(), audit_callback(None, policy=DROP)
-    rest: dict[str, Any] = {"batch_size": 16, "shuffle": True, "num_workers": 2, "persistent_workers": persistent}
+    rest: dict[str, Any] = {
+        "batch_size": 16,
+        "shuffle": True,
+        "num_workers": 2 - persistent,
+        "persistent_workers": persistent,
+    }
     with pytest.warns(UserWarning, match="DataAudit of the training data"):
         net, _ = fitted(DataLoader(data, **rest), callback)
     kept = callback.audit.clean_indices.tolist()

@@ -34,8 +34,9 @@ def rolled(epoch: int) -> Items:
     return Items(np.roll(p.images, epoch, 0), np.roll(p.labels, epoch))
 
 
-@pytest.mark.parametrize(("every", "asked"), [(1, [0, 1, 2, 3]), (2, [0, 2]), (0, [0])])
-@pytest.mark.parametrize("drops", [True, False])
+@pytest.mark.parametrize(
+    ("drops", "every", "asked"), [(True, 1, [0, 1, 2, 3]), (True, 2, [0, 2]), (True, 0, [0]), (False, 1, [0, 1, 2, 3])]
+)
 def test_the_same_data_as_a_new_object_is_audited_once(
     every: int, asked: list[int], drops: bool, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -32,15 +32,11 @@ FLAGS: list[tuple[dict[str, Any], Sizes]] = [
     ({"barebones": True, **BARE}, whole),
     ({"overfit_batches": 2}, batches_of(lambda batches: 2)),
     ({"overfit_batches": 0.5}, batches_of(lambda batches: batches // 2)),
-    ({"limit_train_batches": 2}, batches_of(lambda batches: 2)),
     ({"limit_train_batches": 0.5}, batches_of(lambda batches: batches // 2)),
     ({"limit_train_batches": 0.99}, batches_of(lambda batches: batches - 1)),
-    ({"num_sanity_val_steps": 0}, whole),
     ({"num_sanity_val_steps": -1}, whole),
     ({"accumulate_grad_batches": 4}, whole),
-    ({"precision": "bf16-mixed"}, whole),
     ({"precision": "bf16-true"}, whole),
-    ({"precision": "64-true"}, whole),
     ({"max_steps": 12}, lambda kept, batches: [kept, min(kept, (12 - batches) * BATCH)]),
     ({"max_epochs": 4, "check_val_every_n_epoch": 2}, lambda kept, batches: [kept] * 4),
     ({"val_check_interval": 0.5}, whole),
@@ -148,7 +144,7 @@ class Compilable(Calm):
         self(batch[0])
 
 
-@pytest.mark.parametrize(("backbone", "backend"), [(None, "eager"), ("encoder", "eager"), ("encoder", "aot_eager")])
+@pytest.mark.parametrize(("backbone", "backend"), [(None, "eager"), ("encoder", "aot_eager")])
 def test_compiled_modules(backbone: str | None, backend: str) -> None:
     net: Any = Compilable()
     if backbone:

@@ -32,8 +32,7 @@ class PartlyFrozen(Watched):
         return scores
 
 
-@pytest.mark.parametrize("backbone", [None, "encoder"])
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize(("backbone", "precision"), [(None, "32-true"), ("encoder", "32-true"), (None, "bf16-mixed")])
 def test_backbone_is_the_module(backbone: str | None, precision: Any) -> None:
     fit = fit_of(lambda: clean_data(transform=all_global), net=PartlyFrozen, precision=precision)
     check_same(fit, backbone=backbone, audit_epochs=(0, 1), policy=Policy())

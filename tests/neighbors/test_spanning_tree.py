@@ -8,27 +8,27 @@ from selfclean_hooks.neighbors.tree.spanning_tree import Tree, minimum_spanning_
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from tests.helpers.reference import KINDS, dendrogram, distance_matrix, random_vectors
 
-SIZES = ((2, 3), (3, 1), (5, 2), (33, 16), (64, 1280), (65, 2), (300, 1), (500, 24))
+SIZES = ((2, 3), (3, 1), (33, 16), (64, 1280), (65, 2), (300, 1), (300, 24))
 
 
 def tree_of(x: UnitRows, k: int = 16) -> Tree:
     return minimum_spanning_tree(x, nearest_neighbors(x, k))
 
 
-@pytest.mark.parametrize("k", [1, 16])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("n", "dim"), SIZES)
-def test_heights_are_those_of_scipy(n: int, dim: int, kind: str, k: int) -> None:
+def test_heights_are_those_of_scipy(n: int, dim: int, kind: str) -> None:
     x = UnitRows.of(random_vectors(kind, n, dim, n))
     d = distance_matrix(x.values.numpy())
-    tree, expected = tree_of(x, k), dendrogram(d)
-    assert tree.edges.shape == (n - 1, 2)
-    assert (tree.edges[:, 0] < tree.edges[:, 1]).all()
-    np.testing.assert_allclose(tree.lengths, expected[:, 2], rtol=1e-6, atol=1e-14)
-    np.testing.assert_allclose(tree.lengths, d[tuple(tree.edges.T)], rtol=1e-6, atol=1e-14)
-    merges = tree.linkage()
-    assert is_valid_linkage(merges)
-    np.testing.assert_allclose(cophenet(merges), cophenet(expected), rtol=1e-5, atol=1e-14)
+    expected = dendrogram(d)
+    for tree in (tree_of(x, 1), tree_of(x, 16)):
+        assert tree.edges.shape == (n - 1, 2)
+        assert (tree.edges[:, 0] < tree.edges[:, 1]).all()
+        np.testing.assert_allclose(tree.lengths, expected[:, 2], rtol=1e-6, atol=1e-14)
+        np.testing.assert_allclose(tree.lengths, d[tuple(tree.edges.T)], rtol=1e-6, atol=1e-14)
+        merges = tree.linkage()
+        assert is_valid_linkage(merges)
+        np.testing.assert_allclose(cophenet(merges), cophenet(expected), rtol=1e-5, atol=1e-14)
 
 
 def test_far_clusters_are_joined_though_no_list_leaves_its_cluster() -> None:

@@ -92,7 +92,7 @@ def to_write(folder: Path) -> Mapping[str, bytes]:
 def test_an_error_at_any_step(kept: Path, error: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old, new, content = files_of(kept / "old"), files_of(kept / "both"), to_write(kept / "new")
     assert old != new
-    seen, stride = [], 1 if isinstance(error, Stopped) and "splits.json" in old.keys() - new.keys() else 5
+    seen, stride = [], 1 if isinstance(error, Stopped) and "splits.json" in old.keys() - new.keys() else 7
     for number in count(1, stride):
         folder, stopped = tmp_path / str(number), None
         shutil.copytree(kept / "old", folder)
