@@ -1,7 +1,8 @@
 """Nearest neighbours on request from an inverted file of faiss, with the recall that it has on these data.
 
-Rows are sorted into lists by their nearest centroid, and of every row only the lists of the nearest centroids are
-searched: as many as find 99% of the neighbours of some rows, which are searched for exactly too. Distances are exact.
+Rows are sorted into lists by their nearest centroid and rounded to four bits a dimension. Of every row only the lists
+of the nearest centroids are searched, by what was rounded, and distances of the nearest found are computed: of as many
+lists and as many rows as find 99% of the neighbours of some rows, which are searched for exactly too.
 """
 
 from __future__ import annotations
@@ -27,9 +28,13 @@ EXACT, APPROXIMATE = "exact", "approximate"
 SEARCHES = (EXACT, APPROXIMATE)
 WANTED = 0.99  # recall
 PROBES = 200  # rows that it is measured on
-LEAST = 2000  # rows; fewer are searched exactly
-LISTS = 4.0  # times the root of the number of rows
+LEAST = 50_000  # rows; fewer are searched exactly, which takes no longer
+LISTS = 2.0  # times the root of the number of rows
 TRAINING = 64  # rows of each list that centroids are found from
+STEPS, ROUNDING_STEPS = 10, 4  # of k-means, for centroids and for what is rounded to: they need not be the best
+BITS = 4  # a dimension
+FIRST_LISTS, FIRST_WIDTH = 8, 4  # that are searched; rows whose distances are computed, times k
+GAIN = 0.002  # of recall: where twice the lists find less than that, more rows must be compared
 BLOCK = 4096
 
 
@@ -69,11 +74,13 @@ class ApproximateSearch:
     ) -> NeighborLists:
         """See `NeighborSearch`. The nearest of the same or of another label that no list holds is searched exactly."""
         k, distinct = min(k, len(x) - 1), DistinctRows.among(x)
-        some = x[distinct.first]
+        some = x if len(distinct) == len(x) else x[distinct.first]
         if len(some) < LEAST:
             found = nearest_neighbors(x, k, labels, tick=tick)
         else:
-            indices, distances = distinct.expand(*_from_lists(some, min(k, len(some) - 1), tick), k)
+            indices, distances = _from_lists(some, min(k, len(some) - 1), tick)
+            if len(some) < len(x):
+                indices, distances = distinct.expand(indices, distances, k)
             again = (indices[:, -1] < 0).nonzero()[:, 0]
             none = torch.zeros(len(x), dtype=torch.int64)
             indices[again], distances[again] = search_neighbors(x, again, k, none)
@@ -98,43 +105,59 @@ def check_search(search: str) -> None:
 
 def _from_lists(x: UnitRows, k: int, tick: Tick | None) -> tuple[Tensor, Tensor]:
     """Positions and distances (N, k) of rows of which none are equal; -1 and inf where the lists hold no more."""
-    faiss: Any = import_module("faiss")
     rows = torch.nonzero(x.zero == 0)[:, 0]  # a zero row is far from all, and no Euclidean distance says so
-    values = x.values[rows].numpy()
-    lists = int(LISTS * len(rows) ** 0.5)
-    index = faiss.IndexIVFFlat(faiss.IndexFlatL2(values.shape[1]), values.shape[1], lists, faiss.METRIC_L2)
-    index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, TRAINING
-    index.train(values)
-    index.add(values)
-    _choose_probes(index, UnitRows(x.values[rows], x.zero[rows]), k)
+    index = _Lists(x if len(rows) == len(x) else x[rows])
+    index.adapt(k)
     indices = torch.full((len(x), k), -1)
     distances = torch.full((len(x), k), torch.inf, dtype=torch.float32)
     for part in torch.split(torch.arange(len(rows)), BLOCK):
-        near = _without_itself(torch.from_numpy(index.search(values[part.numpy()], k + 1)[1]), part)
-        near = torch.where(near >= 0, rows[near], -1)
-        indices[rows[part]], distances[rows[part]] = rank_by_distance(x, rows[part], near)
+        near, distances[rows[part]] = index.nearest(part, k)
+        indices[rows[part]] = torch.where(near >= 0, rows[near], -1)
         if tick is not None:
             tick(int(part[-1]) + 1, len(rows))
     return indices, distances
 
 
-def _choose_probes(index: Any, x: UnitRows, k: int) -> None:
-    """As many lists a search as find the wanted share of the neighbours of some rows."""
-    rows = _sample(len(x))
-    exact = search_neighbors(x, rows, k, rows)[0]
-    index.nprobe = 4
-    while index.nprobe < index.nlist:
-        found = _without_itself(torch.from_numpy(index.search(x.values[rows].numpy(), k + 1)[1]), rows)
-        if (exact.unsqueeze(2) == found.unsqueeze(1)).any(2).float().mean() >= WANTED:
-            break
-        index.nprobe = min(2 * index.nprobe, index.nlist)
+class _Lists:
+    """Rows of which none is zero, in the lists of faiss."""
+
+    def __init__(self, x: UnitRows) -> None:
+        faiss: Any = import_module("faiss")
+        self.x, (n, dim) = x, x.values.shape
+        lists, values = int(LISTS * n**0.5), x.values.numpy()
+        self.index = faiss.IndexIVFPQFastScan(faiss.IndexFlatL2(dim), dim, lists, dim, BITS, faiss.METRIC_L2)
+        self.index.cp.min_points_per_centroid, self.index.cp.max_points_per_centroid = 1, TRAINING
+        self.index.cp.niter, self.index.pq.cp.niter = STEPS, ROUNDING_STEPS
+        self.index.nprobe = min(FIRST_LISTS, lists)
+        self.index.train(values[:: max(1, n // (TRAINING * lists))])
+        self.index.add(values)
+        self.width = FIRST_WIDTH
+
+    def adapt(self, k: int) -> None:
+        """Search as many lists, and compare as many rows, as find the wanted share of the neighbours of some rows."""
+        rows, found = _sample(len(self.x)), -1.0
+        exact = search_neighbors(self.x, rows, k, rows)[0]
+        while True:
+            before, found = found, _share(self.nearest(rows, k)[0], exact)
+            has_all = self.width * k >= len(self.x)
+            if found >= WANTED or (has_all and self.index.nprobe >= self.index.nlist):
+                return
+            if self.index.nprobe < self.index.nlist and (found > before + GAIN or has_all):
+                self.index.nprobe = min(2 * self.index.nprobe, self.index.nlist)
+            else:
+                self.width, found = 2 * self.width, -1.0
+
+    def nearest(self, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Positions and distances (R, k) of the nearest other rows to some (R,); -1 where the lists hold no more."""
+        width = min(len(self.x), self.width * k + 1)
+        near = torch.from_numpy(self.index.search(self.x.values[rows].numpy(), width)[1])
+        near, distances = rank_by_distance(self.x, rows, near.masked_fill_(near == rows.unsqueeze(1), -1))
+        return near[:, :k], distances[:, :k]
 
 
-def _without_itself(near: Tensor, rows: Tensor) -> Tensor:
-    """(R, k) of the k + 1 nearest of some rows (R,) those that are others."""
-    own = near == rows.unsqueeze(1)
-    own[:, -1] |= ~own.any(1)
-    return near[~own].view(len(rows), -1)
+def _share(found: Tensor, wanted: Tensor) -> float:
+    """Which share of the wanted (R, k) is among those found (R, k)."""
+    return float((wanted.unsqueeze(2) == found.unsqueeze(1)).any(2).float().mean())
 
 
 def _first_of_kind(
