@@ -80,10 +80,11 @@ def test_neighbours_of_anything(vectors: NDArray[np.float64], k: int, screen: to
 
 @pytest.mark.parametrize("screen", SCREENS, ids=str)
 @pytest.mark.parametrize("kind", ["gauss", "clustered", "positive", "copies", "grid"])
-def test_the_block_size_changes_nothing(kind: str, screen: torch.dtype) -> None:
-    x, labels = UnitRows.of(random_vectors(kind, 131, 12, 0)), labels_for(131)
+@pytest.mark.parametrize(("n", "blocks"), [(131, (32, 64, 100)), (14, (1, 2, 13))])
+def test_the_block_size_changes_nothing(n: int, blocks: tuple[int, ...], kind: str, screen: torch.dtype) -> None:
+    x, labels = UnitRows.of(random_vectors(kind, n, 12, 0)), labels_for(n)
     whole = nearest_neighbors(x, 8, labels, screen=screen)
-    for block in (1, 32, 64, 100):
+    for block in blocks:
         found = nearest_neighbors(x, 8, labels, screen=screen, block=block)
         assert torch.equal(found.distances, whole.distances)
         assert found.other is not None
