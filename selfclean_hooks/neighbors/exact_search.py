@@ -38,6 +38,8 @@ def search_neighbors(
     Returns positions and distances, each (R, k), -1 and inf where there are fewer.
     """
     columns = torch.arange(len(x)) if columns is None else columns
+    if not len(rows):
+        return torch.empty((0, k), dtype=torch.int64), torch.empty((0, k), dtype=torch.float32)
     if kind == ANY:
         return _Search(x, columns, k, groups, kind, above, screen).nearest(rows)
     rows, back = _by_group(rows, groups)  # groups are slices of both, so that they are masked as slices

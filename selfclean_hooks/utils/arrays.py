@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from functools import cache
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,18 @@ def fingerprint(*parts: NDArray[Any] | str | None) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         if isinstance(part, np.ndarray):
-            digest.update(f"{part.dtype} {part.shape}".encode())
+            digest.update(_kind(part.dtype, part.shape))
             for start in range(0, len(part), 4096):
                 digest.update(np.ascontiguousarray(part[start : start + 4096]).data)
         else:
             digest.update(repr(part).encode())
     return digest.hexdigest()
+
+
+@cache
+def _kind(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """Type and shape of an array: to write a type takes as long as to hash a thousand numbers."""
+    return f"{dtype} {shape}".encode()
 
 
 def as_vectors(vectors: Any, blank: bool = False) -> NDArray[np.floating]:

@@ -15,7 +15,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import DisjointSet
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -41,15 +40,41 @@ class Tree:
     @cached_property
     def _dendrogram(self) -> NDArray[np.float64]:
         n = len(self.edges) + 1
-        sets, cluster = DisjointSet(range(n)), list(range(n))  # cluster: of the sample that stands for a set
-        merges = np.empty((n - 1, 4))
-        for step, ((i, j), height) in enumerate(zip(self.edges.tolist(), self.lengths.tolist(), strict=True)):
-            joined = sorted((cluster[sets[i]], cluster[sets[j]]))
-            sets.merge(i, j)
-            cluster[sets[i]] = n + step
-            merges[step] = *joined, height, sets.subset_size(i)
+        sets, cluster, size = _Sets(n), list(range(n)), [1] * n  # cluster, size: of the sample that stands for a set
+        first, second = np.empty((2, n - 1), np.int64)
+        leaves = np.empty(n - 1)
+        for step, (i, j) in enumerate(self.edges.tolist()):
+            a, b = sets.of(i), sets.of(j)
+            a, b = (a, b) if size[a] >= size[b] else (b, a)
+            first[step], second[step] = cluster[a], cluster[b]
+            sets.parent[b] = a
+            cluster[a] = n + step
+            size[a] += size[b]
+            leaves[step] = size[a]
+        ends = np.minimum(first, second), np.maximum(first, second)
+        merges = np.stack([*ends, self.lengths.astype(np.float64), leaves], 1)
         merges.setflags(write=False)
         return merges
+
+
+class _Sets:
+    """Disjoint sets of the numbers below n."""
+
+    def __init__(self, n: int) -> None:
+        self.parent = list(range(n))
+
+    def of(self, i: int) -> int:
+        """The number that stands for the set."""
+        parent = self.parent
+        while parent[i] != i:
+            parent[i] = i = parent[parent[i]]
+        return i
+
+    def join(self, i: int, j: int) -> bool:
+        """Unite the sets of two numbers; whether they were in two."""
+        a, b = self.of(i), self.of(j)
+        self.parent[max(a, b)] = min(a, b)
+        return a != b
 
 
 def leaf_order(linkage: NDArray[np.floating]) -> tuple[IntArray, IntArray]:
@@ -131,6 +156,12 @@ def _shortest_edges(
 def _build_tree(n: int, edges: IntArray, lengths: Float32Array, searched: int) -> Tree:
     """Order the edges; leave out duplicates (two components may choose the same one) and, among equals, cycles."""
     order = np.lexsort((edges[:, 1], edges[:, 0], lengths))
-    sets = DisjointSet(range(n))
-    keep = [edge for edge, (i, j) in zip(order.tolist(), edges[order].tolist(), strict=True) if sets.merge(i, j)]
-    return Tree(edges[keep], lengths[keep], searched)
+    edges, lengths = edges[order], lengths[order]
+    is_first = np.ones(len(edges), bool)
+    is_first[1:] = (edges[1:] != edges[:-1]).any(1)
+    edges, lengths = edges[is_first], lengths[is_first]
+    if len(edges) >= n:
+        sets = _Sets(n)
+        keep = [sets.join(i, j) for i, j in edges.tolist()]
+        edges, lengths = edges[keep], lengths[keep]
+    return Tree(edges, lengths, searched)
