@@ -199,7 +199,7 @@ def audit(
 
 
 def _miniatures(images: Sequence[Any], n: int) -> NDArray[np.uint8]:
-    """(N, 16, 16, 3) of N images."""
+    """(N, 32, 32, 3) of N images."""
     from selfclean_hooks.data.images import MINIATURE, miniature  # torch, which reading a saved audit does without
 
     if len(images) != n:

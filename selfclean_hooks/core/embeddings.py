@@ -148,7 +148,7 @@ class Embeddings:
     notes: tuple[str, ...]
     keys: tuple[str, ...] = ()  # (n,) stable sample identifiers; "" unreadable without a file
     pixels: NDArray[np.int64] | None = None  # (n,) width x height, -1 unknown; None: no sample is an image
-    miniatures: NDArray[np.uint8] | None = None  # (R, 16, 16, 3) RGB; None: not all samples are images
+    miniatures: NDArray[np.uint8] | None = None  # (R, 32, 32, 3) RGB; None: not all samples are images
     statistics: NDArray[np.float32] | None = None  # (n, 6) of images, see `image_statistics`; None: not measured
     fitness: RepresentationQuality | None = None  # None: too few samples, or not requested
     encoder_file: bytes = b""  # of a small encoder trained by this package: what `--backbone FILE` reads

@@ -139,11 +139,11 @@ def shrink(image: Image.Image, size: int, channels: int = 3) -> torch.Tensor:
     return torch.from_numpy(np.array(image).reshape(size, size, channels)).permute(2, 0, 1).contiguous()
 
 
-MINIATURE = 16  # side of what near duplicates are compared by, besides their features
+MINIATURE = 32  # side of what near duplicates are compared by, besides their features
 
 
 def miniature(value: Any) -> NDArray[np.uint8] | None:
-    """(16, 16, 3) means of the pixels of the image that a value shows, squeezed to a square; None if it shows none."""
+    """(32, 32, 3) means of the pixels of the image that a value shows, squeezed to a square; None if it shows none."""
     image = to_image(value)
     if image is None:
         return None

@@ -82,7 +82,7 @@ class Sample:
     key: str = ""  # of its file or else its content
     pixels: int = -1  # of the image as the data set returns it
     known: bool = False  # the cache has its features: it comes without content
-    miniature: NDArray[np.uint8] | None = None  # (16, 16, 3) of an image
+    miniature: NDArray[np.uint8] | None = None  # (32, 32, 3) of an image
     statistics: NDArray[np.float32] | None = None  # (6,) of an image, where they are asked for
 
 

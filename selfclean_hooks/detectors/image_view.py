@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.utils.arrays import Float32Array
 
+SIDE = 16  # that miniatures are looked at in; finer edges tell less of what is shown
 CELLS, DIRECTIONS = 4, 8  # of the histograms of edges; 8 cells a side tell labels a little worse
 COLOUR_CELLS, COLOUR_WEIGHT = 8, 0.5  # 0.25 to 1 are equally good
 
@@ -23,14 +24,25 @@ def edges_and_colours(miniatures: NDArray[np.uint8], block: int = 256) -> Float3
     of 8 x 8 cells.
 
     Args:
-        miniatures: (N, S, S, 3), S a multiple of 8.
+        miniatures: (N, S, S, 3), S a multiple of 8 up to 16, or of 16.
         block: images at a time; the result does not depend on it.
     """
+    miniatures = reduced(miniatures)
     blocks = [miniatures[start : start + block] for start in range(0, len(miniatures), block)]
     edges = np.sqrt(np.concatenate([_directions(part.astype(np.float32)) for part in blocks]))
     colours = np.concatenate([_cells(part.astype(np.float32), COLOUR_CELLS) for part in blocks])
     colours = colours.reshape(len(miniatures), -1)
     return np.hstack([_unit(edges - edges.mean(0)), COLOUR_WEIGHT * _unit(colours - colours.mean(0))])
+
+
+def reduced(miniatures: NDArray[np.uint8], side: int = SIDE) -> NDArray[np.uint8]:
+    """Images (N, S, S, 3) at a side (N, side, side, 3) that S is a multiple of; as they are where S is no larger."""
+    n, each = len(miniatures), miniatures.shape[1] // side
+    if each <= 1:
+        return miniatures
+    cells = miniatures.reshape(n, side, each, side, each, 3)
+    sums = sum(cells[:, :, y, :, x].astype(np.uint16) for y in range(each) for x in range(each))
+    return np.asarray((sums + each * each // 2) // (each * each), np.uint8)
 
 
 def _directions(images: Float32Array) -> Float32Array:

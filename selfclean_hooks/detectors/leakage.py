@@ -11,6 +11,7 @@ import torch
 from selfclean_hooks.core.embeddings import Embeddings
 from selfclean_hooks.core.groups import same_group
 from selfclean_hooks.core.scores import LeakPairs, PairScales
+from selfclean_hooks.detectors.image_view import reduced
 from selfclean_hooks.detectors.near_duplicates.pair_scores import scaled_score
 from selfclean_hooks.detectors.near_duplicates.pixel_evidence import aligned_residuals, combined_score
 from selfclean_hooks.errors import DataError
@@ -69,7 +70,7 @@ def _residuals(mine: Embeddings, its: Embeddings, first: IntArray, second: IntAr
     """(P,) how far the images of pairs of two splits differ."""
     assert mine.miniatures is not None
     assert its.miniatures is not None
-    both = np.concatenate([mine.miniatures, its.miniatures])
+    both = np.concatenate([reduced(mine.miniatures), reduced(its.miniatures)])
     beyond = len(mine.miniatures) + np.searchsorted(its.readable, second)
     return aligned_residuals(both, np.stack([np.searchsorted(mine.readable, first), beyond], 1))[0]
 

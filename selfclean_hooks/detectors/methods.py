@@ -62,7 +62,7 @@ def score(
         method: a key of `methods.METHODS`.
         pairs_below: every pair with a score below this is listed.
         why_no_labels: reason given for label errors where labels are None.
-        miniatures: (N, 16, 16, 3) RGB of the samples, where all are images: near duplicates are compared by them too.
+        miniatures: (N, 32, 32, 3) RGB of the samples, where all are images: near duplicates are compared by them too.
         search: of neighbours, exact or an `ApproximateSearch`.
         tick: progress, called with (steps done, all steps).
     """

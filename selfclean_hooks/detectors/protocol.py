@@ -32,7 +32,7 @@ class Geometry:
         None  # (N,) regression targets, NaN: none; or (N, C) of several labels, see `core.labels`
     )
     pairs_below: float = 0.0  # every pair with a score below this is to be listed
-    miniatures: NDArray[np.uint8] | None = None  # (N, 16, 16, 3) RGB of the samples, where all are images
+    miniatures: NDArray[np.uint8] | None = None  # (N, 32, 32, 3) RGB of the samples, where all are images
     search: NeighborSearch = nearest_neighbors  # for those in other representations of the same samples
 
 

@@ -219,7 +219,7 @@ class EmbeddingCollector:
         return vectors
 
     def readable_miniatures(self) -> NDArray[np.uint8] | None:
-        """(R, 16, 16, 3) of the readable samples; None if one of them is no image."""
+        """(R, 32, 32, 3) of the readable samples; None if one of them is no image."""
         if not self.are_images:
             return None
         return np.delete(self.miniatures, list(self.errors), 0) if self.errors else self.miniatures

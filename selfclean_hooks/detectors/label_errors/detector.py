@@ -77,7 +77,7 @@ def score_labels(
         labels: (N,) classes, -1 for none: such samples are neither scored nor used as neighbours.
         indices: (N, k) nearest other samples, -1 for none.
         distances: (N, k) to these.
-        miniatures: (N, 16, 16, 3) RGB of the samples, where all are images.
+        miniatures: (N, 32, 32, 3) RGB of the samples, where all are images.
         search: of the neighbours in the whitened embedding.
     """
     kept = np.nonzero(labels >= 0)[0]

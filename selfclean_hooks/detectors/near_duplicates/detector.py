@@ -32,6 +32,9 @@ from selfclean_hooks.utils.arrays import FloatArray, IntArray
 MAX_FALSE_FLAG_RATE = 0.5  # up to which a false discovery rate may ask for pairs
 MAX_AUTOMATIC = 0.44  # no pair at four fifths of the local scale and more is flagged by itself
 SURE = MAX_RATIO / (1 + MAX_RATIO)  # score of a pair at a fifth of the local scale
+CERTAIN = 0.2  # probability of being clean that copies which are certain by their pixels count with, at most
+LEAST_SURE = 0.02  # score that they have at least, unless the network makes it less
+BAND = 0.98  # of the score of the least certain one is that of the most certain one
 MAX_LOOSE_FRACTION = 0.3  # of the samples, in pairs less sure than that: these are what the data are like
 TIGHT_GROUPS = (
     "most samples lie in small groups of samples alike, which may be copies or series of different images of the "
@@ -73,8 +76,15 @@ class ScaledNearDuplicates:
         loose = (score > SURE) & (score < automatic)
         if loose.mean() > MAX_LOOSE_FRACTION:
             automatic, calibration = min(automatic, SURE), replace(calibration, unknown=TIGHT_GROUPS)
-        wanted = max(automatic, geometry.pairs_below, calibration.fdr_threshold(score, MAX_FALSE_FLAG_RATE))
         of_tree = scaled_score(tree.lengths, pair_scale(scale, tree.edges))
+        if pixels is not None:
+            most = max(min(calibration.probability_threshold(CERTAIN), automatic), LEAST_SURE)
+            pixels.find_copies(pairs.index, groups.originals, near, groups.first)
+            of_tree = pixels.with_copies(pixels.combine(of_tree, tree.edges)[0], tree.edges, BAND * most, most)
+            pairs = in_order(pairs, pixels.with_copies(pairs.score, pairs.index, BAND * most, most))
+            score = sample_scores(pairs, n)
+            automatic = max(automatic, float(np.nextafter(np.float32(most), 1))) if len(pixels.copies) else automatic
+        wanted = max(automatic, geometry.pairs_below, calibration.fdr_threshold(score, MAX_FALSE_FLAG_RATE))
         return Finding(
             score,
             automatic,
@@ -82,7 +92,7 @@ class ScaledNearDuplicates:
             calibration=calibration,
             local_scale=scale,
             pixel_scale=None if pixels is None else pixels.scale,
-            tree_score=of_tree if pixels is None else pixels.combine(of_tree, tree.edges)[0],
+            tree_score=of_tree,
         )
 
 
@@ -102,14 +112,15 @@ def _merges(
 def _with_pixels(pairs: Pairs, pixels: PixelEvidence) -> Pairs:
     """The pairs in the order of their scores with the pixels as well."""
     score, mirrored = pixels.combine(pairs.score, pairs.index)
+    return in_order(replace(pairs, mirrored=mirrored), score)
+
+
+def in_order(pairs: Pairs, score: FloatArray) -> Pairs:
+    """The pairs with other scores (P,), in their order."""
     order = np.lexsort((pairs.index[:, 1], pairs.index[:, 0], pairs.distance, score))
-    return Pairs(
-        pairs.index[order],
-        pairs.distance[order],
-        score[order].astype(np.float32),
-        pairs.complete_below,
-        mirrored[order],
-    )
+    mirrored = None if pairs.mirrored is None else pairs.mirrored[order]
+    single = score[order].astype(np.float32)
+    return Pairs(pairs.index[order], pairs.distance[order], single, pairs.complete_below, mirrored)
 
 
 def _worst_pairs(pairs: Pairs, n: int, below: float) -> Pairs:

@@ -74,6 +74,15 @@ def score_pairs(
     return Pairs(index[order], distance[order].astype(np.float32), score[order].astype(np.float32), complete)
 
 
+def pairs_by_content(miniatures: NDArray[np.uint8], pairs: IntArray) -> tuple[IntArray, IntArray]:
+    """Both ends of pairs (P, 2) of images (N, S, S, 3), the darker one first: what is done with them is then the same
+    for either order."""
+    used, place = np.unique(pairs, return_inverse=True)
+    light = miniatures[used].reshape(len(used), -1).sum(1, dtype=np.int64)[place.reshape(pairs.shape)]
+    swapped = (light[:, 0] > light[:, 1]) | ((light[:, 0] == light[:, 1]) & (pairs[:, 0] > pairs[:, 1]))
+    return np.where(swapped, pairs[:, 1], pairs[:, 0]), np.where(swapped, pairs[:, 0], pairs[:, 1])
+
+
 def sample_scores(pairs: Pairs, n: int) -> FloatArray:
     """(N,) smallest score of a sample's pairs; 1 where it has none."""
     score = np.ones(n)

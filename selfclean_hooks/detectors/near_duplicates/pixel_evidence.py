@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample
 
-from selfclean_hooks.detectors.near_duplicates.pair_scores import listed_pairs, pair_scale
+from selfclean_hooks.detectors.image_view import reduced
+from selfclean_hooks.detectors.near_duplicates.certain_copies import certainty
+from selfclean_hooks.detectors.near_duplicates.pair_scores import listed_pairs, pair_scale, pairs_by_content
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 from selfclean_hooks.utils.torch_settings import on_cpu
 
@@ -41,24 +43,18 @@ def aligned_residuals(miniatures: NDArray[np.uint8], pairs: IntArray) -> tuple[F
     """How far the images of each pair differ in what cannot be aligned.
 
     Args:
-        miniatures: (N, 16, 16, 3).
+        miniatures: (N, S, S, 3), S 16 or a multiple.
         pairs: (P, 2) positions.
 
     Returns:
         (P,) residuals from 1e-6, equal, to 8, about 1 for unrelated images; and (P,) whether one is the mirror image
         of the other. Images without contrast are unlike all others.
     """
-    first, second = _by_content(miniatures, pairs)  # which of two is moved must not depend on their order
+    miniatures = reduced(miniatures, SIDE)
+    first, second = pairs_by_content(miniatures, pairs)  # which of two is moved must not depend on their order
     with torch.no_grad(), on_cpu(), torch.autocast("cpu", enabled=False):  # whatever is set for training
         plain, mirrored = _residuals(miniatures, first, second)
     return np.minimum(plain, mirrored), mirrored < plain
-
-
-def _by_content(miniatures: NDArray[np.uint8], pairs: IntArray) -> tuple[IntArray, IntArray]:
-    """Both ends of pairs (P, 2), the darker image first."""
-    light = miniatures.reshape(len(miniatures), -1).astype(np.uint32).sum(1)
-    swapped = light[pairs[:, 0]] > light[pairs[:, 1]]
-    return np.where(swapped, pairs[:, 1], pairs[:, 0]), np.where(swapped, pairs[:, 0], pairs[:, 1])
 
 
 def _residuals(miniatures: NDArray[np.uint8], moved: IntArray, fixed: IntArray) -> tuple[FloatArray, FloatArray]:
@@ -157,26 +153,47 @@ class PixelEvidence:
 
     Attributes:
         scale: (N,) residual of ordinary neighbours.
+        copies: (C,) keys of the pairs that are certain copies, ascending.
     """
 
     def __init__(self, miniatures: NDArray[np.uint8]) -> None:
         """See `aligned_residuals`."""
         self.miniatures, self.scale = miniatures, np.ones(len(miniatures))
+        self._small = reduced(miniatures, SIDE)
+        self.copies, self._certainty = np.empty(0, np.int64), np.empty(0)  # keys of pairs, ascending
         self._known, self._residual = np.empty(0, np.int64), np.empty(0)
         self._mirrored = np.empty(0, bool)
 
     def residuals(self, pairs: IntArray) -> tuple[FloatArray, BoolArray]:
         """`aligned_residuals` of pairs (P, 2); each pair is compared once."""
-        n = len(self.miniatures)
-        key = pairs.min(1) * n + pairs.max(1)
+        n, key = len(self.miniatures), self._key(pairs)
         new = np.setdiff1d(key, self._known)
         if len(new):
-            residual, mirrored = aligned_residuals(self.miniatures, np.stack([new // n, new % n], 1))
+            residual, mirrored = aligned_residuals(self._small, np.stack([new // n, new % n], 1))
             order = np.argsort(known := np.append(self._known, new), kind="stable")
             self._known, self._residual = known[order], np.append(self._residual, residual)[order]
             self._mirrored = np.append(self._mirrored, mirrored)[order]
         at = np.searchsorted(self._known, key)
         return self._residual[at], self._mirrored[at]
+
+    def _key(self, pairs: IntArray) -> IntArray:
+        return np.asarray(pairs.min(1) * len(self.miniatures) + pairs.max(1))
+
+    def find_copies(self, pairs: IntArray, originals: IntArray, near: IntArray, group: IntArray) -> None:
+        """Find which of the pairs (P, 2), each of them once, are certain copies; see `certainty`."""
+        residual, mirrored = self.residuals(pairs)
+        found = certainty(self.miniatures, pairs, np.where(mirrored, np.inf, residual), originals, near, group)
+        key, certain = self._key(pairs), np.isfinite(found)
+        order = np.argsort(key[certain])
+        self.copies, self._certainty = key[certain][order], found[certain][order]
+
+    def with_copies(self, score: NDArray[np.floating], pairs: IntArray, least: float, most: float) -> FloatArray:
+        """The scores (P,) of pairs (P, 2), of certain copies at most from `least` to `most`, the least certain one."""
+        found, key = np.array(score, np.float64), self._key(pairs)
+        at = np.isin(key, self.copies).nonzero()[0]
+        certainty = self._certainty[np.searchsorted(self.copies, key[at])]
+        found[at] = np.minimum(found[at], least + (most - least) * certainty)
+        return found
 
     def measure_scale(self, originals: IntArray, near: IntArray, group: IntArray) -> None:
         """Set the scale to what is seen among the nearest neighbours that are no copies.

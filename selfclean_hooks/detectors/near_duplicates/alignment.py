@@ -1,0 +1,139 @@
+"""By how many pixels two images disagree once one is aligned with the other: less than one everywhere if it is a copy.
+
+A correlation says how much two images differ, not in what: edges that are all half a pixel off weigh as much as a mouth
+that smiles in one of them. Here one image is aligned with the other by an affine map (shift, zoom, turn, crop of a
+side), from coarse to fine (inverse compositional Gauss-Newton; Baker & Matthews, "Lucas-Kanade 20 years on", 2004).
+What is left is divided by the gradient there: how far a pixel would still have to move to explain it. The largest such
+displacement is that of the pair.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, max_pool2d, pad
+
+from selfclean_hooks.detectors.near_duplicates.pair_scores import pairs_by_content
+from selfclean_hooks.utils.arrays import FloatArray, IntArray
+from selfclean_hooks.utils.torch_settings import on_cpu
+
+COARSEST = 8  # side of the images that are aligned first
+STEPS = {8: 5, 16: 3, 32: 3}  # of Gauss and Newton, by side
+LARGEST = 0.3  # change of any entry of the map
+LEAST_OVERLAP = 0.6  # of either image, that it shares with the other
+NOISE = 0.074  # difference over all channels, in [0, 1], that passes for a pixel where there is no gradient
+LEAST_STRUCTURE = 0.06  # of an image's pixels with a gradient: with less, any two could be aligned
+HOPELESS = 1.0  # pixels at half the side, from which on the full side is not tried
+BLOCK = 256  # pairs at a time
+
+
+def displacements(miniatures: NDArray[np.uint8], pairs: IntArray) -> FloatArray:
+    """The largest displacement that is left between the images of each pair once they are aligned.
+
+    Args:
+        miniatures: (N, S, S, 3), S a power of 2 from 16.
+        pairs: (P, 2) positions.
+
+    Returns:
+        (P,) in pixels of the miniatures, from 0; inf where it is large, or where an image is all but empty. Light and
+        contrast do not count. It is the same for a pair in either order.
+    """
+    found = np.full(len(pairs), np.inf)
+    with torch.no_grad(), on_cpu(), torch.autocast("cpu", enabled=False):
+        for start in range(0, len(pairs), BLOCK):
+            found[start : start + BLOCK] = _displacements(miniatures, pairs[start : start + BLOCK]).numpy()
+    return found
+
+
+def _displacements(miniatures: NDArray[np.uint8], pairs: IntArray) -> Tensor:
+    """(P,) of few pairs: the smaller one of either image moved; the second is tried where the first comes near."""
+    one, other = (_images(miniatures[ends]) for ends in pairs_by_content(miniatures, pairs))
+    found = _displacement(one, other)
+    near = found.isfinite()
+    found[near] = torch.minimum(found[near], _displacement(other[near], one[near]))
+    return found
+
+
+def _images(miniatures: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(miniatures.transpose(0, 3, 1, 2))).float() / 255
+
+
+def _displacement(moved: Tensor, fixed: Tensor) -> Tensor:
+    """(B,) displacements with the images of one tensor (B, 3, S, S) moved over those of the other."""
+    found = torch.full((len(moved),), torch.inf)
+    maps = torch.eye(2, 3).repeat(len(moved), 1, 1)
+    rows = torch.arange(len(moved))
+    side = COARSEST
+    while len(rows):
+        small, target = (avg_pool2d(part[rows], moved.shape[-1] // side) for part in (moved, fixed))
+        maps = _aligned(small, target, maps, STEPS.get(side, 3))
+        if side == moved.shape[-1]:
+            found[rows] = _mismatch(small, target, maps)
+            break
+        if 2 * side == moved.shape[-1] and side > COARSEST:
+            close = _mismatch(small, target, maps) < HOPELESS
+            rows, maps = rows[close], maps[close]
+        side *= 2
+    return found
+
+
+def _aligned(moved: Tensor, fixed: Tensor, maps: Tensor, steps: int) -> Tensor:
+    """Maps (B, 2, 3), from places in the one to places in the other in [-1, 1], after some steps towards agreement."""
+    side, batch = fixed.shape[-1], len(fixed)
+    target = _normalized(fixed, torch.ones_like(fixed[:, :1]))
+    across, down = _gradients(target)
+    x = (torch.arange(side) + 0.5) / side * 2 - 1
+    y = x[:, None]
+    slopes = torch.stack([across * x, across * y, across, down * x, down * y, down], 1).flatten(2) * (side / 2)
+    curvature = slopes @ slopes.transpose(1, 2)
+    scale = curvature.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
+    curvature = curvature + (1e-3 * scale + 1e-3) * torch.eye(6)
+    last = torch.tensor([0.0, 0.0, 1.0]).expand(batch, 1, 3)
+    none = torch.eye(2, 3)
+    for _ in range(steps):
+        laid, inside = _moved_over(moved, maps)
+        left = (_normalized(laid, inside) - target) * inside
+        step = torch.linalg.solve(curvature, slopes @ left.flatten(1)[:, :, None]).view(batch, 2, 3)
+        back = torch.linalg.inv(torch.cat([none + step, last], 1))
+        maps = none + ((torch.cat([maps, last], 1) @ back)[:, :2] - none).clamp(-LARGEST, LARGEST)
+    return maps
+
+
+def _mismatch(moved: Tensor, fixed: Tensor, maps: Tensor) -> Tensor:
+    """(B,) the largest displacement within what the maps lay over each other."""
+    laid, inside = _moved_over(moved, maps)
+    weight = inside / inside.sum((-1, -2), keepdim=True).clamp(min=1)
+    laid, fixed = (part - (part * weight).sum((-1, -2), keepdim=True) for part in (laid, fixed))
+    own = (laid * laid * weight).sum((1, 2, 3), keepdim=True)
+    laid = laid * ((laid * fixed * weight).sum((1, 2, 3), keepdim=True) / (own + 1e-6))
+    laid, fixed = (avg_pool2d(part * inside, 3, 1, 1) for part in (laid, fixed))  # resampling blurs the one
+    steepness = torch.stack([sum((g * g).sum(1) for g in _gradients(part)) for part in (laid, fixed)])  # type: ignore[misc]
+    near = max_pool2d(steepness.amax(0)[:, None], 3, 1, 1)[:, 0]
+    apart = ((laid - fixed).square().sum(1) / (near + NOISE**2)).sqrt() * inside[:, 0]
+    is_empty = (steepness > NOISE**2).float().mean((-1, -2)).amin(0) < LEAST_STRUCTURE
+    shared = inside.mean((1, 2, 3)) * torch.linalg.det(maps[:, :, :2]).abs().clamp(max=1)
+    return apart.flatten(1).amax(1).masked_fill(is_empty | (shared < LEAST_OVERLAP), torch.inf)
+
+
+def _moved_over(moved: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Images (B, 3, S, S) as the maps move them, and (B, 1, S, S) 1 where they cover the others, else 0."""
+    side = moved.shape[-1]
+    grid = affine_grid(maps, [len(maps), 1, side, side], align_corners=False)
+    inside = (grid.abs() <= 1 - 1 / side).all(-1)[:, None].float()
+    return grid_sample(moved, grid, padding_mode="border", align_corners=False), inside
+
+
+def _gradients(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Differences a pixel across and down, each (B, 3, S, S)."""
+    padded = pad(images, (1, 1, 1, 1), mode="replicate")
+    across, down = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2], padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+    return across / 2, down / 2
+
+
+def _normalized(images: Tensor, inside: Tensor) -> Tensor:
+    """Images (B, 3, S, S) of mean 0 in each channel and of contrast 1 in all, as far as they are inside."""
+    weight = inside / inside.sum((-1, -2), keepdim=True).clamp(min=1)
+    images = images - (images * weight).sum((-1, -2), keepdim=True)
+    return images / ((images * images * weight).sum((1, 2, 3), keepdim=True) + 1e-6).sqrt()

@@ -1,0 +1,77 @@
+"""Which images are copies by their pixels alone, whatever a network makes of them.
+
+Two images agree to a fraction of a pixel once they are aligned (`alignment`) if one is a copy of the other, zoomed,
+cropped, turned or of another brightness. But trousers in a catalogue nearly do so too, and ones that are written. So
+what is left has to be little beside what is left between a sample and its ordinary neighbours, and such pairs have to
+be more than chance explains: of images alike by nature, far more agree to two pixels than to one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfclean_hooks.detectors.near_duplicates.alignment import displacements
+from selfclean_hooks.detectors.near_duplicates.pair_scores import listed_pairs
+from selfclean_hooks.utils.arrays import FloatArray, IntArray
+
+MAX_RESIDUAL = 0.4  # of pairs before they are aligned finely: a copy cropped by a fifth is at 0.4
+TRIED = 3  # pairs a sample that are aligned, at most
+MAX_DISPLACEMENT = 0.7  # pixels of a miniature of 32
+PER_SQUARE = 0.11  # of the displacement of ordinary neighbours: the more alike these are, the less it may be
+MAX_GROWTH = 6.0  # pairs up to twice a displacement for each one up to it; by chance 8, in three dimensions, or more
+MAX_SHARE = 0.1  # of the pairs tried, up to which their number still grows as by chance
+FEW = 10  # pairs, whose share is no matter
+LEAST = 1e-6  # pixels
+ORDINARY, FAR = 8, 3.0  # neighbours that it is compared with; pixels of those that cannot be aligned
+
+
+def certainty(
+    miniatures: NDArray[np.uint8],
+    pairs: IntArray,
+    residual: FloatArray,
+    originals: IntArray,
+    near: IntArray,
+    group: IntArray,
+) -> FloatArray:
+    """How far each pair is from being no certain copy.
+
+    Args:
+        miniatures: (N, S, S, 3).
+        pairs: (P, 2) positions.
+        residual: (P,) of them, see `aligned_residuals`; inf where they are not to be tried.
+        originals: (G,) positions, ascending.
+        near: (G, k) positions of the nearest neighbours of each that are no copies in the network.
+        group: (N,) the original that stands for each sample.
+
+    Returns:
+        (P,) displacement over the largest of a certain copy, in [0, 1]; inf: no certain copy.
+    """
+    likely = np.argsort(residual, kind="stable")[: TRIED * len(miniatures)]
+    likely = likely[residual[likely] <= MAX_RESIDUAL]
+    apart = displacements(miniatures, pairs[likely])
+    close = apart <= beyond_chance(apart)
+    likely, apart = likely[close], apart[close]
+    ends, at = np.unique(pairs[likely], return_inverse=True)
+    ordinary = _ordinary(miniatures, ends, near[np.searchsorted(originals, group[ends])][:, -ORDINARY:])
+    largest = np.minimum(PER_SQUARE * ordinary**2, MAX_DISPLACEMENT)[at.reshape(-1, 2)].min(1)
+    found = np.full(len(pairs), np.inf)
+    certain = apart <= largest
+    found[likely[certain]] = (apart / np.maximum(largest, LEAST))[certain]
+    return found
+
+
+def beyond_chance(displacement: FloatArray) -> float:
+    """The largest displacement up to which pairs are more than chance gives, of these (P,); 0 if none is."""
+    d = np.sort(displacement)
+    up_to, up_to_twice = np.searchsorted(d, d, "right"), np.searchsorted(d, 2 * d, "right")
+    frequent = (up_to_twice <= MAX_GROWTH * up_to) & (up_to_twice <= max(MAX_SHARE * len(d), FEW))
+    return float(d[frequent & (d <= MAX_DISPLACEMENT)].max(initial=0.0))
+
+
+def _ordinary(miniatures: NDArray[np.uint8], ends: IntArray, others: IntArray) -> FloatArray:
+    """(E,) displacement between each of the positions and its ordinary neighbours (E, k); 0 where it has none."""
+    if not others.size:
+        return np.zeros(len(ends))
+    apart = np.minimum(displacements(miniatures, listed_pairs(ends, others)), FAR)
+    return np.asarray(np.median(apart.reshape(others.shape), 1))

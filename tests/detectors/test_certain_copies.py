@@ -1,0 +1,173 @@
+"""Copies that are certain by their pixels: the alignment against a loop, other values, and data alike by nature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageOps
+from scipy import ndimage
+
+from selfclean_hooks.data.images import miniature
+from selfclean_hooks.detectors.methods import score
+from selfclean_hooks.detectors.near_duplicates import alignment
+from selfclean_hooks.detectors.near_duplicates.alignment import LEAST_STRUCTURE, displacements
+from selfclean_hooks.detectors.near_duplicates.certain_copies import (
+    FEW,
+    MAX_DISPLACEMENT,
+    MAX_GROWTH,
+    MAX_SHARE,
+    beyond_chance,
+)
+
+SIZE = 96
+
+
+def scene(rng: np.random.Generator) -> Image.Image:
+    """Shapes of several colours on a ground that varies."""
+    y, x = np.mgrid[:SIZE, :SIZE] / SIZE
+    pixels = ndimage.zoom(rng.uniform(60, 200, (3, 3, 3)), (SIZE / 3, SIZE / 3, 1), order=1)
+    for _ in range(9):
+        (a, b), (wide, high), colour = rng.uniform(0, 1, 2), rng.uniform(0.06, 0.25, 2), rng.uniform(0, 255, 3)
+        inside = ((x - a) / wide) ** 2 + ((y - b) / high) ** 2 < 1
+        pixels[inside] = colour
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def scenes(n: int, seed: int = 0) -> list[Image.Image]:
+    rng = np.random.default_rng(seed)
+    return [scene(rng) for _ in range(n)]
+
+
+def small(images: list[Image.Image]) -> NDArray[np.uint8]:
+    return np.stack([made for image in images if (made := miniature(image)) is not None])
+
+
+def part(image: Image.Image, left: float, top: float, right: float, bottom: float) -> Image.Image:
+    """A part of the image, as large as the whole again."""
+    box = (SIZE * left, SIZE * top, SIZE * (1 - right), SIZE * (1 - bottom))
+    return image.resize(image.size, Image.Resampling.BILINEAR, box=box)
+
+
+COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "zoom 7%": lambda image: part(image, 0.035, 0.035, 0.035, 0.035),
+    "zoom 14%": lambda image: part(image, 0.07, 0.07, 0.07, 0.07),
+    "with a border": lambda image: ImageOps.expand(image, 4, (90, 90, 90)).resize(image.size),
+    "one side": lambda image: part(image, 0.09, 0, 0, 0),
+    "a corner": lambda image: part(image, 0, 0.05, 0.1, 0),
+    "3 degrees": lambda image: image.rotate(3, Image.Resampling.BILINEAR),
+    "-5 degrees": lambda image: image.rotate(-5, Image.Resampling.BILINEAR),
+    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.1),
+    "less contrast": lambda image: ImageEnhance.Contrast(image).enhance(0.7),
+}
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_a_copy_is_off_by_less_than_a_pixel_and_other_images_are_not(kind: str) -> None:
+    images = scenes(40)
+    tiny = small(images + [COPIES[kind](image) for image in images])
+    first = np.arange(40)
+    copied = displacements(tiny, np.stack([first, first + 40], 1))
+    others = displacements(tiny, np.stack([first, np.roll(first, 1) + 40], 1))
+    assert (copied < MAX_DISPLACEMENT).mean() >= 0.85
+    assert not (others < MAX_DISPLACEMENT).any()
+
+
+def test_a_displacement_depends_neither_on_order_nor_on_what_else_is_compared() -> None:
+    images = scenes(30)
+    tiny = small(images + [COPIES["zoom 14%"](image) for image in images])
+    pairs = np.stack([np.arange(30), np.arange(30) + 30], 1)
+    found = displacements(tiny, pairs)
+    np.testing.assert_array_equal(found, displacements(tiny, pairs[:, ::-1]))
+    alone = np.concatenate([displacements(tiny, pair[None]) for pair in pairs])
+    np.testing.assert_allclose(alone, found, rtol=0.02, atol=1e-3)
+
+
+def test_images_with_next_to_nothing_in_them_are_no_copies() -> None:
+    tiny = np.full((4, 32, 32, 3), 255, np.uint8)
+    tiny[2, 10:13, 10:13], tiny[3, 20:23, 18:21] = 0, 0  # two dots, which can always be aligned
+    assert np.isinf(displacements(tiny, np.array([[0, 1], [2, 3]]))).all()
+
+
+def slow_mismatch(moved: NDArray[np.floating], fixed: NDArray[np.floating], map_: NDArray[np.floating]) -> float:
+    """`_mismatch` of images (3, S, S), pixel by pixel."""
+    side = moved.shape[-1]
+    laid, inside = np.zeros_like(fixed), np.zeros((side, side))
+    for row in range(side):
+        for column in range(side):
+            place = np.array([(column + 0.5) / side * 2 - 1, (row + 0.5) / side * 2 - 1, 1.0])
+            x, y = map_ @ place
+            inside[row, column] = max(abs(x), abs(y)) <= 1 - 1 / side
+            at = [((y + 1) * side - 1) / 2], [((x + 1) * side - 1) / 2]
+            laid[:, row, column] = [ndimage.map_coordinates(c, at, order=1, mode="nearest")[0] for c in moved]
+    some = inside > 0
+    a, b = (image - image[:, some].mean(1)[:, None, None] for image in (laid, fixed))
+    a = a * (a * b)[:, some].sum() / ((a * a)[:, some].sum() + 1e-6 * some.sum())
+    blurred = [ndimage.uniform_filter(image * inside, (1, 3, 3), mode="constant") for image in (a, b)]
+    steep = []
+    for image in blurred:
+        padded = np.pad(image, ((0, 0), (1, 1), (1, 1)), mode="edge")
+        across, down = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2], padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+        steep.append(((across / 2) ** 2 + (down / 2) ** 2).sum(0))
+    shared = inside.mean() * min(abs(np.linalg.det(map_[:, :2])), 1)
+    if shared < alignment.LEAST_OVERLAP or min((g > alignment.NOISE**2).mean() for g in steep) < LEAST_STRUCTURE:
+        return float("inf")
+    near = ndimage.maximum_filter(np.maximum(*steep), 3, mode="nearest")
+    apart = np.sqrt(((blurred[0] - blurred[1]) ** 2).sum(0) / (near + alignment.NOISE**2))
+    return float((apart * inside).max())
+
+
+def test_what_is_left_is_that_of_a_loop_over_pixels() -> None:
+    images = scenes(4, seed=1)
+    tiny = small([*images, part(images[0], 0.05, 0.02, 0, 0.03)]).transpose(0, 3, 1, 2) / 255
+    maps = np.array([[[0.95, 0.02, 0.03], [-0.01, 1.05, -0.04]], [[1.0, 0, 0], [0, 1.0, 0]]])
+    for first, second in ((0, 4), (4, 0), (1, 2), (3, 3)):
+        for map_ in maps:
+            one, other = (torch.from_numpy(tiny[[at]]).float() for at in (first, second))
+            fast = alignment._mismatch(one, other, torch.from_numpy(map_[None]).float())
+            assert float(fast) == pytest.approx(slow_mismatch(tiny[first], tiny[second], map_), rel=1e-3, abs=1e-4)
+
+
+def test_the_limit_of_chance_is_that_of_a_loop() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        n, copies = rng.integers(0, 300), rng.integers(0, 30)
+        d = np.concatenate([2 * rng.uniform(0, 1, n) ** (1 / rng.uniform(2, 6)), rng.uniform(0, 0.6, copies)])
+        slow = 0.0
+        for limit in d:
+            here, twice = (d <= limit).sum(), (d <= 2 * limit).sum()
+            if limit <= MAX_DISPLACEMENT and twice <= MAX_GROWTH * here and twice <= max(MAX_SHARE * len(d), FEW):
+                slow = max(slow, limit)
+        assert beyond_chance(d) == slow
+    assert beyond_chance(2 * np.linspace(0, 1, 500) ** (1 / 4)) == 0  # all by chance, in four dimensions
+
+
+def blind(n: int, copies: int, seed: int = 0) -> NDArray[np.float32]:
+    """Vectors in which a copy is a neighbour of its original, no nearer than others are."""
+    rng = np.random.default_rng(seed)
+    of = np.append(np.arange(n) // 6, np.arange(copies) // 6)
+    return np.asarray(rng.normal(size=(n, 24))[of] + 0.4 * rng.normal(size=(n + copies, 24)), np.float32)
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_what_the_network_takes_for_an_ordinary_neighbour_is_flagged(kind: str) -> None:
+    images = scenes(300, seed=2)
+    found = score(blind(300, 24), None, miniatures=small(images + [COPIES[kind](image) for image in images[:24]]))
+    flagged = found.near_duplicate < found.automatic["near_duplicates"]
+    assert flagged[:24].mean() >= 0.75
+    assert flagged[24:300].mean() <= 0.02
+
+
+def test_images_that_are_alike_by_nature_are_no_copies() -> None:
+    rng, base = np.random.default_rng(4), scene(np.random.default_rng(4))
+    images = []
+    for _ in range(200):  # one pattern, bent at random
+        bend = ndimage.zoom(rng.normal(0, 3, (2, 4, 4)), (1, SIZE / 4, SIZE / 4), order=1)
+        at = np.mgrid[:SIZE, :SIZE] + bend
+        channels = [ndimage.map_coordinates(channel, at, order=0, mode="nearest") for channel in np.array(base).T]
+        images.append(Image.fromarray(np.stack(channels, -1)))
+    found = score(blind(200, 0), None, miniatures=small(images))
+    assert (found.near_duplicate < found.automatic["near_duplicates"]).mean() <= 0.01
