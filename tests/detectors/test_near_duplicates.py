@@ -376,14 +376,26 @@ def test_classes_of_like_samples_are_no_copies(objects: int, shots: int, spread:
     assert flags(found(vectors, labels)).mean() <= 0.02
 
 
-@pytest.mark.parametrize(("objects", "shots"), [(50, 9), (12, 10), (70, 2), (200, 3)])
-def test_groups_of_like_samples_without_labels_are_not_flagged_and_not_counted(objects: int, shots: int) -> None:
+@pytest.mark.parametrize(
+    ("objects", "shots", "spread"),
+    [(50, 9, 0.35), (12, 10, 0.35), (70, 2, 0.35), (200, 3, 0.35), (50, 9, 0.5), (80, 5, 0.6), (45, 7, 0.7)],
+)
+def test_groups_of_like_samples_without_labels_are_not_flagged_and_not_counted(
+    objects: int, shots: int, spread: float
+) -> None:
     like = np.arange(objects * shots) % objects
-    finding = found(gaussian(objects, 64)[like] + 0.35 * gaussian(len(like), 64, 1))
+    finding = found(gaussian(objects, 64)[like] + spread * gaussian(len(like), 64, 1))
     assert flags(finding).mean() <= 0.02
     assert finding.calibration is not None
     assert finding.calibration.unknown
     assert np.isnan(finding.calibration.estimate_count(finding.score)).all()
+
+
+@pytest.mark.parametrize("dim", [2, 3, 5, 9, 30, 100])
+def test_samples_without_groups_are_counted(dim: int) -> None:
+    finding = found(gaussian(420, dim))
+    assert finding.calibration is not None
+    assert not finding.calibration.unknown
 
 
 def test_collapsed_features_of_a_trained_network_are_no_copies() -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.detectors.intrinsic_dimension import MAX_DIMENSION, TINY, intrinsic_dimension
 from selfclean_hooks.detectors.near_duplicates.copy_groups import CopyGroups
-from selfclean_hooks.utils.arrays import FloatArray, IntArray
+from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
 SCALE_RANK = 3  # the neighbour beyond the group of copies whose distance is the scale: near, so that it is local
 MIN_LIST_LENGTH, LIST_DIVISOR = 6, 4  # a list longer than 6 and than a quarter of the samples is not local
@@ -85,6 +85,23 @@ def scale_beyond_copies(distances: NDArray[np.floating], m: float, rounds: int =
         scale, beyond = d[row, last - 1], np.maximum(last - copies, 1).astype(np.float64)
     short = np.minimum(SCALE_RANK, max(k - 1, 1)) / beyond  # 1 where the list is long enough
     return scale * np.maximum(short, 1) ** (2 / m), copies
+
+
+def nearer_than_chance(distances: NDArray[np.floating]) -> BoolArray:
+    """(G,) whether the nearest neighbour is so near that fewer than a fiftieth of one was to be expected.
+
+    By the farther half of the lists alone, which the others of a small group of samples alike do not reach.
+
+    Args:
+        distances: (G, k) as in `estimate_local_scale`.
+    """
+    k = distances.shape[1]
+    if k < MIN_LIST_LENGTH:
+        return np.zeros(len(distances), bool)
+    d = np.maximum(np.asarray(distances, np.float64), TINY)
+    steps = np.diff(np.log(d[:, k // 2 :]), axis=1) * np.arange(k // 2 + 1, k)  # exponential, of mean 2 / m
+    m = min(MAX_DIMENSION, 2 / max(float(steps.mean()), TINY))
+    return np.asarray(k * (d[:, 0] / d[:, -1]) ** (m / 2) < COPY_PROBABILITY)
 
 
 def near_duplicate_calibration(

@@ -11,6 +11,7 @@ from selfclean_hooks.detectors.near_duplicates.calibration import (
     estimate_local_scale,
     fitted_calibration,
     near_duplicate_calibration,
+    nearer_than_chance,
 )
 from selfclean_hooks.detectors.near_duplicates.copy_groups import (
     MAX_RATIO,
@@ -74,6 +75,9 @@ class ScaledNearDuplicates:
             calibration = fitted_calibration(merges, sure, groups.originals)
         automatic = max(min(calibration.probability_threshold(), MAX_AUTOMATIC), np.nextafter(sure, 1))
         loose = (score > SURE) & (score < automatic)
+        if pixels is None:  # which would tell copies from others
+            alike = nearer_than_chance(beyond) & np.isinf(groups.spacing[groups.originals])
+            loose[groups.originals] |= alike & (score[groups.originals] >= automatic)
         if loose.mean() > MAX_LOOSE_FRACTION:
             automatic, calibration = min(automatic, SURE), replace(calibration, unknown=TIGHT_GROUPS)
         of_tree = scaled_score(tree.lengths, pair_scale(scale, tree.edges))
