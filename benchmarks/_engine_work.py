@@ -2,7 +2,7 @@
 
     python _engine_work.py TASK VECTORS.npz LABELS.npz FOLDER
 
-`default`, `audit` and `gemm` print their cost as one line of JSON, `compare` how far FOLDER/audit.npz and
+`default`, `audit`, `neighbors` and `gemm` print their cost as one line of JSON, `compare` how far FOLDER/audit.npz and
 FOLDER/selfclean.npz differ; `synthesize:N` and `clusters:N` write N made-up vectors and labels to the two files.
 """
 
@@ -45,6 +45,17 @@ def audit(vectors_file: Path, labels_file: Path, folder: Path, method: str = "se
     return {**cost, "n": len(vectors), "version": f"torch {torch.__version__}"}
 
 
+def neighbors(vectors_file: Path, _labels_file: Path, _folder: Path) -> dict[str, object]:
+    """The 20 nearest neighbours alone, exact."""
+    from selfclean_hooks.neighbors.knn import nearest_neighbors
+    from selfclean_hooks.neighbors.unit_vectors import UnitRows
+
+    vectors = np.load(vectors_file)["emb"]
+    nearest_neighbors(UnitRows.of(vectors[:64]), 20)
+    cost = measure(lambda: nearest_neighbors(UnitRows.of(vectors), 20))
+    return {**cost, "n": len(vectors), "version": f"torch {torch.__version__}"}
+
+
 def gemm(vectors_file: Path, _labels_file: Path, _folder: Path) -> dict[str, object]:
     """The floor: all N x N products in bfloat16, block by block, nothing kept."""
     x = torch.nn.functional.normalize(torch.from_numpy(np.load(vectors_file)["emb"]), dim=1).bfloat16()
@@ -84,7 +95,7 @@ def clusters(n: int, vectors_file: Path, labels_file: Path) -> None:
 
 
 MADE = {"synthesize": synthesize, "clusters": clusters}
-TASKS = {"default": default, "audit": audit, "gemm": gemm, "compare": compare}
+TASKS = {"default": default, "audit": audit, "neighbors": neighbors, "gemm": gemm, "compare": compare}
 
 
 def main(task: str, *paths: str) -> None:

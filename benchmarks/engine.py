@@ -1,8 +1,9 @@
-"""What `audit_embeddings` costs on one thread, by default and with method="selfclean", beside SelfClean itself and the
-bare matrix product.
+"""What `audit_embeddings` costs on one thread, by default and with method="selfclean", beside SelfClean itself, other
+tools, and the bare matrix product.
 
     python benchmarks/engine.py --quick
     python benchmarks/engine.py --data DIR --selfclean PYTHON --output benchmarks/results/engine.csv
+    python benchmarks/engine.py --sizes 5500 11000 22000 --peers PYTHON --output benchmarks/results/engine_peers.csv
 
 This process stays small on purpose: Linux counts the peak memory of a parent as its child's own.
 """
@@ -25,6 +26,7 @@ from _meter import ONE_THREAD
 
 HERE = Path(__file__).parent
 WORKER = (sys.executable, str(HERE / "_engine_work.py"))
+PEERS = ("datalab", "sklearn", "faiss", "hnswlib")
 LARGEST_SELFCLEAN = 22_000  # it keeps N x N arrays on disk: 10 GB here, 87 GB at N = 66,000
 COLUMNS = ["n", "tool", "cpu_s", "wall_s", "peak_rss_mib", "disk_mib", "data", "version", "machine"]
 Row = dict[str, Any]
@@ -51,6 +53,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     source.add_argument("--clusters", action="store_true", help="made-up ones with as much noise in all directions")
     parser.add_argument("--selfclean", metavar="PYTHON", help="python of an environment that has selfclean 0.0.39")
     parser.add_argument("--selfclean-chunk", type=int, default=10_000, help="its chunk_size (default: its own, 10000)")
+    parser.add_argument(
+        "--peers", metavar="PYTHON", help="python of an environment with cleanlab[datalab], faiss, hnswlib"
+    )
     parser.add_argument("--repeat", type=int, default=1, help="runs of each; the one of least CPU time is kept")
     parser.add_argument("--quick", action="store_true", help="N = 1,100 only: does it run?")
     parser.add_argument("--output", type=Path, help="CSV file to write")
@@ -66,6 +71,9 @@ def benchmark(size: int, options: argparse.Namespace, folder: Path) -> list[Row]
     commands = {task: [*WORKER, task] for task in ("gemm", "default", "audit")}
     if options.selfclean and size <= LARGEST_SELFCLEAN:
         commands["selfclean"] = [options.selfclean, str(HERE / "_selfclean_exact.py"), str(options.selfclean_chunk)]
+    if options.peers:
+        commands["neighbors"] = [*WORKER, "neighbors"]
+        commands |= {tool: [options.peers, str(HERE / "_engine_peers.py"), tool] for tool in PEERS}
     runs: dict[str, list[Row]] = {tool: [] for tool in commands}
     for _ in range(options.repeat):
         for tool, command in commands.items():
@@ -108,6 +116,10 @@ def report(rows: Sequence[Row]) -> None:
     if "selfclean" in by:
         cpu, memory = (by["selfclean"][key] / audit[key] for key in ("cpu_s", "peak_rss_mib"))
         print(f"  SelfClean takes {cpu:.1f}x the CPU time and {memory:.1f}x the memory of audit")
+    for tool in filter(by.__contains__, PEERS):
+        ours = "default" if tool == "datalab" else "neighbors"
+        ratio = by[tool]["cpu_s"] / by[ours]["cpu_s"]
+        print(f"  {tool} ({by[tool]['version']}) takes {ratio:.2f}x the CPU time of {ours}")
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
