@@ -1,25 +1,29 @@
 """The nearest neighbours of all rows, block by block: listed by the screen, and ranked by their true distances.
 
 The distances of two blocks are those of either to the other, so the processor computes each once, in tiles that its
-caches hold. An accelerator, and several processes, compute blocks of rows with all columns.
+caches hold. An accelerator computes blocks of rows with all columns.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from selfclean_hooks.neighbors.exact_search import order_by_distance, rank_by_distance
-from selfclean_hooks.neighbors.screening.candidates import PackedCandidates, candidates
+from selfclean_hooks.neighbors.screening.candidates import Bits, PackedCandidates, candidates, unpacked
 from selfclean_hooks.neighbors.screening.lower_bounds import LowerBounds, RangeMinima
 from selfclean_hooks.neighbors.screening.screen import Screen, slices
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
-from selfclean_hooks.utils.shared_work import is_shared, map_blocks
+from selfclean_hooks.utils.arrays import IntArray
+from selfclean_hooks.utils.shared_work import SentOnce, map_blocks, workers
 from selfclean_hooks.utils.text import Tick
 
 PROBES = 64  # rows that show how many candidates are needed
@@ -59,50 +63,29 @@ class BlockSearch:
     def nearest(self, block: int | None, tick: Tick | None) -> tuple[list[Found], LowerBounds | None]:
         """Of each kind the nearest of all rows, in the order of the screen; and bounds, where tiles give them."""
         n, screen, bounds = len(self.x), self.screen, None
-        if screen.is_packed and not is_shared():
-            parts, bounds = self._of_tiles(slices(n, block or TILE), tick)
+        if screen.is_packed:
+            tiles = slices(n, block or min(TILE, math.isqrt(screen.device.budget)))
+            parts, bounds = self._of_tiles(tiles, tick)
         else:
             parts = map_blocks(self.of_rows, slices(n, block or screen.device.block(n, n)[0]), tick)
         return [_joined(part) for part in zip(*parts, strict=True)], bounds
 
     def _of_tiles(self, tiles: list[slice], tick: Tick | None) -> tuple[list[list[Found]], LowerBounds]:
         """Of each tile's rows, from distances that are computed once for both rows and columns."""
-        n, found = len(self.x), []
-        best = [PackedCandidates(n, m, self.screen.columns.dtype) for _, _, m in self.kinds]
-        minima = RangeMinima(n, tiles[0].stop, self.screen.columns.dtype)
-        for rows in tiles:  # similar rows stand together: first, so that few others come into question
-            self._take_tile(self.screen[rows].distances(self.screen[rows]), rows, rows, best, minima)
-        for at, rows in enumerate(tiles):
-            own = self.screen[rows]
-            for columns in tiles[at + 1 :]:
-                self._take_tile(own.distances(self.screen[columns]), rows, columns, best, minima)
-            kinds = zip(self.kinds, best, strict=True)
-            found.append([self._certified(own, rows, k, *part.on_processor(rows)) for (_, k, _), part in kinds])
-            if tick is not None:
-                tick(at + 1, len(tiles))
-        return found, minima.bounds(self.screen)
+        taken, others = TakenTiles(self, tiles[0].stop), itertools.combinations(tiles, 2)
+        # similar rows stand together: these first, so that few others come into question
+        map_blocks(taken.take, [*zip(tiles, tiles, strict=True), *others], tick)
+        if workers() > 1 and len(tiles) > 1:
+            for best, minima in map_blocks(taken.of_process, range(workers()))[1:]:
+                taken.add(best, minima)
+        parts = map_blocks(self.ranked, [(rows, [part.packed[rows] for part in taken.best]) for rows in tiles])
+        return parts, taken.minima.bounds(self.screen)
 
-    def _take_tile(
-        self, screened: Tensor, rows: slice, columns: slice, best: list[PackedCandidates], minima: RangeMinima
-    ) -> None:
-        """Take candidates of rows among columns, and of the columns among the rows where they are others."""
-        sides = [(screened, rows, columns)]
-        if rows == columns:
-            screened.fill_diagonal_(torch.inf)
-        else:
-            sides.append((screened.T, columns, rows))
-        for part, own, others in sides:
-            minima.put(own, others.start, best[0].take(part, others.start, own))
-        if len(best) == 1:
-            return
-        for own, others in self._group_slices(rows, columns):
-            of_group = screened[_within(own, rows), _within(others, columns)]
-            best[1].take(of_group, others.start, own)
-            if rows != columns:
-                best[1].take(of_group.T, own.start, others)
-            of_group.fill_(torch.inf)
-        for part, own, others in sides:
-            best[2].take(part, others.start, own)
+    def ranked(self, part: tuple[slice, list[IntArray]]) -> list[Found]:
+        """Of each kind the nearest of some rows among packed candidates (R, m)."""
+        (rows, packed), precision = part, self.screen.columns.dtype
+        own, lists = self.screen[rows], zip(self.kinds, packed, strict=True)
+        return [self._certified(own, rows, k, *unpacked(near, precision)) for (_, k, _), near in lists]
 
     def of_rows(self, rows: slice) -> list[Found]:
         """Of each kind the nearest of some rows, from their distances to all columns."""
@@ -119,7 +102,7 @@ class BlockSearch:
             best[0].take(screened, first, more=more)
             if len(best) == 1:
                 continue
-            for part, inside in self._group_slices(rows, columns):
+            for part, inside in self.group_slices(rows, columns):
                 of_group = screened[_within(part, rows), _within(inside, columns)]
                 best[1].take(of_group, inside.start, _within(part, rows), more=more)
                 of_group.fill_(torch.inf)
@@ -132,7 +115,7 @@ class BlockSearch:
         """Where the samples of each group end."""
         return torch.bincount(self.groups).cumsum(0).tolist()
 
-    def _group_slices(self, rows: slice, columns: slice) -> Iterator[tuple[slice, slice]]:
+    def group_slices(self, rows: slice, columns: slice) -> Iterator[tuple[slice, slice]]:
         """For every group among some rows: its rows there, and its samples among some columns, if there are any."""
         start = rows.start
         while start < rows.stop:
@@ -160,6 +143,57 @@ class BlockSearch:
         indices, distances = order_by_distance(candidate, distances)
         indices, distances = indices[:, :k].clone(), distances[:, :k].clone()  # the rest is let go
         return indices, distances, ~own.certifies(distances[:, -1], values[:, -1], extent)
+
+
+class TakenTiles(SentOnce):
+    """Candidates of all rows, and minima, from the tiles that this process has seen."""
+
+    def __init__(self, search: BlockSearch, tile: int) -> None:
+        """None yet, of tiles of so many rows."""
+        n, precision = len(search.x), search.screen.columns.dtype
+        self.search, self.tile = search, tile
+        self.best = [PackedCandidates(n, m, precision) for _, _, m in search.kinds]
+        self.minima = RangeMinima(n, tile, precision)
+        self.own: tuple[slice, Screen] | None = None  # rows, which often are those of the next tile too
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process has seen none."""
+        return TakenTiles, (self.search, self.tile)
+
+    def take(self, tile: tuple[slice, slice]) -> None:
+        """Take candidates of rows among columns, and of the columns among the rows where they are others."""
+        rows, columns = tile
+        if self.own is None or self.own[0] != rows:
+            self.own = rows, self.search.screen[rows]
+        screened, (every, *of_class) = self.own[1].distances(self.search.screen[columns]), self.best
+        sides = [(screened, rows, columns)]
+        if rows == columns:
+            screened.fill_diagonal_(torch.inf)
+        else:
+            sides.append((screened.T, columns, rows))
+        for part, own, others in sides:
+            self.minima.put(own, others.start, every.take(part, others.start, own))
+        if not of_class:
+            return
+        for own, others in self.search.group_slices(rows, columns):
+            of_group = screened[_within(own, rows), _within(others, columns)]
+            of_class[0].take(of_group, others.start, own)
+            if rows != columns:
+                of_class[0].take(of_group.T, own.start, others)
+            of_group.fill_(torch.inf)
+        for part, own, others in sides:
+            of_class[1].take(part, others.start, own)
+
+    def of_process(self, _process: int) -> tuple[list[IntArray], Bits]:
+        """What this process has found, packed."""
+        return [part.packed for part in self.best], self.minima.bits
+
+    def add(self, best: list[IntArray], minima: Bits) -> None:
+        """What another process has found."""
+        for part, more in zip(self.best, best, strict=True):
+            part.packed = np.partition(np.concatenate([part.packed, more], 1), more.shape[1] - 1, axis=1)
+            part.packed = part.packed[:, : more.shape[1]]
+        np.minimum(self.minima.bits, minima, out=self.minima.bits)
 
 
 def _joined(parts: Sequence[Found]) -> Found:

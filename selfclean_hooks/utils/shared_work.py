@@ -53,9 +53,10 @@ def sum_blocks(work: Callable[[Block], tuple[Any, ...]], blocks: Sequence[Block]
     return total
 
 
-def is_shared() -> bool:
-    """Whether several processes work on what is mapped here."""
-    return _team.get() is not None
+def workers() -> int:
+    """How many processes work on what is mapped here."""
+    team = _team.get()
+    return 1 if team is None else team.processes.size
 
 
 def lead(processes: Processes, work: Callable[[], T]) -> T:

@@ -110,12 +110,17 @@ class PackedCandidates:
         self.packed[index[touched]] = wide[:, :m]
         self.limit[index[touched]] = np.minimum(wide[:, m - 1] >> 32, self.infinite)
 
-    def on_processor(self, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
+    def on_processor(self) -> tuple[Tensor, Tensor]:
         """Values (R, m), ascending, and columns, -1 for none."""
-        packed = np.sort(self.packed[rows], axis=1)
-        bits = _ordered(np.minimum(packed >> 32, self.infinite).astype(self.limit.dtype))
-        columns = np.where(packed == NONE, -1, packed & 0xFFFFFFFF)
-        return torch.from_numpy(bits).view(self.precision).float(), torch.from_numpy(columns)
+        return unpacked(self.packed, self.precision)
+
+
+def unpacked(packed: IntArray, precision: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Values (R, m), ascending, and columns, -1 for none, of packed candidates (R, m) in any order."""
+    packed, infinite = np.sort(packed, axis=1), infinite_bits((1,), precision)[0]
+    bits = _ordered(np.minimum(packed >> 32, infinite).astype(infinite.dtype))
+    columns = np.where(packed == NONE, -1, packed & 0xFFFFFFFF)
+    return torch.from_numpy(bits).view(precision).float(), torch.from_numpy(columns)
 
 
 def _divided(at: IntArray, by: int) -> tuple[IntArray, IntArray]:
