@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.near_duplicates.pair_scores import unique_pairs
 from selfclean_hooks.detectors.protocol import MIN_PAIRS, Finding, Geometry, Pairs
+from selfclean_hooks.neighbors.distinct_rows import DistinctRows
 from selfclean_hooks.neighbors.knn import NeighborLists
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 from selfclean_hooks.utils.arrays import Float32Array, IntArray
@@ -45,8 +46,8 @@ def nearest_pairs(x: UnitRows, neighbors: NeighborLists, at_least: int, below: f
         limit = max(below, float(nearest))
         short = (distances[:, -1] < limit).nonzero()[0]
         first, second, length, limit = _search_pairs_below(x, short, limit, at_most)
-        low, high = np.concatenate([index.T, [first, second]], 1)
-        index, distance = unique_pairs(low, high, np.concatenate([distance, length]))
+        ends = np.concatenate([index.T, [first, second]], 1)
+        index, distance = unique_pairs(*ends, np.concatenate([distance, length]))
     order = np.lexsort((index[:, 1], index[:, 0], distance))
     index, distance = index[order], distance[order]
     keep = min(max(at_least, int(np.searchsorted(distance, below, side="left"))), at_most, len(distance))
@@ -63,16 +64,15 @@ def _search_pairs_below(
     """
     first, second, distance = (torch.empty(0, dtype=kind) for kind in (torch.int64, torch.int64, torch.float32))
     samples, step = torch.from_numpy(rows), max(1, (1 << 22) // max(1, len(rows)))
-    targets = x.values[samples]
+    distinct = DistinctRows.among(some := x[samples])
     for at in torch.split(torch.arange(len(rows)), step) if len(rows) else ():
-        start, part = int(at[0]), samples[at]
-        screened = matrix_product(x.values[part], targets[start:]).neg_().add_(1).div_(2)
-        below = screened <= limit + 1e-6  # the rounding of the product
-        row, column = (below & (part.unsqueeze(1) < samples[start:])).nonzero(as_tuple=True)
-        row, column = part[row], samples[start + column]
-        exact = x.distances(row, column.unsqueeze(1))[:, 0]
+        start = int(at[0])
+        screened = matrix_product(some.values[at], some.values[start:]).neg_().add_(1).div_(2)
+        row, column = ((screened <= limit + 1e-6).triu_(1).nonzero() + start).T  # 1e-6: the rounding of the product
+        exact, differ = distinct.spacing[distinct.of[row]], distinct.of[row] != distinct.of[column]
+        exact[differ] = some.distances(row[differ], column[differ].unsqueeze(1))[:, 0]
         near = exact <= limit
-        first, second = torch.cat([first, row[near]]), torch.cat([second, column[near]])
+        first, second = torch.cat([first, samples[row[near]]]), torch.cat([second, samples[column[near]]])
         distance = torch.cat([distance, exact[near]])
         if len(distance) > 2 * at_most:
             distance, best = distance.sort(stable=True)
