@@ -46,8 +46,8 @@ def nearest_pairs(x: UnitRows, neighbors: NeighborLists, at_least: int, below: f
         limit = max(below, float(nearest))
         short = (distances[:, -1] < limit).nonzero()[0]
         first, second, length, limit = _search_pairs_below(x, short, limit, at_most)
-        ends = np.concatenate([index.T, [first, second]], 1)
-        index, distance = unique_pairs(*ends, np.concatenate([distance, length]))
+        low, high = np.concatenate([index.T, [first, second]], 1)
+        index, distance = unique_pairs(low, high, np.concatenate([distance, length]))
     order = np.lexsort((index[:, 1], index[:, 0], distance))
     index, distance = index[order], distance[order]
     keep = min(max(at_least, int(np.searchsorted(distance, below, side="left"))), at_most, len(distance))
