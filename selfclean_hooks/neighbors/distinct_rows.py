@@ -84,7 +84,8 @@ def _keys(values: Tensor, classes: Tensor | None, seed: int) -> Tensor:
     key = _hashes(values[:, :: -(-values.shape[1] // FEW)].contiguous(), seed)
     _, of, number = torch.unique(key, return_inverse=True, return_counts=True)
     alike = (number[of] > 1).nonzero()[:, 0]
-    key[alike] = torch.cat([_hashes(values[part], seed) for part in torch.split(alike, 4096)])
+    other = -1 - seed  # whose weights are no continuation of those of a few columns
+    key[alike] = torch.cat([_hashes(values[part], other) for part in torch.split(alike, 4096)])
     return key if classes is None else key * 0x9E3779B1 + classes
 
 

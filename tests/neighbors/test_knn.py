@@ -78,6 +78,13 @@ def test_neighbours_of_anything(vectors: NDArray[np.float64], k: int, screen: to
     np.testing.assert_allclose(found.same[1], nearest_by_label(d, labels, True), rtol=1e-6, atol=1e-14)
 
 
+@pytest.mark.parametrize("n", [17, 20, 33, 70])
+def test_neighbours_of_vectors_with_a_single_entry(n: int) -> None:
+    """Most of them are alike in every second or third column, by which rows are told apart first."""
+    x, labels = UnitRows.of(np.concatenate([np.eye(n), np.eye(n)[:3]])), labels_for(n + 3)
+    check_against_twin(x, labels, nearest_neighbors(x, 5, labels), 5)
+
+
 @pytest.mark.parametrize("screen", SCREENS, ids=str)
 @pytest.mark.parametrize("kind", ["gauss", "clustered", "positive", "copies", "grid"])
 @pytest.mark.parametrize(("n", "blocks"), [(131, (32, 64, 100)), (14, (1, 2, 13))])
