@@ -145,9 +145,12 @@ def audit(
 
       selfclean-hooks audit table.csv --path-column image --label-column breed --cache-dir .cache
     """
+    from selfclean_hooks.audits.splits import SplitsAudit
     from selfclean_hooks.cli.audit_sources import audit_sources, groups_of, label_of, named_sources, open_sources
     from selfclean_hooks.embedding.backbones.resolve import is_checkpoint
+    from selfclean_hooks.results.display_names import with_display_names
     from selfclean_hooks.sources.remote.local_copy import local_sources
+    from selfclean_hooks.sources.remote.origins import origins_of
     from selfclean_hooks.sources.remote.urls import without_secrets
 
     progress = progress and not options.quiet
@@ -179,6 +182,9 @@ def audit(
             )
             with without_warnings_in_notes(), advise_on_time(texts[0], cache_dir, backbone):
                 result = audit_sources(sources, encoder, settings)
+            if origins := origins_of(source, texts):
+                shown = {name: with_display_names(audit, origins) for name, audit in result.audits.items()}
+                result = SplitsAudit(shown, result.shifts)
         if is_first:
             raise typer.Exit(check_and_report(result, options, output, is_new=True, report=report))
 

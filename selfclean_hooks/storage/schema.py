@@ -53,6 +53,7 @@ class Manifest(Struct, frozen=True):
     fitness: RepresentationQuality | None = None
     settings: Settings = Settings()
     notes: tuple[str, ...] = ()
+    copies: dict[str, str] = {}
 
 
 class Split(Struct, frozen=True):

@@ -12,6 +12,7 @@ from selfclean_hooks.core.issues import BY_NAME
 from selfclean_hooks.core.scores import label_texts, predicted_texts
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.report.exports.tables import absolute, encodable, needed, samples_of
+from selfclean_hooks.results.display_names import files_of
 from selfclean_hooks.sources.subsets.saved import without_bars
 from selfclean_hooks.utils.text import plain
 
@@ -47,7 +48,7 @@ def _samples(split: str, audit: AuditResult) -> list[dict[str, Any]]:
     columns = {str(name): frame[name].astype(object).tolist() for name in frame if name not in OTHERWISE}
     return [
         {
-            "filepath": absolute(name),
+            "filepath": absolute(file),
             "tags": [*_tags(audit, i), *([split] if split else [])],
             "metadata": None,
             "_media_type": "image",
@@ -56,7 +57,7 @@ def _samples(split: str, audit: AuditResult) -> list[dict[str, Any]]:
             "sample_index": i,
             **{name: values[i] for name, values in columns.items()},
         }
-        for i, name in enumerate(audit.names)
+        for i, file in enumerate(files_of(audit) or ())
     ]
 
 
@@ -92,9 +93,9 @@ def write_huggingface(audits: Mapping[str, AuditResult], path: Path) -> None:
         frame[name] = frame[name].astype(object).map(str, na_action="ignore")
     with needed("datasets", "huggingface"):
         import datasets
-    names = [name for audit in audits.values() for name in audit.names or ("",) * len(audit)]
+    files = [file for audit in audits.values() for file in files_of(audit) or ("",) * len(audit)]
     made = datasets.Dataset.from_pandas(frame, preserve_index=False)
-    shown = datasets.Dataset.from_dict({"image": list(map(_image, names))}, datasets.Features(image=datasets.Image()))
+    shown = datasets.Dataset.from_dict({"image": list(map(_image, files))}, datasets.Features(image=datasets.Image()))
     made = datasets.concatenate_datasets([shown, made], axis=1)
     with without_bars():
         made.save_to_disk(str(path))

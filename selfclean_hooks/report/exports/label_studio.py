@@ -23,6 +23,7 @@ from selfclean_hooks.data.previews import is_image
 from selfclean_hooks.decisions.review.file import FINDING, LABEL, VERDICT
 from selfclean_hooks.report.exports.tables import absolute
 from selfclean_hooks.report.text import digest_of, name_of
+from selfclean_hooks.results.display_names import file_of
 from selfclean_hooks.utils.text import plain, visible
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _tasks(split: str, audit: AuditResult) -> Iterator[dict[str, Any]]:
         yield {
             "data": {
                 "title": visible(f"{title} ({audit.decisions.reason[i]})"),
-                "image": _url(name_of(audit, i), audit.thumbnails.get(i)),
+                "image": _url(file_of(audit, name_of(audit, i)), audit.thumbnails.get(i)),
                 "beside": beside,
                 FINDING: {"issue": issue, "split": split, **_who(audit, i), **other},
             },
@@ -132,7 +133,7 @@ def _beside(audit: AuditResult, other: Mapping[str, Any]) -> str:
     thumbnail = audit.leak_thumbnails.get(place) if place[0] else audit.thumbnails.get(place[1])
     name = other["other_sample"]
     caption = escape(visible(f"{f'{place[0]}: ' if place[0] else 'kept copy: '}{name or place[1]}"))
-    return f'<p>{caption}</p><img src="{escape(_url(name, thumbnail))}" alt=""/>'
+    return f'<p>{caption}</p><img src="{escape(_url(file_of(audit, name), thumbnail))}" alt=""/>'
 
 
 def _url(name: str, thumbnail: bytes | None) -> str:

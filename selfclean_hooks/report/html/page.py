@@ -146,7 +146,7 @@ def _digest(text: str) -> str:
 
 
 UNREADABLE = 200
-LEFT_OUT = ("notes", "fitness")  # shown elsewhere on the page
+LEFT_OUT = ("notes", "fitness", "copies")  # shown elsewhere on the page; or nobody's business
 
 
 def facts_of(audit: AuditResult, verdict: Verdict | None) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from selfclean_hooks.utils.text import Tick, bar
 
 FOLDER = "SELFCLEAN_HOOKS_DOWNLOADS"  # the variable of the environment
 INDEX = "index"  # a file for each copy: name -> its size and tag; not in the copy, where a store's own might lie
+UNPACKED = "unpacked"  # the folder of what archives held
 NAME = re.compile(r"[\w.-]+")  # of a split
 AT_ONCE = 16  # downloads
 STALLED = 60.0  # seconds without a byte from a web server
@@ -60,7 +61,7 @@ def local_copy(source: str | os.PathLike[str], progress: bool = True) -> str:
     copies = [_here(each, progress) for each in numbered(text)]
     archives = [archives_at(copy) for copy in copies]
     if all(archives):
-        return unpack([file for files in archives for file in files], downloads() / "unpacked", progress)
+        return unpack([file for files in archives for file in files], downloads() / UNPACKED, progress)
     return copies[0] if is_url(text) and len(copies) == 1 else text
 
 

@@ -17,6 +17,7 @@ from selfclean_hooks.data.image_files import ImageFiles, suffix
 from selfclean_hooks.data.images import encoded_image
 from selfclean_hooks.data.items import split
 from selfclean_hooks.errors import DataError, SourceError
+from selfclean_hooks.results.display_names import files_of, location_of
 from selfclean_hooks.sources.columns import ColumnNames
 from selfclean_hooks.sources.detection.formats import detection_source
 from selfclean_hooks.sources.python_object import is_attribute
@@ -53,7 +54,7 @@ def open_audited(audit: AuditResult, text: str | None = None) -> Source:
 
 def _opened(audit: AuditResult, text: str | None) -> Source:
     about = audit.provenance.get("dataset") or {}
-    name = str(about.get("name", "")) if text is None else text
+    name = location_of(audit) if text is None else text
     columns = about.get("columns") or {}
     path = os.path.expanduser(name)
     is_there = os.path.exists(path) or (suffix(path) == ".parquet" and glob(path)) or detection_source(path) is not None
@@ -63,7 +64,8 @@ def _opened(audit: AuditResult, text: str | None) -> Source:
     source = open_source(name) if is_attribute(name) else Source(name)
     if is_huggingface(source.dataset):
         return source
-    if audit.names and all(audit.names) and len(set(audit.names)) == len(audit.names):
+    files = files_of(audit)
+    if files and all(files) and len(set(files)) == len(files):
         return _listed_files(audit, name)
     if source.dataset is not None:
         return source
@@ -79,7 +81,7 @@ def _opened(audit: AuditResult, text: str | None) -> Source:
 
 def _listed_files(audit: AuditResult, name: str) -> Source:
     """The files of a data set made by code; their folder decides about classes only where labels have names."""
-    scores, files = audit.scores, list(audit.names or ())
+    scores, files = audit.scores, list(files_of(audit) or ())
     if not any(map(os.path.lexists, files)):
         raise SourceError(
             f"{name} is not here, and neither is {visible(files[0])}: start in the folder that the audit was started "
@@ -133,10 +135,10 @@ def _check_files(audit: AuditResult, source: Source, paths: Sequence[str]) -> No
 
 def _relative(audit: AuditResult, source: Source, paths: Sequence[str]) -> tuple[list[str], list[str]]:
     """Files then and now, each relative to the folder that they were found from."""
-    then = list(audit.names or ())
+    then = list(files_of(audit) or ())
     if list(paths) == then:
         return then, then
-    old = os.path.expanduser(str((audit.provenance.get("dataset") or {}).get("name", "")))
+    old = os.path.expanduser(location_of(audit))
     new = source.paths[0]
     if source.form is not Form.folder:
         old, new = os.path.dirname(old), os.path.dirname(new)
@@ -181,7 +183,8 @@ def _other_contents(audit: AuditResult, source: Source, paths: Sequence[str] | N
     if source.dataset is None:
         vectors: Any = source.vectors
         return [i for i, seen in enumerate(audit.digests) if seen and seen != fingerprint(vectors[i])]
-    own = own_files(list(audit.names)) if audit.names and paths is not None else [""] * len(audit)
+    files = files_of(audit)
+    own = own_files(list(files)) if files and paths is not None else [""] * len(audit)
     changed = []
     for i, seen in enumerate(audit.digests):
         if seen and own[i] and paths is not None:
