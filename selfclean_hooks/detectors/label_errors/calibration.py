@@ -6,22 +6,33 @@ the support for each class; what is observed beyond them is wrong.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import isotonic_regression
+from scipy.optimize import brentq, isotonic_regression
 from scipy.special import expit, gammainc, log_softmax
 
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.detectors.label_errors.directions import parts_of
-from selfclean_hooks.detectors.label_errors.hardness import HEAVY_POWER, HardSamples, fit_floors, hardness_by_class
+from selfclean_hooks.detectors.label_errors.hardness import (
+    HEAVY_POWER,
+    NO_NOISE,
+    HardSamples,
+    fit_floors,
+    hardness_by_class,
+    uniform_noise,
+)
 from selfclean_hooks.detectors.label_errors.likelihood import LabelSupport, confusion_rates, label_log_odds
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
 MAX_KNOTS = 400
 # Wrong labels are more frequent on hard samples, where they pass for hardness: the floor counts half to all of them.
 # Measured, true number by the floor: planted labels 1, labels of people 1.4 to 2.2, classes of unequal noise 1 to 2.
-LOWEST_ODDS, TYPICAL_ODDS, HIGHEST_ODDS = 0.5, 1.6, 4.0
+LOWEST_ODDS, HIGHEST_ODDS = 0.5, 4.0
+# Planted labels are all plausible or all at random; people, and classes of unequal noise, give both: odds are raised by
+# up to this where half of the floor is at random.
+MIXED_ODDS = 1.2
 MAX_CERTAINTY = 0.8  # of the lowest probability: right labels that score lowest may be odd rather than hard
 GAIN_BY_CLASS = 2.0  # in log likelihood, for each class that has a floor of its own; Akaike's criterion asks for 3
 MAX_EXCESS = 1.5  # of the labels found wrong over the highest floor
@@ -31,6 +42,8 @@ MAX_UNKNOWN = 0.1  # fraction of the labels that may be wrong unseen where none 
 # Right labels that disagree, beyond which the supports say so little that hard samples may seem easy: measured on
 # CIFAR-10, up to .36 with a pretrained network and from .36 on with pixels, edges or a network trained on the 5,000
 MAX_HARD = 0.36
+# And beyond which hard samples, too, seem to have labels at random: up to a tenth of them, measured with pixels
+MOST_HARD, MAX_MISFIT = 0.47, 0.1
 TOO_MANY = 0.65  # wrong labels by which the majority of labels could no longer be learnt from
 UNKNOWN = "wrong labels cannot be distinguished from labels of samples that are hard to classify"
 
@@ -79,13 +92,18 @@ def calibrate_scores(labels: LabelSupport, scores: FloatArray) -> Calibration:
     best = labels.sharp.argmax(1)
     first = np.partition(labels.sharp, -2, axis=1)[:, -2:]
     margin, disagrees = first[:, 1] - first[:, 0], best > 0
-    usual = fit_floors(margin, disagrees)
-    tells_little = disagrees.mean() - usual.best.floor > MAX_HARD * (1 - usual.best.floor)
-    lowest = fit_floors(margin, disagrees, HEAVY_POWER).lowest if tells_little else usual.lowest
-    whole = usual.best.of(margin)
+    floors = usual = fit_floors(margin, disagrees)
+    noise, hard = uniform_noise(labels, best, margin, usual), _excess(float(disagrees.mean()), usual.best.floor)
+    noise = NO_NOISE if hard > MOST_HARD and noise.lowest <= MAX_MISFIT else noise
+    fitted, likeliest = hard <= MAX_HARD, usual.best
+    if not fitted:
+        floors = fit_floors(margin, disagrees, HEAVY_POWER)
+        likeliest = floors.at((noise.best + max(noise.best, floors.best.floor)) / 2) if noise.best else likeliest
+    lowest, highest = floors.at(max(floors.lowest.floor, noise.lowest)), usual.highest
+    whole = likeliest.of(margin)
     by_class = hardness_by_class(margin, disagrees, labels.classes[np.arange(len(best)), best], whole)
     gained = by_class.log_likelihood(disagrees) - whole.log_likelihood(disagrees)
-    typical = by_class if gained > GAIN_BY_CLASS * (by_class.groups - 1) else whole
+    typical = by_class if fitted and gained > GAIN_BY_CLASS * (by_class.groups - 1) else whole
     score = scores[:, 0]
     knots = np.unique(np.sort(score)[np.unique(np.geomspace(1, len(score), MAX_KNOTS).round().astype(np.int64)) - 1])
 
@@ -99,23 +117,32 @@ def calibrate_scores(labels: LabelSupport, scores: FloatArray) -> Calibration:
             right += np.bincount(place[rows].ravel(), expected.ravel(), len(knots))
         return wrong_probability(observed, right)
 
-    likely, highest = wrong(typical), usual.highest
+    def mean(probability: FloatArray) -> float:
+        return float(np.interp(score, knots, probability).mean())
+
+    likely, floor = wrong(typical), float(typical.floor.mean())
     confirmed = highest.floor**2  # wrong labels that the predictors confirm, as their neighbours are wrong too
     most = np.maximum(raise_odds(np.maximum(wrong(highest.of(margin)), wrong(by_class)), HIGHEST_ODDS), confirmed)
-    fewest = raise_odds(wrong(lowest.of(margin)), LOWEST_ODDS)
+    fewest = lower_mean(raise_odds(wrong(lowest.of(margin)), LOWEST_ODDS), lowest.floor, mean)
     by_chance = 1 - float(np.bincount(labels.classes[:, 0]).max() / len(best))  # disagree with the commonest class
-    unknown = UNKNOWN if highest.floor >= TOO_MANY or disagrees.mean() > MIN_INSIGHT * by_chance else ""
-    plausible = not tells_little and np.interp(score, knots, likely).mean() <= MAX_EXCESS * max(
-        highest.floor, by_class.floor.mean()
-    )
+    shows_none = disagrees.mean() > MIN_INSIGHT * by_chance and not noise.best
+    unknown = UNKNOWN if highest.floor >= TOO_MANY or shows_none else ""
+    plausible = (fitted or noise.best > 0) and mean(likely) <= MAX_EXCESS * max(highest.floor, by_class.floor.mean())
     if lowest.floor == 0 and not (plausible and _is_significant(score, knots, likely)):
-        likely, fewest = plausible * wrong(typical, SURPLUS), np.zeros(len(knots))
+        likely, fewest = lower_mean(plausible * wrong(typical, SURPLUS), highest.floor, mean), np.zeros(len(knots))
         likely[likely < 0.5] = 0
-        unknown = UNKNOWN if float(np.interp(score, knots, most).mean()) > MAX_UNKNOWN else ""
+        unknown = UNKNOWN if mean(most) > MAX_UNKNOWN else ""
     else:
-        likely = raise_odds(likely, TYPICAL_ODDS)
+        at_random = min(1.0, noise.best / max(likeliest.floor, 1e-9))
+        likely = lower_mean(likely, (floor + max(floor, highest.floor)) / 2 if fitted else floor, mean)
+        likely = raise_odds(likely, 1 + 4 * MIXED_ODDS * at_random * (1 - at_random))
     fewest, most = np.minimum(np.minimum(fewest, likely), MAX_CERTAINTY), np.maximum(most, likely)
     return Calibration(knots, 1 - likely, 1 - most, 1 - fewest, unknown)
+
+
+def _excess(rate: float, floor: float) -> float:
+    """The fraction of right labels that disagree, where `rate` of all do and a `floor` of all are wrong."""
+    return (rate - floor) / (1 - floor)
 
 
 def right_labels(sharp: FloatArray, hardness: HardSamples) -> FloatArray:
@@ -146,6 +173,16 @@ def wrong_probability(observed: FloatArray, right: FloatArray) -> FloatArray:
 def raise_odds(probability: FloatArray, factor: float) -> FloatArray:
     """Probabilities whose odds are `factor` times as high."""
     return np.asarray(factor * probability / (1 + (factor - 1) * probability))
+
+
+def lower_mean(probability: FloatArray, most: float, mean: Callable[[FloatArray], float]) -> FloatArray:
+    """Probabilities whose odds are lower by one factor, such that their mean is at most `most`."""
+    if mean(probability) <= most:
+        return probability
+    if most <= 0:
+        return np.zeros_like(probability)
+    factor = brentq(lambda log: mean(raise_odds(probability, np.exp(log))) - most, -50, 0)
+    return raise_odds(probability, float(np.exp(factor)))
 
 
 def _is_significant(score: FloatArray, knots: FloatArray, wrong: FloatArray) -> bool:

@@ -9,15 +9,21 @@ disagreement of samples whose best class leads by a margin m is modelled as
 with the floor e, whose likelihood is profiled over a and b: where no class leads, at least half of the labels
 disagree. The power k is not known: k = 1 is the logistic regression that the supports were fitted by, a lower one lets
 hard samples die out more slowly and leaves less to the floor.
+
+Which labels disagree tells more: those of hard samples are distributed among the other classes as the support for
+these, while a label that is wrong at random can be any. So the rate of the latter is known even where the support is so
+weak that the floor may be hard samples. Labels that are wrong but plausible are not among them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, log_softmax
 
+from selfclean_hooks.detectors.label_errors.likelihood import LabelSupport
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
 FLOORS = np.concatenate([np.arange(0, 0.02, 0.002), np.arange(0.02, 0.1, 0.005), np.arange(0.1, 0.72, 0.02)])
@@ -63,17 +69,45 @@ class Hardness:
         return HardSamples(np.full(len(margin), self.floor), np.asarray(rate))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Floors:
-    """The most likely floor, the lowest and the highest that the data support."""
+    """The fit of hardness for each of `FLOORS`, and which of these the data support."""
 
-    best: Hardness
-    lowest: Hardness
-    highest: Hardness
+    line: FloatArray  # (F, 2) intercepts and slopes
+    loss: FloatArray  # (F,) minus the log likelihood
+    power: float
+    scale: float
+
+    @property
+    def best(self) -> Hardness:
+        """The most likely floor."""
+        return self._fit(int(self.loss.argmin()))
+
+    @property
+    def lowest(self) -> Hardness:
+        """The lowest floor that the data support."""
+        return self._fit(int(self._supported[0]))
+
+    @property
+    def highest(self) -> Hardness:
+        """The highest floor that the data support."""
+        return self._fit(int(self._supported[-1]))
+
+    def at(self, floor: float) -> Hardness:
+        """That of `FLOORS` which is nearest to `floor`."""
+        return self._fit(int(np.abs(FLOORS - floor).argmin()))
+
+    @property
+    def _supported(self) -> IntArray:
+        return np.nonzero(self.loss - self.loss.min() <= SUPPORTED)[0]
+
+    def _fit(self, place: int) -> Hardness:
+        line = self.line[place]
+        return Hardness(float(FLOORS[place]), float(line[0]), float(line[1]), self.power, self.scale)
 
 
 def fit_floors(margin: FloatArray, disagrees: BoolArray, power: float = 1.0) -> Floors:
-    """The floor of the disagreement with its 95% interval by profile likelihood.
+    """The floor of the disagreement, with a 95% interval by profile likelihood.
 
     Args:
         margin: (N,) >= 0, of the best supported class over the next, in nats.
@@ -86,13 +120,7 @@ def fit_floors(margin: FloatArray, disagrees: BoolArray, power: float = 1.0) -> 
     x = np.array([scale * ((margin[part] / scale) ** power).mean() for part in parts])
     size = np.array([len(part) for part in parts], np.float64)
     hits = np.array([float(disagrees[part].sum()) for part in parts])
-    lines, loss = _fit_lines(x, hits, size)
-    supported = np.nonzero(loss - loss.min() <= SUPPORTED)[0]
-    best, lowest, highest = (
-        Hardness(float(FLOORS[i]), float(lines[i, 0]), float(lines[i, 1]), power, scale)
-        for i in (int(loss.argmin()), supported[0], supported[-1])
-    )
-    return Floors(best, lowest, highest)
+    return Floors(*_fit_lines(x, hits, size), power, scale)
 
 
 def hardness_by_class(margin: FloatArray, disagrees: BoolArray, best: IntArray, whole: HardSamples) -> HardSamples:
@@ -113,6 +141,46 @@ def hardness_by_class(margin: FloatArray, disagrees: BoolArray, best: IntArray, 
         found = fit_floors(margin[here], disagrees[here]).best.of(margin[here])
         floor[here], rate[here] = found.floor, found.rate
     return HardSamples(floor, rate, len(groups))
+
+
+TEMPERATURES = (0.7, 0.85, 1.0, 1.2)  # inverse ones, of the support for the other classes; the most likely is taken
+CONFIDENT = 0.5  # quantile of the margins from which on the support for the other classes is trusted
+
+
+class UniformNoise(NamedTuple):
+    """Rate of labels that are wrong at random, as a fraction of all: the most likely one, and its lower 95% limit."""
+
+    lowest: float
+    best: float
+
+
+NO_NOISE = UniformNoise(0.0, 0.0)
+
+
+def uniform_noise(labels: LabelSupport, best: IntArray, margin: FloatArray, floors: Floors) -> UniformNoise:
+    """By maximum likelihood of the labels that disagree, of which a fraction r / d is uniform over the other classes.
+
+    d is the rate of disagreement at the margin of a sample; the other labels are distributed as the support.
+
+    Args:
+        labels: support of N samples for M classes each; the given label is the first listed.
+        best: (N,) place of the best supported class.
+        margin: (N,) by which that leads, in nats.
+        floors: of the disagreement, of which r is a part.
+    """
+    seen = (best > 0) & (margin >= np.quantile(margin, CONFIDENT))
+    if not seen.any():
+        return NO_NOISE
+    usual, rates = floors.best.of(margin[seen]), FLOORS[floors.highest.floor >= FLOORS]
+    part = np.minimum(rates[:, None] / (usual.floor + (1 - usual.floor) * usual.rate), 1)
+    others = labels.sharp[seen].astype(np.float64)
+    others[np.arange(len(others)), best[seen]] = -np.inf
+    support = np.stack([np.exp(log_softmax(t * others, axis=1)[:, 0]) for t in TEMPERATURES])
+    even = 1 / max(1, int(labels.classes.max()))
+    likelihood = np.log((1 - part) * support[:, None] + part * even + 1e-12).sum(2).max(0)
+    supported = np.nonzero(likelihood >= likelihood.max() - SUPPORTED)[0]
+    lowest = float(rates[supported[0]])
+    return UniformNoise(lowest, float(rates[likelihood.argmax()])) if lowest > 0 else NO_NOISE
 
 
 def _fit_lines(x: FloatArray, hits: FloatArray, size: FloatArray) -> tuple[FloatArray, FloatArray]:
