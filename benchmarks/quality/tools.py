@@ -18,7 +18,7 @@ class Case(NamedTuple):
 
     vectors: NDArray[np.float32]  # (N, D)
     labels: NDArray[np.int64]  # (N,)
-    images: NDArray[np.uint8]  # (N, H, W) or (N, H, W, 3)
+    images: NDArray[np.uint8]  # (N, H, W) or (N, H, W, 3); (0,): vectors alone count
 
 
 Tool = Callable[[Case], dict[str, Found]]
@@ -28,7 +28,7 @@ def ours(method: str) -> Tool:
     def audit(case: Case) -> dict[str, Found]:
         from selfclean_hooks import audit_embeddings
 
-        found = audit_embeddings(case.vectors, case.labels, method=method, images=list(case.images))
+        found = audit_embeddings(case.vectors, case.labels, method=method, images=list(case.images) or None)
         frame, pairs = found.frame, found.pairs
         index = pairs[["index_1", "index_2"]].to_numpy()
         near = (index, pairs["near_duplicate_score"].to_numpy(), index[pairs["is_near_duplicate_issue"].to_numpy()])

@@ -42,7 +42,7 @@ def pretrain(
     max_time: Annotated[
         str, typer.Option(metavar="TIME", help="Stop unfinished, with a warning, after this time: 90s, 10m, 1h30m.")
     ] = "6h",
-    batch_size: Annotated[int, typer.Option(help="Images per step.")] = 256,
+    batch_size: Annotated[int, typer.Option(help="Images per step.")] = 128,
     learning_rate: Annotated[float | None, typer.Option(help="Peak rate; default: depends on the objective.")] = None,
     patience: Annotated[int, typer.Option(help="Stop after so many checks without change; 0: never.")] = 3,
     seed: Annotated[int, typer.Option(help="The same seed gives the same encoder on one machine.")] = 0,

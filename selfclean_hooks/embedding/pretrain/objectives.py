@@ -176,7 +176,7 @@ def objective_of(name: str, network: Network, gather: bool) -> Objective:
     return TwoViews(network, projection_of(name, network.dim), partial(losses[name], gather=gather))
 
 
-LEARNING_RATES = {"vicreg": 2e-3, "simclr": 2e-3, "barlow-twins": 2e-3, "dino": 1e-3, "mae": 1e-3}
+LEARNING_RATES = {"vicreg": 2e-3, "simclr": 4e-3, "barlow-twins": 2e-3, "dino": 1e-3, "mae": 1e-3}
 
 CROP = 0.7  # smallest share of the area that a view shows
 

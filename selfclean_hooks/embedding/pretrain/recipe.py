@@ -40,7 +40,7 @@ class Recipe:
     start: str = "random"
     size: int | None = None
     epochs: int | None = None
-    batch_size: int = 256
+    batch_size: int = 128
     max_seconds: float = MAX_SECONDS
     learning_rate: float | None = None
     patience: int = 3

@@ -23,13 +23,14 @@ from selfclean_hooks.utils.arrays import fingerprint
 from selfclean_hooks.utils.files import write
 from selfclean_hooks.utils.text import Tick
 
-IMAGES_SEEN = 66_000  # per training, over all epochs
+IMAGES_SEEN = 66_000  # per training, over all epochs, at most
+SIMCLR_SEEN = 460  # times the root of their number: more show no more, see "How long" in benchmarks/README.md
 MIN_EPOCHS, MAX_EPOCHS = 2, 40
 WARM_UP = 0.15  # share of the training in which the learning rate rises
 WEIGHT_DECAY = 1e-4
 BATCH = 256  # the learning rates are for this; others follow by the root
 STATE, LIGHTNING_STATE = "selfclean_hooks_training_state", "selfclean_hooks_lightning_state"  # what a file says it is
-FORMAT = "4"  # changes with what the objectives keep in their state, and with the schedule
+FORMAT = "5"  # changes with what the objectives keep in their state, and with the schedule
 
 
 class Training:
@@ -47,7 +48,7 @@ class Training:
         self.objective = objective.to(memory_format=torch.channels_last)  # a third of the time less at 28 pixels
         self.data, self.recipe = data, recipe
         self.batch_size = min(recipe.batch_size, len(data))
-        self.epochs = recipe.epochs or min(max(IMAGES_SEEN // len(data), MIN_EPOCHS), MAX_EPOCHS)
+        self.epochs = recipe.epochs or epochs_for(recipe.objective, len(data))
         self.step, self.processes = 0, 1
         self.spent, self.started = 0.0, math.nan
         self.is_unfinished = False
@@ -109,6 +110,12 @@ class Training:
         if self.progress < WARM_UP:
             return (1 - math.cos(math.pi * (self.progress + 1e-3) / WARM_UP)) / 2
         return (1 + math.cos(math.pi * (self.progress - WARM_UP) / (1 - WARM_UP))) / 2
+
+
+def epochs_for(objective: str, n: int) -> int:
+    """Passes over n images that show the encoder enough of them."""
+    seen = min(SIMCLR_SEEN * math.sqrt(n), IMAGES_SEEN) if objective == "simclr" else IMAGES_SEEN
+    return min(max(int(seen / n), MIN_EPOCHS), MAX_EPOCHS)
 
 
 def fit(training: Training, device: torch.device, tick: Tick | None, partial: Path | None) -> int:

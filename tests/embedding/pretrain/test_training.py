@@ -26,6 +26,7 @@ from selfclean_hooks.embedding.pretrain import convergence, images
 from selfclean_hooks.embedding.pretrain import run as files
 from selfclean_hooks.embedding.pretrain.recipe import OBJECTIVES, Recipe
 from selfclean_hooks.embedding.pretrain.run import Pretrained
+from selfclean_hooks.embedding.pretrain.training import epochs_for
 from selfclean_hooks.errors import AuditFileError, DataWarning, SettingError
 from tests.embedding.pretrain.small_trainings import Images, embed, noise, pretrain
 
@@ -160,6 +161,21 @@ def accuracy_of(trained: Pretrained, images: Images, labels: NDArray[np.int64]) 
 
 
 @UNFINISHED
+@pytest.mark.parametrize(
+    ("objective", "n", "epochs"),
+    [
+        ("simclr", 20, 40),
+        ("simclr", 1000, 14),
+        ("simclr", 5500, 6),
+        ("simclr", 20_000, 3),
+        ("mae", 1000, 40),
+        ("mae", 5500, 12),
+    ],
+)
+def test_epochs_follow_from_the_number_of_images(objective: str, n: int, epochs: int) -> None:
+    assert epochs_for(objective, n) == epochs
+
+
 def test_training_beats_the_same_network_untrained() -> None:
     """Nearest neighbours by the learned half alone: the thumbnail does not help here."""
     images, labels = digits(300)
