@@ -88,13 +88,13 @@ def test_a_group_of_all_leaves_nothing_to_compare() -> None:
     assert len(found.clean_indices) == 12
 
 
-@given(st.integers(0, 200), st.integers(1, 6))
-def test_scores_are_those_of_pairs_of_two_groups(seed: int, number: int) -> None:
+@given(st.integers(0, 200), st.integers(1, 6), st.sampled_from(["default", "selfclean"]))
+def test_scores_are_those_of_pairs_of_two_groups(seed: int, number: int, method: str) -> None:
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(12, 4))
     vectors[6:] = vectors[:6] + rng.normal(0, 1e-3, (6, 4))
     groups = [f"g{k}" if k else "" for k in rng.integers(0, number, 12)]
-    plain = score(vectors, None)
+    plain = score(vectors, None, method=method)
     found = without_group_pairs(plain, groups)
     kept = {tuple(p): s for p, s in zip(plain.pair_index.tolist(), plain.pair_score.tolist(), strict=True)}
     kept = {p: s for p, s in kept.items() if not (groups[p[0]] and groups[p[0]] == groups[p[1]])}
@@ -107,6 +107,7 @@ def test_scores_are_those_of_pairs_of_two_groups(seed: int, number: int) -> None
             assert found.near_duplicate[i] >= plain.near_duplicate[i]
     assert not same_group(groups, groups, *found.tree_index.T).any()
     assert without_group_pairs(plain, ()) is plain
+    assert found.calibration.keys() == plain.calibration.keys()
 
 
 def test_groups_are_read_wherever_they_are(tmp_path: Any) -> None:

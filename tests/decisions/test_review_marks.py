@@ -226,3 +226,20 @@ def test_the_threshold_of_leakage_can_be_moved_by_itself() -> None:
 def test_thresholds_that_make_no_sense_are_refused() -> None:
     with pytest.raises(SettingError, match=r"got inf for 'off_topic'"):
         Review((), {"off_topic": math.inf})
+
+
+def test_a_confirmed_leak_counts_where_leakage_was_not_looked_for() -> None:
+    about = leak("confirmed", 5, 6)
+    found = reviewed(ten(policy=WARN), about, leak("rejected", 2, 3))
+    assert found.clean_indices.tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+    assert [lost.verdict for lost in found.decisions.unmatched] == ["rejected"]
+
+
+def test_the_sample_of_the_other_split_is_found_by_its_file_where_no_content_is_known() -> None:
+    scores = leaking(WARN).scores
+    assert scores.leaks is not None
+    audit = ten(leaks=replace(scores.leaks, other_digests=None), policy=WARN)
+    gone = leak("rejected", 2, 3, other_sample="other/33.png", other_digest="")
+    found = reviewed(audit, leak("rejected", 1, 0, other_index=9), gone)
+    assert found.worst("leakage").tolist() == [2]
+    assert found.decisions.unmatched == (gone,)

@@ -12,6 +12,7 @@ from scipy.stats import norm
 
 from selfclean_hooks.core.calibration import Calibration, clean_in_a_row
 from selfclean_hooks.decisions.settings import is_below
+from selfclean_hooks.errors import SettingError
 from tests.detectors.calibrations import QUICK, SCORES, SHARE, Floats, calibrations, slow_clean
 
 
@@ -134,3 +135,9 @@ def test_what_cannot_be_estimated_is_no_number_and_asks_for_no_flag() -> None:
     nothing = Calibration(np.array([0.0, 1.0]), np.array([0.0, 1.0]), unknown="nothing stands apart")
     assert np.isnan(nothing.estimate_count(np.linspace(0, 1, 50))).all()
     assert nothing.fdr_threshold(np.linspace(0, 1, 50), 0.9) == 0
+
+
+@pytest.mark.parametrize(("rate", "doubt"), [(0.0, 0.05), (1.0, 0.05), (0.05, 0.0), (0.05, 1.5)])
+def test_a_rate_and_a_doubt_lie_between_0_and_1(rate: float, doubt: float) -> None:
+    with pytest.raises(SettingError, match="must lie between 0 and 1"):
+        clean_in_a_row(rate, doubt)

@@ -140,3 +140,8 @@ def test_the_command_line_shows_it(tmp_path: Path, capsys: pytest.CaptureFixture
     shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("representation")]
     assert shown == [figures(Audit.load(tmp_path / "out")).describe()]
     assert "(chance " in shown[0]
+
+
+def test_without_labels_the_rank_alone_is_described() -> None:
+    own = QualityFigures(0.5, 0.5, None)
+    assert made(own, None).describe().endswith("(400 samples): RankMe 50.0% of 100")

@@ -80,7 +80,7 @@ def test_neighbours_of_anything(vectors: NDArray[np.float64], k: int, screen: to
 
 @pytest.mark.parametrize("n", [17, 20, 33, 70])
 def test_neighbours_of_vectors_with_a_single_entry(n: int) -> None:
-    """Most of them are alike in every second or third column, by which rows are told apart first."""
+    """Most of them are alike in every second or third column, by which rows are compared first."""
     x, labels = UnitRows.of(np.concatenate([np.eye(n), np.eye(n)[:3]])), labels_for(n + 3)
     check_against_twin(x, labels, nearest_neighbors(x, 5, labels), 5)
 

@@ -12,6 +12,7 @@ import pytest
 from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.errors import AuditFileError, PolicyError, SettingError, SourceError
 from selfclean_hooks.sources.source import open_source
+from selfclean_hooks.storage.applied.new_folder import take
 from tests.helpers.applied_data import audited, files, image, images
 
 LISTS = ("dropped.csv", "relabelled.csv")
@@ -352,3 +353,12 @@ def test_annotations_of_yolo(tmp_path: Path) -> None:
     assert set(data(tmp_path / "clean")) == {
         f"{kind}/{i}" for kind, end in (("images", "png"), ("labels", "txt")) for i in (f"1.{end}", f"3.{end}")
     }
+
+
+def test_no_file_is_put_in_the_place_of_another(tmp_path: Path) -> None:
+    source = images(tmp_path / "photos", "a.png", "b.png")
+    before = files(source)
+    for is_link in (True, False):
+        with pytest.raises(FileExistsError, match=r"two files of the name b\.png"):
+            take(str(source / "a.png"), source / "b.png", is_link)
+    assert files(source) == before

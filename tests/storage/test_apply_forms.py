@@ -230,3 +230,10 @@ def test_a_folder_of_tables_with_images(tmp_path: Path) -> None:
         audit.apply(tmp_path / "set" / "clean")
     audit.apply(tmp_path / "clean")
     assert list(open_source(str(tmp_path / "clean")).labels or ()) == [0, 1, 1]
+
+
+def test_a_table_of_the_name_of_a_list_is_refused(tmp_path: Path) -> None:
+    source = table(tmp_path / "set", TEXT, "dropped.csv")
+    with pytest.raises(SettingError, match=r"dropped.csv is a name of a list that is written: give the file of the so"):
+        audited(source, drop=[1]).apply(tmp_path / "clean")
+    assert not (tmp_path / "clean").exists()

@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 
 from selfclean_hooks import Audit
 from selfclean_hooks.errors import AuditFileError
+from selfclean_hooks.storage.array_schema import PREDICTED_TARGET
+from selfclean_hooks.storage.commit import TRIES, read_steadily
 from selfclean_hooks.storage.ownership import digest_of
 from selfclean_hooks.utils.files import check_writable, write
 from tests.storage.saved_audits import N, _edited, full, leaking, made
@@ -167,3 +170,47 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     monkeypatch.undo()
     write(path, b"new")
     assert path.read_bytes() == b"new"
+
+
+def _in_format(folder: Path, version: tuple[int, int]) -> None:
+    """The first array of scores.npz in that version of NumPy's format."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(folder / "scores.npz") as old, zipfile.ZipFile(content, "w") as new:
+        for number, name in enumerate(old.namelist()):
+            member = io.BytesIO()
+            array = np.load(io.BytesIO(old.read(name)))
+            np.lib.format.write_array(member, array, version if number == 0 else (1, 0))
+            new.writestr(name, member.getvalue())
+    (folder / "scores.npz").write_bytes(content.getvalue())
+    _edited(folder, scores_blake2b=digest_of(content.getvalue()))
+
+
+def test_arrays_are_read_in_formats_1_and_2(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    _in_format(tmp_path, (2, 0))
+    np.testing.assert_array_equal(Audit.load(tmp_path).scores.off_topic, Audit.load(whole).scores.off_topic)
+    _in_format(tmp_path, (3, 0))
+    with pytest.raises(AuditFileError, match=r"must be an array of format 1.0 or 2.0, got \(3, 0\)"):
+        Audit.load(tmp_path)
+
+
+def test_a_doubtful_label_that_there_is_not(tmp_path: Path) -> None:
+    made(np.arange(2 * N).reshape(N, 2) % 3 == 0).save(tmp_path)
+    _rewritten(tmp_path, lambda arrays: arrays.update({PREDICTED_TARGET: np.full(N, 4.0)}))
+    with pytest.raises(AuditFileError, match=f"{PREDICTED_TARGET} points outside of 2 labels"):
+        Audit.load(tmp_path)
+
+
+def test_a_folder_that_is_saved_to_all_the_time_is_read_a_few_times(tmp_path: Path) -> None:
+    manifest, reads = tmp_path / "manifest.json", list[int]()
+
+    def read(fails: bool = False) -> int:
+        reads.append(len(reads))
+        manifest.write_text("x" * len(reads))
+        if fails and len(reads) <= TRIES:
+            raise AuditFileError("half of it was of another save")
+        return len(reads)
+
+    assert read_steadily(tmp_path, read) == TRIES + 1
+    reads.clear()
+    assert read_steadily(tmp_path, lambda: read(fails=True)) == TRIES + 1
