@@ -138,11 +138,17 @@ def test_the_limit_of_chance_is_that_of_a_loop() -> None:
         d = np.concatenate([2 * rng.uniform(0, 1, n) ** (1 / rng.uniform(2, 6)), rng.uniform(0, 0.6, copies)])
         slow = 0.0
         for limit in d:
-            here, twice = (d <= limit).sum(), (d <= 2 * limit).sum()
-            if limit <= MAX_DISPLACEMENT and twice <= MAX_GROWTH * here and twice <= max(MAX_SHARE * len(d), FEW):
+            half, here, twice = (d <= limit / 2).sum(), (d <= limit).sum(), (d <= 2 * limit).sum()
+            if (
+                limit <= MAX_DISPLACEMENT
+                and twice - here <= MAX_GROWTH * (here - half)
+                and twice <= max(MAX_SHARE * len(d), FEW)
+            ):
                 slow = max(slow, limit)
         assert beyond_chance(d) == slow
-    assert beyond_chance(2 * np.linspace(0, 1, 500) ** (1 / 4)) == 0  # all by chance, in four dimensions
+    by_chance = 2 * np.linspace(0, 1, 500) ** (1 / 4)  # in four dimensions
+    assert beyond_chance(by_chance) == 0
+    assert beyond_chance(np.append(by_chance, np.full(40, 0.001))) == 0.001
 
 
 def blind(n: int, copies: int, seed: int = 0) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,25 +131,33 @@ def near_duplicate_calibration(
     values[knots >= ordinary] = 1
     distinct = np.append(True, np.diff(knots) > 0)
     knots, values = np.append(0.0, knots[distinct]), np.append(0.0, values[distinct])
-    return Calibration(knots, values, *_bounds(values, np.interp(score, knots, values)))
+    return Calibration(knots, values, None, _most_clean(values))
 
 
-MIN_TRUE, MAX_HIDDEN = 0.8, 1.6  # of the uncertain ones found: the fewest that are copies, and how many lie unseen
-FEW_HIDDEN = 3.0  # samples: there may be one more pair, or two
+MIN_TRUE = 0.8  # of the uncertain ones found are copies at least
 CERTAIN = 0.01  # probability
+HIDDEN, HIDDEN_FROM_PIXELS = 1.6, 0.6  # of the sets found, there may be so many more unseen; measured on planted ones
+FEW_HIDDEN = 3.0  # and there may be one more pair, or two
 
 
-def _bounds(clean: FloatArray, of_samples: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The least and the greatest probability of being clean at the knots, from those of all samples (N,).
-
-    Copies that were turned, cropped or redrawn so much that they look like ordinary neighbours cannot be seen: on
-    planted ones up to 1.6 times as many as were found, and a few. `MIN_TRUE` and `MAX_HIDDEN` were measured so.
-    What is counted is one of each pair, and a pair is found from both ends.
-    """
-    found = (1 - of_samples)[of_samples > CERTAIN].sum() / 2
-    hidden = (MAX_HIDDEN * found + FEW_HIDDEN) / len(of_samples)
+def _most_clean(clean: FloatArray) -> FloatArray:
+    """The greatest probability of being clean that cannot be excluded, at the knots."""
     least_wrong = np.where(clean < 0.5, MIN_TRUE * (1 - clean), 0.0)
-    return np.maximum(clean - hidden, 0), np.where(clean <= CERTAIN, clean, 1 - least_wrong)
+    return np.where(clean <= CERTAIN, clean, 1 - least_wrong)
+
+
+def with_hidden(calibration: Calibration, found: float, n: int, compared: bool) -> Calibration:
+    """The calibration with room for copies turned, cropped or redrawn so much that they look like ordinary neighbours.
+
+    Args:
+        calibration: of near duplicates.
+        found: number of sets of near duplicates among the flags, exact copies aside: where there are none, there is
+            no reason to expect such copies.
+        n: number of samples.
+        compared: whether their pixels were compared, which hides fewer.
+    """
+    hidden = (HIDDEN_FROM_PIXELS if compared else HIDDEN) * found + FEW_HIDDEN
+    return replace(calibration, low=np.maximum(calibration.clean - hidden / n, 0))
 
 
 TAIL_QUANTILES = ((0.25, 0.6), (0.1, 0.5), (0.05, 0.5), (0.05, 0.5))  # a round each: copies may be many at first

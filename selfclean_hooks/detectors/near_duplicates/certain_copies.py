@@ -19,7 +19,8 @@ MAX_RESIDUAL = 0.4  # of pairs before they are aligned finely: a copy cropped by
 TRIED = 3  # pairs a sample that are aligned, at most
 MAX_DISPLACEMENT = 0.7  # pixels of a miniature of 32
 PER_SQUARE = 0.11  # of the displacement of ordinary neighbours: the more alike these are, the less it may be
-MAX_GROWTH = 6.0  # pairs up to twice a displacement for each one up to it; by chance 8, in three dimensions, or more
+MAX_GROWTH = 6.0  # pairs from a displacement to twice of it, for each one from half of it; by chance 8, in three
+# dimensions, or more. Those nearer do not count: exact copies say nothing of pairs that are a little alike
 MAX_SHARE = 0.1  # of the pairs tried, up to which their number still grows as by chance
 FEW = 10  # pairs, whose share is no matter
 LEAST = 1e-6  # pixels
@@ -64,8 +65,9 @@ def certainty(
 def beyond_chance(displacement: FloatArray) -> float:
     """The largest displacement up to which pairs are more than chance gives, of these (P,); 0 if none is."""
     d = np.sort(displacement)
-    up_to, up_to_twice = np.searchsorted(d, d, "right"), np.searchsorted(d, 2 * d, "right")
-    frequent = (up_to_twice <= MAX_GROWTH * up_to) & (up_to_twice <= max(MAX_SHARE * len(d), FEW))
+    up_to_half, up_to, up_to_twice = (np.searchsorted(d, times * d, "right") for times in (0.5, 1, 2))
+    is_more = up_to_twice - up_to <= MAX_GROWTH * (up_to - up_to_half)
+    frequent = is_more & (up_to_twice <= max(MAX_SHARE * len(d), FEW))
     return float(d[frequent & (d <= MAX_DISPLACEMENT)].max(initial=0.0))
 
 

@@ -12,6 +12,7 @@ from selfclean_hooks.detectors.near_duplicates.calibration import (
     fitted_calibration,
     near_duplicate_calibration,
     nearer_than_chance,
+    with_hidden,
 )
 from selfclean_hooks.detectors.near_duplicates.copy_groups import (
     MAX_RATIO,
@@ -28,7 +29,7 @@ from selfclean_hooks.detectors.near_duplicates.pair_scores import (
 )
 from selfclean_hooks.detectors.near_duplicates.pixel_evidence import PixelEvidence, blended_scale
 from selfclean_hooks.detectors.protocol import MIN_PAIRS, Finding, Geometry, Pairs
-from selfclean_hooks.utils.arrays import FloatArray, IntArray
+from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
 MAX_FALSE_FLAG_RATE = 0.5  # up to which a false discovery rate may ask for pairs
 MAX_AUTOMATIC = 0.44  # no pair at four fifths of the local scale and more is flagged by itself
@@ -89,6 +90,8 @@ class ScaledNearDuplicates:
             score = sample_scores(pairs, n)
             automatic = max(automatic, float(np.nextafter(np.float32(most), 1))) if len(pixels.copies) else automatic
         wanted = max(automatic, geometry.pairs_below, calibration.fdr_threshold(score, MAX_FALSE_FLAG_RATE))
+        sets = _sets((score > 0) & (score < automatic), groups)
+        calibration = with_hidden(calibration, sets, n, pixels is not None)
         return Finding(
             score,
             automatic,
@@ -98,6 +101,12 @@ class ScaledNearDuplicates:
             pixel_scale=None if pixels is None else pixels.scale,
             tree_score=of_tree,
         )
+
+
+def _sets(flagged: BoolArray, groups: CopyGroups) -> float:
+    """How many sets the flagged samples (N,) are: groups, and pairs of samples that are in none."""
+    alone = np.bincount(groups.first)[groups.originals] == 1
+    return float(flagged[groups.originals] @ np.where(alone, 0.5, 1.0))
 
 
 def _merges(
