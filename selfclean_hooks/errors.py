@@ -62,10 +62,10 @@ class DataWarning(UserWarning):
 
 @contextmanager
 def needs(package: str, what: str) -> Iterator[None]:
-    """A block that imports a package for `what`.
+    """A block of imports from a package for `what`.
 
     Raises:
-        BackboneError: the package is not installed; says how to install it.
+        BackboneError: the package is not installed, or fails as it is imported; says how to install it.
     """
     try:
         yield
@@ -73,6 +73,11 @@ def needs(package: str, what: str) -> Iterator[None]:
         if error.name is None or error.name.split(".")[0] != package:
             raise  # a package that this one needs: its own message is the better one
         raise BackboneError(f"{what} needs {package}: pip install {package}") from error
+    except Exception as error:  # of any kind, as where torchvision is of another build than torch
+        raise BackboneError(
+            f"{what} needs {package}, whose import fails ({type(error).__name__}: {error}): install versions that belong "
+            "together from one place, as with `uv pip install --torch-backend auto torch torchvision`"
+        ) from error
 
 
 def warn_deprecated(old: str, instead: str, goes_in: str, stacklevel: int = 2) -> None:

@@ -69,10 +69,31 @@ function likeness(index) {
   };
 }
 
-/** Choose one of the classes; the first entry is "all". @param {string} label @param {string} all @param {string[]} names @param {(cls: string|null) => void} then */
+const FEW_CLASSES = 60; // of more, only the chosen one is in the page before the list is reached for: each is laid out
+
+/**
+ * Choose one of the classes; the first entry is "all". Its property `chosen` is what is chosen, null: all.
+ * @param {string} label @param {string} all @param {string[]} names @param {(cls: string|null) => void} then
+ */
 function classSelect(label, all, names, then) {
-  const options = names.map((name, i) => el("option", { value: i }, visible(name)));
-  return el("select", { "aria-label": label, change: (event) => then(event.target.value === "" ? null : names[Number(event.target.value)]) }, el("option", { value: "" }, all), ...options);
+  const option = (name, i) => el("option", { value: i }, visible(name));
+  const select = el("select", { "aria-label": label, change: (event) => then(event.target.value === "" ? null : names[Number(event.target.value)]) }, el("option", { value: "" }, all));
+  const fill = () => {
+    const { value } = select;
+    if (select.childElementCount <= names.length) select.replaceChildren(select.firstElementChild, ...names.map(option));
+    select.value = value;
+  };
+  if (names.length <= FEW_CLASSES) fill();
+  else {
+    select.classList.add("long");
+    for (const reached of ["pointerenter", "pointerdown", "focus"]) select.addEventListener(reached, fill);
+  }
+  Object.defineProperty(select, "chosen", { set: (cls) => {
+    const at = cls === null ? -1 : names.indexOf(cls);
+    if (at >= 0 && select.childElementCount <= names.length) select.replaceChildren(select.firstElementChild, option(cls, at));
+    select.value = at < 0 ? "" : String(at);
+  } });
+  return select;
 }
 
 /** @param {string} label @param {Record<string, string>} options @param {(value: string) => void} then */
@@ -95,8 +116,8 @@ function filterBar(issue, shown) {
   const clear = el("button", { type: "button", class: "quiet", click: () => setFilter(NO_FILTER) }, "Clear filters");
   const table = el("button", { type: "button", class: "quiet", click: () => download(`${issue}.csv`, csvOf(listed(issue)), "text/csv") }, "CSV of these");
   const show = () => {
-    classes.value = filter.cls === null ? "" : String(raw.classes.indexOf(filter.cls));
-    predicted.value = filter.predicted === null ? "" : String(predictions.indexOf(filter.predicted));
+    classes.chosen = filter.cls;
+    predicted.chosen = filter.predicted;
     states.value = filter.state;
     orders.value = known.some(([order]) => order === filter.order) ? filter.order : "score";
     if (document.activeElement !== name) name.value = filter.name;
