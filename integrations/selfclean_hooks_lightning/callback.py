@@ -72,7 +72,7 @@ class DataAuditHooks:
         group_key: Name of a column or attribute, or a function of the file of a sample, that says which samples belong
             together: they are no duplicates of each other, and no leakage.
         image_quality: Look for images that are dark, bright, blurry, blank, or of an odd size or shape, too.
-        search: Of neighbours: "exact", or "approximate" by faiss, for hundreds of thousands of samples.
+        search: Of neighbours that vote on labels: "exact", or "approximate" by faiss, for 100,000 samples and more.
 
     Attributes:
         audits: The latest `Audit` by name of the loader, "" for a single one. Under strategies that start processes of

@@ -60,8 +60,8 @@ def audit_embeddings(
         max_items: findings of each issue that the report shows, at most.
         images: N images, in the order of the vectors: PIL images or arrays (H, W), (H, W, C) or (C, H, W). Near
             duplicates are then looked for in the pixels too.
-        search: of neighbours: "exact", or "approximate" by faiss, for hundreds of thousands of samples. How many
-            neighbours that finds is measured, and said in a note of the audit.
+        search: of the neighbours that vote on labels: "exact", or "approximate" by faiss, for hundreds of thousands of
+            samples. How many neighbours that finds is measured, and said in a note of the audit. All else is exact.
         device: that compares: a torch device, or "auto" for an accelerator if there is one. What is found does not
             depend on it.
 

@@ -54,7 +54,7 @@ class AuditSettings:
         policy: what a flag does.
         embedding: how the data is read and embedded.
         max_items: findings of each issue that the report shows, at most.
-        search: of neighbours, "exact" or "approximate".
+        search: of neighbours that vote on labels, "exact" or "approximate".
 
     Raises:
         SettingError: one is not valid; says which.

@@ -16,7 +16,7 @@ from selfclean_hooks.detectors.near_duplicates.detector import ScaledNearDuplica
 from selfclean_hooks.detectors.off_topic.detector import BranchOffTopic
 from selfclean_hooks.detectors.protocol import MIN_PAIRS, Detector, Finding, Geometry
 from selfclean_hooks.detectors.selfclean import LabelErrors, NearDuplicates, OffTopic
-from selfclean_hooks.neighbors.approximate_search import ApproximateSearch, NeighborSearch
+from selfclean_hooks.neighbors.approximate_search import NeighborSearch
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.tree.spanning_tree import minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, pair_distance_quantile
@@ -63,7 +63,7 @@ def score(
         pairs_below: every pair with a score below this is listed.
         why_no_labels: reason given for label errors where labels are None.
         miniatures: (N, 32, 32, 3) RGB of the samples, where all are images: near duplicates are compared by them too.
-        search: of neighbours, exact or an `ApproximateSearch`.
+        search: of neighbours that vote alone, exact or an `ApproximateSearch`.
         tick: progress, called with (steps done, all steps).
     """
     chosen = METHODS[method]
@@ -77,8 +77,8 @@ def score(
         x = UnitRows.of(vectors)
         lists_all_pairs = len(x) * (len(x) - 1) // 2 <= MIN_PAIRS
         k = len(x) - 1 if lists_all_pairs else chosen.neighbors
-        neighbors = search(x, k, classes if chosen.by_class else None, tick=tick)
-        tree = minimum_spanning_tree(x, neighbors, of_graph=isinstance(search, ApproximateSearch))
+        neighbors = nearest_neighbors(x, k, classes if chosen.by_class else None, tick=tick)
+        tree = minimum_spanning_tree(x, neighbors)
         neighbors = replace(neighbors, bounds=None)  # they hold a copy of all rows
         geometry = Geometry(
             x, classes, neighbors, tree, pair_distance_quantile(x), targets, pairs_below, miniatures, search

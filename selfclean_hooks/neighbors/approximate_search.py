@@ -1,5 +1,7 @@
 """Nearest neighbours on request from an inverted file of faiss, with the recall that it has on these data.
 
+They are for votes alone: the tree needs all distances, and the pass over these finds the exact neighbours too.
+
 Rows are sorted into lists by their nearest centroid and rounded to four bits a dimension. Of every row only the lists
 of the nearest centroids are searched, by what was rounded, and distances of the nearest found are computed: of as many
 lists and as many rows as find 99% of the neighbours of some rows, which are searched for exactly too.
@@ -14,15 +16,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.neighbors.distinct_rows import DistinctRows
-from selfclean_hooks.neighbors.exact_search import ANY, OTHER, SAME, rank_by_distance, search_neighbors
+from selfclean_hooks.neighbors.exact_search import ANY, rank_by_distance, search_neighbors
 from selfclean_hooks.neighbors.knn import NeighborLists, nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
-from selfclean_hooks.utils.text import Tick
 
 EXACT, APPROXIMATE = "exact", "approximate"
 SEARCHES = (EXACT, APPROXIMATE)
@@ -41,10 +41,8 @@ BLOCK = 4096
 class NeighborSearch(Protocol):
     """Finds the nearest of every row, as `nearest_neighbors` does."""
 
-    def __call__(
-        self, x: UnitRows, k: int, labels: NDArray[np.int64] | None = None, *, tick: Tick | None = None
-    ) -> NeighborLists:
-        """The k nearest of N rows, and with labels the nearest of the same and of another label."""
+    def __call__(self, x: UnitRows, k: int) -> NeighborLists:
+        """The k nearest of N rows."""
 
 
 @dataclass(frozen=True)
@@ -58,39 +56,29 @@ class Recall:
 
     def __str__(self) -> str:
         shares = f"{self.first:.1%} of the nearest and {self.of_all:.1%} of the {self.k} nearest neighbours"
-        return (
-            f'neighbours are approximate (search="approximate"): {shares} were found, measured on {self.rows} samples'
-        )
+        how = f"{shares} were found, measured on {self.rows} samples"
+        return f'neighbours that vote on labels are approximate (search="approximate"): {how}'
 
 
 @dataclass(eq=False)
 class ApproximateSearch:
-    """`NeighborSearch` by faiss. `recalls` holds what each search found, the first that of the samples themselves."""
+    """`NeighborSearch` by faiss. `recalls` holds what each search found."""
 
     recalls: list[Recall] = field(default_factory=list)
 
-    def __call__(
-        self, x: UnitRows, k: int, labels: NDArray[np.int64] | None = None, *, tick: Tick | None = None
-    ) -> NeighborLists:
-        """See `NeighborSearch`. The nearest of the same or of another label that no list holds is searched exactly."""
+    def __call__(self, x: UnitRows, k: int) -> NeighborLists:
+        """See `NeighborSearch`."""
         k, distinct = min(k, len(x) - 1), DistinctRows.among(x)
         some = x if len(distinct) == len(x) else x[distinct.first]
         if len(some) < LEAST:
-            found = nearest_neighbors(x, k, labels, tick=tick)
+            found = nearest_neighbors(x, k)
         else:
-            indices, distances = _from_lists(some, min(k, len(some) - 1), tick)
+            indices, distances = _from_lists(some, min(k, len(some) - 1))
             if len(some) < len(x):
                 indices, distances = distinct.expand(indices, distances, k)
             again = (indices[:, -1] < 0).nonzero()[:, 0]
-            none = torch.zeros(len(x), dtype=torch.int64)
-            indices[again], distances[again] = search_neighbors(x, again, k, none)
-            classes = None if labels is None else torch.from_numpy(labels)
-            same, other = (
-                (None, None)
-                if classes is None
-                else (_first_of_kind(x, indices, distances, classes, kind) for kind in (SAME, OTHER))
-            )
-            found = NeighborLists(indices, distances, same, other, len(again))
+            indices[again], distances[again] = search_neighbors(x, again, k, torch.zeros(len(x), dtype=torch.int64))
+            found = NeighborLists(indices, distances, None, None, len(again))
         self.recalls.append(_measured(x, found, k))
         return found
 
@@ -103,7 +91,7 @@ def check_search(search: str) -> None:
         raise SettingError("search='approximate' needs faiss: pip install 'selfclean-hooks[faiss]'")
 
 
-def _from_lists(x: UnitRows, k: int, tick: Tick | None) -> tuple[Tensor, Tensor]:
+def _from_lists(x: UnitRows, k: int) -> tuple[Tensor, Tensor]:
     """Positions and distances (N, k) of rows of which none are equal; -1 and inf where the lists hold no more."""
     rows = torch.nonzero(x.zero == 0)[:, 0]  # a zero row is far from all, and no Euclidean distance says so
     index = _Lists(x if len(rows) == len(x) else x[rows])
@@ -113,8 +101,6 @@ def _from_lists(x: UnitRows, k: int, tick: Tick | None) -> tuple[Tensor, Tensor]
     for part in torch.split(torch.arange(len(rows)), BLOCK):
         near, distances[rows[part]] = index.nearest(part, k)
         indices[rows[part]] = torch.where(near >= 0, rows[near], -1)
-        if tick is not None:
-            tick(int(part[-1]) + 1, len(rows))
     return indices, distances
 
 
@@ -158,19 +144,6 @@ class _Lists:
 def _share(found: Tensor, wanted: Tensor) -> float:
     """Which share of the wanted (R, k) is among those found (R, k)."""
     return float((wanted.unsqueeze(2) == found.unsqueeze(1)).any(2).float().mean())
-
-
-def _first_of_kind(
-    x: UnitRows, indices: Tensor, distances: Tensor, classes: Tensor, kind: str
-) -> tuple[Tensor, Tensor]:
-    """(N,) the nearest of the same or of another class, and its distance."""
-    wanted = ((classes[indices] == classes.unsqueeze(1)) == (kind == SAME)) & (indices >= 0)
-    place = wanted.int().argmax(1, keepdim=True)
-    near, far = indices.gather(1, place)[:, 0], distances.gather(1, place)[:, 0]
-    missing = (~wanted.any(1)).nonzero()[:, 0]
-    index, distance = search_neighbors(x, missing, 1, classes, kind)
-    near[missing], far[missing] = index[:, 0], distance[:, 0]
-    return near, far
 
 
 def _sample(n: int) -> Tensor:

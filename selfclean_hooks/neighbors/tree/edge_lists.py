@@ -26,10 +26,8 @@ class EdgeLists:
     them, the sample is searched for the second time, and exactly.
     """
 
-    def __init__(
-        self, x: UnitRows, indices: IntArray, distances: Float32Array, bounds: LowerBounds | None, of_graph: bool
-    ) -> None:
-        self.x, self.bounds, self.of_graph = x, bounds, of_graph
+    def __init__(self, x: UnitRows, indices: IntArray, distances: Float32Array, bounds: LowerBounds | None) -> None:
+        self.x, self.bounds = x, bounds
         self.parts: TightParts | None = None
         self.indices, self.low, self.is_exact = indices, distances, np.ones(indices.shape, bool)
         self.end = distances[:, -1].copy()  # what is not listed is no nearer
@@ -49,10 +47,9 @@ class EdgeLists:
         low = np.where(outside, self.low, np.float32(np.inf))
         every, place = np.arange(len(low)), low.argmin(1)
         shortest = low[every, place]
-        end = np.full_like(self.end, np.inf) if self.of_graph else self.end
-        listed = (shortest <= end) & outside[every, place]
+        listed = (shortest <= self.end) & outside[every, place]
         target = np.where(listed, self.indices[every, place], -1)
-        return target, np.minimum(shortest, end), listed & self.is_exact[every, place]
+        return target, np.minimum(shortest, self.end), listed & self.is_exact[every, place]
 
     def search_again(
         self, component: IntArray, doubtful: IntArray, best: Float32Array, target: IntArray, length: Float32Array
@@ -61,9 +58,6 @@ class EdgeLists:
 
         Called when no component can be joined. The largest is not searched: others will join it.
         """
-        if self.of_graph:  # all that the lists connect is joined
-            self.of_graph = False
-            return
         work = np.bincount(component[doubtful], minlength=len(best))
         largest = np.bincount(component).argmax()
         chosen = work <= 2 * np.delete(work, largest).min()

@@ -96,19 +96,15 @@ def leaf_order(linkage: NDArray[np.floating]) -> tuple[IntArray, IntArray]:
     return order, starts
 
 
-def minimum_spanning_tree(x: UnitRows, neighbors: NeighborLists, of_graph: bool = False) -> Tree:
-    """Minimum spanning tree of all N(N - 1)/2 distances, started from the neighbour lists of `nearest`.
-
-    With `of_graph` that of the listed pairs alone, as far as they connect the samples; what they leave apart is joined
-    by the shortest of all distances.
-    """
+def minimum_spanning_tree(x: UnitRows, neighbors: NeighborLists) -> Tree:
+    """Minimum spanning tree of all N(N - 1)/2 distances, started from the neighbour lists of `nearest`."""
     distinct = DistinctRows.among(x)
     first, of = distinct.first.numpy(), distinct.of.numpy()
     indices, distances = neighbors.indices.numpy()[first], neighbors.distances.numpy()[first]
     indices = np.where(indices >= 0, of[indices], -1)
     some = x if len(distinct) == len(x) else x[distinct.first]
     bounds = None if neighbors.bounds is None else neighbors.bounds.at(distinct.first)
-    edges, lengths, searched = _tree_of_distinct(some, EdgeLists(some, indices, distances, bounds, of_graph))
+    edges, lengths, searched = _tree_of_distinct(some, EdgeLists(some, indices, distances, bounds))
     copies = (first[of] != np.arange(len(of))).nonzero()[0]
     edges = np.concatenate([first[edges], np.stack([first[of[copies]], copies], 1)])
     lengths = np.concatenate([lengths, distinct.spacing.numpy()[of[copies]]])
