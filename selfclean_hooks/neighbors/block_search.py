@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfclean_hooks.neighbors.exact_search import order_by_distance, rank_by_distance
+from selfclean_hooks.neighbors.exact_search import ANY, mask_kind, order_by_distance, rank_by_distance
 from selfclean_hooks.neighbors.screening.candidates import Bits, PackedCandidates, candidates, unpacked
 from selfclean_hooks.neighbors.screening.lower_bounds import LowerBounds, RangeMinima
 from selfclean_hooks.neighbors.screening.screen import Screen, slices
@@ -50,6 +50,7 @@ def list_length(x: UnitRows, screen: Screen, k: int) -> int:
     return min(n, 4 * k if uncertified.float().mean() > MAX_UNCERTIFIED else 2 * k)
 
 
+MANY = 32  # times k, candidates of rows that fewer do not certify
 FIRST = 4  # more than k, whose distances show which of the others come into question
 
 
@@ -87,7 +88,8 @@ class BlockSearch:
         """Of each kind the nearest of some rows among packed candidates (R, m)."""
         (rows, packed), precision = part, self.screen.columns.dtype
         own, lists = self.screen[rows], zip(self.kinds, packed, strict=True)
-        return [self._certified(own, rows, k, *unpacked(near, precision)) for (_, k, _), near in lists]
+        places = torch.arange(rows.start, rows.stop)
+        return [self._certified(own, places, k, *unpacked(near, precision)) for (_, k, _), near in lists]
 
     def of_rows(self, rows: slice) -> list[Found]:
         """Of each kind the nearest of some rows, from their distances to all columns."""
@@ -110,7 +112,8 @@ class BlockSearch:
                 of_group.fill_(torch.inf)
             best[2].take(screened, first, more=more)
         kinds = zip(self.kinds, best, strict=True)
-        return [self._certified(own, rows, k, *one.on_processor()) for (_, k, _), one in kinds]
+        places = torch.arange(rows.start, rows.stop)
+        return [self._certified(own, places, k, *one.on_processor()) for (_, k, _), one in kinds]
 
     @cached_property
     def _ends(self) -> list[int]:
@@ -129,10 +132,22 @@ class BlockSearch:
                 yield slice(start, stop), slice(first, last)
             start = stop
 
-    def _certified(self, own: Screen, rows: slice, k: int, values: Tensor, near: Tensor) -> Found:
+    def again(self, places: Tensor, kind: str, k: int) -> Found:
+        """The nearest of a few rows (R,), ascending, among many candidates."""
+        own, best = self.screen[places], candidates(len(places), min(len(self.x), MANY * k), self.screen)
+        for columns in slices(len(self.x), self.screen.device.block(len(places), len(self.x))[1]):
+            screened = own.distances(self.screen[columns])
+            if kind != ANY:
+                mask_kind(screened, kind, self.groups[places], self.groups[columns])
+            here = ((places >= columns.start) & (places < columns.stop)).nonzero()[:, 0]
+            screened[here, places[here] - columns.start] = torch.inf
+            best.take(screened, columns.start, more=columns.start > 0)
+        return self._certified(own, places, k, *best.on_processor())
+
+    def _certified(self, own: Screen, places: Tensor, k: int, values: Tensor, near: Tensor) -> Found:
         """The k nearest of the candidates (R, m) by true distance, and where one that is left out may be nearer."""
         extent, m = self.screen.extent, values.shape[1]
-        positions, candidate = self.screen.positions(torch.arange(rows.start, rows.stop)), self.screen.positions(near)
+        positions, candidate = self.screen.positions(places), self.screen.positions(near)
         first = min(m, k + FIRST)
         distances = torch.full_like(values, torch.inf)
         distances[:, :first] = self.x.distances(positions, candidate[:, :first].clamp(min=0))

@@ -155,7 +155,7 @@ class _Search:
         for part, block in others:
             screened, columns = own.distances(block, self.above), self.columns[part]
             if self.kind != ANY:
-                _mask_groups(screened, self.groups[rows], self.groups[columns], self.kind)
+                mask_kind(screened, self.kind, self.groups[rows], self.groups[columns])
             if self.kind != OTHER:
                 screened.masked_fill_((rows.unsqueeze(1) == columns).to(screened.device), torch.inf)
             best.take(screened, part.start, more=part.start > 0)
@@ -163,8 +163,8 @@ class _Search:
         return *best.on_processor(), extent
 
 
-def _mask_groups(distances: Tensor, of_rows: Tensor, of_columns: Tensor, kind: str) -> None:
-    """Inf for the columns of the same group as the row, or of another one; both in order of their groups."""
+def mask_kind(distances: Tensor, kind: str, of_rows: Tensor, of_columns: Tensor) -> None:
+    """Inf for columns that are not of a kind: of the same group as the row, or of another; both are in their order."""
     values, count = torch.unique_consecutive(of_rows, return_counts=True)
     ends = torch.stack([count.cumsum(0), *(torch.searchsorted(of_columns, values, right=r) for r in (False, True))], 1)
     start = 0

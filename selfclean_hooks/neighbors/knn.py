@@ -127,6 +127,7 @@ def _tick_part(tick: Tick, before: int, part: int, total: int, done: int, of: in
 
 
 LISTED = 24  # candidates for the nearest of a class
+FEW, BATCH = 0.05, 1024  # share of the rows, for which longer lists are tried; of more the screen resolves too little
 
 
 def _search_blocks(
@@ -137,15 +138,16 @@ def _search_blocks(
     groups = torch.zeros(n, dtype=torch.int64) if classes is None else classes
     screen = make_screen(x, dtype, order)
     kinds = ((ANY, k, list_length(x, screen, k)), *(() if classes is None else ((SAME, 1, LISTED), (OTHER, 1, LISTED))))
-    found, bounds = BlockSearch(x, screen, torch.unique(groups[order], return_inverse=True)[1], kinds).nearest(
-        block, tick
-    )
+    search = BlockSearch(x, screen, torch.unique(groups[order], return_inverse=True)[1], kinds)
+    found, bounds = search.nearest(block, tick)
     lists, again = [], torch.zeros(n, dtype=torch.bool)
     for (kind, width, _), (near, far, uncertified) in zip(kinds, found, strict=True):
+        indices, distances, few = torch.empty_like(near), torch.empty_like(far), uncertified.nonzero()[:, 0]
+        again[order[few]] = True
+        for some in torch.split(few, BATCH) if len(few) <= FEW * n else ():
+            near[some], far[some], uncertified[some] = search.again(some, kind, width)
         missing = order[uncertified]
-        indices, distances = torch.empty_like(near), torch.empty_like(far)
         indices[order], distances[order] = near, far
         indices[missing], distances[missing] = search_neighbors(x, missing, width, groups, kind)
         lists.append((indices, distances))
-        again[missing] = True
     return NeighborLists.joined(lists, again, bounds)

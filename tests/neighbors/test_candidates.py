@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from selfclean_hooks.neighbors.block_search import BlockSearch
-from selfclean_hooks.neighbors.exact_search import ANY
+from selfclean_hooks.neighbors.exact_search import ANY, OTHER, SAME
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.screening.candidates import Candidates, DeviceCandidates, PackedCandidates
 from selfclean_hooks.neighbors.screening.screen import make_screen, slices
@@ -110,6 +110,25 @@ def test_no_row_of_a_range_is_nearer_than_its_bound(kind: str, tile: int, precis
         assert (least[there, 0] >= nearest[there] - 0.01).all()
         assert (group[near[there, 0]] != group[samples[there]]).all()
         assert (near[~there] == -1).all()
+
+
+@pytest.mark.parametrize("kind", [ANY, SAME, OTHER])
+def test_longer_lists_of_a_few_rows_are_certified(kind: str) -> None:
+    n, k = 700, 3
+    x = UnitRows.of(random_vectors("positive", n, 64, 0))
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    groups = torch.arange(n) % 5
+    order = order[torch.argsort(groups[order], stable=True)]
+    search = BlockSearch(x, make_screen(x, torch.bfloat16, order), groups[order], ((kind, k, k),))
+    places = torch.arange(0, n, 9)
+    near, far, uncertified = search.again(places, kind, k)
+    d = torch.from_numpy(distance_matrix(x.values.numpy())).fill_diagonal_(torch.inf)
+    if kind != ANY:
+        d[(groups.unsqueeze(1) == groups) == (kind == OTHER)] = torch.inf
+    assert uncertified.float().mean() < 0.2
+    expected = d[order[places]].sort(dim=1).values[:, :k]
+    np.testing.assert_allclose(far[~uncertified], expected[~uncertified], rtol=1e-6)
+    np.testing.assert_allclose(d[order[places]].gather(1, near), far, rtol=1e-6)
 
 
 def test_rows_of_several_tiles_whose_places_are_chosen() -> None:
