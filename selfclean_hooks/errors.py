@@ -75,7 +75,7 @@ def needs(package: str, what: str) -> Iterator[None]:
         raise BackboneError(f"{what} needs {package}: pip install {package}") from error
     except Exception as error:  # of any kind, as where torchvision is of another build than torch
         raise BackboneError(
-            f"{what} needs {package}, whose import fails ({type(error).__name__}: {error}): install versions that belong "
+            f"{what} needs {package}, whose import fails ({type(error).__name__}: {error}): install versions that fit "
             "together from one place, as with `uv pip install --torch-backend auto torch torchvision`"
         ) from error
 
