@@ -42,7 +42,8 @@ def pca(rows: Float32Array, most: int = 2) -> Float32Array:
     found = found.kept(NOTHING**2 * found.squares[0])
     axes = np.pad(found.axes, ((0, 0), (0, most - found.axes.shape[1])))
     axes *= np.where(np.take_along_axis(axes, np.abs(axes).argmax(0)[None], 0) < 0, -1, 1)
-    return np.concatenate([(block - found.mean) @ axes for block in blocks_of(rows)]).astype(np.float32)
+    mean, along = found.mean.astype(np.float32), axes.astype(np.float32)
+    return np.concatenate([(block - mean) @ along for block in blocks_of(rows)])
 
 
 def scale_to_unit(points: Float32Array) -> Float32Array:
