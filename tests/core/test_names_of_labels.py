@@ -9,6 +9,8 @@ import pytest
 from selfclean_hooks import audit_embeddings
 from selfclean_hooks.core.labels import has_name_for_every_class
 from selfclean_hooks.core.scores import describe_label_issue
+from selfclean_hooks.errors import SettingError
+from selfclean_hooks.results.splits import conflicting_labels
 
 
 @pytest.mark.parametrize(
@@ -36,3 +38,21 @@ def test_the_doubtful_one_of_several_labels_is_named() -> None:
 
     assert [said(code) for code in (0, 3)] == ["label cat seems wrong", "label dog seems missing"]
     assert [said(code) for code in (-1, 1, 2)] == ["labels cat in doubt"] * 3
+
+
+@pytest.mark.parametrize("policy", ["drop", {"off_topic": "drop"}])
+def test_a_policy_is_no_word(policy: Any) -> None:
+    with pytest.raises(SettingError, match=r"policy must be a Policy, as Policy\(near_duplicates=...\), got "):
+        audit_embeddings(np.eye(4), policy=policy, progress=False)
+
+
+def test_a_method_for_classes_suggests_no_regression_target() -> None:
+    found = audit_embeddings(np.eye(4), [0.5, 1.5, 2.5, np.nan], method="selfclean", progress=False)
+    assert found.frame["predicted_label"].isna().all()
+    assert found.frame["given_label"].tolist()[:3] == [0.5, 1.5, 2.5]
+    assert conflicting_labels(found) == ["0.5", "1.5", "2.5", ""]
+
+
+def test_labels_of_which_some_are_unknown_contradict_none() -> None:
+    found = audit_embeddings(np.eye(3), np.array([[1, 0], [1, -1], [0, 0]]), progress=False)
+    assert conflicting_labels(found) == ["0", "", "none"]

@@ -13,9 +13,10 @@ from selfclean_hooks.neighbors.unit_vectors import UnitRows
 IMAGES = np.full((6, 16, 16, 3), 7, np.uint8)
 
 
+@pytest.mark.parametrize("labels", [None, np.arange(6) % 2], ids=["no labels", "two classes"])
 @pytest.mark.parametrize("miniatures", [None, IMAGES], ids=["vectors", "images"])
-def test_where_all_samples_are_the_same_all_are_copies_and_none_is_off_topic(miniatures: Any) -> None:
-    found = score(np.ones((6, 3)), np.arange(6) % 2, miniatures=miniatures)
+def test_where_all_samples_are_the_same_all_are_copies_and_none_is_off_topic(miniatures: Any, labels: Any) -> None:
+    found = score(np.ones((6, 3)), labels, miniatures=miniatures)
     assert (found.near_duplicate < found.automatic["near_duplicates"]).all()
     assert (found.off_topic >= found.automatic["off_topic"]).all()
     np.testing.assert_array_equal(found.off_topic, found.off_topic[0])
@@ -33,7 +34,7 @@ def test_of_two_regression_targets_neither_is_judged() -> None:
 
 
 def test_an_attribute_that_two_samples_have_is_not_judged() -> None:
-    labels = np.array([[0], [1], [-1], [-1], [-1]])
+    labels = np.array([[0, 1], [1, 1], [-1, -1], [-1, -1], [-1, -1]])
     found = audit_embeddings(np.eye(5), labels, progress=False)
     np.testing.assert_array_equal(found.scores.label, [1, 1, np.nan, np.nan, np.nan])
     assert found.contamination["label_errors"] == 0
@@ -42,6 +43,7 @@ def test_an_attribute_that_two_samples_have_is_not_judged() -> None:
 def test_where_no_sample_has_a_label_the_reason_says_so() -> None:
     found = audit_embeddings(np.eye(4), [-1] * 4, progress=False)
     assert found.scores.not_run == {"label_errors": "there are no labels: none of the 4 samples carries one"}
+    assert score(np.eye(4), np.full(4, -1)).not_run == {"label_errors": "there are no labels"}
 
 
 def test_a_small_branch_without_labels_beside_two_classes_is_off_topic() -> None:

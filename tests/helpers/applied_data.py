@@ -20,6 +20,14 @@ from selfclean_hooks.utils.arrays import fingerprint
 KEEP = Policy("warn", "warn", "warn", "warn", leakage="warn")
 
 
+LISTS = ("dropped.csv", "relabelled.csv")
+
+
+def data(folder: Path) -> dict[str, bytes]:
+    """The files of a folder without the lists."""
+    return {name: content for name, content in files(folder).items() if name not in LISTS}
+
+
 def image(path: Path, seed: int) -> Path:
     """Write a small image of its own."""
     path.parent.mkdir(parents=True, exist_ok=True)

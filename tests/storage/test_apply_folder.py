@@ -13,14 +13,9 @@ from selfclean_hooks import Audit, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.errors import AuditFileError, PolicyError, SettingError, SourceError
 from selfclean_hooks.sources.source import open_source
 from selfclean_hooks.storage.applied.new_folder import take
-from tests.helpers.applied_data import audited, files, image, images
+from tests.helpers.applied_data import LISTS, audited, data, files, image, images
 
-LISTS = ("dropped.csv", "relabelled.csv")
 NAMES = ("cat/1.png", "cat/2.png", "cat/deep/1.png", "dog/1.png", "dog/3.png", "owl/9.png")
-
-
-def data(folder: Path) -> dict[str, bytes]:
-    return {name: content for name, content in files(folder).items() if name not in LISTS}
 
 
 @pytest.mark.parametrize("mode", ["link", "copy"])
@@ -205,47 +200,6 @@ def test_the_folder_is_new_and_elsewhere(tmp_path: Path) -> None:
         audit.apply(tmp_path / "clean", "steal")  # type: ignore[arg-type]
 
 
-def _add(source: Path) -> None:
-    image(source / "cat" / "new.png", 77)
-
-
-def _remove(source: Path) -> None:
-    (source / "cat" / "2.png").unlink()
-
-
-def _change(source: Path) -> None:
-    image(source / "cat" / "2.png", 77)
-
-
-def _move_away(source: Path) -> None:
-    source.rename(source.with_name("moved"))
-
-
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        (_add, r"1 files are new, cat/new.png\. Audit it again"),
-        (_remove, r"1 files are missing, cat/2.png\. Audit it again"),
-        (_change, r"another content of 1 samples, .*cat/2.png\. Audit it again"),
-        (_move_away, r"is not here, .*--source"),
-    ],
-)
-def test_a_source_that_changed_is_refused(change: Any, why: str, tmp_path: Path) -> None:
-    source = images(tmp_path / "photos", *NAMES)
-    audit = audited(source, drop=[0])
-    change(source)
-    with pytest.raises(SourceError, match=why):
-        audit.apply(tmp_path / "clean")
-    assert not (tmp_path / "clean").exists()
-
-
-def test_a_source_that_lies_elsewhere_now(tmp_path: Path) -> None:
-    audit = audited(images(tmp_path / "photos", *NAMES), drop=[0])
-    _move_away(tmp_path / "photos")
-    audit.apply(tmp_path / "clean", source=tmp_path / "moved")
-    assert len(data(tmp_path / "clean")) == len(NAMES) - 1
-
-
 @pytest.mark.parametrize("label", ["..", "a/b", ".hidden", "a\\b", "@eaDir"])
 def test_a_new_label_that_is_no_folder(label: str, tmp_path: Path) -> None:
     audit = audited(images(tmp_path / "photos", *NAMES), relabel={0: label})
@@ -267,27 +221,6 @@ def test_nothing_is_left_of_what_fails_in_between(tmp_path: Path, monkeypatch: p
     with pytest.raises(KeyboardInterrupt):
         audit.apply(tmp_path / "clean")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
-
-
-def test_samples_in_memory_that_code_made(tmp_path: Path) -> None:
-    made = replace(audited(images(tmp_path / "raw", *NAMES)), names=None, provenance={"dataset": {"name": "MyData"}})
-    with pytest.raises(SourceError, match="the samples of MyData are no files of their own: train on"):
-        made.apply(tmp_path / "clean")
-
-
-def test_data_sets_made_by_code_go_to_class_folders(tmp_path: Path) -> None:
-    root = images(tmp_path / "raw", "1.png", "2.png", "sub/3.png", "4.png")
-    made = audited(root)
-    codes = np.array([0, 1, 0, 1])
-    scores = replace(made.scores, given_label=codes, class_names=("cat", "dog"))
-    audit = replace(made, scores=scores, provenance={"dataset": {"name": "MyDataset"}})
-    audit.apply(tmp_path / "clean")
-    names = [Path(name).relative_to(root) for name in made.names or ()]
-    classes = ["cat", "dog", "cat", "dog"]
-    expected = {f"{c}/{name.as_posix().removeprefix('sub/')}" for c, name in zip(classes, names, strict=True)}
-    assert set(data(tmp_path / "clean")) == expected
-    with pytest.raises(SettingError, match="link or copy"):
-        audit.apply(tmp_path / "moved", "move")
 
 
 def test_labels_that_the_policy_replaces(tmp_path: Path) -> None:
