@@ -13,6 +13,7 @@ import selfclean_hooks.results.finding_neighbors
 import selfclean_hooks.training.auditor
 from selfclean_hooks.embedding.backbones import resolve
 from selfclean_hooks.embedding.encoders.encoder import of_callable
+from tests.lightning.margin_fits import Blended
 from tests.lightning.module_features import pixels
 
 WITH_PAGES = (
@@ -56,3 +57,10 @@ def quick_auto(monkeypatch: pytest.MonkeyPatch) -> None:
     really = resolve._named
     quickly = lambda name, *rest: of_callable(pixels) if name == "auto" else really(name, *rest)  # noqa: E731
     monkeypatch.setattr(resolve, "_named", quickly)
+
+
+@pytest.fixture
+def blends() -> Iterator[Blended]:
+    found = Blended()
+    with found.watching():
+        yield found

@@ -1,6 +1,6 @@
 """A module that logs its own margins, and what of them was blended into audits."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,18 @@ from unittest.mock import patch
 
 import numpy as np
 from torch import Tensor, nn
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, dataloader
 
 import selfclean_hooks.training.auditor
-from selfclean_hooks import Audit
+from selfclean_hooks import Audit, Policy, Thresholds
 from selfclean_hooks_lightning import DataAudit
-from tests.lightning.fits import Net, audit_callback
+from tests.lightning.fits import (
+    Net,
+    audit_callback,
+    clean_data,
+    trainer,
+    val_data,
+)
 
 
 class Blended(list[tuple[Any, int]]):
@@ -66,3 +73,47 @@ def twin(nets: list[Logged], n: int, before: int) -> np.ndarray[Any, Any]:
 def callback_of(folder: Path | None, **settings: Any) -> DataAudit:
     """It reads with no processes of its own, whatever the loader does."""
     return audit_callback(folder, **{"num_workers": 0, "check_leakage": False, **settings})
+
+
+NOTHING = Thresholds(near_duplicates=1e-12, off_topic=1e-12, label_errors=1e-12)
+DRAW = vars(dataloader._BaseDataLoaderIter)["_next_index"]
+
+
+def assert_undone(net: nn.Module) -> None:
+    assert vars(dataloader._BaseDataLoaderIter)["_next_index"] is DRAW
+    assert not any(part._forward_hooks for part in net.modules())
+
+
+def many(data: Any) -> BatchSampler:
+    return BatchSampler(RandomSampler(data), 16, drop_last=True)
+
+
+LOADERS: dict[str, Callable[[Any], Any]] = {
+    "plain": lambda data: DataLoader(data, 16, shuffle=True),
+    "2 workers": lambda data: DataLoader(data, 16, shuffle=True, num_workers=2),
+    "persistent": lambda data: DataLoader(data, 16, shuffle=True, num_workers=2, persistent_workers=True),
+    "prefetch": lambda data: DataLoader(data, 16, shuffle=True, num_workers=1, prefetch_factor=8),
+    "batch sampler": lambda data: DataLoader(data, batch_sampler=many(data)),
+    "replacement": lambda data: DataLoader(data, 16, sampler=RandomSampler(data, replacement=True)),
+    "one of a list": lambda data: {"a": DataLoader(data, 16, shuffle=True)},
+}
+
+
+def recorded(net: Logged, loader: Callable[[Any], Any], blends: Blended, **settings: Any) -> None:
+    """Fit, and compare what was blended into the audit before epoch 2 with what the module has logged."""
+    data = settings.pop("data", None) or clean_data()
+    policy, firm = settings.pop("policy", Policy()), settings.pop("thresholds", NOTHING)
+    callback = callback_of(None, audit_epochs=(0, 2), policy=policy, thresholds=firm)
+    trainer(callback, max_epochs=3, **settings).fit(net, loader(data), DataLoader(val_data(), 16))
+    ((margins, epochs),) = blends
+    assert epochs == 2
+    np.testing.assert_allclose(margins, twin([net], len(data), 2), rtol=1e-5, atol=1e-5)
+    assert "label scores: blended with the margins of 2 epochs" in callback.audit.provenance["notes"]
+    assert callback.state_dict().keys() == {"loaders"}
+    assert_undone(net)
+
+
+class Untouched(Logged):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        assert_undone(self)
+        return super().training_step(batch, batch_idx)
