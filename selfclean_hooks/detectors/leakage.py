@@ -13,7 +13,8 @@ from selfclean_hooks.core.groups import same_group
 from selfclean_hooks.core.scores import LeakPairs, PairScales
 from selfclean_hooks.detectors.image_view import reduced
 from selfclean_hooks.detectors.near_duplicates.pair_scores import scaled_score
-from selfclean_hooks.detectors.near_duplicates.pixel_evidence import aligned_residuals, combined_score
+from selfclean_hooks.detectors.near_duplicates.pixel_evidence import combined_score
+from selfclean_hooks.detectors.near_duplicates.residuals import aligned_residuals
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.neighbors.cross_search import cross_nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, repeated_blanks, with_blank_directions

@@ -13,10 +13,12 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from selfclean_hooks.utils.processes import Processes, attempt
 from selfclean_hooks.utils.text import Tick
@@ -82,6 +84,13 @@ def lead(processes: Processes, work: Callable[[], T]) -> T:
 
 class SentOnce:
     """What is sent to the other processes once, though several works refer to it: large, and never changed."""
+
+
+@dataclass(frozen=True, eq=False)
+class SharedArray(SentOnce):
+    """An array of any kind."""
+
+    values: NDArray[Any]
 
 
 class _Task(NamedTuple):

@@ -15,7 +15,7 @@ from selfclean_hooks.core.scores import Scores
 from selfclean_hooks.data.images import miniature
 from selfclean_hooks.detectors.image_view import reduced
 from selfclean_hooks.detectors.methods import score
-from selfclean_hooks.detectors.near_duplicates.pixel_evidence import (
+from selfclean_hooks.detectors.near_duplicates.residuals import (
     FLAT,
     LEAST,
     MIRRORED,

@@ -16,6 +16,8 @@ import torch.distributed as dist
 
 from selfclean_hooks.detectors.label_errors import directions
 from selfclean_hooks.detectors.methods import score
+from selfclean_hooks.detectors.near_duplicates import alignment, residuals
+from selfclean_hooks.detectors.near_duplicates.alignment import displacements
 from selfclean_hooks.neighbors.cross_search import cross_nearest_neighbors
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.screening.device import PROCESSOR, screening_on
@@ -184,6 +186,15 @@ def scores(processes: Processes, kind: str, method: str = "default") -> Any:
         return lead(processes, lambda: score(vectors, np.arange(150) % 3, method=method))
 
 
+def images(processes: Processes) -> Any:
+    """Scores of 90 images, and how far some pairs of them differ, in several blocks."""
+    shown = np.random.default_rng(2).integers(0, 255, (90, 32, 32, 3), np.uint8)
+    shown[60:] = shown[:30] // 2
+    vectors, pairs = random_vectors("copies", 90, 10, 3), np.random.default_rng(4).integers(0, 90, (200, 2))
+    with patch.multiple(residuals, BLOCK=16, PREPARED=30), patch.multiple(alignment, BLOCK=20):
+        return lead(processes, lambda: [score(vectors, None, miniatures=shown), displacements(shown, pairs)])
+
+
 SCENES: dict[str, Callable[[Processes], Any]] = {
     "in order": lambda processes: lead(processes, in_order),
     "everywhere": everywhere,
@@ -196,5 +207,6 @@ SCENES: dict[str, Callable[[Processes], Any]] = {
     **{f"engine: {kind}": lambda processes, kind=kind: lead(processes, lambda: engine(kind)) for kind in DATA},  # type: ignore[misc]
     **{f"leakage: {kind}": lambda processes, kind=kind: lead(processes, lambda: leakage(kind)) for kind in DATA},  # type: ignore[misc]
     **{f"default: {kind}": lambda processes, kind=kind: scores(processes, kind) for kind in DATA},  # type: ignore[misc]
+    "images": images,
     "selfclean": lambda processes: scores(processes, "clustered", "selfclean"),
 }

@@ -65,7 +65,7 @@ def same(one: Any, other: Any) -> bool:
 SHARED = [f"{work}: {kind}" for work in ("engine", "leakage", "default") for kind in DATA]
 
 
-@pytest.mark.parametrize("scene", ["in order", *SHARED, "selfclean"])
+@pytest.mark.parametrize("scene", ["in order", *SHARED, "images", "selfclean"])
 def test_results_are_those_of_one_process(seen: Seen, scene: str) -> None:
     expected, error = alone(scene)
     assert error is None

@@ -9,6 +9,8 @@ displacement is that of the pair.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,7 +18,8 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, max_pool2d, pad
 
 from selfclean_hooks.detectors.near_duplicates.pair_scores import pairs_by_content
-from selfclean_hooks.utils.arrays import FloatArray, IntArray
+from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
+from selfclean_hooks.utils.shared_work import SharedArray, map_blocks
 from selfclean_hooks.utils.torch_settings import on_cpu
 
 COARSEST = 8  # side of the images that are aligned first
@@ -40,11 +43,20 @@ def displacements(miniatures: NDArray[np.uint8], pairs: IntArray) -> FloatArray:
         (P,) in pixels of the miniatures, from 0; inf where it is large, or where an image is all but empty. Light and
         contrast do not count. It is the same for a pair in either order.
     """
-    found = np.full(len(pairs), np.inf)
-    with torch.no_grad(), on_cpu(), torch.autocast("cpu", enabled=False):
-        for start in range(0, len(pairs), BLOCK):
-            found[start : start + BLOCK] = _displacements(miniatures, pairs[start : start + BLOCK]).numpy()
-    return found
+    blocks = [pairs[start : start + BLOCK] for start in range(0, len(pairs), BLOCK)]
+    return np.concatenate([np.empty(0), *map_blocks(_Displacements(SharedArray(miniatures)).of, blocks)])
+
+
+@dataclass(frozen=True, eq=False)
+class _Displacements:
+    """Between images in miniature."""
+
+    images: SharedArray
+
+    def of(self, pairs: IntArray) -> Float32Array:
+        """(P,) of few pairs, whatever is set for training."""
+        with torch.no_grad(), on_cpu(), torch.autocast("cpu", enabled=False):
+            return np.asarray(_displacements(self.images.values, pairs).numpy())
 
 
 def _displacements(miniatures: NDArray[np.uint8], pairs: IntArray) -> Tensor:
