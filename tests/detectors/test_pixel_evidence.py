@@ -153,6 +153,16 @@ def test_images_saved_again_are_copies_though_the_network_takes_them_for_others(
     assert row["estimated"] == pytest.approx(surplus, rel=0.1)
 
 
+@pytest.mark.parametrize("copies", [15, 25])
+def test_many_copies_that_the_network_scatters_are_right_flags(copies: int) -> None:
+    images = [*scenes(1, seed=5).repeat(copies, 0), *scenes(25, seed=6)]
+    audit = audit_embeddings(np.random.default_rng(copies).normal(size=(len(images), 8)), images=images)
+    row = audit.calibration.set_index("issue").loc["near_duplicates"]
+    assert audit.decisions.surplus[:copies].sum() >= 0.9 * (copies - 1)
+    assert row["precision"] > 0.9
+    assert row["estimated"] == pytest.approx(copies - 1, rel=0.15)
+
+
 @pytest.mark.parametrize("kind", COPIES)
 def test_copies_that_the_network_hardly_sees_are_found_by_their_pixels(kind: str) -> None:
     images = scenes(400, seed=3)

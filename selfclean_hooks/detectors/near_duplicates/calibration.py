@@ -134,7 +134,7 @@ def near_duplicate_calibration(
     return Calibration(knots, values, None, _most_clean(values))
 
 
-MIN_TRUE = 0.8  # of the uncertain ones found are copies at least
+MIN_TRUE = 0.6  # of the uncertain ones found are copies at least
 CERTAIN = 0.01  # probability
 HIDDEN, HIDDEN_FROM_PIXELS = 1.6, 0.6  # of the sets found, there may be so many more unseen; measured on planted ones
 FEW_HIDDEN = 3.0  # and there may be one more pair, or two
@@ -144,6 +144,15 @@ def _most_clean(clean: FloatArray) -> FloatArray:
     """The greatest probability of being clean that cannot be excluded, at the knots."""
     least_wrong = np.where(clean < 0.5, MIN_TRUE * (1 - clean), 0.0)
     return np.where(clean <= CERTAIN, clean, 1 - least_wrong)
+
+
+def with_certain(calibration: Calibration, score: float, clean: float) -> Calibration:
+    """The calibration with a probability of at most `clean` of being clean up to a score: its copies are certain."""
+    knots = np.union1d(calibration.score, np.clip([score, np.nextafter(np.float32(score), np.float32(1))], 0, 1))
+
+    values = np.interp(knots, calibration.score, calibration.clean)
+    values = np.where(knots <= score, np.minimum(values, clean), values)
+    return replace(calibration, score=knots, clean=values, high=_most_clean(values))
 
 
 def with_hidden(calibration: Calibration, found: float, n: int, compared: bool) -> Calibration:
@@ -173,12 +182,14 @@ def fitted_calibration(score: NDArray[np.floating], sure: float, originals: IntA
         sure: as there.
         originals: (G,) samples that stand for one group each.
     """
-    clean = score[originals]
+    others = score[originals]
+    others = others[others > sure] if (others > sure).any() else others
+    clean = others
     for quantiles in TAIL_QUANTILES:
         ordinary = float(np.quantile(clean, quantiles[0]))
         calibration = near_duplicate_calibration(score, sure, *fit_chance(clean, quantiles), ordinary=ordinary)
-        kept = score[originals][calibration.probability_clean(score[originals]) >= 0.5]
-        clean = kept if 2 * len(kept) >= len(originals) else score[originals]
+        kept = others[calibration.probability_clean(others) >= 0.5]
+        clean = kept if 2 * len(kept) >= len(others) else others
     return calibration
 
 

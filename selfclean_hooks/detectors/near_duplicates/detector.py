@@ -12,6 +12,7 @@ from selfclean_hooks.detectors.near_duplicates.calibration import (
     fitted_calibration,
     near_duplicate_calibration,
     nearer_than_chance,
+    with_certain,
     with_hidden,
 )
 from selfclean_hooks.detectors.near_duplicates.copy_groups import (
@@ -27,7 +28,7 @@ from selfclean_hooks.detectors.near_duplicates.pair_scores import (
     scaled_score,
     score_pairs,
 )
-from selfclean_hooks.detectors.near_duplicates.pixel_evidence import PixelEvidence, blended_scale
+from selfclean_hooks.detectors.near_duplicates.pixel_evidence import SAME, PixelEvidence, blended_scale
 from selfclean_hooks.detectors.protocol import MIN_PAIRS, Finding, Geometry, Pairs
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
@@ -69,10 +70,12 @@ class ScaledNearDuplicates:
         pairs = pairs if pixels is None else _with_pixels(pairs, pixels)
         score, is_copy = sample_scores(pairs, n), groups.first != np.arange(n)
         merges = np.where(is_copy, score, _merges(groups, near, beyond, scale, pixels))
+        merges = merges.astype(np.float32).astype(np.float64)  # as scores are kept: a score on a knot stays there
         sure = float(score[is_copy].max(initial=0.0))
         if pixels is None:
             calibration = near_duplicate_calibration(merges, sure, measured.dimension)
         else:
+            sure = max(sure, float(pairs.score[pixels.likeness(pairs.index) <= SAME].max(initial=0.0)))
             calibration = fitted_calibration(merges, sure, groups.originals)
         automatic = max(min(calibration.probability_threshold(), MAX_AUTOMATIC), np.nextafter(sure, 1))
         loose = (score > SURE) & (score < automatic)
@@ -88,7 +91,9 @@ class ScaledNearDuplicates:
             of_tree = pixels.with_copies(pixels.combine(of_tree, tree.edges)[0], tree.edges, BAND * most, most)
             pairs = in_order(pairs, pixels.with_copies(pairs.score, pairs.index, BAND * most, most))
             score = sample_scores(pairs, n)
-            automatic = max(automatic, float(np.nextafter(np.float32(most), 1))) if len(pixels.copies) else automatic
+            if len(pixels.copies):
+                automatic = max(automatic, float(np.nextafter(np.float32(most), 1)))
+                calibration = with_certain(calibration, most, CERTAIN)
         wanted = max(automatic, geometry.pairs_below, calibration.fdr_threshold(score, MAX_FALSE_FLAG_RATE))
         sets = _sets((score > 0) & (score < automatic), groups)
         calibration = with_hidden(calibration, sets, n, pixels is not None)
