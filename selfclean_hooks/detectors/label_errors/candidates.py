@@ -27,12 +27,20 @@ class CandidateFeatures(SentOnce):
         labels: (N,) classes 0 to C - 1.
         predictors: those that judge every class.
         block: rows at a time at most; the result does not depend on it.
+        listed: (N, M) the classes to consider; None: the label of a sample, and the best of the others.
     """
 
-    def __init__(self, lists: tuple[Votes, Votes], labels: IntArray, predictors: list[Predictor], block: int) -> None:
+    def __init__(
+        self,
+        lists: tuple[Votes, Votes],
+        labels: IntArray,
+        predictors: list[Predictor],
+        block: int,
+        listed: IntArray | None = None,
+    ) -> None:
         """Nothing is computed yet."""
-        self.inputs: tuple[tuple[Votes, Votes], IntArray, list[Predictor], int] | None
-        self.inputs = lists, labels, predictors, block
+        self.inputs: tuple[tuple[Votes, Votes], IntArray, list[Predictor], int, IntArray | None] | None
+        self.inputs = lists, labels, predictors, block, listed
         size = np.bincount(labels)
         self.prior, self.most, self.count = (
             size / len(labels),
@@ -57,7 +65,7 @@ class CandidateFeatures(SentOnce):
     def hold(self, part: slice) -> None:
         """Compute a part, a block at a time."""
         assert self.inputs is not None
-        _, _, predictors, block = self.inputs
+        _, _, predictors, block, _ = self.inputs
         read, rows = [predictor.rows[part] for predictor in predictors], min(block, max(32, BLOCK // len(self.prior)))
         starts = range(part.start, part.stop, rows)
         found = (self._block(slice(at, min(at + rows, part.stop)), at - part.start, read) for at in starts)
@@ -66,14 +74,18 @@ class CandidateFeatures(SentOnce):
 
     def _block(self, rows: slice, start: int, read: list[Rows]) -> tuple[IntArray, Float32Array]:
         assert self.inputs is not None
-        lists, labels, predictors, _ = self.inputs
+        lists, labels, predictors, _, listed = self.inputs
         given, inside = labels[rows], slice(start, start + rows.stop - rows.start)
         near = [(np.where(i[rows] >= 0, labels[i[rows]], -1), votes[rows], far[rows]) for i, votes, far in lists]
         dense = [one.predict(v[inside], given) for one, v in zip(predictors, read, strict=True)]
-        classes = possible_classes(given, dense, self.prior, [part[0] for part in near])
+        classes = (
+            possible_classes(given, dense, self.prior, [part[0] for part in near]) if listed is None else listed[rows]
+        )
         support = [np.take_along_axis(part, classes, 1).astype(np.float64) for part in dense]
         outputs = [log_votes(*near[0][:2], self.prior, classes), *support[:2]]
         outputs += [class_proximity(*part, classes) for part in near] + support[2:]
+        if listed is not None:
+            return classes.astype(np.int32), np.stack(outputs).astype(np.float32)
         total = np.tensordot(np.array(INITIAL_WEIGHTS[: len(outputs)]), np.stack(outputs), 1)
         total[:, 1:][classes[:, 1:] == classes[:, :-1]] = -np.inf  # listed before
         chosen = select_candidates(classes == given[:, None], total, self.most)

@@ -10,8 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.detectors.label_errors.calibration import LabelScores, score_support
-from selfclean_hooks.detectors.label_errors.ensemble import PredictorInputs, label_support, predictor_inputs
+from selfclean_hooks.detectors.label_errors.calibration import LabelScores
+from selfclean_hooks.detectors.label_errors.ensemble import (
+    PredictorInputs,
+    judge_labels,
+    label_support,
+    predictor_inputs,
+)
 from selfclean_hooks.detectors.label_errors.targets import score_multi_label, score_regression
 from selfclean_hooks.detectors.protocol import Finding, Geometry
 from selfclean_hooks.neighbors.approximate_search import NeighborSearch
@@ -85,7 +90,8 @@ def score_labels(
         unknown = np.full(len(labels), np.nan)
         return LabelScores(np.where(labels >= 0, 1.0, np.nan), labels.copy(), NOTHING_WRONG, unknown)
     given = np.searchsorted(values, labels[kept])
-    labeled = score_support(label_support(inputs_among(kept, x, indices, distances, miniatures, search), given))
+    inputs = inputs_among(kept, x, indices, distances, miniatures, search)
+    labeled = judge_labels(inputs, given, label_support(inputs, given))
     score, predicted, confidence = np.full(len(labels), np.nan), np.full(len(labels), -1), np.full(len(labels), np.nan)
     score[kept], predicted[kept], confidence[kept] = labeled.score, values[labeled.predicted], labeled.confidence
     return LabelScores(score, predicted, labeled.calibration, confidence)

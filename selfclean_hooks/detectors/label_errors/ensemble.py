@@ -9,7 +9,7 @@ weights are fitted to the given labels (`weights`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.image_view import edges_and_colours
+from selfclean_hooks.detectors.label_errors.calibration import LabelScores, score_support
 from selfclean_hooks.detectors.label_errors.candidates import CandidateFeatures, Votes
 from selfclean_hooks.detectors.label_errors.directions import ComputedRows, kernel_pca, left_singular_vectors
 from selfclean_hooks.detectors.label_errors.likelihood import LabelSupport
@@ -101,10 +102,8 @@ def label_support(inputs: PredictorInputs, labels: IntArray, block: int = 2048) 
         labels: (N,) classes 0 to C - 1.
         block: rows at a time at most; the result does not depend on it.
     """
-    predictors = inputs.directions.predictors(labels)
-    predictors += [] if inputs.image is None else inputs.image.predictors(labels)
-    features = CandidateFeatures(inputs.lists, labels, predictors, block)
-    del inputs, predictors  # where the caller holds them no more, they make room
+    features = _features(inputs, labels, block)
+    del inputs  # where the caller holds them no more, they make room
     features.compute()
     count, shape = int(labels.max()) + 1, (len(labels), features.most)
     weights = fit_weights(features, count)
@@ -113,3 +112,54 @@ def label_support(inputs: PredictorInputs, labels: IntArray, block: int = 2048) 
     for part, (listed, support, sharp) in zip(features.parts, each_block(work.of, features.parts), strict=True):
         found.classes[part], found.support[part], found.sharp[part] = listed, support, sharp
     return found
+
+
+def judge_labels(inputs: PredictorInputs, labels: IntArray, support: LabelSupport) -> LabelScores:
+    """Scores of labels: where errors are found, they are judged a second time, by predictors without these.
+
+    Args:
+        inputs: of the N samples.
+        labels: (N,) classes 0 to C - 1.
+        support: `label_support` of these.
+    """
+    found = score_support(support)
+    cleaned = without_errors(labels, found)
+    return found if (cleaned == labels).all() else score_support(second_support(inputs, cleaned, support))
+
+
+def without_errors(labels: IntArray, found: LabelScores) -> IntArray:
+    """Labels (N,), of which those more likely wrong than right are the predicted ones; no class is left without."""
+    if found.calibration.unknown:
+        return labels
+    cleaned = np.where(found.calibration.probability_clean(found.score) < 0.5, found.predicted, labels)
+    emptied = np.bincount(cleaned, minlength=int(labels.max()) + 1) == 0
+    return np.where(emptied[labels], labels, cleaned)
+
+
+def second_support(inputs: PredictorInputs, cleaned: IntArray, first: LabelSupport, block: int = 2048) -> LabelSupport:
+    """The same support, half of it by predictors that were given labels without the errors that it shows.
+
+    Wrong labels count among the neighbours of others, and shift what a class looks like.
+
+    Args:
+        inputs: of the N samples.
+        cleaned: (N,) labels for the predictors, of all classes 0 to C - 1.
+        first: `label_support` by the given labels.
+        block: rows at a time at most; the result does not depend on it.
+    """
+    features = _features(inputs, cleaned, block, first.classes)
+    del inputs
+    features.compute()
+    weights = fit_weights(features, int(cleaned.max()) + 1)
+    work, support = Supports(features, weights, weights), first.support.copy()
+    for part, (_, second, _) in zip(features.parts, each_block(work.of, features.parts), strict=True):
+        support[part] = (support[part] + second) / 2
+    return replace(first, support=support)
+
+
+def _features(
+    inputs: PredictorInputs, labels: IntArray, block: int, listed: IntArray | None = None
+) -> CandidateFeatures:
+    predictors = inputs.directions.predictors(labels)
+    predictors += [] if inputs.image is None else inputs.image.predictors(labels)
+    return CandidateFeatures(inputs.lists, labels, predictors, block, listed)

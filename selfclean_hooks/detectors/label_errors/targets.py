@@ -20,8 +20,8 @@ from scipy.optimize import isotonic_regression
 from scipy.special import ndtr
 
 from selfclean_hooks.core.calibration import Calibration
-from selfclean_hooks.detectors.label_errors.calibration import MAX_KNOTS, LabelScores, score_support
-from selfclean_hooks.detectors.label_errors.ensemble import PredictorInputs, label_support
+from selfclean_hooks.detectors.label_errors.calibration import MAX_KNOTS, LabelScores
+from selfclean_hooks.detectors.label_errors.ensemble import PredictorInputs, judge_labels, label_support
 from selfclean_hooks.detectors.label_errors.likelihood import LabelSupport
 from selfclean_hooks.detectors.label_errors.ridge import leave_one_out_ridge
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray, average_ranks
@@ -54,11 +54,13 @@ def score_multi_label(
         score = np.where(labelled, 1.0, np.nan)
         return scores, LabelScores(score, np.full(n, -1), Calibration(np.array([0.0]), np.array([1.0])))
     parts: list[LabelSupport] = [None] * len(varying)  # type: ignore[list-item]
+    found: list[LabelScores] = [None] * len(varying)  # type: ignore[list-item]
     for kept, columns in _known_alike(known[:, varying]):
         seen = inputs(kept)
         for k in columns:
-            parts[k] = label_support(seen, targets[kept, varying[k]].astype(np.int64))
-    found = [_scatter(score_support(part), known[:, c]) for part, c in zip(parts, varying, strict=True)]
+            given = targets[kept, varying[k]].astype(np.int64)
+            parts[k] = label_support(seen, given)
+            found[k] = _scatter(judge_labels(seen, given, parts[k]), known[:, varying[k]])
     shown = discoveries(np.array([chance_of(part) for part in parts]))
     judged = [k for k, part in enumerate(found) if shown[k] and not part.calibration.unknown]
     for k in judged or range(len(found)):
