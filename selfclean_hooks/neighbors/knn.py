@@ -3,9 +3,9 @@
 How a result is certified. Distances are computed block by block in bfloat16 where the device has it (`screen`). The
 `m` best of every row by that are re-scored in float32. What was left out has a screened distance of at least the last
 of these, so the row is exact as soon as no pair nearer than its k-th re-scored distance can be screened as far. The few
-rows that fail are searched again in float32, and those that float32 products cannot certify in float64. What remains
-is the rounding of a distance, about 1e-6 of it, for any block size. Copies are searched for once, and separated
-clusters each on their own.
+rows that fail get longer lists, then are searched in float32, and those that float32 products cannot certify in
+float64. What remains is the rounding of a distance, about 1e-6 of it, for any block size. Copies are searched for once,
+and separated clusters each on their own.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Boruvka's algorithm: every component joins its nearest neighbour until one is le
 component is read off the neighbour lists. An edge found there is the shortest one out of its component unless some
 member has its whole list inside and ends it below that edge's length; only such members are searched for again, those
 of the components that need the least work first, and never those of the largest component (it is joined by the
-others). The edges, sorted, are the tree; joining them in that order gives the dendrogram in the format of
+others), and only among ranges of samples that may hold an edge so short, by the bounds that the search for neighbours
+has left. The edges, sorted, are the tree; joining them in that order gives the dendrogram in the format of
 `scipy.cluster.hierarchy`.
 """
 
