@@ -9,6 +9,7 @@ import pytest
 from selfclean_hooks import audit_embeddings
 from selfclean_hooks.core.labels import has_name_for_every_class
 from selfclean_hooks.core.scores import describe_label_issue
+from selfclean_hooks.decisions.settings import split_policies
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.results.splits import conflicting_labels
 
@@ -40,10 +41,10 @@ def test_the_doubtful_one_of_several_labels_is_named() -> None:
     assert [said(code) for code in (-1, 1, 2)] == ["labels cat in doubt"] * 3
 
 
-@pytest.mark.parametrize("policy", ["drop", {"off_topic": "drop"}])
+@pytest.mark.parametrize("policy", ["drop", {"val": "drop"}])
 def test_a_policy_is_no_word(policy: Any) -> None:
     with pytest.raises(SettingError, match=r"policy must be a Policy, as Policy\(near_duplicates=...\), got "):
-        audit_embeddings(np.eye(4), policy=policy, progress=False)
+        split_policies(policy, ("train", "val"))
 
 
 def test_a_method_for_classes_suggests_no_regression_target() -> None:

@@ -10,7 +10,7 @@ from selfclean_hooks.detectors.methods import score
 from selfclean_hooks.detectors.off_topic.detector import off_topic_scores
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 
-IMAGES = np.full((6, 16, 16, 3), 7, np.uint8)
+IMAGES = np.repeat(np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), np.uint8), 6, 0)
 
 
 @pytest.mark.parametrize("labels", [None, np.arange(6) % 2], ids=["no labels", "two classes"])
