@@ -191,7 +191,7 @@ def changed(folder: Path, name: str, value: Any) -> None:
         ("evidence_map", np.zeros((N, 2), np.int64), "must hold float32, got int64"),
         ("evidence_map", np.full((N, 2), 1.5, np.float32), "evidence_map is out of range"),
         ("evidence_map", np.full((N, 2), np.inf, np.float32), "evidence_map is out of range"),
-        ("evidence_projection", [3], "evidence_projection is out of range: 3"),
+        ("evidence_projection", [4], "evidence_projection is out of range: 4"),
         ("evidence_projection", [0, 1], r"must be of shape \(1,\)"),
     ],
 )

@@ -74,8 +74,8 @@ def _images(miniatures: NDArray[np.uint8]) -> Tensor:
 
 def _displacement(moved: Tensor, fixed: Tensor) -> Tensor:
     """(B,) displacements with the images of one tensor (B, 3, S, S) moved over those of the other."""
-    found = torch.full((len(moved),), torch.inf)
-    maps = torch.eye(2, 3).repeat(len(moved), 1, 1)
+    found = torch.full((len(moved),), torch.inf, dtype=moved.dtype)
+    maps = torch.eye(2, 3, dtype=moved.dtype).repeat(len(moved), 1, 1)
     rows = torch.arange(len(moved))
     side = COARSEST
     while len(rows):
@@ -96,14 +96,14 @@ def _aligned(moved: Tensor, fixed: Tensor, maps: Tensor, steps: int) -> Tensor:
     side, batch = fixed.shape[-1], len(fixed)
     target = _normalized(fixed, torch.ones_like(fixed[:, :1]))
     across, down = _gradients(target)
-    x = (torch.arange(side) + 0.5) / side * 2 - 1
+    x = (torch.arange(side, dtype=fixed.dtype) + 0.5) / side * 2 - 1
     y = x[:, None]
     slopes = torch.stack([across * x, across * y, across, down * x, down * y, down], 1).flatten(2) * (side / 2)
     curvature = slopes @ slopes.transpose(1, 2)
     scale = curvature.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
-    curvature = curvature + (1e-3 * scale + 1e-3) * torch.eye(6)
-    last = torch.tensor([0.0, 0.0, 1.0]).expand(batch, 1, 3)
-    none = torch.eye(2, 3)
+    curvature = curvature + (1e-3 * scale + 1e-3) * torch.eye(6, dtype=fixed.dtype)
+    last = torch.tensor([0.0, 0.0, 1.0], dtype=fixed.dtype).expand(batch, 1, 3)
+    none = torch.eye(2, 3, dtype=fixed.dtype)
     for _ in range(steps):
         laid, inside = _moved_over(moved, maps)
         left = (_normalized(laid, inside) - target) * inside
