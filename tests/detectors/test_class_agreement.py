@@ -16,6 +16,7 @@ from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.tree.spanning_tree import minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.testing import digits
+from tests.detectors.test_off_topic import clouds
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -121,3 +122,23 @@ def test_most_samples_are_not_off_topic(share: float, unknown: bool, monkeypatch
     assert found.calibration is not None
     assert (found.calibration.unknown == detector.TOO_MANY) is unknown
     assert found.automatic == (0 if unknown else share)
+
+
+@pytest.mark.parametrize(("size", "unknown"), [(60, False), (45, True), (20, True), (15, False)])
+def test_most_of_a_class_is_not_off_topic(size: int, unknown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = UnitRows.of(np.random.default_rng(0).normal(size=(100, 8)).astype(np.float32))
+    near, labels = nearest_neighbors(x, 20), np.where(np.arange(100) < size, 0, 1)  # classes below 20 do not count
+    geometry = Geometry(x, labels, near, minimum_spanning_tree(x, near), lambda q: q)
+    monkeypatch.setattr(detector, "off_topic_scores", lambda *_: np.linspace(0, 1, 100))
+    monkeypatch.setattr(detector, "automatic_threshold", lambda *_: 0.2)
+    found = BranchOffTopic()(geometry)
+    assert found.calibration is not None
+    assert (found.calibration.unknown == detector.TOO_MANY) is unknown
+
+
+@pytest.mark.parametrize(("seed", "spread"), [(4, 1.2), (4, 1.5)])
+def test_a_class_that_varies_more_than_others_is_not_off_topic(seed: int, spread: float) -> None:
+    x, y = clouds(1200, 6, 0, seed)
+    wide = y == 2
+    x[wide] += np.random.default_rng(seed).normal(0, spread, x[wide].shape)
+    assert audit_embeddings(x, y).decisions.flags["off_topic"].sum() <= 0.01 * len(x)

@@ -25,7 +25,7 @@ from selfclean_hooks.detectors.off_topic.class_agreement import neighbor_agreeme
 from selfclean_hooks.detectors.off_topic.distances import blend, distance_to_classes, evenly_spaced, relation, whiten
 from selfclean_hooks.detectors.protocol import Finding, Geometry
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
-from selfclean_hooks.utils.arrays import FloatArray, IntArray
+from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
 MAX_REFERENCES = 1024  # evenly spaced samples that represent all where there are more
 MIN_CLASS_REFERENCES = 20  # classes of fewer references are one group
@@ -36,6 +36,7 @@ LABELLED = 0.9  # of the samples must carry a label; measured on classes of uneq
 # samples of several classes are a group that fits none, and a third of all was flagged
 TOO_MANY = "more samples lie far from the others than can be off-topic: there is no main body that they differ from"
 MAX_FLAGGED = 0.25  # of all samples; the mixtures hold a fifth of off-topic samples at most
+MAX_OF_CLASS = 0.4  # of the samples of one class: if so many seem off-topic, it is a class that varies more than others
 CERTAIN = 0.35  # probability of being clean below which a sample is flagged though the number cannot be estimated
 
 
@@ -59,9 +60,18 @@ class BranchOffTopic:
         agreement = None if labels is None else neighbor_agreement(labels, branch, near)
         calibration = off_topic_calibration(score, labels, dimension, agreement)
         threshold = automatic_threshold(calibration, labels is not None)
-        if (score < threshold).mean() > MAX_FLAGGED:
+        if (score < threshold).mean() > MAX_FLAGGED or _most_of_class(score < threshold, labels) > MAX_OF_CLASS:
             threshold, calibration = 0.0, replace(calibration, unknown=TOO_MANY)
         return Finding(score, threshold, calibration=calibration)
+
+
+def _most_of_class(flagged: BoolArray, labels: IntArray | None) -> float:
+    """The largest fraction of a class that is flagged, of those with 20 samples and more."""
+    if labels is None:
+        return 0.0
+    known = labels >= 0
+    size, count = np.bincount(labels[known]), np.bincount(labels[known & flagged], minlength=labels.max() + 1)
+    return float((count / np.maximum(size, 1))[size >= MIN_CLASS_REFERENCES].max(initial=0.0))
 
 
 def automatic_threshold(calibration: Calibration, is_labelled: bool = True) -> float:
