@@ -36,6 +36,7 @@ MAX_FALSE_FLAG_RATE = 0.5  # up to which a false discovery rate may ask for pair
 MAX_AUTOMATIC = 0.44  # no pair at four fifths of the local scale and more is flagged by itself
 SURE = MAX_RATIO / (1 + MAX_RATIO)  # score of a pair at a fifth of the local scale
 CERTAIN = 0.2  # probability of being clean that copies which are certain by their pixels count with, at most
+PLACED = 0.4  # and that of the scores which they are ranked among: behind what network and pixels both show
 LEAST_SURE = 0.02  # score that they have at least, unless the network makes it less
 BAND = 0.98  # of the score of the least certain one is that of the most certain one
 MAX_LOOSE_FRACTION = 0.3  # of the samples, in pairs less sure than that: these are what the data are like
@@ -86,7 +87,7 @@ class ScaledNearDuplicates:
             automatic, calibration = min(automatic, SURE), replace(calibration, unknown=TIGHT_GROUPS)
         of_tree = scaled_score(tree.lengths, pair_scale(scale, tree.edges))
         if pixels is not None:
-            most = max(min(calibration.probability_threshold(CERTAIN), automatic), LEAST_SURE)
+            most = max(min(calibration.probability_threshold(PLACED), automatic), LEAST_SURE)
             pixels.find_copies(pairs.index, groups.originals, near, groups.first)
             of_tree = pixels.with_copies(pixels.combine(of_tree, tree.edges)[0], tree.edges, BAND * most, most)
             pairs = in_order(pairs, pixels.with_copies(pairs.score, pairs.index, BAND * most, most))
