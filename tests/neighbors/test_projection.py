@@ -64,8 +64,10 @@ def clusters(n: int = 300) -> tuple[Floats, np.ndarray]:
     return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32), groups
 
 
-def test_neighbours_stay_neighbours() -> None:
-    x, groups = clusters()
+@pytest.mark.parametrize("n", [150, 300])
+def test_neighbours_stay_neighbours(n: int) -> None:
+    assert 150 < tsne.FEW < 300  # by pairs, by a field
+    x, groups = clusters(n)
     agreement = {}
     for by_tsne in (False, True):
         places, how = project(x, by_tsne)
@@ -97,6 +99,15 @@ def test_the_repulsion_is_that_of_all_pairs(n: int, spread: float) -> None:
     wanted = (apart * (near**2)[..., None]).sum(1) / (near.sum() - n)
     found = tsne.repulsion(places)
     assert np.linalg.norm(found - wanted) < 0.1 * np.linalg.norm(wanted)
+
+
+@pytest.mark.parametrize("exaggeration", [1, 12])
+def test_forces_by_pairs_are_those_by_the_field(exaggeration: float) -> None:
+    rows = plane.pca(clusters(200)[0], 10)
+    links, places = tsne.shared_neighbors(rows), 4 * rows[:, :2].astype(np.float64)
+    by_pairs = tsne.forces_by_pairs(links)(places, exaggeration)
+    difference = by_pairs - tsne.forces_by_field(links)(places, exaggeration)
+    assert np.linalg.norm(difference) < 0.05 * np.linalg.norm(by_pairs)
 
 
 def test_repulsion_of_points_far_apart_goes_to_nothing() -> None:

@@ -1,11 +1,12 @@
 """t-SNE (van der Maaten and Hinton, 2008) in linear time, without random numbers: the same rows give the same map.
 
 Like that of Linderman et al. (2019): it starts from the principal components, neighbours attract each other alike, and
-what repels them is a field on a grid, the sum of one kernel around all points, found by FFT.
+what repels them is a field on a grid, the sum of one kernel around all points, found by FFT; of a few, by pairs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -21,27 +22,49 @@ LONGEST = 5.0  # step of a point; the kernel is 1 wide
 CELL = 0.5  # of the grid, as long as it has no more than
 LEAST_SIDE, MOST_SIDE = 48, 256  # cells a side
 BLOCK = 512
+FEW = 160  # samples, up to which all pairs take less time than a field
 
 
 def tsne(rows: Float32Array) -> Float32Array:
     """(N, 2) float32 map of (N, K) rows, N above 15, whose first two columns are where it starts."""
     n, links = len(rows), shared_neighbors(rows)
-    start, counts = rows[:, :2] - rows[:, :2].mean(0), np.diff(links.indptr)
+    start, force_at = rows[:, :2] - rows[:, :2].mean(0), forces_by_pairs(links) if n <= FEW else forces_by_field(links)
     places: FloatArray = start.astype(np.float64) / (start.std(0).max() or 1)
-    first = np.repeat(np.arange(n), counts)
     step, gains = np.zeros_like(places), np.ones_like(places)
     for at in range(EARLY + LATE):
         exaggeration, momentum = (EXAGGERATION, 0.5) if at < EARLY else (1.0, 0.8)
-        apart = ((places[first] - places[links.indices]) ** 2).sum(1)
-        pull = csr_array((links.data / (1 + apart), links.indices, links.indptr), shape=(n, n))
-        attraction = pull @ places - pull.sum(1)[:, None] * places
-        force = exaggeration * attraction + repulsion(places)
+        force = force_at(places, exaggeration)
         gains = np.where(force * step > 0, gains + 0.2, gains * 0.8).clip(0.01)
         step = momentum * step + 4 * n / exaggeration * gains * force
         step *= np.minimum(1, LONGEST / np.linalg.norm(step, axis=1, keepdims=True).clip(1e-12))
         places = places + step
         places -= places.mean(0)
     return places.astype(np.float32)
+
+
+def forces_by_pairs(links: csr_array) -> Callable[[FloatArray, float], FloatArray]:
+    """What moves N points: attraction along the links, exaggerated, and repulsion, exact, in O(N^2) memory."""
+    attracting = links.toarray()
+
+    def forces(places: FloatArray, exaggeration: float) -> FloatArray:
+        squares = (places * places).sum(1)
+        near = 1 / (1 + (squares[:, None] + squares - 2 * places @ places.T).clip(0))
+        pull = near * (exaggeration * attracting - near / (near.sum() - len(near)).clip(1e-12))
+        return np.asarray(pull @ places - pull.sum(1)[:, None] * places)
+
+    return forces
+
+
+def forces_by_field(links: csr_array) -> Callable[[FloatArray, float], FloatArray]:
+    """The same in O(N): by the field, to a few hundredths."""
+    first = np.repeat(np.arange(links.shape[0]), np.diff(links.indptr))
+
+    def forces(places: FloatArray, exaggeration: float) -> FloatArray:
+        apart = ((places[first] - places[links.indices]) ** 2).sum(1)
+        pull = csr_array((links.data / (1 + apart), links.indices, links.indptr), shape=links.shape)
+        return exaggeration * (pull @ places - pull.sum(1)[:, None] * places) + repulsion(places)
+
+    return forces
 
 
 def shared_neighbors(rows: Float32Array) -> csr_array:
