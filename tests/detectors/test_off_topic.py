@@ -202,7 +202,7 @@ def test_images_count_where_they_see_what_the_embedding_sees() -> None:
     rows = np.eye(2)[labels] @ rng.normal(size=(2, 24)) * 2 + rng.normal(size=(400, 24))
     for vectors, counts in ((rows, True), (rng.normal(size=(400, 24)), False)):
         x = UnitRows.of(vectors)
-        branches = find_branches(minimum_spanning_tree(x, nearest_neighbors(x, 20)).linkage(), labels)
+        branches = find_branches(minimum_spanning_tree(x, nearest_neighbors(x, 20)).linkage(), labels)[:2]
         plain, seen = (off_topic_scores(x, *branches, labels, given) for given in (None, images))
         assert (relation(x.values, UnitRows.of(edges_and_colours(images)).values) > 0) is counts
         if counts:
@@ -287,9 +287,38 @@ def test_a_class_apart_is_not_off_topic() -> None:
     assert score_of(vectors, labels)[labels == 3].mean() > score_of(vectors, None)[labels == 3].mean() - 0.05
 
 
+def both_ways(vectors: Doubles, labels: Ints) -> tuple[Finding, Finding]:
+    return found_in(vectors, None), found_in(vectors, labels)
+
+
+def calibration_of(found: Finding) -> Calibration:
+    assert found.calibration
+    return found.calibration
+
+
+def groups(*sizes: int) -> tuple[Doubles, Ints]:
+    """One cloud a size in 16 dimensions, each far from the others."""
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    return np.eye(16)[labels] * 4 + np.random.default_rng(0).normal(0, 0.3, (len(labels), 16)), labels
+
+
+def test_a_group_that_may_be_a_class_widens_the_interval() -> None:
+    vectors, labels = groups(560, 60)
+    most = [calibration_of(found).estimate_count(found.score)[2] for found in both_ways(vectors, labels)]
+    assert most[0] >= 60 > most[1]
+
+
+def test_groups_without_labels_have_no_main_body() -> None:
+    alone, labelled = both_ways(*groups(*[40] * 6))
+    assert "no main body" in calibration_of(alone).unknown
+    assert alone.automatic == 0
+    assert not calibration_of(labelled).unknown
+
+
 def test_branches_of_a_chain() -> None:
     """Four samples in a row: the two nearest are the body, the others leave it one by one."""
     linkage = np.array([[0, 1, 0.1, 2], [2, 4, 0.2, 3], [3, 5, 0.4, 4]])
-    height, branch = find_branches(linkage)
+    height, branch, may_be_class = find_branches(linkage)
     np.testing.assert_allclose(height, [0.1, 0.1, 0.2, 0.4])
+    assert not may_be_class.any()
     np.testing.assert_array_equal(branch, [0, 1, 2, 3])

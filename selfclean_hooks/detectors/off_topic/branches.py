@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from selfclean_hooks.neighbors.tree.spanning_tree import leaf_order
-from selfclean_hooks.utils.arrays import FloatArray, IntArray
+from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
 
-def find_branches(linkage: FloatArray, labels: IntArray | None = None) -> tuple[FloatArray, IntArray]:
+class Branches(NamedTuple):
+    """Where the N samples leave the main body of the data."""
+
+    height: FloatArray  # (N,) of the tree, at which the sample's branch leaves
+    branch: IntArray  # (N,) as cluster ids of the linkage
+    may_be_class: BoolArray  # (N,) in a branch that stays in the body for its size alone, and may be off-topic as well
+
+
+def find_branches(linkage: FloatArray, labels: IntArray | None = None) -> Branches:
     """For every sample the branch in which it leaves the main body, and the height at which it does.
 
     The body is followed from the root down: the child with more leaves belongs to it (equal: the lower cluster id), and
@@ -17,16 +27,13 @@ def find_branches(linkage: FloatArray, labels: IntArray | None = None) -> tuple[
     Args:
         linkage: (N - 1, 4), the format of `scipy.cluster.hierarchy`.
         labels: (N,) class codes from 0.
-
-    Returns:
-        Heights (N,) and branches (N,), the latter as cluster ids of the linkage.
     """
     n = len(linkage) + 1
     children = linkage[:, :2].astype(np.int64)
     leaves = np.concatenate([np.ones(n, np.int64), linkage[:, 3].astype(np.int64)])
     order, start = leaf_order(linkage)
     classes = np.zeros(0, np.int64) if labels is None else np.bincount(labels[labels >= 0])
-    height, branch = np.zeros(n), np.arange(n)
+    height, branch, may_be_class = np.zeros(n), np.arange(n), np.zeros(n, np.bool_)
     body = [2 * n - 2]
     while body:
         node = body.pop()
@@ -35,9 +42,10 @@ def find_branches(linkage: FloatArray, labels: IntArray | None = None) -> tuple[
             inside = order[start[child] : start[child] + leaves[child]]
             if child >= n and (child == large or _is_part_of_body(inside, n, labels, classes)):
                 body.append(child)
+                may_be_class[inside] |= child != large and labels is None and leaves[child] <= MAX_BRANCH_FRACTION * n
             else:
                 height[inside], branch[inside] = linkage[node - n, 2], child
-    return height, branch
+    return Branches(height, branch, may_be_class)
 
 
 MAX_BRANCH_FRACTION = 0.25  # a branch with more than this fraction of all samples is a part of the body

@@ -38,6 +38,7 @@ def off_topic_calibration(
     labels: IntArray | None = None,
     dimension: float = 12.0,
     agreement: FloatArray | None = None,
+    may_be_class: float = 0.0,
 ) -> Calibration:
     """Calibration of off-topic scores, with the least and the greatest probability of being clean.
 
@@ -46,6 +47,7 @@ def off_topic_calibration(
         labels: (N,) class codes from 0; without them all samples are one class.
         dimension: intrinsic dimension of the samples; 12 is usual for images.
         agreement: (N,) of `neighbor_agreement`.
+        may_be_class: the fraction of samples in branches that are classes or off-topic: the interval allows for both.
     """
     if len(score) < 2 or dimension < MIN_DIMENSION:
         nothing, everything = np.zeros(1), np.ones(1)
@@ -70,7 +72,7 @@ def off_topic_calibration(
     clean, low, high = average(fits, histogram.counts, FLATTENED if by_label is None else FLATTENED_TWICE)
     knots, (clean, low, high) = _as_knots(histogram.middles, clean, low, high)
     probabilities = [np.interp(score, knots, values) for values in (clean, low, high)]
-    return Calibration(knots, clean, low, high, _why_unknown(*probabilities))
+    return Calibration(knots, clean, (1 - may_be_class) * low, high, _why_unknown(*probabilities))
 
 
 MIN_CLASS_SIZE = 20  # smaller classes are fitted together

@@ -36,6 +36,7 @@ LABELLED = 0.9  # of the samples must carry a label; measured on classes of uneq
 # samples of several classes are a group that fits none, and a third of all was flagged
 TOO_MANY = "more samples lie far from the others than can be off-topic: there is no main body that they differ from"
 MAX_FLAGGED = 0.25  # of all samples; the mixtures hold a fifth of off-topic samples at most
+MAX_IN_GROUPS = 0.5  # of all samples, in branches that are classes or off-topic: without labels nobody knows which
 MAX_OF_CLASS = 0.4  # of the samples of one class: if so many seem off-topic, it is a class that varies more than others
 CERTAIN = 0.35  # probability of being clean below which a sample is flagged though the number cannot be estimated
 
@@ -53,14 +54,16 @@ class BranchOffTopic:
     def __call__(self, geometry: Geometry) -> Finding:
         """Score every sample."""
         labels = geometry.labels if geometry.labels is None or (geometry.labels >= 0).mean() >= LABELLED else None
-        height, branch = find_branches(geometry.tree.linkage(), labels)
+        height, branch, may_be_class = find_branches(geometry.tree.linkage(), labels)
+        in_groups = float(may_be_class.mean())
         score = off_topic_scores(geometry.x, height, branch, labels, geometry.miniatures)
         dimension, _ = intrinsic_dimension(geometry.neighbors.distances.numpy()[:, : self.neighbors])
         near = geometry.neighbors.indices[:, : self.neighbors].numpy()
         agreement = None if labels is None else neighbor_agreement(labels, branch, near)
-        calibration = off_topic_calibration(score, labels, dimension, agreement)
+        calibration = off_topic_calibration(score, labels, dimension, agreement, in_groups)
         threshold = automatic_threshold(calibration, labels is not None)
-        if (score < threshold).mean() > MAX_FLAGGED or _most_of_class(score < threshold, labels) > MAX_OF_CLASS:
+        flagged = score < threshold
+        if flagged.mean() > MAX_FLAGGED or _most_of_class(flagged, labels) > MAX_OF_CLASS or in_groups > MAX_IN_GROUPS:
             threshold, calibration = 0.0, replace(calibration, unknown=TOO_MANY)
         return Finding(score, threshold, calibration=calibration)
 
