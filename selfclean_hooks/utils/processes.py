@@ -1,28 +1,33 @@
 """The processes that share an audit: one alone, or those of a distributed training.
 
 Every method is a collective operation: all processes call it, in the same order. What fails in one of them is raised in
-all, so that none waits for the others for ever. Each begins with the same exchange of what failed, so that a process
-that fails in between, and is `together` with the others, meets them wherever they wait.
+all, so that none waits for the others for ever. Each begins with the same meeting, where it is known what each is going
+to send and whether one failed, so that a process that fails in between, and is `together` with the others, meets them
+wherever they wait.
 """
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
+import numpy as np
+import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from selfclean_hooks import errors
-from selfclean_hooks.utils.roll_call import UnansweredError, roll_call
+from selfclean_hooks.utils.roll_call import RollCall, UnansweredError, roll_call
 
 T = TypeVar("T")
 SHARED = "_raised_in_all_processes"  # attribute of an error that all processes know of
+FAILED = -1  # in place of a length
 PATIENCE = timedelta(days=7)  # the 30 minutes of a default group end a training whose audit takes longer
 
 
@@ -104,38 +109,40 @@ class Processes:
             raise
         return self.run_on_each(lambda: result)
 
+    @property
+    def _roll_call(self) -> RollCall:
+        return roll_call(self.rank, self.size, self.group)
+
+    def beat(self) -> None:
+        """A sign of life in the midst of work that takes long."""
+        self._roll_call.beat()
+
     def run_on_each(self, work: Callable[[], T]) -> T:
         """What the work of this process results in, once all have done theirs."""
         if self.size == 1:
             return work()
-        result: T = self._done(attempt(work))
+        mine = attempt(work)
+        self._met(mine)
+        result: T = mine.value
         return result
 
-    def _done(self, mine: Outcome, is_limited: bool = True) -> Any:
-        if hasattr(self.group, "get_group_store"):  # not in old versions of torch
-            roll_call(self.rank, self.size, self.group).meet(is_limited)
-        self._raise_first(mine)
-        return mine.value
-
-    def _connected(self) -> AbstractContextManager[None]:
-        if not hasattr(self.group, "get_group_store"):
-            return nullcontext()
-        return roll_call(self.rank, self.size, self.group).connected()
-
-    def beat(self) -> None:
-        """A sign of life in the midst of work that takes long."""
-        if hasattr(self.group, "get_group_store"):
-            roll_call(self.rank, self.size, self.group).beat()
+    def _met(self, mine: Outcome, length: int = 0, is_limited: bool = True) -> list[int]:
+        """How many bytes each process is going to send, once all have done their work and none has failed."""
+        lengths = self._roll_call.meet(FAILED if mine.error is not None else length, is_limited)
+        if FAILED in lengths:
+            self._raise_first(mine)
+        return lengths
 
     def gather_all(self, work: Callable[[], T]) -> list[T]:
         """The results of all processes in order, for all of them."""
         if self.size == 1:
             return [work()]
-        mine = self.run_on_each(lambda: pickle.dumps(work()))
-        values: list[Any] = [None] * self.size
-        with self._connected():
-            dist.all_gather_object(values, mine, group=self.group)
-        return [pickle.loads(value) for value in values]
+        mine = attempt(lambda: pickle.dumps(work()))
+        lengths = self._met(mine, len(mine.value or b""))
+        found = [_buffer(max(lengths)) for _ in lengths]
+        with self._roll_call.connected():
+            dist.all_gather(found, _buffer(max(lengths), mine.value), group=self.group)
+        return [_content(part) for part in found]
 
     def agree(self, work: Callable[[], str]) -> str:
         """What all processes return alike: one that went another way would leave the others waiting."""
@@ -148,13 +155,16 @@ class Processes:
 
     def gather(self, work: Callable[[], T]) -> list[T]:
         """The results of all processes in order, for the first; the others get an empty list. For what is large."""
-        mine = self.run_on_each(work)
         if self.size == 1:
-            return [mine]
-        values: list[Any] | None = [None] * self.size if self.is_first else None
-        with self._connected():
-            dist.gather_object(mine, values, dst=dist.get_global_rank(self.group, 0), group=self.group)
-        return values or []
+            return [work()]
+        mine = attempt(work if self.is_first else lambda: pickle.dumps(work()))
+        lengths = self._met(mine, 0 if self.is_first else len(mine.value or b""))
+        found = [_buffer(max(lengths)) for _ in lengths] if self.is_first else None
+        own = None if self.is_first else mine.value
+        with self._roll_call.connected():
+            first = dist.get_global_rank(self.group, 0)
+            dist.gather(_buffer(max(lengths), own), found, dst=first, group=self.group)
+        return [] if found is None else [mine.value, *(_content(part) for part in found[1:])]
 
     def run_on_first(self, work: Callable[[], T]) -> T:
         """What the work of the first process results in, for all of them."""
@@ -164,26 +174,38 @@ class Processes:
         def sent() -> tuple[T, bytes] | None:
             return ((value := work()), pickle.dumps(value)) if self.is_first else None
 
-        mine = self._done(attempt(sent), is_limited=self.is_first)  # the first may score for hours
-        content: list[Any] = [mine and mine[1]]
-        with self._connected():
-            dist.broadcast_object_list(content, src=dist.get_global_rank(self.group, 0), group=self.group)
-        result: T = mine[0] if mine else pickle.loads(content[0])
+        mine = attempt(sent)
+        value, content = mine.value or (None, b"")  # an error, or another process
+        length = self._met(mine, len(content), is_limited=self.is_first)[0]  # the first may score for hours
+        found = _buffer(length, content)
+        with self._roll_call.connected():
+            dist.broadcast(found, src=dist.get_global_rank(self.group, 0), group=self.group)
+        result: T = value if self.is_first else _content(found)  # type: ignore[assignment]
         return result
 
-    def _raise_first(self, mine: Outcome) -> None:
+    def _raise_first(self, mine: Outcome) -> NoReturn:
         """Exchange what failed: the same error in all processes, as none may go on alone; an interrupt first."""
         outcomes: list[Any] = [None] * self.size
-        with self._connected():
+        with self._roll_call.connected():
             dist.all_gather_object(outcomes, mine._replace(value=None).sendable(), group=self.group)
         failed = [at for at, outcome in enumerate(outcomes) if outcome.error is not None]
-        if not failed:
-            return
         at = min(failed, key=lambda at: (isinstance(outcomes[at].error, Exception), at))
         error = mine.error if at == self.rank else outcomes[at].error  # one's own has a traceback
         assert error is not None
         vars(error)[SHARED] = True
         raise error
+
+
+def _buffer(length: int, content: bytes | None = None) -> Tensor:
+    """(length,) bytes, of which the first are those of the content."""
+    found = torch.empty(length, dtype=torch.uint8, device="cpu")
+    if content:
+        found.numpy()[: len(content)] = np.frombuffer(content, np.uint8)
+    return found
+
+
+def _content(buffer: Tensor) -> Any:
+    return pickle.loads(buffer.numpy().data)
 
 
 _joined: ContextVar[Processes | None] = ContextVar("joined", default=None)

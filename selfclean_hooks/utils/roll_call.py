@@ -35,22 +35,26 @@ class RollCall:
     def __init__(self, rank: int, size: int, group: Any) -> None:
         """Nothing is noted yet."""
         self.rank, self.size, self.group = rank, size, group
-        self.store, self.calls, self.last_beat = group.get_group_store(), itertools.count(), 0.0
-        self.call = 0
+        self.store: Any = group.get_group_store() if hasattr(group, "get_group_store") else None  # in old torch
+        self.calls, self.last_beat, self.call = itertools.count(), 0.0, 0
 
-    def meet(self, is_limited: bool) -> None:
+    def meet(self, note: int, is_limited: bool) -> list[int]:
         """Wait until all processes have come.
 
         Args:
+            note: for all to know.
             is_limited: whether those that are missing may take no longer than the timeout in force without a sign of
                 life; not where one of them scores for all.
+
+        Returns:
+            The notes of all.
 
         Raises:
             UnansweredError: one took longer, here or in another process.
         """
         self.call = next(self.calls)
         with self.connected():
-            self._meet(is_limited)
+            return self._meet(note, is_limited)
 
     @contextmanager
     def connected(self) -> Iterator[None]:
@@ -63,24 +67,28 @@ class RollCall:
             yield
         except RuntimeError as error:  # of gloo, or of the store
             lost = f"{self._named_missing()} is gone: its own output says why. All processes end"
-            with suppress(RuntimeError):
+            with suppress(RuntimeError, AttributeError):  # the store is gone as well, or there never was one
                 self.store.set(self._key("ended"), lost)
             raise UnansweredError(lost) from error
 
-    def _meet(self, is_limited: bool) -> None:
-        self._raise_if_ended()
-        self.store.set(self._key("came", self.rank, self.call), "1")
-        if self.call > 1:
-            self.store.delete_key(self._key("came", self.rank, self.call - 2))
-        mine = torch.zeros(1, dtype=torch.int64, device="cpu")
-        arrived = dist.all_gather([mine.clone() for _ in range(self.size)], mine, group=self.group, async_op=True)
-        with waiting(self._named_missing):
-            self._wait(arrived, timeout_in_force() if is_limited else None)
+    def _meet(self, note: int, is_limited: bool) -> list[int]:
+        if self.store is not None:
+            self._raise_if_ended()
+            self.store.set(self._key("came", self.rank, self.call), "1")
+            if self.call > 1:
+                self.store.delete_key(self._key("came", self.rank, self.call - 2))
+        mine = torch.tensor([note], dtype=torch.int64, device="cpu")
+        notes = [torch.empty_like(mine) for _ in range(self.size)]
+        arrived = dist.all_gather(notes, mine, group=self.group, async_op=True)
+        if self.store is not None:
+            with waiting(self._named_missing):
+                self._wait(arrived, timeout_in_force() if is_limited else None)
         arrived.wait()
+        return [int(each) for each in notes]
 
     def beat(self) -> None:
         """A sign of life while this process works."""
-        if time.monotonic() - self.last_beat > BEAT:
+        if self.store is not None and time.monotonic() - self.last_beat > BEAT:
             self.last_beat = time.monotonic()
             self.store.set(self._key("beat", self.rank), repr(self.last_beat))
 
@@ -103,6 +111,8 @@ class RollCall:
             raise UnansweredError(self.store.get(self._key("ended")).decode())
 
     def _missing(self) -> list[int]:
+        if self.store is None:
+            return []
         return [rank for rank in range(self.size) if not self.store.check([self._key("came", rank, self.call)])]
 
     def _named_missing(self) -> str:

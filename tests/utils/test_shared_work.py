@@ -45,8 +45,9 @@ Seen = dict[str, list[dict[str, Any]]]
 
 
 def of(seen: Seen, scene: str) -> list[Any]:
-    """What all processes saw of a scene."""
-    return [process[scene] for group in GROUPS for process in seen[group]]
+    """What all processes saw of a scene, those of three at least."""
+    assert all(scene in process for process in seen["three"])
+    return [process[scene] for group in GROUPS for process in seen[group] if scene in process]
 
 
 def same(one: Any, other: Any) -> bool:
