@@ -32,7 +32,7 @@ class LeakPairs:
     other_names: tuple[str, ...] | None = None  # (P,) file behind each sample of the other split, "" where unknown
     other_digests: tuple[str, ...] | None = None  # (P,) content of each sample of the other split, "" where unknown
     scaled_score: NDArray[np.float32] | None = None  # (P,) by the local scale in the training split; None: distance
-    automatic: float = 0.0  # score below which "auto" flags: that for near duplicates of the training split
+    automatic: float = 0.0  # score below which "auto" flags: that of the training split, or of copies that are certain
 
     @classmethod
     def empty(cls) -> LeakPairs:

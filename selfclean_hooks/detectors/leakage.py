@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from selfclean_hooks.core.embeddings import Embeddings
 from selfclean_hooks.core.groups import same_group
 from selfclean_hooks.core.scores import LeakPairs, PairScales
-from selfclean_hooks.detectors.image_view import reduced
+from selfclean_hooks.detectors.near_duplicates.detector import BAND, LEAST_SURE
 from selfclean_hooks.detectors.near_duplicates.pair_scores import scaled_score
-from selfclean_hooks.detectors.near_duplicates.pixel_evidence import combined_score
-from selfclean_hooks.detectors.near_duplicates.residuals import aligned_residuals
+from selfclean_hooks.detectors.near_duplicates.pixel_evidence import SAME, PixelEvidence
 from selfclean_hooks.errors import DataError
 from selfclean_hooks.neighbors.cross_search import cross_nearest_neighbors
+from selfclean_hooks.neighbors.exact_search import search_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, repeated_blanks, with_blank_directions
 from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray, not_finite
 
+NEIGHBORS = 20  # of a sample that tell how alike ordinary neighbours are: the farthest of so many are
 Pairs = tuple[IntArray, IntArray, Float32Array, Float32Array]  # positions in two splits, distances and scores
 
 
@@ -51,6 +54,7 @@ def find_leakage(
     blanks = repeated_blanks((e.vectors, contents[name]) for name, e in splits.items())
     rows = {name: UnitRows.of(with_blank_directions(e.vectors, contents[name], blanks)) for name, e in splits.items()}
     pairs: dict[tuple[str, str], Pairs] = {}
+    flagged_below = automatic
     for name, other in combinations(sorted(splits, key=lambda name: name not in wanted), 2):
         if name in wanted:
             measured, are_images = scales.get(name, PairScales()), splits[other].miniatures is not None
@@ -60,20 +64,53 @@ def find_leakage(
             first, second, distance = _pairs_of_two_splits(rows[name], splits[name], rows[other], splits[other], far)
             score = distance if scale is None else scaled_score(distance, scale[first]).astype(np.float32)
             if in_pixels is not None:
-                residual = _residuals(splits[name], splits[other], first, second)
-                score = combined_score(score, residual, in_pixels[first].astype(np.float64)).astype(np.float32)
+                images = _Images(rows[name], splits[name], rows[other], splits[other])
+                score, sure = images.score(first, second, score, in_pixels[first].astype(np.float64), automatic)
+                flagged_below = max(flagged_below, sure)
             pairs[name, other], pairs[other, name] = (first, second, distance, score), (second, first, distance, score)
     is_scaled = any(scale.local is not None for scale in scales.values())
-    return {name: _leak_pairs(name, splits, pairs, automatic, is_scaled) for name in wanted}
+    return {name: _leak_pairs(name, splits, pairs, flagged_below, is_scaled) for name in wanted}
 
 
-def _residuals(mine: Embeddings, its: Embeddings, first: IntArray, second: IntArray) -> FloatArray:
-    """(P,) how far the images of pairs of two splits differ."""
-    assert mine.miniatures is not None
-    assert its.miniatures is not None
-    both = np.concatenate([reduced(mine.miniatures), reduced(its.miniatures)])
-    beyond = len(mine.miniatures) + np.searchsorted(its.readable, second)
-    return aligned_residuals(both, np.stack([np.searchsorted(mine.readable, first), beyond], 1))[0]
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """Two splits of images, whose pixels say of their pairs what they say of those within one (`PixelEvidence`)."""
+
+    own: UnitRows
+    mine: Embeddings
+    its: UnitRows
+    other: Embeddings
+
+    def score(
+        self, first: IntArray, second: IntArray, score: NDArray[np.floating], scale: FloatArray, automatic: float
+    ) -> tuple[Float32Array, float]:
+        """The scores (P,) of pairs of samples with the pixels as well, and the score below which "auto" flags.
+
+        Args:
+            first: (P,) positions in the one split.
+            second: (P,) positions in the other.
+            score: (P,) of the network.
+            scale: (P,) residual of ordinary neighbours.
+            automatic: below it near duplicates within a split are flagged; copies that are certain are too.
+        """
+        assert self.mine.miniatures is not None
+        assert self.other.miniatures is not None
+        evidence = PixelEvidence(np.concatenate([self.mine.miniatures, self.other.miniatures]))
+        beyond = len(self.own) + np.searchsorted(self.other.readable, second)
+        pairs = np.stack([np.searchsorted(self.mine.readable, first), beyond], 1)
+        score = evidence.combine(score, pairs, scale)[0]
+        sure = float(score[evidence.likeness(pairs) <= SAME].max(initial=0.0))
+        evidence.find_copies(pairs, self._ordinary)
+        most = max(automatic, sure, LEAST_SURE)
+        found = evidence.with_copies(score, pairs, BAND * most, most).astype(np.float32)
+        return found, float(np.nextafter(np.float32(most), 1)) if sure or len(evidence.copies) else automatic
+
+    def _ordinary(self, ends: IntArray) -> IntArray:
+        """(E, k) rows of the nearest neighbours in the own split; the nearest of them may be copies."""
+        both = UnitRows(torch.cat([self.own.values, self.its.values]), torch.cat([self.own.zero, self.its.zero]))
+        rows, columns = torch.from_numpy(ends), torch.arange(len(self.own))
+        near = search_neighbors(both, rows, min(NEIGHBORS, len(self.own) - 1), rows, columns=columns)[0]
+        return near.numpy()
 
 
 def _leak_pairs(

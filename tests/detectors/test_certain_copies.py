@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 from scipy import ndimage
 
+from selfclean_hooks.audits.pipeline import audit_of
+from selfclean_hooks.audits.settings import AuditSettings
 from selfclean_hooks.data.images import miniature
+from selfclean_hooks.detectors.leakage import find_leakage
 from selfclean_hooks.detectors.methods import score
 from selfclean_hooks.detectors.near_duplicates import alignment
 from selfclean_hooks.detectors.near_duplicates.alignment import LEAST_STRUCTURE, displacements
@@ -22,6 +25,7 @@ from selfclean_hooks.detectors.near_duplicates.certain_copies import (
     MAX_SHARE,
     beyond_chance,
 )
+from tests.detectors.test_leakage import embeddings
 
 SIZE = 96
 
@@ -165,6 +169,23 @@ def test_what_the_network_takes_for_an_ordinary_neighbour_is_flagged(kind: str) 
     flagged = found.near_duplicate < found.automatic["near_duplicates"]
     assert flagged[:24].mean() >= 0.75
     assert flagged[24:300].mean() <= 0.02
+
+
+def test_copies_in_another_split_are_found_as_those_in_one_are() -> None:
+    kept, others = scenes(200, seed=5), scenes(60, seed=6)
+    copies = [copied(image) for image, copied in zip(kept, COPIES.values(), strict=False)]
+    vectors = blind(200, len(copies))
+    train = embeddings(vectors[:200], miniatures=small(kept))
+    test = embeddings(
+        np.concatenate([vectors[200:], blind(60, 0, seed=1)]),
+        miniatures=small(copies + others),
+    )
+    scales = audit_of(train, AuditSettings()).scores.pair_scales
+    found = find_leakage({"train": train, "test": test}, {"train": scales}, 0.01, 0.01, ("train",))["train"]
+    flagged = found.score < found.automatic
+    right = found.index[flagged] == found.other_index[flagged]
+    assert right.sum() >= 0.75 * len(copies)
+    assert (~right).sum() <= 1
 
 
 def test_images_that_are_alike_by_nature_are_no_copies() -> None:

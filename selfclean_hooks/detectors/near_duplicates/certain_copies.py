@@ -8,6 +8,8 @@ be more than chance explains: of images alike by nature, far more agree to two p
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,9 +33,7 @@ def certainty(
     miniatures: NDArray[np.uint8],
     pairs: IntArray,
     residual: FloatArray,
-    originals: IntArray,
-    near: IntArray,
-    group: IntArray,
+    ordinary: Callable[[IntArray], IntArray],
 ) -> FloatArray:
     """How far each pair is from being no certain copy.
 
@@ -41,9 +41,7 @@ def certainty(
         miniatures: (N, S, S, 3).
         pairs: (P, 2) positions.
         residual: (P,) of them, see `aligned_residuals`; inf where they are not to be tried.
-        originals: (G,) positions, ascending.
-        near: (G, k) positions of the nearest neighbours of each that are no copies in the network.
-        group: (N,) the original that stands for each sample.
+        ordinary: gives, of positions (E,), those of their nearest neighbours that are no copies in the network, (E, k).
 
     Returns:
         (P,) displacement over the largest of a certain copy, in [0, 1]; inf: no certain copy.
@@ -54,8 +52,8 @@ def certainty(
     close = apart <= beyond_chance(apart)
     likely, apart = likely[close], apart[close]
     ends, at = np.unique(pairs[likely], return_inverse=True)
-    ordinary = _ordinary(miniatures, ends, near[np.searchsorted(originals, group[ends])][:, -ORDINARY:])
-    largest = np.minimum(PER_SQUARE * ordinary**2, MAX_DISPLACEMENT)[at.reshape(-1, 2)].min(1)
+    usual = _ordinary(miniatures, ends, ordinary(ends)[:, -ORDINARY:])
+    largest = np.minimum(PER_SQUARE * usual**2, MAX_DISPLACEMENT)[at.reshape(-1, 2)].min(1)
     found = np.full(len(pairs), np.inf)
     certain = apart <= largest
     found[likely[certain]] = (apart / np.maximum(largest, LEAST))[certain]

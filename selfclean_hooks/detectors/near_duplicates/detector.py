@@ -88,7 +88,8 @@ class ScaledNearDuplicates:
         of_tree = scaled_score(tree.lengths, pair_scale(scale, tree.edges))
         if pixels is not None:
             most = max(min(calibration.probability_threshold(PLACED), automatic), LEAST_SURE)
-            pixels.find_copies(pairs.index, groups.originals, near, groups.first)
+            row = np.searchsorted(groups.originals, groups.first)
+            pixels.find_copies(pairs.index, lambda ends: near[row[ends]])
             of_tree = pixels.with_copies(pixels.combine(of_tree, tree.edges)[0], tree.edges, BAND * most, most)
             pairs = in_order(pairs, pixels.with_copies(pairs.score, pairs.index, BAND * most, most))
             score = sample_scores(pairs, n)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -52,10 +53,10 @@ class PixelEvidence:
     def _key(self, pairs: IntArray) -> IntArray:
         return np.asarray(pairs.min(1) * len(self.miniatures) + pairs.max(1))
 
-    def find_copies(self, pairs: IntArray, originals: IntArray, near: IntArray, group: IntArray) -> None:
+    def find_copies(self, pairs: IntArray, ordinary: Callable[[IntArray], IntArray]) -> None:
         """Find which of the pairs (P, 2), each of them once, are certain copies; see `certainty`."""
         residual, mirrored = self.residuals(pairs)
-        found = certainty(self.miniatures, pairs, np.where(mirrored, np.inf, residual), originals, near, group)
+        found = certainty(self.miniatures, pairs, np.where(mirrored, np.inf, residual), ordinary)
         key, certain = self._key(pairs), np.isfinite(found)
         order = np.argsort(key[certain])
         self.copies, self._certainty = key[certain][order], found[certain][order]
@@ -89,14 +90,17 @@ class PixelEvidence:
         draw = np.random.default_rng(0).integers(len(self.miniatures), size=(UNRELATED, 2))
         return float(np.quantile(self.residuals(draw[draw[:, 0] != draw[:, 1]])[0], 0.9)) / ABOVE_MEDIAN
 
-    def combine(self, score: NDArray[np.floating], pairs: IntArray) -> tuple[FloatArray, BoolArray]:
+    def combine(
+        self, score: NDArray[np.floating], pairs: IntArray, scale: FloatArray | None = None
+    ) -> tuple[FloatArray, BoolArray]:
         """The scores (P,) of pairs (P, 2) with the pixels as well, and whether one is the mirror image of the other.
 
         The distance over the local scale is the geometric mean of those in the network and in the pixels. Where these
-        are the same it is what little they differ in, if that is less.
+        are the same it is what little they differ in, if that is less. The scale (P,) is that of both ends by default.
         """
         residual, mirrored = self.residuals(pairs)
-        combined, likeness = combined_score(score, residual, pair_scale(self.scale, pairs)), self.likeness(pairs)
+        scale = pair_scale(self.scale, pairs) if scale is None else scale
+        combined, likeness = combined_score(score, residual, scale), self.likeness(pairs)
         same = np.where(likeness <= SAME, likeness / (1 + likeness), np.inf)
         return np.minimum(combined, same), mirrored & (score > 0)
 
