@@ -193,7 +193,7 @@ def images(processes: Processes) -> Any:
     shown[60:] = shown[:30] // 2
     vectors, pairs = random_vectors("copies", 90, 10, 3), np.random.default_rng(4).integers(0, 90, (200, 2))
     with patch.multiple(residuals, BLOCK=16, PREPARED=30), patch.multiple(alignment, BLOCK=20):
-        return lead(processes, lambda: [score(vectors, None, miniatures=shown), displacements(shown, pairs)])
+        return lead(processes, lambda: [score(vectors, None, miniatures=shown), *displacements(shown, pairs)])
 
 
 SCENES: dict[str, Callable[[Processes], Any]] = {

@@ -32,8 +32,8 @@ HOPELESS = 1.0  # pixels at half the side, from which on the full side is not tr
 BLOCK = 256  # pairs at a time
 
 
-def displacements(miniatures: NDArray[np.uint8], pairs: IntArray) -> FloatArray:
-    """The largest displacement that is left between the images of each pair once they are aligned.
+def displacements(miniatures: NDArray[np.uint8], pairs: IntArray) -> tuple[FloatArray, FloatArray]:
+    """The largest displacement that is left between the images of each pair once they are aligned, and their motion.
 
     Args:
         miniatures: (N, S, S, 3), S a power of 2 from 16.
@@ -41,10 +41,12 @@ def displacements(miniatures: NDArray[np.uint8], pairs: IntArray) -> FloatArray:
 
     Returns:
         (P,) in pixels of the miniatures, from 0; inf where it is large, or where an image is all but empty. Light and
-        contrast do not count. It is the same for a pair in either order.
+        contrast do not count. And (P,) how far a place was moved for it, as a share of half the side; 0 where it is
+        inf. Both are the same for a pair in either order.
     """
     blocks = [pairs[start : start + BLOCK] for start in range(0, len(pairs), BLOCK)]
-    return np.concatenate([np.empty(0), *map_blocks(_Displacements(SharedArray(miniatures)).of, blocks)])
+    found = np.concatenate([np.empty((0, 2)), *map_blocks(_Displacements(SharedArray(miniatures)).of, blocks)])
+    return found[:, 0], found[:, 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,17 +56,18 @@ class _Displacements:
     images: SharedArray
 
     def of(self, pairs: IntArray) -> Float32Array:
-        """(P,) of few pairs, whatever is set for training."""
+        """(P, 2) of few pairs, whatever is set for training."""
         with torch.no_grad(), on_cpu(), torch.autocast("cpu", enabled=False):
             return np.asarray(_displacements(self.images.values, pairs).numpy())
 
 
 def _displacements(miniatures: NDArray[np.uint8], pairs: IntArray) -> Tensor:
-    """(P,) of few pairs: the smaller one of either image moved; the second is tried where the first comes near."""
+    """(P, 2) of few pairs: those of either image moved; the second is tried where the first comes near."""
     one, other = (_images(miniatures[ends]) for ends in pairs_by_content(miniatures, pairs))
     found = _displacement(one, other)
-    near = found.isfinite()
-    found[near] = torch.minimum(found[near], _displacement(other[near], one[near]))
+    near = found[:, 0].isfinite()
+    back = _displacement(other[near], one[near])
+    found[near] = torch.where(back[:, :1] < found[near, :1], back, found[near])
     return found
 
 
@@ -73,8 +76,8 @@ def _images(miniatures: NDArray[np.uint8]) -> Tensor:
 
 
 def _displacement(moved: Tensor, fixed: Tensor) -> Tensor:
-    """(B,) displacements with the images of one tensor (B, 3, S, S) moved over those of the other."""
-    found = torch.full((len(moved),), torch.inf, dtype=moved.dtype)
+    """(B, 2) displacements with the images of one tensor (B, 3, S, S) moved over those of the other, and motions."""
+    found = torch.tensor([torch.inf, 0.0], dtype=moved.dtype).repeat(len(moved), 1)
     maps = torch.eye(2, 3, dtype=moved.dtype).repeat(len(moved), 1, 1)
     rows = torch.arange(len(moved))
     side = COARSEST
@@ -82,7 +85,8 @@ def _displacement(moved: Tensor, fixed: Tensor) -> Tensor:
         small, target = (avg_pool2d(part[rows], moved.shape[-1] // side) for part in (moved, fixed))
         maps = _aligned(small, target, maps, STEPS.get(side, 3))
         if side == moved.shape[-1]:
-            found[rows] = _mismatch(small, target, maps)
+            motion = (maps - torch.eye(2, 3, dtype=maps.dtype)).abs().flatten(1).amax(1)
+            found[rows] = torch.stack([_mismatch(small, target, maps), motion], 1)
             break
         if 2 * side == moved.shape[-1] and side > COARSEST:
             close = _mismatch(small, target, maps) < HOPELESS

@@ -3,7 +3,8 @@
 Two images agree to a fraction of a pixel once they are aligned (`alignment`) if one is a copy of the other, zoomed,
 cropped, turned or of another brightness. But trousers in a catalogue nearly do so too, and ones that are written. So
 what is left has to be little beside what is left between a sample and its ordinary neighbours, and such pairs have to
-be more than chance explains: of images alike by nature, far more agree to two pixels than to one.
+be more than chance explains: of images alike by nature, far more agree to two pixels than to one. Pairs that had to be
+moved are counted apart from those that lay over each other at once: of the one or the other there are few by nature.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ MAX_RESIDUAL = 0.4  # of pairs before they are aligned finely: a copy cropped by
 TRIED = 3  # pairs a sample that are aligned, at most
 MAX_DISPLACEMENT = 0.7  # pixels of a miniature of 32
 PER_SQUARE = 0.11  # of the displacement of ordinary neighbours: the more alike these are, the less it may be
+MOVED = 0.04  # of half the side, from which on a pair is one that had to be moved: drawings of one series seldom have
 MAX_GROWTH = 6.0  # pairs from a displacement to twice of it, for each one from half of it; by chance 8, in three
 # dimensions, or more. Those nearer do not count: exact copies say nothing of pairs that are a little alike
 MAX_SHARE = 0.1  # of the pairs tried, up to which their number still grows as by chance
@@ -48,8 +50,10 @@ def certainty(
     """
     likely = np.argsort(residual, kind="stable")[: TRIED * len(miniatures)]
     likely = likely[residual[likely] <= MAX_RESIDUAL]
-    apart = displacements(miniatures, pairs[likely])
-    close = apart <= beyond_chance(apart)
+    apart, motion = displacements(miniatures, pairs[likely])
+    close, moved = np.zeros(len(likely), np.bool_), motion > MOVED
+    for kind in (moved, ~moved):
+        close[kind] = apart[kind] <= beyond_chance(apart[kind], len(apart))
     likely, apart = likely[close], apart[close]
     ends, at = np.unique(pairs[likely], return_inverse=True)
     usual = _ordinary(miniatures, ends, ordinary(ends)[:, -ORDINARY:])
@@ -60,12 +64,13 @@ def certainty(
     return found
 
 
-def beyond_chance(displacement: FloatArray) -> float:
-    """The largest displacement up to which pairs are more than chance gives, of these (P,); 0 if none is."""
+def beyond_chance(displacement: FloatArray, tried: int) -> float:
+    """The largest displacement up to which pairs are more than chance gives, of these (P,) among many tried; 0: none.
+    """
     d = np.sort(displacement)
     up_to_half, up_to, up_to_twice = (np.searchsorted(d, times * d, "right") for times in (0.5, 1, 2))
     is_more = up_to_twice - up_to <= MAX_GROWTH * (up_to - up_to_half)
-    frequent = is_more & (up_to_twice <= max(MAX_SHARE * len(d), FEW))
+    frequent = is_more & (up_to_twice <= max(MAX_SHARE * tried, FEW))
     return float(d[frequent & (d <= MAX_DISPLACEMENT)].max(initial=0.0))
 
 
@@ -73,5 +78,5 @@ def _ordinary(miniatures: NDArray[np.uint8], ends: IntArray, others: IntArray) -
     """(E,) displacement between each of the positions and its ordinary neighbours (E, k); 0 where it has none."""
     if not others.size:
         return np.zeros(len(ends))
-    apart = np.minimum(displacements(miniatures, listed_pairs(ends, others)), FAR)
+    apart = np.minimum(displacements(miniatures, listed_pairs(ends, others))[0], FAR)
     return np.asarray(np.median(apart.reshape(others.shape), 1))
