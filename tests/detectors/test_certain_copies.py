@@ -16,7 +16,7 @@ from selfclean_hooks.audits.settings import AuditSettings
 from selfclean_hooks.data.images import miniature
 from selfclean_hooks.detectors.leakage import find_leakage
 from selfclean_hooks.detectors.methods import score
-from selfclean_hooks.detectors.near_duplicates import alignment
+from selfclean_hooks.detectors.near_duplicates import alignment, certain_copies
 from selfclean_hooks.detectors.near_duplicates.alignment import LEAST_STRUCTURE, displacements
 from selfclean_hooks.detectors.near_duplicates.certain_copies import (
     FEW,
@@ -24,6 +24,7 @@ from selfclean_hooks.detectors.near_duplicates.certain_copies import (
     MAX_GROWTH,
     MAX_SHARE,
     beyond_chance,
+    certainty,
 )
 from tests.detectors.test_leakage import embeddings
 
@@ -66,6 +67,7 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "-5 degrees": lambda image: image.rotate(-5, Image.Resampling.BILINEAR),
     "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.1),
     "less contrast": lambda image: ImageEnhance.Contrast(image).enhance(0.7),
+    "cut off": lambda image: ImageEnhance.Brightness(image).enhance(1.5),
 }
 
 
@@ -107,10 +109,20 @@ def slow_mismatch(moved: NDArray[np.floating], fixed: NDArray[np.floating], map_
             inside[row, column] = max(abs(x), abs(y)) <= 1 - 1 / side
             at = [((y + 1) * side - 1) / 2], [((x + 1) * side - 1) / 2]
             laid[:, row, column] = [ndimage.map_coordinates(c, at, order=1, mode="nearest")[0] for c in moved]
-    some = inside > 0
-    a, b = (image - image[:, some].mean(1)[:, None, None] for image in (laid, fixed))
-    a = a * (a * b)[:, some].sum() / ((a * a)[:, some].sum() + 1e-6 * some.sum())
+    some = (inside > 0) & (laid < alignment.BRIGHTEST) & (fixed < alignment.BRIGHTEST)
+    if some.mean() <= alignment.LEAST_WITHIN_RANGE:
+        some = np.broadcast_to(inside > 0, fixed.shape)
+    a, b = (np.stack([c - c[at].mean() for c, at in zip(image, some, strict=True)]) for image in (laid, fixed))
+    gain = sum((x * y)[at].mean() for x, y, at in zip(a, b, some, strict=True))
+    a = a * gain / (sum((x * x)[at].mean() for x, at in zip(a, some, strict=True)) + 1e-6)
     blurred = [ndimage.uniform_filter(image * inside, (1, 3, 3), mode="constant") for image in (a, b)]
+    left = a - b
+    for place in np.ndindex(left.shape):  # where the one is cut off, the other may say how bright it is
+        if (fixed[place] > alignment.BRIGHTEST and left[place] > 0) or (
+            laid[place] > alignment.BRIGHTEST and left[place] < 0
+        ):
+            left[place] = 0
+    left = ndimage.uniform_filter(left * inside, (1, 3, 3), mode="constant")
     steep = []
     for image in blurred:
         padded = np.pad(image, ((0, 0), (1, 1), (1, 1)), mode="edge")
@@ -120,15 +132,16 @@ def slow_mismatch(moved: NDArray[np.floating], fixed: NDArray[np.floating], map_
     if shared < alignment.LEAST_OVERLAP or min((g > alignment.NOISE**2).mean() for g in steep) < LEAST_STRUCTURE:
         return float("inf")
     near = ndimage.maximum_filter(np.maximum(*steep), 3, mode="nearest")
-    apart = np.sqrt(((blurred[0] - blurred[1]) ** 2).sum(0) / (near + alignment.NOISE**2))
+    apart = np.sqrt((left**2).sum(0) / (near + alignment.NOISE**2))
     return float((apart * inside).max())
 
 
 def test_what_is_left_is_that_of_a_loop_over_pixels() -> None:
     images = scenes(4, seed=1)
-    tiny = small([*images, part(images[0], 0.05, 0.02, 0, 0.03)]).transpose(0, 3, 1, 2) / 255
+    bright = ImageEnhance.Brightness(images[0]).enhance(1.8)
+    tiny = small([*images, part(images[0], 0.05, 0.02, 0, 0.03), bright]).transpose(0, 3, 1, 2) / 255
     maps = np.array([[[0.95, 0.02, 0.03], [-0.01, 1.05, -0.04]], [[1.0, 0, 0], [0, 1.0, 0]]])
-    for first, second in ((0, 4), (4, 0), (1, 2), (3, 3)):
+    for first, second in ((0, 4), (4, 0), (1, 2), (3, 3), (0, 5), (5, 1)):
         for map_ in maps:
             one, other = (torch.from_numpy(tiny[[at]]).float() for at in (first, second))
             fast = alignment._mismatch(one, other, torch.from_numpy(map_[None]).float())
@@ -149,10 +162,10 @@ def test_the_limit_of_chance_is_that_of_a_loop() -> None:
                 and twice <= max(MAX_SHARE * len(d), FEW)
             ):
                 slow = max(slow, limit)
-        assert beyond_chance(d) == slow
+        assert beyond_chance(d, len(d)) == slow
     by_chance = 2 * np.linspace(0, 1, 500) ** (1 / 4)  # in four dimensions
-    assert beyond_chance(by_chance) == 0
-    assert beyond_chance(np.append(by_chance, np.full(40, 0.001))) == 0.001
+    assert beyond_chance(by_chance, len(by_chance)) == 0
+    assert beyond_chance(np.append(by_chance, np.full(40, 0.001)), 2 * len(by_chance)) == 0.001
 
 
 def blind(n: int, copies: int, seed: int = 0) -> NDArray[np.float32]:
@@ -186,6 +199,27 @@ def test_copies_in_another_split_are_found_as_those_in_one_are() -> None:
     right = found.index[flagged] == found.other_index[flagged]
     assert right.sum() >= 0.75 * len(copies)
     assert (~right).sum() <= 1
+
+
+@pytest.mark.parametrize(("moved", "found"), [(0.1, 12), (0.0, 0)])
+def test_pairs_that_had_to_be_moved_are_counted_apart(
+    moved: float, found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 5,000 drawings of one series ever more differ by more; twelve copies are zoomed, which no other pair is."""
+    apart = np.append(2 * np.linspace(0.01, 1, 5000) ** (1 / 3), np.linspace(0.4, 0.6, 12))
+    n = len(apart)
+
+    def measured(_: NDArray[np.uint8], pairs: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        first, second = pairs.T
+        is_one = second == first + n  # else two ordinary neighbours
+        at = np.minimum(first, n - 1)
+        return np.where(is_one, apart[at], np.inf), np.where(is_one & (at >= 5000), moved, 0.0)
+
+    monkeypatch.setattr(certain_copies, "displacements", measured)
+    pairs, images = np.stack([np.arange(n), np.arange(n) + n], 1), np.zeros((2 * n, 2, 2, 3), np.uint8)
+    certain = np.isfinite(certainty(images, pairs, np.zeros(n), lambda ends: np.zeros((len(ends), 1), np.int64)))
+    assert certain[5000:].sum() == found
+    assert not certain[:5000].any()
 
 
 def test_images_that_are_alike_by_nature_are_no_copies() -> None:

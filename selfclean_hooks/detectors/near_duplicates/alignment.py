@@ -28,6 +28,8 @@ LARGEST = 0.3  # change of any entry of the map
 LEAST_OVERLAP = 0.6  # of either image, that it shares with the other
 NOISE = 0.074  # difference over all channels, in [0, 1], that passes for a pixel where there is no gradient
 LEAST_STRUCTURE = 0.06  # of an image's pixels with a gradient: with less, any two could be aligned
+BRIGHTEST = 0.98  # beyond it a brighter copy is cut off: how much brighter it would be is not known
+LEAST_WITHIN_RANGE = 0.1  # of an image
 HOPELESS = 1.0  # pixels at half the side, from which on the full side is not tried
 BLOCK = 256  # pairs at a time
 
@@ -120,17 +122,28 @@ def _aligned(moved: Tensor, fixed: Tensor, maps: Tensor, steps: int) -> Tensor:
 def _mismatch(moved: Tensor, fixed: Tensor, maps: Tensor) -> Tensor:
     """(B,) the largest displacement within what the maps lay over each other."""
     laid, inside = _moved_over(moved, maps)
-    weight = inside / inside.sum((-1, -2), keepdim=True).clamp(min=1)
-    laid, fixed = (part - (part * weight).sum((-1, -2), keepdim=True) for part in (laid, fixed))
-    own = (laid * laid * weight).sum((1, 2, 3), keepdim=True)
-    laid = laid * ((laid * fixed * weight).sum((1, 2, 3), keepdim=True) / (own + 1e-6))
-    laid, fixed = (avg_pool2d(part * inside, 3, 1, 1) for part in (laid, fixed))  # resampling blurs the one
-    steepness = torch.stack([sum((g * g).sum(1) for g in _gradients(part)) for part in (laid, fixed)])  # type: ignore[misc]
+    weight = _within_range(laid, fixed, inside)
+    weight = weight / weight.sum((-1, -2), keepdim=True).clamp(min=1e-6)
+    centred, target = (part - (part * weight).sum((-1, -2), keepdim=True) for part in (laid, fixed))
+    own = (centred * centred * weight).sum((1, 2, 3), keepdim=True)
+    centred = centred * ((centred * target * weight).sum((1, 2, 3), keepdim=True) / (own + 1e-6))
+    left = centred - target
+    is_open = ((fixed > BRIGHTEST) & (left > 0)) | ((laid > BRIGHTEST) & (left < 0))
+    left = avg_pool2d(left.masked_fill(is_open, 0) * inside, 3, 1, 1)  # resampling blurs the one
+    blurred = (avg_pool2d(part * inside, 3, 1, 1) for part in (centred, target))
+    steepness = torch.stack([sum((g * g).sum(1) for g in _gradients(part)) for part in blurred])  # type: ignore[misc]
     near = max_pool2d(steepness.amax(0)[:, None], 3, 1, 1)[:, 0]
-    apart = ((laid - fixed).square().sum(1) / (near + NOISE**2)).sqrt() * inside[:, 0]
+    apart = (left.square().sum(1) / (near + NOISE**2)).sqrt() * inside[:, 0]
     is_empty = (steepness > NOISE**2).float().mean((-1, -2)).amin(0) < LEAST_STRUCTURE
     shared = inside.mean((1, 2, 3)) * torch.linalg.det(maps[:, :, :2]).abs().clamp(max=1)
     return apart.flatten(1).amax(1).masked_fill(is_empty | (shared < LEAST_OVERLAP), torch.inf)
+
+
+def _within_range(laid: Tensor, fixed: Tensor, inside: Tensor) -> Tensor:
+    """(B, 3, S, S) 1 where light and contrast can be compared: inside, and as bright as can be in neither image."""
+    both = inside * ((laid < BRIGHTEST) & (fixed < BRIGHTEST))
+    enough = both.mean((1, 2, 3), keepdim=True) > LEAST_WITHIN_RANGE
+    return torch.where(enough, both, inside.expand_as(both))
 
 
 def _moved_over(moved: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:

@@ -65,8 +65,7 @@ def certainty(
 
 
 def beyond_chance(displacement: FloatArray, tried: int) -> float:
-    """The largest displacement up to which pairs are more than chance gives, of these (P,) among many tried; 0: none.
-    """
+    """The largest displacement up to which pairs are more than chance gives, of these (P,) among all tried; 0: none."""
     d = np.sort(displacement)
     up_to_half, up_to, up_to_twice = (np.searchsorted(d, times * d, "right") for times in (0.5, 1, 2))
     is_more = up_to_twice - up_to <= MAX_GROWTH * (up_to - up_to_half)
