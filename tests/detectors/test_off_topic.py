@@ -308,11 +308,14 @@ def test_a_group_that_may_be_a_class_widens_the_interval() -> None:
     assert most[0] >= 60 > most[1]
 
 
-def test_groups_without_labels_have_no_main_body() -> None:
-    alone, labelled = both_ways(*groups(*[40] * 6))
-    assert "no main body" in calibration_of(alone).unknown
-    assert alone.automatic == 0
+def test_of_groups_without_labels_no_number_is_known_though_what_is_in_none_is_flagged() -> None:
+    vectors, labels = groups(*[80] * 6)
+    strange = np.random.default_rng(1).normal(0, 1, (5, 16)) - 2
+    alone, labelled = both_ways(np.concatenate([vectors, strange]), np.append(labels, [0, 1, 2, 3, 4]))
+    assert "groups apart" in calibration_of(alone).unknown
     assert not calibration_of(labelled).unknown
+    for found in (alone, labelled):
+        assert (found.score < found.automatic).nonzero()[0].tolist() == [480, 481, 482, 483, 484]
 
 
 def test_branches_of_a_chain() -> None:

@@ -35,6 +35,7 @@ IMAGE_WEIGHT = 0.75  # of edges and colours at most. Without labels they help so
 LABELLED = 0.9  # of the samples must carry a label; measured on classes of unequal spread: with 0.8 of them, unlabelled
 # samples of several classes are a group that fits none, and a third of all was flagged
 TOO_MANY = "more samples lie far from the others than can be off-topic: there is no main body that they differ from"
+GROUPS = "most samples lie in groups apart from the others, and without labels each may be a class or off-topic"
 MAX_FLAGGED = 0.25  # of all samples; the mixtures hold a fifth of off-topic samples at most
 MAX_IN_GROUPS = 0.5  # of all samples, in branches that are classes or off-topic: without labels nobody knows which
 MAX_OF_CLASS = 0.4  # of the samples of one class: if so many seem off-topic, it is a class that varies more than others
@@ -63,8 +64,11 @@ class BranchOffTopic:
         calibration = off_topic_calibration(score, labels, dimension, agreement, in_groups)
         threshold = automatic_threshold(calibration, labels is not None)
         flagged = score < threshold
-        if flagged.mean() > MAX_FLAGGED or _most_of_class(flagged, labels) > MAX_OF_CLASS or in_groups > MAX_IN_GROUPS:
+        if flagged.mean() > MAX_FLAGGED or _most_of_class(flagged, labels) > MAX_OF_CLASS:
             threshold, calibration = 0.0, replace(calibration, unknown=TOO_MANY)
+        elif in_groups > MAX_IN_GROUPS and not calibration.unknown:
+            threshold = calibration.probability_threshold(CERTAIN)
+            calibration = replace(calibration, unknown=GROUPS)
         return Finding(score, threshold, calibration=calibration)
 
 
