@@ -42,7 +42,7 @@ def no_seed_left_in_the_environment() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def forkserver() -> Iterator[str]:
     """A start method that hands on by pickle alone, as spawn does, and imports torch once for all processes."""
-    server.set_forkserver_preload(["lightning", "selfclean_hooks_lightning", "torchvision", "datasets"])
+    server.set_forkserver_preload(["torchvision", "selfclean_hooks.data.workers"])
     yield "forkserver"
     state: Any = server._forkserver
     if state._forkserver_pid is not None:  # it would wait for workers of loaders that were forked meanwhile

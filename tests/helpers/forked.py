@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Callable
@@ -16,6 +17,13 @@ class Ended(NamedTuple):
     status: int | None
     out: str
     err: str
+
+
+def free_port() -> int:
+    """Where processes may meet."""
+    with socket.socket() as held:
+        held.bind(("localhost", 0))
+        return int(held.getsockname()[1])
 
 
 def forked(work: Callable[[], Any]) -> Ended:

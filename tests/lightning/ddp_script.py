@@ -1,6 +1,4 @@
-"""What two processes of strategy "ddp" do and see. Lightning starts this file a second time, as users' scripts.
-
-    python -m tests.lightning.ddp_script FOLDER
+"""What two processes of strategy "ddp" do and see, which were started as by torchrun or a cluster.
 
 Each fit below is made by both processes; each writes what it saw to FOLDER/<rank>.json.
 """
@@ -11,6 +9,7 @@ import json
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
@@ -298,7 +297,19 @@ FITS: dict[str, Callable[[Path], Seen]] = {
 }
 
 
-def main(folder: Path) -> None:
+def main(rank: int, port: int, folder: Path) -> None:
+    """What the process of a rank does; its output goes to FOLDER/log."""
+    log = os.open(folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    for number, file in ((1, "stdout"), (2, "stderr")):
+        os.dup2(log, number)
+        setattr(sys, file, os.fdopen(number, "w", buffering=1))
+    warnings.simplefilter("always")
+    warnings.showwarning = lambda message, *_: print(message, file=sys.stderr)
+    torch.set_num_threads(1)  # threads do not outlive a fork
+    lightning.seed_everything(rank, verbose=False)  # as processes of their own, which are not alike
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        os.environ.pop(name, None)
+    os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", MASTER_ADDR="localhost", MASTER_PORT=str(port))
     os.sched_getaffinity = lambda process: {0}  # or the first would take the core that the other needs
     seen: dict[str, Any] = {"pid": os.getpid()}
 
@@ -318,7 +329,3 @@ def main(folder: Path) -> None:
     finally:
         seen["interrupted"] = type(sys.exc_info()[1]).__name__
         write()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

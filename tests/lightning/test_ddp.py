@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
+import multiprocessing
+import pickle
 from collections import Counter
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,8 @@ from PIL import Image
 
 from selfclean_hooks import Audit, audit
 from selfclean_hooks.embedding.pretrain.run import load
+from tests.helpers.forked import free_port
+from tests.lightning import ddp_script
 from tests.lightning.ddp_parts import Memory, ShiftedBatchNorm
 from tests.lightning.fits import DROP, LOOSE, Module, N, Net, audit_callback, train_data, trainer, val_data
 from tests.lightning.margin_fits import Logged, twin
@@ -32,9 +33,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 class Launch(NamedTuple):
-    """What came of starting the script."""
+    """What came of starting both."""
 
-    status: int
+    status: list[int | None]
     folder: Path
     by_rank: list[dict[str, Any]]
     log: str
@@ -49,24 +50,15 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Launch:
     (folder / "images").mkdir()
     for i, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8)):
         Image.fromarray(pixels).save(folder / "images" / f"{i}.png")
-    reported = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
-    env = {name: value for name, value in os.environ.items() if name not in reported}
-    started = subprocess.Popen(
-        [sys.executable, "-m", "tests.lightning.ddp_script", str(folder)],
-        cwd=Path(__file__).parents[2],
-        env={**env, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:  # until both have ended: both hold the pipe
-        log, _ = started.communicate(timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        os.killpg(started.pid, signal.SIGKILL)
-        log, _ = started.communicate()
+    fork, port = multiprocessing.get_context("fork"), free_port()
+    both = [fork.Process(target=ddp_script.main, args=(rank, port, folder)) for rank in (0, 1)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(PATIENCE)
+        process.kill()
     by_rank = [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
-    return Launch(started.returncode, folder, by_rank, log)
+    return Launch([process.exitcode for process in both], folder, by_rank, (folder / "log").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +313,7 @@ def test_held_out_data_that_differ_are_not_compared(launched: Launch, fit: str, 
 
 def test_an_interrupt_of_one_process_ends_all(launched: Launch) -> None:
     """The launch would not be over if one were left."""
-    assert launched.status == 1, launched.log[-2000:]
+    assert launched.status == [1, 1], launched.log[-2000:]
     assert launched.by_rank[0]["interrupted"] == "SystemExit"  # what Lightning makes of a KeyboardInterrupt
 
 
@@ -348,9 +340,16 @@ def assert_nearly(frame: str, expected: str) -> None:
     pd.testing.assert_frame_equal(one, other, rtol=0, atol=1e-5)
 
 
-def test_ddp_spawn(tmp_path: Path, alone: dict[str, Any], forkserver: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ddp_spawn(tmp_path: Path, alone: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     start: Any = vars(torch.multiprocessing)["start_processes"]
-    quickly = lambda *args, **kwargs: start(*args, **{**kwargs, "start_method": forkserver})  # noqa: E731
+
+    def quickly(work: Any, args: Any, **settings: Any) -> Any:
+        """Handed on by pickle alone, as spawn does, but for the queue; and nothing is imported anew."""
+        queues = [each if isinstance(each, SimpleQueue) else None for each in args]
+        work, *handed = pickle.loads(pickle.dumps((work, *(each for each in args if each not in queues))))
+        both = [queue or handed.pop(0) for queue in queues]
+        return start(work, both, **{**settings, "start_method": "fork"})
+
     monkeypatch.setattr(torch.multiprocessing, "start_processes", quickly)
     callback = audit_callback(tmp_path / "audit", policy=DROP)
     model, data = Net(), Module(train_data(), val_data(leaking=5))

@@ -3,23 +3,17 @@
 import json
 import multiprocessing
 import os
-import socket
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState  # type: ignore[import-untyped]
 
 from selfclean_hooks_transformers import audit_trainer
+from tests.helpers.forked import free_port
 from tests.transformers_trainer.trainers import CHOICES, DROP, as_dataset, contaminated, image_trainer, weights
 
 PATIENCE = 200  # seconds; a hang must fail and not last
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("localhost", 0))
-        return int(held.getsockname()[1])
 
 
 def train(rank: int, port: int, folder: Path) -> None:
@@ -43,8 +37,8 @@ def train(rank: int, port: int, folder: Path) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_both_drop_the_same_and_share_the_rest(tmp_path: Path, forkserver: Literal["forkserver"]) -> None:
-    context, port = multiprocessing.get_context(forkserver), free_port()  # a fork has no threads of autograd
+def test_both_drop_the_same_and_share_the_rest(tmp_path: Path) -> None:
+    context, port = multiprocessing.get_context("fork"), free_port()
     both = [context.Process(target=train, args=(rank, port, tmp_path)) for rank in range(2)]
     for process in both:
         process.start()

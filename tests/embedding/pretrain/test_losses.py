@@ -4,7 +4,6 @@ import math
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import torch
@@ -143,8 +142,8 @@ def part_of(rank: int, file: Path) -> None:
     distributed.destroy_process_group()
 
 
-def test_two_processes_compare_with_the_whole_batch(tmp_path: Path, forkserver: Literal["forkserver"]) -> None:
-    context = multiprocessing.get_context(forkserver)  # a fork has no threads of autograd
+def test_two_processes_compare_with_the_whole_batch(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
     parts = [context.Process(target=part_of, args=(rank, tmp_path / "meeting")) for rank in (0, 1)]
     for part in parts:
         part.start()
