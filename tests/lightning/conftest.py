@@ -13,8 +13,8 @@ import selfclean_hooks.results.finding_neighbors
 import selfclean_hooks.training.auditor
 from selfclean_hooks.embedding.backbones import resolve
 from selfclean_hooks.embedding.encoders.encoder import of_callable
-from tests.lightning.margin_fits import Blended
-from tests.lightning.module_features import pixels
+from tests.lightning.features.module_features import pixels
+from tests.lightning.margins.margin_fits import Blended
 
 WITH_PAGES = (
     "test_data_audit",

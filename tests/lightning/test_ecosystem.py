@@ -27,7 +27,7 @@ import selfclean_hooks_lightning.pytorch_lightning as for_pytorch_lightning
 from selfclean_hooks import Thresholds
 from tests.lightning.fits import DROP, FIRM, Module, N, train_data, val_data
 from tests.lightning.fits import trainer as quiet_trainer
-from tests.lightning.parallel_fits import BATCH, Calm, caught, dropped, dropping, fitted, trained
+from tests.lightning.processes.parallel_fits import BATCH, Calm, caught, dropped, dropping, fitted, trained
 
 ALL = set(range(N))
 QUIET: dict[str, Any] = {

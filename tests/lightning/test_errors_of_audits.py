@@ -24,7 +24,7 @@ from selfclean_hooks_lightning import DataAudit, lightning_internals
 from selfclean_hooks_lightning import callback as callback_module
 from selfclean_hooks_lightning import fit as fit_module
 from tests.lightning.fits import DROP, FIRM, Net, audit_callback, train_data, trainer, weights
-from tests.lightning.parallel_fits import caught
+from tests.lightning.processes.parallel_fits import caught
 
 ENFORCING: list[dict[str, Any]] = [
     {"policy": DROP},

@@ -14,7 +14,7 @@ from torch import nn
 
 from selfclean_hooks import Limits, Policy, Thresholds
 from tests.lightning.fits import Module, N, train_data, val_data
-from tests.lightning.parallel_fits import BATCH, Calm, dropped, trained
+from tests.lightning.processes.parallel_fits import BATCH, Calm, dropped, trained
 
 TRAINER: dict[str, Any] = {
     "accelerator": "cpu",

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from selfclean_hooks import Audit
 from tests.lightning.fits import DROP, Module, N, audit_callback, train_data, trainer, val_data
-from tests.lightning.parallel_fits import BATCH, Calm, Sorted, dropping, fitted, loader
+from tests.lightning.processes.parallel_fits import BATCH, Calm, Sorted, dropping, fitted, loader
 
 NAMES = ("near_duplicates", "off_topic", "label_errors", "leakage", "unreadable", "kept_fraction", "rank_me")
 IMAGED = ("near_duplicates", "off_topic", "label_errors")

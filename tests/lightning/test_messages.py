@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from selfclean_hooks import Policy, Thresholds
 from selfclean_hooks.utils.text import listing
 from tests.lightning.fits import Items, Module, Net, audit_callback, clean_data, train_data, trainer, val_data
-from tests.lightning.parallel_fits import Calm, caught
+from tests.lightning.processes.parallel_fits import Calm, caught
 
 
 class OwnTrainer(lightning.Trainer):

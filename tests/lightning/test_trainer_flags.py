@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tests.lightning.fits import DROP, Module, N, audit_callback, train_data, val_data
-from tests.lightning.parallel_fits import BATCH, Calm, dropped, dropping, fitted, trained
+from tests.lightning.processes.parallel_fits import BATCH, Calm, dropped, dropping, fitted, trained
 
 BARE: dict[str, Any] = dict.fromkeys(
     ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "log_every_n_steps")

@@ -7,7 +7,7 @@ import pytest
 
 from selfclean_hooks import Limits, Policy, Thresholds
 from selfclean_hooks.report.as_json import as_json
-from tests.report.page_reader import N, leaking, made
+from tests.report.html.page_reader import N, leaking, made
 
 
 def test_json_holds_the_counts_and_no_nan() -> None:
