@@ -199,6 +199,7 @@ def fit_chance(score: NDArray[np.floating], quantiles: tuple[float, float]) -> t
     few, many = np.log(s / (1 - s))
     wanted = np.log1p(-np.array(quantiles))
     m = float(np.clip(np.log(wanted[1] / wanted[0]) / max(many - few, 1e-6), 0.5, MAX_DIMENSION))
+    m /= 1 + FEW_SAMPLES / len(score)
     return m, float(wanted[0] / np.log1p(-np.exp(few * m)))
 
 

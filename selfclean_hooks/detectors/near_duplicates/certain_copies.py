@@ -26,7 +26,8 @@ MOVED = 0.04  # of half the side, from which on a pair is one that had to be mov
 MAX_GROWTH = 6.0  # pairs from a displacement to twice of it, for each one from half of it; by chance 8, in three
 # dimensions, or more. Those nearer do not count: exact copies say nothing of pairs that are a little alike
 MAX_SHARE = 0.1  # of the pairs tried, up to which their number still grows as by chance
-FEW = 10  # pairs, whose share is no matter
+FEW = 10  # pairs, whose share is no matter; of few samples, among which what is alike by nature cannot be seen, these
+CLOSE, FEW_CLOSE, FEW_FAR = 0.35, 0.25, 0.05  # fractions of them: up to so many pixels, and beyond
 LEAST = 1e-6  # pixels
 ORDINARY, FAR = 8, 3.0  # neighbours that it is compared with; pixels of those that cannot be aligned
 
@@ -53,7 +54,7 @@ def certainty(
     apart, motion = displacements(miniatures, pairs[likely])
     close, moved = np.zeros(len(likely), np.bool_), motion > MOVED
     for kind in (moved, ~moved):
-        close[kind] = apart[kind] <= beyond_chance(apart[kind], len(apart))
+        close[kind] = apart[kind] <= beyond_chance(apart[kind], len(apart), len(miniatures))
     likely, apart = likely[close], apart[close]
     ends, at = np.unique(pairs[likely], return_inverse=True)
     usual = _ordinary(miniatures, ends, ordinary(ends)[:, -ORDINARY:])
@@ -64,12 +65,19 @@ def certainty(
     return found
 
 
-def beyond_chance(displacement: FloatArray, tried: int) -> float:
-    """The largest displacement up to which pairs are more than chance gives, of these (P,) among all tried; 0: none."""
+def beyond_chance(displacement: FloatArray, tried: int, n: int) -> float:
+    """The largest displacement up to which pairs are more than chance gives; 0 if none is.
+
+    Args:
+        displacement: (P,) of pairs.
+        tried: number of pairs, these and others.
+        n: number of samples.
+    """
     d = np.sort(displacement)
     up_to_half, up_to, up_to_twice = (np.searchsorted(d, times * d, "right") for times in (0.5, 1, 2))
     is_more = up_to_twice - up_to <= MAX_GROWTH * (up_to - up_to_half)
-    frequent = is_more & (up_to_twice <= max(MAX_SHARE * tried, FEW))
+    free = np.minimum(np.where(d <= CLOSE, FEW_CLOSE, FEW_FAR) * n, FEW)
+    frequent = is_more & (up_to_twice <= np.maximum(MAX_SHARE * tried, free))
     return float(d[frequent & (d <= MAX_DISPLACEMENT)].max(initial=0.0))
 
 
