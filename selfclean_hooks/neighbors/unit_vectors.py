@@ -90,13 +90,12 @@ class UnitRows(SharedRows):
     def distances(self, rows: Tensor, columns: Tensor, budget: int = 1 << 18) -> Tensor:
         """Distances of `rows` (R,) to `columns` (R, m): (R, m) float32 in [0, 1]. Independent of how it is chunked."""
         out = torch.empty(columns.shape, dtype=torch.float32)
-        step = max(1, budget // (columns.shape[1] * self.values.shape[1] + 1))
-        for start in range(0, len(rows), step):
-            r, c = rows[start : start + step], columns[start : start + step]
-            gap = self.values.index_select(0, c.flatten()).view(*c.shape, -1)
-            gap = gap.sub_(self.values[r].unsqueeze(1)).square_().sum(-1)
-            out[start : start + step] = (gap + self.zero[c] + self.zero[r].unsqueeze(1)) / 4
-        return out.clamp_(0, 1)
+        dim = self.values.shape[1]
+        step = max(1, budget // (columns.shape[1] * dim + 1))
+        for r, c, part in zip(*(torch.split(each, step) for each in (rows, columns, out)), strict=True):
+            gap = self.values.index_select(0, c.flatten()).view(*c.shape, dim)
+            torch.sum(gap.sub_(self.values.index_select(0, r).unsqueeze(1)).square_(), -1, out=part)
+        return out.add_(self.zero[columns]).add_(self.zero[rows].unsqueeze(1)).div_(4).clamp_(0, 1)
 
 
 def _from_arrays(kind: type[SharedRows], *parts: Float32Array) -> SharedRows:

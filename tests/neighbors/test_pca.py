@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from selfclean_hooks.neighbors.projection.principal_components import blocks_of, principal_components
+from selfclean_hooks.neighbors.projection.principal_components import (
+    blocks_of,
+    principal_components,
+    rows_that_show,
+)
 from selfclean_hooks.utils.arrays import FloatArray
 
 
@@ -35,3 +39,17 @@ def test_components_that_are_rounding_can_be_left_out() -> None:
     x = np.outer(np.arange(5.0), [1, 2, 3])
     found = principal_components(lambda: blocks_of(x), 3)
     assert found.kept(1e-9 * found.total).axes.shape == (3, 1)
+
+
+@pytest.mark.parametrize("turns", [1, 3, 10])
+def test_some_rows_show_the_directions_of_all(turns: int) -> None:
+    x = rows(600, 8)
+    x += 5 * (np.arange(600) % turns)[:, None]  # classes that take turns
+    some = rows_that_show(x, 200)
+    assert some.shape == (200, 8)
+    assert rows_that_show(x, 600) is x
+    np.testing.assert_array_equal(some, rows_that_show(x, 200))
+    assert set(map(tuple, some)) <= set(map(tuple, x))
+    every, found = principal_components(lambda: blocks_of(x), 2), principal_components(lambda: blocks_of(some), 2)
+    np.testing.assert_allclose(np.abs(found.axes[:, 0] @ every.axes[:, 0]), 1, atol=0.05)
+    np.testing.assert_allclose(found.squares * 3, every.squares, rtol=0.25)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from selfclean_hooks.neighbors.projection.principal_components import BLOCK, Rows, blocks_of, principal_components
+from selfclean_hooks.neighbors.projection.principal_components import (
+    BLOCK,
+    Rows,
+    blocks_of,
+    principal_components,
+    rows_that_show,
+)
 from selfclean_hooks.neighbors.unit_vectors import SharedRows
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 from selfclean_hooks.utils.shared_work import SentOnce, sum_blocks
@@ -32,8 +38,8 @@ class ComputedRows(SentOnce):
     Each process holds the parts that it has read, where all would fit.
     """
 
-    x: SharedRows  # N
-    of: Callable[[Tensor], Rows]  # of rows (n, D) those (n, r)
+    x: SharedRows | ComputedRows  # N
+    of: Callable[[Rows], Rows]  # of rows (n, D) those (n, r)
     width: int  # r
     held: dict[int, Rows] = field(default_factory=dict)
     dtype = np.dtype(np.float32)
@@ -59,9 +65,17 @@ class ComputedRows(SentOnce):
         """The part from there on."""
         found = self.held.get(start)
         if found is None:
-            found = self.of(self.x.values[start : start + BLOCK])
+            found = self.of(self._source(start))
             if len(self) * self.width * self.dtype.itemsize <= MOST_HELD:
                 self.held[start] = found
+        return found
+
+    def _source(self, start: int) -> Rows:
+        """What a part is computed from. If that is computed itself, it is let go: this part is held in its place."""
+        if isinstance(self.x, SharedRows):
+            return self.x.values[start : start + BLOCK].numpy()
+        found = self.x.part(start)
+        self.x.held.pop(start, None)
         return found
 
 
@@ -72,18 +86,21 @@ class _Projection:
     mean: Rows  # (D,)
     along: Rows  # (D, r)
 
-    def __call__(self, x: Tensor) -> Rows:
-        return np.asarray((x.numpy() - self.mean) @ self.along)
+    def __call__(self, x: Rows) -> Rows:
+        return np.asarray((x - self.mean) @ self.along)
 
 
 def left_singular_vectors(x: SharedRows, most: int) -> tuple[ComputedRows, FloatArray]:
-    """Left singular vectors (N, r) of the centred rows `x` (N, D) and their singular values (r,), r <= `most`."""
-    rows, start = x.values.numpy(), None
+    """Left singular vectors (N, r) of the centred rows `x` (N, D) and their singular values (r,), r <= `most`.
+
+    Of more than 8,192 rows they are estimated from as many.
+    """
+    rows, start = rows_that_show(x.values.numpy()), None
     if min(rows.shape) > 1536:  # products of all columns would take too long
         start = torch.randn(rows.shape[1], most + 32, generator=torch.Generator().manual_seed(0)).numpy()
     found = principal_components(lambda: blocks_of(rows), most, precision=np.float32, start=start, rounds=2)
     found = found.kept(1e-6 * found.squares[0])  # below lies the rounding of float32 products
-    s = np.sqrt(found.squares)
+    s = np.sqrt(found.squares * len(x) / len(rows))
     project = _Projection(found.mean.astype(np.float32), (found.axes / s).astype(np.float32))
     return ComputedRows(x, project, len(s)), s
 
@@ -94,33 +111,26 @@ EIGENVALUE_TOLERANCE = 1e-6  # times the largest eigenvalue of a kernel; float32
 
 
 @dataclass(frozen=True, eq=False)
-class _KernelMap:
-    """From rows (n, D) to their places along r directions of the kernel's space."""
+class _Kernel:
+    """Of rows (n, D) and the landmarks: (n, L)."""
 
     mean: Tensor  # (D,)
     landmarks: Rows  # (L, D) unit rows
-    along: Rows  # (L, r)
-    centre: Rows  # (r,)
 
-    def __call__(self, x: Tensor) -> Rows:
-        return np.asarray(self.kernel(x) @ self.along - self.centre)
-
-    def kernel(self, x: Tensor) -> Rows:
-        """Of rows and landmarks, (n, L)."""
-        return arc_cosine_kernel(_directions(x, self.mean), self.landmarks)
+    def __call__(self, x: Rows) -> Rows:
+        return arc_cosine_kernel(_directions(torch.from_numpy(x), self.mean), self.landmarks)
 
 
 @dataclass(frozen=True, eq=False)
 class _KernelMoments:
-    """Sums over rows of their kernel with the landmarks and of its products, around some mean (L,)."""
+    """Sums over rows of their kernel with the landmarks (N, L) and of its products, around some mean (L,)."""
 
-    x: SharedRows
-    map: _KernelMap
+    kernel: ComputedRows
     mean: Rows
 
     def of(self, part: slice) -> tuple[FloatArray, Rows]:
         """(L,) and (L, L) of a part of the rows."""
-        k = self.map.kernel(self.x.values[part]) - self.mean
+        k = self.kernel[part] - self.mean
         return k.sum(0, dtype=np.float64), k.T @ k
 
 
@@ -141,16 +151,15 @@ def kernel_pca(x: SharedRows) -> tuple[Rows | ComputedRows, FloatArray]:
     values, vectors = eigenvectors(torch.from_numpy(arc_cosine_kernel(landmarks, landmarks)))
     kept = values > EIGENVALUE_TOLERANCE * values[-1]
     root = (vectors[:, kept] / values[kept].sqrt()).numpy()
-    to_kernel = _KernelMap(mean, landmarks, root, np.zeros(1, np.float32))
-    some = to_kernel.kernel(x.values[parts[0]]).mean(0)  # near the mean of all: products around it lose no digits
-    total, gram = sum_blocks(_KernelMoments(x, to_kernel, some).of, parts)
+    kernel = ComputedRows(x, _Kernel(mean, landmarks), len(landmarks))
+    some = kernel[parts[0]].mean(0)  # near the mean of all: products around it lose no digits
+    total, gram = sum_blocks(_KernelMoments(kernel, some).of, parts)
     gram -= np.outer(total, total) / len(x)
     squares, v = eigenvectors(torch.from_numpy((root.T @ gram @ root).astype(np.float32)))
     kept = squares > EIGENVALUE_TOLERANCE * squares[-1]
     s = squares[kept].double().sqrt().numpy()
     along = root @ v[:, kept].numpy() / s.astype(np.float32)
-    found = replace(to_kernel, along=along, centre=((some + total / len(x)) @ along).astype(np.float32))
-    return ComputedRows(x, found, len(s)), s
+    return ComputedRows(kernel, _Projection((some + total / len(x)).astype(np.float32), along), len(s)), s
 
 
 def _directions(x: Tensor, mean: Tensor) -> Rows:

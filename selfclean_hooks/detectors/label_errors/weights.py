@@ -19,11 +19,14 @@ from selfclean_hooks.detectors.label_errors.likelihood import (
     rates_of_counts,
     right_classes,
 )
+from selfclean_hooks.neighbors.screening.screen import slices
 from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
 from selfclean_hooks.utils.shared_work import sum_blocks
 
 INITIAL_WEIGHTS = (0.5, 3.5, 0.1, 1.5, 1.5, 1.75, 0.05)  # of the predictors; the last two are of images
-FIT_ROUNDS = 25  # of expectation-maximisation, each with one Newton step
+FIT_ROUNDS = 25  # of expectation-maximisation at most, each with one Newton step
+STILL = 3e-4  # a step of the weights after which another is not worth its time
+ROWS = 1024  # whose features stay in the processor's cache
 
 
 class FeatureParts(Protocol):
@@ -49,9 +52,14 @@ def fit_weights(features: FeatureParts, classes: int) -> FloatArray:
     """
     weights, noise, n = np.array(INITIAL_WEIGHTS[: features.count]), 0.02, features.parts[-1].stop
     for _ in range(FIT_ROUNDS):
-        trusted, *sums = sum_blocks(_RandomLabels(features, weights, noise, classes).of, features.parts)
+        before, (trusted, *sums) = (
+            weights,
+            sum_blocks(_RandomLabels(features, weights, noise, classes).of, features.parts),
+        )
         noise = float(np.clip(1 - trusted / n, 1e-4, 0.5))
         weights = newton_step(weights, n, *sums)
+        if np.abs(weights - before).max() < STILL:
+            break
     return weights
 
 
@@ -69,10 +77,13 @@ def sharpen_weights(weights: FloatArray, features: FeatureParts, classes: int) -
     n = features.parts[-1].stop
     rates: FloatArray | EvenRates = EvenRates.usual(classes)
     for _ in range(FIT_ROUNDS):
+        before = weights
         *sums, counts, same = sum_blocks(_ConfusedLabels(features, weights, rates, classes).of, features.parts)
         weights = newton_step(weights, n, *sums)
         if classes <= MAX_CLASSES:
             rates = rates_of_counts(counts, 1 - same / n)
+        if np.abs(weights - before).max() < STILL:
+            break
     return weights
 
 
@@ -87,7 +98,11 @@ class _RandomLabels:
 
     def of(self, part: slice) -> tuple[Any, ...]:
         """Of a part: how many labels are not random, and `newton_sums`."""
-        said = self.features.of(part)[1].astype(np.float64)
+        said = self.features.of(part)[1]
+        sums = [self._of_rows(said[:, rows].astype(np.float64)) for rows in slices(said.shape[1], ROWS)]
+        return tuple(map(sum, zip(*sums, strict=True)))
+
+    def _of_rows(self, said: FloatArray) -> tuple[Any, ...]:
         p = softmax(np.tensordot(self.weights, said, 1), axis=1)
         own = (1 - self.noise) * p[:, 0]
         right = np.zeros_like(p)
@@ -107,11 +122,14 @@ class _ConfusedLabels:
     def of(self, part: slice) -> tuple[Any, ...]:
         """Of a part: `newton_sums`, confusions (C, C), 0 where these do not count, and how many labels are right."""
         listed, single = self.features.of(part)
-        said = single.astype(np.float64)
-        p = softmax(np.tensordot(self.weights, said, 1), axis=1)
-        right = right_classes(p, listed, self.rates)
+        right, sums = np.empty(listed.shape), []
+        for rows in slices(len(listed), ROWS):
+            said = single[:, rows].astype(np.float64)
+            p = softmax(np.tensordot(self.weights, said, 1), axis=1)
+            right[rows] = right_classes(p, listed[rows], self.rates)
+            sums.append(newton_sums(said, p, right[rows]))
         counts = confusion_counts(right, listed, self.classes) if self.classes <= MAX_CLASSES else 0.0
-        return *newton_sums(said, p, right), counts, right[:, 0].sum()
+        return *map(sum, zip(*sums, strict=True)), counts, right[:, 0].sum()
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +154,7 @@ def newton_sums(features: FloatArray, p: FloatArray, right: FloatArray) -> tuple
         p: (n, M).
         right: (n, M) probability that each class is the right one; rows of sum 1 or less.
     """
-    flat, mean, trust = features.reshape(len(features), -1), (features * p).sum(2), right.sum(1)
+    flat, mean, trust = features.reshape(len(features), -1), np.einsum("fnm,nm->fn", features, p), right.sum(1)
     slope = flat @ right.ravel() - mean @ trust
     return slope, (flat * (p * trust[:, None]).ravel()) @ flat.T - (mean * trust) @ mean.T
 

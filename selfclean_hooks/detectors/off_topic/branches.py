@@ -42,7 +42,8 @@ def find_branches(linkage: FloatArray, labels: IntArray | None = None) -> Branch
             inside = order[start[child] : start[child] + leaves[child]]
             if child >= n and (child == large or _is_part_of_body(inside, n, labels, classes)):
                 body.append(child)
-                may_be_class[inside] |= child != large and labels is None and leaves[child] <= MAX_BRANCH_FRACTION * n
+                if child != large and labels is None and leaves[child] <= MAX_BRANCH_FRACTION * n:
+                    may_be_class[inside] = True
             else:
                 height[inside], branch[inside] = linkage[node - n, 2], child
     return Branches(height, branch, may_be_class)

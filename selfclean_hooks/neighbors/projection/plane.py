@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from selfclean_hooks.neighbors.projection.principal_components import blocks_of, principal_components
+from selfclean_hooks.neighbors.projection.principal_components import (
+    blocks_of,
+    principal_components,
+    rows_that_show,
+)
 from selfclean_hooks.neighbors.projection.tsne import NEIGHBORS, tsne
 from selfclean_hooks.utils.arrays import Float32Array, IntArray
 
@@ -33,12 +37,13 @@ def project_to_plane(rows: Float32Array, copies: IntArray, by_tsne: bool = False
 def pca(rows: Float32Array, most: int = 2) -> Float32Array:
     """(N, most) float32: the centred rows along their principal axes; the largest entry of each axis is positive.
 
-    Exact where N or D is at most 2,048, else by iteration from a fixed start. Axes that the rows do not have are 0.
+    The axes of at most 8,192 of them, exact where D is at most 2,048, or N, else by iteration from a fixed start. Axes
+    that the rows do not have are 0.
     """
-    start = None
+    start, some = None, rows_that_show(rows)
     if min(rows.shape) > EXACT:
         start = np.random.default_rng(0).normal(size=(rows.shape[1], most + EXTRA))
-    found = principal_components(lambda: blocks_of(rows), most, precision=np.float32, start=start, rounds=ROUNDS)
+    found = principal_components(lambda: blocks_of(some), most, precision=np.float32, start=start, rounds=ROUNDS)
     found = found.kept(NOTHING**2 * found.squares[0])
     axes = np.pad(found.axes, ((0, 0), (0, most - found.axes.shape[1])))
     axes *= np.where(np.take_along_axis(axes, np.abs(axes).argmax(0)[None], 0) < 0, -1, 1)

@@ -14,6 +14,7 @@ from selfclean_hooks.utils.arrays import FloatArray
 
 Rows = NDArray[np.floating[Any]]
 BLOCK = 4096
+ENOUGH = 8192  # rows that show the directions of any number
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,16 @@ class PrincipalComponents:
 def blocks_of(rows: Rows) -> Iterator[Rows]:
     """(N, D) rows, 4,096 at a time."""
     return (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))
+
+
+def rows_that_show(rows: Rows, enough: int = ENOUGH) -> Rows:
+    """All of (N, D) rows, or of more than `enough` as many, drawn at random from a fixed seed.
+
+    Evenly spaced ones would all be of one class where classes take turns.
+    """
+    if len(rows) <= enough:
+        return rows
+    return np.asarray(rows[np.sort(np.random.default_rng(0).choice(len(rows), enough, replace=False))])
 
 
 def principal_components(

@@ -44,7 +44,7 @@ class Tree:
         sets, cluster, size = _Sets(n), list(range(n)), [1] * n  # cluster, size: of the sample that stands for a set
         first, second = np.empty((2, n - 1), np.int64)
         leaves = np.empty(n - 1)
-        for step, (i, j) in enumerate(self.edges.tolist()):
+        for step, (i, j) in enumerate(zip(*self.edges.T.tolist(), strict=True)):
             a, b = sets.of(i), sets.of(j)
             a, b = (a, b) if size[a] >= size[b] else (b, a)
             first[step], second[step] = cluster[a], cluster[b]
@@ -85,10 +85,9 @@ def leaf_order(linkage: NDArray[np.floating]) -> tuple[IntArray, IntArray]:
         linkage: (N - 1, 4), the format of `scipy.cluster.hierarchy`.
     """
     n = len(linkage) + 1
-    start, merges, leaves = [0] * (2 * n - 1), linkage[:, :2].astype(np.int64).tolist(), [1] * n
-    leaves += linkage[:, 3].astype(np.int64).tolist()
-    for step in range(n - 2, -1, -1):
-        first, second = merges[step]
+    firsts, seconds, _, leaves = linkage.astype(np.int64).T.tolist()  # no list a merge: collecting these takes longer
+    start, leaves = [0] * (2 * n - 1), [1] * n + leaves
+    for step, first, second in zip(range(n - 2, -1, -1), reversed(firsts), reversed(seconds), strict=True):
         start[first] = start[n + step]
         start[second] = start[n + step] + leaves[first]
     starts = np.array(start, np.int64)
@@ -159,6 +158,6 @@ def _build_tree(n: int, edges: IntArray, lengths: Float32Array, searched: int) -
     edges, lengths = edges[is_first], lengths[is_first]
     if len(edges) >= n:
         sets = _Sets(n)
-        keep = [sets.join(i, j) for i, j in edges.tolist()]
+        keep = [sets.join(i, j) for i, j in zip(*edges.T.tolist(), strict=True)]
         edges, lengths = edges[keep], lengths[keep]
     return Tree(edges, lengths, searched)
