@@ -1,4 +1,7 @@
-"""Fits that are about what is trained on collect nothing for the page, a third of an audit, and train no encoder."""
+"""Fits that are about what is trained on compare features alone and collect nothing for the page: a third of an audit.
+
+They train no encoder either. What pixels add is tested in tests/detectors, and in the fits listed here.
+"""
 
 from collections.abc import Iterator
 from functools import cache
@@ -9,7 +12,8 @@ import lightning.fabric.utilities.registry
 import pytest
 
 import selfclean_hooks.audits.distributed
-import selfclean_hooks.results.finding_neighbors
+import selfclean_hooks.audits.pipeline
+import selfclean_hooks.data.reader
 import selfclean_hooks.training.auditor
 from selfclean_hooks.embedding.backbones import resolve
 from selfclean_hooks.embedding.encoders.encoder import of_callable
@@ -19,15 +23,22 @@ from tests.lightning.margins.margin_fits import Blended
 WITH_PAGES = (
     "test_data_audit",
     "test_data_shapes",
+    "test_ddp",
     "test_kinds_of_data",
     "test_leakage_fit",
     "test_loggers",
     "test_undisturbed",
     "test_undisturbed_module",
 )
-
-
 WITHOUT_PAGES = ("test_samplers", "test_trainer_settings")  # of the last but one: the others have them
+OFF_TOPIC = (  # is what pixels show of patches of photographs among digits
+    "test_classes_of_torch_are_as_they_were",
+    "test_contaminated_data",
+    "test_one_paragraph_says_it_all",
+    "test_raise_names_the_issue_and_saves_the_audit",
+    "test_two_audits_in_one_trainer",
+    "test_what_is_ignored_is_not_mentioned",
+)
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -48,7 +59,9 @@ def no_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(selfclean_hooks.audits.distributed, "thumbnails", _none)
         monkeypatch.setattr(selfclean_hooks.audits.distributed, "leak_thumbnails", _none)
         monkeypatch.setattr(selfclean_hooks.training.auditor, "thumbnails", _none)
-        monkeypatch.setattr(selfclean_hooks.results.finding_neighbors, "with_evidence", lambda audit, *_: audit)
+        monkeypatch.setattr(selfclean_hooks.audits.pipeline, "with_evidence", lambda audit, *_: audit)
+        if request.node.originalname not in OFF_TOPIC:
+            monkeypatch.setattr(selfclean_hooks.data.reader, "miniature", lambda _: None)
 
 
 @pytest.fixture(autouse=True)
