@@ -19,7 +19,7 @@ from selfclean_hooks.detectors.near_duplicates.pair_scores import listed_pairs
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
 MAX_RESIDUAL = 0.4  # of pairs before they are aligned finely: a copy cropped by a fifth is at 0.4
-TRIED = 3  # pairs a sample that are aligned, at most
+TRIED = 2  # pairs a sample that are aligned, at most
 MAX_DISPLACEMENT = 0.7  # pixels of a miniature of 32
 PER_SQUARE = 0.11  # of the displacement of ordinary neighbours: the more alike these are, the less it may be
 MOVED = 0.04  # of half the side, from which on a pair is one that had to be moved: drawings of one series seldom have
