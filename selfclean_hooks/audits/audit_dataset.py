@@ -155,7 +155,7 @@ def audit(
             the items.
         precision: of the forward pass: "32" as the model is, "bf16" or "16" for torch's autocast.
         compile: compile the model with torch.compile; takes a while and pays off for many samples.
-        max_items: findings of each issue that the report shows, at most: all flagged ones and half as many beyond. They
+        max_items: findings of each issue that the report shows, at most: all flagged ones and those next in rank. They
             and their neighbours are read again for that.
         timeout: seconds to wait for a sample, after which the audit ends with an error that names it; None: for ever,
             with a line after a minute. Without workers a sample that is stuck in the system cannot be ended.

@@ -74,8 +74,8 @@ ISSUES = (
         name="near_duplicates",
         title="Near duplicates",
         noun="near duplicate",
-        description="Sets of near duplicates, the worst first; one copy of each set is kept. Below the threshold only: "
-        "the next nearest pairs.",
+        description="Sets of near duplicates, the worst first; one copy of each set is kept. Above the threshold: the "
+        "next nearest pairs.",
         question="Do these show the same thing?",
         answers=("Confirm: drop the surplus", "Not an issue: keep all"),
         colour="#3b7dd8",

@@ -16,6 +16,7 @@ from selfclean_hooks.core.issues import PAIRS, SCORED, WITH_THRESHOLD
 from selfclean_hooks.core.scores import label_texts, predicted_texts
 from selfclean_hooks.decisions.settings import is_below
 from selfclean_hooks.errors import SettingError
+from selfclean_hooks.results.tables import judged
 from selfclean_hooks.utils.arrays import IntArray
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def _thumbnails(audit: AuditResult, *positions: int) -> tuple[bytes | None, ...]
 
 MAX_ITEMS = 500  # findings shown of each issue
 BEYOND = 2 * clean_in_a_row()  # shown above the threshold, at least: a review reaches its end
+RECALL = 0.9  # of the issues that there are by estimate: so many are shown, above the threshold too
 TRANCHE = 24  # copies shown of one set before those of others, at most
 
 
@@ -112,7 +114,10 @@ class Selection:
 
 
 def select_findings(audit: AuditResult, max_items: int | None = None) -> Selection:
-    """All flagged findings and half as many above the threshold (at least 116), up to `max_items`.
+    """All flagged findings and those next in rank above the threshold, up to `max_items`.
+
+    Above the threshold there are as many as are to be inspected to find 90% of the estimated issues, at least half as
+    many as are flagged, a fifth of `max_items`, and 116. Where the number of issues is unknown: half of `max_items`.
 
     Args:
         audit: with the thresholds, and the review, that are in force.
@@ -130,7 +135,7 @@ def select_findings(audit: AuditResult, max_items: int | None = None) -> Selecti
     left_out = {"near_duplicates": surplus_out, **{issue: out for issue, (_, out) in worst.items()}}
     left_out |= {} if audit.scores.leaks is None else {"leakage": leaks_out}
     samples = {issue: positions for issue, (positions, _) in worst.items()}
-    return Selection(sets, _pairs(audit, most - surplus, surplus), samples, leaks, left_out)
+    return Selection(sets, _pairs(audit, most, surplus), samples, leaks, left_out)
 
 
 def with_max_items(audit: A, max_items: int) -> A:
@@ -179,14 +184,18 @@ def _sets(audit: AuditResult, most: int) -> tuple[tuple[tuple[int, ...], ...], i
     return tuple(map(tuple, members.values())), len(taken), len(surplus) - len(taken)
 
 
-def _pairs(audit: AuditResult, room: int, hits: int) -> IntArray:
-    """Pairs above the threshold and rejected ones, nearest first."""
+def _pairs(audit: AuditResult, most: int, hits: int) -> IntArray:
+    """Pairs above the threshold and rejected ones, nearest first, as many as `hits` surplus copies leave room for."""
     s, d = audit.scores, audit.decisions
     first, second = d.sets[s.pair_index].T
     beyond = ~d.pairs & ((first != second) | (first < 0))
     rows: IntArray = beyond.nonzero()[0]
     refused = int(is_below(s.pair_score[rows], d.thresholds["near_duplicates"]).sum())
-    return rows[np.argsort(s.pair_score[rows], kind="stable")[: max(0, min(room, refused + _beyond(hits)))]]
+    return rows[
+        np.argsort(s.pair_score[rows], kind="stable")[
+            : max(0, min(most - hits, refused + _beyond(audit, "near_duplicates", hits, most)))
+        ]
+    ]
 
 
 def _worst(audit: AuditResult, issue: str, most: int) -> tuple[IntArray, int]:
@@ -194,23 +203,31 @@ def _worst(audit: AuditResult, issue: str, most: int) -> tuple[IntArray, int]:
         return np.empty(0, np.int64), 0
     d, scores = audit.decisions, audit.scores.of(issue)
     reviewed = np.isin(np.arange(len(scores)), list(d.marks.get(issue, ())))
-    return _top_ranked(scores, d.flags[issue] | d.dismissed[issue] | reviewed, most)
+    hits = d.flags[issue] | d.dismissed[issue] | reviewed
+    return _top_ranked(scores, hits, most, _beyond(audit, issue, int(hits.sum()), most))
 
 
 def _leaks(audit: AuditResult, most: int) -> tuple[IntArray, int]:
     leaks, d = audit.scores.leaks, audit.decisions
     if leaks is None:
         return np.empty(0, np.int64), 0
-    return _top_ranked(leaks.score, d.leaks | is_below(leaks.score, d.thresholds["leakage"]), most)
+    hits = d.leaks | is_below(leaks.score, d.thresholds["leakage"])
+    return _top_ranked(leaks.score, hits, most, _beyond(audit, "leakage", int(hits.sum()), most))
 
 
-def _top_ranked(scores: NDArray[np.floating], hits: NDArray[np.bool_], most: int) -> tuple[IntArray, int]:
+def _top_ranked(scores: NDArray[np.floating], hits: NDArray[np.bool_], most: int, beyond: int) -> tuple[IntArray, int]:
     """Positions of the hits, then of the others, each worst first; and how many hits are left out."""
     count, scored = int(hits.sum()), int((hits | ~np.isnan(scores)).sum())
     order = np.lexsort((np.arange(len(scores)), scores, ~hits))  # NaN comes last
-    taken = min(most, count + _beyond(count), scored)
+    taken = min(most, count + beyond, scored)
     return order[:taken], max(0, count - taken)
 
 
-def _beyond(hits: int) -> int:
-    return max(BEYOND, math.ceil(hits / 2))
+def _beyond(audit: AuditResult, issue: str, hits: int, most: int) -> int:
+    """How many are shown above the threshold, where there is room: issues that it misses lie right there."""
+    calibration, wanted = audit.scores.calibration.get(issue), 0
+    if calibration is not None and calibration.unknown:
+        wanted = most // 2
+    elif calibration is not None:
+        wanted = calibration.review_effort(judged(audit, issue)[0], RECALL) - hits
+    return max(BEYOND, math.ceil(hits / 2), most // 5, wanted)

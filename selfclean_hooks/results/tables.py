@@ -51,7 +51,7 @@ def calibration_rows(audit: AuditResult) -> list[dict[str, Any]]:
     """`Audit.calibration` as plain values; NaN where there are no flags or no issues to speak of, or all is unknown."""
     rows = []
     for issue, calibration in audit.scores.calibration.items():
-        scores, flags, count = _judged(audit, issue)
+        scores, flags, count = judged(audit, issue)
         wrong = 1 - calibration.probability_clean(scores)[flags]
         precision = math.nan if calibration.unknown or not len(wrong) else float(np.nanmean(wrong))
         right = 0.0 if not count else precision * count
@@ -63,7 +63,7 @@ def calibration_rows(audit: AuditResult) -> list[dict[str, Any]]:
     return rows
 
 
-def _judged(audit: AuditResult, issue: str) -> tuple[NDArray[np.floating], BoolArray, int]:
+def judged(audit: AuditResult, issue: str) -> tuple[NDArray[np.floating], BoolArray, int]:
     """What is clean or not, by score and flag, and the number of flags: all samples, but not each near duplicate.
 
     Of a set of n near duplicates one is clean, so the n - 1 links that join them are judged in place of its samples.

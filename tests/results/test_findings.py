@@ -1,6 +1,7 @@
 """Which findings are shown: all that is flagged, and some beyond."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,22 @@ import numpy as np
 import pytest
 
 from selfclean_hooks import Audit, Thresholds, audit, audit_embeddings, audit_splits
+from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.results.findings import BEYOND, TRANCHE, select_findings, with_max_items
 from tests.results.evidence import N, Rows, flat, made, vectors
 
 
+def estimated(calibration: Calibration | None, **settings: Any) -> Audit:
+    """An audit with this estimate for each issue."""
+    audit = made(**settings)
+    every = {} if calibration is None else dict.fromkeys(audit.scores.issues, calibration)
+    return replace(audit, scores=replace(audit.scores, calibration=every))
+
+
 def test_all_that_is_flagged_is_shown_and_half_as_many_beyond() -> None:
-    audit = made(thresholds=Thresholds(0.0, 0.0, None))
+    audit = estimated(None, thresholds=Thresholds(0.0, 0.0, None))
     off_topic = np.sort(audit.scores.off_topic)
     for hits in (0, 10, 120):
         threshold = audit.at(thresholds=Thresholds(None, float(off_topic[hits]), None))
@@ -30,6 +39,30 @@ def test_all_that_is_flagged_is_shown_and_half_as_many_beyond() -> None:
         fewer = select_findings(threshold, 7)
         assert fewer.samples["off_topic"].tolist() == found.samples["off_topic"][:7].tolist()
         assert fewer.left_out["off_topic"] == max(0, hits - 7)
+
+
+@pytest.mark.parametrize("issue", [10, 100, 130, 150, 180])
+@pytest.mark.parametrize("hits", [0, 60, 170])
+def test_as_many_are_shown_as_are_to_be_inspected_to_find_most_issues(issue: int, hits: int) -> None:
+    """By this estimate the first so many are issues and the others clean, so 90% of them are found at nine tenths."""
+    scores = np.sort(made().scores.off_topic)
+    step = (float(scores[issue - 1]), float(scores[issue]))
+    audit = estimated(Calibration(np.array(step), np.array([0.0, 1.0])))
+    audit = audit.at(thresholds=Thresholds(None, float(scores[hits]) if hits else 0.0, None))
+    shown = len(select_findings(audit).samples["off_topic"])
+    assert shown == min(N, max(9 * issue // 10, hits + max(BEYOND, hits // 2)))
+    assert len(select_findings(audit, 40).samples["off_topic"]) == 40
+
+
+def test_half_of_the_items_are_shown_where_the_number_of_issues_is_unknown() -> None:
+    audit = estimated(Calibration(np.array([1.0]), np.array([1.0]), unknown="there is no body"))
+    audit = audit.at(thresholds=Thresholds(0.0, 0.0, None))
+    for most in (150, 300, 400):
+        found = select_findings(audit, most)
+        assert len(found.samples["off_topic"]) == max(BEYOND, most // 2)
+        assert len(found.pairs) == min(most - 26, max(BEYOND, most // 2))
+    some = estimated(None, thresholds=Thresholds(0.0, 0.0, None))
+    assert len(select_findings(some, 1000).samples["off_topic"]) == 200, "who asks for more findings looks further"
 
 
 def test_sets_begin_with_their_kept_copy_and_pairs_lie_above_the_threshold() -> None:
@@ -75,7 +108,7 @@ def test_the_number_of_items_is_remembered(tmp_path: Path) -> None:
 
 
 def test_what_people_looked_at_stays_in_view() -> None:
-    audit = made(thresholds=Thresholds(near_duplicates=0.0))
+    audit = estimated(None, thresholds=Thresholds(near_duplicates=0.0))
     before, last = select_findings(audit), int(np.nanargmax(audit.scores.off_topic))
     assert last not in before.samples["off_topic"]
     digests = audit.digests or ()

@@ -54,6 +54,7 @@ SCRIPTS = (  # one scope, in this order
     "scripts/views/map.js",
     "scripts/views/lasso.js",
     "scripts/review/progress.js",
+    "scripts/review/further.js",
     "scripts/app/dialogs.js",
     "scripts/app/keyboard.js",
     "scripts/app/tabs.js",

@@ -68,7 +68,7 @@ async function loadFile(file) {
   }
 }
 
-const SHORTCUTS = [["j, →", "next finding"], ["k, ←", "previous finding"], ["↑, ↓", "a row up or down, with the list in focus"], ["c, Enter", "confirm"], ["x", "reject: not an issue"], ["r", "relabel as chosen"], ["u", "undo"], ["Space", "select, with the list in focus"], ["a", "select all that are listed"], ["Esc", "select none"], ["d", "difference of images"], ["?", "this help"]];
+const SHORTCUTS = [["j, →", "next finding"], ["k, ←", "previous finding"], ["↑, ↓", "a row up or down, with the list in focus"], ["c, Enter", "confirm"], ["x", "reject: not an issue"], ["r", "relabel as chosen"], ["u", "undo"], ["Space", "select, with the list in focus"], ["a", "select all that are listed"], ["b", "select those without a mark, up to the one in focus"], ["Esc", "select none"], ["d", "difference of images"], ["?", "this help"]];
 
 function help() {
   const keys = el("input", { type: "checkbox", change: () => setting("keys", keys.checked ? "on" : "off") });

@@ -45,6 +45,9 @@ const count = (value) => value.toLocaleString("en");
 /** @param {number} value */
 const share = (value) => `${(100 * value).toFixed(value > 0 && value < 0.1 ? 2 : 1)}%`;
 
+/** A probability, in whole percent. @param {number} value */
+const percent = (value) => (value > 0 && value < 0.01 ? "less than 1%" : value < 1 && value > 0.99 ? "more than 99%" : `${Math.round(100 * value)}%`);
+
 /** @param {number} value four digits that matter */
 const score = (value) => (value === 0 ? "0" : Math.abs(value) < 1e-4 ? value.toExponential(2) : String(Number(value.toPrecision(4))));
 

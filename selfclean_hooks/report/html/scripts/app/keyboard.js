@@ -30,6 +30,7 @@ function press(event) {
     Enter: () => (inRelabel ? relabel?.click() : decide(panel, { verdict: "confirmed" })),
     x: () => decide(panel, { verdict: "rejected" }),
     r: () => /** @type {HTMLElement|null} */ (isSelecting ? panel.root.querySelector(".selected .relabelled") : relabel)?.click(),
+    b: () => chooseUnmarked(panel.gallery),
     a: () => panel.gallery.choose(panel.gallery.list()),
     Escape: isSelecting && (() => panel.gallery.choose([])),
     " ": inList && (() => panel.gallery.focused() && panel.gallery.toggle(/** @type {Item} */ (panel.gallery.focused()))),

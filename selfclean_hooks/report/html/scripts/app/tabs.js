@@ -57,7 +57,7 @@ function issuePanel(issue, root) {
   panel.focus = focusView(panel);
   const { leftOut } = raw.issues[issue];
   const notes = leftOut > 0 && el("p", { class: "note" }, `${count(leftOut)} flagged findings are not shown. Audit with a higher --max-items to see them.`);
-  const head = el("div", { class: "issue-head" }, el("div", {}, el("h2", {}, raw.issues[issue].title), el("p", { class: "soft" }, raw.issues[issue].description), progressLine(issue)), thresholdBar(issue));
+  const head = el("div", { class: "issue-head" }, el("div", {}, el("h2", {}, raw.issues[issue].title), el("p", { class: "soft" }, raw.issues[issue].description), progressLine(issue), furtherLine(issue, list)), thresholdBar(issue));
   const controls = el("div", { class: "listing" }, issue === "label_errors" && confusionTable(), filterBar(issue, status), notes);
   root.append(el("div", { class: "review" }, head, controls, panel.focus, el("div", { class: "list" }, selectionBar(panel), list.root)));
   return panel;

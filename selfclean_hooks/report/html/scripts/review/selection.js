@@ -14,17 +14,28 @@ function selectionBar(panel) {
     el("button", { type: "button", class: "quiet", click: () => decide(panel, null) }, "Remove marks"),
     el("button", { type: "button", class: "quiet", click: () => gallery.choose([]) }, "Deselect ", key("Esc")));
   const all = el("button", { type: "button", class: "quiet", click: () => gallery.choose(gallery.list()) }, "Select all listed ", key("a"));
+  const upToHere = el("button", { type: "button", class: "quiet", click: () => chooseUnmarked(gallery) }, "Select unmarked up to here ", key("b"));
   const hint = el("span", { class: "soft hint" }, "or drag across them, or click with Ctrl or Shift");
-  const root = el("div", { class: "selection" }, all, hint, chosen);
+  const root = el("div", { class: "selection" }, all, upToHere, hint, chosen);
   const show = () => {
     const number = gallery.chosen().length;
     chosen.hidden = !number;
     all.hidden = hint.hidden = number > 0;
+    upToHere.hidden = number > 0 || gallery.focused() === null;
     if (number && relabels && !relabels.childElementCount) relabels.append(classSelect("New label of the selected", "as predicted", raw.classes, () => {}), /** @type {Node} */ (relabel));
     words.textContent = number ? `${count(number)} selected` : "";
   };
   onChange("selection", (which) => which === issue && show());
+  onChange("focus", (item) => item?.issue === issue && show());
+  show();
   return root;
+}
+
+/** What was passed over on the way to the finding in focus: after the issues are marked, the others are decided at once. @param {Gallery} gallery */
+function chooseUnmarked(gallery) {
+  const list = gallery.list();
+  const end = list.findIndex((item) => item === gallery.focused()) + 1;
+  gallery.choose(list.slice(0, end).filter((item) => stateOf(item) === ""));
 }
 
 /** @param {string} name */

@@ -31,8 +31,10 @@ function focusParts(panel, item, whole, more) {
     el("button", { type: "button", "aria-label": "Previous finding", click: () => panel.gallery.step(-1) }, "‹"),
     el("span", {}, at ? `${count(at)} of ${count(list.length)}` : "not in the list"),
     el("button", { type: "button", "aria-label": "Next finding", click: () => panel.gallery.step(1) }, "›"));
+  const chance = chanceOf(item.issue, item.score);
+  const likely = chance !== null && el("span", { class: "likely soft", title: "Estimated probability that it is an issue" }, ` ${percent(chance)} likely`);
   const scores = el("p", { class: "soft" }, `Score ${score(item.score)}${isFlagged(item) ? "" : ", above the threshold"}`);
-  return [heading, el("h3", {}, raw.issues[item.issue].question), answers(panel, item), largeOf(item, whole, more), el("div", { class: "extra" }), el("div", { class: "below" }, scores, likeButton(item)), ...nearOf(item)];
+  return [heading, el("h3", {}, raw.issues[item.issue].question, likely), answers(panel, item), largeOf(item, whole, more), el("div", { class: "extra" }), el("div", { class: "below" }, scores, likeButton(item)), ...nearOf(item)];
 }
 
 /** @param {Item} item @param {number} whole @param {() => void} more */

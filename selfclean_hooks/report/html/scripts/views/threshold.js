@@ -55,6 +55,13 @@ function cleanAt(knots, at, value) {
   return knots.clean[at - 1] + part * (knots.clean[at] - knots.clean[at - 1]);
 }
 
+/** The estimated probability that a finding with that score is an issue; null: unknown. @param {string} issue @param {number} value */
+function chanceOf(issue, value) {
+  const knots = raw.issues[issue].calibration;
+  if (!knots || !Number.isFinite(value)) return null;
+  return 1 - cleanAt(knots, knots.score.findLastIndex((knot) => knot <= value) + 1, value);
+}
+
 /** How many of ascending numbers are less than a value. @param {Float64Array} sorted @param {number} value */
 function below(sorted, value) {
   let low = 0;
