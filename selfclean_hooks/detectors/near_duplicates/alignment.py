@@ -9,13 +9,14 @@ displacement is that of the pair.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, max_pool2d, pad
+from torch.nn.functional import grid_sample, pad
 
 from selfclean_hooks.detectors.near_duplicates.pair_scores import pairs_by_content
 from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
@@ -84,7 +85,7 @@ def _displacement(moved: Tensor, fixed: Tensor) -> Tensor:
     rows = torch.arange(len(moved))
     side = COARSEST
     while len(rows):
-        small, target = (avg_pool2d(part[rows], moved.shape[-1] // side) for part in (moved, fixed))
+        small, target = (_shrunk(part[rows], side) for part in (moved, fixed))
         maps = _aligned(small, target, maps, STEPS.get(side, 3))
         if side == moved.shape[-1]:
             motion = (maps - torch.eye(2, 3, dtype=maps.dtype)).abs().flatten(1).amax(1)
@@ -101,11 +102,12 @@ def _aligned(moved: Tensor, fixed: Tensor, maps: Tensor, steps: int) -> Tensor:
     """Maps (B, 2, 3), from places in the one to places in the other in [-1, 1], after some steps towards agreement."""
     side, batch = fixed.shape[-1], len(fixed)
     target = _normalized(fixed, torch.ones_like(fixed[:, :1]))
-    across, down = _gradients(target)
-    x = (torch.arange(side, dtype=fixed.dtype) + 0.5) / side * 2 - 1
-    y = x[:, None]
-    slopes = torch.stack([across * x, across * y, across, down * x, down * y, down], 1).flatten(2) * (side / 2)
-    curvature = slopes @ slopes.transpose(1, 2)
+    gradients, places = _gradients(target), _places(side, fixed.dtype)
+    products = (places[:, :, None] * places[:, None]).flatten(1) * (side / 2) ** 2
+    blocks = [
+        [((one * other).sum(1).flatten(1) @ products).view(batch, 3, 3) for other in gradients] for one in gradients
+    ]
+    curvature = torch.cat([torch.cat(row, 2) for row in blocks], 1)
     scale = curvature.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
     curvature = curvature + (1e-3 * scale + 1e-3) * torch.eye(6, dtype=fixed.dtype)
     last = torch.tensor([0.0, 0.0, 1.0], dtype=fixed.dtype).expand(batch, 1, 3)
@@ -113,7 +115,8 @@ def _aligned(moved: Tensor, fixed: Tensor, maps: Tensor, steps: int) -> Tensor:
     for _ in range(steps):
         laid, inside = _moved_over(moved, maps)
         left = (_normalized(laid, inside) - target) * inside
-        step = torch.linalg.solve(curvature, slopes @ left.flatten(1)[:, :, None]).view(batch, 2, 3)
+        slope = torch.stack([(gradient * left).sum(1).flatten(1) for gradient in gradients], 1) @ places * (side / 2)
+        step = torch.linalg.solve(curvature, slope.view(batch, 6, 1)).view(batch, 2, 3)
         back = torch.linalg.inv(torch.cat([none + step, last], 1))
         maps = none + ((torch.cat([maps, last], 1) @ back)[:, :2] - none).clamp(-LARGEST, LARGEST)
     return maps
@@ -129,10 +132,10 @@ def _mismatch(moved: Tensor, fixed: Tensor, maps: Tensor) -> Tensor:
     centred = centred * ((centred * target * weight).sum((1, 2, 3), keepdim=True) / (own + 1e-6))
     left = centred - target
     is_open = ((fixed > BRIGHTEST) & (left > 0)) | ((laid > BRIGHTEST) & (left < 0))
-    left = avg_pool2d(left.masked_fill(is_open, 0) * inside, 3, 1, 1)  # resampling blurs the one
-    blurred = (avg_pool2d(part * inside, 3, 1, 1) for part in (centred, target))
+    left = _blurred(left.masked_fill(is_open, 0) * inside)  # resampling blurs the one
+    blurred = (_blurred(part * inside) for part in (centred, target))
     steepness = torch.stack([sum((g * g).sum(1) for g in _gradients(part)) for part in blurred])  # type: ignore[misc]
-    near = max_pool2d(steepness.amax(0)[:, None], 3, 1, 1)[:, 0]
+    near = _around(steepness.amax(0), torch.maximum)
     apart = (left.square().sum(1) / (near + NOISE**2)).sqrt() * inside[:, 0]
     is_empty = (steepness > NOISE**2).float().mean((-1, -2)).amin(0) < LEAST_STRUCTURE
     shared = inside.mean((1, 2, 3)) * torch.linalg.det(maps[:, :, :2]).abs().clamp(max=1)
@@ -149,9 +152,36 @@ def _within_range(laid: Tensor, fixed: Tensor, inside: Tensor) -> Tensor:
 def _moved_over(moved: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
     """Images (B, 3, S, S) as the maps move them, and (B, 1, S, S) 1 where they cover the others, else 0."""
     side = moved.shape[-1]
-    grid = affine_grid(maps, [len(maps), 1, side, side], align_corners=False)
-    inside = (grid.abs() <= 1 - 1 / side).all(-1)[:, None].float()
-    return grid_sample(moved, grid, padding_mode="border", align_corners=False), inside
+    grid = (maps @ _places(side, maps.dtype).T).view(-1, 2, side, side)
+    inside = (grid.abs().amax(1, keepdim=True) <= 1 - 1 / side).to(maps.dtype)
+    return grid_sample(moved, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False), inside
+
+
+def _places(side: int, dtype: torch.dtype) -> Tensor:
+    """(S * S, 3) x and y of the pixels in [-1, 1], and 1."""
+    x = (torch.arange(side, dtype=dtype) + 0.5) / side * 2 - 1
+    return torch.stack([x.repeat(side), x.repeat_interleave(side), torch.ones(side * side, dtype=dtype)], 1)
+
+
+# torch's pooling takes several times as long as sums and maxima of shifted images
+def _shrunk(images: Tensor, side: int) -> Tensor:
+    """Images (B, 3, S, S) to that side, a power of 2."""
+    while images.shape[-1] > side:
+        rows = images[..., ::2, :] + images[..., 1::2, :]
+        images = (rows[..., ::2] + rows[..., 1::2]) / 4
+    return images
+
+
+def _blurred(images: Tensor) -> Tensor:
+    """The mean of the 3 x 3 pixels around each, of which those beyond the edge are 0."""
+    return _around(images, torch.add) / 9
+
+
+def _around(images: Tensor, joined: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """What the 3 x 3 pixels around each come to, of which those beyond the edge are 0."""
+    padded = pad(images, (1, 1, 1, 1))
+    rows = joined(joined(padded[..., :-2], padded[..., 1:-1]), padded[..., 2:])
+    return joined(joined(rows[..., :-2, :], rows[..., 1:-1, :]), rows[..., 2:, :])
 
 
 def _gradients(images: Tensor) -> tuple[Tensor, Tensor]:
