@@ -46,7 +46,7 @@ function progressTable() {
   const headings = ["Inspected", "Confirmed", "Not an issue", "Relabelled", "Excluded from review"];
   const rows = () => issues.map((issue) => {
     const found = progressOf(issue);
-    const cells = [`${count(found.seen)} of ${count(found.shown)}`, count(found.confirmed), count(found.rejected), count(found.relabelled), found.seen ? share(found.saved) : "–"];
+    const cells = [`${count(found.seen)} of ${count(found.shown)}`, count(found.confirmed), count(found.rejected), count(found.relabelled), found.saved === null ? "–" : share(found.saved)];
     const open = el("button", { type: "button", class: "link", click: () => openTab(issue) }, words(issue));
     return el("tr", {}, el("th", { scope: "row" }, open), ...cells.map((cell, i) => el("td", { class: "number", "data-head": headings[i] }, cell)), el("td", {}, ruleText(issue)));
   });

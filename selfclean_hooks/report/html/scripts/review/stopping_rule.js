@@ -15,17 +15,23 @@ function nonIssueRun(issue) {
   return { row: end - start, from: start + 1, reached: isKnown && end - start >= raw.cleanInARow };
 }
 
+/** The fraction of all scored samples that the review left out. @param {string} issue @param {number} inspected */
+function savedBy(issue, inspected) {
+  const scored = model(issue).sorted.length;
+  return scored ? 1 - Math.min(scored, inspected) / scored : 0;
+}
+
 /** @param {string} issue */
 function progressOf(issue) {
   const of = (verdict) => [...marks[issue].values()].filter((mark) => mark.verdict === verdict).length;
-  const scored = model(issue).sorted.length;
+  const inspected = seen[issue].size;
   return {
     shown: findings[issue].length,
-    seen: seen[issue].size,
+    seen: inspected,
     confirmed: of("confirmed"),
     rejected: of("rejected"),
     relabelled: of("relabelled"),
-    saved: scored ? 1 - Math.min(scored, seen[issue].size) / scored : 0,
+    saved: inspected ? savedBy(issue, inspected) : null, // a page that is only opened sorts no scores
     ...nonIssueRun(issue),
   };
 }

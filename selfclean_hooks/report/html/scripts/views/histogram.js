@@ -41,7 +41,7 @@ function thresholdBar(issue) {
     el("figcaption", {}, el("div", {}, output), controls, el("p", { class: "soft" }, `Scores of ${count(sorted.length)} samples from 0, left, to ${score(end)}; heights are square roots of the counts.`)));
 }
 
-/** @param {Float64Array} sorted @param {number} end */
+/** @param {Float32Array|Float64Array} sorted @param {number} end */
 function barsOf(sorted, end) {
   const counts = new Array(BINS).fill(0);
   for (const value of sorted) counts[Math.min(BINS - 1, Math.floor((BINS * value) / end))]++;

@@ -1,8 +1,8 @@
 // Thresholds: where scores become flags, and what follows from moving them.
 
 /**
- * @typedef {{scores: Float32Array|Float64Array, counted: Float32Array|Float64Array, sorted: Float64Array,
- *   sortedCounted: Float64Array, wrong: Float64Array|null, also: number[], end: number}} Model
+ * @typedef {{scores: Float32Array|Float64Array, counted: Float32Array|Float64Array, sorted: Float32Array|Float64Array,
+ *   sortedCounted: Float32Array|Float64Array, wrong: Float64Array|null, also: number[], end: number}} Model
  *   scores of an issue; `counted`: those of near duplicates for surplus copies alone; `wrong[i]`: issues to be expected
  *   among the i worst
  */
@@ -21,10 +21,17 @@ function model(issue) {
 function modelOf(data) {
   const scores = scoresOf(data.scores);
   const counted = data.surplus ? surplusOf(data.surplus) : scores;
-  const ascending = (values) => Float64Array.from(values.filter((value) => !Number.isNaN(value))).sort();
   const sorted = ascending(scores);
   const end = Math.max(sorted.at(-1) ?? 0, data.threshold ?? 0) || 1;
   return { scores, counted, sorted, sortedCounted: counted === scores ? sorted : ascending(counted), wrong: data.calibration && expected(sorted, data.calibration), also: data.also, end };
+}
+
+/** The numbers among them, sorted; of the same precision. @template {Float32Array|Float64Array} T @param {T} values @returns {T} */
+function ascending(values) {
+  const sorted = values.slice().sort(); // NaN comes last
+  let end = sorted.length;
+  while (end > 0 && Number.isNaN(sorted[end - 1])) end--;
+  return sorted.subarray(0, end);
 }
 
 /** The threshold above which each sample is a surplus copy, NaN: none. @param {{at: string, scores: any}} packed */
@@ -35,7 +42,7 @@ function surplusOf(packed) {
   return found;
 }
 
-/** @param {Float64Array} sorted @param {{score: number[], clean: number[]}} knots */
+/** @param {Float32Array|Float64Array} sorted @param {{score: number[], clean: number[]}} knots */
 function expected(sorted, knots) {
   const sums = new Float64Array(sorted.length + 1);
   let at = 0;
@@ -62,7 +69,7 @@ function chanceOf(issue, value) {
   return 1 - cleanAt(knots, knots.score.findLastIndex((knot) => knot <= value) + 1, value);
 }
 
-/** How many of ascending numbers are less than a value. @param {Float64Array} sorted @param {number} value */
+/** How many of ascending numbers are less than a value. @param {Float32Array|Float64Array} sorted @param {number} value */
 function below(sorted, value) {
   let low = 0;
   let high = sorted.length;
@@ -94,7 +101,7 @@ function setThreshold(issue, threshold) {
 /** As the audit flags: what lies below the threshold, and exact copies. @param {number} value @param {number|null} threshold */
 const isBelow = (value, threshold) => threshold !== null && (value < threshold || value === 0);
 
-/** Ascending numbers that are flagged. @param {Float64Array} sorted @param {number} threshold */
+/** Ascending numbers that are flagged. @param {Float32Array|Float64Array} sorted @param {number} threshold */
 const hitsOf = (sorted, threshold) => Math.max(below(sorted, threshold), below(sorted, Number.MIN_VALUE));
 
 /** Samples flagged at the threshold (of near duplicates the surplus copies), and the estimated number of true ones among them. @param {string} issue */
