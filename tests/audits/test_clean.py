@@ -36,7 +36,7 @@ CHOICES: dict[str, Any] = {"backbone": pixels, "thresholds": FIRM, "progress": F
 @pytest.fixture(scope="module")
 def planted() -> Any:
     images, labels = digits()
-    return contaminate(images[:120], labels[:120], off_topic_patches(20, 8), seed=0)
+    return contaminate(images[:60], labels[:60], off_topic_patches(20, 8), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_new_labels_are_those_of_the_column(hub: huggingface.Dataset) -> None:
 
 
 def test_a_stream_agrees_with_the_data_set(hub: Any, expected: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "CHUNK", 50)  # several chunks, copies across them
+    monkeypatch.setattr(streams, "CHUNK", 25)  # several chunks, copies across them
     stream = hub.to_iterable_dataset(num_shards=4)
     for key in (None, "id", lambda item: item["id"]):
         found = clean(stream, key=key, **CHOICES)
@@ -234,7 +234,7 @@ def test_what_makes_no_sense_is_a_sentence(hub: huggingface.Dataset) -> None:
 
 def test_shards_of_a_webdataset(planted: Any, tmp_path: Path, expected: Audit) -> None:
     webdataset: Any = pytest.importorskip("webdataset", reason="webdataset is not installed")
-    with webdataset.ShardWriter(str(tmp_path / "%02d.tar"), maxcount=50, verbose=0) as writer:
+    with webdataset.ShardWriter(str(tmp_path / "%02d.tar"), maxcount=25, verbose=0) as writer:
         for index, (image, label) in enumerate(zip(planted.images, planted.labels, strict=True)):
             writer.write({"__key__": f"{index:04d}", "png": Image.fromarray(image), "cls": int(label)})
     shards = sorted(map(str, tmp_path.glob("*.tar")))
@@ -249,7 +249,7 @@ def test_shards_of_a_webdataset(planted: Any, tmp_path: Path, expected: Audit) -
 
 def test_chunks_of_litdata(planted: Any, tmp_path: Path, expected: Audit) -> None:
     litdata: Any = pytest.importorskip("litdata", reason="litdata is not installed")
-    writer = litdata.streaming.cache.Cache(str(tmp_path), chunk_size=50)
+    writer = litdata.streaming.cache.Cache(str(tmp_path), chunk_size=25)
     for index, (image, label) in enumerate(zip(planted.images, planted.labels, strict=True)):
         writer[index] = {"image": Image.fromarray(image), "label": int(label), "id": index}
     writer.done()

@@ -31,7 +31,7 @@ SIZES: dict[str, Any] = {
 
 
 @lru_cache
-def contaminated(n: int = 120) -> tuple[Any, Any]:
+def contaminated(n: int = 60) -> tuple[Any, Any]:
     """(N, 8, 8) digits, some of them copies or none, and labels, some of them wrong."""
     images, labels = digits()
     planted = contaminate(images[:n], labels[:n], off_topic_patches(20, 8), seed=0)
