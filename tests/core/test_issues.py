@@ -1,10 +1,11 @@
 """The table of issues: settings have a field for every row, and a new row is all that lists of issues need."""
 
 import json
+import os
 import shutil
-import subprocess
 import sys
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import selfclean_hooks
 from selfclean_hooks import Limits, Policy, Thresholds, audit_embeddings
 from selfclean_hooks.core.issues import BY_NAME, ISSUES, NAMES, SCORED, TOTAL
 from selfclean_hooks.detectors.methods import METHODS
+from tests.helpers.forked import forked
 
 PACKAGE = Path(selfclean_hooks.__file__).parent
 
@@ -115,13 +117,22 @@ print(json.dumps({
 
 def edited(folder: Path) -> None:
     """A copy of the package with the made-up issue."""
-    shutil.copytree(PACKAGE, folder / "selfclean_hooks", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, folder / "selfclean_hooks")
     (folder / "selfclean_hooks/detectors/tilt.py").write_text(DETECTOR)
     for name, old, new in EDITS:
         path = folder / "selfclean_hooks" / name
         text = path.read_text(encoding="utf-8")
         assert text.count(old) == 1, f"{name} holds {old!r} {text.count(old)} times"
         path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def run_script(folder: Path) -> None:
+    """In a forked process: the script with the package of the folder, imported anew."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "selfclean_hooks"]:
+        del sys.modules[name]
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    exec(SCRIPT, {})
 
 
 def test_a_new_issue_needs_a_detector_two_rows_and_three_fields(tmp_path: Path) -> None:
@@ -133,16 +144,9 @@ def test_a_new_issue_needs_a_detector_two_rows_and_three_fields(tmp_path: Path) 
     np.save(tmp_path / "labels.npy", labels)
     audit_embeddings(vectors, labels, progress=False).save(tmp_path / "before")
     edited(tmp_path)
-    ran = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(tmp_path), "PATH": "", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    ran = forked(partial(run_script, tmp_path))
+    assert ran.status == 0, ran.err
+    found: dict[str, Any] = json.loads(ran.out.splitlines()[-1])
     score = (vectors[:, 0] / np.linalg.norm(vectors, axis=1) + 1) / 2
     hits = score < 0.1
     assert hits.nonzero()[0].tolist() == [0, 1]

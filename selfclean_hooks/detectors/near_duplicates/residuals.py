@@ -172,4 +172,4 @@ def _centre(images: Tensor) -> Tensor:
 
 
 def _pixels(miniatures: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(miniatures).to(torch.float32) / 255
+    return torch.from_numpy(miniatures).to(torch.float32).div_(255)
