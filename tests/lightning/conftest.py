@@ -30,10 +30,13 @@ WITH_PAGES = (
     "test_undisturbed",
     "test_undisturbed_module",
 )
-WITHOUT_PAGES = ("test_samplers", "test_trainer_settings")  # of the last but one: the others have them
-OFF_TOPIC = (  # is what pixels show of patches of photographs among digits
+WITHOUT_PAGES = ("test_loaders", "test_samplers", "test_trainer_settings", "test_where_the_loaders_come_from")
+WITHOUT_PIXELS = ("test_data_shapes", "test_loggers")  # what they find by features alone is enough to be shown
+WITH_PIXELS = (  # which show that patches of photographs among digits are off-topic
+    "test_an_audit_that_stops_the_run_is_saved",
     "test_classes_of_torch_are_as_they_were",
     "test_contaminated_data",
+    "test_one_audit_and_one_folder_per_train_loader",
     "test_one_paragraph_says_it_all",
     "test_raise_names_the_issue_and_saves_the_audit",
     "test_two_audits_in_one_trainer",
@@ -55,13 +58,15 @@ def _none(*_: Any, **__: Any) -> dict[Any, bytes]:
 
 @pytest.fixture(autouse=True)
 def no_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.node.path.stem not in WITH_PAGES or request.node.originalname in WITHOUT_PAGES:
+    module, name = request.node.path.stem, request.node.originalname
+    has_page = module in WITH_PAGES and name not in WITHOUT_PAGES
+    if not has_page:
         monkeypatch.setattr(selfclean_hooks.audits.distributed, "thumbnails", _none)
         monkeypatch.setattr(selfclean_hooks.audits.distributed, "leak_thumbnails", _none)
         monkeypatch.setattr(selfclean_hooks.training.auditor, "thumbnails", _none)
         monkeypatch.setattr(selfclean_hooks.audits.pipeline, "with_evidence", lambda audit, *_: audit)
-        if request.node.originalname not in OFF_TOPIC:
-            monkeypatch.setattr(selfclean_hooks.data.reader, "miniature", lambda _: None)
+    if name not in WITH_PIXELS and (module in WITHOUT_PIXELS or not has_page):
+        monkeypatch.setattr(selfclean_hooks.data.reader, "miniature", lambda _: None)
 
 
 @pytest.fixture(autouse=True)
