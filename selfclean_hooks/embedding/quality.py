@@ -119,9 +119,10 @@ def rank_me(vectors: NDArray[np.floating], at_most: int = 25_600, centred: bool 
 def _gram(x: NDArray[np.floating], centred: bool = False, *, of_rows: bool) -> NDArray[np.float64]:
     """Inner products of the rows, or of the columns, of the matrix scaled as a whole; copies small parts at a time."""
     largest = max(float(x.max()), -float(x.min())) or 1.0  # squares of huge numbers are infinite
-    mean = np.zeros(x.shape[1])
-    if centred:
-        mean = np.array([(x[:, at] / largest).mean(dtype=np.float64) for at in range(x.shape[1])])
+    mean, columns_read = np.zeros(x.shape[1]), max(1, PART // len(x))
+    for start in range(0, x.shape[1] if centred else 0, columns_read):
+        some = slice(start, start + columns_read)
+        mean[some] = (x[:, some] / largest).mean(0, dtype=np.float64)
     mine, other = x.shape if of_rows else x.shape[::-1]
     gram, step = np.zeros((mine, mine)), max(1, PART // mine)
     for start in range(0, other, step):

@@ -15,7 +15,7 @@ def unit(n: int, width: int) -> Floats:
     return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32)
 
 
-@pytest.mark.parametrize("shape", [(50, 8), (5000, 20), (30, 100), (2, 1), (7, 1), (2, 5)])
+@pytest.mark.parametrize("shape", [(50, 8), (2000, 20), (30, 100), (2, 1), (7, 1), (2, 5)])
 def test_principal_axes_are_those_of_a_singular_value_decomposition(shape: tuple[int, int]) -> None:
     x = unit(*shape)
     centred = x.astype(np.float64) - x.mean(0, dtype=np.float64)
@@ -27,12 +27,15 @@ def test_principal_axes_are_those_of_a_singular_value_decomposition(shape: tuple
         np.testing.assert_allclose(sign * found[:, axis], wanted[:, axis], atol=2e-4 * max(s[0], 1))
 
 
-def test_of_many_dimensions_the_axes_are_iterated_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_samples_some_show_the_axes(monkeypatch: pytest.MonkeyPatch) -> None:
     x = unit(400, 60)
-    x[:, :2] *= 3
+    x[:, :2] *= 9
     exact = plane.pca(x)
-    monkeypatch.setattr(plane, "EXACT", 10)
-    np.testing.assert_allclose(plane.pca(x), exact, atol=1e-3)
+    monkeypatch.setattr(plane, "ENOUGH", 200)
+    some = plane.pca(x)
+    assert some.shape == exact.shape
+    for axis in range(2):
+        assert abs(np.corrcoef(some[:, axis], exact[:, axis])[0, 1]) > 0.95
 
 
 def test_a_map_goes_with_the_samples_and_lies_in_the_unit_square() -> None:

@@ -47,7 +47,9 @@ class Search(str, Enum):
 
 SearchOption = Annotated[
     Search,
-    typer.Option("--search", help="Of neighbours; approximate: for 100,000 samples.", rich_help_panel=ENCODER),
+    typer.Option(
+        "--search", help="Of neighbours that vote on labels; approximate: for 300,000 samples.", rich_help_panel=ENCODER
+    ),
 ]
 Compile = Annotated[
     bool,

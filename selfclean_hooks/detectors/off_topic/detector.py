@@ -24,7 +24,7 @@ from selfclean_hooks.detectors.off_topic.calibration import class_groups, off_to
 from selfclean_hooks.detectors.off_topic.class_agreement import neighbor_agreement
 from selfclean_hooks.detectors.off_topic.distances import blend, distance_to_classes, evenly_spaced, relation, whiten
 from selfclean_hooks.detectors.protocol import Finding, Geometry
-from selfclean_hooks.neighbors.unit_vectors import UnitRows
+from selfclean_hooks.neighbors.unit_vectors import SharedRows, UnitRows
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
 MAX_REFERENCES = 1024  # evenly spaced samples that represent all where there are more
@@ -111,14 +111,14 @@ def off_topic_scores(
         return np.ones(len(x))
     columns = evenly_spaced(len(x), MAX_REFERENCES)
     group = class_groups(len(columns), None if labels is None else labels[columns], MIN_CLASS_REFERENCES)
-    distances = [height, distance_to_classes(x.values, branch, group, columns, CLASS_FRACTION)]
+    distances = [height, distance_to_classes(x, branch, group, columns, CLASS_FRACTION)]
     whitened = whiten(x.values)
     if whitened.shape[1]:  # not where all samples are the same
-        distances.append(distance_to_classes(whitened, branch, group, columns, WHITENED_FRACTION))
+        distances.append(distance_to_classes(SharedRows(whitened), branch, group, columns, WHITENED_FRACTION))
     weights = [1.0] * len(distances)
     if miniatures is not None and labels is not None:
-        view = UnitRows.of(edges_and_colours(miniatures)).values
-        if (weight := IMAGE_WEIGHT * relation(x.values, view)) > 0:
+        view = UnitRows.of(edges_and_colours(miniatures))
+        if (weight := IMAGE_WEIGHT * relation(x.values, view.values)) > 0:
             distances.append(distance_to_classes(view, branch, group, columns, CLASS_FRACTION))
             weights.append(weight)
     return np.asarray(1 - blend(np.stack(distances), np.array(weights)), np.float64).clip(0, 1)

@@ -2,45 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from selfclean_hooks.detectors.off_topic.calibration import DISTANCE_OFFSET
-from selfclean_hooks.neighbors.unit_vectors import matrix_product
-from selfclean_hooks.utils.arrays import FloatArray, IntArray
+from selfclean_hooks.neighbors.screening.screen import slices
+from selfclean_hooks.neighbors.unit_vectors import SharedRows, matrix_product
+from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
+from selfclean_hooks.utils.shared_work import map_blocks
 from selfclean_hooks.utils.torch_settings import eigenvectors
 
+BLOCK = 2048  # rows at a time
 MIN_NEIGHBORS = 3  # within the distance to a class
 ALL_FRACTION = 0.03  # of all references: the most that count, however large the class
 
 
-def distance_to_classes(x: Tensor, branch: IntArray, group: IntArray, columns: IntArray, fraction: float) -> FloatArray:
+def distance_to_classes(
+    x: SharedRows, branch: IntArray, group: IntArray, columns: IntArray, fraction: float
+) -> FloatArray:
     """Distance within which a fraction of the nearest class lies, without the sample's own branch: (N,) in [0, 1].
 
     Args:
-        x: (N, D) unit rows, or zero rows.
+        x: N unit rows, or zero rows.
         branch: (N,) branch of each sample; samples of the same branch are ignored.
         group: (R,) class of each reference, codes from 0.
         columns: (R,) the references.
         fraction: of the references of a class.
     """
     at = columns[np.argsort(group, kind="stable")]
-    ends = np.bincount(group).cumsum()
-    most = max(MIN_NEIGHBORS, round(ALL_FRACTION * len(at)))
-    references, own, own_of_columns = x[torch.from_numpy(at)], torch.from_numpy(branch), torch.from_numpy(branch[at])
-    out = np.full(len(x), np.inf, np.float32)
-    for start in range(0, len(x), 1024):
-        rows = slice(start, start + 1024)
-        similarity = matrix_product(x[rows], references)
-        similarity.masked_fill_(own[rows].unsqueeze(1) == own_of_columns, -torch.inf)
-        distance = similarity.neg_().numpy()
-        for first, end in zip(ends - np.bincount(group), ends, strict=True):
-            k = min(max(MIN_NEIGHBORS, round(fraction * (end - first))), most, end - first)
-            nearest = np.partition(distance[:, first:end], k - 1, axis=1)[:, k - 1]
-            np.minimum(out[rows], nearest, out=out[rows])
+    work = _OfClasses(x, branch, at, np.bincount(group).cumsum(), fraction)
+    out = np.concatenate(map_blocks(work.of, slices(len(x), BLOCK)))
     out[np.isinf(out)] = 1  # too few outside: the largest distance
     return ((1 + out.astype(np.float64)) / 2).clip(0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class _OfClasses:
+    """`distance_to_classes` of some rows."""
+
+    x: SharedRows
+    branch: IntArray
+    references: IntArray  # (R,) positions, class by class
+    ends: IntArray  # (C,) where each class ends
+    fraction: float
+
+    def of(self, rows: slice) -> Float32Array:
+        """(n,) less the similarity within which a fraction of the nearest class lies, in [-1, 1]; inf: of none."""
+        at = torch.from_numpy(self.references)
+        similarity = matrix_product(self.x.values[rows], self.x.values[at])
+        own, most = torch.from_numpy(self.branch), max(MIN_NEIGHBORS, round(ALL_FRACTION * len(at)))
+        distance = similarity.masked_fill_(own[rows].unsqueeze(1) == own[at], -torch.inf).neg_().numpy()
+        nearest = []
+        for part in np.split(distance, self.ends[:-1], axis=1):
+            k = min(max(MIN_NEIGHBORS, round(self.fraction * part.shape[1])), most, part.shape[1])
+            nearest.append(np.partition(part, k - 1, axis=1)[:, k - 1])
+        return np.minimum.reduce(nearest)
 
 
 DIRECTIONS = 128  # principal ones; 64 to 256 are equally good

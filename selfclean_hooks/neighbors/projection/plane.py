@@ -12,8 +12,7 @@ from selfclean_hooks.neighbors.projection.principal_components import (
 from selfclean_hooks.neighbors.projection.tsne import NEIGHBORS, tsne
 from selfclean_hooks.utils.arrays import Float32Array, IntArray
 
-EXACT = 2048  # dimensions, or samples where these are fewer, up to which the axes are found exactly
-EXTRA, ROUNDS = 14, 12  # directions beside those wanted, and passes over the data, of the search for axes of more
+ENOUGH = 2048  # samples that show the axes of any number
 MOST_TSNE = 20_000  # samples: all are compared with all for their neighbours
 DIRECTIONS = 50  # in which the neighbours of t-SNE are found
 EDGE = 0.005  # share of the samples beyond each end of an axis, which are put on the edge
@@ -37,13 +36,10 @@ def project_to_plane(rows: Float32Array, copies: IntArray, by_tsne: bool = False
 def pca(rows: Float32Array, most: int = 2) -> Float32Array:
     """(N, most) float32: the centred rows along their principal axes; the largest entry of each axis is positive.
 
-    The axes of at most 8,192 of them, exact where D is at most 2,048, or N, else by iteration from a fixed start. Axes
-    that the rows do not have are 0.
+    The axes are those of at most 2,048 of them. Axes that the rows do not have are 0.
     """
-    start, some = None, rows_that_show(rows)
-    if min(rows.shape) > EXACT:
-        start = np.random.default_rng(0).normal(size=(rows.shape[1], most + EXTRA))
-    found = principal_components(lambda: blocks_of(some), most, precision=np.float32, start=start, rounds=ROUNDS)
+    some = rows_that_show(rows, ENOUGH)
+    found = principal_components(lambda: blocks_of(some), most, precision=np.float32)
     found = found.kept(NOTHING**2 * found.squares[0])
     axes = np.pad(found.axes, ((0, 0), (0, most - found.axes.shape[1])))
     axes *= np.where(np.take_along_axis(axes, np.abs(axes).argmax(0)[None], 0) < 0, -1, 1)

@@ -128,7 +128,7 @@ def test_scores_equal_a_slow_twin(n: int, classes: int, seed: int, labelled: boo
 
 def test_many_references_are_stood_for_by_some() -> None:
     vectors, labels = clouds(3000, 5, 60, 0)
-    x, alone = UnitRows.of(vectors).values, np.arange(3060)
+    x, alone = UnitRows.of(vectors), np.arange(3060)
     whole, some = (
         distance_to_classes(x, alone, class_groups(len(c), labels[c], 20), c, 0.1)
         for c in (evenly_spaced(3060, 4000), evenly_spaced(3060, 500))
