@@ -59,7 +59,7 @@ class _OfClasses:
         for part in np.split(distance, self.ends[:-1], axis=1):
             k = min(max(MIN_NEIGHBORS, round(self.fraction * part.shape[1])), most, part.shape[1])
             nearest.append(np.partition(part, k - 1, axis=1)[:, k - 1])
-        return np.minimum.reduce(nearest)
+        return np.asarray(np.minimum.reduce(nearest))
 
 
 DIRECTIONS = 128  # principal ones; 64 to 256 are equally good
