@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from selfclean_hooks.neighbors.tree.spanning_tree import leaf_order
+from selfclean_hooks.neighbors.tree.spanning_tree import Tree, leaf_order
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
 
@@ -65,3 +67,26 @@ def _is_part_of_body(inside: IntArray, n: int, labels: IntArray | None, classes:
         return False
     most = counts.argmax()
     return bool(2 * counts[most] >= max(classes[codes[most]], len(inside)))
+
+
+SERIES_RATIO = 0.01  # of the height at which a branch leaves, up to which its samples are a series: a tenth in length
+MAX_IN_SERIES = 0.5  # of all samples: with more, the data consist of series
+
+
+def independent_samples(tree: Tree, height: FloatArray, branch: IntArray) -> IntArray:
+    """Positions of the samples to be counted: all, or one of each series where most samples belong to one.
+
+    Copies, frames of a video or shots of one object are no evidence of each other: twenty shots of an object that lies
+    a little apart from others are as usual as one.
+
+    Args:
+        tree: of N samples.
+        height: (N,) as in `Branches`.
+        branch: (N,) as there.
+    """
+    n = len(branch)
+    first, second = tree.edges.T
+    near = (branch[first] == branch[second]) & (tree.lengths <= SERIES_RATIO * height[first])
+    links = coo_array((np.ones(near.sum()), (first[near], second[near])), (n, n))
+    _, one, size = np.unique(connected_components(links, directed=False)[1], return_index=True, return_counts=True)
+    return np.sort(one) if size[size > 1].sum() > MAX_IN_SERIES * n else np.arange(n)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.detectors.image_view import edges_and_colours
 from selfclean_hooks.detectors.intrinsic_dimension import intrinsic_dimension
-from selfclean_hooks.detectors.off_topic.branches import find_branches
+from selfclean_hooks.detectors.off_topic.branches import find_branches, independent_samples
 from selfclean_hooks.detectors.off_topic.calibration import class_groups, off_topic_calibration
 from selfclean_hooks.detectors.off_topic.class_agreement import neighbor_agreement
 from selfclean_hooks.detectors.off_topic.distances import blend, distance_to_classes, evenly_spaced, relation, whiten
@@ -55,18 +55,25 @@ class BranchOffTopic:
     def __call__(self, geometry: Geometry) -> Finding:
         """Score every sample."""
         labels = geometry.labels if geometry.labels is None or (geometry.labels >= 0).mean() >= LABELLED else None
-        height, branch, may_be_class = find_branches(geometry.tree.linkage(), labels)
-        in_groups = float(may_be_class.mean())
+        height, branch, is_class = find_branches(geometry.tree.linkage(), labels)
+        may_be_class = float(is_class.mean())
         score = off_topic_scores(geometry.x, height, branch, labels, geometry.miniatures)
         dimension, _ = intrinsic_dimension(geometry.neighbors.distances.numpy()[:, : self.neighbors])
         near = geometry.neighbors.indices[:, : self.neighbors].numpy()
         agreement = None if labels is None else neighbor_agreement(labels, branch, near)
-        calibration = off_topic_calibration(score, labels, dimension, agreement, in_groups)
+        counted = independent_samples(geometry.tree, height, branch)
+        calibration = off_topic_calibration(
+            score[counted],
+            None if labels is None else labels[counted],
+            dimension,
+            None if agreement is None else agreement[counted],
+            may_be_class,
+        )
         threshold = automatic_threshold(calibration, labels is not None)
         flagged = score < threshold
         if flagged.mean() > MAX_FLAGGED or _most_of_class(flagged, labels) > MAX_OF_CLASS:
             threshold, calibration = 0.0, replace(calibration, unknown=TOO_MANY)
-        elif in_groups > MAX_IN_GROUPS and not calibration.unknown:
+        elif may_be_class > MAX_IN_GROUPS and not calibration.unknown:
             threshold = calibration.probability_threshold(CERTAIN)
             calibration = replace(calibration, unknown=GROUPS)
         return Finding(score, threshold, calibration=calibration)

@@ -11,7 +11,7 @@ from scipy.spatial.distance import squareform
 from selfclean_hooks import audit_embeddings
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.detectors.image_view import edges_and_colours
-from selfclean_hooks.detectors.off_topic.branches import find_branches
+from selfclean_hooks.detectors.off_topic.branches import SERIES_RATIO, find_branches, independent_samples
 from selfclean_hooks.detectors.off_topic.calibration import class_groups, off_topic_calibration
 from selfclean_hooks.detectors.off_topic.detector import BranchOffTopic, off_topic_scores
 from selfclean_hooks.detectors.off_topic.distances import blend, distance_to_classes, evenly_spaced, relation, whiten
@@ -325,3 +325,49 @@ def test_branches_of_a_chain() -> None:
     np.testing.assert_allclose(height, [0.1, 0.1, 0.2, 0.4])
     assert not may_be_class.any()
     np.testing.assert_array_equal(branch, [0, 1, 2, 3])
+
+
+def series(objects: int, shots: int, spread: float, seed: int = 0) -> tuple[Doubles, Ints]:
+    """(N, 48) shots of objects, and which one each is of."""
+    rng = np.random.default_rng(seed)
+    of = np.repeat(np.arange(objects), shots)
+    return rng.normal(size=(objects, 48))[of] + spread * rng.normal(size=(len(of), 48)), of
+
+
+@pytest.mark.parametrize(("shots", "singles"), [(4, 30), (2, 50), (3, 2), (1, 0)])
+def test_one_of_a_series_is_counted_where_most_samples_are_in_one(shots: int, singles: int) -> None:
+    vectors, _ = series(20, shots, 0.01)
+    vectors = np.concatenate([vectors, np.random.default_rng(1).normal(size=(singles, 48))])
+    x = UnitRows.of(vectors)
+    tree = minimum_spanning_tree(x, nearest_neighbors(x, min(16, len(x) - 1)))
+    height, branch, _ = find_branches(tree.linkage())
+    group = np.arange(len(vectors))
+    for (one, other), length in zip(tree.edges.tolist(), tree.lengths.tolist(), strict=True):
+        if branch[one] == branch[other] and length <= SERIES_RATIO * height[one]:
+            group[group == group[other]] = group[one]
+    alone = np.isin(group, np.flatnonzero(np.bincount(group) == 1)).mean()
+    counted = independent_samples(tree, height, branch)
+    assert set(group[counted]) == set(group)
+    assert len(counted) == (len(set(group)) if alone < 0.5 else len(vectors))
+
+
+@pytest.mark.parametrize(("objects", "shots", "spread"), [(25, 18, 0.03), (11, 70, 0.06), (12, 9, 0.04)])
+@pytest.mark.parametrize("labelled", [False, True])
+def test_series_of_shots_are_not_off_topic(objects: int, shots: int, spread: float, labelled: bool) -> None:
+    """An object a little farther from the others than these are from each other is an object like them."""
+    vectors, of = series(objects, shots, spread, seed=3)
+    found = found_in(vectors, of % 3 if labelled else None)
+    assert not (found.score < found.automatic).any()
+
+
+def test_copied_data_have_the_off_topic_samples_that_they_had() -> None:
+    vectors, labels = clouds(300, 3, 12, seed=5)
+    once = found_in(vectors, labels)
+    copied = vectors + 0.003 * np.random.default_rng(2).normal(size=vectors.shape)
+    twice = found_in(np.concatenate([vectors, copied]), np.tile(labels, 2))
+    flagged = np.flatnonzero(once.score < once.automatic)
+    assert len(flagged)
+    again = twice.score < twice.automatic
+    np.testing.assert_array_equal(again[: len(vectors)], again[len(vectors) :])
+    assert again[flagged].mean() >= 0.9
+    assert again.sum() <= 2.5 * len(flagged)
