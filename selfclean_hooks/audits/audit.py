@@ -173,7 +173,7 @@ class Audit(AuditTables):
         Args:
             format: "csv", "parquet" (a row for each sample), "cleanlab" (Datalab's columns, as CSV), "fiftyone" (a
                 folder for its LegacyFiftyOneDataset), "label-studio" (tasks, and their labelling interface beside
-                them) or "hf" (a saved Hugging Face data set).
+                them), "croissant" (metadata of all samples beside a CSV) or "hf" (a saved Hugging Face data set).
             path: of the new file or folder.
 
         Raises:
@@ -195,7 +195,7 @@ class Audit(AuditTables):
         red. No global state of matplotlib is changed and pyplot is not used: `.savefig(path)` writes the figure.
 
         Args:
-            issue: "near_duplicates", "off_topic", "label_errors" or "leakage"; None: an overview of all.
+            issue: "near_duplicates", "off_topic", "label_errors", or another that was looked for; None: an overview.
             most: number of images or pairs, at least 1.
 
         Raises:

@@ -94,7 +94,10 @@ def _everywhere(
 
 @app.command(cls=Command)
 def demo(output: Output = Path("selfclean-demo")) -> None:
-    """Plant known issues in real images, audit them before a Lightning fit, and show the difference."""
+    """Plant issues in real images; train with and without them.
+
+    The audit of the images is saved, with its report.
+    """
     from selfclean_hooks.cli.demo import run as run_demo
 
     with interrupts_as_errors():

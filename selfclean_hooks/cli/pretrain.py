@@ -53,7 +53,9 @@ def pretrain(
     path_column: PathColumn = None,
     progress: Progress = True,
 ) -> None:
-    """Train an encoder on the images of SOURCE, without labels or network access. Run again to resume.
+    """Train an encoder on the images of SOURCE, without labels.
+
+    Needs no network access. Run again to resume.
 
     Examples:
 

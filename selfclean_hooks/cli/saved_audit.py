@@ -78,13 +78,13 @@ def apply(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be done.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Move back what --mode move moved to TARGET.")] = False,
 ) -> None:
-    """Write the audited data without what is dropped and with new labels, in the form it came in.
+    """Write the data without what is dropped, with new labels.
 
-    A folder of images becomes a folder with the same names, an image with a new label in the folder of its class, and
-    captions (1.txt beside 1.png) go with their images; a table, an .npz file or a saved Hugging Face data set becomes
-    one of the same name. TARGET/dropped.csv has a reason for each sample that is left out, TARGET/relabelled.csv lists
-    the new labels. The source stays as it is, but with --mode move, which --undo takes back. A source that changed
-    since the audit is refused.
+    It has the form that it came in. A folder of images becomes a folder with the same names, an image with a new
+    label in the folder of its class, and captions (1.txt beside 1.png) go with their images; a table, an .npz file
+    or a saved Hugging Face data set becomes one of the same name. TARGET/dropped.csv has a reason for each sample
+    that is left out, TARGET/relabelled.csv lists the new labels. The source stays as it is, but with --mode move,
+    which --undo takes back. A source that changed since the audit is refused.
 
     Examples:
 
@@ -117,10 +117,10 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="New file; fiftyone, hf: new folder.")],
     decisions: DecisionFiles = None,
 ) -> None:
-    """Write a saved audit in the format of another tool; no model is loaded.
+    """Write a saved audit in the format of another tool.
 
-    csv, parquet: a row for each sample. cleanlab: the columns of Datalab, as CSV. croissant: the same
-    rows (FILE.csv) with metadata of that standard. fiftyone: fields and tags, for
+    No model is loaded. csv, parquet: a row for each sample. cleanlab: the columns of Datalab, as CSV. croissant: the
+    same rows (FILE.csv) with metadata of that standard. fiftyone: fields and tags, for
     fiftyone.types.LegacyFiftyOneDataset. label-studio: a task for each finding with the suggested verdict filled in,
     and the labelling interface (FILE.xml); --decisions reads what Label Studio exports (JSON). It shows the images
     where LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=/ are set. hf: a

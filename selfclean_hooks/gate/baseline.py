@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """Accepted findings by key."""
+    """Accepted findings, which a check passes over: what `--update-baseline` writes and `--baseline` reads.
+
+    Samples are known by their content, so files may be moved and renamed.
+    """
 
     entries: Mapping[Key, Entry]
     thresholds: Mapping[tuple[str, str], float] = field(default_factory=dict)  # (split, issue): automatic, at the time

@@ -103,7 +103,12 @@ PrecisionOption = Annotated[
     typer.Option("--precision", help="Of the forward pass; bf16 and 16: mixed precision.", rich_help_panel=ENCODER),
 ]
 MaxItems = Annotated[
-    int, typer.Option(min=1, help="Findings of each issue shown in the report.", rich_help_panel=OUTPUT)
+    int,
+    typer.Option(
+        min=1,
+        help="Findings of each issue listed in the report, at most; more also look further above the threshold.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 ImagesFolder = Annotated[
     Path | None,

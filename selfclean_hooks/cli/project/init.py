@@ -98,7 +98,9 @@ def init(
     ] = "data/train",
     ci: Annotated[Service, typer.Option("--ci", help="Write a job for this service.")] = Service.github,
 ) -> None:
-    """Write commented settings into pyproject.toml, and a job that audits the data in CI. Nothing is replaced.
+    """Write settings into pyproject.toml, and a job for CI.
+
+    The settings are commented; the job audits the data. Nothing is replaced.
 
     Examples:
 
