@@ -39,9 +39,9 @@ MAX_EXCESS = 1.5  # of the labels found wrong over the highest floor
 MIN_INSIGHT = 0.75  # disagreement, as a fraction of that by the commonest class, beyond which vectors show no labels
 SURPLUS, SIGNIFICANCE = 2.5, 0.01  # clean data sets have up to 2.5 times as many low scores as hardness foresees
 MAX_UNKNOWN = 0.1  # fraction of the labels that may be wrong unseen where none is claimed to be
-# Right labels that disagree, beyond which the supports say so little that hard samples may seem easy: measured on
-# CIFAR-10, up to .36 with a pretrained network and from .36 on with pixels, edges or a network trained on the 5,000
-MAX_HARD = 0.36
+# Right labels that disagree, from which on, by degrees, the supports say so little that hard samples may seem easy: on
+# CIFAR-10 up to .35 with a pretrained network, and from .36 on with pixels, edges or a network trained on the 5,000
+MAX_HARD = (0.345, 0.36)
 # And beyond which hard samples, too, seem to have labels at random: up to a tenth of them, measured with pixels
 MOST_HARD, MAX_MISFIT = 0.47, 0.1
 TOO_MANY = 0.65  # wrong labels by which the majority of labels could no longer be learnt from
@@ -95,15 +95,17 @@ def calibrate_scores(labels: LabelSupport, scores: FloatArray) -> Calibration:
     floors = usual = fit_floors(margin, disagrees)
     noise, hard = uniform_noise(labels, best, margin, usual), _excess(float(disagrees.mean()), usual.best.floor)
     noise = NO_NOISE if hard > MOST_HARD and noise.lowest <= MAX_MISFIT else noise
-    fitted, likeliest = hard <= MAX_HARD, usual.best
-    if not fitted:
-        floors = fit_floors(margin, disagrees, HEAVY_POWER)
-        likeliest = floors.at((noise.best + max(noise.best, floors.best.floor)) / 2) if noise.best else likeliest
+    trust = float(np.interp(hard, MAX_HARD, (1, 0)))  # in the fit of hardness
+    floors, most_likely = usual, usual.best.floor
+    if trust < 1:
+        floors = fit_floors(margin, disagrees, HEAVY_POWER + trust * (1 - HEAVY_POWER))
+        known = (noise.best + max(noise.best, floors.best.floor)) / 2 if noise.best else most_likely
+        most_likely = trust * most_likely + (1 - trust) * known
     lowest, highest = floors.at(max(floors.lowest.floor, noise.lowest)), usual.highest
-    whole = likeliest.of(margin)
-    by_class = hardness_by_class(margin, disagrees, labels.classes[np.arange(len(best)), best], whole)
+    whole = usual.best.of(margin)
+    by_class = hardness_by_class(margin, disagrees, labels.classes[np.arange(len(best)), best], usual)
     gained = by_class.log_likelihood(disagrees) - whole.log_likelihood(disagrees)
-    typical = by_class if fitted and gained > GAIN_BY_CLASS * (by_class.groups - 1) else whole
+    typical = by_class if gained > GAIN_BY_CLASS * (by_class.groups - 1) else whole
     score = scores[:, 0]
     knots = np.unique(np.sort(score)[np.unique(np.geomspace(1, len(score), MAX_KNOTS).round().astype(np.int64)) - 1])
 
@@ -127,14 +129,17 @@ def calibrate_scores(labels: LabelSupport, scores: FloatArray) -> Calibration:
     by_chance = 1 - float(np.bincount(labels.classes[:, 0]).max() / len(best))  # disagree with the commonest class
     shows_none = disagrees.mean() > MIN_INSIGHT * by_chance and not noise.best
     unknown = UNKNOWN if highest.floor >= TOO_MANY or shows_none else ""
-    plausible = (fitted or noise.best > 0) and mean(likely) <= MAX_EXCESS * max(highest.floor, by_class.floor.mean())
+    certain = 1.0 if lowest.floor or noise.best else trust
+    plausible = certain > 0 and mean(likely) <= MAX_EXCESS * max(highest.floor, by_class.floor.mean())
     if lowest.floor == 0 and not (plausible and _is_significant(score, knots, likely)):
-        likely, fewest = lower_mean(plausible * wrong(typical, SURPLUS), highest.floor, mean), np.zeros(len(knots))
+        likely = lower_mean(plausible * certain * wrong(typical, SURPLUS), highest.floor, mean)
+        fewest = np.zeros(len(knots))
         likely[likely < 0.5] = 0
         unknown = UNKNOWN if mean(most) > MAX_UNKNOWN else ""
     else:
-        at_random = min(1.0, noise.best / max(likeliest.floor, 1e-9))
-        likely = lower_mean(likely, (floor + max(floor, highest.floor)) / 2 if fitted else floor, mean)
+        at_random = min(1.0, noise.best / max(most_likely, 1e-9))
+        limit = trust * (floor + max(floor, highest.floor)) / 2 + (1 - trust) * most_likely
+        likely = lower_mean(certain * likely, limit, mean)
         likely = raise_odds(likely, 1 + 4 * MIXED_ODDS * at_random * (1 - at_random))
     fewest, most = np.minimum(np.minimum(fewest, likely), MAX_CERTAINTY), np.maximum(most, likely)
     return Calibration(knots, 1 - likely, 1 - most, 1 - fewest, unknown)

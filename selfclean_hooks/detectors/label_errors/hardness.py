@@ -27,9 +27,9 @@ from selfclean_hooks.detectors.label_errors.likelihood import LabelSupport
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
 FLOORS = np.concatenate([np.arange(0, 0.02, 0.002), np.arange(0.02, 0.1, 0.005), np.arange(0.1, 0.72, 0.02)])
-BINS, BIN_SIZE = 60, 8  # of equally many samples, at least 8 each
+BINS, CLASS_BINS, BIN_SIZE = 60, 20, 8  # of equally many samples, of all and of a class; at least 8 each
 MIN_SLOPE = 0.7  # b, of a margin in nats: supports are log probabilities; where labels are right b is 0.6 to 1.2
-STEPS = 30  # of Newton's method
+STEPS = 30  # of Newton's method, and of expectation-maximisation
 MIN_CLASS = 50  # samples that tell hardness from a floor
 SUPPORTED = 1.92  # log likelihood ratio within which 95% of the maxima lie: half of the quantile of chi-square
 HEAVY_POWER = 0.75  # k at which pixels of natural images, all labels right, have no floor
@@ -115,32 +115,60 @@ def fit_floors(margin: FloatArray, disagrees: BoolArray, power: float = 1.0) -> 
         power: k.
     """
     scale = max(float(margin.mean()), 1e-9)
-    order = np.argsort(margin, kind="stable")
-    parts = np.array_split(order, max(1, min(BINS, len(order) // BIN_SIZE)))
+    parts = _bins(np.argsort(margin, kind="stable"), BINS)
+    return Floors(*_fit_lines(*_binned(parts, margin, disagrees, power, scale)), power, scale)
+
+
+def _bins(rows: IntArray, most: int) -> list[IntArray]:
+    """Parts of equally many rows, in order."""
+    return np.array_split(rows, max(1, min(most, len(rows) // BIN_SIZE)))
+
+
+def _binned(
+    parts: list[IntArray], margin: FloatArray, disagrees: BoolArray, power: float, scale: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Of each part: mean of the margins to the power, how many disagree, and how many there are."""
     x = np.array([scale * ((margin[part] / scale) ** power).mean() for part in parts])
-    size = np.array([len(part) for part in parts], np.float64)
     hits = np.array([float(disagrees[part].sum()) for part in parts])
-    return Floors(*_fit_lines(x, hits, size), power, scale)
+    return x, hits, np.array([len(part) for part in parts], np.float64)
 
 
-def hardness_by_class(margin: FloatArray, disagrees: BoolArray, best: IntArray, whole: HardSamples) -> HardSamples:
-    """The most likely floors and rates, for each class on its own: some may have more wrong labels than others.
+def hardness_by_class(margin: FloatArray, disagrees: BoolArray, best: IntArray, floors: Floors) -> HardSamples:
+    """Likely floors of each class, and one rate by margin for all: some classes may have more wrong labels.
+
+    The line is that of `floors` with the highest likelihood if each class has a floor of its own. The floor of a class
+    is then its posterior mean; the prior is the distribution of the floors of all classes, by maximum likelihood
+    (Efron, "Large-Scale Inference", 2010): classes that are too few to tell are as the others are.
 
     Args:
         margin: (N,) as in `fit_floors`.
         disagrees: (N,) as in `fit_floors`.
         best: (N,) the best supported class. Classes of fewer than `MIN_CLASS` samples are taken together.
-        whole: the same of all classes together.
+        floors: of all classes together.
     """
-    group = np.where(np.bincount(best)[best] >= MIN_CLASS, best, -1)
-    groups = np.unique(group)
+    groups, group = np.unique(np.where(np.bincount(best)[best] >= MIN_CLASS, best, -1), return_inverse=True)
     if len(groups) == 1:
-        return whole
-    floor, rate = np.zeros(len(margin)), np.zeros(len(margin))
-    for here in (group == value for value in groups):
-        found = fit_floors(margin[here], disagrees[here]).best.of(margin[here])
-        floor[here], rate[here] = found.floor, found.rate
-    return HardSamples(floor, rate, len(groups))
+        return floors.best.of(margin)
+    rows = np.split(np.lexsort((margin, group)), np.cumsum(np.bincount(group))[:-1])
+    parts = [_bins(part, CLASS_BINS) for part in rows]
+    starts = np.cumsum([0, *map(len, parts)])[:-1]
+    x, hits, size = _binned([part for each in parts for part in each], margin, disagrees, floors.power, floors.scale)
+
+    def log_likelihood(line: FloatArray) -> FloatArray:
+        """(F, G) of each of `FLOORS` in each group."""
+        p = np.clip(FLOORS[:, None] + (1 - FLOORS[:, None]) * expit(-(line[0] + line[1] * x)), 1e-9, 1 - 1e-9)
+        return np.asarray(np.add.reduceat(hits * np.log(p) + (size - hits) * np.log1p(-p), starts, axis=1))
+
+    place = max(range(len(FLOORS)), key=lambda i: float(log_likelihood(floors.line[i]).max(0).sum()))
+    each = log_likelihood(floors.line[place])
+    posterior = np.exp(each - each.max(0))
+    likelihood, prior = posterior, np.full(len(FLOORS), 1 / len(FLOORS))
+    for _ in range(STEPS):  # of expectation-maximisation
+        posterior = prior[:, None] * likelihood
+        posterior /= posterior.sum(0)
+        prior = posterior.mean(1)
+    rate = floors.at(float(FLOORS[place])).of(margin).rate
+    return HardSamples((FLOORS @ posterior)[group], rate, len(groups))
 
 
 TEMPERATURES = (0.7, 0.85, 1.0, 1.2)  # inverse ones, of the support for the other classes; the most likely is taken

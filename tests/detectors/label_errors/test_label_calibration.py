@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from typing import Any
 
@@ -12,6 +13,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from selfclean_hooks.core.calibration import Calibration
+from selfclean_hooks.detectors.label_errors import calibration
 from selfclean_hooks.detectors.label_errors.calibration import LabelScores, lower_mean, raise_odds, score_support
 from selfclean_hooks.detectors.label_errors.detector import automatic_threshold
 from selfclean_hooks.detectors.label_errors.hardness import (
@@ -79,19 +81,55 @@ def test_the_floor_is_that_of_the_simulation(floor: float) -> None:
 
 
 @pytest.mark.parametrize("sizes", [(MIN_CLASS - 1, 30), (MIN_CLASS + 10,), (MIN_CLASS + 10, 30), (60, 80, 30, 20)])
-def test_classes_of_many_samples_have_a_floor_of_their_own(sizes: tuple[int, ...]) -> None:
-    rng, best = np.random.default_rng(0), np.repeat(np.arange(len(sizes)), sizes)
+def test_floors_of_classes_are_those_of_a_slow_twin(sizes: tuple[int, ...]) -> None:
+    rng, best, power = np.random.default_rng(0), np.repeat(np.arange(len(sizes)), sizes), 0.75
     margin = rng.gamma(2, 1.5, len(best))
     disagrees = rng.random(len(best)) < 0.05 + 0.1 * best
-    found = hardness_by_class(margin, disagrees, best, fit_floors(margin, disagrees).best.of(margin))
+    floors = fit_floors(margin, disagrees, power)
+    found = hardness_by_class(margin, disagrees, best, floors)
     own = [best == i for i, size in enumerate(sizes) if size >= MIN_CLASS]
     rest = ~np.any([np.zeros(len(best), bool), *own], axis=0)
     groups = [*own, *([rest] if rest.any() else [])]
     assert found.groups == len(groups)
-    for group in groups:
-        expected = fit_floors(margin[group], disagrees[group]).best.of(margin[group])
-        assert np.array_equal(found.floor[group], expected.floor)
-        assert np.array_equal(found.rate[group], expected.rate)
+    if len(groups) == 1:
+        assert np.array_equal(found.floor, floors.best.of(margin).floor)
+        return
+
+    def parts(group: Wrong) -> list[tuple[float, Wrong]]:
+        order = np.nonzero(group)[0][np.argsort(margin[group])]
+        split = np.array_split(order, max(1, min(20, len(order) // 8)))
+        return [(floors.scale * np.mean((margin[part] / floors.scale) ** power), disagrees[part]) for part in split]
+
+    def log_likelihood(binned: list[tuple[float, Wrong]], floor: float, line: NDArray[np.float64]) -> float:
+        total = 0.0
+        for x, other in binned:
+            p = min(max(floor + (1 - floor) / (1 + math.exp(line[0] + line[1] * x)), 1e-9), 1 - 1e-9)
+            total += other.sum() * math.log(p) + (~other).sum() * math.log1p(-p)
+        return total
+
+    binned = [parts(group) for group in groups]
+    each = np.array([[[log_likelihood(g, e, line) for g in binned] for e in FLOORS] for line in floors.line])
+    line = each.max(1).sum(1).argmax()
+    prior = np.full(len(FLOORS), 1 / len(FLOORS))
+    for _ in range(30):
+        posterior = prior[:, None] * np.exp(each[line])
+        posterior /= posterior.sum(0)
+        prior = posterior.mean(1)
+    for group, floor in zip(groups, FLOORS @ posterior, strict=True):
+        assert np.allclose(found.floor[group], floor)
+    assert np.allclose(found.rate, floors.at(FLOORS[line]).of(margin).rate)
+
+
+@pytest.mark.parametrize("high", [0.0, 0.15, 0.4])
+def test_floors_of_classes_are_those_of_the_simulation_and_alike_where_these_are(high: float) -> None:
+    rng = np.random.default_rng(int(100 * high))
+    best = rng.integers(0, 12, 6000)
+    floor = np.where(best < 4, high, 0.02)
+    margin = rng.gamma(2, 1.5, len(best))
+    disagrees = (rng.random(len(best)) < expit(-0.3 - margin)) | (rng.random(len(best)) < floor)
+    found = hardness_by_class(margin, disagrees, best, fit_floors(margin, disagrees))
+    assert np.abs(found.floor - floor).max() < 0.06
+    assert found.floor[floor == 0.02].std() < 0.01
 
 
 def count_of(found: LabelScores) -> tuple[float, float, float]:
@@ -185,9 +223,22 @@ def hard_samples(seed: int, n: int = 4000, at_random: float = 0.0, steep: float 
 def test_where_the_representation_tells_little_nothing_is_claimed(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     labels, _ = hard_samples(seed)
     assert score_support(labels).calibration.unknown
-    monkeypatch.setattr("selfclean_hooks.detectors.label_errors.calibration.MAX_HARD", 1.0)
+    monkeypatch.setattr(calibration, "MAX_HARD", (1.0, 2.0))
     found = score_support(labels)
     assert found.calibration.estimate_count(found.score)[0] > 50  # what it is for: none of these labels is wrong
+
+
+@pytest.mark.parametrize(("at_random", "steep"), [(0.02, 2.0), (0.1, 2.0), (0.1, 1.0)])
+def test_the_number_depends_on_hardness_by_degrees(at_random: float, steep: float, monkeypatch: Any) -> None:
+    labels, _ = hard_samples(1, at_random=at_random, steep=steep)
+    floor, counts = noise_of(labels)[1].best.floor, []
+    hard = (float((labels.sharp.argmax(1) > 0).mean()) - floor) / (1 - floor)
+    for trust in np.linspace(0, 1, 11):  # wherever the data lie between the limits
+        monkeypatch.setattr(calibration, "MAX_HARD", (hard + trust - 1, hard + trust))
+        found = score_support(labels)
+        counts.append(float((1 - found.calibration.probability_clean(found.score)).sum()))
+    assert counts[-1] > counts[0] + 50
+    assert np.abs(np.diff(counts)).max() < 0.5 * np.ptp(counts)
 
 
 def noise_of(labels: LabelSupport) -> tuple[Any, Floors, Ints, NDArray[np.float64]]:
