@@ -12,10 +12,10 @@ from selfclean_hooks.audits.splits import SplitsAudit
 from selfclean_hooks.decisions.settings import FDR, Policy, Thresholds, Top
 from selfclean_hooks.gate.baseline import Baseline
 from selfclean_hooks.gate.verdict import Count, Limits, Verdict
-from selfclean_hooks.sources.remote.local_copy import local_copy
 
 if TYPE_CHECKING:
     from selfclean_hooks.audits.audited_dataset import AuditedDataset
+    from selfclean_hooks.sources.remote.local_copy import local_copy
 
 __version__ = "0.1.0"
 __all__ = [
@@ -39,8 +39,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "AuditedDataset":  # the one name that needs torch at import: a gate on a saved audit does without
+    """What needs torch, or all kinds of sources, at import: a gate on a saved audit does without."""
+    if name == "AuditedDataset":
         from selfclean_hooks.audits.audited_dataset import AuditedDataset
 
         return AuditedDataset
+    if name == "local_copy":
+        from selfclean_hooks.sources.remote.local_copy import local_copy
+
+        return local_copy
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

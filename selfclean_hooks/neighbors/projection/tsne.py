@@ -10,7 +10,6 @@ from collections.abc import Callable
 from itertools import product
 
 import numpy as np
-from scipy import fft
 from scipy.sparse import csr_array
 
 from selfclean_hooks.utils.arrays import Float32Array, FloatArray
@@ -86,6 +85,8 @@ def repulsion(places: FloatArray) -> FloatArray:
 
     Divided by the sum of 1 / (1 + v^2) over all pairs. Half the slope of the field of 1 / (1 + v^2), on a grid.
     """
+    from scipy import fft  # a gate on a saved audit, and a map of few samples, do without
+
     low = places.min(0)
     span = float((places - low).max())
     side = int(np.clip(span / CELL, LEAST_SIDE, MOST_SIDE))
