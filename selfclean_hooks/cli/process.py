@@ -111,7 +111,7 @@ def launched_processes() -> Iterator[bool]:
     import torch
     import torch.distributed as dist
 
-    from selfclean_hooks.utils.processes import Processes, is_shared
+    from selfclean_hooks.utils.processes import Processes, is_shared, leave
 
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -125,7 +125,7 @@ def launched_processes() -> Iterator[bool]:
             raise
         raise SystemExit(2) from error
     finally:
-        dist.destroy_process_group()
+        leave()
 
 
 @contextmanager

@@ -217,6 +217,13 @@ def _own_group(world: Any) -> Any:
     return dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
+def leave() -> None:
+    """End the default group, and the threads of all groups before the interpreter: these abort a process that ends."""
+    _own_group.cache_clear()
+    roll_call.cache_clear()
+    dist.destroy_process_group()
+
+
 def attempt(work: Callable[[], Any]) -> Outcome:
     """What comes of work, an error included."""
     try:

@@ -33,7 +33,13 @@ def launched(rank: int, folder: Path, ports: tuple[int, int]) -> None:
     for name, port in zip(("data", "missing"), ports, strict=True):
         os.environ["MASTER_PORT"] = str(port)
         status.append(written(folder / f"{name}{rank}", audit(folder, name)))
+        (folder / f"{name}{rank}.threads").write_text(" ".join(running()))
     (folder / f"status{rank}").write_text(repr(status))
+
+
+def running() -> list[str]:
+    """Names of the threads of this process, those of libraries included."""
+    return sorted(path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
 
 
 def audit(folder: Path, name: str) -> Callable[[], int]:
@@ -77,6 +83,12 @@ def test_the_audit_is_that_of_one_process_and_reported_once(folder: Path, tmp_pa
             np.testing.assert_array_equal(alone[name], shared[name])
     assert f"{N} samples" in (folder / "data0.out").read_text()
     assert [(folder / f"data1.{stream}").read_text() for stream in ("out", "err")] == ["", ""]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are listed by Linux alone")
+def test_no_thread_of_a_group_is_left_that_could_abort_the_end_of_the_process(folder: Path) -> None:
+    for rank in range(2):
+        assert "gloo" not in (folder / f"data{rank}.threads").read_text()
 
 
 def test_an_error_is_shown_once_and_the_status_is_that_of_the_first(folder: Path) -> None:
