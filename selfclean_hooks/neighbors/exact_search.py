@@ -104,8 +104,26 @@ class _Search:
     def certified(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The nearest of a block of rows."""
         if isinstance(self.screen, torch.dtype):
-            return self.around_mean(rows, self.screen)
+            few = len(self.columns) <= self.candidate_count(self.screen)
+            return self.ranked(rows) if few else self.around_mean(rows, self.screen)
         return self.among(rows, self.screen[rows], self.blocks(len(rows)))
+
+    def candidate_count(self, precision: torch.dtype) -> int:
+        """How many candidates a row has that are ranked by their true distances."""
+        return self.k if precision not in NEXT else max(2 * self.k, self.k + 8)
+
+    def ranked(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The nearest of `rows` (R,) among so few columns that all of them are candidates."""
+        same = self.groups[rows].unsqueeze(1) == self.groups[self.columns]
+        left_out = same if self.kind == OTHER else rows.unsqueeze(1) == self.columns
+        left_out = left_out | ~same if self.kind == SAME else left_out
+        return self.padded(*rank_by_distance(self.x, rows, torch.where(left_out, -1, self.columns)))
+
+    def padded(self, indices: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:
+        """The first k of each row (R, m), -1 and inf where m is less."""
+        short = (0, max(0, self.k - indices.shape[1]))
+        indices = functional.pad(indices, short, value=-1)[:, : self.k]
+        return indices, functional.pad(distances, short, value=torch.inf)[:, : self.k]
 
     def screened(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """What the screen has as nearest to a block of rows, see `screened_neighbors`."""
@@ -135,13 +153,10 @@ class _Search:
     def among(self, rows: Tensor, own: Screen, others: Iterable[tuple[slice, Screen]]) -> tuple[Tensor, Tensor]:
         """The nearest of `rows` (R,) among columns in blocks; again where screened distances cannot certify them."""
         precision, count = own.columns.dtype, len(self.columns)
-        exact = precision not in NEXT
-        m = min(count, self.k if exact else max(2 * self.k, self.k + 8))
+        m = min(count, self.candidate_count(precision))
         values, places, extent = self.candidates(rows, own, others, m)
-        indices, distances = rank_by_distance(self.x, rows, _at(self.columns, places))
-        indices = functional.pad(indices, (0, max(0, self.k - m)), value=-1)[:, : self.k]
-        distances = functional.pad(distances, (0, max(0, self.k - m)), value=torch.inf)[:, : self.k]
-        if not exact and m < count:
+        indices, distances = self.padded(*rank_by_distance(self.x, rows, _at(self.columns, places)))
+        if precision in NEXT and m < count:
             doubt = (~own.certifies(distances[:, -1], values[:, -1], extent, self.above)).nonzero()[:, 0]
             if len(doubt):
                 indices[doubt], distances[doubt] = self.around_mean(rows[doubt], NEXT[precision])
