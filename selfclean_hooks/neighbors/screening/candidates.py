@@ -38,6 +38,7 @@ def infinite_bits(shape: tuple[int, ...], precision: torch.dtype) -> Bits:
 
 SPAN, EVERY = 512, 32  # columns 0, 32, 64, ... of 512 are a group: the minima of all groups are found side by side
 NONE = np.iinfo(np.int64).max
+FEW_HITS = 2  # a row: to sort more takes longer than to turn the array
 
 
 class PackedCandidates:
@@ -68,9 +69,8 @@ class PackedCandidates:
     def _take(self, bits: Tensor, first: int, index: IntArray) -> Bits:
         """Of columns whose number is a multiple of `SPAN`, or less than that."""
         size = SPAN // EVERY if bits.shape[1] >= SPAN else 1
-        lowest = _minima(bits, size)
-        is_held, limit = self._may_hold(lowest, self.limit[index])
-        row, group = _divided(np.flatnonzero(is_held), lowest.shape[1])
+        groups = _lowest(torch.unflatten(bits, 1, (-1, size, EVERY)), 2) if size > 1 else bits.unsqueeze(1)
+        row, group, limit = self._may_hold(groups.flatten(1).numpy(), self.limit[index])
         column = group if size == 1 else group // EVERY * SPAN + group % EVERY
         of_row, of_column = bits.stride()
         length = (bits.shape[0] - 1) * of_row + (bits.shape[1] - 1) * of_column + 1
@@ -82,13 +82,14 @@ class PackedCandidates:
         packed = ordered.ravel()[inside].astype(np.int64) << 32 | (first + column[hit] + members[member])
         if len(packed):
             self._merge(index, row[hit], packed)
-        return np.asarray(lowest.reshape(len(lowest), -1, EVERY if size > 1 else lowest.shape[1]).min(2))
+        return _lowest(groups, 2).numpy() if size > 1 else groups.amin(2).numpy()
 
-    def _may_hold(self, lowest: Bits, limit: Bits) -> tuple[NDArray[np.bool_], Bits]:
-        """(R, G) groups that may hold one of the m lowest, m of a row or so, and (R,) what these are below."""
+    def _may_hold(self, lowest: Bits, limit: Bits) -> tuple[IntArray, IntArray, Bits]:
+        """Rows and groups, of (R, G), that may hold one of the m lowest, m a row or so; (R,) what these are below."""
         m = self.packed.shape[1]
         hit = lowest < np.maximum(limit, 0)[:, None]  # bits below 0 are of lower distances, but not in order
-        many = np.flatnonzero(np.count_nonzero(hit, axis=1) > m)
+        row, group = _by_row(hit)
+        many = np.flatnonzero(np.bincount(row, minlength=len(hit)) > m)
         many = many[np.count_nonzero(lowest[many] < 0, axis=1) < m]
         if len(many):
             best, groups = np.zeros((len(many), lowest.shape[1]), bool), lowest[many]
@@ -96,7 +97,8 @@ class PackedCandidates:
             np.put_along_axis(best, place, True, axis=1)
             hit[many] &= best
             limit[many] = np.minimum(limit[many], np.take_along_axis(groups, place[:, -1:], 1)[:, 0] + 1)
-        return hit, limit
+            row, group = _by_row(hit)
+        return row, group, limit
 
     def _merge(self, index: IntArray, row: IntArray, packed: IntArray) -> None:
         """Into those of the rows at `index` (R,): of some of these, ascending, further candidates."""
@@ -129,13 +131,20 @@ def _divided(at: IntArray, by: int) -> tuple[IntArray, IntArray]:
     return quotient, at - quotient * by
 
 
-def _minima(bits: Tensor, size: int) -> Bits:
-    """(R, G) of groups of so many columns, see `SPAN`."""
-    groups = bits.unsqueeze(2) if size == 1 else torch.unflatten(bits, 1, (-1, size, EVERY))
-    while size > 1:  # halves: several times as fast as a minimum along them
-        size //= 2
-        groups = torch.minimum(groups[:, :, :size], groups[:, :, size:])
-    return np.ascontiguousarray(groups.flatten(1).numpy())
+def _lowest(values: Tensor, dim: int) -> Tensor:
+    """The minimum along a dimension of 2, 4, 8, ...: by halves several times as fast as along it."""
+    while values.shape[dim] > 1:
+        values = torch.minimum(*values.chunk(2, dim))
+    return values.squeeze(dim)
+
+
+def _by_row(hit: NDArray[np.bool_]) -> tuple[IntArray, IntArray]:
+    """Rows, ascending, and columns where it is true. Of the transpose of an array these are few, or it is turned."""
+    if not hit.flags.c_contiguous and np.count_nonzero(hit) < FEW_HITS * len(hit):
+        column, row = _divided(np.flatnonzero(hit.T), len(hit))
+        order = np.argsort(row, kind="stable")
+        return row[order], column[order]
+    return _divided(np.flatnonzero(hit), hit.shape[1])
 
 
 def _ordered(bits: Bits) -> Bits:
