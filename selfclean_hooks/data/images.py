@@ -82,12 +82,12 @@ def _eight_bit(array: NDArray[Any]) -> NDArray[np.uint8]:
     """Values as uint8: as they are where they fit, otherwise stretched so that the least is 0 and the greatest 255."""
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
-    filled = array.astype(np.float64)
-    low, high = filled.min(), filled.max()
+    filled: NDArray[np.float64] = array.astype(np.float64)
+    low, high = float(filled.min()), float(filled.max())
     all_finite = np.isfinite(low) and np.isfinite(high)  # the least of what holds NaN is NaN
     if not all_finite:
         finite = filled[np.isfinite(filled)]
-        low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     limit = 1.0 if array.dtype.kind in "fb" else 255.0
     if low < 0 or high > limit:
         limit = high - low
