@@ -70,10 +70,11 @@ class AuditTables(AuditResult):
     def calibration(self) -> pd.DataFrame:
         """Estimated precision and recall of the flags, one row per issue with estimated probabilities.
 
-        Columns issue, num_issues (flagged), precision (estimated share of correct flags), estimated (number of issues
-        in the data), estimated_low and estimated_high (95% interval), recall (share of them flagged) and inspect_for_90
-        (samples to inspect, from the worst, for 90% recall); where the number of issues cannot be estimated, these are
-        NaN and the last column, unknown, says why ("" elsewhere). Near duplicates are counted as they are
-        everywhere: of a set of n that all but the kept one are, n - 1.
+        Columns issue, num_issues (flagged), precision (estimated share of correct flags; of label errors NaN where its
+        interval is wider than 0.45), precision_low and precision_high (95% interval), estimated (number of
+        issues in the data), estimated_low and estimated_high (95% interval), recall (share of them flagged) and
+        inspect_for_90 (samples to inspect, from the worst, for 90% recall); where the number of issues cannot be
+        estimated, these are NaN and the last column, unknown, says why ("" elsewhere). Near duplicates are
+        counted as they are everywhere: of a set of n that all but the kept one are, n - 1.
         """
         return calibration_of(self)

@@ -81,6 +81,17 @@ class Calibration:
         fewest, most = end(self.high, -1), end(self.low, 1)
         return expected, min(max(0.0, fewest), expected), max(min(float(len(ordered)), most), expected)
 
+    def estimate_precision(self, flagged: NDArray[np.floating], widest: float = 1.0) -> tuple[float, float, float]:
+        """The fraction of flagged samples that have the issue, and its 95% interval; NaN without any, or if unknown.
+
+        Args:
+            flagged: (F,) their scores.
+            widest: interval in which a fraction is claimed; NaN instead where it is wider.
+        """
+        count = len(flagged) or math.nan
+        expected, low, high = (number / count for number in self.estimate_count(flagged))
+        return expected if high - low <= widest else math.nan, low, high
+
     def review_effort(self, scores: NDArray[np.floating], recall: float = 0.9) -> int:
         """How many samples to inspect, from the worst, to find that fraction of the estimated issues."""
         true_flags = (1 - self._sorted_probabilities(scores)[1]).cumsum()

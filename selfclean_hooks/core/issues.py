@@ -40,6 +40,7 @@ class Issue:
         is_by_request: whether it is looked for only where the user asked for it, by no detector of a method.
         unasked: why an audit did not look for it, where that is not an error of the data.
         aspects: what a finding may be more precisely, each with scores of its own, of which the lowest is the issue's.
+        widest_claim: 95% interval of the precision in which a number is claimed; where it is wider, the interval is.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Issue:
     is_by_request: bool = False
     unasked: str = ""
     aspects: tuple[str, ...] = ()
+    widest_claim: float = 1.0
 
     @property
     def words(self) -> str:
@@ -124,6 +126,9 @@ ISSUES = (
             "Inspect the sample and its label. Fix the label, or accept the finding in the baseline if it is correct.",
         ),
         score_field="label",
+        # Of 250 audits with planted errors, or those of people, 67 have an interval as narrow: the precision is within
+        # 0.1 of the claimed one in 64 of these, in 153 of all; the interval holds it in 248.
+        widest_claim=0.45,
         threshold="label_errors",
     ),
     Issue(

@@ -13,7 +13,7 @@ from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from selfclean_hooks.report.text import by_split, contamination_of, issue_in_words, limit_of, percentage
+from selfclean_hooks.report.text import by_split, contamination_of, issue_in_words, limit_of, percentage, precision_of
 from selfclean_hooks.results.tables import calibration_rows
 from selfclean_hooks.utils.text import LONGEST, visible
 
@@ -159,9 +159,8 @@ def _estimates(row: Mapping[str, Any]) -> tuple[str, str, str]:
     """Estimated precision, estimated total, number of samples to inspect."""
     if row["unknown"]:
         return "", NOT_ESTIMATED, ""
-    right = "" if math.isnan(row["precision"]) else f"{row['precision']:.0%}"
     between = f"{row['estimated_low']:,.0f}-{row['estimated_high']:,.0f}"
-    return right, f"{row['estimated']:,.0f} ({between})", f"{row['inspect_for_90']:,}"
+    return precision_of(row), f"{row['estimated']:,.0f} ({between})", f"{row['inspect_for_90']:,}"
 
 
 def _bars(scores: NDArray[np.float64], threshold: float) -> Text:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from selfclean_hooks.core.issues import TOTAL
 from selfclean_hooks.gate.verdict import Count
@@ -35,6 +36,14 @@ def sample_name(audit: AuditResult, index: int) -> str:
 def why(audit: AuditResult, index: int) -> str:
     """Why a sample was flagged, on one line."""
     return visible(audit.decisions.reason[index], 2 * LONGEST)
+
+
+def precision_of(estimate: Mapping[str, Any]) -> str:
+    """Estimated precision; its interval where that is too wide for a number, "" without flags or if it is unknown."""
+    if not math.isnan(estimate["precision"]):
+        return f"{estimate['precision']:.0%}"
+    low, high = estimate["precision_low"], estimate["precision_high"]
+    return "" if math.isnan(low) else f"{100 * low:.0f}-{high:.0%}"
 
 
 def contamination_of(check: Check) -> str:

@@ -25,6 +25,8 @@ CALIBRATION = (
     "issue",
     "num_issues",
     "precision",
+    "precision_low",
+    "precision_high",
     "estimated",
     "estimated_low",
     "estimated_high",
@@ -48,17 +50,15 @@ def summary_rows(audit: AuditResult) -> list[dict[str, Any]]:
 
 
 def calibration_rows(audit: AuditResult) -> list[dict[str, Any]]:
-    """`Audit.calibration` as plain values; NaN where there are no flags or no issues to speak of, or all is unknown."""
+    """`Audit.calibration` as plain values; NaN where there is nothing to speak of, or nothing can be claimed."""
     rows = []
     for issue, calibration in audit.scores.calibration.items():
         scores, flags, count = judged(audit, issue)
-        wrong = 1 - calibration.probability_clean(scores)[flags]
-        precision = math.nan if calibration.unknown or not len(wrong) else float(np.nanmean(wrong))
-        right = 0.0 if not count else precision * count
-        estimated, low, high = calibration.estimate_count(scores)
-        recall = min(1.0, right / estimated) if estimated > 0 else math.nan
+        precision = calibration.estimate_precision(scores[flags], BY_NAME[issue].widest_claim)
+        found, total = calibration.estimate_count(scores[flags])[0], calibration.estimate_count(scores)
+        recall = min(1.0, found / total[0]) if total[0] > 0 else math.nan
         effort = math.nan if calibration.unknown else calibration.review_effort(scores)
-        values = (issue, count, precision, estimated, low, high, recall, effort, calibration.unknown)
+        values = (issue, count, *precision, *total, recall, effort, calibration.unknown)
         rows.append(dict(zip(CALIBRATION, values, strict=True)))
     return rows
 

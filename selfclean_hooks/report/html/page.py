@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from selfclean_hooks.errors import PolicyError
 from selfclean_hooks.report.html.data import as_json
+from selfclean_hooks.report.text import precision_of
 from selfclean_hooks.results.findings import select_findings
 from selfclean_hooks.results.tables import calibration_rows, summary_rows
 
@@ -115,6 +116,7 @@ def environment() -> jinja2.Environment:
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"count": "{:,}".format, "percent": "{:.2%}".format, "score": "{:.4g}".format}
+    environment.filters["precision"] = precision_of
     environment.filters["words"] = lambda issue: issue.replace("_", " ")
     environment.tests["number"] = lambda value: isinstance(value, (int, float)) and math.isfinite(value)
     style, script = source(STYLES), source(SCRIPTS)
