@@ -53,8 +53,8 @@ def certainty(
     likely = likely[residual[likely] <= MAX_RESIDUAL]
     apart, motion = displacements(miniatures, pairs[likely])
     close, moved = np.zeros(len(likely), np.bool_), motion > MOVED
-    for kind in (moved, ~moved):
-        close[kind] = apart[kind] <= beyond_chance(apart[kind], len(apart), len(miniatures))
+    for kind, others in ((moved, apart[moved]), (~moved, apart)):  # what can be aligned by nature lies so at times, too
+        close[kind] = apart[kind] <= beyond_chance(others, len(apart), len(miniatures))
     likely, apart = likely[close], apart[close]
     ends, at = np.unique(pairs[likely], return_inverse=True)
     usual = _ordinary(miniatures, ends, ordinary(ends)[:, -ORDINARY:])

@@ -69,12 +69,13 @@ def _is_part_of_body(inside: IntArray, n: int, labels: IntArray | None, classes:
     return bool(2 * counts[most] >= max(classes[codes[most]], len(inside)))
 
 
-SERIES_RATIO = 0.01  # of the height at which a branch leaves, up to which its samples are a series: a tenth in length
-MAX_IN_SERIES = 0.5  # of all samples: with more, the data consist of series
+SERIES_RATIO = 0.01  # of the distance between others, up to which samples are a series: a tenth in length
+USUAL = 0.75  # quantile of the heights at which branches leave. In the main body there are copies as well
+MAX_IN_SERIES = 0.1  # of all samples: where more are in series, one of each is counted
 
 
-def independent_samples(tree: Tree, height: FloatArray, branch: IntArray) -> IntArray:
-    """Positions of the samples to be counted: all, or one of each series where most samples belong to one.
+def independent_samples(tree: Tree, height: FloatArray) -> IntArray:
+    """Positions of the samples to be counted: all, or one of each series where many samples belong to one.
 
     Copies, frames of a video or shots of one object are no evidence of each other: twenty shots of an object that lies
     a little apart from others are as usual as one.
@@ -82,11 +83,10 @@ def independent_samples(tree: Tree, height: FloatArray, branch: IntArray) -> Int
     Args:
         tree: of N samples.
         height: (N,) as in `Branches`.
-        branch: (N,) as there.
     """
-    n = len(branch)
+    n = len(height)
     first, second = tree.edges.T
-    near = (branch[first] == branch[second]) & (tree.lengths <= SERIES_RATIO * height[first])
+    near = tree.lengths <= SERIES_RATIO * np.maximum(height[first], np.quantile(height, USUAL))
     links = coo_array((np.ones(near.sum()), (first[near], second[near])), (n, n))
     _, one, size = np.unique(connected_components(links, directed=False)[1], return_index=True, return_counts=True)
     return np.sort(one) if size[size > 1].sum() > MAX_IN_SERIES * n else np.arange(n)

@@ -61,7 +61,7 @@ class BranchOffTopic:
         dimension, _ = intrinsic_dimension(geometry.neighbors.distances.numpy()[:, : self.neighbors])
         near = geometry.neighbors.indices[:, : self.neighbors].numpy()
         agreement = None if labels is None else neighbor_agreement(labels, branch, near)
-        counted = independent_samples(geometry.tree, height, branch)
+        counted = independent_samples(geometry.tree, height)
         calibration = off_topic_calibration(
             score[counted],
             None if labels is None else labels[counted],
