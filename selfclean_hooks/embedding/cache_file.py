@@ -45,7 +45,7 @@ def transaction(path: Path, *begin: str, writable: bool) -> Iterator[sqlite3.Con
     """
     try:
         where = f"{path.absolute().as_uri()}?mode={'rwc' if writable else 'ro'}"
-        with closing(sqlite3.connect(where, PATIENCE, isolation_level=None, uri=True)) as file, file:
+        with closing(sqlite3.connect(where, timeout=PATIENCE, isolation_level=None, uri=True)) as file, file:
             for statement in begin or ("BEGIN",):
                 file.execute(statement)
             yield file

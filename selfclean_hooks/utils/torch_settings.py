@@ -38,7 +38,7 @@ def without_autocast() -> Iterator[None]:
     """Layers compute in the precision of their weights, whatever autocast is around."""
     with ExitStack() as settings:
         for kind in ("cpu", "cuda", "mps"):
-            if torch.is_autocast_enabled(kind):
+            if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):  # torch 2.4: not of "mps"
                 settings.enter_context(torch.autocast(kind, enabled=False))
         yield
 

@@ -13,6 +13,7 @@ from torch import nn
 
 import selfclean_hooks.embedding.backbones.self_supervised
 from selfclean_hooks import audit
+from selfclean_hooks.utils.torch_settings import without_autocast
 from tests.lightning.fits import tensor_data
 
 
@@ -78,3 +79,18 @@ def test_an_audit_is_the_same(
         found = scores(BACKBONES[backbone])
         assert in_force() == before
     assert np.array_equal(found, expected[backbone])
+
+
+def test_kinds_of_autocast_that_this_torch_does_not_know_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch 2.4 with "mps", which is an error there."""
+    asked: list[str] = []
+
+    def enabled(kind: str) -> bool:
+        assert kind != "mps", "unknown device type for autocast"
+        asked.append(kind)
+        return False
+
+    monkeypatch.setattr(torch.amp, "is_autocast_available", lambda kind: kind != "mps")
+    monkeypatch.setattr(torch, "is_autocast_enabled", enabled)
+    with without_autocast():
+        assert asked == ["cpu", "cuda"]
