@@ -59,6 +59,14 @@ def started_by_forkserver(forkserver: str) -> Iterator[None]:
 
 
 @pytest.fixture
+def features_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images are compared by their features alone: half of a small audit, for tests of something else."""
+    import selfclean_hooks.data.reader
+
+    monkeypatch.setattr(selfclean_hooks.data.reader, "miniature", lambda _: None)
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):

@@ -26,6 +26,8 @@ from selfclean_hooks.embedding.backbones import resolve
 from selfclean_hooks.embedding.encoders.encoder import of_callable
 from selfclean_hooks.testing import contaminate, digits, off_topic_patches
 
+pytestmark = pytest.mark.usefixtures("features_alone")
+
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "integrations/README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 BLOCK = re.compile(r"(<!-- not run: [^\n]+ -->\n+)?```python\n(.*?)```", re.DOTALL)

@@ -13,7 +13,6 @@ import pytest
 
 import selfclean_hooks.audits.distributed
 import selfclean_hooks.audits.pipeline
-import selfclean_hooks.data.reader
 import selfclean_hooks.training.auditor
 from selfclean_hooks.embedding.backbones import resolve
 from selfclean_hooks.embedding.encoders.encoder import of_callable
@@ -66,7 +65,7 @@ def no_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(selfclean_hooks.training.auditor, "thumbnails", _none)
         monkeypatch.setattr(selfclean_hooks.audits.pipeline, "with_evidence", lambda audit, *_: audit)
     if name not in WITH_PIXELS and (module in WITHOUT_PIXELS or not has_page):
-        monkeypatch.setattr(selfclean_hooks.data.reader, "miniature", lambda _: None)
+        request.getfixturevalue("features_alone")
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,8 @@ from selfclean_hooks import Audit, AuditedDataset, Policy, audit
 from selfclean_hooks.audits import audited_dataset
 from selfclean_hooks.testing import contaminate, digits, off_topic_patches
 
+pytestmark = pytest.mark.usefixtures("features_alone")
+
 README = Path(__file__).parents[2] / "integrations" / "README.md"
 POLICY = Policy("drop", "drop")
 

@@ -16,6 +16,7 @@ from tests.training.toy_trainer import Trainer
 
 README = Path(__file__).parents[2] / "integrations" / "README.md"
 PIXELS = nn.Flatten()
+pytestmark = pytest.mark.usefixtures("features_alone")
 N = 88  # samples of contaminated()
 FIRM = Thresholds(near_duplicates=0.41, label_errors=0.4)
 

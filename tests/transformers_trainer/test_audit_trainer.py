@@ -25,6 +25,8 @@ from tests.transformers_trainer.trainers import (
     weights,
 )
 
+pytestmark = pytest.mark.usefixtures("features_alone")
+
 
 def made(found: Audit | None) -> Audit:
     assert found is not None
