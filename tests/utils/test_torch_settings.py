@@ -59,7 +59,7 @@ BACKBONES: dict[str, Any] = {"module": MODEL, "self-supervised": "self-supervise
 
 
 def scores(backbone: Any) -> Any:
-    return audit(tensor_data(40), backbone, progress=False, device="cpu").scores.near_duplicate
+    return audit(tensor_data(24), backbone, progress=False, device="cpu").scores.near_duplicate
 
 
 @pytest.mark.filterwarnings("ignore::selfclean_hooks.errors.DataWarning")
