@@ -35,7 +35,7 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager[Any] | None]] = {
 def in_force() -> list[Any]:
     return [
         torch.get_default_dtype(),
-        torch.get_default_device(),
+        torch.empty(0).device,
         torch.is_inference_mode_enabled(),
         torch.is_grad_enabled(),
         torch.is_autocast_enabled("cpu"),
