@@ -39,6 +39,7 @@ GROUPS = "most samples lie in groups apart from the others, and without labels e
 MAX_FLAGGED = 0.25  # of all samples; the mixtures hold a fifth of off-topic samples at most
 MAX_IN_GROUPS = 0.5  # of all samples, in branches that are classes or off-topic: without labels nobody knows which
 MAX_OF_CLASS = 0.4  # of the samples of one class: if so many seem off-topic, it is a class that varies more than others
+FEW = 5  # samples of a class that is judged together with others: two of four may be off-topic by chance
 CERTAIN = 0.35  # probability of being clean below which a sample is flagged though the number cannot be estimated
 
 
@@ -71,7 +72,7 @@ class BranchOffTopic:
         )
         threshold = automatic_threshold(calibration, labels is not None)
         flagged = score < threshold
-        if flagged.mean() > MAX_FLAGGED or _most_of_class(flagged, labels) > MAX_OF_CLASS:
+        if flagged.mean() > MAX_FLAGGED or _are_classes(flagged, labels):
             threshold, calibration = 0.0, replace(calibration, unknown=TOO_MANY)
         elif may_be_class > MAX_IN_GROUPS and not calibration.unknown:
             threshold = calibration.probability_threshold(CERTAIN)
@@ -79,13 +80,17 @@ class BranchOffTopic:
         return Finding(score, threshold, calibration=calibration)
 
 
-def _most_of_class(flagged: BoolArray, labels: IntArray | None) -> float:
-    """The largest fraction of a class that is flagged, of those with 20 samples and more."""
+def _are_classes(flagged: BoolArray, labels: IntArray | None) -> bool:
+    """Whether too much of a class is flagged, or most flags are in small classes, two or more, with as much flagged."""
     if labels is None:
-        return 0.0
+        return False
     known = labels >= 0
     size, count = np.bincount(labels[known]), np.bincount(labels[known & flagged], minlength=labels.max() + 1)
-    return float((count / np.maximum(size, 1))[size >= MIN_CLASS_REFERENCES].max(initial=0.0))
+    too_many = count > MAX_OF_CLASS * size
+    small = count[too_many & (size >= FEW)]
+    return bool(
+        (too_many & (size >= MIN_CLASS_REFERENCES)).any() or (len(small) > 1 and 2 * small.sum() > flagged.sum())
+    )
 
 
 def automatic_threshold(calibration: Calibration, is_labelled: bool = True) -> float:

@@ -386,3 +386,16 @@ def test_copies_of_one_sample_on_topic_are_on_topic(copies: int) -> None:
     again = vectors[far] + 0.001 * np.random.default_rng(3).normal(size=(copies, vectors.shape[1]))
     found = found_in(np.concatenate([vectors, again]), np.append(labels, np.full(copies, labels[far])))
     assert (found.score < found.automatic).sum() <= 2
+
+
+@pytest.mark.parametrize("distance", [5.0, 8.0])
+def test_small_classes_that_lie_apart_together_are_classes(distance: float) -> None:
+    """Sandals, sneakers and boots among dresses."""
+    rng = np.random.default_rng(4)
+    labels = np.repeat(np.arange(14), 11 * [13] + 3 * [8])
+    apart = labels >= 11
+    axis = np.where(apart[:, None], distance * np.eye(24)[1], 3 * np.eye(24)[0])
+    vectors = axis + 0.5 * rng.normal(size=(14, 24))[labels]
+    vectors += np.where(apart, 0.6, 0.35)[:, None] * rng.normal(size=(167, 24))
+    found = found_in(vectors, labels)
+    assert not (found.score < found.automatic).any()
