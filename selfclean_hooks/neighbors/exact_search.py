@@ -114,9 +114,10 @@ class _Search:
 
     def ranked(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The nearest of `rows` (R,) among so few columns that all of them are candidates."""
-        same = self.groups[rows].unsqueeze(1) == self.groups[self.columns]
-        left_out = same if self.kind == OTHER else rows.unsqueeze(1) == self.columns
-        left_out = left_out | ~same if self.kind == SAME else left_out
+        left_out = rows.unsqueeze(1) == self.columns
+        if self.kind != ANY:  # else there need be no groups
+            same = self.groups[rows].unsqueeze(1) == self.groups[self.columns]
+            left_out = same if self.kind == OTHER else left_out | ~same
         return self.padded(*rank_by_distance(self.x, rows, torch.where(left_out, -1, self.columns)))
 
     def padded(self, indices: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:
