@@ -32,9 +32,9 @@ MAX_KNOTS = 400
 LOWEST_ODDS, HIGHEST_ODDS = 0.5, 4.0
 # Planted labels are all plausible or all at random; people, and classes of unequal noise, give both: odds are raised by
 # up to this where half of the floor is at random.
-MIXED_ODDS = 1.2
+MIXED_ODDS = 1.8
 MAX_CERTAINTY = 0.8  # of the lowest probability: right labels that score lowest may be odd rather than hard
-GAIN_BY_CLASS = 2.0  # in log likelihood, for each class that has a floor of its own; Akaike's criterion asks for 3
+GAIN_BY_CLASS = 2.0  # in log likelihood for each class, where floors by class add up to more than one floor can be
 MAX_EXCESS = 1.5  # of the labels found wrong over the highest floor
 MIN_INSIGHT = 0.75  # disagreement, as a fraction of that by the commonest class, beyond which vectors show no labels
 SURPLUS, SIGNIFICANCE = 2.5, 0.01  # clean data sets have up to 2.5 times as many low scores as hardness foresees
@@ -105,7 +105,8 @@ def calibrate_scores(labels: LabelSupport, scores: FloatArray) -> Calibration:
     whole = usual.best.of(margin)
     by_class = hardness_by_class(margin, disagrees, labels.classes[np.arange(len(best)), best], usual)
     gained = by_class.log_likelihood(disagrees) - whole.log_likelihood(disagrees)
-    typical = by_class if gained > GAIN_BY_CLASS * (by_class.groups - 1) else whole
+    plain = by_class.floor.mean() <= highest.floor  # which all classes together support as well
+    typical = by_class if gained > (0 if plain else GAIN_BY_CLASS * (by_class.groups - 1)) else whole
     score = scores[:, 0]
     knots = np.unique(np.sort(score)[np.unique(np.geomspace(1, len(score), MAX_KNOTS).round().astype(np.int64)) - 1])
 
