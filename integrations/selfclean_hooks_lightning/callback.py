@@ -150,7 +150,8 @@ class DataAuditHooks:
             AttributeError: There was no audit yet, or there are several.
         """
         if len(self.audits) != 1:
-            raise AttributeError(f"there are {len(self.audits)} audits, by loader in .audits")
+            why = "" if self.audits else ": fit first; where an audit was left out, a warning says why"
+            raise AttributeError(f"there are {len(self.audits)} audits, by loader in .audits{why}")
         return next(iter(self.audits.values()))
 
     @property

@@ -95,7 +95,7 @@ def test_is_a_callback() -> None:
 
 def test_no_audit_yet_and_several() -> None:
     callback = DataAudit()
-    with pytest.raises(AttributeError, match=r"there are 0 audits, by loader in \.audits"):
+    with pytest.raises(AttributeError, match=r"there are 0 audits, by loader in \.audits: fit first"):
         _ = callback.audit
     data = {"one": DataLoader(clean_data(32), 8), "other": DataLoader(clean_data(40), 8)}
     callback = audit_callback(None, policy=Policy("ignore", "ignore", "ignore"))
