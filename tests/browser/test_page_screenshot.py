@@ -1,6 +1,6 @@
-"""The picture of the page in README and docs.
+"""The screenshot of the page in README and docs.
 
-`UPDATE_GOLDEN=1 pytest tests/browser/test_page_picture.py` makes it anew, of
+`UPDATE_GOLDEN=1 pytest tests/browser/test_page_screenshot.py` makes it anew, of
 Fashion-MNIST where Debian's package dataset-fashion-mnist is installed; the test alone does with digits.
 """
 
@@ -20,7 +20,7 @@ from tests.browser.browser_pages import opened, page_of
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-PICTURE = Path(__file__).parents[2] / "docs" / "review.png"
+SCREENSHOT = Path(__file__).parents[2] / "docs" / "review.png"
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 CLASSES = ("tshirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 SIZE = (1120, 720)
@@ -46,7 +46,7 @@ def pixels(batch: Any) -> Any:
     return batch.flatten(1)
 
 
-def test_the_page_is_pictured_with_a_label_error_in_focus(browser: "Browser", tmp_path: Path) -> None:
+def test_a_screenshot_of_the_page_with_a_label_error_in_focus(browser: "Browser", tmp_path: Path) -> None:
     images, labels = clean_images(2000 if os.environ.get("UPDATE_GOLDEN") else 300)
     planted = contaminate(images, labels, images[:0], off_topic=0, label_errors=0.03, seed=1)
     items = FashionMNIST(zip(map(Image.fromarray, planted.images), planted.labels.tolist(), strict=True))
@@ -61,6 +61,6 @@ def test_the_page_is_pictured_with_a_label_error_in_focus(browser: "Browser", tm
     assert np.asarray(shown).std() > 20  # not blank
     assert bool(planted.is_label_error[found.worst("label_errors")[0]])
     if os.environ.get("UPDATE_GOLDEN"):
-        shown.quantize(200).save(PICTURE, optimize=True)
-    with Image.open(PICTURE) as kept:
+        shown.quantize(200).save(SCREENSHOT, optimize=True)
+    with Image.open(SCREENSHOT) as kept:
         assert kept.size == SIZE
