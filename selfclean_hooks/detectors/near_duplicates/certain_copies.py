@@ -4,7 +4,7 @@ Two images agree to a fraction of a pixel once they are aligned (`alignment`) if
 cropped, turned or of another brightness. But trousers in a catalogue nearly do so too, and ones that are written. So
 what is left has to be little beside what is left between a sample and its ordinary neighbours, and such pairs have to
 be more than chance explains: of images alike by nature, far more agree to two pixels than to one. Pairs that had to be
-moved are counted alone, those that lay over each other at once among all: drawings of one series seldom have to be moved.
+moved are counted alone, those that lay over each other at once among all: drawings of a series seldom have to be moved.
 """
 
 from __future__ import annotations
