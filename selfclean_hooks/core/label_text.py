@@ -27,6 +27,9 @@ INVISIBLE = "\ufeff\u200b"  # at the ends of words, beside white space: byte ord
 MOST_NAMED = 5  # names listed in a note
 MIN_IDENTIFIERS = 4  # fewer labels than this show nothing
 IGNORE_VALUES = (255, 65535)  # of masks, the largest of 8 and 16 bits: suspicious as soon as one code is left out below
+NO_LABEL_WORDS = frozenset(
+    {"unknown", "unlabeled", "unlabelled", "undefined", "missing", "none", "na", "n/a", "#n/a", "?", "-"}
+)
 FAR = 10  # codes left out below or above any other value
 SIGNS = "labels are 1 and -1 without a 0: -1 is read as not having the label, not as unknown"
 
@@ -127,13 +130,21 @@ def why_identifiers(labels: NDArray[np.int64]) -> str:
 def note_class_apart(labels: NDArray[np.int64], names: Sequence[str] | None) -> tuple[str, ...]:
     """A note where one class stands apart from the others, which are 0 to k, as values for "no label" do.
 
-    Such are 255 in masks, and -9 or 999 in tables. It stays a class: only its owner knows.
+    Such are 255 in masks, and -9 or 999 in tables; among words "unknown" and "N/A". It stays a class: only its owner
+    knows.
 
     Args:
         labels: (N,) codes of samples that carry one.
         names: of the codes; None where they are what the data set holds.
     """
     codes, counts = np.unique(labels, return_counts=True)
+    for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
+        if names is not None and code < len(names) and names[code].casefold() in NO_LABEL_WORDS:
+            word = names[code]
+            return (
+                f'the class "{word}" of {count} samples: if it means that a sample has no label, pass '
+                f'ignore_label="{word}", or leave the label empty',
+            )
     values = _as_numbers(codes.tolist(), names)
     if len(values) < 3:
         return ()
@@ -155,7 +166,7 @@ def _as_numbers(codes: Sequence[int], names: Sequence[str] | None) -> list[int]:
     if names is None:
         return list(codes)
     texts = [names[code] for code in codes if code < len(names)]
-    plain = all(text.removeprefix("-").isdecimal() and text.isascii() and len(text) < 10 for text in texts)
+    plain = all(text.removeprefix("-").isdecimal() and text.isascii() and len(text) <= 20 for text in texts)
     return [int(text) for text in texts] if plain and len(texts) == len(codes) else []
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.core.issues import BY_NAME, ISSUES, Issue
 from selfclean_hooks.core.labels import scatter_labels
+from selfclean_hooks.utils.arrays import digits_in_common
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +230,8 @@ def describe_label_issue(scores: Scores, i: int) -> str:
         given, other = (class_name(scores, int(codes[i])) for codes in (scores.given_label, scores.predicted_label))
         return f"label {given} " + (f"looks like {other}" if other != given else "in doubt")
     if targets.ndim == 1:
-        return f"target {targets[i]:.4g}, predicted {predicted[i]:.4g}"
+        digits = 4 + digits_in_common(targets)
+        return f"target {targets[i]:.{digits}g}, predicted {predicted[i]:.{digits}g}"
     code = int(predicted[i])
     if code < 0 or code % 2 == int(targets[i, code // 2]):
         return f"labels {_join_names(scores, targets[i], i)} in doubt"
@@ -237,7 +239,8 @@ def describe_label_issue(scores: Scores, i: int) -> str:
 
 
 def _format_numbers(values: NDArray[np.float64]) -> list[str]:
-    return ["" if np.isnan(value) else f"{value:.6g}" for value in values.tolist()]
+    digits = 6 + digits_in_common(values)
+    return ["" if np.isnan(value) else f"{value:.{digits}g}" for value in values.tolist()]
 
 
 def _join_names(scores: Scores, labels: NDArray[Any], i: int) -> str:

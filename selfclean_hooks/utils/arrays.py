@@ -80,14 +80,39 @@ def note_identical(array: NDArray[np.floating]) -> tuple[str, ...]:
 
 
 def any_array(values: Any, wanted: str) -> NDArray[Any]:
-    """Anything like an array as one; tensors of a type that numpy lacks as float32."""
+    """Anything like an array as one; tensors of a type that numpy lacks as float32, what is masked as NaN.
+
+    Objects that are rows of one length, as a column of a table holds them, are stacked.
+
+    Raises:
+        DataError: it is sparse, nested or without data, or its rows differ in length.
+    """
     if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        values = values.float() if str(values.dtype) == "torch.bfloat16" else values
+        values = _dense(values, wanted)
+    elif not isinstance(values, np.ndarray) and hasattr(values, "toarray") and hasattr(values, "nnz"):
+        raise DataError(f"{wanted}, got a sparse {type(values).__name__}: pass .toarray()")
+    if np.ma.is_masked(values):
+        values = np.ma.filled(values.astype(np.float64), np.nan)
     try:
-        return np.asarray(values)
+        array = np.asarray(values)
+        is_rows = (
+            array.dtype == object and array.ndim == 1 and all(isinstance(row, (list, np.ndarray)) for row in array)
+        )
+        return np.stack([np.asarray(row) for row in array]) if is_rows and len(array) else array
     except ValueError:  # rows of different lengths
         raise DataError(f"{wanted}, got {type(values).__name__} with items of different shapes") from None
+
+
+def _dense(tensor: Any, wanted: str) -> Any:
+    """A tensor that numpy can read, in the memory of the processor."""
+    if str(tensor.layout) != "torch.strided" or tensor.is_nested:
+        kind = "nested" if tensor.is_nested else "sparse"
+        raise DataError(f"{wanted}, got a {kind} tensor: pass one array of numbers, as .to_dense() gives")
+    if tensor.is_meta:
+        raise DataError(f"{wanted}, got a tensor on the device meta, which holds no data")
+    tensor = tensor.detach().cpu()
+    in_numpy = not tensor.is_floating_point() or str(tensor.dtype)[6:] in ("float16", "float32", "float64")
+    return tensor if in_numpy else tensor.float()
 
 
 def open_npy(path: str | Path) -> NDArray[Any]:
@@ -126,3 +151,10 @@ def average_ranks(values: NDArray[np.floating]) -> FloatArray:
 def is_fraction(value: object) -> bool:
     """Whether `value` is a number in [0, 1]."""
     return isinstance(value, Real) and not isinstance(value, bool) and bool(0 <= value <= 1)  # type: ignore[operator]
+
+
+def digits_in_common(values: NDArray[np.floating]) -> int:
+    """First digits that say nothing about numbers (N,), as those of years or times: they differ in later ones."""
+    known = values[~np.isnan(values)].astype(np.float64)
+    spread = float((known / (np.abs(known).max(initial=0) or 1)).std()) if len(known) else 1.0
+    return int(-np.log10(spread)) if 1e-10 < spread < 1 else 0

@@ -233,6 +233,7 @@ def test_items_with_unknown_entries_are_judged() -> None:
         ([1990, 2000, 2015, 2016], None),
         ([3, 7, 20, 255], None),
         (["0", "1", "2", "255"], 255),
+        ([np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(2**64 - 1)], 2**64 - 1),
         (["cat", "dog", "owl", "255"], None),
     ],
 )
@@ -243,6 +244,14 @@ def test_a_class_apart_from_the_others_is_named_and_stays_a_class(values: list[A
     assert all(f"the class {apart} of 5 samples" in note and f"ignore_label={apart}" in note for note in notes)
     assert read.values is not None
     assert len(np.unique(read.values)) == len(values)
+
+
+@pytest.mark.parametrize(("word", "named"), [("Unknown", True), ("n/a", True), ("?", True), ("night", False)])
+def test_a_class_whose_name_says_that_there_is_no_label_is_named_and_stays_a_class(word: str, named: bool) -> None:
+    read = read_labels(["oak", word, "elm", "oak", word, "elm"], 6)
+    assert read.class_names == tuple(sorted(["elm", "oak", word]))
+    assert len(read.notes) == named
+    assert all(f'"{word}" of 2 samples' in note and f'ignore_label="{word}"' in note for note in read.notes)
 
 
 def test_the_label_to_be_ignored_is_so_in_labels_that_are_passed_too() -> None:

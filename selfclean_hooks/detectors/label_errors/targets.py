@@ -145,8 +145,19 @@ def score_regression(inputs: PredictorInputs, targets: FloatArray, others: int =
     """Predictions (N,) of neighbours and ridge, and scores of regression targets (N,): 1 / (1 + (r / scale)^2).
 
     r is the residual, and the scale of a sample the median residual around it. For the calibration, wrong targets are
-    simulated by quantiles of all targets. `predicted` is -1.
+    simulated by quantiles of all targets. `predicted` is -1. Targets of any unit and zero point give the same scores.
     """
+    unit = float(np.abs(targets).max(initial=0)) or 1.0  # the sum of two targets may be more than a float can be
+    middle = float(np.median(targets / unit))
+    spread = float(np.abs(targets / unit - middle).max(initial=0)) or 1.0
+    predicted, labels = _score_standard_targets(inputs, (targets / unit - middle) / spread, others)
+    return (predicted * spread + middle) * unit, labels
+
+
+def _score_standard_targets(
+    inputs: PredictorInputs, targets: FloatArray, others: int
+) -> tuple[FloatArray, LabelScores]:
+    """`score_regression` of targets in [-1, 1] around 0, which float32 holds."""
     indices, voting, _ = inputs.lists[0]
     votes = (voting & (indices >= 0)).astype(np.float64)
     count = np.maximum(votes.sum(1), 1e-12)
@@ -158,7 +169,7 @@ def score_regression(inputs: PredictorInputs, targets: FloatArray, others: int =
     share = min((0.0, 0.25, 0.5, 0.75, 1.0), key=lambda a: float(np.abs(targets - a * near - (1 - a) * ridge).mean()))
     predicted = share * near + (1 - share) * ridge
     residual = np.abs(targets - predicted)
-    usual = float(np.median(residual)) + 1e-12 * float(np.abs(targets).max(initial=0)) + np.finfo(np.float64).tiny
+    usual = float(np.median(residual)) + 1e-12  # never 0
     around = np.where(votes > 0, residual[indices], np.nan)
     around[~votes.any(1), 0] = usual
     scale = (np.nanmedian(around, axis=1) + usual) * 1.5  # 1.5 (a + b) ~ 2 standard deviations, half of it local

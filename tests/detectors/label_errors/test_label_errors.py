@@ -283,6 +283,17 @@ def test_regression_finds_wrong_numbers() -> None:
     assert ((found.score >= 0) & (found.score <= 1)).all()
 
 
+@pytest.mark.parametrize(("unit", "zero"), [(1, 1.7e9), (1e-3, -2024), (3e305, 0), (1e-290, 0), (-7, 5)])
+def test_targets_of_any_unit_and_zero_point_get_the_same_scores(unit: float, zero: float) -> None:
+    x, _ = blobs(120)
+    t = (x @ np.random.default_rng(7).normal(size=x.shape[1])).astype(np.float64)
+    t[:6] += 9
+    predicted, found = score_regression(seen(x), t)
+    moved, again = score_regression(seen(x), t * unit + zero)
+    np.testing.assert_allclose(again.score, found.score, atol=1e-4)
+    np.testing.assert_allclose((moved - zero) / unit, predicted, atol=1e-4 * np.ptp(t))
+
+
 @pytest.mark.parametrize("classes", [3, 90])
 def test_ridge_regression_of_classes_is_that_of_their_indicators(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(directions, "BLOCK", 64)
