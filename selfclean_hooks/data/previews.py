@@ -1,6 +1,6 @@
 """What a person sees of a sample that is not an image: its text, its curve or its values.
 
-A preview is small and is saved beside the thumbnails, as JSON where these are PNG or WebP. It is data: nothing in it is
+A preview is small and is saved beside the thumbnails, as JSON where these are images. It is data: nothing in it is
 markup, and nothing that `decode_preview` returns is longer than the limits here, whatever file it came from.
 """
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.data.signals import CHANNELS, is_signal
 
-PNG = b"\x89PNG"
+PNG, JPEG = b"\x89PNG", b"\xff\xd8\xff"
 LONGEST = 400  # characters of a text
 ROWS = 30  # values of a table
 CELL = 80  # characters of a name or value in it
@@ -126,9 +126,11 @@ def decode_preview(content: bytes | None) -> Preview | None:
         return None
 
 
-def is_image(content: bytes) -> bool:
-    """Whether bytes of a thumbnail are of an image (PNG or WebP) and not of a preview."""
-    return content.startswith(PNG) or (content.startswith(b"RIFF") and content[8:12] == b"WEBP")
+def image_kind(content: bytes) -> str:
+    """The kind of image that the bytes of a thumbnail are, "png", "jpeg" or "webp"; "" of a preview."""
+    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+        return "webp"
+    return "png" if content.startswith(PNG) else "jpeg" if content.startswith(JPEG) else ""
 
 
 def _text(item: Any, value: Any) -> str | None:

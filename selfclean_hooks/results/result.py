@@ -39,7 +39,7 @@ class AuditResult:
         provenance: data set, encoder, settings and versions, as in manifest.json.
         names: of the samples (file paths), "" where unknown; None: there are none.
         digests: of the content of each sample, 32 hexadecimal digits, "" where unknown; None: not recorded.
-        thumbnails: position: PNG or WebP bytes of the worst samples; a preview (data/previews) of what is not an image.
+        thumbnails: position: JPEG, PNG or WebP bytes of the worst samples; a preview (data/previews) of others.
         leak_thumbnails: (split, position): thumbnails of samples of other splits.
         evidence: neighbours of the findings that are shown and a map of all samples; None: not measured.
         review: what people decided about findings; None: nothing.

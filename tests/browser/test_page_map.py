@@ -126,10 +126,10 @@ def test_classes_and_issues_are_listed_without_a_pointer(browser: "Browser", map
         assert page.locator("[role=tabpanel]:not([hidden]) .focus img").count() > 0
 
 
-def webp(rng: np.random.Generator) -> bytes:
+def photograph(rng: np.random.Generator) -> bytes:
     small = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8))
     buffer = io.BytesIO()
-    small.resize((160, 160), Image.Resampling.BICUBIC).save(buffer, "WEBP", quality=80)
+    small.resize((160, 160), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
 
 
@@ -153,7 +153,7 @@ def many(n: int = MANY, shown: int = 400) -> Audit:
     audit = replace(audit, provenance={"settings": {"max_items": shown}})
     from selfclean_hooks.results.thumbnails import with_thumbnails
 
-    bank = [webp(rng) for _ in range(30)]
+    bank = [photograph(rng) for _ in range(30)]
     evidence = Evidence({}, {}, rng.random((n, 2)).astype(np.float32), "PCA")
     return replace(audit, evidence=evidence, thumbnails={i: bank[i % 30] for i in with_thumbnails(audit)})
 

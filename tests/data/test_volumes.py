@@ -11,7 +11,7 @@ from torch import nn
 
 from selfclean_hooks import audit
 from selfclean_hooks.data.images import SLICES, raster, shown_image, shrink, volume_slices
-from selfclean_hooks.data.previews import is_image
+from selfclean_hooks.data.previews import image_kind
 from selfclean_hooks.embedding.backbones import self_supervised
 from selfclean_hooks.errors import DataError
 
@@ -61,7 +61,7 @@ def test_volumes_of_several_depths_are_audited_by_an_encoder_of_their_own(
     found = audit(data, backbone="self-supervised", progress=False)
     pairs = found.pairs[found.pairs["distance"] == 0]
     assert pairs[["index_1", "index_2"]].to_numpy().tolist() == [[2, 7]]
-    assert all(is_image(found.thumbnails[index]) for index in (2, 7))
+    assert all(image_kind(found.thumbnails[index]) for index in (2, 7))
 
 
 def test_a_module_gets_the_volume_itself() -> None:

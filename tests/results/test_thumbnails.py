@@ -13,7 +13,7 @@ from PIL import Image
 from selfclean_hooks import Audit, audit_embeddings
 from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.core.settings import EmbeddingSettings
-from selfclean_hooks.data.previews import is_image
+from selfclean_hooks.data.previews import image_kind
 from selfclean_hooks.results import thumbnails as made_small
 from selfclean_hooks.results.findings import select_findings, with_max_items
 from selfclean_hooks.results.thumbnails import (
@@ -119,7 +119,7 @@ def test_thumbnails_keep_their_shape_and_are_never_enlarged() -> None:
         width = 20 + 5 * i
         size = (width, 40) if width <= SIDE else (SIDE, round(SIDE * 40 / width))
         assert opened(content).size == size
-        assert is_image(content)
+        assert image_kind(content)
 
 
 def test_workers_read_the_same() -> None:
@@ -194,12 +194,13 @@ def photo(width: int, height: int) -> Image.Image:
     return Image.fromarray((smooth + rng.normal(0, 4, smooth.shape)).clip(0, 255).astype(np.uint8))
 
 
-def test_photographs_become_webp_and_drawings_whatever_is_smaller() -> None:
+def test_photographs_become_jpeg_and_drawings_whatever_is_smaller() -> None:
     content = thumbnail_of(photo(640, 480))
-    assert content[8:12] == b"WEBP"
+    assert image_kind(content) == "jpeg"
     assert len(content) < 8000
     shrunk = np.asarray(photo(640, 480).resize((160, 120), Image.Resampling.HAMMING), int)
     assert np.abs(np.asarray(opened(content).convert("RGB"), int) - shrunk).mean() < 6
+    assert image_kind(thumbnail_of(photo(640, 480).convert("L"))) == "jpeg"
     flat = Image.new("L", (100, 100), 7)
     assert len(thumbnail_of(flat)) < 120
 
@@ -227,7 +228,10 @@ def test_transparency_is_kept_where_there_is_some() -> None:
 
 def test_without_webp_it_is_png(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(made_small, "has_webp", lambda: False)
-    assert thumbnail_of(photo(300, 200)).startswith(b"\x89PNG")
+    half_clear = photo(300, 200).convert("RGBA")
+    half_clear.putalpha(128)
+    drawing = Image.linear_gradient("L").quantize(20).resize((100, 100))
+    assert {image_kind(thumbnail_of(image)) for image in (half_clear, drawing)} == {"png"}
 
 
 @pytest.mark.parametrize("side", [50, 400])

@@ -19,7 +19,7 @@ from xml.sax.saxutils import quoteattr
 
 from selfclean_hooks.core.issues import BY_NAME
 from selfclean_hooks.core.scores import label_texts, predicted_texts
-from selfclean_hooks.data.previews import is_image
+from selfclean_hooks.data.previews import image_kind
 from selfclean_hooks.decisions.review.file import FINDING, LABEL, VERDICT
 from selfclean_hooks.report.exports.tables import absolute
 from selfclean_hooks.report.text import digest_of, name_of
@@ -140,10 +140,8 @@ def _url(name: str, thumbnail: bytes | None) -> str:
     if name:
         path = absolute(name).encode("utf-8", "surrogateescape")
         return f"/data/local-files/?d={quote(path.lstrip(b'/'))}"
-    if thumbnail is None or not is_image(thumbnail):
-        return ""
-    kind = "webp" if thumbnail[8:12] == b"WEBP" else "png"
-    return f"data:image/{kind};base64,{base64.b64encode(thumbnail).decode()}"
+    kind = image_kind(thumbnail or b"")
+    return f"data:image/{kind};base64,{base64.b64encode(thumbnail or b'').decode()}" if kind else ""
 
 
 def _chosen(name: str, value: str, is_choice: bool = True) -> dict[str, Any]:

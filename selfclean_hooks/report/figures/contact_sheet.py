@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from selfclean_hooks.data.previews import Curve, Preview, Table, Text, decode_preview, is_image
+from selfclean_hooks.data.previews import Curve, Preview, Table, Text, decode_preview, image_kind
 from selfclean_hooks.results.findings import Finding, findings
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def tile(content: bytes, side: int) -> Image.Image:
 
 def _small(content: bytes, side: int) -> Image.Image:
     """A thumbnail in the size of a tile, or the preview drawn."""
-    if is_image(content):
+    if image_kind(content):
         return _fitted(content, side)
     drawn, shown = Image.new("RGB", (side, side), PAPER), decode_preview(content)
     pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(SMALL)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from selfclean_hooks.core.issues import WITH_THRESHOLD
-from selfclean_hooks.data.previews import PNG, Preview, Table, Text, decode_preview, is_image
+from selfclean_hooks.data.previews import Preview, Table, Text, decode_preview, image_kind
 from selfclean_hooks.report.html.page import environment
 from selfclean_hooks.report.text import name_of
 from selfclean_hooks.results.findings import Finding, findings
@@ -102,8 +102,7 @@ def _shown(audit: AuditResult, one: Finding) -> tuple[tuple[Thumbnail, ...], str
 
 
 def _thumbnail(content: bytes, caption: str) -> Thumbnail:
-    if is_image(content):
-        kind = "png" if content.startswith(PNG) else "webp"
+    if kind := image_kind(content):
         return Thumbnail(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", "", caption)
     return Thumbnail("", visible(_text(decode_preview(content)), WORDS), caption)
 

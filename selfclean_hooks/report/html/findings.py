@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.scores import LeakPairs
-from selfclean_hooks.data.previews import decode_preview, is_image
+from selfclean_hooks.data.previews import decode_preview, image_kind
 from selfclean_hooks.decisions.flags import aspects_below
 from selfclean_hooks.decisions.settings import is_below
 from selfclean_hooks.results.findings import Selection
@@ -129,7 +129,7 @@ Place = tuple[str, int]  # split ("" for the one audited) and position
 class ChosenThumbnails:
     """Images and previews by the key of their sample: its position, or "2:17" for one of the split number 2."""
 
-    images: dict[str, str] = field(default_factory=dict)  # base64 of PNG or WebP
+    images: dict[str, str] = field(default_factory=dict)  # base64 of JPEG, PNG or WebP
     previews: dict[str, dict[str, Any]] = field(default_factory=dict)
     left_out: int = 0
 
@@ -145,7 +145,7 @@ def choose_thumbnails(audit: AuditResult, found: Mapping[str, list[dict[str, Any
         content = audit.leak_thumbnails.get((split, index)) if split else audit.thumbnails.get(index)
         name = f"{number}:{index}" if split else str(index)
         preview = decode_preview(content)
-        if content is None or (preview is None and not is_image(content)):
+        if content is None or (preview is None and not image_kind(content)):
             continue
         cost = 4 * -(-len(content) // 3)
         if spent + cost > budget:

@@ -6,7 +6,8 @@ const TINY = 64; // pixels: smaller images are enlarged without blur
 function addressOf(key) {
   const held = raw.images[key];
   if (held === undefined) return "";
-  return `data:image/${held.startsWith("iVBOR") ? "png" : "webp"};base64,${held}`;
+  const kind = held.startsWith("iVBOR") ? "png" : held.startsWith("/9j/") ? "jpeg" : "webp";
+  return `data:image/${kind};base64,${held}`;
 }
 
 /** @param {string} key */
