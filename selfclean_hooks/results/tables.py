@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.core.issues import BY_NAME, SCORED
-from selfclean_hooks.core.scores import LeakPairs, Scores, label_texts, predicted_texts
+from selfclean_hooks.core.scores import LeakPairs, Scores
 from selfclean_hooks.decisions.duplicate_sets import near_duplicate_links
 from selfclean_hooks.decisions.settings import is_below
 from selfclean_hooks.errors import SettingError
+from selfclean_hooks.results.columns import label_column, leak_columns, pair_columns, sample_columns
 from selfclean_hooks.utils.arrays import BoolArray
+from selfclean_hooks.utils.text import Column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,57 +82,30 @@ def frame_of(audit: AuditResult) -> pd.DataFrame:
     """One row a sample: scores, flags, labels, error, action and reason."""
     import pandas as pd
 
-    s, d = audit.scores, audit.decisions
-    frame: pd.DataFrame = pd.DataFrame(
-        {
-            "near_duplicate_score": s.near_duplicate,
-            "is_near_duplicate_issue": d.flags["near_duplicates"],
-            "near_duplicate_set": d.sets,
-            "nearest_neighbor": s.nearest_neighbor,
-            "off_topic_score": s.off_topic,
-            "is_off_topic_issue": d.flags["off_topic"],
-            "label_score": s.label,
-            "is_label_issue": d.flags["label_errors"],
-            **_extra(audit),
-            "given_label": _labels(s, s.given_label),
-            "predicted_label": _labels(s, s.predicted_label),
-            # objects: a file name that is no valid text, in an error, does not fit into other columns of text
-            "error": pd.Series([s.errors.get(i, "") for i in range(len(s))], dtype=object),
-            "action": d.action.astype(object),
-            "reason": pd.Series(d.reason, dtype=object),
-        },
-        index=pd.RangeIndex(len(s), name="index"),
-    )
+    columns = {name: _series(column) for name, column in sample_columns(audit).items()}
+    columns |= {name: _labels(audit.scores, columns[name]) for name in ("given_label", "predicted_label")}
+    frame: pd.DataFrame = pd.DataFrame(columns).rename_axis("index")
     return frame
 
 
-def _extra(audit: AuditResult) -> dict[str, NDArray[Any]]:
-    """Score and flag of issues that have no field of their own in `Scores`."""
-    columns: dict[str, Any] = {}
-    for issue, scores in audit.scores.extra.items():
-        stem = BY_NAME[issue].score_field
-        columns |= {f"{stem}_score": scores, f"is_{stem}_issue": audit.decisions.flags[issue]}
-        aspects = audit.scores.aspects.get(issue, np.empty((len(audit), 0))).T
-        columns |= {f"{name}_score": of for name, of in zip(BY_NAME[issue].aspects, aspects, strict=False)}
-    return columns
+def _series(column: Column) -> pd.Series[Any]:
+    """A copy; lists are objects, as a file name that is no valid text does not fit into other columns of text."""
+    import pandas as pd
+
+    series: pd.Series[Any] = pd.Series(column, dtype=object if isinstance(column, list) else None, copy=True)
+    return series
+
+
+def _labels(scores: Scores, labels: pd.Series[Any]) -> pd.Series[Any]:
+    """Codes as integers, of which some may be missing; others as they are."""
+    return labels if scores.targets is not None or scores.class_names is not None else labels.astype("Int64")
 
 
 def pairs_of(audit: AuditResult) -> pd.DataFrame:
     """One row a pair that was kept, nearest first."""
     import pandas as pd
 
-    s = audit.scores
-    pairs: pd.DataFrame = pd.DataFrame(
-        {
-            "index_1": s.pair_index[:, 0],
-            "index_2": s.pair_index[:, 1],
-            "distance": s.pair_distance,
-            "near_duplicate_score": s.pair_score,
-            "is_near_duplicate_issue": audit.decisions.pairs,
-            **({} if s.mirrored is None else {"is_mirrored": s.mirrored}),
-        },
-        copy=True,
-    )
+    pairs: pd.DataFrame = pd.DataFrame({name: _series(column) for name, column in pair_columns(audit).items()})
     return pairs
 
 
@@ -171,7 +146,8 @@ def duplicates_of(audit: AuditResult) -> pd.DataFrame:
     """One row a member of a duplicate set, by set, the kept copy first."""
     import pandas as pd
 
-    d, labels = audit.decisions, _labels(audit.scores, audit.scores.given_label)
+    d, scores = audit.decisions, audit.scores
+    labels = _labels(scores, _series(label_column(scores, scores.given_label)))
     members = (d.sets >= 0).nonzero()[0]
     members = members[np.lexsort((members, d.surplus[members], d.sets[members]))]
     frame: pd.DataFrame = pd.DataFrame(
@@ -192,19 +168,8 @@ def leakage_of(leaks: LeakPairs | None, near: NDArray[np.bool_]) -> pd.DataFrame
     """One row a pair of samples of two splits, worst first; none where no other split was given."""
     import pandas as pd
 
-    found = leaks if leaks is not None else LeakPairs.empty()
-    splits = np.array(found.splits, object)
-    frame: pd.DataFrame = pd.DataFrame(
-        {
-            "split_1": pd.Series(splits[np.zeros(len(found), np.int64)], dtype=object),
-            "index_1": found.index,
-            "split_2": pd.Series(splits[found.other], dtype=object),
-            "index_2": found.other_index,
-            "distance": found.distance,
-            "is_leakage_issue": near,
-        },
-        copy=True,
-    )
+    columns = leak_columns(leaks, near)
+    frame: pd.DataFrame = pd.DataFrame({name: _series(column) for name, column in columns.items()})
     return frame
 
 
@@ -214,36 +179,3 @@ def summary_of(audit: AuditResult) -> pd.DataFrame:
 
     summary: pd.DataFrame = pd.DataFrame(summary_rows(audit), columns=list(COLUMNS)).astype({"num_issues": "Int64"})
     return summary
-
-
-def _labels(scores: Scores, codes: NDArray[np.int64]) -> pd.Series[Any]:
-    """Class names where there are any, codes else; missing where there is no label."""
-    import pandas as pd
-
-    names = scores.class_names
-    if scores.targets is not None:
-        return _target_labels(scores, given=codes is scores.given_label)
-    if names is not None:
-        return pd.Series([names[c] if 0 <= c < len(names) else None for c in codes.tolist()], dtype=object)
-    unknown = np.isin(np.arange(len(codes)), list(scores.errors))
-    if (scores.given_label == -1).all() or (codes is scores.predicted_label and "label_errors" in scores.not_run):
-        unknown[:] = True
-    numbers: pd.Series[Any] = pd.Series(pd.array(codes, dtype="Int64"))
-    return numbers.mask(unknown)
-
-
-def _target_labels(scores: Scores, given: bool) -> pd.Series[Any]:
-    """Regression targets, or multi-labels as text; predicted ones are missing where there are none."""
-    import pandas as pd
-
-    targets = scores.targets if given else scores.predicted_target
-    if targets is None:
-        none: pd.Series[Any] = pd.Series(pd.array([pd.NA] * len(scores)))
-        return none
-    if scores.targets is not None and scores.targets.ndim == 1:
-        numbers: pd.Series[Any] = pd.Series(targets)
-        return numbers
-    texts = label_texts(scores) if given else predicted_texts(scores)
-    unknown = np.isin(np.arange(len(texts)), list(scores.errors))
-    labels: pd.Series[Any] = pd.Series(texts, dtype=object).mask(unknown, None)
-    return labels

@@ -8,13 +8,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from selfclean_hooks.core.issues import ISSUES
 from selfclean_hooks.decisions.settings import Policy, Thresholds
 from selfclean_hooks.errors import AuditFileError, PolicyError
+from selfclean_hooks.results.columns import leak_columns, pair_columns, sample_columns
 from selfclean_hooks.results.result import AuditResult, kept_action
-from selfclean_hooks.results.tables import frame_of, leakage_of, pairs_of, summary_rows
+from selfclean_hooks.results.tables import summary_rows
 from selfclean_hooks.storage.arrays import pack, unpack
 from selfclean_hooks.storage.commit import finish, read_steadily, replace_audit
 from selfclean_hooks.storage.ownership import (
@@ -31,12 +34,13 @@ from selfclean_hooks.storage.ownership import (
 from selfclean_hooks.storage.review import files_of, in_manifest, load_review
 from selfclean_hooks.storage.schema import FORMAT, Manifest, damaged_error, read, read_index
 from selfclean_hooks.utils.json_content import escaped
-from selfclean_hooks.utils.text import as_csv, as_lines, plain
-
-if TYPE_CHECKING:
-    import pandas as pd
+from selfclean_hooks.utils.text import Column, as_csv, as_lines, plain
 
 SCORES = "scores.npz"
+LEAKAGE_COLUMNS = (
+    *("split_1", "index_1", "sample_1", "split_2", "index_2", "sample_2"),
+    *("distance", "is_leakage_issue"),
+)
 BOX = re.compile(r"#[1-9][0-9]*$")  # ends the name of a box in an image
 OWN = (  # in the manifest beside the provenance
     "format",
@@ -76,14 +80,14 @@ def contents_of(audit: AuditResult, pages: Mapping[str, bytes]) -> tuple[dict[st
         **files_of(audit),
         SCORES: scores,
         "samples.csv": as_csv(_samples(audit)),
-        "pairs.csv": as_csv(pairs_of(audit), index=False),
+        "pairs.csv": as_csv(pair_columns(audit)),
         **pages,
         MANIFEST: _manifest(audit, digest_of(scores)),
     }
     if audit.encoder_file:
         contents[ENCODER] = audit.encoder_file
     if audit.scores.leaks is not None:
-        contents[LEAKAGE] = as_csv(_leakage(audit), index=False)
+        contents[LEAKAGE] = as_csv(_leakage(audit))
     try:
         kept = audit.clean_indices.tolist()
         contents[CLEAN] = "".join(f"{i}\n" for i in kept).encode()
@@ -173,25 +177,18 @@ def holds_audit(folder: Path) -> bool:
     return bool(owned_files(SavedFolder(folder)))
 
 
-def _samples(audit: AuditResult) -> pd.DataFrame:
-    import pandas as pd  # not needed by a gate on a saved audit
-
-    frame = frame_of(audit)
-    names = audit.names or ("",) * len(audit)
-    frame.insert(0, "sample", pd.Series(names, dtype=object))  # object: other types refuse undecodable names
-    return frame
+def _samples(audit: AuditResult) -> dict[str, Column]:
+    names = list(audit.names or ("",) * len(audit))
+    return {"index": np.arange(len(audit)), "sample": names, **sample_columns(audit)}
 
 
-def _leakage(audit: AuditResult) -> pd.DataFrame:
+def _leakage(audit: AuditResult) -> dict[str, Column]:
     """The pairs with the file names of both samples, where these are known."""
-    import pandas as pd
-
-    leaks = audit.scores.leaks
-    frame = leakage_of(leaks, audit.decisions.leaks)
-    own, other = audit.names or ("",) * len(audit), leaks.other_names if leaks is not None else None
-    frame.insert(2, "sample_1", pd.Series([own[i] for i in frame["index_1"]], dtype=object))
-    frame.insert(5, "sample_2", pd.Series(other or ("",) * len(frame), dtype=object))
-    return frame
+    leaks, own = audit.scores.leaks, audit.names or ("",) * len(audit)
+    columns = leak_columns(leaks, audit.decisions.leaks)
+    columns["sample_1"] = [own[i] for i in columns["index_1"]]
+    columns["sample_2"] = list((leaks and leaks.other_names) or ("",) * len(columns["sample_1"]))
+    return {name: columns[name] for name in LEAKAGE_COLUMNS}
 
 
 def _of_issues(audit: AuditResult, settings: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:

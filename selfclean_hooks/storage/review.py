@@ -11,7 +11,7 @@ from selfclean_hooks.decisions.review.marks import Review
 from selfclean_hooks.errors import AuditFileError
 from selfclean_hooks.storage.ownership import DECISIONS, RELABELLED, SavedFolder
 from selfclean_hooks.utils import files
-from selfclean_hooks.utils.text import as_csv
+from selfclean_hooks.utils.text import Column, as_csv
 
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
@@ -55,18 +55,14 @@ def load_review(saved: SavedFolder, digest: str | None) -> Review | None:
 
 
 def _relabelled(audit: AuditResult) -> bytes:
-    import pandas as pd
-
     given, names, labels = label_texts(audit.scores), audit.names or ("",) * len(audit), audit.new_labels
-    columns = {
+    columns: dict[str, Column] = {
+        "index": list(labels),
         "sample": [names[i] for i in labels],
         "given_label": [given[i] for i in labels],
         "new_label": list(labels.values()),
     }
-    frame: pd.DataFrame = pd.DataFrame({"index": list(labels)})
-    return as_csv(
-        frame.assign(**{name: pd.Series(texts, dtype=object) for name, texts in columns.items()}), index=False
-    )
+    return as_csv(columns)
 
 
 def _digest(content: bytes) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from msgspec.structs import asdict
 
 from selfclean_hooks.errors import PolicyError
@@ -17,7 +18,7 @@ from selfclean_hooks.storage.folder import SCORES, contents_of, load_files
 from selfclean_hooks.storage.ownership import LEAKAGE as LEAKAGE_FILE
 from selfclean_hooks.storage.ownership import MANIFEST, PAGE, SPLITS, SavedFolder, digest_of, write_pages
 from selfclean_hooks.storage.schema import FORMAT, Manifest, SplitsIndex, damaged_error, read_index
-from selfclean_hooks.utils.text import as_csv, plain
+from selfclean_hooks.utils.text import Column, as_csv, plain
 
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
@@ -114,8 +115,5 @@ def leakage_rows(result: SplitsResult[Any]) -> list[dict[str, Any]]:
 
 
 def _as_csv(rows: list[dict[str, Any]]) -> bytes:
-    import pandas as pd
-
-    kinds = {"index_1": "int64", "index_2": "int64", "distance": "float32"}
-    columns = {name: pd.Series([row[name] for row in rows], dtype=kinds.get(name, object)) for name in COLUMNS}
-    return as_csv(pd.DataFrame(columns), index=False)
+    columns: dict[str, Column] = {name: [row[name] for row in rows] for name in COLUMNS}
+    return as_csv({**columns, "distance": np.array(columns["distance"], np.float32)})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import os
 import re
@@ -15,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import Console
 
 
@@ -67,12 +68,26 @@ NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
 SHORT = {"\0": "\\0", "\r": "\\r"}  # escapes of characters that readers of CSV stumble over, even in quotes
 
 
-def as_csv(frame: pd.DataFrame, index: bool = True) -> bytes:
-    """A table as CSV. What cannot be shown becomes an escape; words that would run as formulas get an apostrophe."""
-    words = frame.select_dtypes(exclude=["number", "bool"]).columns
-    safe = frame.assign(**{str(name): frame[name].map(_cell, na_action="ignore") for name in words})
-    text: str = safe.to_csv(index=index, lineterminator="\n")
-    return text.encode()
+Column = list[Any] | NDArray[Any]  # of a table: words, numbers and None, or an array of numbers
+
+
+def as_csv(columns: Mapping[str, Column]) -> bytes:
+    """A table of columns of one length as CSV, missing values as nothing.
+
+    What cannot be shown becomes an escape; words that would run as formulas get an apostrophe.
+    """
+    buffer = io.StringIO(newline="")
+    table = csv.writer(buffer, lineterminator="\n")
+    table.writerow(columns)
+    table.writerows(zip(*map(_cells, columns.values()), strict=True))
+    return buffer.getvalue().encode()
+
+
+def _cells(column: Column) -> list[Any]:
+    if isinstance(column, list):
+        return [_cell(value) if isinstance(value, str) else value for value in column]
+    cells: list[Any] = np.where(np.isnan(column), "", column.astype(str)).tolist()  # as short as they are exact
+    return cells
 
 
 def _cell(text: str) -> str:

@@ -5,6 +5,7 @@ import io
 import time
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -20,15 +21,26 @@ FORMULAS = "=1+1", "+1+1", "-1+1", "@SUM(1)", "\uff1d1+1"
     [{"delimiter": ","}, {"delimiter": ";"}, {"delimiter": "\t"}, {"delimiter": ";", "quoting": csv.QUOTE_NONE}],
 )
 def test_no_reader_finds_a_formula(before: str, formula: str, reader: Any) -> None:
-    text = as_csv(pd.DataFrame({"n": [-1], "name": [before + formula], "last": ["b"]}), index=False).decode()
+    text = as_csv({"n": [-1], "name": [before + formula], "last": ["b"]}).decode()
     cells = [cell for row in csv.reader(io.StringIO(text), **reader) for cell in row]
     assert not [cell for cell in cells if cell.lstrip(' "').startswith(FORMULAS)]
 
 
 def test_plain_words_and_numbers_stay() -> None:
     names = ["a;b", "a; b=c", "x=1;y", "a-b", "-3.5", "a;\u00e9", "5;6"]
-    text = as_csv(pd.DataFrame({"name": names}), index=False).decode()
+    text = as_csv({"name": names}).decode()
     assert list(pd.read_csv(io.StringIO(text), dtype=str).name) == names
+
+
+@pytest.mark.parametrize("rows", [0, 1, 300])
+def test_tables_are_what_pandas_writes(rows: int) -> None:
+    rng = np.random.default_rng(0)
+    floats = np.resize([np.nan, np.inf, -0.0, 1e-7, 1e22, *rng.normal(size=rows)], rows)
+    words = np.resize(np.array(["", 'a"b', "c,d", "e\nf", " ", None, "\u00e9"], object), rows)
+    columns: dict[str, Any] = {"double": floats, "single": floats.astype(np.float32), "whole": np.arange(rows)}
+    columns |= {"yes": floats > 0, "name, or none": words.tolist(), "code": [None, *range(rows)][:rows]}
+    frame = pd.DataFrame({**columns, "code": pd.array(columns["code"], "Int64")})
+    assert as_csv(columns).decode() == frame.to_csv(index=False, lineterminator="\n")
 
 
 def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.errors import SettingError
 from selfclean_hooks.results.tables import frame_of
-from selfclean_hooks.utils.text import as_csv
+from selfclean_hooks.utils.text import Column, as_csv
 
 if TYPE_CHECKING:
     from selfclean_hooks.results.result import AuditResult
@@ -33,7 +33,17 @@ COLUMNS = {  # Datalab's: ours
 
 def write_csv(audits: Mapping[str, AuditResult], path: Path) -> None:
     """One row a sample."""
-    path.write_bytes(as_csv(samples_of(audits), index=False))
+    path.write_bytes(as_csv(_columns(samples_of(audits))))
+
+
+def _columns(frame: pd.DataFrame) -> dict[str, Column]:
+    """Missing labels are None: integers, of which some may be missing, are no array."""
+    return {
+        str(name): column.to_numpy()
+        if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf"
+        else column.astype(object).where(column.notna(), None).tolist()
+        for name, column in frame.items()
+    }
 
 
 def write_parquet(audits: Mapping[str, AuditResult], path: Path) -> None:
@@ -95,7 +105,7 @@ def needed(package: str, extra: str) -> Iterator[None]:
 
 def write_datalab_columns(audits: Mapping[str, AuditResult], path: Path) -> None:
     """Datalab's columns of label, outlier and near_duplicate, after the split, the position and the file."""
-    path.write_bytes(as_csv(datalab_frame(audits), index=False))
+    path.write_bytes(as_csv(_columns(datalab_frame(audits))))
 
 
 def datalab_frame(audits: Mapping[str, AuditResult]) -> pd.DataFrame:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from selfclean_hooks.core.issues import BY_NAME, NAMES
 from selfclean_hooks.core.scores import label_texts
 from selfclean_hooks.sources.source import Form
@@ -201,8 +199,4 @@ def _kept(part: Part) -> bytes:
 
 
 def _table(rows: Rows, columns: Sequence[str]) -> bytes:
-    kinds = {"index": "int64"}
-    frame = pd.DataFrame(
-        {name: pd.Series([row[name] for row in rows], dtype=kinds.get(name, object)) for name in columns}
-    )
-    return as_csv(frame, index=False)
+    return as_csv({name: [row[name] for row in rows] for name in columns})
