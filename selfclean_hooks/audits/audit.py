@@ -158,14 +158,19 @@ class Audit(AuditTables):
         return apply({"": self}, Path(to), mode_of(mode), sources, dry_run)[0]
 
     @staticmethod
-    def undo(to: str | Path) -> int:
+    def undo(to: str | Path, dry_run: bool = False) -> int:
         """Move back what `apply(to, "move")` moved, and return how many files. Can be repeated after a kill.
+
+        Args:
+            to: the folder.
+            dry_run: check whether places are free, and move nothing.
 
         Raises:
             AuditFileError: nothing was moved there, or a file cannot be moved.
-            SourceError: a place is taken, in which case nothing is moved; or a file is in neither place.
+            SourceError: a place is taken, or the folder that the files came from is gone, in which case nothing is
+                moved; or a file is in neither place.
         """
-        return undo(Path(to))
+        return undo(Path(to), dry_run)
 
     def export(self, format: str, path: str | Path) -> list[Path]:
         """Write the audit in the format of another tool, and return what was written; nothing is replaced.

@@ -99,7 +99,8 @@ def apply(
 
     with interrupts_as_errors("nothing was written"):
         if undo:
-            show(f"{Audit.undo(to)} files moved back")
+            count = Audit.undo(to, dry_run)
+            show(f"nothing moved, {count} files would be moved back" if dry_run else f"{count} files moved back")
             return
         options = GateOptions(threshold, relabel=relabel, decisions=decisions)
         sources = named_sources(local_sources(source, progress=True)) if source else {}

@@ -141,6 +141,11 @@ class Scores:
         """Issues that were looked for."""
         return tuple(issue for issue in self.issues if issue not in self.not_run)
 
+    @cached_property
+    def target_digits(self) -> int:
+        """Digits that tell regression targets apart."""
+        return 6 if self.targets is None else 6 + digits_in_common(self.targets)
+
     def _is_known(self, issue: Issue) -> bool:
         if issue.name == "leakage":
             return self.leaks is not None
@@ -161,7 +166,8 @@ def scatter_scores(scores: Scores, positions: NDArray[np.int64], n: int, **chang
         return None if values is None else of_samples(values, missing)
 
     neighbor = np.where(scores.nearest_neighbor >= 0, positions[scores.nearest_neighbor], -1)
-    return Scores(
+    return replace(
+        scores,
         near_duplicate=of_samples(scores.near_duplicate, np.nan),
         off_topic=of_samples(scores.off_topic, np.nan),
         label=of_samples(scores.label, np.nan),
@@ -169,24 +175,15 @@ def scatter_scores(scores: Scores, positions: NDArray[np.int64], n: int, **chang
         given_label=of_samples(scores.given_label, -1),
         predicted_label=of_samples(scores.predicted_label, -1),
         pair_index=positions[scores.pair_index],
-        pair_distance=scores.pair_distance,
-        pair_score=scores.pair_score,
         tree_index=positions[scores.tree_index],
-        tree_distance=scores.tree_distance,
-        scaled_tree_score=scores.scaled_tree_score,
         local_scale=optional(scores.local_scale, np.nan),
         pixel_scale=optional(scores.pixel_scale, np.nan),
-        mirrored=scores.mirrored,
-        pairs_complete_below=scores.pairs_complete_below,
-        automatic=scores.automatic,
-        not_run=scores.not_run,
         pixels=optional(scores.pixels, -1),
         targets=None if scores.targets is None else scatter_labels(scores.targets, positions, n),
         predicted_target=optional(scores.predicted_target, np.nan),
         prediction_confidence=optional(scores.prediction_confidence, np.nan),
         extra={issue: of_samples(values, np.nan) for issue, values in scores.extra.items()},
         leaks=None if scores.leaks is None else scores.leaks.scatter(positions, n),
-        calibration=scores.calibration,
         **changes,
     )
 
@@ -206,7 +203,7 @@ def label_texts(scores: Scores) -> list[str]:
     if targets is None:
         return [class_name(scores, code) for code in scores.given_label.tolist()]
     if targets.ndim == 1:
-        return _format_numbers(targets)
+        return _format_numbers(targets, scores.target_digits)
     return [_join_names(scores, row, i) for i, row in enumerate(targets)]
 
 
@@ -216,7 +213,7 @@ def predicted_texts(scores: Scores) -> list[str]:
     if targets is None or predicted is None:
         return [class_name(scores, code) for code in scores.predicted_label.tolist()]
     if targets.ndim == 1:
-        return _format_numbers(predicted)
+        return _format_numbers(predicted, scores.target_digits)
     better, rows = targets.copy(), (predicted >= 0).nonzero()[0]
     codes = predicted[rows].astype(np.int64)
     better[rows, codes // 2] = codes % 2
@@ -230,16 +227,15 @@ def describe_label_issue(scores: Scores, i: int) -> str:
         given, other = (class_name(scores, int(codes[i])) for codes in (scores.given_label, scores.predicted_label))
         return f"label {given} " + (f"looks like {other}" if other != given else "in doubt")
     if targets.ndim == 1:
-        digits = 4 + digits_in_common(targets)
-        return f"target {targets[i]:.{digits}g}, predicted {predicted[i]:.{digits}g}"
+        given, other = (f"{values[i]:.{scores.target_digits - 2}g}" for values in (targets, predicted))
+        return f"target {given}, predicted {other}"
     code = int(predicted[i])
     if code < 0 or code % 2 == int(targets[i, code // 2]):
         return f"labels {_join_names(scores, targets[i], i)} in doubt"
     return f"label {class_name(scores, code // 2)} seems " + ("missing" if code % 2 else "wrong")
 
 
-def _format_numbers(values: NDArray[np.float64]) -> list[str]:
-    digits = 6 + digits_in_common(values)
+def _format_numbers(values: NDArray[np.float64], digits: int) -> list[str]:
     return ["" if np.isnan(value) else f"{value:.{digits}g}" for value in values.tolist()]
 
 

@@ -49,6 +49,9 @@ def test_a_move_and_the_way_back(place: Path, call: Call) -> None:
     assert call(*REVIEWED, "aside", "--mode", "move").status == 0
     assert set(files(place / "photos")) == {"cat/1.png", "owl/1.png", "dog/3.png", "owl/9.png"}
     assert (place / "aside" / "dropped" / "off_topic" / "cat" / "2.png").is_file()
+    ran = call("apply", "audit", "--to", "aside", "--undo", "--dry-run")
+    assert (ran.status, ran.out) == (0, "nothing moved, 2 files would be moved back\n")
+    assert files(place / "photos") != before
     ran = call("apply", "audit", "--to", "aside", "--undo")
     assert (ran.status, ran.out) == (0, "2 files moved back\n")
     assert files(place / "photos") == before
@@ -59,6 +62,8 @@ def test_a_move_and_the_way_back(place: Path, call: Call) -> None:
 def test_what_is_refused_is_one_sentence(place: Path, call: Call) -> None:
     assert "photos/clean lies within photos" in refused(call(*REVIEWED, "photos/clean"))
     assert "audit holds other files" in refused(call(*REVIEWED, "audit"))
+    (place / "link").symlink_to(place)
+    assert "link is a link" in refused(call(*REVIEWED, "link"))
     assert "no: a saved audit is a folder" in refused(call("apply", "none", "--to", "clean")).replace("error", "no")
     (place / "photos").rename(place / "elsewhere")
     assert "say where it lies now with --source" in refused(call(*REVIEWED, "clean"))

@@ -127,6 +127,18 @@ def test_all_is_moved_back_after_an_error(
     assert not (tmp_path / "aside").exists()
 
 
+def test_a_folder_that_was_moved_elsewhere_is_not_made_again(source: Path, audit: Audit, tmp_path: Path) -> None:
+    before = files(source)
+    audit.apply(tmp_path / "aside", "move")
+    source.rename(tmp_path / "renamed")
+    with pytest.raises(SourceError, match=r"moved from are not there: .*photos"):
+        Audit.undo(tmp_path / "aside")
+    assert not source.exists()
+    (tmp_path / "renamed").rename(source)
+    Audit.undo(tmp_path / "aside")
+    assert files(source) == before
+
+
 def test_what_people_changed_meanwhile(source: Path, audit: Audit, tmp_path: Path) -> None:
     aside, before = tmp_path / "aside", files(source)
     audit.apply(aside, "move")

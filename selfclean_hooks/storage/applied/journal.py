@@ -81,19 +81,31 @@ def carry_out(target: Path) -> None:
         raise
 
 
-def undo(target: Path) -> int:
+def undo(target: Path, dry_run: bool = False) -> int:
     """Move all files of the journal in a folder back, and remove it and its lists. Can be repeated after a kill.
+
+    Args:
+        target: the folder with the journal.
+        dry_run: check whether places are free, and change nothing.
 
     Returns:
         How many files were moved back.
 
     Raises:
         AuditFileError: there is no journal, or a file cannot be moved.
-        SourceError: a place is taken by another file, in which case nothing is moved; or a file is in neither place.
+        SourceError: a place is taken by another file, or the folder that files came from is gone, in which case nothing
+            is moved; or a file is in neither place.
     """
     head, moves = _read(target)
-    for folder in {Path(path).parent for move in moves for path in move}:
-        remove_leftovers(folder)
+    came_from = sorted({os.path.dirname(move.before) for move in moves})
+    if moves and not any(map(os.path.isdir, came_from)):
+        raise SourceError(
+            f"the folders that the files were moved from are not there: {_named(came_from)}. Move them back to their "
+            "places, or make them"
+        )
+    if not dry_run:
+        for folder in {Path(path).parent for move in moves for path in move}:
+            remove_leftovers(folder)
     states = [(os.path.lexists(move.before), os.path.lexists(move.after)) for move in moves]
     both = [move for move, (old, new) in zip(moves, states, strict=True) if old and new]
     taken = [move.before for move in both if not _is_same(move.before, move.after)]
@@ -103,6 +115,8 @@ def undo(target: Path) -> int:
         )
     lost = [move for move, state in zip(moves, states, strict=True) if not any(state)]
     back = [move for move, (old, new) in zip(moves, states, strict=True) if new and not old]
+    if dry_run:
+        return len(back) + len(both)
     with writing(target):
         for move in both:
             os.unlink(move.after)

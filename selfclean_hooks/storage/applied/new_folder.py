@@ -42,13 +42,14 @@ def check_new(target: Path) -> None:
     Raises:
         SettingError: there is something else than an empty folder.
     """
-    if not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir())):
+    is_link = target.is_symlink()
+    if not os.path.lexists(target) or (target.is_dir() and not is_link and not any(target.iterdir())):
         return
     if (target / JOURNAL).is_file():
         raise SettingError(
             f"{target} holds the files of an earlier move: take that back with --undo, or give a new folder"
         )
-    what = "holds other files" if target.is_dir() else "is no folder"
+    what = "is a link" if is_link else "holds other files" if target.is_dir() else "is no folder"
     raise SettingError(f"{target} {what}: give a folder that is new or empty")
 
 
