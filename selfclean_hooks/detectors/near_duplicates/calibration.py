@@ -155,7 +155,7 @@ def with_certain(calibration: Calibration, score: float, clean: float) -> Calibr
     return replace(calibration, score=knots, clean=values, high=_most_clean(values))
 
 
-def with_hidden(calibration: Calibration, found: float, n: int, compared: bool) -> Calibration:
+def with_hidden(calibration: Calibration, found: float, n: int, compared: bool, in_series: int = 0) -> Calibration:
     """The calibration with room for copies turned, cropped or redrawn so much that they look like ordinary neighbours.
 
     Args:
@@ -164,8 +164,9 @@ def with_hidden(calibration: Calibration, found: float, n: int, compared: bool) 
             no reason to expect such copies.
         n: number of samples.
         compared: whether their pixels were compared, which hides fewer.
+        in_series: number of samples, besides these, that are copies of others or like them.
     """
-    hidden = (HIDDEN_FROM_PIXELS if compared else HIDDEN) * found + FEW_HIDDEN
+    hidden = (HIDDEN_FROM_PIXELS if compared else HIDDEN) * found + FEW_HIDDEN + in_series
     return replace(calibration, low=np.maximum(calibration.clean - hidden / n, 0))
 
 

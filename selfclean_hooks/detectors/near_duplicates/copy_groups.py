@@ -22,7 +22,9 @@ from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
 MAX_RATIO = 0.2  # of lengths within a group to the length out of it; like shots of one object are at 0.3
+MAX_OPEN_RATIO, MIN_OPEN = 0.4, 3  # up to which so many samples or more are either: copies with noise are there as well
 CHANCE = 1e-3  # of a branch as tight as a group where there are no copies
+MAX_TIGHT_CLASSES = 0.5  # of all classes: where more are so tight, it is the features that make them so
 CLASS_RATIO = 0.7  # of the branch of a class whose samples are alike
 SURE_RATIO, SURE_RATIO_IF_LARGE = 0.1, 0.05  # what is tighter consists of copies, though it be a class; features of a
 LARGE, LARGE_CLUSTER = 20, 50  # network that was trained on the classes come close to the latter
@@ -39,10 +41,13 @@ class CopyGroups:
     Attributes:
         first: (N,) position of the first member of each sample's group; its own where it is in none.
         spacing: (N,) the distance between samples of a class or cluster of samples alike, for its members; else inf.
+        series: (N,) position of the first member of each sample's series, of copies or of like samples: vectors alone
+            do not tell which; its own where it is in none.
     """
 
     first: IntArray
     spacing: FloatArray
+    series: IntArray
 
     @property
     def originals(self) -> IntArray:
@@ -74,9 +79,11 @@ def find_copy_groups(
     unlike = _merges_within(children, None if likeness is None else likeness > ALIKE)
     other = _merges_within(children, np.ones(n - 1, bool) if likeness is None else likeness > SAME)
     of_class = None if classes is None else np.bincount(classes[classes >= 0])
-    first, spacing = np.arange(n), np.full(n, np.inf)
+    first, spacing, series = np.arange(n), np.full(n, np.inf), np.arange(n)
     if n > 1 and other[-1] == 0:
-        return CopyGroups(np.zeros(n, np.int64), spacing)
+        return CopyGroups(np.zeros(n, np.int64), spacing, series)
+    open_ratio = min(MAX_OPEN_RATIO, CHANCE ** (1 / dimension)) if likeness is None else 0.0
+    tight_classes: list[IntArray] = []
     waiting = [2 * n - 2]
     while waiting:
         node = waiting.pop()
@@ -87,16 +94,25 @@ def find_copy_groups(
             if height[child] == 0 or other[child] == 0:
                 first[members] = members.min()
                 continue
-            limit = ratio if n - len(members) >= MIN_REST * n and 2 * unlike[child] < len(members) else 0.0
+            is_part = n - len(members) >= MIN_REST * n
+            limit = ratio if is_part and 2 * unlike[child] < len(members) else 0.0
             if is_cluster[child] or (tight[child] <= CLASS_RATIO and _is_class(classes, members, of_class)):
                 spacing[members] = height[child]
                 sure = SURE_RATIO_IF_LARGE if len(members) >= LARGE else SURE_RATIO
                 limit = min(limit, SURE_RATIO_OF_CLUSTER if is_cluster[child] else sure)
+            if is_part and limit < tight[child] <= open_ratio and len(members) >= MIN_OPEN and not is_cluster[child]:
+                if np.isinf(spacing[members[0]]):
+                    series[members] = np.minimum(series[members], members.min())
+                else:
+                    tight_classes.append(members)
             if tight[child] <= limit:
                 first[members] = members.min()
             else:
                 waiting.append(child)
-    return CopyGroups(first, spacing)
+    if of_class is not None and len(tight_classes) <= MAX_TIGHT_CLASSES * np.count_nonzero(of_class):
+        for members in tight_classes:
+            series[members] = members.min()
+    return CopyGroups(first, spacing, series)
 
 
 def _clusters(children: IntArray, size: IntArray, tight: FloatArray) -> BoolArray:

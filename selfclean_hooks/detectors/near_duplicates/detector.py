@@ -82,6 +82,7 @@ class ScaledNearDuplicates:
         loose = (score > SURE) & (score < automatic)
         if pixels is None:  # which would tell copies from others
             alike = nearer_than_chance(beyond) & np.isinf(groups.spacing[groups.originals])
+            alike |= (groups.series != np.arange(n))[groups.originals]
             loose[groups.originals] |= alike & (score[groups.originals] >= automatic)
         if loose.mean() > MAX_LOOSE_FRACTION:
             automatic, calibration = min(automatic, SURE), replace(calibration, unknown=TIGHT_GROUPS)
@@ -98,7 +99,8 @@ class ScaledNearDuplicates:
                 calibration = with_certain(calibration, most, CERTAIN)
         wanted = max(automatic, geometry.pairs_below, calibration.fdr_threshold(score, MAX_FALSE_FLAG_RATE))
         sets = _sets((score > 0) & (score < automatic), groups)
-        calibration = with_hidden(calibration, sets, n, pixels is not None)
+        in_series = np.count_nonzero((groups.series != np.arange(n)) & (score >= automatic))
+        calibration = with_hidden(calibration, sets, n, pixels is not None, in_series)
         return Finding(
             score,
             automatic,

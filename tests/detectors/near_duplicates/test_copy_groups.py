@@ -114,6 +114,24 @@ def test_groups_of_like_samples_without_labels_are_not_flagged_and_not_counted(
     assert np.isnan(finding.calibration.estimate_count(finding.score)).all()
 
 
+@pytest.mark.parametrize("with_labels", [False, True])
+@pytest.mark.parametrize("sizes", [[25], [3] * 30, [7] * 8, [70, 4, 4], [250], [700]])
+def test_what_may_be_copies_with_noise_is_in_the_interval_or_no_number_is_claimed(
+    sizes: list[int], with_labels: bool
+) -> None:
+    copies = np.repeat(gaussian(len(sizes), 40, 5), sizes, 0)
+    vectors = np.concatenate([gaussian(400, 40, 6), copies + 0.22 * gaussian(len(copies), 40, 7)])
+    labels = np.append(np.arange(400) % 8, np.repeat(np.arange(len(sizes)) % 8, sizes)) if with_labels else None
+    finding = found(vectors, labels)
+    assert flags(finding)[:400].mean() <= 0.01
+    assert finding.calibration is not None
+    if not finding.calibration.unknown:
+        _, low, high = finding.calibration.estimate_count(finding.score)
+        assert low - 1 <= len(copies) <= high
+    else:
+        assert sum(sizes) > 0.15 * len(vectors)
+
+
 @pytest.mark.parametrize("dim", [2, 3, 5, 9, 30, 100])
 def test_samples_without_groups_are_counted(dim: int) -> None:
     finding = found(gaussian(420, dim))
