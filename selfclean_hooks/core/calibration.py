@@ -51,7 +51,7 @@ class Calibration:
         mean = clean.cumsum() / np.arange(1, len(clean) + 1)
         last_of_its_score = np.append(ordered[1:] > ordered[:-1], True)[: len(ordered)]
         within = ((mean <= q) & last_of_its_score).nonzero()[0]
-        return float(np.nextafter(ordered[within[-1]], 2)) if len(within) else 0.0
+        return math.nextafter(ordered[within[-1]], 2) if len(within) else 0.0
 
     def best_f1_threshold(self, scores: NDArray[np.floating]) -> float:
         """The score below which flags are expected to have the best F1; 0 if no sample is likely to have the issue."""
@@ -60,7 +60,7 @@ class Calibration:
         if not len(true_flags) or true_flags[-1] == 0:
             return 0.0
         f1 = 2 * true_flags / (np.arange(1, len(true_flags) + 1) + true_flags[-1])
-        return float(np.nextafter(ordered[int(f1.argmax())], 2))
+        return math.nextafter(ordered[int(f1.argmax())], 2)
 
     def estimate_count(self, scores: NDArray[np.floating], confidence: float = 0.95) -> tuple[float, float, float]:
         """How many samples have the issue: expected number, and an interval that holds it with `confidence`.

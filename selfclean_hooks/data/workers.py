@@ -148,6 +148,8 @@ def _loader(
 ) -> DataLoader[Any]:
     options = dict(reading.worker_options)
     init, kind = options.pop("worker_init_fn", None), options.pop("dataset_type", None)
+    if reading.num_workers:
+        options["multiprocessing_context"] = _context(reading)
     return DataLoader(
         reader,
         int(reading.batch_size),
@@ -214,12 +216,20 @@ def _is_cuda(device: torch.device | None) -> bool:
 
 def _why_not_sent(reader: SampleReader, reading: EmbeddingSettings) -> str:
     """Why the data set cannot be sent to workers that are not forked, or ""."""
-    context = reading.worker_options.get("multiprocessing_context") or multiprocessing
-    context = multiprocessing.get_context(context) if isinstance(context, str) else context
-    if context.get_start_method() == "fork":
+    if _context(reading).get_start_method() == "fork":
         return ""
     try:
         pickle.dumps((reader, reading.worker_options.get("worker_init_fn")))
     except Exception as error:  # pickle raises whatever an object's own __reduce__ does
         return f"the data set cannot be sent to worker processes ({error}): it is read without workers"
     return ""
+
+
+def _context(reading: EmbeddingSettings) -> Any:
+    """How worker processes are started: as settings or user say, else the usual way, which stays the user's to choose.
+
+    To ask Python for the usual way would settle it: `multiprocessing.set_start_method` raises afterwards.
+    """
+    context = reading.worker_options.get("multiprocessing_context") or multiprocessing.get_start_method(allow_none=True)
+    context = context or multiprocessing.get_all_start_methods()[0]
+    return multiprocessing.get_context(context) if isinstance(context, str) else context

@@ -26,6 +26,7 @@ NEIGHBORS = 20  # of a sample that tell how alike ordinary neighbours are: the f
 Pairs = tuple[IntArray, IntArray, Float32Array, Float32Array]  # positions in two splits, distances and scores
 
 
+@np.errstate(under="ignore")  # a user may let numpy raise where small numbers become 0
 def find_leakage(
     splits: Mapping[str, Embeddings],
     scales: Mapping[str, PairScales],

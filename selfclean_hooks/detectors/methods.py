@@ -43,6 +43,7 @@ METHODS = {
 }
 
 
+@np.errstate(under="ignore")  # a user may let numpy raise where small numbers become 0
 def score(
     vectors: NDArray[np.floating],
     labels: Labels | None,

@@ -186,6 +186,13 @@ def test_the_users_code_starts_the_workers(method: str, forkserver: str) -> None
     assert np.array_equal(found.vectors, PLAIN)
 
 
+def test_how_processes_start_stays_the_users_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vars(multiprocessing)["context"]._default_context, "_actual_context", None)
+    assert np.array_equal(embedded(Rows()).vectors, PLAIN)
+    assert multiprocessing.get_start_method(allow_none=True) is None
+    multiprocessing.set_start_method("spawn")  # raises where it was settled
+
+
 def test_without_these_workers_nothing_is_taken_for_unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*args: Any) -> Any:
         raise BlockingIOError(11, "Resource temporarily unavailable")

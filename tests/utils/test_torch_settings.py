@@ -1,4 +1,4 @@
-"""Global settings of torch around an audit: it finds the same, and they are what they were."""
+"""Global settings of torch and numpy around an audit: it finds the same, and they are what they were."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager[Any] | None]] = {
     "no_grad": torch.no_grad,
     "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
     "deterministic": deterministic,
+    "numpy that raises": lambda: np.errstate(all="raise"),
 }
 
 
@@ -41,6 +42,7 @@ def in_force() -> list[Any]:
         torch.is_autocast_enabled("cpu"),
         torch.are_deterministic_algorithms_enabled(),
         torch.get_num_threads(),
+        np.geterr(),
     ]
 
 

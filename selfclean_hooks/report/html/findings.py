@@ -79,7 +79,7 @@ def _samples(audit: AuditResult, issue: str, positions: IntArray) -> list[dict[s
     near = _neighbours(audit, issue)
     entries = []
     for i, entry in _ranked(audit, issue, positions):
-        threshold = max(audit.decisions.thresholds[issue], np.nextafter(audit.scores.of(issue)[i], 1))
+        threshold = max(audit.decisions.thresholds[issue], math.nextafter(audit.scores.of(issue)[i], 1))
         words = aspects_below(audit.scores, issue, i, threshold)
         entries.append({**entry, **({"near": near[i]} if i in near else {}), **({"words": words} if words else {})})
     return entries
@@ -188,7 +188,7 @@ def surplus_scores(audit: AuditResult, limit: float) -> NDArray[np.float64]:
         value[other] = score
     if math.isfinite(threshold):
         is_below = (value < threshold) | (value == 0)
-        value[surplus & ~is_below] = np.nextafter(threshold, 0)
+        value[surplus & ~is_below] = math.nextafter(threshold, 0)
         value[~surplus & is_below] = threshold
     return value
 
