@@ -99,7 +99,7 @@ class ScaledNearDuplicates:
                 calibration = with_certain(calibration, most, CERTAIN)
         wanted = max(automatic, geometry.pairs_below, calibration.fdr_threshold(score, MAX_FALSE_FLAG_RATE))
         sets = _sets((score > 0) & (score < automatic), groups)
-        in_series = np.count_nonzero((groups.series != np.arange(n)) & (score >= automatic))
+        in_series = int(np.count_nonzero((groups.series != np.arange(n)) & (score >= automatic)))
         calibration = with_hidden(calibration, sets, n, pixels is not None, in_series)
         return Finding(
             score,
