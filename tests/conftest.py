@@ -21,6 +21,8 @@ settings.register_profile("quick", max_examples=25, deadline=None)
 settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile("quick")
 
+SCORED_ANEW = {"detectors", "neighbors", "test_scored_once.py", "undisturbed", "utils"}  # of the scores themselves
+
 gc.disable()  # while everything is imported
 
 
@@ -64,6 +66,19 @@ def features_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     import selfclean_hooks.data.reader
 
     monkeypatch.setattr(selfclean_hooks.data.reader, "miniature", lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def scores_of_session() -> Any:
+    from tests.helpers.scored_once import ScoredOnce
+
+    return ScoredOnce()
+
+
+@pytest.fixture(autouse=True)
+def scored_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, scores_of_session: Any) -> None:
+    if SCORED_ANEW.isdisjoint(request.path.parts):
+        monkeypatch.setattr("selfclean_hooks.detectors.methods.score", scores_of_session)
 
 
 @pytest.fixture
