@@ -167,7 +167,7 @@ def test_worker_processes_read_the_kept_samples_alone(persistent: bool) -> None:
     rest: dict[str, Any] = {
         "batch_size": 16,
         "shuffle": True,
-        "num_workers": 2 - persistent,
+        "num_workers": 1,
         "persistent_workers": persistent,
     }
     with pytest.warns(UserWarning, match="DataAudit of the training data"):

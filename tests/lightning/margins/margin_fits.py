@@ -90,9 +90,8 @@ def many(data: Any) -> BatchSampler:
 
 LOADERS: dict[str, Callable[[Any], Any]] = {
     "plain": lambda data: DataLoader(data, 16, shuffle=True),
-    "2 workers": lambda data: DataLoader(data, 16, shuffle=True, num_workers=2),
-    "persistent": lambda data: DataLoader(data, 16, shuffle=True, num_workers=2, persistent_workers=True),
-    "prefetch": lambda data: DataLoader(data, 16, shuffle=True, num_workers=1, prefetch_factor=8),
+    "2 workers": lambda data: DataLoader(data, 16, shuffle=True, num_workers=2, prefetch_factor=8),
+    "persistent": lambda data: DataLoader(data, 16, shuffle=True, num_workers=1, persistent_workers=True),
     "batch sampler": lambda data: DataLoader(data, batch_sampler=many(data)),
     "replacement": lambda data: DataLoader(data, 16, sampler=RandomSampler(data, replacement=True)),
     "one of a list": lambda data: {"a": DataLoader(data, 16, shuffle=True)},
