@@ -140,7 +140,7 @@ def test_a_lowered_matmul_precision_does_not_matter_and_is_left_alone() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("n", "dim", "labelled"),
-    [(2, 1, True), (2, 4, False), (3, 2, True), (20, 2, False), (33, 1, True), (64, 5, False), (200, 3, True)],
+    [(2, 1, True), (2, 4, False), (3, 2, True), (33, 1, True), (64, 5, False), (200, 3, True)],
 )
 def test_awkward_data_is_audited_whole(n: int, dim: int, kind: str, labelled: bool) -> None:
     vectors = random_vectors(kind, n, dim, 0)

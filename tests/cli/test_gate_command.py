@@ -189,16 +189,16 @@ BASELINES = [
 ]
 
 
-@pytest.mark.parametrize(("damage", "message"), BASELINES)
-@pytest.mark.parametrize("update", [False, True])
+@pytest.mark.parametrize(
+    ("damage", "message", "update"),
+    [*((*case, False) for case in BASELINES), (*BASELINES[1], True), (*BASELINES[3], True), (*BASELINES[-1], True)],
+)
 def test_a_baseline_that_cannot_be_read(
     damage: Any, message: str, update: bool, source: Path, saved: Path, tmp_path: Path, call: Call
 ) -> None:
     accepted = tmp_path / "accepted.jsonl"
     accepted.write_text("")
     damage(accepted)
-    if update and not accepted.exists():
-        return  # that is how one begins
     before = contents(tmp_path)
     options = ["--baseline", accepted, *["--update-baseline"] * update]
     for command in (["gate", saved], ["audit", source, "-o", saved], ["audit", tmp_path / "nowhere", "-o", saved]):

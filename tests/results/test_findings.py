@@ -41,8 +41,7 @@ def test_all_that_is_flagged_is_shown_and_half_as_many_beyond() -> None:
         assert fewer.left_out["off_topic"] == max(0, hits - 7)
 
 
-@pytest.mark.parametrize("issue", [10, 100, 130, 150, 180])
-@pytest.mark.parametrize("hits", [0, 60, 170])
+@pytest.mark.parametrize(("issue", "hits"), [(10, 0), (180, 0), (100, 60), (150, 60), (130, 170), (180, 170)])
 def test_as_many_are_shown_as_are_to_be_inspected_to_find_most_issues(issue: int, hits: int) -> None:
     """By this estimate the first so many are issues and the others clean, so 90% of them are found at nine tenths."""
     scores = np.sort(made().scores.off_topic)
@@ -75,7 +74,7 @@ def test_sets_begin_with_their_kept_copy_and_pairs_lie_above_the_threshold() -> 
     assert found.left_out["near_duplicates"] == 0
 
 
-@pytest.mark.parametrize("most", [1, 2, 5, 25, 26, 27, 40])
+@pytest.mark.parametrize("most", [1, 2, 25, 26, 27])
 def test_a_huge_set_leaves_room_for_others(most: int) -> None:
     found = select_findings(made(thresholds=Thresholds(near_duplicates=0.0)), most)
     surplus = sum(len(members) - 1 for members in found.sets)

@@ -60,7 +60,7 @@ def mapped(projection: str) -> Audit:
         full,
         lambda: replace(full(), evidence=None),
         lambda: replace(full(), evidence=Evidence({}, {}, None, "")),
-        *(partial(mapped, projection) for projection in PROJECTIONS[1:]),
+        partial(mapped, PROJECTIONS[-1]),
         leaking,
         lambda: leaking(names=False),
         made,

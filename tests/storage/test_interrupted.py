@@ -88,7 +88,19 @@ def to_write(folder: Path) -> Mapping[str, bytes]:
     return {name: (folder / name).read_bytes() for name in contents(folder)}
 
 
-@pytest.mark.parametrize("error", [Stopped(), FULL_DISK, KeyboardInterrupt()], ids=["stop", "full", "interrupt"])
+@pytest.mark.parametrize(
+    ("kept", "error"),
+    [
+        *((case, Stopped()) for case in CASES),
+        *(
+            (case, error)
+            for case in ("one over another", "splits over one")
+            for error in (FULL_DISK, KeyboardInterrupt())
+        ),
+    ],
+    indirect=["kept"],
+    ids=str,
+)
 def test_an_error_at_any_step(kept: Path, error: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old, new, content = files_of(kept / "old"), files_of(kept / "both"), to_write(kept / "new")
     assert old != new

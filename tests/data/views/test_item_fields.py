@@ -83,8 +83,7 @@ GIVEN: dict[str, tuple[Callable[[int], Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", GIVEN)
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("kind", "workers"), [*((kind, 0) for kind in GIVEN), ("tuple", 1), ("dataclass", 1)])
 def test_by_name_or_position(kind: str, workers: int) -> None:
     make, keys = GIVEN[kind]
     check(make, num_workers=workers, **keys)
