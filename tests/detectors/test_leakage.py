@@ -116,7 +116,7 @@ def test_ties_copies_and_zero_rows(rows: Floats, n: int, k: int, screen: torch.d
     check(UnitRows.of(rows[:n]), UnitRows.of(rows[n:]), k=k, screen=screen, block=7)
 
 
-@pytest.mark.parametrize("below", [0.0, 0.02, 0.3])
+@pytest.mark.parametrize("below", [0.0, 0.3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_neighbours_after_the_first_are_those_below(kind: str, below: float) -> None:
     rows = random_vectors(kind, 400, 3, 0)

@@ -28,7 +28,6 @@ CASES = [  # data, samples, distances of a block, room
     ("clustered", 100, 2000, NONE),
     ("copies", 70, 900, WHOLE),
     ("zero rows", 50, 900, NONE),
-    ("collapsed", 65, 2000, NONE),
     ("gauss", 9, 1, NONE),
     ("gauss", 3, 1 << 20, WHOLE),
     ("gauss", 2, 1, NONE),

@@ -57,11 +57,10 @@ def neighbors_of(x: UnitRows, labels: NDArray[np.int64], block: int | None = Non
     return nearest_neighbors(x, 7, labels, screen=torch.bfloat16, block=block)
 
 
-@pytest.mark.parametrize("labels", ["of clusters", "at random"])
-def test_neighbours_are_those_of_the_full_matrix(hard: tuple[UnitRows, NDArray[np.float64]], labels: str) -> None:
+def test_neighbours_are_those_of_the_full_matrix(hard: tuple[UnitRows, NDArray[np.float64]]) -> None:
     x, d = hard
-    codes = OF % 6 if labels == "of clusters" else np.random.default_rng(3).integers(0, 5, N)
-    for found in (neighbors_of(x, codes), neighbors_of(x, codes, block=37)):
+    for codes, block in ((OF % 6, None), (np.random.default_rng(3).integers(0, 5, N), 37)):
+        found = neighbors_of(x, codes, block)
         rows = np.arange(N)
         close(found.distances, nearest_distances(d, 7))
         close(found.distances, d[rows[:, None], found.indices.numpy()])

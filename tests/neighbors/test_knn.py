@@ -86,7 +86,7 @@ def test_neighbours_of_vectors_with_a_single_entry(n: int) -> None:
 
 
 @pytest.mark.parametrize("screen", SCREENS, ids=str)
-@pytest.mark.parametrize("kind", ["gauss", "clustered", "positive", "copies", "grid"])
+@pytest.mark.parametrize("kind", ["clustered", "copies", "grid"])
 @pytest.mark.parametrize(("n", "blocks"), [(131, (32, 64, 100)), (14, (1, 2, 13))])
 def test_the_block_size_changes_nothing(n: int, blocks: tuple[int, ...], kind: str, screen: torch.dtype) -> None:
     x, labels = UnitRows.of(random_vectors(kind, n, 12, 0)), labels_for(n)
@@ -97,12 +97,12 @@ def test_the_block_size_changes_nothing(n: int, blocks: tuple[int, ...], kind: s
         assert found.other is not None
         assert whole.other is not None
         assert torch.equal(found.other[1], whole.other[1])
-        if kind in ("gauss", "clustered", "positive"):  # all distances are distinct
+        if kind == "clustered":  # all distances are distinct
             assert torch.equal(found.indices, whole.indices)
 
 
 @pytest.mark.parametrize("above", [0.0, 0.1])
-@pytest.mark.parametrize("dim", [1, 2, 64, 1280])
+@pytest.mark.parametrize("dim", [1, 64, 1280])
 def test_the_bound_holds(dim: int, above: float) -> None:
     rng = np.random.default_rng(dim)
     normal = rng.normal(size=(150, dim))

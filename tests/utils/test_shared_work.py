@@ -14,7 +14,7 @@ from torch.multiprocessing.spawn import start_processes
 from selfclean_hooks.utils.processes import Processes
 from selfclean_hooks.utils.shared_work import map_blocks
 from tests.helpers import led_processes
-from tests.helpers.led_processes import DATA, GROUPS, SCENES, reported
+from tests.helpers.led_processes import GROUPS, SCENES, reported
 
 PATIENCE = 120  # seconds; a hang must fail and not last
 DEAD = 1
@@ -63,7 +63,7 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-SHARED = [f"{work}: {kind}" for work in ("engine", "leakage", "default") for kind in DATA]
+SHARED = [scene for scene in SCENES if ": " in scene]
 
 
 @pytest.mark.parametrize("scene", ["in order", *SHARED, "images", "selfclean"])

@@ -24,13 +24,13 @@ def many_keys(path: Path) -> None:
 
 
 def bomb(path: Path) -> None:
-    """1 MB that unpacks to 1 GB."""
+    """Half a megabyte that unpacks to half a gigabyte."""
     held = records({"conv1.weight": torch.zeros(4)})
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, content in held.items():
             if name.endswith("data/0"):
                 with archive.open(name, "w", force_zip64=True) as record:
-                    for _ in range(64):
+                    for _ in range(32):
                         record.write(bytes(2**24))
             else:
                 archive.writestr(name, content)
@@ -58,7 +58,7 @@ def giant_encoder(path: Path) -> None:
 
 LARGE: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "a million keys": ("a.pt", many_keys),
-    "unpacks to a gigabyte": ("a.ckpt", bomb),
+    "unpacks to half a gigabyte": ("a.ckpt", bomb),
     "names a large model": ("a.pth", giant),
     "repeats few weights": ("a.bin", repeated),
     "a bytearray": ("a.pt", lambda path: pickled(path, PROGRAMS["a bytearray of any size"])),
@@ -76,7 +76,7 @@ def refuse(text: str) -> None:
     Path("/proc/self/clear_refs").write_text("5")  # the record of the peak begins anew
     before = megabytes("VmRSS")
     try:
-        held = bytearray(2**30 if text == "nothing" else 0)
+        held = bytearray(2**29 if text == "nothing" else 0)
         resolve(text, ImageDataset([]), device="cpu")
         del held
     except BackboneError as error:
@@ -107,4 +107,4 @@ def test_little_memory_is_used_before_a_file_is_refused(peaks: dict[str, tuple[i
 
 @needs_linux
 def test_the_measurement_can_fail(peaks: dict[str, tuple[int, str]]) -> None:
-    assert peaks["nothing"][0] >= 1000
+    assert peaks["nothing"][0] >= 500
