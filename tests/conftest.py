@@ -2,11 +2,8 @@
 
 import atexit
 import gc
-import multiprocessing
 import os
-import signal
 from collections.abc import Iterator
-from multiprocessing import forkserver as server
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,14 @@ settings.register_profile("quick", max_examples=25, deadline=None)
 settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile("quick")
 
-SCORED_ANEW = {"detectors", "neighbors", "test_scored_once.py", "undisturbed", "utils"}  # of the scores themselves
+SCORED_ANEW = {  # tests of the scores themselves, and of what an audit leaves as it was
+    "detectors",
+    "neighbors",
+    "test_no_side_effects.py",
+    "test_scored_once.py",
+    "test_undisturbed_module.py",
+    "utils",
+}
 
 gc.disable()  # while everything is imported
 
@@ -39,25 +43,6 @@ def no_seed_left_in_the_environment() -> Iterator[None]:
     yield
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
         os.environ.pop(name, None)
-
-
-@pytest.fixture(scope="session")
-def forkserver() -> Iterator[str]:
-    """A start method that hands on by pickle alone, as spawn does, and imports torch once for all processes."""
-    server.set_forkserver_preload(["torchvision", "selfclean_hooks.data.workers"])
-    yield "forkserver"
-    state: Any = server._forkserver
-    if state._forkserver_pid is not None:  # it would wait for workers of loaders that were forked meanwhile
-        os.kill(state._forkserver_pid, signal.SIGKILL)
-    state._stop()
-
-
-@pytest.fixture
-def started_by_forkserver(forkserver: str) -> Iterator[None]:
-    """Processes for which no start method is asked for."""
-    multiprocessing.set_start_method(forkserver, force=True)
-    yield
-    multiprocessing.set_start_method(None, force=True)
 
 
 @pytest.fixture

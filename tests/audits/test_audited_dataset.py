@@ -172,10 +172,9 @@ def test_copies_and_pickles() -> None:
         assert twin.audit.n == 4
 
 
-@pytest.mark.parametrize("method", ["fork", "forkserver"])
-def test_it_travels_to_workers(folder: Path, method: str, forkserver: str) -> None:
-    dataset = audited(ImageFolder(str(folder), transform=v1.ToTensor()), [0, 2, 3])
-    loader = DataLoader(dataset, batch_size=2, num_workers=1, multiprocessing_context=method)
+def test_it_travels_to_workers(folder: Path) -> None:
+    dataset = pickle.loads(pickle.dumps(audited(ImageFolder(str(folder), transform=v1.ToTensor()), [0, 2, 3])))
+    loader = DataLoader(dataset, batch_size=2, num_workers=1, multiprocessing_context="fork")
     assert torch.cat([labels for _, labels in loader]).tolist() == [0, 1, 1]
 
 

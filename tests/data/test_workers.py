@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing import forkserver as server
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ from selfclean_hooks import audit, audit_splits
 from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.data import workers
 from selfclean_hooks.embedding.embed import embed
+from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.errors import DataError, DataWarning, SettingError
 from selfclean_hooks.utils import patience
+from tests.embedding.cache.cached_samples import refused, small
+from tests.helpers.embedding_data import Items, as_image, mean_colour
 
 N = 30
 
@@ -53,6 +57,25 @@ def embedded(data: Any, **settings: Any) -> Any:
 
 
 PLAIN = embedded(Rows(), num_workers=0).vectors
+
+
+@pytest.fixture(scope="module")
+def forkserver() -> Iterator[str]:
+    """A start method that hands on by pickle alone, as spawn does, and imports torch once for all processes."""
+    server.set_forkserver_preload(["torchvision", "selfclean_hooks.data.workers"])
+    yield "forkserver"
+    state: Any = server._forkserver
+    if state._forkserver_pid is not None:  # it would wait for workers of loaders that were forked meanwhile
+        os.kill(state._forkserver_pid, signal.SIGKILL)
+    state._stop()
+
+
+@pytest.fixture
+def started_by_forkserver(forkserver: str) -> Iterator[None]:
+    """Processes for which no start method is asked for."""
+    multiprocessing.set_start_method(forkserver, force=True)
+    yield
+    multiprocessing.set_start_method(None, force=True)
 
 
 class Local:
@@ -176,7 +199,7 @@ class Opened(Rows):
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
-def test_the_users_code_starts_the_workers(method: str, forkserver: str) -> None:
+def test_the_users_code_starts_the_workers(method: str, started_by_forkserver: None) -> None:
     context = multiprocessing.get_context(method)
     options = {"worker_init_fn": opens, "multiprocessing_context": context, "prefetch_factor": 3}
     data = Opened()
@@ -184,6 +207,20 @@ def test_the_users_code_starts_the_workers(method: str, forkserver: str) -> None
     found = embedded(data, worker_options=options)
     assert (found.errors, data.handle) == ({}, None)
     assert np.array_equal(found.vectors, PLAIN)
+
+
+def test_workers_that_are_not_forked_read_the_same(started_by_forkserver: None) -> None:
+    there, here = (embed(Items(broken=(3,)), mean_colour, num_workers=n, progress=False) for n in (1, 0))
+    assert np.array_equal(there.vectors, here.vectors)
+    assert there.errors == here.errors == {3: "OSError: item 3 is broken"}
+    assert there.notes == ()
+
+
+def test_workers_that_are_not_forked_know_what_is_known(tmp_path: Path, started_by_forkserver: None) -> None:
+    for number, prepare in enumerate((small, refused)):
+        encoder = Encoder("mean", mean_colour, None, "fingerprint", prepare)
+        found = embed(Items(make=as_image), encoder, cache_dir=tmp_path, num_workers=number, progress=False)
+        assert (found.errors, found.notes) == ({}, ())
 
 
 def test_how_processes_start_stays_the_users_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,15 +134,8 @@ def test_forked_workers_read_the_same() -> None:
     assert there.notes == ()
 
 
-def test_workers_that_are_not_forked_read_the_same(started_by_forkserver: None) -> None:
-    there, here = (embedded(Items(broken=(3,)), num_workers=n) for n in (1, 0))
-    assert np.array_equal(there.vectors, here.vectors)
-    assert there.errors == here.errors == {3: "OSError: item 3 is broken"}
-    assert there.notes == ()
-
-
 def test_a_data_set_that_cannot_be_sent_to_workers_is_read_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "spawn")
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda **_: "spawn")
     found = embedded(Items(make=lambda image, label: as_tensor(image, label)), num_workers=2)
     assert found.n == 12
     assert any("cannot be sent to worker processes" in note for note in found.notes)

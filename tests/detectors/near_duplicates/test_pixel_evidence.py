@@ -139,7 +139,7 @@ def encoded(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize(
-    ("singles", "sizes"), [(0, [5] * 60), (120, [2] * 40 + [9] * 8), (30, [280]), (60, [70, 90, 80])]
+    ("singles", "sizes"), [(0, [5] * 60), (120, [2] * 40 + [9] * 8), (30, [140]), (60, [35, 45, 40])]
 )
 def test_images_saved_again_are_copies_though_the_network_takes_them_for_others(singles: int, sizes: list[int]) -> None:
     rng, originals = np.random.default_rng(len(sizes)), scenes(singles + len(sizes), seed=9)
@@ -165,11 +165,11 @@ def test_many_copies_that_the_network_scatters_are_right_flags(copies: int) -> N
 
 @pytest.mark.parametrize("kind", COPIES)
 def test_copies_that_the_network_hardly_sees_are_found_by_their_pixels(kind: str) -> None:
-    images = scenes(400, seed=3)
+    images = scenes(250, seed=3)
     copies = np.stack([COPIES[kind](image) for image in images[:20]])
     both = np.concatenate([images, copies])
     with_pixels, without = scored(both), score(features(both), None)
-    planted = {(i, 400 + i) for i in range(20)}
+    planted = {(i, 250 + i) for i in range(20)}
 
     def recall(scores: Scores) -> float:
         worst = {tuple(pair) for pair in scores.pair_index[:20].tolist()}
@@ -178,7 +178,7 @@ def test_copies_that_the_network_hardly_sees_are_found_by_their_pixels(kind: str
     assert recall(with_pixels) >= max(0.9, recall(without))
     flagged = with_pixels.near_duplicate < with_pixels.automatic["near_duplicates"]
     assert flagged[:20].mean() >= 0.8
-    assert flagged[20:400].mean() <= 0.025
+    assert flagged[20:250].mean() <= 0.025
 
 
 def test_like_images_of_different_things_are_no_copies_though_the_network_sees_none_between() -> None:
@@ -247,7 +247,7 @@ def test_embeddings_may_come_with_their_images() -> None:
         audit_embeddings(features(images), images=[*images[:2], "a.png", *images[3:]])
 
 
-@pytest.mark.parametrize("copied", [0, 4, 15, 40])
+@pytest.mark.parametrize("copied", [0, 4, 40])
 def test_estimates_hold_the_truth_where_images_are_copied(copied: int) -> None:
     rng = np.random.default_rng(copied)
     images = scenes(400, seed=9)

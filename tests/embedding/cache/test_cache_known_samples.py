@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from selfclean_hooks.embedding.embed import embed
-from selfclean_hooks.embedding.encoders.encoder import Encoder
 from tests.embedding.cache.cached_samples import cached, change, encoder, refused, rows, small
-from tests.helpers.embedding_data import Items, as_image, mean_colour
+from tests.helpers.embedding_data import Items, as_image
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -22,13 +21,6 @@ def test_known_samples_are_not_prepared(tmp_path: Path, workers: int) -> None:
     assert first.keys == again.keys
     data.array[5] = 0
     assert list(cached(data, encoder(refused), tmp_path).errors) == [3, 5]
-
-
-def test_workers_that_are_not_forked_know_what_is_known(tmp_path: Path, started_by_forkserver: None) -> None:
-    for workers, prepare in enumerate((small, refused)):
-        encoder = Encoder("mean", mean_colour, None, "fingerprint", prepare)
-        found = embed(Items(make=as_image), encoder, cache_dir=tmp_path, num_workers=workers, progress=False)
-        assert (found.errors, found.notes) == ({}, ())
 
 
 class Removing(Items):

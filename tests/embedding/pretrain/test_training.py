@@ -190,7 +190,7 @@ def test_lightning_trains_to_the_same_weights(
 ) -> None:
     """The plain loop and the Trainer, whole or interrupted, that ends early too."""
     monkeypatch.setattr(convergence, "IMAGES_PER_CHECK", 1)
-    settings: dict[str, Any] = {"objective": objective, "epochs": 14, "batch_size": 5, "size": 16, "patience": patience}
+    settings: dict[str, Any] = {"objective": objective, "epochs": 10, "batch_size": 5, "size": 16, "patience": patience}
     settings |= {"learning_rate": 1e-12} if patience else {"epochs": 3}  # nothing changes
     plain = pretrain(noise(30), **settings)
     assert (plain.epochs < settings["epochs"]) == (patience > 0)
@@ -211,7 +211,7 @@ def test_lightning_trains_to_the_same_weights(
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_learns_the_same_twice(objective: str) -> None:
-    n, size, epochs = (90, 16, 20) if objective == "dino" else (60, 8, 6)  # the slow teacher takes its time
+    n, size, epochs = (90, 16, 12) if objective == "dino" else (60, 8, 6)  # the slow teacher takes its time
     images, labels = digits(n)
     losses: list[float] = []
 
@@ -292,7 +292,7 @@ def test_a_slow_clock_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("objective", ["simclr", "mae"])
 def test_the_number_of_threads_changes_nothing(objective: str) -> None:
-    images = noise(200, (28, 28, 3))  # enough for torch to share the work out
+    images = noise(100, (28, 28, 3))  # enough for torch to share the work out
     before, found = torch.get_num_threads(), set[bytes]()
     try:
         for threads in (1, 3):
