@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def check_and_report(
     limits, baseline = options.limits_of(audits), options.accepted()
     implausible, refused = dict(_implausible_thresholds(audits)), tuple(_refused_policies(audits))
     problem = "; ".join(implausible.values() or refused)
-    verdict = check(audits, limits, baseline)
+    verdict = replace(check(audits, limits, baseline), refused=tuple(implausible.values()) or refused)
     place = _save(result, folder, bool(problem), verdict, report) if is_new else None
     if options.update_baseline and options.baseline is not None and not problem:
         baseline = _write_baseline(options.baseline, audits, baseline)

@@ -37,6 +37,8 @@ def group_text(value: Any) -> str:
 def note_groups(groups: Sequence[str]) -> tuple[str, ...]:
     """What the user reads of groups; nothing where there are none."""
     number = len(set(groups) - {""})
+    if groups and not number:
+        return ("no sample is in a group: the pattern or function of groups gives none for all of them",)
     return (f"samples of one group are not compared with each other: {number} groups",) if number else ()
 
 

@@ -139,11 +139,12 @@ class Verdict:
     checks: tuple[Check, ...]  # every issue of every split, with a limit or without
     stale: tuple[str, ...] = ()  # entries of the baseline that match nothing
     baseline: bool = False  # whether findings in a baseline were left out
+    refused: tuple[str, ...] = ()  # why the audits are not to be relied on, whatever the limits
 
     @property
     def passed(self) -> bool:
-        """Whether every limit is kept."""
-        return all(check.passed for check in self.checks)
+        """Whether every limit is kept, and nothing speaks against the audits."""
+        return not self.refused and all(check.passed for check in self.checks)
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -152,8 +153,8 @@ class Verdict:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """A sentence for every limit that is not kept."""
-        return tuple(check.reason for check in self.checks if not check.passed)
+        """A sentence for what speaks against the audits, and for every limit that is not kept."""
+        return (*self.refused, *(check.reason for check in self.checks if not check.passed))
 
     def of(self, split: str) -> Verdict:
         """The part about one split."""

@@ -21,13 +21,15 @@ def as_junit(audits: Mapping[str, AuditResult], verdict: Verdict) -> str:
     """The verdict as JUnit XML, ASCII only. What XML forbids or hides in a name is written as an escape, as \\x00.
 
     A case fails where a limit is not kept, is an error where a check that has a limit could not run, and is skipped
-    where there is no limit. The figures are properties of the suite, for the schema knows none of cases.
+    where there is no limit; what speaks against the audits is an error of its own. The figures are properties of the suite, for the schema knows none of cases.
 
     Args:
         audits: by name of the split; {"": audit} for one data set.
         verdict: of `check`.
     """
     suites = [_suite(split, audit, checks) for split, audit, checks in by_split(audits, verdict)]
+    for reason in verdict.refused:
+        _add_refusal(suites[0], reason)
     if verdict.stale:
         lines = ["stale entries of the baseline:", *(visible(entry) for entry in verdict.stale)]
         ElementTree.SubElement(suites[0], "system-out").text = "\n".join(lines)
@@ -83,6 +85,13 @@ def _add_case(suite: ElementTree.Element, name: str, audit: AuditResult, check: 
     element = ElementTree.SubElement(case, outcome, {"message": message, **kind})
     if outcome == "failure":
         element.text = "\n".join(_worst(audit, check))
+
+
+def _add_refusal(suite: ElementTree.Element, reason: str) -> None:
+    case = ElementTree.SubElement(suite, "testcase", {"classname": suite.attrib["name"], "name": "refused"})
+    ElementTree.SubElement(case, "error", {"message": visible(reason, 5 * LONGEST), "type": "refused"})
+    for count in ("tests", "errors"):
+        suite.set(count, str(int(suite.attrib[count]) + 1))
 
 
 def _message(check: Check) -> str:

@@ -36,6 +36,7 @@ def as_markdown(audits: Mapping[str, AuditResult], verdict: Verdict, shift: Sequ
     for _, audit, checks in parts:
         blocks += [_details(audit, check) for check in checks if not check.passed and len(check.found)]
     notes = [note for audit in audits.values() for note in audit.provenance.get("notes", ())]
+    blocks += _bullets("Refused", verdict.refused)
     blocks += _bullets("Stale entries of the baseline", verdict.stale)
     blocks += _bullets("Notes", list(dict.fromkeys(map(str, notes))))
     return "\n\n".join(_fitting(blocks)) + "\n"

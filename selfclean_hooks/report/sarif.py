@@ -69,7 +69,10 @@ def as_sarif(audits: Mapping[str, AuditResult], verdict: Verdict) -> str:
         "automationDetails": {"id": "selfclean-hooks/"},
         "originalUriBaseIds": {"%SRCROOT%": {"description": {"text": "the folder that the audit was started in"}}},
         "invocations": [
-            {"executionSuccessful": True, "toolExecutionNotifications": list(_notifications(verdict, left_out))}
+            {
+                "executionSuccessful": not verdict.refused,
+                "toolExecutionNotifications": list(_notifications(verdict, left_out)),
+            }
         ],
         "results": [_result(finding, verdict.baseline) for finding in shown],
     }
@@ -132,6 +135,7 @@ def _related(finding: Finding) -> Iterator[dict[str, Any]]:
 
 
 def _notifications(verdict: Verdict, left_out: int) -> Iterator[dict[str, Any]]:
+    yield from ({"level": "error", **_message(reason)} for reason in verdict.refused)
     for check in verdict.checks:
         if check.not_run or (check.issue == TOTAL and not check.passed):
             what = f"{check.issue} of {check.split}" if check.split else check.issue

@@ -114,7 +114,8 @@ def _cells(check: Check, threshold: float) -> dict[str, str]:
 
 def _sentences(verdict: Verdict) -> Iterator[Text]:
     for count, reason in enumerate(verdict.reasons):
-        yield Text(visible(reason, 5 * LONGEST), style="red" if count < len(verdict.failures) else "green")
+        if count >= len(verdict.refused):  # those are an error of the command
+            yield Text(visible(reason, 5 * LONGEST), style="red" if count < len(verdict.failures) else "green")
     for entry in verdict.stale:
         yield Text(f"stale entry of the baseline: {visible(entry)}", style="yellow")
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,24 @@ def test_a_threshold_that_flags_everything_changes_nothing(saved: Path, tmp_path
         assert after == before
     assert Audit.load(beside).thresholds.off_topic == 1
     assert Audit.load(saved).thresholds.off_topic == "auto"
+
+
+def test_no_format_says_that_a_refused_audit_passed(saved: Path, call: Call) -> None:
+    refused = "gate", saved, "--threshold", "off_topic=1", "--format"
+    why = "the threshold 1 flags 100% of the samples for off_topic"
+    verdict = json.loads(call(*refused, "json").out)["verdict"]
+    assert (verdict["passed"], verdict["reasons"][0].startswith(why)) == (False, True)
+    assert json.loads(call(*refused, "metrics").out)["passed"] is False
+    suites = ElementTree.fromstring(call(*refused, "junit").out)
+    assert suites.attrib["errors"] == "1"
+    assert [case.attrib["name"] for case in suites.iter("testcase") if case.find("error") is not None] == ["refused"]
+    (invocation,) = json.loads(call(*refused, "sarif").out)["runs"][0]["invocations"]
+    assert not invocation["executionSuccessful"]
+    assert why in invocation["toolExecutionNotifications"][0]["message"]["text"]
+    text = call(*refused, "markdown").out
+    assert text.startswith("## selfclean-hooks: failed")
+    assert "Refused" in text
+    assert why not in call(*refused, "table").out  # an error of the command
 
 
 def test_a_limit_that_fails_elsewhere_is_not_hidden(saved: Path, call: Call) -> None:

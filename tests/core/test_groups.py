@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from selfclean_hooks.core.groups import group_text
+from selfclean_hooks.core.groups import group_text, note_groups
 from selfclean_hooks.data.dataset_tree import read_groups
 from selfclean_hooks.errors import DataError, SettingError
 
@@ -38,3 +38,8 @@ def test_several_values_are_no_group(value: Any) -> None:
 def test_groups_without_an_order_are_refused(groups: Any) -> None:
     with pytest.raises(SettingError, match="or one group for each sample, got "):
         read_groups([0, 1], [None, None], groups)
+
+
+def test_groups_that_hold_no_sample_are_pointed_out() -> None:
+    assert "no sample is in a group" in note_groups(("", ""))[0]
+    assert note_groups(()) == ()

@@ -351,7 +351,7 @@ def test_what_is_no_backbone_is_refused(backbone: Any, message: str) -> None:
         embed(Items(), backbone, progress=False)
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", 3.5])
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", 3.5])
 def test_a_device_that_is_not_there_is_refused(device: Any) -> None:
     for backbone in (Net(), "self-supervised"):
         with pytest.raises(SettingError, match="torch device that this machine has, got"):
