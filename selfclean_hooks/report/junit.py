@@ -21,7 +21,8 @@ def as_junit(audits: Mapping[str, AuditResult], verdict: Verdict) -> str:
     """The verdict as JUnit XML, ASCII only. What XML forbids or hides in a name is written as an escape, as \\x00.
 
     A case fails where a limit is not kept, is an error where a check that has a limit could not run, and is skipped
-    where there is no limit; what speaks against the audits is an error of its own. The figures are properties of the suite, for the schema knows none of cases.
+    where there is no limit; what speaks against the audits is an error of its own. The figures are properties of the
+    suite, for the schema knows none of cases.
 
     Args:
         audits: by name of the split; {"": audit} for one data set.
