@@ -84,7 +84,11 @@ def score(
         geometry = Geometry(
             x, classes, neighbors, tree, pair_distance_quantile(x), targets, pairs_below, miniatures, search
         )
-        findings = {d.issue: d(geometry) for d in chosen.detectors if d.issue not in not_run}
+        findings: dict[str, Finding] = {}
+        for detector in chosen.detectors:
+            if detector.issue not in not_run:
+                findings[detector.issue] = found = detector(geometry)
+                geometry = geometry if found.copies is None else replace(geometry, copies=found.copies)
     return _assemble(geometry, findings, not_run, labels, codes, values)
 
 

@@ -34,6 +34,7 @@ class Geometry:
     pairs_below: float = 0.0  # every pair with a score below this is to be listed
     miniatures: NDArray[np.uint8] | None = None  # (N, 32, 32, 3) RGB of the samples, where all are images
     search: NeighborSearch = nearest_neighbors  # for those in other representations of the same samples
+    copies: IntArray | None = None  # (C, 2) pairs that are certain copies by their pixels, as `Finding.copies`
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +62,7 @@ class Finding:
     local_scale: FloatArray | None = None  # near duplicates only: (N,) distance to an ordinary neighbour
     pixel_scale: FloatArray | None = None  # and (N,) what its image differs from that one's, where there are images
     tree_score: FloatArray | None = None  # and (N - 1,) scores of the tree's pairs
+    copies: IntArray | None = None  # and (C, 2) pairs that are certain copies by their pixels, where there are images
 
 
 class Detector(Protocol):

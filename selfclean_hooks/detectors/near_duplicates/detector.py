@@ -101,6 +101,7 @@ class ScaledNearDuplicates:
         sets = _sets((score > 0) & (score < automatic), groups)
         in_series = int(np.count_nonzero((groups.series != np.arange(n)) & (score >= automatic)))
         calibration = with_hidden(calibration, sets, n, pixels is not None, in_series)
+        copies = None if pixels is None else pairs.index[pixels.are_copies(pairs.index)]
         return Finding(
             score,
             automatic,
@@ -109,6 +110,7 @@ class ScaledNearDuplicates:
             local_scale=scale,
             pixel_scale=None if pixels is None else pixels.scale,
             tree_score=of_tree,
+            copies=copies,
         )
 
 

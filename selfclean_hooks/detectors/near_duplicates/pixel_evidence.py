@@ -85,6 +85,10 @@ class PixelEvidence:
         """(P,) how far the images of each pair (P, 2) are from the same: 0 if they are, about 1 if unrelated."""
         return np.sqrt(self.residuals(pairs)[0] / self._unrelated)
 
+    def are_copies(self, pairs: IntArray) -> BoolArray:
+        """(P,) whether pairs (P, 2) are the same, or certain copies."""
+        return np.asarray((self.likeness(pairs) <= SAME) | np.isin(self._key(pairs), self.copies))
+
     @cached_property
     def _unrelated(self) -> float:
         draw = np.random.default_rng(0).integers(len(self.miniatures), size=(UNRELATED, 2))

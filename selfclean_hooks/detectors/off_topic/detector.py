@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.detectors.image_view import edges_and_colours
@@ -59,6 +61,7 @@ class BranchOffTopic:
         height, branch, is_class = find_branches(geometry.tree.linkage(), labels)
         may_be_class = float(is_class.mean())
         score = off_topic_scores(geometry.x, height, branch, labels, geometry.miniatures)
+        score = score if geometry.copies is None else best_of_copies(score, geometry.copies)
         dimension, _ = intrinsic_dimension(geometry.neighbors.distances.numpy()[:, : self.neighbors])
         near = geometry.neighbors.indices[:, : self.neighbors].numpy()
         agreement = None if labels is None else neighbor_agreement(labels, branch, near)
@@ -91,6 +94,21 @@ def _are_classes(flagged: BoolArray, labels: IntArray | None) -> bool:
     return bool(
         (too_many & (size >= MIN_CLASS_REFERENCES)).any() or (len(small) > 1 and 2 * small.sum() > flagged.sum())
     )
+
+
+def best_of_copies(score: FloatArray, copies: IntArray) -> FloatArray:
+    """(N,) scores in which an image is on topic as far as one of its copies is, whatever compression did to a network.
+
+    Args:
+        score: (N,) low = off-topic.
+        copies: (C, 2) pairs of copies; copies of one image are copies.
+    """
+    n, (first, second) = len(score), copies.T
+    links = coo_array((np.ones(len(copies)), (first, second)), (n, n))
+    number, group = connected_components(links, directed=False)
+    best = np.zeros(number)
+    np.maximum.at(best, group, score)
+    return best[group]
 
 
 def automatic_threshold(calibration: Calibration, is_labelled: bool = True) -> float:

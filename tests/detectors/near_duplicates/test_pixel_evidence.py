@@ -258,3 +258,21 @@ def test_estimates_hold_the_truth_where_images_are_copied(copied: int) -> None:
     estimated, low, high = scores.calibration["near_duplicates"].estimate_count(scores.near_duplicate)
     assert low <= estimated <= high
     assert low <= 2 * copied <= high
+
+
+def test_a_copy_that_a_network_takes_for_something_else_is_not_off_topic() -> None:
+    images = scenes(90, seed=4)
+    vectors = np.random.default_rng(4).normal(0, 0.6, (96, 24)) + np.eye(24)[0] * 4
+    saved = [np.asarray(Image.open(_jpeg(image))) for image in images[:3]]
+    aliens = np.random.default_rng(5).integers(0, 255, (3, *images.shape[1:]), np.uint8)
+    vectors[90:] = np.random.default_rng(6).normal(0, 2, (6, 24)) - np.eye(24)[0] * 4  # of the copies and of the noise
+    shown = np.concatenate([images, saved, aliens])
+    seen, blind = (audit_embeddings(vectors, images=given).scores.off_topic for given in (list(shown), None))
+    assert set(np.argsort(blind)[:6]) == {90, 91, 92, 93, 94, 95}
+    assert set(np.argsort(seen)[:3]) == {93, 94, 95}
+    assert (seen[90:93] == seen[:3]).all()
+
+
+def _jpeg(image: Images) -> BytesIO:
+    Image.fromarray(image).save(content := BytesIO(), "jpeg", quality=70)
+    return content

@@ -15,7 +15,7 @@ from selfclean_hooks.detectors.off_topic.branches import (
     find_branches,
 )
 from selfclean_hooks.detectors.off_topic.calibration import class_groups, off_topic_calibration
-from selfclean_hooks.detectors.off_topic.detector import BranchOffTopic, off_topic_scores
+from selfclean_hooks.detectors.off_topic.detector import BranchOffTopic, best_of_copies, off_topic_scores
 from selfclean_hooks.detectors.off_topic.distances import blend, distance_to_classes, evenly_spaced, relation, whiten
 from selfclean_hooks.detectors.protocol import Finding, Geometry
 from selfclean_hooks.neighbors.knn import nearest_neighbors
@@ -287,3 +287,15 @@ def test_a_class_apart_is_not_off_topic() -> None:
     vectors[labels == 3] -= np.eye(1, 16)[0] * 8  # on the other side of the sphere
     assert score_of(vectors, labels)[labels == 3].min() > score_of(vectors, labels).min() * 0.9
     assert score_of(vectors, labels)[labels == 3].mean() > score_of(vectors, None)[labels == 3].mean() - 0.05
+
+
+@pytest.mark.parametrize(
+    "pairs", [[], [(0, 3)], [(0, 3), (3, 5), (1, 2)], [(a, b) for b in range(8) for a in range(b)]]
+)
+def test_copies_are_on_topic_as_far_as_the_best_of_them(pairs: list[tuple[int, int]]) -> None:
+    score = np.random.default_rng(1).random(8)
+    slow = score.copy()
+    for _ in score:
+        for a, b in pairs:
+            slow[a] = slow[b] = max(slow[a], slow[b])
+    assert best_of_copies(score, np.array(pairs, int).reshape(-1, 2)).tolist() == slow.tolist()
