@@ -6,6 +6,7 @@ the support for each class; what is observed beyond them is wrong.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ from selfclean_hooks.detectors.label_errors.hardness import (
     hardness_by_class,
     uniform_noise,
 )
-from selfclean_hooks.detectors.label_errors.likelihood import LabelSupport, confusion_rates, label_log_odds
+from selfclean_hooks.detectors.label_errors.likelihood import MANY, LabelSupport, confusion_rates, label_log_odds
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
 MAX_KNOTS = 400
@@ -37,6 +38,9 @@ MAX_CERTAINTY = 0.8  # of the lowest probability: right labels that score lowest
 GAIN_BY_CLASS = 2.0  # in log likelihood for each class, where floors by class add up to more than one floor can be
 MAX_EXCESS = 1.5  # of the labels found wrong over the highest floor
 MIN_INSIGHT = 0.75  # disagreement, as a fraction of that by the commonest class, beyond which vectors show no labels
+# Disagreement of the more certain half of few samples, with so many standard deviations on top. Beyond it predictors are
+# not clearly right more often than not, as by wrong labels so by classes that overlap; many samples tell these apart
+MAX_CONFIDENT, DEVIATIONS = 0.5, 3.0
 SURPLUS, SIGNIFICANCE = 2.5, 0.01  # clean data sets have up to 2.5 times as many low scores as hardness foresees
 MAX_UNKNOWN = 0.1  # fraction of the labels that may be wrong unseen where none is claimed to be
 # Right labels that disagree, from which on, by degrees, the supports say so little that hard samples may seem easy: on
@@ -129,6 +133,10 @@ def calibrate_scores(labels: LabelSupport, scores: FloatArray) -> Calibration:
     fewest = lower_mean(raise_odds(wrong(lowest.of(margin)), LOWEST_ODDS), lowest.floor, mean)
     by_chance = 1 - float(np.bincount(labels.classes[:, 0]).max() / len(best))  # disagree with the commonest class
     shows_none = disagrees.mean() > MIN_INSIGHT * by_chance and not noise.best
+    confident = disagrees[margin >= np.median(margin)]
+    rate = float(confident.mean())
+    most_confident = float(np.interp(len(best), (MANY / 2, MANY), (MAX_CONFIDENT, 1)))
+    shows_none |= rate + DEVIATIONS * math.sqrt(rate * (1 - rate) / len(confident)) > most_confident
     unknown = UNKNOWN if highest.floor >= TOO_MANY or shows_none else ""
     certain = 1.0 if lowest.floor or noise.best else trust
     plausible = certain > 0 and mean(likely) <= MAX_EXCESS * max(highest.floor, by_class.floor.mean())

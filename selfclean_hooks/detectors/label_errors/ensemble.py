@@ -132,8 +132,9 @@ def without_errors(labels: IntArray, found: LabelScores) -> IntArray:
     if found.calibration.unknown:
         return labels
     cleaned = np.where(found.calibration.probability_clean(found.score) < 0.5, found.predicted, labels)
-    emptied = np.bincount(cleaned, minlength=int(labels.max()) + 1) == 0
-    return np.where(emptied[labels], labels, cleaned)
+    while (emptied := np.bincount(cleaned, minlength=int(labels.max()) + 1) == 0).any():
+        cleaned = np.where(emptied[labels], labels, cleaned)  # which may take the only sample of another class
+    return cleaned
 
 
 def second_support(inputs: PredictorInputs, cleaned: IntArray, first: LabelSupport, block: int = 2048) -> LabelSupport:

@@ -23,12 +23,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, log_softmax
 
-from selfclean_hooks.detectors.label_errors.likelihood import LabelSupport
+from selfclean_hooks.detectors.label_errors.likelihood import MANY, LabelSupport
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
 FLOORS = np.concatenate([np.arange(0, 0.02, 0.002), np.arange(0.02, 0.1, 0.005), np.arange(0.1, 0.72, 0.02)])
 BINS, CLASS_BINS, BIN_SIZE = 60, 20, 8  # of equally many samples, of all and of a class; at least 8 each
-MIN_SLOPE = 0.7  # b, of a margin in nats: supports are log probabilities; where labels are right b is 0.6 to 1.2
+# b, of a margin in nats: supports are log probabilities, and where labels are right b is 0.6 to 1.2. Of fewer than
+# `MANY` samples it is less, in proportion
+MIN_SLOPE = 0.7
 STEPS = 30  # of Newton's method, and of expectation-maximisation
 MIN_CLASS = 50  # samples that tell hardness from a floor
 SUPPORTED = 1.92  # log likelihood ratio within which 95% of the maxima lie: half of the quantile of chi-square
@@ -214,6 +216,7 @@ def uniform_noise(labels: LabelSupport, best: IntArray, margin: FloatArray, floo
 def _fit_lines(x: FloatArray, hits: FloatArray, size: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Intercept and slope (F, 2) for each of `FLOORS`, by Fisher scoring, and minus the log likelihood (F,)."""
     e, line = FLOORS[:, None], np.tile([0.0, 1.0], (len(FLOORS), 1))
+    least = MIN_SLOPE * min(1.0, float(size.sum()) / MANY)
 
     def rates() -> tuple[FloatArray, FloatArray]:
         hard = expit(-(line[:, :1] + line[:, 1:] * x))
@@ -229,12 +232,12 @@ def _fit_lines(x: FloatArray, hits: FloatArray, size: FloatArray) -> tuple[Float
         information = np.stack([np.stack(moments[:2], 1), np.stack(moments[1:], 1)], 1)
         step = np.linalg.solve(information + 1e-9 * size.sum() * np.eye(2), gradient[..., None])[..., 0]
         for held, free, is_held in (  # at the end of its range, where it would go beyond
-            (1, 0, (line[:, 1] <= MIN_SLOPE) & (step[:, 1] < 0)),
+            (1, 0, (line[:, 1] <= least) & (step[:, 1] < 0)),
             (0, 1, (line[:, 0] >= 0) & (step[:, 0] > 0)),
         ):
             step[is_held, free] = gradient[is_held, free] / (moments[2 * free][is_held] + 1e-9 * size.sum())
             step[is_held, held] = 0
         line = line + step / np.maximum(1, np.abs(step).max(1, keepdims=True))
-        line = np.clip(line, [-50, MIN_SLOPE], [0, 50])
+        line = np.clip(line, [-50, least], [0, 50])
     _, p = rates()
     return line, -(hits * np.log(p) + (size - hits) * np.log1p(-p)).sum(1)

@@ -20,6 +20,7 @@ from scipy.special import log_softmax, logsumexp, softmax
 from selfclean_hooks.detectors.label_errors.directions import parts_of
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
+MANY = 500  # samples; predictors fitted to fewer claim more than they know
 MAX_CLASSES = 2000  # with more, all confusions are taken as equally likely
 PSEUDO_COUNTS = 100.0  # samples of each class that are confused with any other equally often
 ROUNDS = 20  # of expectation-maximisation, which has converged by then

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import softmax
 
 from selfclean_hooks.detectors.label_errors.likelihood import (
+    MANY,
     MAX_CLASSES,
     EvenRates,
     confusion_counts,
@@ -56,7 +57,7 @@ def fit_weights(features: FeatureParts, classes: int) -> FloatArray:
             weights,
             sum_blocks(_RandomLabels(features, weights, noise, classes).of, features.parts),
         )
-        noise = float(np.clip(1 - trusted / n, 1e-4, 0.5))
+        noise = float(np.clip(trusted_noise(n - trusted, n), 1e-4, 0.5))
         weights = newton_step(weights, n, *sums)
         if np.abs(weights - before).max() < STILL:
             break
@@ -81,10 +82,19 @@ def sharpen_weights(weights: FloatArray, features: FeatureParts, classes: int) -
         *sums, counts, same = sum_blocks(_ConfusedLabels(features, weights, rates, classes).of, features.parts)
         weights = newton_step(weights, n, *sums)
         if classes <= MAX_CLASSES:
-            rates = rates_of_counts(counts, 1 - same / n)
+            rates = rates_of_counts(counts, trusted_noise(n - same, n))
         if np.abs(weights - before).max() < STILL:
             break
     return weights
+
+
+def trusted_noise(wrong: float, n: int) -> float:
+    """The fraction of n labels taken to be wrong by a fit to which the number `wrong` seem so: a part of few.
+
+    What few samples do not explain is a weak predictor, too. Taken for wrong labels, it would leave weights that are
+    too large, and predictors that are certain of what they cannot know.
+    """
+    return wrong / n * min(1.0, n / MANY)
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,3 +58,5 @@ def test_what_is_more_likely_wrong_than_right_is_replaced_but_no_class_vanishes(
     np.testing.assert_array_equal(without_errors(np.array([0, 0, 1, 2, 2]), alone), [1, 0, 2, 2, 2])
     none_left = without_errors(np.array([0, 1, 1, 2, 2]), found)  # the only sample of class 0 stays
     np.testing.assert_array_equal(none_left, [0, 1, 2, 1, 2])
+    only = replace(found, score=score[[0, 0, 1]], predicted=np.array([1, 2, 2]))  # 0 stays, so 1 would be left without
+    np.testing.assert_array_equal(without_errors(np.array([0, 1, 2]), only), [0, 1, 2])
