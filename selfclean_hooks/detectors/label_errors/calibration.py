@@ -38,8 +38,8 @@ MAX_CERTAINTY = 0.8  # of the lowest probability: right labels that score lowest
 GAIN_BY_CLASS = 2.0  # in log likelihood for each class, where floors by class add up to more than one floor can be
 MAX_EXCESS = 1.5  # of the labels found wrong over the highest floor
 MIN_INSIGHT = 0.75  # disagreement, as a fraction of that by the commonest class, beyond which vectors show no labels
-# Disagreement of the more certain half of few samples, with so many standard deviations on top. Beyond it predictors are
-# not clearly right more often than not, as by wrong labels so by classes that overlap; many samples tell these apart
+# Disagreement of the more certain half of few samples, with so many standard deviations on top. Beyond it predictors
+# are not clearly right more often than not: by wrong labels, or as classes overlap, which many samples tell apart
 MAX_CONFIDENT, DEVIATIONS = 0.5, 3.0
 SURPLUS, SIGNIFICANCE = 2.5, 0.01  # clean data sets have up to 2.5 times as many low scores as hardness foresees
 MAX_UNKNOWN = 0.1  # fraction of the labels that may be wrong unseen where none is claimed to be
