@@ -50,6 +50,10 @@ def test_the_threshold_counts_as_numpy_does(review: Opened, audit: Audit, issue:
         assert f"estimated: {right * surplus / (scores < threshold).sum():.0f} true" in output
     elif issue != "label_errors":
         assert f"estimated: {right:.0f} true" in output
+    if not calibration.unknown and issue != "near_duplicates":
+        flagged, hits = int(output.split()[0]), scores[scores < threshold]  # some are flagged for another reason
+        low, high = (end * flagged / len(hits) for end in calibration.estimate_count(hits)[1:])
+        assert f" true (95% interval {low:.0f} to {high:.0f}), " in output
     page.click(f"#panel-{issue} button:text-is('Reset')")
     flagged = int(audit.decisions.contamination_mask(issue).sum())
     assert page.inner_text(f"#panel-{issue} output").startswith(f"{flagged} of {N} samples")

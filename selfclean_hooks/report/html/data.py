@@ -125,7 +125,11 @@ def _issue(audit: AuditResult, issue: str, shown: Selection, found: list[dict[st
         "also": _also(audit, issue),
         "calibration": None
         if calibration is None or calibration.unknown
-        else {"score": calibration.score.tolist(), "clean": calibration.clean.tolist()},
+        else {
+            name: None if curve is None else curve.tolist()
+            for name in ("score", "clean", "low", "high")
+            for curve in [getattr(calibration, name)]
+        },
         "unknown": "" if calibration is None else calibration.unknown,
         "counted": int(audit.decisions.contamination_mask(issue).sum()),
         "findings": found,

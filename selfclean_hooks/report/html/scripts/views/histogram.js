@@ -61,7 +61,8 @@ function thresholdText(issue) {
   if (threshold === null) return "No threshold: nothing is flagged";
   const what = { near_duplicates: "are surplus copies", leakage: "are in another split too" }[issue] ?? "flagged";
   const { unknown } = raw.issues[issue];
-  const worth = right === null || right === undefined ? (unknown && `; how many are true cannot be estimated: ${unknown}`) : `; estimated: ${count(Math.round(right))} true, ${count(Math.max(0, Math.round(flagged - right)))} false`;
+  const interval = rangeAt(issue)?.map((end) => count(Math.round(end))).join(" to ").replace(/.+/, " (95% interval $&)") ?? "";
+  const worth = right === null || right === undefined ? (unknown && `; how many are true cannot be estimated: ${unknown}`) : `; estimated: ${count(Math.round(right))} true${interval}, ${count(Math.max(0, Math.round(flagged - right)))} false`;
   const about = issue === "near_duplicates" && moved.has(issue) ? "about " : ""; // sets have no chains: some of these copies would be kept
   return `${about}${count(flagged)} of ${count(total)} samples ${what} (${share(flagged / Math.max(1, total))}) below ${score(threshold)}${worth}`;
 }

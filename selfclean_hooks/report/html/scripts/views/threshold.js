@@ -114,6 +114,22 @@ function flaggedAt(issue) {
   return { flagged: flagged + beside, right: wrong && (wrong[hits] * flagged) / Math.max(1, hits), total: scores.length };
 }
 
+/** The 95% interval of the true ones among the samples flagged at the threshold, as Calibration.estimate_count. @param {string} issue @returns {[number, number]|null} */
+function rangeAt(issue) {
+  const [threshold, knots] = [thresholdOf(issue), raw.issues[issue].calibration];
+  const { flagged, right } = flaggedAt(issue);
+  if (!knots || threshold === null || !flagged) return null;
+  const { sorted } = model(issue);
+  const hits = hitsOf(sorted, threshold);
+  const end = (/** @type {number[]|null} */ clean, /** @type {number} */ deviations) => {
+    const sums = expected(sorted.subarray(0, hits), { score: knots.score, clean: clean ?? knots.clean });
+    let variance = 0;
+    for (let i = 0; i < hits; i++) variance += (sums[i + 1] - sums[i]) * (1 - sums[i + 1] + sums[i]);
+    return ((sums[hits] + deviations * Math.sqrt(variance)) * flagged) / Math.max(1, hits);
+  };
+  return [Math.min(right, Math.max(0, end(knots.high, -1.96))), Math.max(right, Math.min(flagged, end(knots.low, 1.96)))];
+}
+
 /** Whether a sample is flagged at the threshold, of near duplicates: as surplus copy. @param {string} issue @returns {(index: number) => boolean} */
 function flagger(issue) {
   const { counted, also } = model(issue);
