@@ -37,6 +37,7 @@ def certainty(
     pairs: IntArray,
     residual: FloatArray,
     ordinary: Callable[[IntArray], IntArray],
+    tried: int,
 ) -> FloatArray:
     """How far each pair is from being no certain copy.
 
@@ -45,11 +46,12 @@ def certainty(
         pairs: (P, 2) positions.
         residual: (P,) of them, see `aligned_residuals`; inf where they are not to be tried.
         ordinary: gives, of positions (E,), those of their nearest neighbours that are no copies in the network, (E, k).
+        tried: number of pairs to be tried at most, those with the least residuals.
 
     Returns:
         (P,) displacement over the largest of a certain copy, in [0, 1]; inf: no certain copy.
     """
-    likely = np.argsort(residual, kind="stable")[: TRIED * len(miniatures)]
+    likely = np.argsort(residual, kind="stable")[:tried]
     likely = likely[residual[likely] <= MAX_RESIDUAL]
     apart, motion = displacements(miniatures, pairs[likely])
     close, moved = np.zeros(len(likely), np.bool_), motion > MOVED

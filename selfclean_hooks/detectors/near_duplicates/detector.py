@@ -27,6 +27,7 @@ from selfclean_hooks.detectors.near_duplicates.pair_scores import (
     sample_scores,
     scaled_score,
     score_pairs,
+    with_further_pairs,
 )
 from selfclean_hooks.detectors.near_duplicates.pixel_evidence import SAME, PixelEvidence, blended_scale
 from selfclean_hooks.detectors.protocol import MIN_PAIRS, Finding, Geometry, Pairs
@@ -68,7 +69,8 @@ class ScaledNearDuplicates:
             scale = blended_scale(scale, groups.originals)
             pixels.measure_scale(groups.originals, near, groups.first)
         pairs = score_pairs(x, indices, distances, scale, groups.first)
-        pairs = pairs if pixels is None else _with_pixels(pairs, pixels)
+        if pixels is not None:
+            pairs = _with_pixels(with_further_pairs(pairs, x, scale, pixels.find_similar()), pixels)
         score, is_copy = sample_scores(pairs, n), groups.first != np.arange(n)
         merges = np.where(is_copy, score, _merges(groups, near, beyond, scale, pixels))
         merges = merges.astype(np.float32).astype(np.float64)  # as scores are kept: a score on a knot stays there

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -72,6 +74,22 @@ def score_pairs(
         joins = first[index[order, 1]] == index[order, 0]
         order = order[(np.arange(len(order)) < at_most) | joins]
     return Pairs(index[order], distance[order].astype(np.float32), score[order].astype(np.float32), complete)
+
+
+def with_further_pairs(pairs: Pairs, x: UnitRows, scale: FloatArray, further: IntArray) -> Pairs:
+    """The pairs with those of `further` (P, 2) that they lack, in no order."""
+    first, second = further.min(1), further.max(1)
+    new = ~np.isin(first * len(x) + second, pairs.index[:, 0] * len(x) + pairs.index[:, 1])
+    index, _ = unique_pairs(first[new], second[new], np.zeros(np.count_nonzero(new)))
+    one, other = torch.from_numpy(index).unbind(1)
+    distance = x.distances(one, other.unsqueeze(1))[:, 0].double().numpy()
+    score = scaled_score(distance, pair_scale(scale, index)).astype(np.float32)
+    return replace(
+        pairs,
+        index=np.concatenate([pairs.index, index]),
+        distance=np.append(pairs.distance, distance.astype(np.float32)),
+        score=np.append(pairs.score, score),
+    )
 
 
 def pairs_by_content(miniatures: NDArray[np.uint8], pairs: IntArray) -> tuple[IntArray, IntArray]:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.image_view import reduced
-from selfclean_hooks.detectors.near_duplicates.certain_copies import certainty
+from selfclean_hooks.detectors.near_duplicates.certain_copies import TRIED, certainty
 from selfclean_hooks.detectors.near_duplicates.pair_scores import listed_pairs, pair_scale
 from selfclean_hooks.detectors.near_duplicates.residuals import SIDE, aligned_residuals
+from selfclean_hooks.detectors.near_duplicates.spectra import similar_spectra
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
 SCALE_RANK = 12  # the neighbour by its residual that is an ordinary one, in pixels
@@ -37,6 +38,7 @@ class PixelEvidence:
         self.copies, self._certainty = np.empty(0, np.int64), np.empty(0)  # keys of pairs, ascending
         self._known, self._residual = np.empty(0, np.int64), np.empty(0)
         self._mirrored = np.empty(0, bool)
+        self._similar = np.empty(0, np.int64)
 
     def residuals(self, pairs: IntArray) -> tuple[FloatArray, BoolArray]:
         """`aligned_residuals` of pairs (P, 2); each pair is compared once."""
@@ -53,11 +55,25 @@ class PixelEvidence:
     def _key(self, pairs: IntArray) -> IntArray:
         return np.asarray(pairs.min(1) * len(self.miniatures) + pairs.max(1))
 
+    def find_similar(self, among: int | None = None) -> IntArray:
+        """Pairs (P, 2) with `similar_spectra`, which certain copies are searched for among in any case.
+
+        Args:
+            among: the images from this position on with those before it; by default all with all.
+        """
+        if among is None:
+            found = similar_spectra(self.miniatures)
+        else:
+            found = similar_spectra(self.miniatures[among:], self.miniatures[:among]) + [among, 0]
+        self._similar = np.unique(self._key(found))
+        return np.stack(np.divmod(self._similar, len(self.miniatures)), 1)
+
     def find_copies(self, pairs: IntArray, ordinary: Callable[[IntArray], IntArray]) -> None:
         """Find which of the pairs (P, 2), each of them once, are certain copies; see `certainty`."""
-        residual, mirrored = self.residuals(pairs)
-        found = certainty(self.miniatures, pairs, np.where(mirrored, np.inf, residual), ordinary)
-        key, certain = self._key(pairs), np.isfinite(found)
+        (residual, mirrored), key = self.residuals(pairs), self._key(pairs)
+        residual = np.where(np.isin(key, self._similar), 0, np.where(mirrored, np.inf, residual))
+        found = certainty(self.miniatures, pairs, residual, ordinary, TRIED * len(self.miniatures) + len(self._similar))
+        certain = np.isfinite(found)
         order = np.argsort(key[certain])
         self.copies, self._certainty = key[certain][order], found[certain][order]
 
