@@ -145,6 +145,7 @@ def shrink(image: Image.Image, size: int, channels: int = 3) -> torch.Tensor:
 
 
 MINIATURE = 32  # side of what near duplicates are compared by, besides their features
+FEW_PIXELS = 4  # for one of a miniature: means of one pixel here and two there make a shifted copy another image
 
 
 def miniature(value: Any) -> NDArray[np.uint8] | None:
@@ -153,6 +154,8 @@ def miniature(value: Any) -> NDArray[np.uint8] | None:
     if image is None:
         return None
     side = (MINIATURE, MINIATURE)
+    if min(image.size) < FEW_PIXELS * MINIATURE:
+        return np.array(to_rgb(image).resize(side, Image.Resampling.BILINEAR))
     image = image if image.mode != "RGB" else image.resize(side, Image.Resampling.BOX, reducing_gap=2.0)
     return np.array(to_rgb(image).resize(side, Image.Resampling.BOX))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -62,10 +63,12 @@ def find_leakage(
             scale, in_pixels = measured.local, measured.pixel if are_images else None
             ratio = below / max(1 - below, 1e-9) if in_pixels is None else 1.0  # pixels may bring what is farther near
             far = below if scale is None else float(np.nanmax(scale)) * ratio**2
-            first, second, distance = _pairs_of_two_splits(rows[name], splits[name], rows[other], splits[other], far)
+            sides = rows[name], splits[name], rows[other], splits[other]
+            images = None if in_pixels is None else _Images(*sides)
+            similar = np.empty((0, 2), np.int64) if images is None else images.similar
+            first, second, distance = _pairs_of_two_splits(*sides, far, similar)
             score = distance if scale is None else scaled_score(distance, scale[first]).astype(np.float32)
-            if in_pixels is not None:
-                images = _Images(rows[name], splits[name], rows[other], splits[other])
+            if images is not None and in_pixels is not None:
                 score, sure = images.score(first, second, score, in_pixels[first].astype(np.float64), automatic)
                 flagged_below = max(flagged_below, sure)
             pairs[name, other], pairs[other, name] = (first, second, distance, score), (second, first, distance, score)
@@ -82,6 +85,18 @@ class _Images:
     its: UnitRows
     other: Embeddings
 
+    @cached_property
+    def evidence(self) -> PixelEvidence:
+        """Of the own images, and of the other's after them."""
+        assert self.mine.miniatures is not None
+        assert self.other.miniatures is not None
+        return PixelEvidence(np.concatenate([self.mine.miniatures, self.other.miniatures]))
+
+    @cached_property
+    def similar(self) -> IntArray:
+        """(P, 2) rows of both splits whose images have similar spectra."""
+        return np.subtract(self.evidence.find_similar(len(self.own)), (0, len(self.own)))
+
     def score(
         self, first: IntArray, second: IntArray, score: NDArray[np.floating], scale: FloatArray, automatic: float
     ) -> tuple[Float32Array, float]:
@@ -94,9 +109,7 @@ class _Images:
             scale: (P,) residual of ordinary neighbours.
             automatic: below it near duplicates within a split are flagged; copies that are certain are too.
         """
-        assert self.mine.miniatures is not None
-        assert self.other.miniatures is not None
-        evidence = PixelEvidence(np.concatenate([self.mine.miniatures, self.other.miniatures]))
+        evidence = self.evidence
         beyond = len(self.own) + np.searchsorted(self.other.readable, second)
         pairs = np.stack([np.searchsorted(self.mine.readable, first), beyond], 1)
         score = evidence.combine(score, pairs, scale)[0]
@@ -160,21 +173,27 @@ def _check(splits: Mapping[str, Embeddings]) -> None:
 
 
 def _pairs_of_two_splits(
-    own: UnitRows, mine: Embeddings, its: UnitRows, other: Embeddings, below: float
+    own: UnitRows, mine: Embeddings, its: UnitRows, other: Embeddings, below: float, similar: IntArray
 ) -> tuple[IntArray, IntArray, Float32Array]:
-    """Positions in both splits and the distance of every pair found from either side, each once, not of one group."""
+    """Positions in both splits and the distance of every pair found from either side, each once, not of one group.
+
+    The pairs of rows of `similar` (P, 2) are among them in any case.
+    """
     its = _share_rows_of_identical_content(own, mine, its, other)
     (to_its, near_its), (to_own, near_own) = cross_nearest_neighbors(own, its, below=below)
     rows, columns = (torch.arange(len(side)).unsqueeze(1) for side in (own, its))
-    first = torch.cat([rows.expand_as(to_its).flatten(), to_own.flatten()])
-    second = torch.cat([to_its.flatten(), columns.expand_as(to_own).flatten()])
-    distance = torch.cat([near_its.flatten(), near_own.flatten()]).numpy()
+    both = UnitRows(torch.cat([own.values, its.values]), torch.cat([own.zero, its.zero]))
+    one, other_one = torch.from_numpy(similar).unbind(1)
+    apart = both.distances(one, (len(own) + other_one).unsqueeze(1))[:, 0]
+    first = torch.cat([rows.expand_as(to_its).flatten(), to_own.flatten(), one])
+    second = torch.cat([to_its.flatten(), columns.expand_as(to_own).flatten(), other_one])
+    distance = torch.cat([near_its.flatten(), near_own.flatten(), apart]).numpy()
     there = ((first >= 0) & (second >= 0)).nonzero()[:, 0]
     _, once = np.unique((first * len(its) + second)[there].numpy(), return_index=True)
     kept = there[torch.from_numpy(once)].numpy()
     here, beyond = mine.readable[first.numpy()[kept]], other.readable[second.numpy()[kept]]
-    apart = ~same_group(mine.groups, other.groups, here, beyond)
-    return here[apart], beyond[apart], distance[kept][apart]
+    may_leak = ~same_group(mine.groups, other.groups, here, beyond)
+    return here[may_leak], beyond[may_leak], distance[kept][may_leak]
 
 
 def _share_rows_of_identical_content(own: UnitRows, mine: Embeddings, its: UnitRows, other: Embeddings) -> UnitRows:

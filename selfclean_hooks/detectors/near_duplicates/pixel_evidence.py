@@ -64,7 +64,7 @@ class PixelEvidence:
         if among is None:
             found = similar_spectra(self.miniatures)
         else:
-            found = similar_spectra(self.miniatures[among:], self.miniatures[:among]) + [among, 0]
+            found = np.add(similar_spectra(self.miniatures[among:], self.miniatures[:among]), (among, 0))
         self._similar = np.unique(self._key(found))
         return np.stack(np.divmod(self._similar, len(self.miniatures)), 1)
 
@@ -72,7 +72,8 @@ class PixelEvidence:
         """Find which of the pairs (P, 2), each of them once, are certain copies; see `certainty`."""
         (residual, mirrored), key = self.residuals(pairs), self._key(pairs)
         residual = np.where(np.isin(key, self._similar), 0, np.where(mirrored, np.inf, residual))
-        found = certainty(self.miniatures, pairs, residual, ordinary, TRIED * len(self.miniatures) + len(self._similar))
+        tried = TRIED * len(self.miniatures) + len(self._similar)
+        found = certainty(self.miniatures, pairs, residual, ordinary, tried)
         certain = np.isfinite(found)
         order = np.argsort(key[certain])
         self.copies, self._certainty = key[certain][order], found[certain][order]

@@ -41,7 +41,7 @@ def similar_spectra(miniatures: NDArray[np.uint8], among: NDArray[np.uint8] | No
         magnitudes = spectra(miniatures)
         found_there = cross_nearest_neighbors(UnitRows.of(magnitudes - mean), rows, min(USUAL, len(rows)))[0]
         near, distance = found_there[0].numpy(), found_there[1].numpy()
-    alike = (distance <= MAX_RATIO**2 * distance[:, -1:]) & (near >= 0) & magnitudes.any(1)[:, None]
+    alike = (distance <= MAX_RATIO**2 * distance[:, -1:]) & (near >= 0) & (magnitudes.max(1, keepdims=True) > 0)
     row, rank = np.nonzero(alike[:, :LISTED])
     return np.stack([row, near[row, rank]], 1).astype(np.int64)
 

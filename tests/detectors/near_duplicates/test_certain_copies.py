@@ -222,7 +222,7 @@ def test_pairs_that_had_to_be_moved_are_counted_apart(
 
     monkeypatch.setattr(certain_copies, "displacements", measured)
     pairs, images = np.stack([np.arange(n), np.arange(n) + n], 1), np.zeros((2 * n, 2, 2, 3), np.uint8)
-    certain = np.isfinite(certainty(images, pairs, np.zeros(n), lambda ends: np.zeros((len(ends), 1), np.int64)))
+    certain = np.isfinite(certainty(images, pairs, np.zeros(n), lambda ends: np.zeros((len(ends), 1), np.int64), 2 * n))
     assert certain[5000:].sum() == found
     assert not certain[:5000].any()
 
