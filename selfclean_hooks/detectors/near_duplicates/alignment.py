@@ -114,7 +114,7 @@ def _aligned(moved: Tensor, fixed: Tensor, maps: Tensor, steps: int) -> Tensor:
     none = torch.eye(2, 3, dtype=fixed.dtype)
     for _ in range(steps):
         laid, inside = _moved_over(moved, maps)
-        left = (_normalized(laid, inside) - target) * inside
+        left = (_normalized(laid, inside) - _normalized(fixed, inside)) * inside
         slope = torch.stack([(gradient * left).sum(1).flatten(1) for gradient in gradients], 1) @ places * (side / 2)
         step = torch.linalg.solve(curvature, slope.view(batch, 6, 1)).view(batch, 2, 3)
         back = torch.linalg.inv(torch.cat([none + step, last], 1))
