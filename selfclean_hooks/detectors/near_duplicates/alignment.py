@@ -86,7 +86,7 @@ def _displacement(moved: Tensor, fixed: Tensor) -> Tensor:
     side = COARSEST
     while len(rows):
         small, target = (_shrunk(part[rows], side) for part in (moved, fixed))
-        maps = _aligned(small, target, maps, STEPS.get(side, 3))
+        maps = _aligned(small, target, maps, STEPS.get(side, 3), side == moved.shape[-1])
         if side == moved.shape[-1]:
             motion = (maps - torch.eye(2, 3, dtype=maps.dtype)).abs().flatten(1).amax(1)
             found[rows] = torch.stack([_mismatch(small, target, maps), motion], 1)
@@ -98,8 +98,12 @@ def _displacement(moved: Tensor, fixed: Tensor) -> Tensor:
     return found
 
 
-def _aligned(moved: Tensor, fixed: Tensor, maps: Tensor, steps: int) -> Tensor:
-    """Maps (B, 2, 3), from places in the one to places in the other in [-1, 1], after some steps towards agreement."""
+def _aligned(moved: Tensor, fixed: Tensor, maps: Tensor, steps: int, is_last: bool) -> Tensor:
+    """Maps (B, 2, 3), from places in the one to places in the other in [-1, 1], after some steps towards agreement.
+
+    At last only what both share is compared: what the one lost by a shift has a part in the other's light and contrast.
+    Before, with maps that are far off, that leads astray.
+    """
     side, batch = fixed.shape[-1], len(fixed)
     target = _normalized(fixed, torch.ones_like(fixed[:, :1]))
     gradients, places = _gradients(target), _places(side, fixed.dtype)
@@ -114,7 +118,7 @@ def _aligned(moved: Tensor, fixed: Tensor, maps: Tensor, steps: int) -> Tensor:
     none = torch.eye(2, 3, dtype=fixed.dtype)
     for _ in range(steps):
         laid, inside = _moved_over(moved, maps)
-        left = (_normalized(laid, inside) - _normalized(fixed, inside)) * inside
+        left = (_normalized(laid, inside) - (_normalized(fixed, inside) if is_last else target)) * inside
         slope = torch.stack([(gradient * left).sum(1).flatten(1) for gradient in gradients], 1) @ places * (side / 2)
         step = torch.linalg.solve(curvature, slope.view(batch, 6, 1)).view(batch, 2, 3)
         back = torch.linalg.inv(torch.cat([none + step, last], 1))
