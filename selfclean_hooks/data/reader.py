@@ -82,6 +82,7 @@ class Sample:
     key: str = ""  # of its file or else its content
     pixels: int = -1  # of the image as the data set returns it
     known: bool = False  # the cache has its features: it comes without content
+    is_finite: bool = True  # no NaN and no infinity in an array
     miniature: NDArray[np.uint8] | None = None  # (32, 32, 3) of an image
     statistics: NDArray[np.float32] | None = None  # (6,) of an image, where they are asked for
 
@@ -152,6 +153,7 @@ class SampleReader(Dataset[tuple[Sample, Any]]):
             known=known,
             miniature=small,
             statistics=found,
+            is_finite=_is_finite(value),
         )
         try:
             return replace(sample, label=item_label(target)), content
@@ -191,6 +193,11 @@ def batch_of(read: list[tuple[Sample, Any]]) -> Batch:
     tensors = [content.detach() for content in contents if isinstance(content, Tensor)]
     alike = len(tensors) == len(contents) and len({(t.shape, t.dtype, t.layout) for t in tensors}) == 1
     return Batch([sample for sample, _ in read], torch.stack(tensors) if alike else contents)
+
+
+def _is_finite(value: Any) -> bool:
+    array = as_array(value)
+    return array is None or array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
 def pixels(value: Any) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-from bisect import insort
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,16 +15,16 @@ from selfclean_hooks.core.label_text import is_unknown
 from selfclean_hooks.core.labels import NO_LABELS, ReadLabels, read_labels, scatter_labels
 from selfclean_hooks.data.images import MINIATURE, STATISTICS
 from selfclean_hooks.data.items import ItemLabel
-from selfclean_hooks.data.reader import Batch, SampleReader
-from selfclean_hooks.data.views.cached_dataset import nbytes
+from selfclean_hooks.data.reader import Batch, Sample, SampleReader
 from selfclean_hooks.embedding.cache import Cache
 from selfclean_hooks.embedding.encoders.encoder import Encoder, batch_features
+from selfclean_hooks.embedding.lowest_digests import LowestDigests
 from selfclean_hooks.embedding.quality import is_constant
 from selfclean_hooks.errors import BackboneError, DataError
 from selfclean_hooks.utils.arrays import not_finite
 from selfclean_hooks.utils.text import listing
 
-MAX_BYTES = 1 << 28  # of contents kept
+NOT_FINITE = "it holds NaN or infinity, and so do its features"
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,34 +72,6 @@ def slicing(positions: range) -> slice:
     return slice(positions.start, positions.stop, positions.step)
 
 
-class LowestDigests:
-    """Contents of the samples with the lowest digests, which `chosen` compares with random weights after the pass.
-
-    Args:
-        at_most: How many contents; fewer where they are more than `MAX_BYTES` together.
-
-    Attributes:
-        contents: By digest.
-    """
-
-    def __init__(self, at_most: int) -> None:
-        self.at_most = at_most
-        self.contents: dict[str, Any] = {}
-        self._order: list[str] = []
-        self._bytes = 0
-
-    def add(self, digest: str, content: Any) -> None:
-        """Keep the content of a sample if its digest is among the lowest so far."""
-        full = len(self._order) >= self.at_most
-        if digest in self.contents or (full and (not self._order or digest > self._order[-1])):
-            return
-        insort(self._order, digest)
-        self.contents[digest] = content.clone() if isinstance(content, Tensor) else content  # not the whole batch
-        self._bytes += nbytes(content)
-        while len(self._order) > self.at_most or self._bytes > MAX_BYTES:
-            self._bytes -= nbytes(self.contents.pop(self._order.pop()))
-
-
 class EmbeddingCollector:
     """What has been read so far."""
 
@@ -136,8 +107,10 @@ class EmbeddingCollector:
             if sample.no_label:
                 self.no_label[sample.index] = sample.no_label
         for at, sample in enumerate(sample for sample in good if not sample.known):
-            self.contents.add(sample.digest, batch.contents[at])
+            if sample.is_finite:
+                self.contents.add(sample.digest, batch.contents[at])
         vectors = self._features(batch, encoder)
+        good = self._without_broken(good, vectors)
         wanted = {s.digest: s.index for s in good if s.known and s.digest not in self.first}
         kept = cache.get(wanted)
         gone = wanted.keys() - kept.keys()  # damaged, or removed by another process
@@ -147,6 +120,17 @@ class EmbeddingCollector:
         vectors.update(kept)
         for sample in good:
             self.file(sample.index, sample.digest, vectors.get(sample.digest))
+
+    def _without_broken(self, good: list[Sample], vectors: dict[str, NDArray[np.float32]]) -> list[Sample]:
+        """The samples but those that hold NaN or infinity and have such features: they count as unreadable."""
+        infinite = {sample.digest for sample in good if not sample.is_finite and sample.digest in vectors}
+        broken = {digest for digest in infinite if not np.isfinite(vectors[digest]).all()}
+        for digest in broken:
+            del vectors[digest]
+        self.errors.update({sample.index: NOT_FINITE for sample in good if sample.digest in broken})
+        for index in (sample.index for sample in good if sample.digest in broken):
+            self.digests[index] = ""
+        return [sample for sample in good if sample.digest not in broken]
 
     def _features(self, batch: Batch, encoder: Encoder) -> dict[str, NDArray[np.float32]]:
         """By digest, of contents that have not been seen before."""

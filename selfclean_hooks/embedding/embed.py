@@ -19,10 +19,11 @@ from selfclean_hooks.data.reader import ImageDataset, Sample
 from selfclean_hooks.data.views.dataset_view import DatasetView, open_dataset, views_note
 from selfclean_hooks.embedding.backbones.resolve import resolve_distributed
 from selfclean_hooks.embedding.cache import Cache, OtherFeaturesError
-from selfclean_hooks.embedding.collector import LowestDigests, merge_shards
+from selfclean_hooks.embedding.collector import merge_shards
 from selfclean_hooks.embedding.encoders import forward_pass as forward
 from selfclean_hooks.embedding.encoders.encoder import Encoder
 from selfclean_hooks.embedding.encoders.random_weights import random_copy
+from selfclean_hooks.embedding.lowest_digests import LowestDigests
 from selfclean_hooks.embedding.quality import FEW, LEAST, SAMPLES, SHARE, chosen, representation_quality
 from selfclean_hooks.embedding.source import Source, described
 from selfclean_hooks.errors import BackboneError, DataError

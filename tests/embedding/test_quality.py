@@ -13,7 +13,7 @@ from torch import Tensor
 from selfclean_hooks import audit, audit_embeddings
 from selfclean_hooks.core.embeddings import Embeddings
 from selfclean_hooks.data.views import cached_dataset
-from selfclean_hooks.embedding import collector
+from selfclean_hooks.embedding import lowest_digests
 from selfclean_hooks.embedding.cache import Cache
 from selfclean_hooks.embedding.embed import embed
 from selfclean_hooks.embedding.encoders.encoder import of_callable, of_module
@@ -178,7 +178,7 @@ def test_what_cannot_be_compared_does_not_stop_the_audit(monkeypatch: pytest.Mon
     assert figures(found).random is None
     assert "could not be compared with that of random weights: the backbone" in found.notes[-1]
     assert figures(embedded(Signals(broken_later=True), Net())).random is not None  # nothing was read again
-    monkeypatch.setattr(collector, "MAX_BYTES", 0)
+    monkeypatch.setattr(lowest_digests, "MAX_BYTES", 0)
     monkeypatch.setattr(cached_dataset, "MAX_BYTES", 0)
     gone = embedded(Signals(broken_later=True), Net())
     assert figures(gone).random is None
@@ -197,3 +197,22 @@ def test_constant_features_are_the_encoders_fault_and_identical_samples_are_not(
     assert audit(Same(), Net(), progress=False).frame["is_near_duplicate_issue"].all()
     with pytest.raises(BackboneError, match="gave NaN or infinity"):
         embedded(Signals(), lambda batch: batch / 0)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_samples_that_hold_no_numbers_are_unreadable_and_the_others_are_embedded(workers: int, tmp_path: Path) -> None:
+    class Broken(Signals):
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            bad = {3: torch.nan, 40: torch.inf, 41: torch.inf}  # two of them the same
+            return self.x[index] * 0 + bad[index] if index in bad else self.x[index], self.labels[index]
+
+    whole = embedded(Signals(), Net())
+    for _ in range(2):  # the second time from the cache
+        found = embed(Broken(), Net(), num_workers=workers, batch_size=16, cache_dir=tmp_path, progress=False)
+        assert sorted(found.errors) == [3, 40, 41]
+        assert "NaN or infinity" in found.errors[40]
+        np.testing.assert_allclose(found.vectors, np.delete(whole.vectors, [3, 40, 41], 0), atol=1e-5)
+        assert found.fitness is not None
+        assert np.isfinite(found.fitness.own.rank)
+    tolerant = embed(Broken(), lambda batch: torch.nan_to_num(batch.flatten(1), 0, 0, 0), progress=False)
+    assert tolerant.errors == {}
