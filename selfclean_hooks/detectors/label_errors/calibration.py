@@ -68,7 +68,9 @@ INVERSE_TEMPERATURE = 0.3  # of the log odds, as scores: the predictors are corr
 def score_support(labels: LabelSupport) -> LabelScores:
     """Scores and calibration of the labels of N samples: 1/2 where the label is as likely as all others together."""
     rates = confusion_rates(labels, int(labels.classes.max()) + 1)
-    scores = np.asarray(expit(INVERSE_TEMPERATURE * label_log_odds(labels, rates)))
+    scores = label_log_odds(labels, rates)
+    scores *= INVERSE_TEMPERATURE
+    expit(scores, out=scores)
     best = labels.support.argmax(1)
     predicted = np.take_along_axis(labels.classes, best[:, None], 1)[:, 0]
     return LabelScores(scores[:, 0], predicted, calibrate_scores(labels, scores), prediction_confidence(labels, best))
@@ -94,8 +96,9 @@ def calibrate_scores(labels: LabelSupport, scores: FloatArray) -> Calibration:
         scores: (N, M) in [0, 1] of each listed label, were it the given one.
     """
     best = labels.sharp.argmax(1)
-    first = np.partition(labels.sharp, -2, axis=1)[:, -2:]
-    margin, disagrees = first[:, 1] - first[:, 0], best > 0
+    parts = parts_of(len(best))
+    margin = np.concatenate([_lead(labels.sharp[rows]) for rows in parts])
+    disagrees = best > 0
     floors = usual = fit_floors(margin, disagrees)
     noise, hard = uniform_noise(labels, best, margin, usual), _excess(float(disagrees.mean()), usual.best.floor)
     noise = NO_NOISE if hard > MOST_HARD and noise.lowest <= MAX_MISFIT else noise
@@ -115,11 +118,13 @@ def calibrate_scores(labels: LabelSupport, scores: FloatArray) -> Calibration:
     knots = np.unique(np.sort(score)[np.unique(np.geomspace(1, len(score), MAX_KNOTS).round().astype(np.int64)) - 1])
 
     observed = np.bincount(np.searchsorted(knots, score), minlength=len(knots)).astype(np.float64)
-    place = np.minimum(np.searchsorted(knots, scores), len(knots) - 1).astype(np.int16)
+    place = np.empty(scores.shape, np.int16)
+    for rows in parts:
+        place[rows] = np.minimum(np.searchsorted(knots, scores[rows]), len(knots) - 1)
 
     def wrong(hardness: HardSamples, surplus: float = 1.0) -> FloatArray:
         right = np.zeros(len(knots))
-        for rows in parts_of(len(score)):
+        for rows in parts:
             expected = surplus * right_labels(labels.sharp[rows], hardness.of(rows))
             right += np.bincount(place[rows].ravel(), expected.ravel(), len(knots))
         return wrong_probability(observed, right)
@@ -152,6 +157,12 @@ def calibrate_scores(labels: LabelSupport, scores: FloatArray) -> Calibration:
         likely = raise_odds(likely, 1 + 4 * MIXED_ODDS * at_random * (1 - at_random))
     fewest, most = np.minimum(np.minimum(fewest, likely), MAX_CERTAINTY), np.maximum(most, likely)
     return Calibration(knots, 1 - likely, 1 - most, 1 - fewest, unknown)
+
+
+def _lead(support: FloatArray) -> FloatArray:
+    """(N,) of the best supported of the listed classes (N, M) over the next."""
+    first = np.partition(support, -2, axis=1)[:, -2:]
+    return np.asarray(first[:, 1] - first[:, 0])
 
 
 def _excess(rate: float, floor: float) -> float:

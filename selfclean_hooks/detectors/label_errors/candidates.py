@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 
 from selfclean_hooks.detectors.label_errors.likelihood import counted_parts
-from selfclean_hooks.detectors.label_errors.predictors import PRIOR_VOTES, Predictor, class_proximity, log_votes
+from selfclean_hooks.detectors.label_errors.predictors import (
+    PRIOR_VOTES,
+    Predictor,
+    class_proximity,
+    log_votes,
+    voters_and_log_distances,
+)
 from selfclean_hooks.detectors.label_errors.weights import INITIAL_WEIGHTS
 from selfclean_hooks.neighbors.projection.principal_components import Rows
 from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
@@ -16,7 +22,7 @@ from selfclean_hooks.utils.shared_work import SentOnce, map_blocks
 MAX_CANDIDATES = 24  # classes considered per sample
 FEW_CLASSES = 64  # all of so many are compared
 BLOCK = 1 << 21  # numbers, (R, C) of some rows and all classes
-Votes = tuple[IntArray, BoolArray, FloatArray]  # neighbours (N, k), -1 for none, which of them vote, log distances
+Neighbors = tuple[IntArray, Float32Array]  # (N, k), -1 for none, and distances
 
 
 class CandidateFeatures(SentOnce):
@@ -32,14 +38,14 @@ class CandidateFeatures(SentOnce):
 
     def __init__(
         self,
-        lists: tuple[Votes, Votes],
+        lists: tuple[Neighbors, Neighbors],
         labels: IntArray,
         predictors: list[Predictor],
         block: int,
         listed: IntArray | None = None,
     ) -> None:
         """Nothing is computed yet."""
-        self.inputs: tuple[tuple[Votes, Votes], IntArray, list[Predictor], int, IntArray | None] | None
+        self.inputs: tuple[tuple[Neighbors, Neighbors], IntArray, list[Predictor], int, IntArray | None] | None
         self.inputs = lists, labels, predictors, block, listed
         size = np.bincount(labels)
         self.prior, self.most, self.count = (
@@ -76,7 +82,7 @@ class CandidateFeatures(SentOnce):
         assert self.inputs is not None
         lists, labels, predictors, _, listed = self.inputs
         given, inside = labels[rows], slice(start, start + rows.stop - rows.start)
-        near = [(np.where(i[rows] >= 0, labels[i[rows]], -1), votes[rows], far[rows]) for i, votes, far in lists]
+        near = [(np.where(i[rows] >= 0, labels[i[rows]], -1), *voters_and_log_distances(far[rows])) for i, far in lists]
         dense = [one.predict(v[inside], given) for one, v in zip(predictors, read, strict=True)]
         classes = (
             possible_classes(given, dense, self.prior, [part[0] for part in near]) if listed is None else listed[rows]

@@ -18,14 +18,10 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.image_view import edges_and_colours
 from selfclean_hooks.detectors.label_errors.calibration import LabelScores, score_support
-from selfclean_hooks.detectors.label_errors.candidates import CandidateFeatures, Votes
+from selfclean_hooks.detectors.label_errors.candidates import CandidateFeatures, Neighbors
 from selfclean_hooks.detectors.label_errors.directions import ComputedRows, kernel_pca, left_singular_vectors
 from selfclean_hooks.detectors.label_errors.likelihood import LabelSupport
-from selfclean_hooks.detectors.label_errors.predictors import (
-    Predictor,
-    log_densities,
-    voters_and_log_distances,
-)
+from selfclean_hooks.detectors.label_errors.predictors import Predictor, log_densities
 from selfclean_hooks.detectors.label_errors.ridge import leave_one_out_classes
 from selfclean_hooks.detectors.label_errors.weights import Supports, fit_weights, sharpen_weights
 from selfclean_hooks.neighbors.approximate_search import NeighborSearch
@@ -65,11 +61,11 @@ def principal_directions(x: SharedRows) -> tuple[ComputedRows, FloatArray]:
 class PredictorInputs:
     """What the predictors are computed from, for N samples; independent of the labels.
 
-    `lists`: whitened and plain neighbours, each of indices (N, k), -1 for none, which of them vote, and log distances.
+    `lists`: whitened and plain neighbours, each of indices (N, k), -1 for none, and distances.
     """
 
     directions: Directions
-    lists: tuple[Votes, Votes]
+    lists: tuple[Neighbors, Neighbors]
     image: Directions | None = None  # of edges and colours, where there are images
 
 
@@ -84,9 +80,9 @@ def predictor_inputs(
     u, s = principal_directions(x)
     white = search(UnitRows.of(u[:] if len(s) else np.ones((len(x), 1), np.float32)), indices.shape[1])
     directions = Directions(u, s, kernel_pca(x))  # after the search: both need memory
-    whitened = white.indices.numpy(), *voters_and_log_distances(white.distances.numpy())
+    whitened = white.indices.numpy(), white.distances.numpy()
     image = None if miniatures is None else Directions.of(SharedRows(torch.from_numpy(edges_and_colours(miniatures))))
-    return PredictorInputs(directions, (whitened, (indices, *voters_and_log_distances(distances))), image)
+    return PredictorInputs(directions, (whitened, (indices, distances)), image)
 
 
 MAX_CANDIDATES = 24  # classes considered per sample

@@ -207,7 +207,10 @@ def uniform_noise(labels: LabelSupport, best: IntArray, margin: FloatArray, floo
     others[np.arange(len(others)), best[seen]] = -np.inf
     support = np.stack([np.exp(log_softmax(t * others, axis=1)[:, 0]) for t in TEMPERATURES])
     even = 1 / max(1, int(labels.classes.max()))
-    likelihood = np.log((1 - part) * support[:, None] + part * even + 1e-12).sum(2).max(0)
+    each = (
+        np.log((1 - wrong) * support + wrong * even + 1e-12) for wrong in part
+    )  # one rate at a time: they are large
+    likelihood = np.array([float(fit.sum(1).max()) for fit in each])
     supported = np.nonzero(likelihood >= likelihood.max() - SUPPORTED)[0]
     lowest = float(rates[supported[0]])
     return UniformNoise(lowest, float(rates[likelihood.argmax()])) if lowest > 0 else NO_NOISE

@@ -23,6 +23,7 @@ from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.detectors.label_errors.calibration import MAX_KNOTS, LabelScores
 from selfclean_hooks.detectors.label_errors.ensemble import PredictorInputs, judge_labels, label_support
 from selfclean_hooks.detectors.label_errors.likelihood import LabelSupport
+from selfclean_hooks.detectors.label_errors.predictors import voters_and_log_distances
 from selfclean_hooks.detectors.label_errors.ridge import leave_one_out_ridge
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray, average_ranks
 
@@ -158,8 +159,8 @@ def _score_standard_targets(
     inputs: PredictorInputs, targets: FloatArray, others: int
 ) -> tuple[FloatArray, LabelScores]:
     """`score_regression` of targets in [-1, 1] around 0, which float32 holds."""
-    indices, voting, _ = inputs.lists[0]
-    votes = (voting & (indices >= 0)).astype(np.float64)
+    indices, distances = inputs.lists[0]
+    votes = (voters_and_log_distances(distances)[0] & (indices >= 0)).astype(np.float64)
     count = np.maximum(votes.sum(1), 1e-12)
     mean = (votes * targets[indices]).sum(1) / count
     ridge = leave_one_out_ridge(*inputs.directions.kernel, targets[:, None], scale=len(targets))[:, 0].astype(

@@ -108,17 +108,17 @@ def _aligned(moved: Tensor, fixed: Tensor, maps: Tensor, steps: int, is_last: bo
     target = _normalized(fixed, torch.ones_like(fixed[:, :1]))
     gradients, places = _gradients(target), _places(side, fixed.dtype)
     products = (places[:, :, None] * places[:, None]).flatten(1) * (side / 2) ** 2
-    blocks = [
-        [((one * other).sum(1).flatten(1) @ products).view(batch, 3, 3) for other in gradients] for one in gradients
-    ]
-    curvature = torch.cat([torch.cat(row, 2) for row in blocks], 1)
+    both = [(gradients[one] * gradients[other]).sum(1).flatten(1) @ products for one, other in ((0, 0), (0, 1), (1, 1))]
+    across, mixed, down = (part.view(batch, 3, 3) for part in both)
+    curvature = torch.cat([torch.cat([across, mixed], 2), torch.cat([mixed, down], 2)], 1)
     scale = curvature.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
     curvature = curvature + (1e-3 * scale + 1e-3) * torch.eye(6, dtype=fixed.dtype)
     last = torch.tensor([0.0, 0.0, 1.0], dtype=fixed.dtype).expand(batch, 1, 3)
     none = torch.eye(2, 3, dtype=fixed.dtype)
     for _ in range(steps):
         laid, inside = _moved_over(moved, maps)
-        left = (_normalized(laid, inside) - (_normalized(fixed, inside) if is_last else target)) * inside
+        expected = _normalized(fixed, inside) if is_last else target
+        left = _normalized(laid, inside).sub_(expected).mul_(inside)
         slope = torch.stack([(gradient * left).sum(1).flatten(1) for gradient in gradients], 1) @ places * (side / 2)
         step = torch.linalg.solve(curvature, slope.view(batch, 6, 1)).view(batch, 2, 3)
         back = torch.linalg.inv(torch.cat([none + step, last], 1))
@@ -131,14 +131,14 @@ def _mismatch(moved: Tensor, fixed: Tensor, maps: Tensor) -> Tensor:
     laid, inside = _moved_over(moved, maps)
     weight = _within_range(laid, fixed, inside)
     weight = weight / weight.sum((-1, -2), keepdim=True).clamp(min=1e-6)
-    centred, target = (part - (part * weight).sum((-1, -2), keepdim=True) for part in (laid, fixed))
-    own = (centred * centred * weight).sum((1, 2, 3), keepdim=True)
-    centred = centred * ((centred * target * weight).sum((1, 2, 3), keepdim=True) / (own + 1e-6))
+    centred, target = (part - _sums(part, weight, (-1, -2)) for part in (laid, fixed))
+    own, both = (_sums(centred * part, weight, (1, 2, 3)) for part in (centred, target))
+    centred *= both / (own + 1e-6)
     left = centred - target
     is_open = ((fixed > BRIGHTEST) & (left > 0)) | ((laid > BRIGHTEST) & (left < 0))
-    left = _blurred(left.masked_fill(is_open, 0) * inside)  # resampling blurs the one
-    blurred = (_blurred(part * inside) for part in (centred, target))
-    steepness = torch.stack([sum((g * g).sum(1) for g in _gradients(part)) for part in blurred])  # type: ignore[misc]
+    left = _blurred(left.masked_fill_(is_open, 0).mul_(inside))  # resampling blurs the one
+    blurred = (_blurred(part.mul_(inside)) for part in (centred, target))
+    steepness = torch.stack([sum(g.square_().sum(1) for g in _gradients(part)) for part in blurred])  # type: ignore[misc]
     near = _around(steepness.amax(0), torch.maximum)
     apart = (left.square().sum(1) / (near + NOISE**2)).sqrt() * inside[:, 0]
     is_empty = (steepness > NOISE**2).float().mean((-1, -2)).amin(0) < LEAST_STRUCTURE
@@ -148,7 +148,7 @@ def _mismatch(moved: Tensor, fixed: Tensor, maps: Tensor) -> Tensor:
 
 def _within_range(laid: Tensor, fixed: Tensor, inside: Tensor) -> Tensor:
     """(B, 3, S, S) 1 where light and contrast can be compared: inside, and as bright as can be in neither image."""
-    both = inside * ((laid < BRIGHTEST) & (fixed < BRIGHTEST))
+    both = inside * (torch.maximum(laid, fixed) < BRIGHTEST)
     enough = both.mean((1, 2, 3), keepdim=True) > LEAST_WITHIN_RANGE
     return torch.where(enough, both, inside.expand_as(both))
 
@@ -178,25 +178,35 @@ def _shrunk(images: Tensor, side: int) -> Tensor:
 
 def _blurred(images: Tensor) -> Tensor:
     """The mean of the 3 x 3 pixels around each, of which those beyond the edge are 0."""
-    return _around(images, torch.add) / 9
+    return _around(images, torch.add).div_(9)
 
 
-def _around(images: Tensor, joined: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+def _around(images: Tensor, joined: Callable[..., Tensor]) -> Tensor:
     """What the 3 x 3 pixels around each come to, of which those beyond the edge are 0."""
     padded = pad(images, (1, 1, 1, 1))
-    rows = joined(joined(padded[..., :-2], padded[..., 1:-1]), padded[..., 2:])
-    return joined(joined(rows[..., :-2, :], rows[..., 1:-1, :]), rows[..., 2:, :])
+    rows = joined(padded[..., :-2], padded[..., 1:-1])
+    joined(rows, padded[..., 2:], out=rows)
+    found = joined(rows[..., :-2, :], rows[..., 1:-1, :])
+    return joined(found, rows[..., 2:, :], out=found)
 
 
 def _gradients(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Differences a pixel across and down, each (B, 3, S, S)."""
-    padded = pad(images, (1, 1, 1, 1), mode="replicate")
-    across, down = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2], padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
-    return across / 2, down / 2
+    """Differences a pixel across and down, each (B, 3, S, S); at an edge those to the pixel within."""
+    across, down = torch.empty_like(images), torch.empty_like(images)
+    for part, along in ((across, images), (down.mT, images.mT)):
+        torch.sub(along[..., 2:], along[..., :-2], out=part[..., 1:-1])
+        torch.sub(along[..., 1], along[..., 0], out=part[..., 0])
+        torch.sub(along[..., -1], along[..., -2], out=part[..., -1])
+    return across.div_(2), down.div_(2)
 
 
 def _normalized(images: Tensor, inside: Tensor) -> Tensor:
     """Images (B, 3, S, S) of mean 0 in each channel and of contrast 1 in all, as far as they are inside."""
     weight = inside / inside.sum((-1, -2), keepdim=True).clamp(min=1)
-    images = images - (images * weight).sum((-1, -2), keepdim=True)
-    return images / ((images * images * weight).sum((1, 2, 3), keepdim=True) + 1e-6).sqrt()
+    images = images - _sums(images, weight, (-1, -2))
+    return images.div_((_sums(images * images, weight, (1, 2, 3)) + 1e-6).sqrt_())
+
+
+def _sums(values: Tensor, weight: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Weighted sums over some dimensions, which stay."""
+    return (values * weight).sum(dims, keepdim=True)

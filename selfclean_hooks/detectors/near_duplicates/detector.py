@@ -155,5 +155,6 @@ def _worst_pairs(pairs: Pairs, n: int, below: float) -> Pairs:
     if keep >= len(pairs.score):
         return pairs
     complete = min(pairs.complete_below, float(pairs.score[keep]))
-    mirrored = None if pairs.mirrored is None else pairs.mirrored[:keep]
-    return Pairs(pairs.index[:keep], pairs.distance[:keep], pairs.score[:keep], complete, mirrored)
+    mirrored = None if pairs.mirrored is None else pairs.mirrored[:keep].copy()
+    kept = (part[:keep].copy() for part in (pairs.index, pairs.distance, pairs.score))  # the others are let go
+    return Pairs(*kept, complete, mirrored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -14,13 +15,15 @@ from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
 MAX_PAIRS = 200_000  # kept at most, or ten per sample
 PROBES = 128  # rows that the limit of a search is estimated from
+AT_ONCE = 1 << 20  # pairs that are sorted together, about
 PLENTY = 4  # times as many pairs are let through by it: each is seen from both ends
 
 
 def scaled_score(distance: NDArray[np.floating], scale: NDArray[np.floating]) -> FloatArray:
     """`e / (e + r)`, e and r the square roots of distances and scales: in [0, 1], 0 for exact copies."""
-    e, r = np.sqrt(distance.astype(np.float64)), np.sqrt(scale.astype(np.float64))
-    return np.asarray(np.divide(e, e + r, out=np.zeros_like(e), where=e > 0))
+    e, r = np.sqrt(distance, dtype=np.float64), np.sqrt(scale, dtype=np.float64)
+    r += e
+    return np.asarray(np.divide(e, r, out=np.zeros_like(e), where=e > 0))
 
 
 def pair_scale(scale: NDArray[np.floating], pairs: IntArray) -> FloatArray:
@@ -112,10 +115,16 @@ def unique_pairs(
     first: IntArray, second: IntArray, distance: NDArray[np.floating]
 ) -> tuple[IntArray, NDArray[np.floating]]:
     """Each pair once, smaller position first: (P, 2) and (P,) distances. Pairs with -1 are left out."""
-    valid = (first >= 0) & (second >= 0)
-    low, high = np.minimum(first, second)[valid], np.maximum(first, second)[valid]
-    _, unique = np.unique(low * (int(high.max(initial=0)) + 1) + high, return_index=True)
-    return np.stack([low[unique], high[unique]], 1), distance[valid][unique]
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    count = int(high.max(initial=0)) + 1
+    edges = np.linspace(0, count, 2 + len(low) // AT_ONCE).round().astype(np.int64)
+    parts = []
+    for start, stop in itertools.pairwise(edges.tolist()):  # by their smaller position: to sort all takes much memory
+        at = np.flatnonzero((low >= start) & (low < stop))
+        at = at[np.unique(low[at] * count + high[at], return_index=True)[1]]
+        parts.append((np.stack([low[at], high[at]], 1), distance[at]))
+    index, unique_distance = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return index, unique_distance
 
 
 def _search_missing_pairs(

@@ -9,6 +9,7 @@ from scipy import stats
 
 from selfclean_hooks.core.calibration import Calibration
 from selfclean_hooks.detectors.intrinsic_dimension import intrinsic_dimension
+from selfclean_hooks.detectors.near_duplicates import pair_scores
 from selfclean_hooks.detectors.near_duplicates.calibration import (
     COPY_PROBABILITY,
     MARGIN_DEVIATIONS,
@@ -147,6 +148,24 @@ def test_scores_lie_between_0_and_1_and_mean_what_they_say() -> None:
     assert ((calibration.clean >= 0) & (calibration.clean <= 1)).all()
     assert scaled_score(np.array([1.0, 1.0, 0.0]), np.array([1.0, 9.0, 0.0])).tolist() == [0.5, 0.25, 0.0]
     assert (scale > 0).all()
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1 << 20])
+@pytest.mark.parametrize("n", [0, 1, 2, 60])
+def test_pairs_are_unique_however_many_are_sorted_at_once(
+    n: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pair_scores, "AT_ONCE", at_once)
+    rng = np.random.default_rng(n)
+    first, second = rng.integers(-1, max(1, n), (2, 3 * n))
+    distance = rng.random(3 * n)
+    index, found = pair_scores.unique_pairs(first, second, distance)
+    slow: dict[tuple[int, int], float] = {}
+    for i, j, d in zip(first.tolist(), second.tolist(), distance.tolist(), strict=True):
+        if min(i, j) >= 0:
+            slow.setdefault((min(i, j), max(i, j)), d)
+    assert dict(zip(map(tuple, index.tolist()), found.tolist(), strict=True)) == slow
+    assert [*map(tuple, index.tolist())] == sorted(slow)
 
 
 def test_order_of_samples_does_not_matter() -> None:
