@@ -21,6 +21,7 @@ from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.tree.spanning_tree import minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows, pair_distance_quantile
 from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
+from selfclean_hooks.utils.memory import release_freed, release_mapped
 from selfclean_hooks.utils.text import Tick
 from selfclean_hooks.utils.torch_settings import on_cpu
 
@@ -76,11 +77,13 @@ def score(
     not_run = {"label_errors": why} if why else {}
     with on_cpu():
         x = UnitRows.of(vectors)
+        release_mapped(vectors)
         lists_all_pairs = len(x) * (len(x) - 1) // 2 <= MIN_PAIRS
         k = len(x) - 1 if lists_all_pairs else chosen.neighbors
         neighbors = nearest_neighbors(x, k, classes if chosen.by_class else None, tick=tick)
         tree = minimum_spanning_tree(x, neighbors)
         neighbors = replace(neighbors, bounds=None)  # they hold a copy of all rows
+        release_freed(len(x))
         geometry = Geometry(
             x, classes, neighbors, tree, pair_distance_quantile(x), targets, pairs_below, miniatures, search
         )
@@ -89,6 +92,7 @@ def score(
             if detector.issue not in not_run:
                 findings[detector.issue] = found = detector(geometry)
                 geometry = geometry if found.copies is None else replace(geometry, copies=found.copies)
+                release_freed(len(x))
     return _assemble(geometry, findings, not_run, labels, codes, values)
 
 

@@ -127,7 +127,7 @@ def _tick_part(tick: Tick, before: int, part: int, total: int, done: int, of: in
 
 
 LISTED = 24  # candidates for the nearest of a class
-FEW, BATCH = 0.05, 1024  # share of the rows, for which longer lists are tried; of more the screen resolves too little
+FEW, BATCH = 0.05, 256  # share of the rows, for which longer lists are tried; of more the screen resolves too little
 
 
 def _search_blocks(

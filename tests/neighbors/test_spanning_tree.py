@@ -4,6 +4,7 @@ import torch
 from scipy.cluster.hierarchy import cophenet, is_valid_linkage
 
 from selfclean_hooks.neighbors.knn import nearest_neighbors
+from selfclean_hooks.neighbors.tree import edge_lists
 from selfclean_hooks.neighbors.tree.spanning_tree import Tree, minimum_spanning_tree
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from tests.helpers.reference import KINDS, dendrogram, distance_matrix, random_vectors
@@ -52,6 +53,16 @@ def test_permuting_the_rows_permutes_the_tree() -> None:
     tree, shuffled = (tree_of(UnitRows.of(v)) for v in (vectors, vectors[order]))
     np.testing.assert_array_equal(np.sort(order[shuffled.edges], 1), tree.edges)
     np.testing.assert_array_equal(shuffled.lengths, tree.lengths)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 100])
+def test_few_rows_at_a_time_give_the_same_tree(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = UnitRows.of(random_vectors("clustered", 100, 6, 0))
+    whole = tree_of(x, 2)
+    monkeypatch.setattr(edge_lists, "BATCH", rows)
+    part = tree_of(x, 2)
+    np.testing.assert_array_equal(part.edges, whole.edges)
+    np.testing.assert_array_equal(part.lengths, whole.lengths)
 
 
 def test_the_lists_given_are_left_alone() -> None:

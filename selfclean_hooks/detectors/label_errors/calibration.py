@@ -83,8 +83,10 @@ def prediction_confidence(labels: LabelSupport, predicted: IntArray) -> FloatArr
         labels: support of N samples for M classes each; the given label is the first listed.
         predicted: (N,) place of the predicted class among the listed ones.
     """
-    others = log_softmax(labels.sharp[:, 1:], axis=1)
-    chosen = np.take_along_axis(others, np.maximum(predicted - 1, 0)[:, None], 1)[:, 0]
+    chosen, place = np.empty(len(predicted)), np.maximum(predicted - 1, 0)[:, None]
+    for rows in parts_of(len(chosen)):
+        others = log_softmax(labels.sharp[rows, 1:], axis=1)
+        chosen[rows] = np.take_along_axis(others, place[rows], 1)[:, 0]
     return np.where(predicted > 0, np.exp(chosen), np.nan)
 
 

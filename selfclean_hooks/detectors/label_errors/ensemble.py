@@ -29,6 +29,7 @@ from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.projection.principal_components import Rows
 from selfclean_hooks.neighbors.unit_vectors import SharedRows, UnitRows
 from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
+from selfclean_hooks.utils.memory import release_freed
 from selfclean_hooks.utils.shared_work import each_block
 
 MAX_COMPONENTS = 256  # principal directions kept
@@ -79,6 +80,7 @@ def predictor_inputs(
     """The two neighbourhoods and the principal directions of unit rows `x` (N, D); see `PredictorInputs`."""
     u, s = principal_directions(x)
     white = search(UnitRows.of(u[:] if len(s) else np.ones((len(x), 1), np.float32)), indices.shape[1])
+    release_freed(len(x))
     directions = Directions(u, s, kernel_pca(x))  # after the search: both need memory
     whitened = white.indices.numpy(), white.distances.numpy()
     image = None if miniatures is None else Directions.of(SharedRows(torch.from_numpy(edges_and_colours(miniatures))))

@@ -156,5 +156,5 @@ def _worst_pairs(pairs: Pairs, n: int, below: float) -> Pairs:
         return pairs
     complete = min(pairs.complete_below, float(pairs.score[keep]))
     mirrored = None if pairs.mirrored is None else pairs.mirrored[:keep].copy()
-    kept = (part[:keep].copy() for part in (pairs.index, pairs.distance, pairs.score))  # the others are let go
-    return Pairs(*kept, complete, mirrored)
+    index, distance, score = (part[:keep].copy() for part in (pairs.index, pairs.distance, pairs.score))  # no views:
+    return Pairs(index, distance, score, complete, mirrored)  # the others are let go

@@ -43,13 +43,20 @@ class EdgeLists:
 
     def nearest_outside(self, component: IntArray) -> tuple[IntArray, Float32Array, BoolArray]:
         """Per sample: the nearest outside of its component or -1, at what distance at least, and if that is exact."""
-        outside = (component[self.indices] != component[:, None]) & (self.indices >= 0)
-        low = np.where(outside, self.low, np.float32(np.inf))
+        parts = [self._nearest_outside(slice(at, at + BATCH), component) for at in range(0, len(component), BATCH)]
+        target, low, is_exact = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return target, low, is_exact
+
+    def _nearest_outside(self, rows: slice, component: IntArray) -> tuple[IntArray, Float32Array, BoolArray]:
+        """Of some samples."""
+        near, end = self.indices[rows], self.end[rows]
+        outside = (component[near] != component[rows, None]) & (near >= 0)
+        low = np.where(outside, self.low[rows], np.float32(np.inf))
         every, place = np.arange(len(low)), low.argmin(1)
         shortest = low[every, place]
-        listed = (shortest <= self.end) & outside[every, place]
-        target = np.where(listed, self.indices[every, place], -1)
-        return target, np.minimum(shortest, self.end), listed & self.is_exact[every, place]
+        listed = (shortest <= end) & outside[every, place]
+        target = np.where(listed, near[every, place], -1)
+        return target, np.minimum(shortest, end), listed & self.is_exact[rows][every, place]
 
     def search_again(
         self, component: IntArray, doubtful: IntArray, best: Float32Array, target: IntArray, length: Float32Array

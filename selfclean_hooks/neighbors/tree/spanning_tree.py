@@ -101,8 +101,9 @@ def minimum_spanning_tree(x: UnitRows, neighbors: NeighborLists) -> Tree:
     distinct = DistinctRows.among(x)
     first, of = distinct.first.numpy(), distinct.of.numpy()
     indices, distances = neighbors.indices.numpy()[first], neighbors.distances.numpy()[first]
-    indices = np.where(indices >= 0, of[indices], -1)
-    some = x if len(distinct) == len(x) else x[distinct.first]
+    some = x
+    if len(distinct) < len(x):
+        indices, some = np.where(indices >= 0, of[indices], -1), x[distinct.first]
     bounds = None if neighbors.bounds is None else neighbors.bounds.at(distinct.first)
     edges, lengths, searched = _tree_of_distinct(some, EdgeLists(some, indices, distances, bounds))
     copies = (first[of] != np.arange(len(of))).nonzero()[0]
