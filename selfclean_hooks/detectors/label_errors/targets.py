@@ -10,6 +10,7 @@ score s is wrong with probability pi f1(s) / f(s).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -30,6 +31,10 @@ from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray, averag
 MIN_KNOWN = 3  # entries of an attribute; of fewer no neighbour is left that could tell
 FALSE_DISCOVERIES = 0.05  # expected fraction of the attributes taken as predictable that are not
 NO_ATTRIBUTE = "the vectors predict none of the labels well enough to tell wrong ones from hard ones"
+NO_TARGET = "the vectors do not predict the targets, so wrong ones cannot be distinguished from others"
+MIN_CORRELATION = 3.1  # of predicted and given targets, in standard deviations of chance: 1 in 1,000 by chance
+ALIKE = 51  # samples
+OUTER_FENCE = 3.0  # quartile ranges beyond the quartiles
 TAIL_SCORE = 0.4  # wrong targets are counted below this score
 MIN_TAIL = 0.1  # fraction of wrong targets that must score below it
 
@@ -162,23 +167,50 @@ def _score_standard_targets(
     indices, distances = inputs.lists[0]
     votes = (voters_and_log_distances(distances)[0] & (indices >= 0)).astype(np.float64)
     count = np.maximum(votes.sum(1), 1e-12)
-    mean = (votes * targets[indices]).sum(1) / count
-    ridge = leave_one_out_ridge(*inputs.directions.kernel, targets[:, None], scale=len(targets))[:, 0].astype(
-        np.float64
-    )
+    usual_targets = without_outliers(targets)  # of which a single one would move all predictions
+    mean = (votes * usual_targets[indices]).sum(1) / count
+    ridge = leave_one_out_ridge(*inputs.directions.kernel, usual_targets[:, None], scale=len(targets))[:, 0]
+    ridge = ridge.astype(np.float64)
     near = np.where(votes.any(1), mean, ridge)
-    share = min((0.0, 0.25, 0.5, 0.75, 1.0), key=lambda a: float(np.abs(targets - a * near - (1 - a) * ridge).mean()))
+    share = min(
+        (0.0, 0.25, 0.5, 0.75, 1.0), key=lambda a: float(np.abs(usual_targets - a * near - (1 - a) * ridge).mean())
+    )
     predicted = share * near + (1 - share) * ridge
     residual = np.abs(targets - predicted)
     usual = float(np.median(residual)) + 1e-12  # never 0
     around = np.where(votes > 0, residual[indices], np.nan)
     around[~votes.any(1), 0] = usual
-    scale = (np.nanmedian(around, axis=1) + usual) * 1.5  # 1.5 (a + b) ~ 2 standard deviations, half of it local
+    alike = np.maximum(residual_by_prediction(residual, predicted), usual / 2)
+    scale = (np.nanmedian(around, axis=1) + alike) * 1.5  # 1.5 (a + b) ~ 2 standard deviations, half of it local
     wrong = np.abs(np.quantile(targets, (np.arange(others) + 0.5) / others) - predicted[:, None]) / scale[:, None]
-    far = (wrong * scale[:, None] > 2 * usual).astype(np.float64)  # about the same target is not an error
+    far = (wrong * scale[:, None] > 2 * alike[:, None]).astype(np.float64)  # about the same target is not an error
     score = 1 / (1 + (residual / scale) ** 2)
     knots, rate = error_probability(score, (1 / (1 + wrong**2)).ravel(), far.ravel())
-    return predicted, LabelScores(score, np.full(len(targets), -1), Calibration(knots, 1 - rate))
+    unknown = "" if rank_correlation(predicted, targets) > MIN_CORRELATION / math.sqrt(len(targets) - 1) else NO_TARGET
+    return predicted, LabelScores(score, np.full(len(targets), -1), Calibration(knots, 1 - rate, unknown=unknown))
+
+
+def residual_by_prediction(residual: FloatArray, predicted: FloatArray) -> FloatArray:
+    """(N,) median residual of the `ALIKE` samples with the most similar prediction: large values often vary more."""
+    order, size = np.argsort(predicted, kind="stable"), min(ALIKE, len(residual))
+    medians = np.median(np.lib.stride_tricks.sliding_window_view(residual[order], size), axis=1)
+    out = np.empty(len(residual))
+    out[order] = medians[np.clip(np.arange(len(residual)) - size // 2, 0, len(medians) - 1)]
+    return out
+
+
+def without_outliers(targets: FloatArray) -> FloatArray:
+    """(N,) targets, of which those beyond the outer fences are at these (Tukey, "Exploratory Data Analysis", 1977)."""
+    low, high = np.quantile(targets, (0.25, 0.75))
+    room = OUTER_FENCE * (high - low)
+    return np.clip(targets, low - room, high + room) if room > 0 else targets
+
+
+def rank_correlation(x: FloatArray, y: FloatArray) -> float:
+    """Spearman's, of x (N,) and y (N,); 0 where either is constant."""
+    a, b = (ranks - ranks.mean() for ranks in (average_ranks(x), average_ranks(y)))
+    norm = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / norm if norm > 0 else 0.0
 
 
 def error_probability(score: FloatArray, wrong: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
