@@ -29,8 +29,8 @@ from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 FLOORS = np.concatenate([np.arange(0, 0.02, 0.002), np.arange(0.02, 0.1, 0.005), np.arange(0.1, 0.72, 0.02)])
 BINS, CLASS_BINS, BIN_SIZE = 60, 20, 8  # of equally many samples, of all and of a class; at least 8 each
 # b, of a margin in nats: supports are log probabilities, and where labels are right b is 0.6 to 1.2. Of fewer than
-# `MANY` samples it is less, in proportion
-MIN_SLOPE = 0.7
+# `MANY` samples it is less, in proportion, by degrees from the first of these rates of disagreement to the second
+MIN_SLOPE, AGREED = 0.7, (0.1, 0.2)
 STEPS = 30  # of Newton's method, and of expectation-maximisation
 MIN_CLASS = 50  # samples that tell hardness from a floor
 SUPPORTED = 1.92  # log likelihood ratio within which 95% of the maxima lie: half of the quantile of chi-square
@@ -219,7 +219,8 @@ def uniform_noise(labels: LabelSupport, best: IntArray, margin: FloatArray, floo
 def _fit_lines(x: FloatArray, hits: FloatArray, size: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Intercept and slope (F, 2) for each of `FLOORS`, by Fisher scoring, and minus the log likelihood (F,)."""
     e, line = FLOORS[:, None], np.tile([0.0, 1.0], (len(FLOORS), 1))
-    least = MIN_SLOPE * min(1.0, float(size.sum()) / MANY)
+    few = min(1.0, float(size.sum()) / MANY)
+    least = MIN_SLOPE * float(np.interp(hits.sum() / size.sum(), AGREED, (1, few)))
 
     def rates() -> tuple[FloatArray, FloatArray]:
         hard = expit(-(line[:, :1] + line[:, 1:] * x))
