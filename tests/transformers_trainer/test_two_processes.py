@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from selfclean_hooks_transformers import audit_trainer
 from tests.helpers.forked import free_port
 from tests.transformers_trainer.trainers import CHOICES, DROP, as_dataset, contaminated, image_trainer, weights
 
+SOME = replace(CHOICES["thresholds"], near_duplicates=0.35)
 PATIENCE = 200  # seconds; a hang must fail and not last
 
 
@@ -25,7 +27,7 @@ def train(rank: int, port: int, folder: Path) -> None:
     os.environ.update({name: str(value) for name, value in names.items()}, MASTER_ADDR="localhost")
     val = as_dataset(*(values[5:10] for values in contaminated()))
     trainer = image_trainer(folder / "run", eval_dataset=val, ddp_backend="gloo", save_strategy="epoch")
-    found = audit_trainer(trainer, DROP, **{**CHOICES, "output_dir": folder / "audit"})
+    found = audit_trainer(trainer, DROP, **{**CHOICES, "thresholds": SOME, "output_dir": folder / "audit"})
     trainer.train()
     report: dict[str, Any] = {
         "made": found is not None,

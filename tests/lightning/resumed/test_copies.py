@@ -16,7 +16,7 @@ from lightning.pytorch import callbacks as host_callbacks
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from torch.utils.data import DataLoader
 
-from selfclean_hooks import Policy, Thresholds
+from selfclean_hooks import Policy, Thresholds, Top
 from selfclean_hooks_lightning.hooks import MethodOverride
 from tests.lightning.fits import DROP, FIRM, Module, N, Net, audit_callback, clean_data, train_data, trainer, val_data
 from tests.lightning.loaders.loader_sources import SOURCES, OwnHooks, Scene
@@ -128,7 +128,7 @@ def test_weight_averaging(source: str, kind: str, first: bool) -> None:
 @pytest.mark.parametrize("source", SOURCES)
 def test_two_audits_in_one_trainer(source: str, tmp_path: Path) -> None:
     copies = Thresholds(near_duplicates=0.35, off_topic=None, label_errors=None)
-    labels = Thresholds(near_duplicates=None, off_topic=None, label_errors=0.3)
+    labels = Thresholds(near_duplicates=None, off_topic=None, label_errors=Top(0.1))
     one = audit_callback(tmp_path / "a", policy=DROP, thresholds=copies, check_leakage=False)
     two = audit_callback(tmp_path / "b", policy=DROP, thresholds=labels, check_leakage=False)
     scene = Scene(source)
