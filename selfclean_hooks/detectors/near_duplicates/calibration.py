@@ -155,7 +155,7 @@ def with_certain(calibration: Calibration, score: float, clean: float) -> Calibr
     return replace(calibration, score=knots, clean=values, high=_most_clean(values))
 
 
-def with_hidden(calibration: Calibration, found: float, n: int, compared: bool, in_series: int = 0) -> Calibration:
+def with_hidden(calibration: Calibration, found: float, n: int, compared: bool, in_series: int) -> Calibration:
     """The calibration with room for copies turned, cropped or redrawn so much that they look like ordinary neighbours.
 
     Args:

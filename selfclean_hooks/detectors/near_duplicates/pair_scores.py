@@ -80,10 +80,8 @@ def score_pairs(
 
 
 def with_further_pairs(pairs: Pairs, x: UnitRows, scale: FloatArray, further: IntArray) -> Pairs:
-    """The pairs with those of `further` (P, 2) that they lack, in no order."""
-    first, second = further.min(1), further.max(1)
-    new = ~np.isin(first * len(x) + second, pairs.index[:, 0] * len(x) + pairs.index[:, 1])
-    index, _ = unique_pairs(first[new], second[new], np.zeros(np.count_nonzero(new)))
+    """The pairs with those of `further` (P, 2), each once and smaller position first, that they lack; in no order."""
+    index = further[~np.isin(further @ [len(x), 1], pairs.index @ [len(x), 1])]
     one, other = torch.from_numpy(index).unbind(1)
     distance = x.distances(one, other.unsqueeze(1))[:, 0].double().numpy()
     score = scaled_score(distance, pair_scale(scale, index)).astype(np.float32)

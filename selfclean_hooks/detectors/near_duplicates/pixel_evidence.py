@@ -56,7 +56,7 @@ class PixelEvidence:
         return np.asarray(pairs.min(1) * len(self.miniatures) + pairs.max(1))
 
     def find_similar(self, among: int | None = None) -> IntArray:
-        """Pairs (P, 2) with `similar_spectra`, which certain copies are searched for among in any case.
+        """Pairs (P, 2) with `similar_spectra`, each once, among which certain copies are searched for in any case.
 
         Args:
             among: the images from this position on with those before it; by default all with all.
