@@ -3,6 +3,8 @@
 import atexit
 import gc
 import os
+import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from PIL import Image
 
 from tests.helpers.command_line import audited_once, call, saved, source  # noqa: F401  (fixtures)
 
-settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("quick", max_examples=25, deadline=None, derandomize=True)  # the same in every run
 settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile("quick")
 
@@ -43,6 +45,15 @@ def no_seed_left_in_the_environment() -> Iterator[None]:
     yield
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers_in_any_order() -> None:
+    """Networks and shuffled loaders of a test are the same alone, in the suite and in any process of it."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  (what others draw from)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture

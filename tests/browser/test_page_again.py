@@ -39,6 +39,7 @@ def written(audit: Audit, path: Path, *marks: Mark) -> Path:
 
 
 def again(page: "Page") -> None:
+    page.wait_for_timeout(100)  # what a page has stored reaches the process of the next one a moment later
     page.reload()
     page.wait_for_selector("#tabs:not([hidden])")
 

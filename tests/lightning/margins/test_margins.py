@@ -121,7 +121,7 @@ def test_under_settings_of_the_trainer(settings: dict[str, Any], blends: Blended
 
 @pytest.mark.parametrize("net", [Twice, TwoHeads, ByHand, Recomputed])
 def test_of_modules_of_all_kinds(net: type[Logged], blends: Blended) -> None:
-    recorded(net(), LOADERS["plain"], blends, data=clean_data(160))
+    recorded(net(), LOADERS["plain"], blends, data=clean_data(240))
 
 
 def test_in_half_precision(blends: Blended) -> None:
