@@ -112,11 +112,11 @@ class TightParts:
     @classmethod
     def among(cls, x: UnitRows, part: IntArray) -> TightParts:
         """The narrow ones of the parts (N,), codes from 0."""
-        of, count, every = torch.from_numpy(part), int(part.max()) + 1, torch.split(torch.arange(len(part)), 4096)
+        of, count, every = torch.from_numpy(part), int(part.max()) + 1, torch.split(torch.arange(len(part)), 512)
         size = torch.bincount(of, minlength=count)
         centres = torch.zeros(count, x.values.shape[1], dtype=torch.float32)
         centres.index_add_(0, of, x.values).div_(size.unsqueeze(1))
-        length = torch.cat([(x.values[some] - centres[of[some]]).norm(dim=1) for some in every])
+        length = torch.cat([centres[of[some]].sub_(x.values[some]).norm(dim=1) for some in every])
         spread = torch.zeros(count, dtype=torch.float32).index_add_(0, of, length.square())
         of_centres = (centres - x.values.mean(0)).square().sum(1)
         whole = float((spread + size * of_centres).sum()) / len(of)

@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
-from selfclean_hooks.utils.arrays import Float32Array
+from selfclean_hooks.utils.arrays import Float32Array, FloatArray
 from selfclean_hooks.utils.shared_work import SentOnce
 from selfclean_hooks.utils.torch_settings import full_sums, without_autocast
 
@@ -30,8 +32,23 @@ def pair_distance_quantile(x: UnitRows, budget: int = 1 << 22) -> Callable[[floa
 
     All pairs where N^2 <= `budget`, else those of evenly spaced rows with all others. The bins are even in the square
     root of the distance, so that small distances, which a threshold is fitted to, are resolved to a fraction of a
-    percent. Distances below the rounding of a dot product count as 0.
+    percent. Distances below the rounding of a dot product count as 0. All is computed when it is first asked for.
     """
+
+    @cache
+    def cumulative() -> FloatArray:
+        return np.concatenate([[0.0], _pair_histogram(x, budget).cumsum()])
+
+    def quantile(p: float) -> float:
+        if (total := cumulative()[-1]) == 0:
+            return np.nan
+        return float(np.interp(p * total, cumulative(), np.linspace(0, 1, BINS + 1)) ** 2)
+
+    return quantile
+
+
+def _pair_histogram(x: UnitRows, budget: int) -> FloatArray:
+    """How many pairs there are in each of `BINS` ranges of the root of the distance."""
     n = len(x)
     rows = torch.from_numpy(np.linspace(0, n - 1, min(n, max(1, budget // n))).astype(np.int64))
     counts = torch.zeros(BINS, dtype=torch.float64)
@@ -42,11 +59,7 @@ def pair_distance_quantile(x: UnitRows, budget: int = 1 << 22) -> Callable[[floa
         counts += torch.histc(root, BINS, 0, 1).double()
     rounding = x.values.shape[1] ** 0.5 * 2.0**-23  # of a float32 product: distances below are not resolved
     counts[: int(BINS * rounding**0.5) + 1] = 0
-    heights, edges = counts.numpy(), np.linspace(0, 1, BINS + 1)
-    cumulative = np.concatenate([[0.0], heights.cumsum()])
-    if cumulative[-1] == 0:
-        return lambda p: np.nan
-    return lambda p: float(np.interp(p * cumulative[-1], cumulative, edges) ** 2)
+    return np.asarray(counts.numpy())
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,18 +82,17 @@ class UnitRows(SharedRows):
     zero: Tensor  # (N,) float32
 
     @classmethod
-    def of(cls, vectors: NDArray[np.floating], chunk: int = 4096) -> UnitRows:
+    def of(cls, vectors: NDArray[np.floating], chunk: int = 512) -> UnitRows:
         """Scale (N, D) `vectors` to unit rows, chunk by chunk and safe from overflow; the input is left alone."""
         values = torch.empty(vectors.shape, dtype=torch.float32)
         zero = torch.empty(len(vectors), dtype=torch.float32)
         for start in range(0, len(vectors), chunk):
-            part = np.array(vectors[start : start + chunk], order="C")  # a copy: torch wants it writable
-            rows = torch.from_numpy(part)
-            rows = rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
-            largest = rows.abs().amax(1, keepdim=True)
-            rows = rows / torch.where(largest > 0, largest, 1.0)
-            length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-            values[start : start + chunk] = rows / torch.where(length > 0, length, 1.0)
+            out = values[start : start + chunk]
+            rows = torch.empty_like(out, dtype=torch.float64) if vectors.dtype == np.float64 else out
+            np.copyto(rows.numpy(), vectors[start : start + chunk])
+            largest = torch.maximum(rows.amax(1, keepdim=True), rows.amin(1, keepdim=True).neg_())
+            length = torch.linalg.vector_norm(rows.div_(torch.where(largest > 0, largest, 1.0)), dim=1, keepdim=True)
+            out.copy_(rows.div_(torch.where(length > 0, length, 1.0)))
             zero[start : start + chunk] = (length[:, 0] == 0).float()
         return cls(values, zero)
 
@@ -105,10 +117,29 @@ def _from_arrays(kind: type[SharedRows], *parts: Float32Array) -> SharedRows:
 
 def matrix_product(a: Tensor, b: Tensor) -> Tensor:
     """`a @ b.T` in the precision of the rows, whatever matmul precision and autocast are set for training."""
-    if a.device.type == "cpu" and a.dtype == torch.float32:
-        return torch.from_numpy(a.numpy() @ b.numpy().T)  # numpy knows of neither
+    if a.device.type == "cpu" and a.dtype == torch.float32:  # neither library knows of these settings
+        return _by_onednn(a, b) if _has_onednn() and _is_large(a, b) else torch.from_numpy(a.numpy() @ b.numpy().T)
     with without_autocast(), full_sums(a.device):
         return a @ b.T
+
+
+LEAST_ROWS, LEAST_TERMS = 64, 1 << 26  # of a product: smaller ones take longer to lay out than to compute
+
+
+def _is_large(a: Tensor, b: Tensor) -> bool:
+    return min(len(a), len(b)) >= LEAST_ROWS and len(a) * len(b) * a.shape[1] >= LEAST_TERMS
+
+
+def _has_onednn() -> bool:
+    """Whether torch has a library that uses AVX-512 of any processor; numpy's does so of those that it knows."""
+    is_there = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    return is_there and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
+
+def _by_onednn(a: Tensor, b: Tensor) -> Tensor:
+    """`a @ b.T` of float32, up to twice as fast as by numpy."""
+    with without_autocast():
+        return functional.linear(a.to_mkldnn(), b.to_mkldnn()).to_dense()
 
 
 def lengths_between(rows: Tensor, centres: Tensor) -> Tensor:

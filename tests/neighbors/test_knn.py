@@ -205,8 +205,9 @@ def test_a_lowered_matmul_precision_changes_nothing() -> None:
 
 
 @pytest.mark.usefixtures("lowered_precision")
-def test_float32_products_are_float32_whatever_is_set() -> None:
-    rows = UnitRows.of(random_vectors("gauss", 300, 256, 0)).values
+@pytest.mark.parametrize("n", [300, 600])
+def test_float32_products_are_float32_whatever_is_set(n: int) -> None:
+    rows = UnitRows.of(random_vectors("gauss", n, 256, 0)).values
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = matrix_product(rows, rows)
     np.testing.assert_allclose(found, rows.double() @ rows.double().T, atol=1e-6)

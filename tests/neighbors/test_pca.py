@@ -16,7 +16,7 @@ def rows(n: int, width: int) -> FloatArray:
     return np.asarray(rng.normal(size=(n, width)) * np.exp(-np.arange(width) / 4) + rng.normal(size=width))
 
 
-@pytest.mark.parametrize("shape", [(9000, 12), (30, 50), (12, 12), (2, 5), (7, 1), (1, 3)])
+@pytest.mark.parametrize("shape", [(9000, 12), (600, 513), (30, 50), (12, 12), (2, 5), (7, 1), (1, 3)])
 @pytest.mark.parametrize("how", ["exact", "float32", "iterated"])
 def test_components_are_those_of_a_singular_value_decomposition(shape: tuple[int, int], how: str) -> None:
     x, most = rows(*shape), min(4, *shape)
@@ -39,6 +39,14 @@ def test_components_that_are_rounding_can_be_left_out() -> None:
     x = np.outer(np.arange(5.0), [1, 2, 3])
     found = principal_components(lambda: blocks_of(x), 3)
     assert found.kept(1e-9 * found.total).axes.shape == (3, 1)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-18, 1.0, 1e18])
+def test_few_components_of_many_columns_where_rows_vary_in_one_direction_or_none(scale: float) -> None:
+    x = scale * np.outer(np.arange(600.0), np.arange(520.0) % 7)
+    found = principal_components(lambda: blocks_of(x), 2)
+    np.testing.assert_allclose(found.squares, [found.total, 0], atol=1e-9 * found.total)
+    np.testing.assert_allclose(found.axes.T @ found.axes, np.eye(2), atol=1e-9)
 
 
 @pytest.mark.parametrize("turns", [1, 3, 10])

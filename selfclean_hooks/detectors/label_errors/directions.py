@@ -17,7 +17,7 @@ from selfclean_hooks.neighbors.projection.principal_components import (
     principal_components,
     rows_that_show,
 )
-from selfclean_hooks.neighbors.unit_vectors import SharedRows
+from selfclean_hooks.neighbors.unit_vectors import SharedRows, matrix_product
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 from selfclean_hooks.utils.shared_work import SentOnce, sum_blocks
 from selfclean_hooks.utils.torch_settings import eigenvectors
@@ -87,7 +87,7 @@ class _Projection:
     along: Rows  # (D, r)
 
     def __call__(self, x: Rows) -> Rows:
-        return np.asarray((x - self.mean) @ self.along)
+        return _product(x - self.mean, self.along.T)
 
 
 def left_singular_vectors(x: SharedRows, most: int) -> tuple[ComputedRows, FloatArray]:
@@ -175,12 +175,18 @@ def landmark_positions(x: Tensor, mean: Tensor) -> IntArray:
     return np.asarray(np.argsort(along, kind="stable")[some])
 
 
+def _product(a: Rows, b: Rows) -> Rows:
+    """a @ b.T (N, M) of rows (N, D) and (M, D)."""
+    return np.asarray(matrix_product(torch.from_numpy(a), torch.from_numpy(b)).numpy())
+
+
 def arc_cosine_kernel(a: Rows, b: Rows) -> Rows:
     """Kernel (N, M) in [0, 1] of unit rows (N, D) and (M, D): a wide layer of rectified random directions.
 
     Source: Cho & Saul, "Kernel methods for deep learning", 2009, order 1.
     """
-    cosine = np.clip(a @ b.T, -1, 1)
+    cosine = _product(a, b)
+    np.clip(cosine, -1, 1, out=cosine)
     angle = np.arccos(cosine)
     out: Rows = (np.sin(angle) + (a.dtype.type(np.pi) - angle) * cosine) / a.dtype.type(np.pi)
     return out

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import log_softmax, softmax
 
 from selfclean_hooks.detectors.label_errors.directions import parts_of
-from selfclean_hooks.utils.arrays import FloatArray, IntArray
+from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
 
 MANY = 500  # samples; predictors fitted to fewer claim more than they know
 MAX_CLASSES = 2000  # with more, all confusions are taken as equally likely
@@ -79,12 +79,15 @@ def confusion_rates(labels: LabelSupport, classes: int) -> FloatArray | EvenRate
     """
     rates: FloatArray | EvenRates = EvenRates.usual(classes)
     n, listed_classes = labels.classes.shape
+    if classes > MAX_CLASSES:
+        return rates
     parts = counted_parts(n, listed_classes, classes)
-    for _ in range(ROUNDS if classes <= MAX_CLASSES else 0):
+    fits = [softmax(labels.support[rows], axis=1).astype(np.float32) for rows in parts]
+    for _ in range(ROUNDS):
         counts, same = np.zeros((classes, classes)), 0.0
-        for rows in parts:
+        for rows, fit in zip(parts, fits, strict=True):
             listed = labels.classes[rows]
-            right = right_classes(softmax(labels.support[rows], axis=1), listed, rates)
+            right = right_classes(fit, listed, rates)
             counts, same = counts + confusion_counts(right, listed, classes), same + float(right[:, 0].sum())
         rates = rates_of_counts(counts, 1 - same / n)
     return rates
@@ -95,7 +98,7 @@ def counted_parts(n: int, listed: int, classes: int) -> list[slice]:
     return parts_of(n, max(1, classes**2 // listed if classes <= MAX_CLASSES else 1))
 
 
-def right_classes(fit: FloatArray, listed: IntArray, rates: FloatArray | EvenRates) -> FloatArray:
+def right_classes(fit: FloatArray | Float32Array, listed: IntArray, rates: FloatArray | EvenRates) -> FloatArray:
     """The probability (n, M) that each listed class is the right one, where the first was given.
 
     Args:
@@ -131,13 +134,14 @@ def label_log_odds(labels: LabelSupport, rates: FloatArray | EvenRates, block: i
         rates: (C, C) as `confusion_rates`.
         block: rows at a time; the result does not depend on it.
     """
-    logs, out = TRUST * np.log(rates), np.empty_like(labels.support)
-    log_rates = EvenRates(*logs) if isinstance(rates, EvenRates) else logs
+    powers, out = np.power(rates, TRUST), np.empty_like(labels.support)
+    powers = EvenRates(*powers) if isinstance(rates, EvenRates) else powers
     for rows in (slice(start, start + block) for start in range(0, len(out), block)):
         listed, fit = labels.classes[rows], log_softmax(labels.support[rows], axis=1)
+        right, own = np.exp(fit), fit + np.log(rates_at(powers, listed, listed))
         for place in range(fit.shape[1]):
-            joint = fit + rates_at(log_rates, listed, listed[:, [place]])
-            own = joint[:, place].copy()
-            joint[:, place] = -np.inf
-            out[rows, place] = own - logsumexp(joint, axis=1)
+            joint = right * rates_at(powers, listed, listed[:, [place]])
+            joint[:, place] = 0
+            own[:, place] -= np.log(np.maximum(joint.sum(1), np.finfo(np.float64).tiny))
+        out[rows] = own
     return out

@@ -83,13 +83,14 @@ class NormalDensities:
 
     def predict(self, v: Rows, given: IntArray) -> Float32Array:
         """See `Predictor`."""
-        here, z = np.arange(len(given)), (v * self.s) @ self.white
-        far = (z**2).sum(1)[:, None] - 2 * z @ self.means.T + (self.means**2).sum(1)
-        residual = z - self.means[given]
+        here, z = np.arange(len(given)), (v * np.asarray(self.s, v.dtype)) @ self.white.astype(v.dtype)
+        means = self.means.astype(v.dtype)
+        far = (z**2).sum(1)[:, None] - 2 * z @ means.T + (means**2).sum(1)
+        residual = z - means[given]
         grown = 1 + 1 / self.size[given]  # the residual from the mean without the sample, in units of that with it
         own = (residual**2).sum(1)
         a = (1 - SHRINKAGE) / self.n * grown
-        product = (residual * z).sum(1)[:, None] - residual @ self.means.T
+        product = (residual * z).sum(1)[:, None] - residual @ means.T
         far[here, given], product[here, given] = grown**2 * own, grown * own
         far += a[:, None] * product**2 / np.maximum(1 - a * own, 0.05)[:, None]
         out: Float32Array = np.minimum(far - far.min(1, keepdims=True), MAX_SQUARED_DISTANCE).astype(np.float32)
@@ -130,8 +131,9 @@ class _WithinClasses:
 
     def of(self, part: slice) -> tuple[FloatArray, float]:
         """Of a part of the rows: products of the residuals (r, r), and the sum of the squares of the rows."""
-        z = self.rows[part] * self.s
-        within = z - self.means[self.labels[part]]
+        rows = self.rows[part]
+        z = rows * np.asarray(self.s, rows.dtype)
+        within = z - self.means.astype(rows.dtype)[self.labels[part]]
         return within.T @ within, float((z**2).sum())
 
 

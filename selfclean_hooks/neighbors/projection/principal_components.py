@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
+from scipy.sparse.linalg import ArpackError, eigsh
 
 from selfclean_hooks.utils.arrays import FloatArray
 
@@ -67,7 +68,7 @@ def principal_components(
     Args:
         blocks: gives all rows, some (n, D) at a time, as often as it is called.
         most: how many components.
-        precision: of the products of columns; float32 takes half the time.
+        precision: of the products of columns and of what is found from them; float32 takes half the time.
         start: (D, at least `most`) directions to find the components from by subspace iteration, where products of all
             columns would take too long; None: exactly.
         rounds: of the iteration, each of which reads all rows.
@@ -111,8 +112,23 @@ def _products(centred: Iterable[FloatArray], precision: type[Any], axes: FloatAr
     return np.asarray(sum((part.T @ (part @ narrow)).astype(np.float64) for part in parts))
 
 
-def _leading(matrix: FloatArray, most: int) -> tuple[FloatArray, FloatArray]:
+FEW, LARGE = 8, 512  # so few eigenvectors of so large a matrix are found by Lanczos' method
+
+
+def _leading(matrix: Rows, most: int) -> tuple[FloatArray, FloatArray]:
     """The largest eigenvalues of a symmetric (n, n) matrix, none below 0, and their vectors (n, K), largest first."""
     n = len(matrix)
-    values, vectors = eigh(matrix, subset_by_index=[max(0, n - most), n - 1])
-    return values[::-1].clip(min=0), vectors[:, ::-1]
+    found = _by_lanczos(matrix, most) if most <= FEW and n >= LARGE else None
+    values, vectors = found or eigh(matrix, subset_by_index=[max(0, n - most), n - 1])
+    return values[::-1].astype(np.float64).clip(min=0), vectors[:, ::-1].astype(np.float64)
+
+
+def _by_lanczos(matrix: Rows, most: int) -> tuple[FloatArray, FloatArray] | None:
+    """The largest eigenvalues, ascending, and their vectors; None where they do not converge."""
+    try:
+        start = np.random.default_rng(0).standard_normal(len(matrix))
+        values, vectors = eigsh(matrix.astype(np.float64), most, v0=start)
+    except ArpackError:
+        return None
+    order = np.argsort(values)
+    return values[order], vectors[:, order]

@@ -66,7 +66,7 @@ class Screen(SentOnce):
         centre: Tensor,
         where: Device = PROCESSOR,
         order: Tensor | None = None,
-        chunk: int = 4096,
+        chunk: int = 512,
     ) -> Screen:
         """Round N rows, in some order (N,), to `dtype` around a `centre` (D,), for products on a device."""
         n, dim = x.values.shape
