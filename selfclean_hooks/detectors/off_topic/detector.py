@@ -6,7 +6,8 @@ The second is the distance within which a tenth of the nearest class lies, witho
 separates scattered off-topic samples from the rest more reliably than a single neighbour does. The third is the same
 after whitening, where differences count that few samples have: what is rare in a photograph is not what is large.
 Where there are images with labels, the second is taken once more among their edges and colours, if these see what the
-embedding sees.
+embedding sees. With labels, a direction that the farthest samples have in common is a distance as well (`discriminant`);
+without them it may be that of a class.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from selfclean_hooks.detectors.intrinsic_dimension import intrinsic_dimension
 from selfclean_hooks.detectors.off_topic.branches import find_branches, independent_samples
 from selfclean_hooks.detectors.off_topic.calibration import class_groups, off_topic_calibration
 from selfclean_hooks.detectors.off_topic.class_agreement import neighbor_agreement
+from selfclean_hooks.detectors.off_topic.discriminant import add_discriminant
 from selfclean_hooks.detectors.off_topic.distances import blend, distance_to_classes, evenly_spaced, relation, whiten
 from selfclean_hooks.detectors.protocol import Finding, Geometry
 from selfclean_hooks.neighbors.unit_vectors import SharedRows, UnitRows
@@ -42,6 +44,7 @@ MAX_FLAGGED = 0.25  # of all samples; the mixtures hold a fifth of off-topic sam
 MAX_IN_GROUPS = 0.5  # of all samples, in branches that are classes or off-topic: without labels nobody knows which
 MAX_OF_CLASS = 0.4  # of the samples of one class: if so many seem off-topic, it is a class that varies more than others
 FEW = 5  # samples of a class that is judged together with others: two of four may be off-topic by chance
+CERTAIN_OF_MANY = 0.25  # the same where the farthest samples agree in a direction
 CERTAIN = 0.35  # probability of being clean below which a sample is flagged though the number cannot be estimated
 
 
@@ -60,7 +63,7 @@ class BranchOffTopic:
         labels = geometry.labels if geometry.labels is None or (geometry.labels >= 0).mean() >= LABELLED else None
         height, branch, is_class = find_branches(geometry.tree.linkage(), labels)
         may_be_class = float(is_class.mean())
-        score = off_topic_scores(geometry.x, height, branch, labels, geometry.miniatures)
+        score, agree = off_topic_scores(geometry.x, height, branch, labels, geometry.miniatures)
         score = score if geometry.copies is None else best_of_copies(score, geometry.copies)
         dimension, _ = intrinsic_dimension(geometry.neighbors.distances.numpy()[:, : self.neighbors])
         near = geometry.neighbors.indices[:, : self.neighbors].numpy()
@@ -73,7 +76,7 @@ class BranchOffTopic:
             None if agreement is None else agreement[counted],
             may_be_class,
         )
-        threshold = automatic_threshold(calibration, labels is not None)
+        threshold = automatic_threshold(calibration, labels is not None, agree)
         flagged = score < threshold
         if flagged.mean() > MAX_FLAGGED or _are_classes(flagged, labels):
             threshold, calibration = 0.0, replace(calibration, unknown=TOO_MANY)
@@ -111,11 +114,14 @@ def best_of_copies(score: FloatArray, copies: IntArray) -> FloatArray:
     return best[group]
 
 
-def automatic_threshold(calibration: Calibration, is_labelled: bool = True) -> float:
+def automatic_threshold(calibration: Calibration, is_labelled: bool = True, agree: bool = False) -> float:
     """Below it samples are more likely off-topic than not; clearly more likely where the number cannot be estimated.
 
-    In that case nothing is flagged without labels: what lies a little apart may as well be a class.
+    In that case nothing is flagged without labels: what lies a little apart may as well be a class. Where the farthest
+    agree in a direction, some that are no more than near to them are drawn along, so these have to be clearer as well.
     """
+    if agree:
+        return calibration.probability_threshold(CERTAIN_OF_MANY)
     if not calibration.unknown:
         return calibration.probability_threshold()
     return calibration.probability_threshold(CERTAIN) if is_labelled else 0.0
@@ -127,8 +133,10 @@ def off_topic_scores(
     branch: IntArray,
     labels: IntArray | None = None,
     miniatures: NDArray[np.uint8] | None = None,
-) -> FloatArray:
+) -> tuple[FloatArray, bool]:
     """Score of every sample, (N,) in [0, 1], low = off-topic: 1 - the blend of the distances.
+
+    And whether the farthest samples agree in a direction, which then is one of the distances.
 
     Args:
         x: N unit rows.
@@ -138,7 +146,7 @@ def off_topic_scores(
         miniatures: (N, S, S, 3) RGB, where all samples are images.
     """
     if len(x) < 2:
-        return np.ones(len(x))
+        return np.ones(len(x)), False
     columns = evenly_spaced(len(x), MAX_REFERENCES)
     group = class_groups(len(columns), None if labels is None else labels[columns], MIN_CLASS_REFERENCES)
     distances = [height, distance_to_classes(x, branch, group, columns, CLASS_FRACTION)]
@@ -151,4 +159,8 @@ def off_topic_scores(
         if (weight := IMAGE_WEIGHT * relation(x.values, view.values)) > 0:
             distances.append(distance_to_classes(view, branch, group, columns, CLASS_FRACTION))
             weights.append(weight)
-    return np.asarray(1 - blend(np.stack(distances), np.array(weights)), np.float64).clip(0, 1)
+    blended, agree = blend(np.stack(distances), np.array(weights)), False
+    if labels is not None:
+        units, agree = add_discriminant(blended.units, sum(weights), whitened, labels)
+        blended = blended._replace(units=units)
+    return np.asarray(1 - blended.distance(), np.float64).clip(0, 1), agree

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -118,8 +119,22 @@ def relation(x: Tensor, view: Tensor) -> float:
 MIN_SPREAD = 0.02  # of the log distances
 
 
-def blend(distances: FloatArray, weights: FloatArray | None = None) -> FloatArray:
-    """One distance (N,) for several (V, N) in [0, 1]: the geometric mean, after their spreads have been made equal.
+class Blend(NamedTuple):
+    """Several distances in one: their logarithms, averaged in units of their spreads."""
+
+    units: FloatArray  # (N,) in spreads beyond the median
+    middle: float  # of the logarithms
+    spread: float  # that all of them are given
+
+    def distance(self) -> FloatArray:
+        """(N,) in [0, 1]: the geometric mean; of a smaller spread where the farthest would exceed 1."""
+        farthest = max(float(self.units.max()), 1.0)
+        spread = min(self.spread, (np.log1p(DISTANCE_OFFSET) - self.middle) / farthest)
+        return np.asarray(np.exp(self.middle + spread * self.units) - DISTANCE_OFFSET)
+
+
+def blend(distances: FloatArray, weights: FloatArray | None = None) -> Blend:
+    """One distance for several (V, N) in [0, 1]: the geometric mean, after their spreads have been made equal.
 
     The spread is that of the logarithms, from the median to the 80% quantile: the distance with the widest spread would
     decide the order alone. All are given the narrowest, so that no distance exceeds 1.
@@ -132,4 +147,4 @@ def blend(distances: FloatArray, weights: FloatArray | None = None) -> FloatArra
     middle, upper = np.quantile(logs, (0.5, 0.8), axis=1)
     spread = np.maximum(upper - middle, MIN_SPREAD)
     units = np.average((logs - middle[:, None]) / spread[:, None], axis=0, weights=weights)
-    return np.asarray(np.exp(middle.mean() + spread.min() * units) - DISTANCE_OFFSET)
+    return Blend(units, float(middle.mean()), float(spread.min()))
