@@ -23,7 +23,7 @@ def test_where_all_samples_are_the_same_all_are_copies_and_none_is_off_topic(min
 
 
 def test_one_sample_is_on_topic() -> None:
-    assert off_topic_scores(UnitRows.of(np.eye(1, 3)), np.zeros(1), np.zeros(1, np.int64)).tolist() == [1.0]
+    assert off_topic_scores(UnitRows.of(np.eye(1, 3)), np.zeros(1), np.zeros(1, np.int64))[0].tolist() == [1.0]
 
 
 def test_of_two_regression_targets_neither_is_judged() -> None:

@@ -24,7 +24,8 @@ TAIL_OF_ALL, TAIL_OF_CLASSES = 0.0, 0.15  # mean of the logarithm of the stretch
 TAIL_BY_DIMENSION = 1.3  # over the dimension: added. In few dimensions the distance of a normal has a heavy tail
 EXCLUDED = 0.02  # posterior probability on either side that the interval leaves out,
 FLATTENED = 2 / 3  # by this power of the likelihood of distances
-FLATTENED_TWICE = 1 / 2  # by this one of distances and labels, which err together
+FLATTENED_TWICE = 1 / 2  # by this one of distances and labels, which err together,
+FLATTENED_THRICE = 1 / 3  # and by this one where a direction of the farthest samples is among the distances
 
 UNKNOWN = "the farthest samples may be off-topic or the tail of the others: no group of them lies apart"
 FEW_DIMENSIONS = "the samples vary in so few directions that how far the farthest reach is not known"
@@ -39,6 +40,7 @@ def off_topic_calibration(
     dimension: float = 12.0,
     agreement: FloatArray | None = None,
     may_be_class: float = 0.0,
+    agree: bool = False,
 ) -> Calibration:
     """Calibration of off-topic scores, with the least and the greatest probability of being clean.
 
@@ -48,6 +50,7 @@ def off_topic_calibration(
         dimension: intrinsic dimension of the samples; 12 is usual for images.
         agreement: (N,) of `neighbor_agreement`.
         may_be_class: the fraction of samples in branches that are classes or off-topic: the interval allows for both.
+        agree: whether a direction that the farthest samples have in common is among the distances.
     """
     if len(score) < 2 or dimension < MIN_DIMENSION:
         nothing, everything = np.zeros(1), np.ones(1)
@@ -69,7 +72,8 @@ def off_topic_calibration(
         for codes, tail in nulls
         for fit in fit_mixtures(log_distance, codes, tail + more, histogram, most, evidence)
     ]
-    clean, low, high = average(fits, histogram.counts, FLATTENED if by_label is None else FLATTENED_TWICE)
+    flattened = FLATTENED_THRICE if agree else FLATTENED if by_label is None else FLATTENED_TWICE
+    clean, low, high = average(fits, histogram.counts, flattened)
     knots, (clean, low, high) = _as_knots(histogram.middles, clean, low, high)
     probabilities = [np.interp(score, knots, values) for values in (clean, low, high)]
     return Calibration(knots, clean, (1 - may_be_class) * low, high, _why_unknown(*probabilities))

@@ -6,8 +6,8 @@ The second is the distance within which a tenth of the nearest class lies, witho
 separates scattered off-topic samples from the rest more reliably than a single neighbour does. The third is the same
 after whitening, where differences count that few samples have: what is rare in a photograph is not what is large.
 Where there are images with labels, the second is taken once more among their edges and colours, if these see what the
-embedding sees. With labels, a direction that the farthest samples have in common is a distance as well (`discriminant`);
-without them it may be that of a class.
+embedding sees. With labels, a direction that the farthest samples have in common is one more (`discriminant`); without
+labels it may be that of a class.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ class BranchOffTopic:
             dimension,
             None if agreement is None else agreement[counted],
             may_be_class,
+            agree,
         )
         threshold = automatic_threshold(calibration, labels is not None, agree)
         flagged = score < threshold

@@ -1,13 +1,15 @@
 """A direction that the farthest samples have in common: much of what is off-topic comes from one other source.
 
 Distances count differences in all directions alike. Samples of another source, such as drawings among photographs,
-differ from the rest in a direction of their own, and the nearer ones of them differ in it too; the farthest samples of
-classes are far in a direction each. So Fisher's linear discriminant ("The use of multiple measurements in taxonomic
-problems", 1936) is fitted to the farthest samples and the rest, and each sample is projected by one that was fitted
-without it. Where the farthest agree in a direction, the projections are one more distance.
+differ from the rest in a direction of their own, the nearer ones of them as well, and whatever label they were given.
+The farthest samples of the classes are far in a direction each. So Fisher's linear discriminant ("The use of multiple
+measurements in taxonomic problems", 1936) is fitted to the farthest samples and the rest, and every sample is projected
+by one that was fitted to other classes than its own. Where the farthest agree, the projections are one more distance.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,19 +18,26 @@ from torch import Tensor
 from selfclean_hooks.neighbors.unit_vectors import matrix_product
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
-FAR_FRACTION = 0.03  # of all samples: the farthest
-MIN_FAR = 10  # samples; of fewer a direction says little
+FAR_FRACTIONS = (0.05, 0.03, 0.02, 0.01, 0.005)  # of all samples: the farthest, first those whose agreement is full
+MIN_FAR, MIN_OTHERS = 10, 5  # samples, and those of them in other folds: of fewer a direction says little
 DOUBTFUL = 3  # times as many of the farthest are not among the rest
 MAX_REST = 4096  # samples that stand for the rest where there are more
 FOLDS = 5
-MIN_OTHERS = 5  # of the farthest, in the other folds
-MIN_SPREAD = 1e-6
 RIDGE = 0.3  # of the mean variance, added to each
 ROUNDS = 2  # what the first direction finds makes the second one clearer; a third changes little
-# mean projection of the farthest, in standard deviations of the rest: up to 3.5 in sets of drawings, glyphs and clothes
-# without off-topic samples, 4.1 among photographs; most sets with 5% of them have 5 to 30
-BY_CHANCE, IN_COMMON = 4.0, 6.0
+# agreement that counts for nothing, and fully. Without off-topic samples it is up to 3.1 in sets of digits, clothes,
+# drawings and CIFAR-10, and 3.9 among photographs; with 1 to 10% of them the median is 8
+BY_CHANCE, IN_COMMON = 3.0, 5.0
+MIN_SPREAD, LEAST_VARIANCE = 1e-6, 1e-12
 FARTHEST = 8.0  # spreads; how much farther a projection is says no more
+
+
+class Direction(NamedTuple):
+    """What the farthest samples differ in."""
+
+    number: int  # of the farthest samples
+    projection: FloatArray  # (N,) in standard deviations of the rest, from their median
+    agreement: float  # mean projection of the farthest
 
 
 def add_discriminant(units: FloatArray, weight: float, rows: Tensor, labels: IntArray) -> tuple[FloatArray, bool]:
@@ -40,24 +49,29 @@ def add_discriminant(units: FloatArray, weight: float, rows: Tensor, labels: Int
         rows: (N, R) whitened.
         labels: (N,) class codes from 0, -1: none.
     """
-    number = round(FAR_FRACTION * len(units))
     fold = folds(labels)
-    if number < MIN_FAR or not rows.shape[1] or not fold.any():
+    found = _clearest(units, rows, fold)
+    share = 0.0 if found is None else float(np.clip((found.agreement - BY_CHANCE) / (IN_COMMON - BY_CHANCE), 0, 1))
+    if found is None or not share:
         return units, False
-    blended, share = units, 0.0
+    blended = units
     for _ in range(ROUNDS):
-        order = np.argsort(-blended, kind="stable")
-        far, rest = order[:number], order[DOUBTFUL * number :]
-        if len(far) - np.bincount(fold[far]).max() < MIN_OTHERS:
-            break
-        projection = project(rows, far, rest, fold)
-        middle, upper = np.quantile(projection, (0.5, 0.8))
-        if not share:
-            agree = float(projection[far].mean() - middle)
-            share = float(np.clip((agree - BY_CHANCE) / (IN_COMMON - BY_CHANCE), 0, 1))
-        apart = np.minimum((projection - middle) / max(upper - middle, MIN_SPREAD), FARTHEST)
+        found = direction(blended, rows, fold, found.number) or found
+        middle, upper = np.quantile(found.projection, (0.5, 0.8))
+        apart = np.minimum((found.projection - middle) / max(upper - middle, MIN_SPREAD), FARTHEST)
         blended = (weight * units + share * apart) / (weight + share)
-    return blended, share > 0
+    return blended, True
+
+
+def _clearest(units: FloatArray, rows: Tensor, fold: IntArray) -> Direction | None:
+    """The direction of the most samples that agree in full, or else of those that agree most."""
+    tried: list[Direction] = []
+    for number in (round(fraction * len(units)) for fraction in FAR_FRACTIONS):
+        if number >= MIN_FAR and rows.shape[1] and (one := direction(units, rows, fold, number)):
+            tried.append(one)
+            if one.agreement >= IN_COMMON:
+                return one
+    return max(tried, key=lambda one: one.agreement, default=None)
 
 
 def folds(labels: IntArray) -> IntArray:
@@ -70,24 +84,33 @@ def folds(labels: IntArray) -> IntArray:
     return np.asarray(fold[inverse], np.int64)
 
 
-def project(rows: Tensor, far: IntArray, rest: IntArray, fold: IntArray) -> FloatArray:
-    """(N,) projections on the direction from the rest to far samples of the other folds, in deviations of the rest.
+def direction(distance: FloatArray, rows: Tensor, fold: IntArray, number: int) -> Direction | None:
+    """From the rest to the farthest samples of other folds than a sample's own; None where these are too few.
 
     Args:
+        distance: (N,) high = far.
         rows: (N, R).
-        far: positions of the farthest samples.
-        rest: positions of the others, in any order that depends on the samples alone.
         fold: (N,) codes from 0.
+        number: of samples that are the farthest.
     """
+    order = np.argsort(-distance, kind="stable")
+    far, rest = order[:number], order[DOUBTFUL * number :]
+    if number - np.bincount(fold[far]).max() < MIN_OTHERS:
+        return None
     rest = rest[np.linspace(0, len(rest) - 1, min(len(rest), MAX_REST)).round().astype(np.int64)]
-    values, number = rows.numpy(), int(fold.max()) + 1
-    directions, middles = np.zeros((number, rows.shape[1])), np.zeros(number)
-    for k in range(number):
-        one, other = (values[at[fold[at] != k]].astype(np.float64) for at in (far, rest))
+    values, parts = rows.numpy(), range(int(fold.max()) + 1)
+    directions, middles = np.zeros((len(parts), rows.shape[1])), np.zeros(len(parts))
+    for part in parts:
+        one, other = (values[at[fold[at] != part]].astype(np.float64) for at in (far, rest))
+        if len(other) < MIN_OTHERS:
+            return None
         covariance = np.atleast_2d(np.cov(other.T))
-        covariance += RIDGE * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-        direction = np.linalg.solve(covariance, one.mean(0) - other.mean(0))
-        along = other @ direction
-        directions[k], middles[k] = direction / along.std(), np.median(along) / along.std()
+        covariance += (RIDGE * np.trace(covariance) / len(covariance) + LEAST_VARIANCE) * np.eye(len(covariance))
+        across = np.linalg.solve(covariance, one.mean(0) - other.mean(0))
+        along = other @ across
+        spread = max(float(along.std()), LEAST_VARIANCE)
+        directions[part], middles[part] = across / spread, np.median(along) / spread
     projected = matrix_product(rows, torch.from_numpy(directions.astype(np.float32))).numpy()
-    return np.asarray(projected[np.arange(len(fold)), fold] - middles[fold], np.float64)
+    projection = projected[np.arange(len(fold)), fold] - middles[fold]
+    projection -= np.median(projection)
+    return Direction(number, projection.astype(np.float64), float(projection[far].mean()))

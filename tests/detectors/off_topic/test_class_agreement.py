@@ -116,7 +116,7 @@ def test_most_samples_are_not_off_topic(share: float, unknown: bool, monkeypatch
     x = UnitRows.of(np.random.default_rng(0).normal(size=(100, 8)).astype(np.float32))
     near = nearest_neighbors(x, 20)
     geometry = Geometry(x, None, near, minimum_spanning_tree(x, near), lambda q: q)
-    monkeypatch.setattr(detector, "off_topic_scores", lambda *_: np.linspace(0, 1, 100))
+    monkeypatch.setattr(detector, "off_topic_scores", lambda *_: (np.linspace(0, 1, 100), False))
     monkeypatch.setattr(detector, "automatic_threshold", lambda *_: share)
     found = BranchOffTopic()(geometry)
     assert found.calibration is not None
@@ -129,7 +129,7 @@ def test_most_of_a_class_is_not_off_topic(size: int, unknown: bool, monkeypatch:
     x = UnitRows.of(np.random.default_rng(0).normal(size=(100, 8)).astype(np.float32))
     near, labels = nearest_neighbors(x, 20), np.where(np.arange(100) < size, 0, 1)  # classes below 20 do not count
     geometry = Geometry(x, labels, near, minimum_spanning_tree(x, near), lambda q: q)
-    monkeypatch.setattr(detector, "off_topic_scores", lambda *_: np.linspace(0, 1, 100))
+    monkeypatch.setattr(detector, "off_topic_scores", lambda *_: (np.linspace(0, 1, 100), False))
     monkeypatch.setattr(detector, "automatic_threshold", lambda *_: 0.2)
     found = BranchOffTopic()(geometry)
     assert found.calibration is not None

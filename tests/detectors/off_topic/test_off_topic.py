@@ -150,7 +150,7 @@ def test_directions_are_whitened_from_some_samples() -> None:
 def test_no_distance_decides_alone() -> None:
     rng = np.random.default_rng(0)
     narrow, wide = np.exp(rng.normal(-2, 0.05, 500)), np.exp(rng.normal(-4, 0.8, 500))
-    blended = blend(np.stack([narrow, wide]))
+    blended = blend(np.stack([narrow, wide])).distance()
     apart = [np.corrcoef(np.log(blended + 1e-4), np.log(d))[0, 1] for d in (narrow, wide)]
     assert apart[0] == pytest.approx(apart[1], abs=0.1)
     assert blended.max() <= 1
@@ -159,8 +159,16 @@ def test_no_distance_decides_alone() -> None:
 def test_weights_of_distances_by_hand() -> None:
     rng = np.random.default_rng(0)
     distances = np.exp(rng.normal(-3, 0.4, (3, 50)))
-    np.testing.assert_allclose(blend(distances, np.array([1.0, 1, 2])), blend(distances[[0, 1, 2, 2]]), atol=1e-3)
-    np.testing.assert_array_equal(blend(distances, np.ones(3)), blend(distances))
+    weighted, twice = blend(distances, np.array([1.0, 1, 2])), blend(distances[[0, 1, 2, 2]])
+    np.testing.assert_allclose(weighted.distance(), twice.distance(), atol=1e-3)
+    np.testing.assert_array_equal(blend(distances, np.ones(3)).units, blend(distances).units)
+
+
+def test_the_farthest_stay_apart_below_a_distance_of_1() -> None:
+    found = blend(np.exp(np.random.default_rng(0).normal(-0.5, 0.1, (2, 50))).clip(0, 1))
+    far = found._replace(units=found.units + 40 * (np.arange(50) > 45)).distance()
+    assert far.max() == pytest.approx(1)
+    assert (np.argsort(far) == np.argsort(found.units + 40 * (np.arange(50) > 45))).all()
 
 
 def slow_relation(x: Doubles, view: Doubles) -> float:
@@ -205,14 +213,15 @@ def test_images_count_where_they_see_what_the_embedding_sees() -> None:
     for vectors, counts in ((rows, True), (rng.normal(size=(400, 24)), False)):
         x = UnitRows.of(vectors)
         branches = find_branches(minimum_spanning_tree(x, nearest_neighbors(x, 20)).linkage(), labels)[:2]
-        plain, seen = (off_topic_scores(x, *branches, labels, given) for given in (None, images))
+        plain, seen = (off_topic_scores(x, *branches, labels, given)[0] for given in (None, images))
         assert (relation(x.values, UnitRows.of(edges_and_colours(images)).values) > 0) is counts
         if counts:
             rank = [np.argsort(np.argsort(score))[:8].mean() for score in (plain, seen)]
             assert rank[1] < rank[0] / 3
         else:
             np.testing.assert_array_equal(plain, seen)
-        np.testing.assert_array_equal(off_topic_scores(x, *branches, None, images), off_topic_scores(x, *branches))
+        with_images, without = (off_topic_scores(x, *branches, None, given)[0] for given in (images, None))
+        np.testing.assert_array_equal(with_images, without)
 
 
 def test_order_of_samples_does_not_matter() -> None:
