@@ -112,7 +112,7 @@ class TightParts:
     @classmethod
     def among(cls, x: UnitRows, part: IntArray) -> TightParts:
         """The narrow ones of the parts (N,), codes from 0."""
-        of, count, every = torch.from_numpy(part), int(part.max()) + 1, torch.split(torch.arange(len(part)), 512)
+        of, count, every = torch.from_numpy(part), int(part.max()) + 1, torch.split(torch.arange(len(part)), 256)
         size = torch.bincount(of, minlength=count)
         centres = torch.zeros(count, x.values.shape[1], dtype=torch.float32)
         centres.index_add_(0, of, x.values).div_(size.unsqueeze(1))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -17,7 +18,8 @@ from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from selfclean_hooks.utils.shared_work import map_blocks
 
 SAME, OTHER, ANY = "same", "other", "any"
-CHUNK = 4096  # columns that are rounded at a time
+CHUNK = 1024  # columns that are rounded at a time
+NO_POSITION = 0xFFFFFFFF  # -1 in 32 bits
 
 
 def search_neighbors(
@@ -201,7 +203,12 @@ def rank_by_distance(x: UnitRows, rows: Tensor, candidates: Tensor) -> tuple[Ten
 
 
 def order_by_distance(candidates: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:
-    """Candidates (R, m) in order of their distances, equal ones by position."""
-    by_index = torch.argsort(candidates, dim=1)
-    order = by_index.gather(1, torch.argsort(distances.gather(1, by_index), dim=1, stable=True))
-    return candidates.gather(1, order), distances.gather(1, order)
+    """Candidates (R, m) in order of their distances, equal ones by position; -1, which are at infinity, are last.
+
+    The bits of floats >= 0 are ordered like integers: with the position behind them one sort does for both.
+    """
+    bits = distances.contiguous().numpy().view(np.int32).astype(np.int64)
+    packed = np.sort(bits << 32 | candidates.numpy() & NO_POSITION, axis=1)
+    found = packed & NO_POSITION
+    found[found == NO_POSITION] = -1
+    return torch.from_numpy(found), torch.from_numpy((packed >> 32).astype(np.int32).view(np.float32))

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from selfclean_hooks.neighbors import knn as module
-from selfclean_hooks.neighbors.exact_search import ANY, OTHER, SAME, search_neighbors
+from selfclean_hooks.neighbors.exact_search import ANY, OTHER, SAME, order_by_distance, search_neighbors
 from selfclean_hooks.neighbors.knn import NeighborLists, nearest_neighbors
 from selfclean_hooks.neighbors.screening.device import PROCESSOR, UNIT, screening_on
 from selfclean_hooks.neighbors.screening.screen import Screen, make_screen
@@ -179,6 +179,18 @@ def test_a_copy_in_a_collapsed_representation_is_the_nearest() -> None:
     found = nearest_neighbors(UnitRows.of(vectors), 16)
     assert found.indices[7, 0] == 399
     assert found.distances[399, 0] == 0
+
+
+def test_equal_distances_are_ordered_by_position_and_none_is_last() -> None:
+    g = torch.Generator().manual_seed(0)
+    candidates, distances = torch.randperm(70_000, generator=g)[: 40 * 30].view(40, 30), torch.rand(40, 30, generator=g)
+    distances = (4 * distances).round() / 4  # 0 and 1 among them
+    distances[candidates % 7 == 0], candidates[candidates % 11 == 0] = torch.inf, -1
+    distances[candidates < 0] = torch.inf
+    keys = zip(distances.tolist(), torch.where(candidates < 0, 1 << 40, candidates).tolist(), strict=True)
+    expected = [sorted(zip(*row, strict=True)) for row in keys]
+    found = zip(*(part.tolist() for part in order_by_distance(candidates, distances)), strict=True)
+    assert [[(d, i if i >= 0 else 1 << 40) for i, d in zip(*row, strict=True)] for row in found] == expected
 
 
 @pytest.fixture

@@ -164,7 +164,8 @@ def kernel_pca(x: SharedRows) -> tuple[Rows | ComputedRows, FloatArray]:
 
 def _directions(x: Tensor, mean: Tensor) -> Rows:
     """Unit rows (n, D) from the mean."""
-    return np.asarray(torch.nn.functional.normalize(x - mean).numpy())
+    rows = x - mean
+    return np.asarray(rows.div_(rows.norm(dim=1, keepdim=True).clamp_(min=1e-12)).numpy())
 
 
 def landmark_positions(x: Tensor, mean: Tensor) -> IntArray:
@@ -188,5 +189,7 @@ def arc_cosine_kernel(a: Rows, b: Rows) -> Rows:
     cosine = _product(a, b)
     np.clip(cosine, -1, 1, out=cosine)
     angle = np.arccos(cosine)
-    out: Rows = (np.sin(angle) + (a.dtype.type(np.pi) - angle) * cosine) / a.dtype.type(np.pi)
-    return out
+    cosine *= a.dtype.type(np.pi) - angle
+    cosine += np.sin(angle, out=angle)
+    cosine /= a.dtype.type(np.pi)
+    return cosine

@@ -1,8 +1,8 @@
 """The lowest screened distances of each row, kept from block to block.
 
-The lowest m of a row lie in the m groups of columns of lowest minimum, and in later blocks in groups whose minimum is
-below the m-th lowest so far: minima are many times faster to find than the lowest m. The bits of floats >= 0 are
-ordered like integers.
+The lowest m of a row lie in groups of columns whose minimum is below the m-th lowest so far: minima are many times
+faster to find than the lowest m. Where these are too many groups, as in the first block, the m-th lowest of the row is
+found first. The bits of floats >= 0 are ordered like integers.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def infinite_bits(shape: tuple[int, ...], precision: torch.dtype) -> Bits:
 
 
 SPAN, EVERY = 512, 32  # columns 0, 32, 64, ... of 512 are a group: the minima of all groups are found side by side
+ROWS = 1024
 NONE = np.iinfo(np.int64).max
 FEW_HITS = 2  # a row: to sort more takes longer than to turn the array
 
@@ -59,9 +60,13 @@ class PackedCandidates:
 
         Returns the bits of the minimum of each row in each `SPAN` columns, (R, S).
         """
-        index, columns = np.arange(len(self.limit))[rows], screened.shape[1]
-        whole = columns // SPAN * SPAN
-        bits = screened.view(BITS[self.precision])
+        index, bits = np.arange(len(self.limit))[rows], screened.view(BITS[self.precision])
+        starts = range(0, max(1, len(index)), ROWS)  # few rows at a time: less memory is asked for, and given back
+        return np.concatenate([self._take_rows(bits[at : at + ROWS], first, index[at : at + ROWS]) for at in starts])
+
+    def _take_rows(self, bits: Tensor, first: int, index: IntArray) -> Bits:
+        """The same of the rows at `index` (R,)."""
+        whole = bits.shape[1] // SPAN * SPAN
         parts = ((0, bits[:, :whole]), (whole, bits[:, whole:]))
         minima = [self._take(part, first + start, index) for start, part in parts if part.numel()]
         return np.concatenate([infinite_bits((len(index), 0), self.precision), *minima], 1)
@@ -70,13 +75,16 @@ class PackedCandidates:
         """Of columns whose number is a multiple of `SPAN`, or less than that."""
         size = SPAN // EVERY if bits.shape[1] >= SPAN else 1
         groups = _lowest(torch.unflatten(bits, 1, (-1, size, EVERY)), 2) if size > 1 else bits.unsqueeze(1)
-        row, group, limit = self._may_hold(groups.flatten(1).numpy(), self.limit[index])
+        row, group, limit = self._may_hold(bits, groups.flatten(1).numpy(), self.limit[index])
         column = group if size == 1 else group // EVERY * SPAN + group % EVERY
         of_row, of_column = bits.stride()
         length = (bits.shape[0] - 1) * of_row + (bits.shape[1] - 1) * of_column + 1
         flat = bits.as_strided((length,), (1,), bits.storage_offset()).numpy()
-        members = np.arange(0, size * EVERY, EVERY)
-        ordered = _ordered(flat.take((row * of_row + column * of_column)[:, None] + members * of_column))
+        members, at = np.arange(0, size * EVERY, EVERY), row * of_row + column * of_column
+        taken = np.empty((len(at), size), flat.dtype)
+        for place in range(size):  # faster than with the places of all in one array
+            taken[:, place] = flat[place * EVERY * of_column :].take(at)
+        ordered = _ordered(taken)
         inside = np.flatnonzero(ordered < limit[row][:, None])
         hit, member = _divided(inside, size)
         packed = ordered.ravel()[inside].astype(np.int64) << 32 | (first + column[hit] + members[member])
@@ -84,7 +92,7 @@ class PackedCandidates:
             self._merge(index, row[hit], packed)
         return _lowest(groups, 2).numpy() if size > 1 else groups.amin(2).numpy()
 
-    def _may_hold(self, lowest: Bits, limit: Bits) -> tuple[IntArray, IntArray, Bits]:
+    def _may_hold(self, bits: Tensor, lowest: Bits, limit: Bits) -> tuple[IntArray, IntArray, Bits]:
         """Rows and groups, of (R, G), that may hold one of the m lowest, m a row or so; (R,) what these are below."""
         m = self.packed.shape[1]
         hit = lowest < np.maximum(limit, 0)[:, None]  # bits below 0 are of lower distances, but not in order
@@ -92,11 +100,9 @@ class PackedCandidates:
         many = np.flatnonzero(np.bincount(row, minlength=len(hit)) > m)
         many = many[np.count_nonzero(lowest[many] < 0, axis=1) < m]
         if len(many):
-            best, groups = np.zeros((len(many), lowest.shape[1]), bool), lowest[many]
-            place = np.argpartition(groups, m - 1, axis=1)[:, :m]
-            np.put_along_axis(best, place, True, axis=1)
-            hit[many] &= best
-            limit[many] = np.minimum(limit[many], np.take_along_axis(groups, place[:, -1:], 1)[:, 0] + 1)
+            mth = np.partition(bits.numpy()[many], m - 1, axis=1)[:, m - 1]
+            limit[many] = np.where(mth < 0, limit[many], np.minimum(limit[many], mth + 1))
+            hit[many] = lowest[many] < limit[many, None]
             row, group = _by_row(hit)
         return row, group, limit
 
