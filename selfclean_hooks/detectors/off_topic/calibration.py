@@ -25,7 +25,7 @@ TAIL_BY_DIMENSION = 1.3  # over the dimension: added. In few dimensions the dist
 EXCLUDED = 0.02  # posterior probability on either side that the interval leaves out,
 FLATTENED = 2 / 3  # by this power of the likelihood of distances
 FLATTENED_TWICE = 1 / 2  # by this one of distances and labels, which err together,
-FLATTENED_THRICE = 1 / 3  # and by this one where a direction of the farthest samples is among the distances
+FLATTENED_THRICE = 2 / 5  # and by this one where a direction of the farthest samples is among the distances
 
 UNKNOWN = "the farthest samples may be off-topic or the tail of the others: no group of them lies apart"
 FEW_DIMENSIONS = "the samples vary in so few directions that how far the farthest reach is not known"

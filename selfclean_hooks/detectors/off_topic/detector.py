@@ -44,7 +44,7 @@ MAX_FLAGGED = 0.25  # of all samples; the mixtures hold a fifth of off-topic sam
 MAX_IN_GROUPS = 0.5  # of all samples, in branches that are classes or off-topic: without labels nobody knows which
 MAX_OF_CLASS = 0.4  # of the samples of one class: if so many seem off-topic, it is a class that varies more than others
 FEW = 5  # samples of a class that is judged together with others: two of four may be off-topic by chance
-CERTAIN_OF_MANY = 0.25  # the same where the farthest samples agree in a direction
+CERTAIN_OF_MANY = 0.2  # the same where the farthest samples agree in a direction
 CERTAIN = 0.35  # probability of being clean below which a sample is flagged though the number cannot be estimated
 
 

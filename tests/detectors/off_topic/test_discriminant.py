@@ -80,7 +80,7 @@ def test_what_is_of_one_other_source_is_found_by_it(off: int, far: float) -> Non
 
 
 @pytest.mark.parametrize("one_class", [False, True])
-def test_far_samples_of_one_class_do_not_speak_for_each_other(one_class: bool) -> None:
+def test_far_samples_of_one_class_do_not_support_each_other(one_class: bool) -> None:
     vectors, labels = drawn(1000, 30, 2, apart=3.0, one_class=one_class)
     units = np.random.default_rng(2).normal(size=1030) + 3.0 * (np.arange(1030) >= 1000)
     found, agree = add_discriminant(units, 3.0, UnitRows.of(vectors).values, labels)
