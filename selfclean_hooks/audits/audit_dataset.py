@@ -29,6 +29,7 @@ from selfclean_hooks.errors import DataError, DataWarning
 from selfclean_hooks.results.finding_neighbors import with_evidence
 from selfclean_hooks.results.findings import MAX_ITEMS, checked_max_items, with_max_items
 from selfclean_hooks.utils.arrays import as_vectors, fingerprint, note_identical
+from selfclean_hooks.utils.memory import release_mapped
 from selfclean_hooks.utils.patience import patience
 from selfclean_hooks.utils.text import bar, listing
 
@@ -75,7 +76,8 @@ def audit_embeddings(
     from selfclean_hooks.detectors.methods import score
     from selfclean_hooks.embedding.encoders.encoder import device_of
     from selfclean_hooks.neighbors.screening.device import screening_on
-    from selfclean_hooks.neighbors.unit_vectors import zero_rows
+    from selfclean_hooks.neighbors.unit_vectors import UnitRows, zero_rows
+    from selfclean_hooks.utils.torch_settings import on_cpu
 
     thresholds, policy = checked_settings(method, thresholds, policy)
     checked_max_items(max_items)
@@ -93,9 +95,12 @@ def audit_embeddings(
         )
     for same in (identical := note_identical(array)):
         warnings.warn(same, DataWarning, stacklevel=2)
+    with on_cpu():
+        rows = UnitRows.of(array)
+    release_mapped(array)
     with screening_on(where), bar("comparing", progress) as tick:
         scores = score(
-            array,
+            rows,
             codes,
             method=method,
             pairs_below=required_pair_score(thresholds),
@@ -115,7 +120,7 @@ def audit_embeddings(
     origin["settings"] |= search_settings(neighbor_search)
     result = Audit(scores, thresholds, policy, origin, digests=digests)
     with screening_on(where):
-        return with_evidence(with_max_items(result, max_items), array, progress=progress)
+        return with_evidence(with_max_items(result, max_items), rows, progress=progress)
 
 
 @unpack_options

@@ -46,7 +46,7 @@ METHODS = {
 
 @np.errstate(under="ignore")  # a user may let numpy raise where small numbers become 0
 def score(
-    vectors: NDArray[np.floating],
+    vectors: NDArray[np.floating] | UnitRows,
     labels: Labels | None,
     *,
     method: str = "default",
@@ -59,7 +59,7 @@ def score(
     """Scores of N checked vectors; O(N) memory.
 
     Args:
-        vectors: (N, D) finite.
+        vectors: (N, D) finite; or unit rows that are made already.
         labels: classes (-1: none), regression targets or several labels a sample, see `core.labels`; or None.
         method: a key of `methods.METHODS`.
         pairs_below: every pair with a score below this is listed.
@@ -77,7 +77,8 @@ def score(
     not_run = {"label_errors": why} if why else {}
     with on_cpu():
         x = UnitRows.of(vectors)
-        release_mapped(vectors)
+        if not isinstance(vectors, UnitRows):
+            release_mapped(vectors)
         lists_all_pairs = len(x) * (len(x) - 1) // 2 <= MIN_PAIRS
         k = len(x) - 1 if lists_all_pairs else chosen.neighbors
         neighbors = nearest_neighbors(x, k, classes if chosen.by_class else None, tick=tick)

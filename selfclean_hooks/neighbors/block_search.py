@@ -135,7 +135,8 @@ class BlockSearch:
     def again(self, places: Tensor, kind: str, k: int) -> Found:
         """The nearest of a few rows (R,), ascending, among many candidates."""
         own, best = self.screen[places], candidates(len(places), min(len(self.x), MANY * k), self.screen)
-        for columns in slices(len(self.x), self.screen.device.block(len(places), len(self.x))[1]):
+        budget = TILE**2 if self.screen.is_packed else None  # what one tile needs, by then all else is held
+        for columns in slices(len(self.x), self.screen.device.block(len(places), len(self.x), budget)[1]):
             screened = own.distances(self.screen[columns])
             if kind != ANY:
                 mask_kind(screened, kind, self.groups[places], self.groups[columns])

@@ -82,8 +82,10 @@ class UnitRows(SharedRows):
     zero: Tensor  # (N,) float32
 
     @classmethod
-    def of(cls, vectors: NDArray[np.floating], chunk: int = 512) -> UnitRows:
+    def of(cls, vectors: NDArray[np.floating] | UnitRows, chunk: int = 512) -> UnitRows:
         """Scale (N, D) `vectors` to unit rows, chunk by chunk and safe from overflow; the input is left alone."""
+        if isinstance(vectors, UnitRows):
+            return vectors
         values = torch.empty(vectors.shape, dtype=torch.float32)
         zero = torch.empty(len(vectors), dtype=torch.float32)
         for start in range(0, len(vectors), chunk):

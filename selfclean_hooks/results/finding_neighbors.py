@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 TIES = 4  # more than wanted: among equally near ones the first are reported
 
 
-def with_evidence(audit: A, vectors: NDArray[np.floating], tsne: bool = False, progress: bool = False) -> A:
+def with_evidence(audit: A, vectors: NDArray[np.floating] | UnitRows, tsne: bool = False, progress: bool = False) -> A:
     """The audit with the neighbours of the findings that are shown, exact, and a map. O(N D) memory.
 
     Args:
         audit: of these vectors.
-        vectors: (R, D) of its readable samples, in order of position.
+        vectors: (R, D) of its readable samples, in order of position; or their unit rows.
         tsne: make the map by t-SNE, unless there are too many samples or hardly any; else by principal components.
         progress: show a progress bar.
     """
