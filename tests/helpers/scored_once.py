@@ -7,7 +7,7 @@ of the tests have the same few data, and half of an audit of these is their scor
 import os
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from selfclean_hooks.detectors import methods
@@ -23,7 +23,8 @@ class ScoredOnce:
     def __init__(self) -> None:
         self.anew = methods.score
         self.process = os.getpid()
-        self.code = {name: dict(vars(module)) for name, module in _modules()}
+        self.imported, self.modules = 0, dict[str, Any]()
+        self.code = {name: dict(vars(module)) for name, module in self._modules()}
         self.scores: dict[bytes, bytes] = {}
         self.ticks: dict[bytes, list[tuple[int, int]]] = {}
 
@@ -40,12 +41,15 @@ class ScoredOnce:
         return pickle.loads(self.scores[key])
 
     def _is_replaced(self) -> bool:
-        for name, module in _modules():
+        for name, module in self._modules():
             now, before = vars(module), self.code.setdefault(name, dict(vars(module)))
             if any(now.get(part) is not value and now.get(part) is not self for part, value in before.items()):
                 return True
         return False
 
-
-def _modules() -> Iterator[tuple[str, Any]]:
-    return ((name, module) for name, module in list(sys.modules.items()) if name.startswith(PACKAGES))
+    def _modules(self) -> Iterable[tuple[str, Any]]:
+        """Of the packages; looked for among the thousands that are imported only where there are others."""
+        if len(sys.modules) != self.imported:
+            self.modules = {name: module for name, module in list(sys.modules.items()) if name.startswith(PACKAGES)}
+            self.imported = len(sys.modules)
+        return self.modules.items()

@@ -148,7 +148,7 @@ def audits() -> list[tuple[LabelScores, Wrong]]:
     """Classes near and far from each other, with 0 to 40% of wrong labels."""
     out = []
     for seed, (share, kind, (spread, classes)) in enumerate(CASES):
-        x, y = blobs(800, classes=classes, spread=spread, seed=seed)
+        x, y = blobs(500, classes=classes, spread=spread, seed=seed)
         given, wrong = flipped(y, share, kind, seed)
         out.append((run(x, given), wrong))
     return out

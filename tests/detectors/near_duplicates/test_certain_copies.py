@@ -179,7 +179,7 @@ def blind(n: int, copies: int, seed: int = 0) -> NDArray[np.float32]:
     return np.asarray(rng.normal(size=(n, 24))[of] + 0.4 * rng.normal(size=(n + copies, 24)), np.float32)
 
 
-@pytest.mark.parametrize("kind", COPIES)
+@pytest.mark.parametrize("kind", ["zoom 14%", "a corner", "-5 degrees", "cut off"])
 def test_what_the_network_takes_for_an_ordinary_neighbour_is_flagged(kind: str) -> None:
     images = scenes(300, seed=2)
     found = score(blind(300, 24), None, miniatures=small(images + [COPIES[kind](image) for image in images[:24]]))
