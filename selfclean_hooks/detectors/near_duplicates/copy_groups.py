@@ -97,9 +97,10 @@ def find_copy_groups(
             is_part = n - len(members) >= MIN_REST * n
             limit = ratio if is_part and 2 * unlike[child] < len(members) else 0.0
             if is_cluster[child] or (tight[child] <= CLASS_RATIO and _is_class(classes, members, of_class)):
-                spacing[members] = height[child]
                 sure = SURE_RATIO_IF_LARGE if len(members) >= LARGE else SURE_RATIO
                 limit = min(limit, SURE_RATIO_OF_CLUSTER if is_cluster[child] else sure)
+                if tight[child] > limit:  # else copies, whose distance is no scale to compare them with
+                    spacing[members] = height[child]
             if is_part and limit < tight[child] <= open_ratio and len(members) >= MIN_OPEN and not is_cluster[child]:
                 if np.isinf(spacing[members[0]]):
                     series[members] = np.minimum(series[members], members.min())

@@ -41,6 +41,7 @@ LABELLED = 0.9  # of the samples must carry a label; measured on classes of uneq
 TOO_MANY = "more samples lie far from the others than can be off-topic: there is no main body that they differ from"
 GROUPS = "most samples lie in groups apart from the others, and without labels each may be a class or off-topic"
 MAX_FLAGGED = 0.25  # of all samples; the mixtures hold a fifth of off-topic samples at most
+MAX_FLAGGED_UNLABELLED = 0.15  # the same without labels, a tenth at most: all else is far from many shots of one thing
 MAX_IN_GROUPS = 0.5  # of all samples, in branches that are classes or off-topic: without labels nobody knows which
 MAX_OF_CLASS = 0.4  # of the samples of one class: if so many seem off-topic, it is a class that varies more than others
 FEW = 5  # samples of a class that is judged together with others: two of four may be off-topic by chance
@@ -79,7 +80,8 @@ class BranchOffTopic:
         )
         threshold = automatic_threshold(calibration, labels is not None, agree)
         flagged = score < threshold
-        if flagged.mean() > MAX_FLAGGED or _are_classes(flagged, labels):
+        most = MAX_FLAGGED_UNLABELLED if labels is None else MAX_FLAGGED
+        if flagged.mean() > most or _are_classes(flagged, labels):
             threshold, calibration = 0.0, replace(calibration, unknown=TOO_MANY)
         elif may_be_class > MAX_IN_GROUPS and not calibration.unknown:
             threshold = calibration.probability_threshold(CERTAIN)

@@ -139,6 +139,17 @@ def test_samples_without_groups_are_counted(dim: int) -> None:
     assert not finding.calibration.unknown
 
 
+@pytest.mark.parametrize(("copies", "noise"), [(120, 0.003), (330, 0.015)])
+def test_copies_that_are_most_of_a_class_are_copies(copies: int, noise: float) -> None:
+    rng = np.random.default_rng(copies)
+    labels = np.append(np.arange(180) % 3, np.ones(copies, np.int64))
+    vectors = 0.6 * gaussian(180, 48) + 1.0 * gaussian(3, 48, 5)[labels[:180]]
+    vectors = np.concatenate([vectors, vectors[1:2] + noise * rng.normal(size=(copies, 48))])
+    finding = found(vectors, labels)
+    assert (finding.score[180:] < 0.1).all()
+    assert flags(finding).sum() == copies + 1
+
+
 def test_collapsed_features_of_a_trained_network_are_no_copies() -> None:
     labels = np.arange(600) % 4
     vectors = gaussian(4, 64)[labels] + 0.1 * gaussian(600, 64, 1)

@@ -93,6 +93,15 @@ def test_series_of_shots_are_not_off_topic(objects: int, shots: int, spread: flo
     assert not (found.score < found.automatic).any()
 
 
+@pytest.mark.parametrize(("shots", "others"), [(230, 60), (900, 170)])
+def test_what_lies_beside_many_shots_of_one_thing_is_not_off_topic(shots: int, others: int) -> None:
+    rng = np.random.default_rng(shots)
+    vectors = rng.normal(size=48) + 0.6 * rng.normal(size=(others, 48))
+    vectors = np.concatenate([vectors, vectors[:1] + 0.01 * rng.normal(size=(shots, 48))])
+    found = found_in(vectors, None)
+    assert not (found.score < found.automatic).any()
+
+
 def test_copied_data_have_the_off_topic_samples_that_they_had() -> None:
     vectors, labels = clouds(300, 3, 12, seed=5)
     once = found_in(vectors, labels)
