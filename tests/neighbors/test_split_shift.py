@@ -121,7 +121,7 @@ def test_splits_that_are_the_same_count_as_such_although_they_differ_by_rounding
     assert split_shift(rows[:4], rows[4:], permutations=70).p_value == pytest.approx((1 + at_least) / 71)
 
 
-@pytest.mark.parametrize(("n", "m", "dim"), [(30, 30, 5), (60, 12, 4), (25, 2, 40)])
+@pytest.mark.parametrize(("n", "m", "dim"), [(30, 30, 5), (25, 2, 40)])
 def test_p_values_are_uniform_where_there_is_no_shift(n: int, m: int, dim: int) -> None:
     tests = 120
     found = np.array([split_shift(*made(n, m, dim, seed), permutations=39, seed=seed).p_value for seed in range(tests)])

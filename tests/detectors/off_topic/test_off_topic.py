@@ -184,7 +184,7 @@ def slow_relation(x: Doubles, view: Doubles) -> float:
 @pytest.mark.parametrize("noise", [0.0, 0.5, 1.2, 1.6, 9.0])
 def test_relation_of_a_view_equals_a_slow_twin(noise: float) -> None:
     rng = np.random.default_rng(0)
-    rows = rng.normal(size=(120, 6))
+    rows = rng.normal(size=(80, 6))
     x, view = UnitRows.of(rows).values, UnitRows.of(rows + noise * rng.normal(size=rows.shape)).values
     found = relation(x, view)
     assert found == pytest.approx(slow_relation(x.numpy().astype(float), view.numpy().astype(float)), abs=0.01)
