@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.near_duplicates.alignment import displacements
 from selfclean_hooks.detectors.near_duplicates.pair_scores import listed_pairs
+from selfclean_hooks.detectors.near_duplicates.turned_copies import Attempts, shown
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
 MAX_RESIDUAL = 0.4  # of pairs before they are aligned finely: a copy cropped by a fifth is at 0.4
@@ -57,14 +58,32 @@ def certainty(
     close, moved = np.zeros(len(likely), np.bool_), motion > MOVED
     for kind, others in ((moved, apart[moved]), (~moved, apart)):  # what can be aligned by nature lies so at times, too
         close[kind] = apart[kind] <= beyond_chance(others, len(apart), len(miniatures))
-    likely, apart = likely[close], apart[close]
-    ends, at = np.unique(pairs[likely], return_inverse=True)
+    found = np.full(len(pairs), np.inf)
+    found[likely[close]] = _beside_ordinary(miniatures, pairs[likely[close]], apart[close], ordinary)
+    return found
+
+
+def certainty_of_turned(
+    miniatures: NDArray[np.uint8], attempts: Attempts, ordinary: Callable[[IntArray], IntArray]
+) -> FloatArray:
+    """The same (P,) of pairs without their borders, turned or mirrored; they are counted apart from all others."""
+    number = len(attempts.pairs)
+    as_shown = np.stack([np.arange(number), number + np.arange(number)], 1)
+    apart, _ = displacements(shown(miniatures, attempts), as_shown)
+    close = (apart <= beyond_chance(apart, len(miniatures), len(miniatures))).nonzero()[0]
+    found = np.full(number, np.inf)
+    found[close] = _beside_ordinary(miniatures, attempts.pairs[close], apart[close], ordinary)
+    return found
+
+
+def _beside_ordinary(
+    miniatures: NDArray[np.uint8], pairs: IntArray, apart: FloatArray, ordinary: Callable[[IntArray], IntArray]
+) -> FloatArray:
+    """(P,) displacements of pairs over the largest of a certain copy, which is that of ordinary neighbours; or inf."""
+    ends, at = np.unique(pairs, return_inverse=True)
     usual = _ordinary(miniatures, ends, ordinary(ends)[:, -ORDINARY:])
     largest = np.minimum(PER_SQUARE * usual**2, MAX_DISPLACEMENT)[at.reshape(-1, 2)].min(1)
-    found = np.full(len(pairs), np.inf)
-    certain = apart <= largest
-    found[likely[certain]] = (apart / np.maximum(largest, LEAST))[certain]
-    return found
+    return np.where(apart <= largest, apart / np.maximum(largest, LEAST), np.inf)
 
 
 def beyond_chance(displacement: FloatArray, tried: int, n: int) -> float:

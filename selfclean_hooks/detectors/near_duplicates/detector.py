@@ -59,7 +59,7 @@ class ScaledNearDuplicates:
         indices, distances = geometry.neighbors.indices.numpy(), geometry.neighbors.distances.numpy()
         tree, images = geometry.tree, geometry.miniatures
         dimension, _ = intrinsic_dimension(distances)
-        pixels = None if images is None else PixelEvidence(images)
+        pixels = None if images is None else PixelEvidence(images, geometry.labels)
         likeness = None if pixels is None else pixels.likeness(tree.edges)
         groups = find_copy_groups(tree.linkage(), dimension, geometry.labels, likeness)
         near, beyond = neighbors_beyond_groups(x, indices, distances, groups)

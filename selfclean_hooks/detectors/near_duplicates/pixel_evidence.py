@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.image_view import reduced
-from selfclean_hooks.detectors.near_duplicates.certain_copies import TRIED, certainty
+from selfclean_hooks.detectors.near_duplicates.certain_copies import TRIED, certainty, certainty_of_turned
 from selfclean_hooks.detectors.near_duplicates.pair_scores import listed_pairs, pair_scale
 from selfclean_hooks.detectors.near_duplicates.residuals import SIDE, aligned_residuals
 from selfclean_hooks.detectors.near_duplicates.spectra import similar_spectra
+from selfclean_hooks.detectors.near_duplicates.turned_copies import Attempts, turned_pairs
 from selfclean_hooks.utils.arrays import BoolArray, FloatArray, IntArray
 
 SCALE_RANK = 12  # the neighbour by its residual that is an ordinary one, in pixels
@@ -31,14 +32,15 @@ class PixelEvidence:
         copies: (C,) keys of the pairs that are certain copies, ascending.
     """
 
-    def __init__(self, miniatures: NDArray[np.uint8]) -> None:
-        """See `aligned_residuals`."""
-        self.miniatures, self.scale = miniatures, np.ones(len(miniatures))
+    def __init__(self, miniatures: NDArray[np.uint8], labels: IntArray | None = None) -> None:
+        """See `aligned_residuals` and `turned_pairs`."""
+        self.miniatures, self.scale, self._labels = miniatures, np.ones(len(miniatures)), labels
         self._small = reduced(miniatures, SIDE)
         self.copies, self._certainty = np.empty(0, np.int64), np.empty(0)  # keys of pairs, ascending
         self._known, self._residual = np.empty(0, np.int64), np.empty(0)
         self._mirrored = np.empty(0, bool)
         self._similar = np.empty(0, np.int64)
+        self._turned = Attempts(np.empty((0, 2), np.int64), np.empty(0, np.int64))
 
     def residuals(self, pairs: IntArray) -> tuple[FloatArray, BoolArray]:
         """`aligned_residuals` of pairs (P, 2); each pair is compared once."""
@@ -56,7 +58,7 @@ class PixelEvidence:
         return np.asarray(pairs.min(1) * len(self.miniatures) + pairs.max(1))
 
     def find_similar(self, among: int | None = None) -> IntArray:
-        """Pairs (P, 2) with `similar_spectra`, each once, among which certain copies are searched for in any case.
+        """Pairs (P, 2) of `similar_spectra` and `turned_pairs`, each once, among which certain copies are searched for.
 
         Args:
             among: the images from this position on with those before it; by default all with all.
@@ -65,8 +67,9 @@ class PixelEvidence:
             found = similar_spectra(self.miniatures)
         else:
             found = np.add(similar_spectra(self.miniatures[among:], self.miniatures[:among]), (among, 0))
-        self._similar = np.unique(self._key(found))
-        return np.stack(np.divmod(self._similar, len(self.miniatures)), 1)
+        self._similar, self._turned = np.unique(self._key(found)), turned_pairs(self.miniatures, among, self._labels)
+        either = np.union1d(self._similar, self._key(self._turned.pairs))
+        return np.stack(np.divmod(either, len(self.miniatures)), 1)
 
     def find_copies(self, pairs: IntArray, ordinary: Callable[[IntArray], IntArray]) -> None:
         """Find which of the pairs (P, 2), each of them once, are certain copies; see `certainty`."""
@@ -74,9 +77,12 @@ class PixelEvidence:
         residual = np.where(np.isin(key, self._similar), 0, np.where(mirrored, np.inf, residual))
         tried = TRIED * len(self.miniatures) + len(self._similar)
         found = certainty(self.miniatures, pairs, residual, ordinary, tried)
-        certain = np.isfinite(found)
-        order = np.argsort(key[certain])
-        self.copies, self._certainty = key[certain][order], found[certain][order]
+        turned = certainty_of_turned(self.miniatures, self._turned, ordinary)
+        key, found = np.append(key, self._key(self._turned.pairs)), np.append(found, turned)
+        order = np.lexsort((found, key))
+        order = order[np.isfinite(found[order])]
+        self.copies, first = np.unique(key[order], return_index=True)
+        self._certainty = found[order][first]
 
     def with_copies(self, score: NDArray[np.floating], pairs: IntArray, least: float, most: float) -> FloatArray:
         """The scores (P,) of pairs (P, 2), of certain copies at most from `least` to `most`, the least certain one."""

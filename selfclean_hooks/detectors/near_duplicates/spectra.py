@@ -7,6 +7,8 @@ such copies. They hold others as well: what is found here is only worth being al
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,21 +30,38 @@ def similar_spectra(miniatures: NDArray[np.uint8], among: NDArray[np.uint8] | No
         miniatures: (N, S, S, 3), S 16 or a multiple.
         among: (M, S, S, 3) images that theirs are compared with; by default each with all others of them.
     """
+    return alike_by(spectra, miniatures, among, LISTED)
+
+
+def alike_by(
+    described: Callable[[NDArray[np.uint8]], Float32Array],
+    miniatures: NDArray[np.uint8],
+    among: NDArray[np.uint8] | None,
+    listed: int,
+) -> IntArray:
+    """Pairs of images (P, 2) far more alike than usual by what describes them: of an image, and of one among others.
+
+    Args:
+        described: rows (N, R) of images.
+        miniatures: (N, S, S, 3).
+        among: (M, S, S, 3) images that theirs are compared with; None: each with all others of them.
+        listed: neighbours of each at most.
+    """
     others = miniatures if among is None else among
     if min(len(miniatures), len(others) - 1) < 1:
         return np.empty((0, 2), np.int64)
-    magnitudes = spectra(others)
+    magnitudes = described(others)
     mean = magnitudes.mean(0)
     rows = UnitRows.of(magnitudes - mean)
     if among is None:
         found = nearest_neighbors(rows, min(USUAL, len(rows) - 1))
         near, distance = found.indices.numpy(), found.distances.numpy()
     else:
-        magnitudes = spectra(miniatures)
+        magnitudes = described(miniatures)
         found_there = cross_nearest_neighbors(UnitRows.of(magnitudes - mean), rows, min(USUAL, len(rows)))[0]
         near, distance = found_there[0].numpy(), found_there[1].numpy()
     alike = (distance <= MAX_RATIO**2 * distance[:, -1:]) & (near >= 0) & (magnitudes.max(1, keepdims=True) > 0)
-    row, rank = np.nonzero(alike[:, :LISTED])
+    row, rank = np.nonzero(alike[:, :listed])
     return np.stack([row, near[row, rank]], 1).astype(np.int64)
 
 
