@@ -41,6 +41,9 @@ MIN_INSIGHT = 0.75  # disagreement, as a fraction of that by the commonest class
 # Disagreement of the more certain half of few samples, with so many standard deviations on top. Beyond it predictors
 # are not clearly right more often than not: by wrong labels, or as classes overlap, which many samples tell apart
 MAX_CONFIDENT, DEVIATIONS = 0.5, 3.0
+# The same of points of a plane or a line: overlapping classes leave right labels far inside of another class, as wrong
+# ones are. From the first of these intrinsic dimensions to the second it rises to the usual, and with twice as many
+MAX_CONFIDENT_OF_PLANE, PLANE = 0.12, (2.2, 3.0)
 SURPLUS, SIGNIFICANCE = 2.5, 0.01  # clean data sets have up to 2.5 times as many low scores as hardness foresees
 MAX_UNKNOWN = 0.1  # fraction of the labels that may be wrong unseen where none is claimed to be
 # Right labels that disagree, from which on, by degrees, the supports say so little that hard samples may seem easy: on
@@ -65,15 +68,21 @@ class LabelScores:
 INVERSE_TEMPERATURE = 0.3  # of the log odds, as scores: the predictors are correlated, so their sum is overconfident
 
 
-def score_support(labels: LabelSupport) -> LabelScores:
-    """Scores and calibration of the labels of N samples: 1/2 where the label is as likely as all others together."""
+def score_support(labels: LabelSupport, dimension: float = math.inf) -> LabelScores:
+    """Scores and calibration of the labels of N samples: 1/2 where the label is as likely as all others together.
+
+    Args:
+        labels: support of N samples for M classes each; the given label is the first listed.
+        dimension: intrinsic one of the samples.
+    """
     rates = confusion_rates(labels, int(labels.classes.max()) + 1)
     scores = label_log_odds(labels, rates)
     scores *= INVERSE_TEMPERATURE
     expit(scores, out=scores)
     best = labels.support.argmax(1)
     predicted = np.take_along_axis(labels.classes, best[:, None], 1)[:, 0]
-    return LabelScores(scores[:, 0], predicted, calibrate_scores(labels, scores), prediction_confidence(labels, best))
+    calibration = calibrate_scores(labels, scores, dimension)
+    return LabelScores(scores[:, 0], predicted, calibration, prediction_confidence(labels, best))
 
 
 def prediction_confidence(labels: LabelSupport, predicted: IntArray) -> FloatArray:
@@ -90,12 +99,13 @@ def prediction_confidence(labels: LabelSupport, predicted: IntArray) -> FloatArr
     return np.where(predicted > 0, np.exp(chosen), np.nan)
 
 
-def calibrate_scores(labels: LabelSupport, scores: FloatArray) -> Calibration:
+def calibrate_scores(labels: LabelSupport, scores: FloatArray, dimension: float) -> Calibration:
     """The calibration of the scores of the given labels.
 
     Args:
         labels: support of N samples for M classes each; the given label is the first listed.
         scores: (N, M) in [0, 1] of each listed label, were it the given one.
+        dimension: intrinsic one of the samples.
     """
     best = labels.sharp.argmax(1)
     parts = parts_of(len(best))
@@ -142,8 +152,8 @@ def calibrate_scores(labels: LabelSupport, scores: FloatArray) -> Calibration:
     shows_none = disagrees.mean() > MIN_INSIGHT * by_chance and not noise.best
     confident = disagrees[margin >= np.median(margin)]
     rate = float(confident.mean())
-    most_confident = float(np.interp(len(best), (MANY / 2, MANY), (MAX_CONFIDENT, 1)))
-    shows_none |= rate + DEVIATIONS * math.sqrt(rate * (1 - rate) / len(confident)) > most_confident
+    above = rate + DEVIATIONS * math.sqrt(rate * (1 - rate) / len(confident))
+    shows_none |= above > most_confident(len(best), dimension)
     unknown = UNKNOWN if highest.floor >= TOO_MANY or shows_none else ""
     certain = 1.0 if lowest.floor or noise.best else trust
     plausible = certain > 0 and mean(likely) <= MAX_EXCESS * max(highest.floor, by_class.floor.mean())
@@ -159,6 +169,13 @@ def calibrate_scores(labels: LabelSupport, scores: FloatArray) -> Calibration:
         likely = raise_odds(likely, 1 + 4 * MIXED_ODDS * at_random * (1 - at_random))
     fewest, most = np.minimum(np.minimum(fewest, likely), MAX_CERTAINTY), np.maximum(most, likely)
     return Calibration(knots, 1 - likely, 1 - most, 1 - fewest, unknown)
+
+
+def most_confident(n: int, dimension: float) -> float:
+    """The highest rate at which the more certain half of n samples may disagree for any of them to be flagged."""
+    usual = float(np.interp(n, (MANY / 2, MANY), (MAX_CONFIDENT, 1)))
+    plane = float(np.interp(n, (MANY, 2 * MANY), (MAX_CONFIDENT_OF_PLANE, 1)))
+    return float(np.interp(dimension, PLANE, (plane, usual)))
 
 
 def _lead(support: FloatArray) -> FloatArray:

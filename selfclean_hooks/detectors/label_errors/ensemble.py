@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.image_view import edges_and_colours
+from selfclean_hooks.detectors.intrinsic_dimension import intrinsic_dimension
 from selfclean_hooks.detectors.label_errors.calibration import LabelScores, score_support
 from selfclean_hooks.detectors.label_errors.candidates import CandidateFeatures, Neighbors
 from selfclean_hooks.detectors.label_errors.directions import ComputedRows, kernel_pca, left_singular_vectors
@@ -120,9 +121,12 @@ def judge_labels(inputs: PredictorInputs, labels: IntArray, support: LabelSuppor
         labels: (N,) classes 0 to C - 1.
         support: `label_support` of these.
     """
-    found = score_support(support)
+    dimension, _ = intrinsic_dimension(inputs.lists[1][1])
+    found = score_support(support, dimension)
     cleaned = without_errors(labels, found)
-    return found if (cleaned == labels).all() else score_support(second_support(inputs, cleaned, support))
+    if (cleaned == labels).all():
+        return found
+    return score_support(second_support(inputs, cleaned, support), dimension)
 
 
 def without_errors(labels: IntArray, found: LabelScores) -> IntArray:
