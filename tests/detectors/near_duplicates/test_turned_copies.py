@@ -82,7 +82,7 @@ def slow_without_borders(image: Images) -> Images:
     return image
 
 
-def test_borders_are_cut_off_as_by_a_loop() -> None:
+def test_borders_are_taken_off_as_by_a_loop() -> None:
     tiny = small([frame(image) for image in scenes(5) for frame in FRAMES.values()] + scenes(3, seed=1))
     tiny = np.concatenate([tiny, np.full((1, 32, 32, 3), 9, np.uint8)])
     found = without_borders(tiny).astype(int)
