@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from selfclean_hooks import Audit, audit_embeddings
+from selfclean_hooks.audits.pipeline import audit_of
+from selfclean_hooks.audits.settings import AuditSettings
+from selfclean_hooks.detectors.leakage import find_leakage
 from selfclean_hooks.detectors.near_duplicates.turned_copies import (
     best_orientation,
     invariant_spectra,
@@ -19,6 +22,7 @@ from selfclean_hooks.detectors.near_duplicates.turned_copies import (
     without_borders,
 )
 from tests.detectors.near_duplicates.test_certain_copies import SIZE, scenes, small
+from tests.detectors.test_leakage import embeddings
 
 Images = NDArray[np.uint8]
 
@@ -144,6 +148,24 @@ def test_copies_that_no_list_of_neighbours_holds_are_flagged(kinds: dict[str, Ca
     audit = audited(images + copies)
     assert found(audit, 300, 30) >= 26
     assert np.count_nonzero(audit.frame.near_duplicate_set.to_numpy()[30:300] >= 0) <= 2
+
+
+def test_turned_copies_in_another_split_are_flagged() -> None:
+    train, val = photographs(240), photographs(60, seed=1)
+    val[:20] = [list(TURNS.values())[i % len(TURNS)](image) for i, image in enumerate(train[:20])]
+    sides = {}
+    for name, images in (("train", train), ("val", val)):
+        rows = np.stack(
+            [np.asarray(image.resize((6, 6), Image.Resampling.BOX), np.float32).ravel() for image in images]
+        )
+        sides[name] = embeddings(rows, miniatures=small(images))
+    scales = audit_of(sides["train"], AuditSettings()).scores.pair_scales
+    leaks = find_leakage(sides, {"train": scales}, 0.01, 0.01, ("train",))["train"]
+    assert leaks.scaled_score is not None
+    flagged = leaks.scaled_score < leaks.automatic
+    pairs = set(zip(leaks.index[flagged].tolist(), leaks.other_index[flagged].tolist(), strict=True))
+    assert len({(at, at) for at in range(20)} & pairs) >= 17
+    assert len(pairs) <= 21
 
 
 def test_an_image_of_another_class_is_no_turned_copy() -> None:
