@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,10 @@ def read_npz(path: str) -> dict[str, NDArray[Any]]:
             arrays = {key: file[key] for key in ("images", "embeddings", "labels") if key in keys}
     except Exception as error:  # a damaged archive raises OSError, ValueError, BadZipFile, zlib.error, EOFError, ...
         cure = "save plain arrays of numbers or text with numpy.savez, no Python objects"
-        raise SourceError(f"{path}: cannot be read as .npz: {error}; {cure}") from error
+        # of any other file numpy says that it could be loaded unsafely
+        known = isinstance(error, OSError) or zipfile.is_zipfile(path)
+        reason = error if known else "it is no archive of arrays, or cut short"
+        raise SourceError(f"{path}: cannot be read as .npz: {reason}; {cure}") from error
     if damaged := [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]:
         raise SourceError(f"{path}: {damaged[0]} is no array: save it again with numpy.savez")
     if damaged := [key for key, array in arrays.items() if not holds_unicode(array)]:
