@@ -43,7 +43,7 @@ MIN_INSIGHT = 0.75  # disagreement, as a fraction of that by the commonest class
 MAX_CONFIDENT, DEVIATIONS = 0.5, 3.0
 # The same of points of a plane or a line: overlapping classes leave right labels far inside of another class, as wrong
 # ones are. From the first of these intrinsic dimensions to the second it rises to the usual, and with twice as many
-MAX_CONFIDENT_OF_PLANE, PLANE = 0.12, (2.2, 3.0)
+MAX_CONFIDENT_OF_PLANE, PLANE = 0.12, (2.1, 2.3)
 SURPLUS, SIGNIFICANCE = 2.5, 0.01  # clean data sets have up to 2.5 times as many low scores as hardness foresees
 MAX_UNKNOWN = 0.1  # fraction of the labels that may be wrong unseen where none is claimed to be
 # Right labels that disagree, from which on, by degrees, the supports say so little that hard samples may seem easy: on
