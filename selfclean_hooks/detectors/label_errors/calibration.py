@@ -174,7 +174,7 @@ def calibrate_scores(labels: LabelSupport, scores: FloatArray, dimension: float)
 def most_confident(n: int, dimension: float) -> float:
     """The highest rate at which the more certain half of n samples may disagree for any of them to be flagged."""
     usual = float(np.interp(n, (MANY / 2, MANY), (MAX_CONFIDENT, 1)))
-    plane = float(np.interp(n, (MANY, 2 * MANY), (MAX_CONFIDENT_OF_PLANE, 1)))
+    plane = min(usual, float(np.interp(n, (MANY / 4, MANY / 2), (MAX_CONFIDENT_OF_PLANE, 1))))
     return float(np.interp(dimension, PLANE, (plane, usual)))
 
 

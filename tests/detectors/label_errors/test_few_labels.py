@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.datasets import make_moons
+from sklearn.datasets import make_blobs, make_moons
 
 from selfclean_hooks.detectors.label_errors.calibration import most_confident
 from selfclean_hooks.detectors.label_errors.detector import automatic_threshold
@@ -25,18 +25,29 @@ def test_right_labels_of_few_overlapping_classes_are_not_flagged(n: int, classes
 
 
 def test_right_labels_of_few_points_of_a_plane_are_not_flagged() -> None:
-    for n, noise in ((60, 0.45), (90, 0.35), (140, 0.4), (280, 0.3)):
+    for n, noise in ((60, 0.45), (90, 0.35), (120, 0.4)):
         for seed in range(3):
             x, y = make_moons(n, noise=noise, random_state=seed)
             found = run(x.astype(np.float32), y)
             assert not (found.score < automatic_threshold(found)).any()
 
 
+def test_wrong_labels_of_separate_points_of_a_plane_are_found_where_there_are_more() -> None:
+    for seed in range(2):
+        x, y = make_blobs(300, centers=3, cluster_std=1.0, random_state=seed, center_box=(-12, 12))
+        wrong = np.random.default_rng(seed).choice(300, 30, replace=False)
+        y[wrong] = (y[wrong] + 1) % 3
+        found = run(x.astype(np.float32), y)
+        flagged = found.score < automatic_threshold(found)
+        assert flagged[wrong].mean() > 0.6
+        assert flagged.sum() <= 33
+
+
 def test_more_may_disagree_the_more_samples_and_dimensions_there_are() -> None:
     by_dimension = [most_confident(100, dimension) for dimension in (1, 2, 2.2, 2.3, 8)]
     assert by_dimension == sorted(by_dimension)
     assert by_dimension[3:] == [0.5, 0.5]
-    assert most_confident(100, 1) < most_confident(700, 1) < most_confident(2000, 1) == 1
+    assert most_confident(100, 1) < most_confident(200, 1) < most_confident(300, 1) < most_confident(2000, 1) == 1
 
 
 @pytest.mark.parametrize(("n", "classes"), [(80, 4), (100, 10), (120, 6)])
