@@ -243,8 +243,8 @@ class AuditedTraining:
             raise PolicyError(f"its scores mean little: {doubts[0]}")
 
     def _corrected(self, name: str, loader: Any, corrections: Corrections) -> Any:
-        """The loader with its `data_of` corrected."""
-        new, warning = corrected_loader(self.host, name, loader, corrections, self.settings.embedding)
+        own = self.settings.embedding, self.auditor.module
+        new, warning = corrected_loader(self.host, name, loader, corrections, *own)
         if warning:
             self.auditor.warn(warning)
         return new

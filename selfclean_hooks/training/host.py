@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from torch import nn
+
 from selfclean_hooks.core.settings import EmbeddingSettings
 from selfclean_hooks.data.dataset_tree import check_map_style
 from selfclean_hooks.data.fingerprint import data_fingerprint
@@ -20,9 +22,10 @@ from selfclean_hooks.training.settings import TrainingSettings
 from selfclean_hooks.utils.processes import Processes
 
 LAST_BATCH = (
-    "DataAudit: without the dropped samples the last batch of an epoch holds a single one, which BatchNorm may refuse: "
-    "set drop_last=True or another batch_size"
+    "DataAudit: without the dropped samples the last batch of an epoch holds a single one, which BatchNorm may refuse"
 )
+LEFT_OUT = "it is left out, one sample an epoch; with another batch_size none is"
+CURE = "set drop_last=True or another batch_size"
 
 
 class Host(ABC):
@@ -111,23 +114,32 @@ class Host(ABC):
         return None
 
 
+def refuses_one(module: nn.Module) -> bool:
+    """Whether a module may not train on a batch of one sample, as BatchNorm may not; its subclasses see to it."""
+    return any(type(part) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d) for part in module.modules())
+
+
 def corrected_loader(
-    host: Host, name: str, loader: Any, corrections: Corrections, reading: EmbeddingSettings
+    host: Host, name: str, loader: Any, corrections: Corrections, reading: EmbeddingSettings, module: nn.Module
 ) -> tuple[Any, str]:
     """The loader with its `data_of` corrected, and a warning about its last batch or "".
+
+    A last batch of a single sample, of several before, is left out where the module refuses it.
 
     Raises:
         PolicyError: No training is possible on what is left.
     """
     if (new := corrected(loader, corrections, reading)) is loader:
         return loader, ""
-    shards = host.sampler_shards()
+    shards, warning = host.sampler_shards(), ""
+    if dropping.single_sample_batch(new, loader, shards):
+        shorter = dropping.without_last_batch(new) if refuses_one(module) else new
+        new, warning = shorter, f"{LAST_BATCH}: {CURE if shorter is new else LEFT_OUT}"
     why = dropping.problem(new, len(loader.dataset), shards)
     why = why or host.why_too_few(dropping.batches(new, shards))
     if why is not None:
         raise PolicyError(f"training on what is left of {name or 'the training data'} cannot work: {why}")
-    alone = dropping.single_sample_batch(new, loader, shards)
-    return new, LAST_BATCH if alone else ""
+    return new, warning
 
 
 def fewer_steps(host: Host, loader: Any, new: Any) -> str:

@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, RandomSampler, SequentialSampler, Subset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    RandomSampler,
+    SequentialSampler,
+)
 
 from selfclean_hooks.data.dataset_tree import check_map_style
 from selfclean_hooks.data.views.kept_samples import KeptSamples, NewLabels
@@ -136,6 +143,13 @@ def single_sample_batch(loader: DataLoader[Any], before_loader: DataLoader[Any],
     return _ends_alone(loader, world_size) and not _ends_alone(before_loader, world_size)
 
 
+def without_last_batch(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """The same loader with drop_last=True; itself where its class takes no such argument, or no batch would be left."""
+    if "drop_last" not in _names(type(loader)) or len(loader) < 2:
+        return loader
+    return _made(loader, loader.dataset, loader.sampler, drop_last=True)
+
+
 def _cure(first: str) -> str:
     return f"{first}, {ELSEWHERE}"
 
@@ -175,8 +189,8 @@ def _making(loader: DataLoader[Any]) -> str | None:
     return None
 
 
-def _made(loader: DataLoader[Any], dataset: Subset[Any], sampler: Any) -> DataLoader[Any]:
-    settings = {name: getattr(loader, name) for name in _names(type(loader))}
+def _made(loader: DataLoader[Any], dataset: Dataset[Any], sampler: Any, **changed: Any) -> DataLoader[Any]:
+    settings = {name: getattr(loader, name) for name in _names(type(loader))} | changed
     return type(loader)(dataset=dataset, sampler=sampler, **settings)
 
 

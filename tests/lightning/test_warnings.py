@@ -193,20 +193,21 @@ def test_less_than_a_batch_left_with_drop_last_is_refused() -> None:
 
 
 @pytest.mark.parametrize("drop_last", [False, True])
-def test_a_last_batch_of_one_is_warned_of(drop_last: bool) -> None:
+def test_a_last_batch_of_one_is_left_out_and_that_is_said(drop_last: bool) -> None:
     before = audit_callback(None, policy=DROP)
     with pytest.warns(DataWarning):
         fit(before)
     size = len(before.audit.clean_indices) - 1
     net = Net()
-    net.encoder[2] = nn.Identity()
+    net.encoder[2] = nn.BatchNorm1d(32)  # which refuses a batch of one
     with pytest.warns(DataWarning) as caught:
         fit(audit_callback(None, policy=DROP), net=net, batch_size=size, drop_last=drop_last)
     reported = (
         "DataAudit: without the dropped samples the last batch of an epoch holds a single one, which BatchNorm may "
-        "refuse: set drop_last=True or another batch_size"
+        "refuse: it is left out, one sample an epoch; with another batch_size none is"
     )
     assert (reported in said(caught)) is not drop_last
+    assert len(net.seen[0]) == size
 
 
 def test_validation_data_is_never_dropped() -> None:
