@@ -42,7 +42,7 @@ MIN_INSIGHT = 0.75  # disagreement, as a fraction of that by the commonest class
 # are not clearly right more often than not: by wrong labels, or as classes overlap, which many samples tell apart
 MAX_CONFIDENT, DEVIATIONS = 0.5, 3.0
 # The same of points of a plane or a line: overlapping classes leave right labels far inside of another class, as wrong
-# ones are. From the first of these intrinsic dimensions to the second it rises to the usual, and with twice as many
+# ones are. It rises to the usual from the first of these intrinsic dimensions to the second, and with more samples
 MAX_CONFIDENT_OF_PLANE, PLANE = 0.12, (2.1, 2.3)
 SURPLUS, SIGNIFICANCE = 2.5, 0.01  # clean data sets have up to 2.5 times as many low scores as hardness foresees
 MAX_UNKNOWN = 0.1  # fraction of the labels that may be wrong unseen where none is claimed to be

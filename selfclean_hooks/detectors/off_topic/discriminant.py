@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfclean_hooks.detectors.off_topic.distances import evenly_spaced
 from selfclean_hooks.neighbors.unit_vectors import matrix_product
 from selfclean_hooks.utils.arrays import FloatArray, IntArray
 
-FAR_FRACTIONS = (0.05, 0.03, 0.02, 0.01, 0.005)  # of all samples: the farthest, first those whose agreement is full
+FAR_FRACTIONS = (0.05, 0.03, 0.02, 0.01, 0.005)  # of all samples, the farthest: the most that agree are taken
 MIN_FAR, MIN_OTHERS = 10, 5  # samples, and those of them in other folds: of fewer a direction says little
 DOUBTFUL = 3  # times as many of the farthest are not among the rest
 MAX_REST = 4096  # samples that stand for the rest where there are more
@@ -96,7 +97,7 @@ def direction(distance: FloatArray, rows: Tensor, fold: IntArray, number: int) -
     far, rest = order[:number], order[DOUBTFUL * number :]
     if number - np.bincount(fold[far]).max() < MIN_OTHERS:
         return None
-    rest = rest[np.linspace(0, len(rest) - 1, min(len(rest), MAX_REST)).round().astype(np.int64)]
+    rest = rest[evenly_spaced(len(rest), MAX_REST)]
     values, parts = rows.numpy(), range(int(fold.max()) + 1)
     directions, middles = np.zeros((len(parts), rows.shape[1])), np.zeros(len(parts))
     for part in parts:
