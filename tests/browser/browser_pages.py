@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 N = 300
 CLASSES = ("ant", "bee", "cat")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+READY = "#tabs:not([hidden])"
+FREE = Path(__file__).with_name("blank.html").as_uri()
+STORED = "JSON.stringify(Object.entries(localStorage).sort())"
 
 
 def required(reason: str) -> NoReturn:
@@ -49,6 +53,15 @@ def chromium() -> Iterator["Browser"]:
         browser.close()
 
 
+def waiting(seconds: float = 20) -> Iterator[None]:
+    """Try again until then."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(0.02)
+    pytest.fail(f"not within {seconds} s")
+
+
 @dataclass
 class Opened:
     """A page and what went wrong in it."""
@@ -63,6 +76,15 @@ class Opened:
     def press(self, *keys: str) -> None:
         for key in keys:
             self.page.keyboard.press(key)
+
+    def reload(self) -> None:
+        """Visit again. What a page stores reaches the process of its next visit a moment later: until it is there."""
+        stored = self.page.evaluate(STORED)
+        for _ in waiting():
+            self.page.reload()
+            self.page.wait_for_selector(READY)
+            if self.page.evaluate(STORED) == stored:
+                return
 
     def dismiss(self, dialog: "Dialog") -> None:
         self.problems.append(f"dialog: {dialog.message}")
@@ -97,7 +119,7 @@ def opened(browser: "Browser", path: Path, fragment: str = "", **settings: Any) 
         page.on(event, listener)  # type: ignore[call-overload]  # one name an overload
     try:
         page.goto(address + fragment)
-        page.wait_for_selector("#tabs:not([hidden])")
+        page.wait_for_selector(READY)
         yield found
         assert found.problems == []
     except BaseException:
@@ -113,7 +135,7 @@ def opened(browser: "Browser", path: Path, fragment: str = "", **settings: Any) 
 
 def is_free(page: "Page") -> bool:
     """Whether a page was left by a test: a new one costs a process and twice as much as the test itself."""
-    return page.url == "about:blank"
+    return page.url == FREE
 
 
 def leave(page: "Page") -> None:
@@ -122,8 +144,12 @@ def leave(page: "Page") -> None:
         other.close()
     page.evaluate("localStorage.clear()")
     page.emulate_media(media="null")
-    page.goto("about:blank")
+    page.goto(FREE)
     page.mouse.move(0, 0)
+    for _ in waiting():
+        if page.evaluate(STORED) == "[]":
+            return
+        page.reload()
 
 
 @cache

@@ -75,7 +75,7 @@ def test_the_theme_is_switched_and_kept(review: Opened) -> None:
     page.click("text=Theme: light")
     dark = page.evaluate(ground)
     assert dark != light
-    page.reload()
+    review.reload()
     assert page.evaluate(ground) == dark
 
 

@@ -13,10 +13,10 @@ from selfclean_hooks.core.scores import LeakPairs
 from selfclean_hooks.decisions.review.file import read_reviews
 from selfclean_hooks.decisions.review.marks import Mark, Review
 from selfclean_hooks.report.html.page import render
-from tests.browser.browser_pages import CLASSES, N, Opened, exported, opened, page_of
+from tests.browser.browser_pages import CLASSES, N, Opened, exported, opened, page_of, waiting
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
 
 Reported = set[tuple[str, str, int]]
@@ -38,12 +38,6 @@ def written(audit: Audit, path: Path, *marks: Mark) -> Path:
     return path
 
 
-def again(page: "Page") -> None:
-    page.wait_for_timeout(100)  # what a page has stored reaches the process of the next one a moment later
-    page.reload()
-    page.wait_for_selector("#tabs:not([hidden])")
-
-
 def load(found: Opened, content: dict[str, Any], place: Path) -> str:
     """What the page says of a file."""
     place.write_text(json.dumps(content))
@@ -60,14 +54,14 @@ def test_decisions_given_later_are_added_to_those_made_here(browser: "Browser", 
         found.tab("off_topic")
         found.press("j", "c")  # a
         written(audit, path, off_topic(audit, a, "rejected"), off_topic(audit, b, "confirmed"))
-        again(found.page)
+        found.reload()
         both = {("off_topic", "confirmed", a), ("off_topic", "confirmed", b)}
         assert reported(exported(found, tmp_path / "d.json")) == both
         found.page.click("#tab-off_topic")
         found.page.click("#panel-off_topic .card >> nth=2")
         found.press("x")
         written(audit, path, off_topic(audit, b, "rejected"))  # changed there, and not here
-        again(found.page)
+        found.reload()
         after = {("off_topic", "confirmed", a), ("off_topic", "rejected", b), ("off_topic", "rejected", c)}
         assert reported(exported(found, tmp_path / "d.json")) == after
 
@@ -83,7 +77,7 @@ def test_a_given_mark_that_was_taken_back_stays_away(browser: "Browser", audit: 
         found.page.click(".card:has-text('in part')")
         found.page.click(f"[aria-label='Drop #{a}']")
         assert exported(found, tmp_path / "d.json")["decisions"] == []
-        again(found.page)
+        found.reload()
         assert exported(found, tmp_path / "d.json")["decisions"] == []
 
 
@@ -93,14 +87,45 @@ def test_the_same_page_open_twice(browser: "Browser", path: Path, audit: Audit, 
         page = one.page.context.new_page()
         page.goto(f"{path.as_uri()}#off_topic")
         two = Opened(page)
+
+        def sees(found: Opened, state: str) -> None:
+            """A page in the background may be frozen, and hears of nothing; a key wakes it."""
+            for _ in waiting():
+                found.press("Shift")
+                if found.page.locator(f".card[data-state={state}]").count():
+                    return
+
+        one.page.bring_to_front()
         one.press("j", "c")
-        page.wait_for_selector(".card[data-state=confirmed]")
+        page.bring_to_front()
+        sees(two, "confirmed")
         two.press("j", "j", "x")
-        one.page.wait_for_selector(".card[data-state=rejected]")
+        one.page.bring_to_front()
+        sees(one, "rejected")
         both = {("off_topic", "confirmed", a), ("off_topic", "rejected", b)}
         assert reported(exported(one, tmp_path / "d.json")) == both
-        again(page)
+        two.reload()
         assert reported(exported(two, tmp_path / "d.json")) == both
+
+
+@pytest.mark.parametrize("event", ["storage", "pageshow", "visibilitychange", "keydown", "pointerdown"])
+def test_what_another_page_stored_is_taken_before_anything_is_stored_here(review: Opened, event: str) -> None:
+    """Whatever is heard of first: the marks of both are kept, and nothing is drawn anew where nothing was stored."""
+    page = review.tab("off_topic")
+    review.press("j", "c")
+    page.evaluate(
+        """() => {
+          const place = Object.keys(localStorage).find((key) => key.startsWith("selfclean-hooks review"));
+          const content = JSON.parse(localStorage.getItem(place));
+          for (const [, mark] of content.issues.off_topic.marks) mark.verdict = "rejected";
+          localStorage.setItem(place, JSON.stringify(content));
+        }"""
+    )
+    assert page.locator(".card[data-state=confirmed]").count() == 1
+    page.evaluate("(event) => document.body.dispatchEvent(new KeyboardEvent(event, {bubbles: true}))", event)
+    assert page.locator(".card[data-state=rejected]").count() == 1
+    review.press("c")
+    assert list(review.marks["off_topic"].values()) == ["rejected", "confirmed"]
 
 
 def test_a_page_that_shows_less_keeps_the_other_marks(browser: "Browser", audit: Audit, tmp_path: Path) -> None:
@@ -109,10 +134,10 @@ def test_a_page_that_shows_less_keeps_the_other_marks(browser: "Browser", audit:
     with opened(browser, path, "#off_topic") as found:
         found.press("j", "c", "c", "c")
         path.write_text(render(audit, max_items=2), encoding="utf-8")
-        again(found.page)
+        found.reload()
         found.press("j", "x")
         audit.to_html(path)
-        again(found.page)
+        found.reload()
         after = {("off_topic", "rejected", worst[0]), *(("off_topic", "confirmed", i) for i in worst[1:3])}
         assert reported(exported(found, tmp_path / "d.json")) == after
 
@@ -163,7 +188,7 @@ def test_what_is_about_other_files_lands_nowhere_and_is_exported_again(
         assert "2 are about nothing that is shown here" in load(found, plain, tmp_path / "a.json")
         assert "1 are about nothing that is shown here" in load(found, of_split, tmp_path / "b.json")
         assert found.marks == {}
-        again(found.page)
+        found.reload()
         content = exported(found, tmp_path / "d.json")
     assert content["decisions"] == [*entries, {"split": "val", **alone}]
     assert content["thresholds"] == {}

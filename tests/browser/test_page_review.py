@@ -24,7 +24,7 @@ def test_marks_by_keyboard_undo_and_reload(review: Opened) -> None:
     assert list(review.marks["off_topic"].values()) == ["confirmed", "rejected"]
     review.press("ArrowLeft", "ArrowLeft", "k")
     assert focused(review) == int(first[0])
-    page.reload()
+    review.reload()
     page.wait_for_selector("#panel-off_topic .card[data-state=confirmed]")
     assert page.locator("#panel-off_topic .card[data-state=rejected]").count() == 1
     assert "3 of" in page.inner_text("#panel-off_topic .progress") or "4 of" in page.inner_text(".progress >> nth=0")

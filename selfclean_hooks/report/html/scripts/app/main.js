@@ -31,7 +31,8 @@ function start() {
   if (!isKept) byId("panel-summary").append(el("p", { class: "note" }, "This browser does not let the page keep anything: decisions are lost when it is closed. Export them before."));
   openAddressed();
   addEventListener("hashchange", openAddressed);
-  addEventListener("storage", takeFromOtherPage);
+  // A page that was frozen in the background hears of nothing; and what is marked here starts from what is stored.
+  for (const event of ["storage", "pageshow", "visibilitychange", "keydown", "pointerdown"]) addEventListener(event, takeFromOtherPage, true);
   document.addEventListener("keydown", press);
   let waiting = false;
   const fill = () => {

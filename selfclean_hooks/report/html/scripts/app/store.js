@@ -5,10 +5,24 @@ const PLACE = `selfclean-hooks review ${raw.key}`;
 /** Whether marks outlive the page. */
 let isKept = true;
 
+/** What was last read or written here. @type {string|null} */
+let latest = null;
+
+/** Whether another page of this data has stored something since. */
+function isOutdated() {
+  try {
+    const now = localStorage.getItem(PLACE);
+    return now !== null && now !== latest;
+  } catch {
+    return false;
+  }
+}
+
 /** @returns {any} what was stored, null where there is nothing that can be read */
 function stored() {
   try {
-    return JSON.parse(localStorage.getItem(PLACE) ?? "null");
+    latest = localStorage.getItem(PLACE);
+    return JSON.parse(latest ?? "null");
   } catch {
     isKept = false;
     return null;
@@ -18,7 +32,8 @@ function stored() {
 /** @param {any} content */
 function store(content) {
   try {
-    localStorage.setItem(PLACE, JSON.stringify(content));
+    latest = JSON.stringify(content);
+    localStorage.setItem(PLACE, latest);
   } catch {
     isKept = false;
   }

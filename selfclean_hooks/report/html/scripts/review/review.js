@@ -104,9 +104,9 @@ function takeStored() {
   loaded.splice(0, Infinity, ...(before.loaded ?? []));
 }
 
-/** The same data may be open twice: marks made there count here too. @param {StorageEvent} event */
-function takeFromOtherPage(event) {
-  if (event.key !== PLACE || event.newValue === null) return;
+/** The same data may be open twice: marks made there count here too. */
+function takeFromOtherPage() {
+  if (!isOutdated()) return;
   takeStored();
   changed("threshold");
   changed("marks");
