@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState  # type: ignore[import-untyped]
 
@@ -39,6 +40,7 @@ def train(rank: int, port: int, folder: Path) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.usefixtures("features_alone")
 def test_both_drop_the_same_and_share_the_rest(tmp_path: Path) -> None:
     context, port = multiprocessing.get_context("fork"), free_port()
     both = [context.Process(target=train, args=(rank, port, tmp_path)) for rank in range(2)]
