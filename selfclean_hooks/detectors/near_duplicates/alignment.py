@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, pad
 
 from selfclean_hooks.detectors.near_duplicates.pair_scores import pairs_by_content
-from selfclean_hooks.utils.arrays import Float32Array, FloatArray, IntArray
+from selfclean_hooks.detectors.near_duplicates.shades import in_grey, in_grey_alone
+from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from selfclean_hooks.utils.shared_work import SharedArray, map_blocks
 from selfclean_hooks.utils.torch_settings import on_cpu
 
@@ -39,7 +40,7 @@ def displacements(miniatures: NDArray[np.uint8], pairs: IntArray) -> tuple[Float
     """The largest displacement that is left between the images of each pair once they are aligned, and their motion.
 
     Args:
-        miniatures: (N, S, S, 3), S a power of 2 from 16.
+        miniatures: (N, S, S, 3), S a power of 2 from 16. Where one of two is grey, both are compared in grey.
         pairs: (P, 2) positions.
 
     Returns:
@@ -47,7 +48,8 @@ def displacements(miniatures: NDArray[np.uint8], pairs: IntArray) -> tuple[Float
         contrast do not count. And (P,) how far a place was moved for it, as a share of half the side; 0 where it is
         inf. Both are the same for a pair in either order.
     """
-    blocks = [pairs[start : start + BLOCK] for start in range(0, len(pairs), BLOCK)]
+    grey = in_grey_alone(miniatures, pairs)
+    blocks = [(pairs[start : start + BLOCK], grey[start : start + BLOCK]) for start in range(0, len(pairs), BLOCK)]
     found = np.concatenate([np.empty((0, 2)), *map_blocks(_Displacements(SharedArray(miniatures)).of, blocks)])
     return found[:, 0], found[:, 1]
 
@@ -58,15 +60,18 @@ class _Displacements:
 
     images: SharedArray
 
-    def of(self, pairs: IntArray) -> Float32Array:
-        """(P, 2) of few pairs, whatever is set for training."""
+    def of(self, block: tuple[IntArray, BoolArray]) -> Float32Array:
+        """(P, 2) of few pairs, and of whether they are compared in grey, whatever is set for training."""
         with torch.no_grad(), on_cpu(), torch.autocast("cpu", enabled=False):
-            return np.asarray(_displacements(self.images.values, pairs).numpy())
+            return np.asarray(_displacements(self.images.values, *block).numpy())
 
 
-def _displacements(miniatures: NDArray[np.uint8], pairs: IntArray) -> Tensor:
+def _displacements(miniatures: NDArray[np.uint8], pairs: IntArray, grey: BoolArray) -> Tensor:
     """(P, 2) of few pairs: those of either image moved; the second is tried where the first comes near."""
-    one, other = (_images(miniatures[ends]) for ends in pairs_by_content(miniatures, pairs))
+    both = [miniatures[ends] for ends in pairs_by_content(miniatures, pairs)]
+    for images in both:
+        images[grey] = in_grey(images[grey])
+    one, other = map(_images, both)
     found = _displacement(one, other)
     near = found[:, 0].isfinite()
     back = _displacement(other[near], one[near])

@@ -70,7 +70,10 @@ def certainty_of_turned(
     number = len(attempts.pairs)
     as_shown = np.stack([np.arange(number), number + np.arange(number)], 1)
     apart, _ = displacements(shown(miniatures, attempts), as_shown)
-    close = (apart <= beyond_chance(apart, len(miniatures), len(miniatures))).nonzero()[0]
+    each, at = np.unique(np.sort(attempts.pairs, axis=1), axis=0, return_inverse=True)
+    least = np.full(len(each), np.inf)
+    np.minimum.at(least, at, apart)
+    close = (apart <= beyond_chance(least, len(miniatures), len(miniatures))).nonzero()[0]
     found = np.full(number, np.inf)
     found[close] = _beside_ordinary(miniatures, attempts.pairs[close], apart[close], ordinary)
     return found

@@ -40,7 +40,7 @@ class PixelEvidence:
         self._known, self._residual = np.empty(0, np.int64), np.empty(0)
         self._mirrored = np.empty(0, bool)
         self._similar = np.empty(0, np.int64)
-        self._turned = Attempts(np.empty((0, 2), np.int64), np.empty(0, np.int64))
+        self._turned = Attempts(*(np.empty(shape, np.int64) for shape in ((0, 2), 0, (0, 2))))
 
     def residuals(self, pairs: IntArray) -> tuple[FloatArray, BoolArray]:
         """`aligned_residuals` of pairs (P, 2); each pair is compared once."""
@@ -77,8 +77,10 @@ class PixelEvidence:
         residual = np.where(np.isin(key, self._similar), 0, np.where(mirrored, np.inf, residual))
         tried = TRIED * len(self.miniatures) + len(self._similar)
         found = certainty(self.miniatures, pairs, residual, ordinary, tried)
-        turned = certainty_of_turned(self.miniatures, self._turned, ordinary)
-        key, found = np.append(key, self._key(self._turned.pairs)), np.append(found, turned)
+        others = ~np.isin(self._key(self._turned.pairs), key[np.isfinite(found)])  # what is one as it is, is one
+        attempts = Attempts(*(part[others] for part in self._turned))
+        turned = certainty_of_turned(self.miniatures, attempts, ordinary)
+        key, found = np.append(key, self._key(attempts.pairs)), np.append(found, turned)
         order = np.lexsort((found, key))
         order = order[np.isfinite(found[order])]
         self.copies, first = np.unique(key[order], return_index=True)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfclean_hooks.detectors.image_view import reduced
+from selfclean_hooks.detectors.near_duplicates.shades import luminance
 from selfclean_hooks.neighbors.cross_search import cross_nearest_neighbors
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
@@ -67,6 +68,6 @@ def alike_by(
 
 def spectra(miniatures: NDArray[np.uint8]) -> Float32Array:
     """(N, 144) square roots of the magnitudes of the Fourier transform of images (N, S, S, 3), in grey at 16 x 16."""
-    grey = reduced(miniatures, SIDE).mean(-1, dtype=np.float32)
+    grey = luminance(reduced(miniatures, SIDE))
     magnitude = np.abs(np.fft.rfft2(grey - grey.mean((1, 2), keepdims=True)))
     return np.asarray(np.sqrt(magnitude).reshape(len(grey), -1), np.float32)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import affine_grid, grid_sample
 
 from selfclean_hooks.detectors.image_view import reduced
+from selfclean_hooks.detectors.near_duplicates.shades import tones
 from selfclean_hooks.detectors.near_duplicates.spectra import SIDE, alike_by
 from selfclean_hooks.utils.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from selfclean_hooks.utils.torch_settings import on_cpu
@@ -25,8 +26,8 @@ ONE_COLOUR = 10  # levels of a channel between the pixels of a border, and to it
 LAYERS = 3  # borders around each other
 LEAST_CONTENT = 0.5  # of the side: what is framed by more is left as it is
 LEAST_CORRELATION = 0.85  # of the images at 16 x 16, shifted against each other
-SHADES = 64
 LEAST_TONES = 4.0  # bits; 98% of photographs have more, arrows, hands, signs and letters less: a turned one is another
+TRIED = 2  # pairs a sample that are aligned, at most
 BLOCK = 1024  # images or pairs at a time
 
 
@@ -35,29 +36,51 @@ class Attempts(NamedTuple):
 
     pairs: IntArray  # (P, 2) positions
     orientation: IntArray  # (P,) of the second, 0 to 7, in which it is like the first
+    layers: IntArray  # (P, 2) borders that are taken off either, at most
 
 
 def turned_pairs(miniatures: NDArray[np.uint8], among: int | None = None, labels: IntArray | None = None) -> Attempts:
-    """Pairs whose images may be the same but for a frame, a quarter turn or a mirror.
+    """Pairs whose images may be the same but for a frame, a quarter turn or a mirror; one may be there in several ways.
 
     Args:
         miniatures: (N, S, S, 3), S 16 or a multiple.
         among: the images from this position on are compared with those before it; by default all with all.
         labels: (N,) class codes, -1: none. An image of another class that is turned is another one: 6 and 9.
     """
-    content = without_borders(miniatures)
-    if among is None:
-        pairs = alike_by(invariant_spectra, content, None, 1)
-    else:
-        pairs = np.add(alike_by(invariant_spectra, content[among:], content[:among], 1), (among, 0))
-    pairs = np.unique(np.sort(pairs, axis=1), axis=0)
-    orientation, correlation = best_orientation(content, pairs)
-    framed = (content != miniatures).any((1, 2, 3))
+    every, boxes = np.arange(len(miniatures)), borders(miniatures)
+    own, others = (every, every) if among is None else (every[among:], every[:among])
+    framed = boxes[1].any(1)
+    bare, once = (without_borders(miniatures, layers, boxes) for layers in (LAYERS, 1))
+    tried = [_tried((bare, own), (bare, others), (LAYERS, LAYERS))]
+    for one, other in ((own, others), (others, own))[: 1 if among is None else 2]:  # a frame is around one of them
+        tried.append(_tried((once, one[framed[one]]), (miniatures, other), (1, 0)))
+    pairs, orientation, layers = (np.concatenate(parts) for parts in zip(*[found for found, _ in tried], strict=True))
+    correlation = np.concatenate([correlation for _, correlation in tried])
     likely = (correlation >= LEAST_CORRELATION) & np.where(
         orientation > 0, _may_be_turned(miniatures, pairs, labels), framed[pairs].any(1)
     )
-    order = np.argsort(-np.where(likely, correlation, -1), kind="stable")[: min(len(miniatures), likely.sum())]
-    return Attempts(pairs[order], orientation[order])
+    order = np.argsort(-np.where(likely, correlation, -1), kind="stable")[: min(TRIED * len(miniatures), likely.sum())]
+    return Attempts(pairs[order], orientation[order], layers[order])
+
+
+def _tried(
+    one: tuple[NDArray[np.uint8], IntArray], other: tuple[NDArray[np.uint8], IntArray], layers: tuple[int, int]
+) -> tuple[Attempts, Float32Array]:
+    """Pairs of an image and of the one most like it among others, turned as they may be, and how far they correlate.
+
+    Args:
+        one: images (N, S, S, 3), and positions of those that are compared.
+        other: images that these are compared with, and positions.
+        layers: borders that were taken off the ones and the others.
+    """
+    (images, rows), (others, columns) = one, other
+    alone = rows is columns and images is others
+    found = alike_by(invariant_spectra, images[rows], None if alone else others[columns], 1 if alone else 2)
+    pairs = np.stack([rows[found[:, 0]], columns[found[:, 1]]], 1)
+    pairs = np.unique(np.sort(pairs, axis=1), axis=0) if alone else pairs[pairs[:, 0] != pairs[:, 1]]
+    both = np.concatenate([images[pairs[:, 0]], others[pairs[:, 1]]])
+    orientation, correlation = best_orientation(both, np.arange(len(both)).reshape(2, -1).T)
+    return Attempts(pairs, orientation, np.broadcast_to(layers, pairs.shape)), correlation
 
 
 def _may_be_turned(miniatures: NDArray[np.uint8], pairs: IntArray, labels: IntArray | None) -> BoolArray:
@@ -70,17 +93,10 @@ def _may_be_turned(miniatures: NDArray[np.uint8], pairs: IntArray, labels: IntAr
     return np.asarray(may_be)
 
 
-def tones(images: NDArray[np.uint8]) -> FloatArray:
-    """(N,) bits of the 64 shades of grey in images (N, S, S, 3): 0 of one colour, 6 if all shades are as frequent."""
-    shade = (images.mean(-1) / 4).astype(np.int64).reshape(len(images), images.shape[1] * images.shape[2])
-    count = np.bincount((shade + SHADES * np.arange(len(images))[:, None]).ravel(), minlength=SHADES * len(images))
-    share = count.reshape(-1, SHADES) / max(1, shade.shape[1])
-    return np.asarray(-(share * np.log2(np.maximum(share, 1e-12))).sum(1))
-
-
 def shown(miniatures: NDArray[np.uint8], attempts: Attempts) -> NDArray[np.uint8]:
     """(2 P, S, S, 3) images of P attempts as they are to be aligned: the first ones, and then the second ones."""
-    one, other = (without_borders(miniatures[ends]) for ends in attempts.pairs.T)
+    ends = zip(attempts.pairs.T, attempts.layers.T, strict=True)
+    one, other = (without_borders(miniatures[at], layers) for at, layers in ends)
     for turn in range(1, ORIENTATIONS):
         at = attempts.orientation == turn
         other[at] = oriented(other[at], turn)
@@ -93,54 +109,89 @@ def oriented(images: NDArray[Any], turn: int) -> NDArray[Any]:
     return turned[:, :, ::-1] if turn >= 4 else turned
 
 
-def without_borders(miniatures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Images (N, S, S, 3) whose borders of one colour are cut off, at the same size; unchanged where there are none.
+def without_borders(
+    miniatures: NDArray[np.uint8], layers: int | IntArray = LAYERS, boxes: FloatArray | None = None
+) -> NDArray[np.uint8]:
+    """Images whose borders of one colour are taken off, at the same size; unchanged where there are none.
 
-    Again and again: behind a frame and its edge lies the ground of a drawing.
+    Args:
+        miniatures: (N, S, S, 3).
+        layers: borders at most, of all or (N,) of each.
+        boxes: their `borders`, if known.
     """
-    out, framed = _without_border(miniatures)
-    for _ in range(LAYERS - 1):
-        out[framed], again = _without_border(out[framed])
-        framed = framed[again]
-    return out
-
-
-def _without_border(miniatures: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], IntArray]:
-    """Images without the outermost border of each, and positions of those that had one."""
     side = miniatures.shape[1]
-    planes = np.ascontiguousarray(miniatures.transpose(0, 3, 1, 2))
-    top, bottom = _border(planes), _border(planes[:, :, ::-1])
-    left, right = _border(planes.swapaxes(2, 3)), _border(planes.swapaxes(2, 3)[:, :, ::-1])
-    height, width = side - top - bottom, side - left - right
-    has_border = (np.minimum(height, width) < side) & (np.minimum(height, width) >= LEAST_CONTENT * side)
-    framed, out = has_border.nonzero()[0], miniatures.copy()
+    box = (borders(miniatures) if boxes is None else boxes)[layers, np.arange(len(miniatures))]
+    framed = box.any(1).nonzero()[0]
+    out: NDArray[np.uint8] = miniatures.copy()
     with torch.no_grad(), on_cpu(), torch.autocast("cpu", enabled=False):
         for start in range(0, len(framed), BLOCK):
             at = framed[start : start + BLOCK]
+            top, bottom, left, right = box[at].T
             zoom = np.zeros((len(at), 2, 3), np.float32)
-            zoom[:, 0, 0], zoom[:, 1, 1] = width[at] / side, height[at] / side
-            zoom[:, 0, 2], zoom[:, 1, 2] = (left - right)[at] / side, (top - bottom)[at] / side
+            zoom[:, 0, 0], zoom[:, 1, 1] = (side - left - right) / side, (side - top - bottom) / side
+            zoom[:, 0, 2], zoom[:, 1, 2] = (left - right) / side, (top - bottom) / side
             images = torch.from_numpy(miniatures[at].transpose(0, 3, 1, 2)).float()
             grid = affine_grid(torch.from_numpy(zoom), list(images.shape), align_corners=False)
             zoomed = grid_sample(images, grid, padding_mode="border", align_corners=False).round()
             out[at] = zoomed.permute(0, 2, 3, 1).to(torch.uint8).numpy()
-    return out, framed
+    return out
 
 
-def _border(planes: NDArray[np.uint8]) -> FloatArray:
-    """(N,) how many of the first lines of (N, 3, S, S) are of the colour of the first; 0 where all are.
+def borders(miniatures: NDArray[np.uint8]) -> FloatArray:
+    """(4, N, 4) lines of images (N, S, S, 3) that are border above, below, on the left and on the right.
+
+    Of up to 0, 1, 2 and 3 borders, one behind the other: behind a frame lies the ground of a drawing.
+    """
+    planes = np.ascontiguousarray(miniatures.transpose(0, 3, 1, 2))
+    boxes, going = np.zeros((LAYERS + 1, len(planes), 4)), np.arange(len(planes))
+    for layer in range(LAYERS):
+        boxes[layer + 1], before = boxes[layer], boxes[layer, going]
+        begin = np.ceil(before).astype(np.int64)  # behind the line that is border in part
+        new = before.copy()
+        for edge, turned in enumerate(_from_each_edge(planes[going])):
+            beside = begin[:, [2, 3] if edge < 2 else [0, 1]]
+            lines = _border(turned, begin[:, edge], begin[:, edge ^ 1], beside)
+            new[:, edge] = np.where(lines > 0, begin[:, edge] + lines, before[:, edge])
+        content, of = (planes.shape[2] - (each[:, ::2] + each[:, 1::2]) for each in (new, before))
+        is_framed = (new != before).any(1) & (content >= LEAST_CONTENT * of).all(1)
+        going = going[is_framed]
+        boxes[layer + 1, going] = new[is_framed]
+    return boxes
+
+
+def _from_each_edge(planes: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+    """Images (N, 3, S, S) with the lines from above, from below, from the left and from the right."""
+    across = planes.swapaxes(2, 3)
+    return planes, planes[:, :, ::-1], across, across[:, :, ::-1]
+
+
+def _border(planes: NDArray[np.uint8], begin: IntArray, after: IntArray, beside: IntArray) -> FloatArray:
+    """(N,) how many lines of (N, 3, S, S) are of the colour of the first of them; 0 where all are.
 
     The next line is border in part, where it lies between that colour and the line after it.
+
+    Args:
+        planes: images.
+        begin: (N,) the first line.
+        after: (N,) lines at the other end that are no part of it.
+        beside: (N, 2) pixels at either end of each line that are no part of it.
     """
-    colour = planes[:, :, :1].mean(3, keepdims=True, dtype=np.float32)
-    high, low = planes.max(3, keepdims=True), planes.min(3, keepdims=True)
-    same = ((high <= colour + ONE_COLOUR) & (low >= colour - ONE_COLOUR)).all(1)[:, :, 0]
-    number = np.where(same.all(1), 0, same.argmin(1))
-    framed = ((number > 0) & (number < planes.shape[2] - 1)).nonzero()[0]
-    between, after = (planes[framed, :, number[framed] + step].astype(np.float32) for step in (0, 1))
-    to_border = colour[framed, :, 0] - after
-    part = ((between - after) * to_border).sum((1, 2)) / np.maximum((to_border**2).sum((1, 2)), 1)
+    side = planes.shape[2]
+    place, available = np.arange(side), side - begin - after
+    lines = np.minimum(begin[:, None] + place, side - 1)
+    planes = np.take_along_axis(planes, lines[:, None, :, None], 2)
+    counts = ((place >= beside[:, :1]) & (place < side - beside[:, 1:]))[:, None, None]
+    first = planes[:, :, :1].astype(np.float32)
+    colour = (first * counts).sum(3, keepdims=True) / np.maximum(counts.sum(3, keepdims=True), 1)
+    high, low = np.where(counts, planes, 0).max(3), np.where(counts, planes, 255).min(3)
+    same = ((high <= colour[..., 0] + ONE_COLOUR) & (low >= colour[..., 0] - ONE_COLOUR)).all(1)
+    number = np.where(same.all(1), side, same.argmin(1))
+    number = np.where(number < available, number, 0)
     out = number.astype(np.float64)
+    framed = ((number > 0) & (number < available - 1)).nonzero()[0]
+    between, beyond = (planes[framed, :, number[framed] + step].astype(np.float32) for step in (0, 1))
+    to_border = (colour[framed, :, 0] - beyond) * counts[framed, 0]
+    part = ((between - beyond) * to_border).sum((1, 2)) / np.maximum((to_border**2).sum((1, 2)), 1)
     out[framed] += part.clip(0, 1)
     return out
 
