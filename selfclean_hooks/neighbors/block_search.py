@@ -21,7 +21,7 @@ from selfclean_hooks.neighbors.exact_search import ANY, mask_kind, order_by_dist
 from selfclean_hooks.neighbors.screening.candidates import Bits, PackedCandidates, candidates, unpacked
 from selfclean_hooks.neighbors.screening.lower_bounds import LowerBounds, RangeMinima
 from selfclean_hooks.neighbors.screening.screen import Screen, slices
-from selfclean_hooks.neighbors.unit_vectors import UnitRows
+from selfclean_hooks.neighbors.unit_vectors import UnitRows, matrix_product
 from selfclean_hooks.utils.arrays import IntArray
 from selfclean_hooks.utils.shared_work import SentOnce, map_blocks, workers
 from selfclean_hooks.utils.text import Tick
@@ -172,7 +172,9 @@ class TakenTiles(SentOnce):
         self.search, self.tile = search, tile
         self.best = [PackedCandidates(n, m, precision) for _, _, m in search.kinds]
         self.minima = RangeMinima(n, tile, precision)
-        self.own: tuple[slice, Screen] | None = None  # rows, which often are those of the next tile too
+        self.left = torch.empty(tile, search.screen.columns.shape[1], dtype=precision)  # factor of a product
+        self.left_rows: slice | None = None  # which often are those of the next tile too
+        self.tile_memory = torch.empty(tile * tile, dtype=precision)  # to ask for it anew for every tile takes longer
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process has seen none."""
@@ -181,9 +183,7 @@ class TakenTiles(SentOnce):
     def take(self, tile: tuple[slice, slice]) -> None:
         """Take candidates of rows among columns, and of the columns among the rows where they are others."""
         rows, columns = tile
-        if self.own is None or self.own[0] != rows:
-            self.own = rows, self.search.screen[rows]
-        screened, (every, *of_class) = self.own[1].distances(self.search.screen[columns]), self.best
+        screened, (every, *of_class) = self._distances(rows, columns), self.best
         sides = [(screened, rows, columns)]
         if rows == columns:
             screened.fill_diagonal_(torch.inf)
@@ -201,6 +201,15 @@ class TakenTiles(SentOnce):
             of_group.fill_(torch.inf)
         for part, own, others in sides:
             of_class[1].take(part, others.start, own)
+
+    def _distances(self, rows: slice, columns: slice) -> Tensor:
+        """As screened, until the next call."""
+        screen, height, width = self.search.screen, rows.stop - rows.start, columns.stop - columns.start
+        if self.left_rows != rows:
+            self.left_rows = rows
+            screen[rows].left_factor(out=self.left[:height])
+        out = self.tile_memory[: height * width].view(height, width)
+        return matrix_product(self.left[:height], screen.columns[columns], out)
 
     def of_process(self, _process: int) -> tuple[list[IntArray], Bits]:
         """What this process has found, packed."""

@@ -76,7 +76,7 @@ def _lies_apart(lengths: Tensor, members: Tensor) -> bool:
     return bool((lengths[beyond] > 3 * MARGIN * wide).all()) if beyond.any() else False
 
 
-PIVOTS = 128  # rows that others are placed beside
+PIVOTS = 128  # rows that others are placed beside: each cluster is to have one
 MIN_PLACED = 4096  # fewer stand in two tiles or so
 
 
@@ -85,12 +85,24 @@ def similar_together(x: UnitRows, classes: Tensor | None = None) -> Tensor:
     n = len(x)
     order = torch.arange(n)
     if n >= MIN_PLACED:
-        pivots = x.values[torch.from_numpy(np.linspace(0, n - 1, PIVOTS).round().astype(np.int64))]
+        pivots = _pivots(x)
         turn = np.empty(PIVOTS, np.int64)
         turn[leaves_list(linkage(pivots.numpy(), "average"))] = np.arange(PIVOTS)
         beside = torch.cat([matrix_product(part, pivots).argmax(1) for part in torch.split(x.values, 4096)])
         order = torch.argsort(torch.from_numpy(turn)[beside], stable=True)
     return order if classes is None else order[torch.argsort(classes[order], stable=True)]
+
+
+def _pivots(x: UnitRows) -> Tensor:
+    """Rows (P, D): half of them evenly spaced, half the farthest from these and each other, so that none lies alone."""
+    some = x.values[torch.from_numpy(np.linspace(0, len(x) - 1, SAMPLE).round().astype(np.int64))]
+    similarity = matrix_product(some, some).numpy()
+    chosen = np.linspace(0, SAMPLE - 1, PIVOTS // 2).round().astype(np.int64).tolist()
+    nearest = similarity[chosen].max(0)
+    while len(chosen) < PIVOTS:
+        chosen.append(int(nearest.argmin()))
+        nearest = np.maximum(nearest, similarity[chosen[-1]])
+    return some[chosen]
 
 
 NARROW = 0.25  # mean squared length from the centre, as a share of that from the mean of all
@@ -116,18 +128,22 @@ class TightParts:
         size = torch.bincount(of, minlength=count)
         centres = torch.zeros(count, x.values.shape[1], dtype=torch.float32)
         centres.index_add_(0, of, x.values).div_(size.unsqueeze(1))
-        length = torch.cat([centres[of[some]].sub_(x.values[some]).norm(dim=1) for some in every])
-        spread = torch.zeros(count, dtype=torch.float32).index_add_(0, of, length.square())
+        squares = torch.zeros(count, dtype=torch.float64).index_add_(0, of, 1 - x.zero.double())
+        spread = squares - size * centres.double().square().sum(1)
         of_centres = (centres - x.values.mean(0)).square().sum(1)
         whole = float((spread + size * of_centres).sum()) / len(of)
         narrow = ((spread <= NARROW * whole * size) & (size >= LEAST)).nonzero()[: MOST_PAIRS // count, 0]
-        radius = torch.zeros(count, dtype=torch.float32).scatter_reduce_(0, of, length, "amax")[narrow]
+        is_narrow = torch.zeros(count, dtype=torch.bool).index_fill_(0, narrow, True)[of]
+        radius = torch.zeros(count, dtype=torch.float32)
+        for some in torch.split(is_narrow.nonzero()[:, 0], 256):
+            length = centres[of[some]].sub_(x.values[some]).norm(dim=1)
+            radius.scatter_reduce_(0, of[some], length, "amax")
+        radius = radius[narrow]
         nearest = torch.full((count, len(narrow)), torch.inf, dtype=torch.float32)
         for some in every if len(narrow) else ():
             lengths = lengths_between(x.values[some], centres[narrow])
             lengths = torch.hypot(lengths, x.zero[some].unsqueeze(1))  # a zero row lies beyond all others
             nearest.scatter_reduce_(0, of[some].unsqueeze(1).expand_as(lengths), lengths, "amin")
-        is_narrow = torch.zeros(count, dtype=torch.bool).index_fill_(0, narrow, True)[of]
         wide = radius.double().numpy() * (1 + ROUNDING) + ROUNDING
         return cls(part, is_narrow.numpy(), narrow.numpy(), wide, nearest.T.contiguous().numpy())
 

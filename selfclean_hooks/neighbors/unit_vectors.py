@@ -117,12 +117,19 @@ def _from_arrays(kind: type[SharedRows], *parts: Float32Array) -> SharedRows:
     return kind(*map(torch.from_numpy, parts))
 
 
-def matrix_product(a: Tensor, b: Tensor) -> Tensor:
-    """`a @ b.T` in the precision of the rows, whatever matmul precision and autocast are set for training."""
+def matrix_product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    """`a @ b.T` in the precision of the rows, whatever matmul precision and autocast are set for training.
+
+    It is written to `out`, if that is given.
+    """
     if a.device.type == "cpu" and a.dtype == torch.float32:  # neither library knows of these settings
-        return _by_onednn(a, b) if _has_onednn() and _is_large(a, b) else torch.from_numpy(a.numpy() @ b.numpy().T)
+        out = torch.empty(len(a), len(b), dtype=torch.float32) if out is None else out
+        if _has_onednn() and _is_large(a, b):
+            return _by_onednn(a, b, out)
+        np.matmul(a.numpy(), b.numpy().T, out=out.numpy())
+        return out
     with without_autocast(), full_sums(a.device):
-        return a @ b.T
+        return torch.mm(a, b.T, out=out)
 
 
 ROWS_COPIED = 1024
@@ -139,9 +146,9 @@ def _has_onednn() -> bool:
     return is_there and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
-def _by_onednn(a: Tensor, b: Tensor) -> Tensor:
+def _by_onednn(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
     """`a @ b.T` of float32, up to twice as fast as by numpy; some rows at a time, as they are copied."""
-    out, laid_out = torch.empty(len(a), len(b), dtype=torch.float32), b.to_mkldnn()
+    laid_out = b.to_mkldnn()
     with without_autocast():
         for rows, part in zip(torch.split(a, ROWS_COPIED), torch.split(out, ROWS_COPIED), strict=True):
             part.copy_(functional.linear(rows.to_mkldnn(), laid_out).to_dense())

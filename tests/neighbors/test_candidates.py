@@ -94,7 +94,7 @@ def test_no_row_of_a_range_is_nearer_than_its_bound(kind: str, tile: int, precis
     assert bounds is not None
     group, samples = np.arange(n) % 3, np.arange(0, n, 7)
     group[order[tile : 2 * tile]] = 1  # a range of one group
-    lower, is_outside = bounds.outside(samples, group)
+    lower, is_outside = bounds.outside(samples, group, bounds.between(group))
     d = distance_matrix(x.values.numpy())[samples]
     differ = group[samples][:, None] != group
     for at, places in enumerate(slices(n, bounds.width)):
@@ -110,6 +110,27 @@ def test_no_row_of_a_range_is_nearer_than_its_bound(kind: str, tile: int, precis
         assert (least[there, 0] >= nearest[there] - 0.01).all()
         assert (group[near[there, 0]] != group[samples[there]]).all()
         assert (near[~there] == -1).all()
+
+
+@pytest.mark.parametrize("kind", ["clustered", "zero rows", "copies"])
+def test_ranges_are_no_nearer_to_each_other_than_their_bounds(kind: str) -> None:
+    n, tile = 700, 130
+    x = UnitRows.of(random_vectors(kind, n, 24, 0))
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    search = BlockSearch(x, make_screen(x, torch.bfloat16, order), torch.zeros(n, dtype=torch.int64), ((ANY, 5, 10),))
+    bounds = search.nearest(tile, None)[1]
+    assert bounds is not None
+    group = np.arange(n) % 3
+    group[order[tile : 2 * tile]] = 1  # a range of one group
+    d = np.where(np.eye(n), np.inf, distance_matrix(x.values.numpy()))
+    ranges = [order[places].numpy() for places in slices(n, tile)]
+    for own in range(3):
+        found = bounds.between(group).others(np.arange(len(ranges)), np.full(len(ranges), own))
+        others = [some[group[some] != own] for some in ranges]
+        nearest = [[d[np.ix_(some, there)].min(initial=np.inf) for there in others] for some in ranges]
+        np.testing.assert_array_equal(np.isinf(found), np.isinf(nearest))
+        assert (found <= np.multiply(nearest, 1 + 1e-6)).all()
+        assert (found[np.isfinite(found)] >= np.array(nearest)[np.isfinite(found)] - 0.01).all()
 
 
 @pytest.mark.parametrize("kind", [ANY, SAME, OTHER])

@@ -97,7 +97,8 @@ class PackedCandidates:
         m = self.packed.shape[1]
         hit = lowest < np.maximum(limit, 0)[:, None]  # bits below 0 are of lower distances, but not in order
         row, group = _by_row(hit)
-        many = np.flatnonzero(np.bincount(row, minlength=len(hit)) > m)
+        few = np.where(limit < self.infinite, m, m * lowest.shape[1] // bits.shape[1])  # of a row's first block: fewer
+        many = np.flatnonzero(np.bincount(row, minlength=len(hit)) > few)
         many = many[np.count_nonzero(lowest[many] < 0, axis=1) < m]
         if len(many):
             mth = np.partition(bits.numpy()[many], m - 1, axis=1)[:, m - 1]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from selfclean_hooks.neighbors.screening.candidates import SPAN, Bits, PackedCandidates, infinite_bits
-from selfclean_hooks.neighbors.screening.screen import Screen
+from selfclean_hooks.neighbors.screening.screen import Screen, slices
 from selfclean_hooks.utils.arrays import BoolArray, Float32Array, IntArray
 
 MOST_RANGES = 128
@@ -49,6 +49,24 @@ def _places(screen: Screen) -> IntArray:
 
 
 @dataclass(frozen=True, eq=False)
+class BetweenRanges:
+    """How near any row of a range may be to a range, each (G, G): of all groups, and of all but the nearest one.
+
+    A row of group A is no nearer to the rows of others in a range than these are to the range that it stands in. That
+    is a bound where they stand among rows of A, of which its own minimum in that range is.
+    """
+
+    first: Float32Array
+    of: IntArray  # the group of which the first is
+    second: Float32Array
+
+    def others(self, ranges: IntArray, group: IntArray) -> Float32Array:
+        """How near samples of some groups, in some ranges (R,), may be to those of other groups in each, (R, G)."""
+        is_own = self.of[:, ranges] == group
+        return np.asarray(np.where(is_own, self.second[:, ranges], self.first[:, ranges]).T)
+
+
+@dataclass(frozen=True, eq=False)
 class LowerBounds:
     """Of N samples, where they stand in the order of a screen, and how near those that stand in a range may be."""
 
@@ -72,13 +90,32 @@ class LowerBounds:
     def _error(self) -> Tensor:
         return self.screen.largest_error(self.screen.extent).unsqueeze(1)
 
-    def outside(self, samples: IntArray, group: IntArray) -> tuple[Float32Array, BoolArray]:
+    def _lowest(self, place: Tensor | slice) -> Float32Array:
+        """How near the rows of each range may be to those at some places, (R, G)."""
+        lower = self.screen.unrounded(self.minima[place]) - self._error[place]
+        return lower.clamp_(min=0).float().numpy()
+
+    def between(self, group: IntArray) -> BetweenRanges:
+        """How near ranges may be to each other, in samples of different groups (N,)."""
+        count = self.minima.shape[1]
+        first, second = (np.full((count, count), np.inf, np.float32) for _ in range(2))
+        of = np.full((count, count), -1)
+        for at, part in enumerate(slices(len(self.screen), self.width)):
+            samples = self._sample_at[part]
+            lower, codes = self._lowest(part)[samples >= 0], group[samples[samples >= 0]]
+            if len(codes):
+                of[at] = codes[lower.argmin(0)]
+                first[at] = lower.min(0)
+                second[at] = np.where(codes[:, None] == of[at], np.float32(np.inf), lower).min(0)
+        return BetweenRanges(first, of, second)
+
+    def outside(self, samples: IntArray, group: IntArray, between: BetweenRanges) -> tuple[Float32Array, BoolArray]:
         """How near to samples (R,) those of other groups (N,) may be in each range, and which ranges hold only these.
 
         Both (R, G); inf where all in a range are of the sample's group.
         """
-        place = torch.from_numpy(self.place[samples])
-        lower = (self.screen.unrounded(self.minima[place]) - self._error[place]).clamp_(min=0).float().numpy()
+        place = self.place[samples]
+        lower = np.maximum(self._lowest(torch.from_numpy(place)), between.others(place // self.width, group[samples]))
         there = np.flatnonzero(self._sample_at >= 0)
         codes, own = np.unique(group[samples], return_inverse=True)
         number = np.full(int(group.max()) + 1, len(codes))

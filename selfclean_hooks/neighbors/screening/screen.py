@@ -113,18 +113,19 @@ class Screen(SentOnce):
 
         They are on the device.
         """
-        left = self._left if above == 0 else self._left_above(above)
+        left = self._left if above == 0 else self.left_factor(above)
         return matrix_product(left, others.columns.to(self.device.kind))
 
     @cached_property
     def _left(self) -> Tensor:
-        """The rows as the left factor of a product."""
-        return self._left_above(0.0)
+        return self.left_factor()
 
-    def _left_above(self, above: float) -> Tensor:
+    def left_factor(self, above: float = 0.0, out: Tensor | None = None) -> Tensor:
+        """The rows as the left factor of a product that gives distances less `above`, in `out` if that is given."""
         dim, own = self.columns.shape[1] - 2 * PARTS, self.columns.to(self.device.kind)
-        left = torch.ones_like(own)
+        left = torch.empty_like(own) if out is None else out
         torch.neg(own[:, :dim], out=left[:, :dim])
+        left[:, dim : dim + PARTS] = 1
         left[:, dim + PARTS :] = own[:, dim : dim + PARTS]
         if above:
             rest = own[:, dim : dim + PARTS].cpu().double().sum(1) - above

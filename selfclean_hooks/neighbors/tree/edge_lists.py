@@ -115,10 +115,10 @@ class EdgeLists:
         is_out, best = component[self.probe] != component, best.copy()
         np.minimum.at(best, component[is_out], self.reach[is_out])
         first, place, pairs = np.empty(len(rows), np.float32), np.empty(len(rows), np.int64), []
-        before = self.end[rows]
+        before, between = self.end[rows], bounds.between(component)
         for at in (slice(start, start + BATCH) for start in range(0, len(rows), BATCH)):
             some = rows[at]
-            lower, is_outside = bounds.outside(some, component)
+            lower, is_outside = bounds.outside(some, component, between)
             likely = np.where(is_outside, lower, lower + 1)  # longer than any distance
             first[at], place[at] = likely.min(1), likely.argmin(1)
             self.end[some] = np.maximum(self.end[some], lower.min(1))
