@@ -6,15 +6,18 @@ import os
 import random
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import typer.main
 from hypothesis import settings
 from PIL import Image
 
 from tests.helpers.command_line import audited_once, call, saved, source  # noqa: F401  (fixtures)
+from tests.helpers.log_records import caplog  # noqa: F401
 
 settings.register_profile("quick", max_examples=25, deadline=None, derandomize=True)  # the same in every run
 settings.register_profile("thorough", max_examples=1000, deadline=None)
@@ -35,8 +38,17 @@ gc.disable()  # while everything is imported
 def pytest_collection_finish() -> None:
     """Collections of garbage, a third of the time of small fits, pass over what was imported."""
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)  # what tests leave behind is little
     gc.enable()
     atexit.register(gc.unfreeze)  # not before: pytest looks for garbage again and again at its end
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_built_once() -> Iterator[None]:
+    """From the signatures of their functions: a quarter of a call of the command line."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture(autouse=True)

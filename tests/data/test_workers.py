@@ -32,6 +32,7 @@ from selfclean_hooks.utils import patience
 from tests.embedding.cache.cached_samples import refused, small
 from tests.helpers.embedding_data import Items, as_image, mean_colour
 from tests.helpers.forked import forked
+from tests.helpers.log_records import Records
 
 N = 30
 
@@ -156,7 +157,7 @@ def test_code_that_catches_every_error_does_not_catch_the_end_of_patience() -> N
         audit(Stubborn(odd=stuck(5)), flat, progress=False, timeout=0.5)
 
 
-def test_an_alarm_of_the_users_stays(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_alarm_of_the_users_stays() -> None:
     rung: list[int] = []
     former = signal.signal(signal.SIGALRM, lambda *_: rung.append(1))
     signal.setitimer(signal.ITIMER_REAL, 60)
@@ -170,9 +171,7 @@ def test_an_alarm_of_the_users_stays(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 2])
-def test_a_line_names_what_is_waited_for(
-    count: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_line_names_what_is_waited_for(count: int, monkeypatch: pytest.MonkeyPatch, caplog: Records) -> None:
     monkeypatch.setattr(patience, "NOTICE", 0.2)
     with caplog.at_level(logging.WARNING, "selfclean_hooks"):
         found = embedded(Rows(odd=lambda index: time.sleep(2.0 if index == 9 else 0)), num_workers=count)

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 import selfclean_hooks_lightning
 import selfclean_hooks_lightning.pytorch_lightning as for_pytorch_lightning
 from selfclean_hooks import Thresholds
+from tests.helpers.log_records import Records
 from tests.lightning.fits import DROP, FIRM, Module, N, train_data, val_data
 from tests.lightning.fits import trainer as quiet_trainer
 from tests.lightning.processes.parallel_fits import BATCH, Calm, caught, dropped, dropping, fitted, trained
@@ -90,7 +91,7 @@ def test_both_packages_and_the_two_mixed_up(package: Any, hooks: Any) -> None:
 
 
 @pytest.mark.parametrize("package", ["lightning.pytorch", "pytorch_lightning"])
-def test_tells_in_the_voice_of_its_trainer(package: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_tells_in_the_voice_of_its_trainer(package: str, caplog: Records) -> None:
     ours, trainer_of = (
         (selfclean_hooks_lightning, lightning)
         if package == "lightning.pytorch"

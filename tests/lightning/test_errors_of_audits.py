@@ -23,6 +23,7 @@ from selfclean_hooks.training.margins.epoch_recorder import EpochRecorder, Head
 from selfclean_hooks_lightning import DataAudit, lightning_internals
 from selfclean_hooks_lightning import callback as callback_module
 from selfclean_hooks_lightning import fit as fit_module
+from tests.helpers.log_records import Records
 from tests.lightning.fits import DROP, FIRM, Net, audit_callback, train_data, trainer, weights
 from tests.lightning.processes.parallel_fits import caught
 
@@ -82,7 +83,7 @@ def check_undisturbed(callback: Any) -> None:
 
 @pytest.mark.parametrize("failure", FAILURES)
 def test_where_nothing_depends_on_it_training_is_what_it_is_without(
-    failure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    failure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Records
 ) -> None:
     owner, name, error = FAILURES[failure]
     monkeypatch.setattr(owner, name, raising(error))
@@ -228,7 +229,7 @@ def test_loggers_that_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     ("owner", "name"), [(EpochRecorder, "batch_starts"), (Head, "see"), (EpochRecorder, "batch_ends")]
 )
 def test_margins_that_cannot_be_recorded(
-    owner: Any, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    owner: Any, name: str, monkeypatch: pytest.MonkeyPatch, caplog: Records
 ) -> None:
     monkeypatch.setattr(owner, name, raising(LookupError("lost")))
     with caught(), caplog.at_level("INFO"):
@@ -238,7 +239,7 @@ def test_margins_that_cannot_be_recorded(
         fit(Net(), audit_callback(None, audit_epochs=(0, 1), on_error="raise"))
 
 
-def test_a_state_that_cannot_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_state_that_cannot_be_read(tmp_path: Path, caplog: Records) -> None:
     made = fit(Net(), callback := audit_callback(None), epochs=1)
     made.save_checkpoint(tmp_path / "one.ckpt")
     content = torch.load(tmp_path / "one.ckpt", weights_only=False)
@@ -252,9 +253,7 @@ def test_a_state_that_cannot_be_read(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert sorted(net.seen) == [1]
 
 
-def test_errors_go_on_where_warnings_are_silenced(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_errors_go_on_where_warnings_are_silenced(monkeypatch: pytest.MonkeyPatch, caplog: Records) -> None:
     monkeypatch.setattr(distributed, "audit_of", raising(ValueError("odd")))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

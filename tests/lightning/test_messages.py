@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from selfclean_hooks import Policy, Thresholds
 from selfclean_hooks.utils.text import listing
+from tests.helpers.log_records import Records
 from tests.lightning.fits import Items, Module, Net, audit_callback, clean_data, train_data, trainer, val_data
 from tests.lightning.processes.parallel_fits import Calm, caught
 
@@ -21,7 +22,7 @@ class OwnTrainer(lightning.Trainer):
     """As users derive theirs, in a module of their own."""
 
 
-def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+def lines(caplog: Records) -> list[str]:
     """What was logged where Lightning puts its own lines."""
     return [
         record.getMessage()
@@ -30,7 +31,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
-def test_lines_of_a_derived_trainer_reach_the_logger_of_lightning(caplog: pytest.LogCaptureFixture) -> None:
+def test_lines_of_a_derived_trainer_reach_the_logger_of_lightning(caplog: Records) -> None:
     callback = audit_callback(None, thresholds=Thresholds(None, None, None))
     host = OwnTrainer(
         accelerator="cpu",
@@ -50,7 +51,7 @@ def test_lines_of_a_derived_trainer_reach_the_logger_of_lightning(caplog: pytest
     assert not [one for one in caplog.records if "DataAudit" in one.getMessage() and one.name != "lightning.pytorch"]
 
 
-def test_before_the_audit_it_is_said_what_is_audited(caplog: pytest.LogCaptureFixture) -> None:
+def test_before_the_audit_it_is_said_what_is_audited(caplog: Records) -> None:
     reported: list[str] = []
 
     def backbone(batch: Tensor) -> Tensor:
@@ -88,7 +89,7 @@ class Rebuilding(Calm):
         return scores.square().mean()
 
 
-def paragraph_of(made: type[Items], policy: Policy, caplog: pytest.LogCaptureFixture) -> str:
+def paragraph_of(made: type[Items], policy: Policy, caplog: Records) -> str:
     data = clean_data()
     data.__class__ = made
     callback = audit_callback(None, policy=policy)
@@ -102,7 +103,7 @@ def paragraph_of(made: type[Items], policy: Policy, caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.parametrize("action", ["drop", "raise", "warn"])
-def test_labels_that_are_none_are_reported_of(action: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_labels_that_are_none_are_reported_of(action: Any, caplog: Records) -> None:
     reported = paragraph_of(Vague, Policy(label_errors=action), caplog)
     assert "; label errors not looked for: the targets are no labels (index 0: a label must be one" in reported
 
@@ -110,15 +111,13 @@ def test_labels_that_are_none_are_reported_of(action: Any, caplog: pytest.LogCap
 @pytest.mark.parametrize(
     ("action", "is_reported"), [("drop", True), ("raise", True), ("warn", False), ("ignore", False)]
 )
-def test_no_labels_matter_where_something_was_to_come_of_them(
-    action: Any, is_reported: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_labels_matter_where_something_was_to_come_of_them(action: Any, is_reported: bool, caplog: Records) -> None:
     reported = paragraph_of(Bare, Policy(label_errors=action), caplog)
     assert ("; label errors not looked for: there are no labels. " in reported) is is_reported
     assert ("label errors" in reported) is is_reported
 
 
-def test_nothing_is_said_of_labels_that_were_looked_at(caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_said_of_labels_that_were_looked_at(caplog: Records) -> None:
     assert "not looked for" not in paragraph_of(Items, Policy(label_errors="drop"), caplog)
 
 
@@ -126,9 +125,7 @@ def test_nothing_is_said_of_labels_that_were_looked_at(caplog: pytest.LogCapture
 
 
 @pytest.mark.parametrize("returning", [True, False])
-def test_samples_trained_on_again_are_reported(
-    returning: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_samples_trained_on_again_are_reported(returning: bool, tmp_path: Path, caplog: Records) -> None:
     net, data = Calm(), clean_data()
 
     def backbone(batch: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.helpers.log_records import Records
 from tests.lightning.fits import DROP, Module, N, audit_callback, train_data, val_data
 from tests.lightning.processes.parallel_fits import BATCH, Calm, dropped, dropping, fitted, trained
 
@@ -89,7 +90,7 @@ def test_nothing_is_audited_where_nothing_is_trained() -> None:
 
 
 @pytest.mark.parametrize("batches", [True, 3])
-def test_fast_dev_run_is_a_rehearsal(batches: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_fast_dev_run_is_a_rehearsal(batches: Any, tmp_path: Path, caplog: Records) -> None:
     sizes = []
 
     class Counting(nn.Flatten):
@@ -110,7 +111,7 @@ def test_fast_dev_run_is_a_rehearsal(batches: Any, tmp_path: Path, caplog: pytes
     assert len(trained(net)) == 16 * int(batches)
 
 
-def test_fast_dev_run_shows_that_the_backbone_does_not_fit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_fast_dev_run_shows_that_the_backbone_does_not_fit(tmp_path: Path, caplog: Records) -> None:
     fits_not = "the backbone Linear does not take a batch of shape"
     wrong = nn.Linear(3, 2)
     with pytest.raises(ValueError, match=fits_not):

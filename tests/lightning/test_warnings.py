@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from selfclean_hooks import Audit, Limits, Policy, Thresholds, Top
 from selfclean_hooks.errors import AuditFileError, ContaminationError, DataWarning, PolicyError
+from tests.helpers.log_records import Records
 from tests.lightning.fits import DROP, N, Net, audit_callback, clean_data, planted, train_data, trainer
 
 NOTHING = Thresholds(near_duplicates=None, off_topic=None, label_errors=None)
@@ -60,7 +61,7 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest
     assert list(tmp_path.iterdir()) == []
 
 
-def test_clean_data_is_no_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_clean_data_is_no_warning(tmp_path: Path, caplog: Records) -> None:
     callback = audit_callback(tmp_path, thresholds=NOTHING, policy=DROP)
     with caplog.at_level("INFO"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -14,6 +14,7 @@ from selfclean_hooks.embedding.encoders.encoder import Encoder, of_module
 from selfclean_hooks.embedding.quality import rank_me
 from selfclean_hooks.errors import DataWarning
 from selfclean_hooks.training.module_features import Representation, representation, signs_of_training
+from tests.helpers.log_records import Records
 from tests.lightning.features.module_features import (
     Plain,
     audited,
@@ -44,7 +45,7 @@ def test_a_fresh_module_is_not_trusted(tmp_path: Path, vectors: list[Tensor]) ->
     assert "looks freshly initialised" in (tmp_path / "report.html").read_text()
 
 
-def test_the_user_is_reported_that_a_fresh_module_is_not_trusted(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_user_is_reported_that_a_fresh_module_is_not_trusted(caplog: Records) -> None:
     """The report may not be looked at, or not be written at all."""
     callback = audit_callback(None, backbone=None)
     with caplog.at_level("INFO"), pytest.warns(DataWarning) as caught:

@@ -12,6 +12,7 @@ from torch import Tensor
 from selfclean_hooks import Audit
 from selfclean_hooks.errors import BackboneError, DataWarning
 from selfclean_hooks.training.module_features import COLLAPSED, representation
+from tests.helpers.log_records import Records
 from tests.lightning.features.module_features import audited, embedded, images, loader
 from tests.lightning.fits import DROP, N, Net, audit_callback, train_data, trainer
 
@@ -44,7 +45,7 @@ def test_before_the_first_step_auto_takes_their_place(monkeypatch: pytest.Monkey
     assert Audit.load(tmp_path).provenance["encoder"]["name"] == "pixels"
 
 
-def test_that_they_are_replaced_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+def test_that_they_are_replaced_is_reported(caplog: Records) -> None:
     with caplog.at_level(logging.INFO, "lightning.pytorch"):
         audited(Collapsed())
     reported = [text for text in caplog.messages if re.search(SAYS_NOTHING, text)]

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, get_worker_info
 
 from selfclean_hooks import Policy
 from selfclean_hooks.data.views.kept_samples import KeptSamples
+from tests.helpers.log_records import Records
 from tests.lightning.fits import DROP, Items, N, Net, audit_callback, planted, train_data, trainer
 from tests.lightning.processes.parallel_fits import caught, dropped, dropping
 
@@ -108,7 +109,7 @@ def test_workers_start_as_the_loaders_do() -> None:
 
 
 @pytest.mark.parametrize("action", ["ignore", "always"])
-def test_a_line_says_what_was_dropped(action: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_says_what_was_dropped(action: Any, caplog: Records) -> None:
     callback = dropping()
     with warnings.catch_warnings(), caplog.at_level(logging.INFO, "lightning.pytorch"):
         warnings.simplefilter(action)
@@ -119,7 +120,7 @@ def test_a_line_says_what_was_dropped(action: Any, caplog: pytest.LogCaptureFixt
     assert said[0].getMessage().startswith(f"DataAudit: {len(lost)} of {N} samples are dropped, index {lost[0]}, ")
 
 
-def test_audits_that_will_never_be_made(caplog: pytest.LogCaptureFixture) -> None:
+def test_audits_that_will_never_be_made(caplog: Records) -> None:
     with caught() as reported:
         trainer(audit_callback(None, audit_epochs=(3,)), max_epochs=3).fit(Net(), DataLoader(train_data(60), 20))
     assert "DataAudit: no audit before epoch 3: training ends after 3, counted from 0" in reported
@@ -131,7 +132,7 @@ def test_audits_that_will_never_be_made(caplog: pytest.LogCaptureFixture) -> Non
     assert any("no audit before epoch 4: training ends after 2" in one.getMessage() for one in caplog.records)
 
 
-def test_folds_of_one_data_set_are_no_changed_data(caplog: pytest.LogCaptureFixture) -> None:
+def test_folds_of_one_data_set_are_no_changed_data(caplog: Records) -> None:
     data, callback = train_data(90), dropping()
     for fold in range(3):
         positions = np.setdiff1d(np.arange(len(data)), np.arange(fold, len(data), 3)).tolist()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, dataloader
 
 from selfclean_hooks.training.margins.batch_indices import BatchIndexRecorder
+from tests.helpers.log_records import Records
 from tests.lightning.fits import (
     Net,
     clean_data,
@@ -88,7 +89,7 @@ REASONS: dict[str, tuple[type[Net], Callable[[Any], Any]]] = {
 
 
 @pytest.mark.parametrize("reason", REASONS)
-def test_what_cannot_be_recorded_is_said_once(reason: str, blends: Blended, caplog: Any) -> None:
+def test_what_cannot_be_recorded_is_said_once(reason: str, blends: Blended, caplog: Records) -> None:
     made, loader = REASONS[reason]
     net, callback = made(), callback_of(None, audit_epochs=(0, 2))
     with caplog.at_level("INFO", logger="lightning.pytorch"):
@@ -99,7 +100,7 @@ def test_what_cannot_be_recorded_is_said_once(reason: str, blends: Blended, capl
     assert_undone(net)
 
 
-def test_label_scores_without_a_calibration_are_left_alone(caplog: Any) -> None:
+def test_label_scores_without_a_calibration_are_left_alone(caplog: Records) -> None:
     audit = callback_of(None, audit_epochs=(0, 2), method="selfclean")
     with caplog.at_level("INFO", logger="lightning.pytorch"):
         trainer(audit, max_epochs=3).fit(Untouched(), plain(clean_data()))

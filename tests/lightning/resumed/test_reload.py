@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
+from tests.helpers.log_records import Records
 from tests.lightning.fits import Items, Module, N, clean_data, planted, train_data, val_data
 from tests.lightning.processes.parallel_fits import BATCH, Calm, dropped, dropping, fitted, trained
 
@@ -38,7 +39,7 @@ def rolled(epoch: int) -> Items:
     ("drops", "every", "asked"), [(True, 1, [0, 1, 2, 3]), (True, 2, [0, 2]), (True, 0, [0]), (False, 1, [0, 1, 2, 3])]
 )
 def test_the_same_data_as_a_new_object_is_audited_once(
-    every: int, asked: list[int], drops: bool, caplog: pytest.LogCaptureFixture
+    every: int, asked: list[int], drops: bool, caplog: Records
 ) -> None:
     data = Anew((lambda epoch: train_data()) if drops else (lambda epoch: clean_data()))
     callback = dropping(thresholds=None) if drops else dropping(policy=None)

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from selfclean_hooks import Limits, Policy, Thresholds
 from selfclean_hooks.errors import DataWarning
 from selfclean_hooks_lightning import DataAudit
+from tests.helpers.log_records import Records
 from tests.lightning.fits import (
     DROP,
     FIRM,
@@ -61,7 +62,7 @@ def test_a_resumed_run_drops_the_same_without_an_audit(tmp_path: Path, audits: l
     assert second.state_dict() == first.state_dict()
 
 
-def test_it_is_said_that_the_data_is_as_audited(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_it_is_said_that_the_data_is_as_audited(tmp_path: Path, caplog: Records) -> None:
     first = dropping()
     checkpoint = trained(tmp_path, first)
     kept = len(first.audit.clean_indices)
