@@ -66,7 +66,7 @@ PLAIN = embedded(Rows(), num_workers=0).vectors
 @pytest.fixture(scope="module")
 def forkserver() -> Iterator[str]:
     """A start method that hands on by pickle alone, as spawn does, and imports torch once for all processes."""
-    server.set_forkserver_preload(["torchvision", "selfclean_hooks.data.workers"])
+    server.set_forkserver_preload(["tests.data.test_workers"])
     yield "forkserver"
     state: Any = server._forkserver
     if state._forkserver_pid is not None:  # it would wait for workers of loaders that were forked meanwhile

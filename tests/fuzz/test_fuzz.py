@@ -126,13 +126,14 @@ def test_whatever_is_read_ends_in_a_result_or_a_sentence(
     assert not failed, f"{len(failed)} of {len(chosen)} cases of {target} failed:\n" + "\n".join(again[:SHOWN])
 
 
-def test_faults_are_found() -> None:
+def test_faults_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The properties can fail."""
+    monkeypatch.setattr("tests.fuzz.outcome.MEGABYTES", 60)
 
     def unruly() -> Iterator[str]:
         yield from faults(run_call(lambda: dict[str, int]()["key"]), is_command=False)
         yield from faults(run_call(lambda: Path("elsewhere").write_text("x")), is_command=False)
-        yield from faults(run_call(lambda: len(bytearray(600 * 2**20))), is_command=False)
+        yield from faults(run_call(lambda: len(bytearray(100 * 2**20))), is_command=False)
         yield from faults(Outcome(2, "\x1b[2J", "", 0, ()))
         yield from faults(Outcome(2, "", "error: Traceback (most recent call last)", 0, ()))
 

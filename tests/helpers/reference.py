@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import linkage
-from scipy.spatial.distance import squareform
+from scipy.spatial.distance import cdist, squareform
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -32,7 +32,7 @@ def distance_matrix(unit: NDArray[np.floating]) -> Floats:
     """(N, N) of (1 - cos) / 2 of unit rows; a zero row at 0.5 from everything else."""
     x = unit.astype(np.float64)
     zero = ~x.any(1)
-    d = np.stack([((x - row) ** 2).sum(1) for row in x]) / 4
+    d = cdist(x, x, "sqeuclidean") / 4
     d[zero] = d[:, zero] = 0.5
     np.fill_diagonal(d, 0)
     return np.asarray(d.clip(0, 1))
