@@ -17,7 +17,8 @@ from selfclean_hooks.detectors.label_errors.ensemble import (
     label_support,
     predictor_inputs,
 )
-from selfclean_hooks.detectors.label_errors.targets import score_multi_label, score_regression
+from selfclean_hooks.detectors.label_errors.targets.multi_label import score_multi_label
+from selfclean_hooks.detectors.label_errors.targets.regression import score_regression
 from selfclean_hooks.detectors.protocol import Finding, Geometry
 from selfclean_hooks.neighbors.approximate_search import NeighborSearch
 from selfclean_hooks.neighbors.knn import nearest_neighbors

@@ -29,7 +29,7 @@ from selfclean_hooks.detectors.label_errors.predictors import (
     voters_and_log_distances,
 )
 from selfclean_hooks.detectors.label_errors.ridge import leave_one_out_classes, leave_one_out_ridge
-from selfclean_hooks.detectors.label_errors.targets import error_probability, score_regression
+from selfclean_hooks.detectors.label_errors.targets.regression import score_regression
 from selfclean_hooks.detectors.label_errors.weights import fit_weights, newton_step, newton_sums, sharpen_weights
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import SharedRows, UnitRows
@@ -189,16 +189,6 @@ def test_confusions_do_not_blunt_the_sharp_support() -> None:
     features = InParts(np.take_along_axis(logits, listed, 1)[None], listed)
     blunt = fit_weights(features, 3)
     assert sharpen_weights(blunt, features, 3)[0] > 1.15 * blunt[0]
-
-
-def test_error_rate_finds_the_share_of_a_known_mixture() -> None:
-    rng = np.random.default_rng(5)
-    wrong = rng.beta(1, 8, 20_000)
-    score = np.concatenate([rng.beta(8, 1, 4_500), rng.beta(1, 8, 500)])
-    knots, rate = error_probability(score, wrong, np.ones(len(wrong)))
-    assert np.interp(score, knots, rate).sum() == pytest.approx(500, rel=0.15)
-    assert (np.diff(knots) > 0).all()
-    assert (np.diff(rate) <= 1e-12).all()
 
 
 def test_wrong_labels_are_found_and_named() -> None:

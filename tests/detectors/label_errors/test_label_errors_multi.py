@@ -12,7 +12,7 @@ from scipy.stats import false_discovery_control, mannwhitneyu
 from selfclean_hooks.detectors.label_errors.detector import automatic_threshold, score_labels, score_targets
 from selfclean_hooks.detectors.label_errors.detector import inputs_among as among
 from selfclean_hooks.detectors.label_errors.likelihood import LabelSupport
-from selfclean_hooks.detectors.label_errors.targets import chance_of, discoveries, score_multi_label
+from selfclean_hooks.detectors.label_errors.targets.multi_label import chance_of, discoveries, score_multi_label
 from selfclean_hooks.neighbors.knn import nearest_neighbors
 from selfclean_hooks.neighbors.unit_vectors import UnitRows
 from tests.detectors.label_errors.test_label_errors import blobs, seen
