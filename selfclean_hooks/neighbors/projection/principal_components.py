@@ -90,7 +90,7 @@ def principal_components(
         gram = rows @ rows.T
         squares, vectors = _leading(gram, most)
         return PrincipalComponents(mean, np.linalg.qr(rows.T @ vectors)[0], squares, float(np.trace(gram)))
-    gram = _products(centred(), precision)
+    gram = _products(centred(), precision).astype(precision)
     squares, vectors = _leading(gram, most)
     return PrincipalComponents(mean, vectors, squares, float(np.trace(gram)))
 
