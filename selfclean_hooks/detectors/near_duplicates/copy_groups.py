@@ -77,7 +77,7 @@ def find_copy_groups(
     order, start = leaf_order(linkage)
     is_cluster = _clusters(children, size, tight) if likeness is None and classes is None else np.zeros(2 * n - 1, bool)
     unlike = _merges_within(children, None if likeness is None else likeness > ALIKE)
-    other = _merges_within(children, np.ones(n - 1, bool) if likeness is None else likeness > SAME)
+    other = size - 1 if likeness is None else _merges_within(children, likeness > SAME)
     of_class = None if classes is None else np.bincount(classes[classes >= 0])
     first, spacing, series = np.arange(n), np.full(n, np.inf), np.arange(n)
     if n > 1 and other[-1] == 0:

@@ -100,16 +100,24 @@ def direction(distance: FloatArray, rows: Tensor, fold: IntArray, number: int) -
     rest = rest[evenly_spaced(len(rest), MAX_REST)]
     values, parts = rows.numpy(), range(int(fold.max()) + 1)
     directions, middles = np.zeros((len(parts), rows.shape[1])), np.zeros(len(parts))
+    centred, of = values[rest].astype(np.float64), fold[rest]
+    centre = centred.mean(0)
+    centred -= centre
+    total = centred.T @ centred
     for part in parts:
-        one, other = (values[at[fold[at] != part]].astype(np.float64) for at in (far, rest))
-        if len(other) < MIN_OTHERS:
+        left_out = centred[of == part]
+        count = len(centred) - len(left_out)
+        if count < MIN_OTHERS:
             return None
-        covariance = np.atleast_2d(np.cov(other.T))
+        mean = -left_out.sum(0) / count
+        # what is left of all: a fifth of the products that each covariance by itself would take
+        covariance = (total - left_out.T @ left_out - count * np.outer(mean, mean)) / (count - 1)
         covariance += (RIDGE * np.trace(covariance) / len(covariance) + LEAST_VARIANCE) * np.eye(len(covariance))
-        across = np.linalg.solve(covariance, one.mean(0) - other.mean(0))
-        along = other @ across
+        beyond = values[far[fold[far] != part]].mean(0, dtype=np.float64) - centre
+        across = np.linalg.solve(covariance, beyond - mean)
+        along = (centred @ across)[of != part]
         spread = max(float(along.std()), LEAST_VARIANCE)
-        directions[part], middles[part] = across / spread, np.median(along) / spread
+        directions[part], middles[part] = across / spread, (np.median(along) + centre @ across) / spread
     projected = matrix_product(rows, torch.from_numpy(directions.astype(np.float32))).numpy()
     projection = projected[np.arange(len(fold)), fold] - middles[fold]
     projection -= np.median(projection)

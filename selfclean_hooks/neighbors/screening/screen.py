@@ -83,7 +83,7 @@ class Screen(SentOnce):
             # a fifth of the time that torch takes for sums in double precision
             squares = torch.from_numpy(np.einsum("ij,ij->i", y.numpy(), y.numpy(), dtype=np.float64))
             length[here] = squares.sqrt().float()
-            moved[here] = torch.linalg.vector_norm(y.sub_(rounded), dim=1)
+            moved[here] = 0.0 if rounded is y else torch.linalg.vector_norm(y.sub_(rounded), dim=1)
             rest = squares / 2 + x.zero[some].double() / 4
             for part in range(PARTS):
                 block[:, dim + part] = rest.to(dtype)
