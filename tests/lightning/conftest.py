@@ -30,7 +30,7 @@ WITH_PAGES = (
     "test_undisturbed_module",
 )
 WITHOUT_PAGES = ("test_loaders", "test_samplers", "test_trainer_settings", "test_where_the_loaders_come_from")
-WITHOUT_PIXELS = ("test_data_shapes", "test_leakage_fit", "test_loggers")  # what they find by features alone is enough to be shown
+WITHOUT_PIXELS = ("test_data_shapes", "test_leakage_fit", "test_loggers")  # what features alone find is enough there
 WITH_PIXELS = (  # which show that patches of photographs among digits are off-topic
     "test_an_audit_that_stops_the_run_is_saved",
     "test_classes_of_torch_are_as_they_were",

@@ -15,6 +15,7 @@ from selfclean_hooks.errors import SourceError
 from selfclean_hooks.sources.folder import FolderDataset
 from selfclean_hooks.sources.remote.local_copy import local_sources
 from selfclean_hooks.sources.remote.urls import names_below, without_secrets
+from selfclean_hooks.utils.files import alone
 from tests.sources.remote_files import encoded, names_in, zipped
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -95,9 +96,14 @@ def test_who_copies_at_the_same_time_copies_once(memory: Any, monkeypatch: pytes
     """Also from a store that knows no versions, whose files are otherwise fetched each time."""
     memory.pipe("/bucket/photos.zip", zipped({"cat/1.png": encoded("1")}))
     fetched: list[str] = []
+    asking = threading.Barrier(2, timeout=60)
+
+    def after_both_asked(*arguments: Any) -> Any:
+        asking.wait()
+        return alone(*arguments)
 
     def slow(path: str, target: str, **options: Any) -> None:
-        time.sleep(0.05)  # the other is waiting by now
+        time.sleep(0.05)  # what is written now is newer, by clocks of file systems as well
         fetched.append(path)
         Path(target).write_bytes(memory.cat(path))
 
@@ -105,6 +111,7 @@ def test_who_copies_at_the_same_time_copies_once(memory: Any, monkeypatch: pytes
         return {"name": path, "size": 1, "type": "file"}
 
     with monkeypatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setattr("selfclean_hooks.sources.remote.local_copy.alone", after_both_asked)
         patch.setattr(type(memory), "get_file", lambda self, *arguments, **options: slow(*arguments, **options))
         patch.setattr(type(memory), "info", lambda self, path, **options: untagged(path))
         copies = list(pool.map(lambda _: local_copy("memory://bucket/photos.zip", progress=False), range(2)))
