@@ -216,9 +216,10 @@ def pixels(value: Any) -> int:
 
 
 def as_input(value: Any) -> Any:
-    """An item as a user's own model is fed it: images become (C, H, W) floats in [0, 1], tensors of floats stay.
+    """An item as a user's own model is fed it once it is in the `unit_range`: images become (C, H, W).
 
-    Arrays, and lists of numbers (token ids, say), become tensors; everything else stays.
+    Bytes stay bytes: they are a quarter of what is handed on. Arrays, and lists of numbers (token ids, say), become
+    tensors; everything else stays.
     """
     if isinstance(value, Image.Image):
         value = np.asarray(value if value.mode in ("L", "RGB") else to_rgb(value))
@@ -230,4 +231,9 @@ def as_input(value: Any) -> Any:
         value = torch.from_numpy(np.array(value))  # a copy: torch warns of arrays that are read-only
     if isinstance(value, list) and value and all(type(entry) in (int, float) for entry in value):
         value = torch.tensor(value)  # torch's default_collate would turn a batch of lists on its side
-    return value.float() / 255 if isinstance(value, Tensor) and value.dtype == torch.uint8 else value
+    return value
+
+
+def unit_range(value: Any) -> Any:
+    """A tensor of bytes as floats in [0, 1]; everything else stays."""
+    return value.float().div_(255) if isinstance(value, Tensor) and value.dtype == torch.uint8 else value

@@ -119,6 +119,14 @@ def test_what_a_function_gets_of_each_kind() -> None:
     assert signals.shape == (2, 2, 90)
 
 
+def test_bytes_come_as_floats_whatever_they_are_handed_on_with() -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (2, 9, 9, 3), dtype=np.uint8)
+    expected = torch.from_numpy(levels).permute(0, 3, 1, 2).float() / 255
+    for kept in (levels, [Image.fromarray(image) for image in levels], [levels[0], expected[1]]):
+        (images,) = batches(list(kept))
+        assert torch.equal(images, expected)
+
+
 @pytest.mark.parametrize("make", [list, np.array, torch.tensor])
 def test_sequences_of_several_lengths_are_a_list_for_a_function(make: Any) -> None:
     (found,) = batches([make([1, 2, 3]), make([4, 5])])

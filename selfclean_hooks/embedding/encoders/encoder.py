@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import default_collate
 
+from selfclean_hooks.data.reader import unit_range
 from selfclean_hooks.embedding.encoders.features import evaluation_mode, input_of, penultimate
 from selfclean_hooks.errors import BackboneError, DataError, SettingError
 from selfclean_hooks.utils.arrays import fingerprint
@@ -153,12 +154,11 @@ def weights_fingerprint(module: nn.Module, *more: str) -> str:
 
 def batch_features(encoder: Encoder, contents: Tensor | list[Any]) -> NDArray[np.float32]:
     """(B, D) float32 of the samples' contents."""
-    if encoder.collate is not None:
-        batch: Any = encoder.collate(list(contents))
-    else:
-        batch = contents if isinstance(contents, Tensor) else _collated(contents, encoder.takes_lists)
+    batch = _batch(encoder, contents)
     if isinstance(batch, Tensor) and encoder.device is not None:
         batch = batch.to(encoder.device, non_blocking=True)  # of pinned memory; else it waits
+    if isinstance(contents, Tensor) and _takes_items(encoder):
+        batch = unit_range(batch)  # there: bytes are sent four times as fast
     shape = (
         f"a batch of shape {tuple(batch.shape)}" if isinstance(batch, Tensor) else f"a batch, a {type(batch).__name__}"
     )
@@ -173,6 +173,20 @@ def batch_features(encoder: Encoder, contents: Tensor | list[Any]) -> NDArray[np
         came = tuple(features.shape) if isinstance(features, Tensor) else f"a {type(features).__name__}"
         raise BackboneError(f"the backbone must give (B, D) features, ({len(contents)}, D) for {shape}, got {came}")
     return features.detach().float().cpu().numpy()
+
+
+def _takes_items(encoder: Encoder) -> bool:
+    """Whether it is fed what the data set gives, as `as_input` makes of it."""
+    return encoder.prepare is None and encoder.collate is None
+
+
+def _batch(encoder: Encoder, contents: Tensor | list[Any]) -> Any:
+    if encoder.collate is not None:
+        return encoder.collate(list(contents))
+    if isinstance(contents, Tensor):
+        return contents
+    contents = [unit_range(content) for content in contents] if _takes_items(encoder) else contents
+    return _collated(contents, encoder.takes_lists)
 
 
 def _failure(encoder: Encoder, shape: str, error: Exception) -> str:
