@@ -55,7 +55,7 @@ from selfclean_hooks.cli.output import (
     show,
     without_warnings_in_notes,
 )
-from selfclean_hooks.cli.output_folder import check_output_folder, encoder_in
+from selfclean_hooks.cli.output_folder import check_output_folder, encoder_in, removed_if_empty
 from selfclean_hooks.cli.pretrain import pretrain
 from selfclean_hooks.cli.project.init import init
 from selfclean_hooks.cli.project.settings import Command
@@ -100,7 +100,7 @@ def demo(output: Output = Path("selfclean-demo")) -> None:
     """
     from selfclean_hooks.cli.demo import run as run_demo
 
-    with interrupts_as_errors():
+    with interrupts_as_errors(), removed_if_empty(output):
         run_demo(output, console())
 
 
@@ -159,7 +159,7 @@ def audit(
     progress = progress and not options.quiet
     embedding = EmbeddingSettings(device, batch_size, workers, seed, cache_dir, progress, precision.value, compile)
     with interrupts_as_errors():
-        with process.launched_processes() as is_first:
+        with process.launched_processes() as is_first, removed_if_empty(output, is_first):
             texts = local_sources(source, progress)
             for text, copy in zip(source, texts, strict=True):
                 if text != copy:

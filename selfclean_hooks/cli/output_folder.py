@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from selfclean_hooks.data.image_files import image_suffixes, suffix
@@ -37,6 +38,21 @@ def check_output_folder(output: Path, splits: Iterable[str], sources: Iterable[s
     check_output(output, places)
     if is_used and refused_folder(output).is_dir():
         check_output(refused_folder(output), places)
+
+
+@contextmanager
+def removed_if_empty(output: Path, made_here: bool = True) -> Iterator[None]:
+    """At the end of the block, remove the folder and those above it that were not there before and hold nothing.
+
+    An audit that is interrupted, or fails, leaves no trace. `made_here`: whether it is this process that makes them.
+    """
+    new = [place for place in (output, *output.parents) if made_here and not os.path.lexists(place)]
+    try:
+        yield
+    finally:
+        for place in new:
+            with suppress(OSError):  # it holds something
+                place.rmdir()
 
 
 def encoder_in(output: Path, splits: Iterable[str]) -> Path | None:

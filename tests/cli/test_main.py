@@ -225,7 +225,11 @@ def test_an_interrupt_is_an_error_and_not_a_verdict(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("selfclean_hooks.cli.audit_sources.audit_sources", stop)
-    assert "interrupted" in refused(call("audit", source, "-o", tmp_path / "out"))
+    (tmp_path / "there").mkdir()
+    for out in (tmp_path / "there", tmp_path / "there" / "new", tmp_path / "of" / "several"):
+        assert "interrupted" in refused(call("audit", source, "-o", out))
+        assert [path.name for path in tmp_path.iterdir() if path != source] == ["there"]
+        assert not list((tmp_path / "there").iterdir())
 
 
 def test_what_nobody_thought_of_is_an_error_with_its_traceback(
