@@ -78,8 +78,12 @@ class Opened:
             self.page.keyboard.press(key)
 
     def reload(self) -> None:
-        """Visit again. What a page stores reaches the process of its next visit a moment later: until it is there."""
+        """Visit again. What a page stores reaches the process of its next visit a moment later: until it is there.
+
+        What it stored in the very last moment is lost at times, as its process is ended: nobody is as fast.
+        """
         stored = self.page.evaluate(STORED)
+        self.page.wait_for_timeout(300)
         for _ in waiting():
             self.page.reload()
             self.page.wait_for_selector(READY)
@@ -142,14 +146,15 @@ def leave(page: "Page") -> None:
     """As a new page is: nothing kept, nothing pressed or pointed at, no other page beside it."""
     for other in page.context.pages[1:]:
         other.close()
-    page.evaluate("localStorage.clear()")
     page.emulate_media(media="null")
     page.goto(FREE)
     page.mouse.move(0, 0)
     for _ in waiting():
+        page.evaluate("localStorage.clear()")
+        page.wait_for_timeout(20)
+        page.reload()
         if page.evaluate(STORED) == "[]":
             return
-        page.reload()
 
 
 @cache

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -18,6 +19,7 @@ from tests.fuzz.conftest import CASES, option
 from tests.fuzz.outcome import OUTPUT, Outcome, contents, faults, run_call, run_command
 from tests.fuzz.targets import TARGETS, reviewed, vectors
 from tests.fuzz.values import AnySamples, arguments
+from tests.helpers.new_memory import new_memory
 
 OTHERS = ("items", "arguments")
 QUICK = 3  # cases of a command that reads no data set for one of others
@@ -133,7 +135,8 @@ def test_faults_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def unruly() -> Iterator[str]:
         yield from faults(run_call(lambda: dict[str, int]()["key"]), is_command=False)
         yield from faults(run_call(lambda: Path("elsewhere").write_text("x")), is_command=False)
-        yield from faults(run_call(lambda: len(bytearray(100 * 2**20))), is_command=False)
+        with ExitStack() as held:
+            yield from faults(run_call(lambda: held.enter_context(new_memory(100 * 2**20))), is_command=False)
         yield from faults(Outcome(2, "\x1b[2J", "", 0, ()))
         yield from faults(Outcome(2, "", "error: Traceback (most recent call last)", 0, ()))
 

@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from selfclean_hooks.errors import BackboneError
 from tests.embedding.weights.test_pickles import PROGRAMS
 from tests.embedding.weights.weight_records import changed, encoder, pickled, records
 from tests.helpers.forked import forked
+from tests.helpers.new_memory import new_memory
 
 
 def many_keys(path: Path) -> None:
@@ -76,9 +78,8 @@ def refuse(text: str) -> None:
     Path("/proc/self/clear_refs").write_text("5")  # the record of the peak begins anew
     before = megabytes("VmRSS")
     try:
-        held = bytearray(2**28 if text == "nothing" else 0)
-        resolve(text, ImageDataset([]), device="cpu")
-        del held
+        with new_memory(2**28) if text == "nothing" else nullcontext():
+            resolve(text, ImageDataset([]), device="cpu")
     except BackboneError as error:
         print(megabytes("VmHWM") - before, error, flush=True)
 
