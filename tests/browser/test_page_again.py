@@ -110,7 +110,7 @@ def test_the_same_page_open_twice(browser: "Browser", path: Path, audit: Audit, 
 
 @pytest.mark.parametrize("event", ["storage", "pageshow", "visibilitychange", "keydown", "pointerdown"])
 def test_what_another_page_stored_is_taken_before_anything_is_stored_here(review: Opened, event: str) -> None:
-    """Whatever is heard of first: the marks of both are kept, and nothing is drawn anew where nothing was stored."""
+    """Whatever is heard of first: the marks of both are kept."""
     page = review.tab("off_topic")
     review.press("j", "c")
     page.evaluate(
@@ -126,6 +126,15 @@ def test_what_another_page_stored_is_taken_before_anything_is_stored_here(review
     assert page.locator(".card[data-state=rejected]").count() == 1
     review.press("c")
     assert list(review.marks["off_topic"].values()) == ["rejected", "confirmed"]
+
+
+def test_marks_stay_where_the_browser_has_no_room_for_more(review: Opened) -> None:
+    page = review.tab("off_topic")
+    review.press("j", "c")
+    page.evaluate("() => { Storage.prototype.setItem = () => { throw new Error('full'); }; }")
+    review.press("c", "c", "x")
+    assert page.locator(".card[data-state=confirmed]").count() == 3
+    assert page.locator(".card[data-state=rejected]").count() == 1
 
 
 def test_a_page_that_shows_less_keeps_the_other_marks(browser: "Browser", audit: Audit, tmp_path: Path) -> None:

@@ -32,8 +32,9 @@ function stored() {
 /** @param {any} content */
 function store(content) {
   try {
-    latest = JSON.stringify(content);
-    localStorage.setItem(PLACE, latest);
+    const text = JSON.stringify(content);
+    localStorage.setItem(PLACE, text);
+    latest = text; // not where the browser is full: what it kept before is older than what is here
   } catch {
     isKept = false;
   }
